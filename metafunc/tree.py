@@ -1,0 +1,113 @@
+"""Trees of tensors as a vector space: nested dicts, lists, tuples and NamedTuples, leaf by leaf.
+
+The only module that imports torch's private pytree; everything here is out of place.
+"""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+from metafunc.types import Scalar, Tree
+
+T = TypeVar("T")
+
+
+def map(function: Callable[..., Any], first: T, *rest: Tree) -> T:
+    """Apply a function to corresponding leaves; the result has the structure of the first tree."""
+    return pytree.tree_map(function, first, *rest)  # type: ignore[no-any-return]  # torch leaves it unannotated
+
+
+def leaves(tree: Tree) -> list[Tensor]:
+    """The leaves in a fixed order."""
+    return pytree.tree_leaves(tree)
+
+
+def paths(tree: Tree) -> list[str]:
+    """The dotted path of every leaf, in the order of `leaves`: `{"a": {"w": x}}` gives `["a.w"]`."""
+    entries, _ = pytree.tree_flatten_with_path(tree)
+    return [".".join(_name(key) for key in path) for path, _ in entries]
+
+
+def _name(key: Any) -> str:
+    for attribute in ("key", "name", "idx"):
+        if hasattr(key, attribute):
+            return str(getattr(key, attribute))
+    return str(key)
+
+
+def unflatten(like: T, new_leaves: list[Tensor]) -> T:
+    """A tree of the structure of `like` with other leaves."""
+    _, spec = pytree.tree_flatten(like)
+    return pytree.tree_unflatten(new_leaves, spec)  # type: ignore[no-any-return]  # torch leaves it unannotated
+
+
+def add(first: T, second: Tree) -> T:
+    """x + y."""
+    return map(torch.add, first, second)
+
+
+def sub(first: T, second: Tree) -> T:
+    """x - y."""
+    return map(torch.sub, first, second)
+
+
+def scale(tree: T, factor: float | Tensor) -> T:
+    """s x, for a scalar s."""
+    return map(lambda leaf: leaf * factor, tree)
+
+
+def add_scaled(first: T, factor: float | Tensor, second: Tree) -> T:
+    """x + s y, for a scalar s."""
+    return map(lambda x, y: x + factor * y, first, second)
+
+
+def dot(first: Tree, second: Tree) -> Scalar:
+    """The inner product, summed over all leaves."""
+    products = [(x * y).sum() for x, y in zip(leaves(first), leaves(second), strict=True)]
+    return torch.stack(products).sum()
+
+
+def norm(tree: Tree) -> Scalar:
+    """The Euclidean length of the whole tree."""
+    return dot(tree, tree).sqrt()
+
+
+def zeros_like(tree: T) -> T:
+    """The zero of the tree's vector space."""
+    return map(torch.zeros_like, tree)
+
+
+def detach(tree: T) -> T:
+    """The same values with no derivative."""
+    return map(torch.Tensor.detach, tree)
+
+
+def size(tree: Tree) -> int:
+    """The number of numbers in the tree."""
+    return sum(leaf.numel() for leaf in leaves(tree))
+
+
+def ravel(tree: T) -> tuple[Tensor, Callable[[Tensor], T]]:
+    """All leaves as one vector, and the function that turns such a vector back into the tree."""
+    parts = leaves(tree)
+    shapes = [part.shape for part in parts]
+    counts = [part.numel() for part in parts]
+
+    def unravel(vector: Tensor) -> T:
+        pieces = torch.split(vector, counts)
+        return unflatten(tree, [piece.reshape(shape) for piece, shape in zip(pieces, shapes, strict=True)])
+
+    return torch.cat([part.reshape(-1) for part in parts]), unravel
+
+
+def stack(trees: list[T]) -> T:
+    """Trees of one structure as a single tree with a new leading axis."""
+    return map(lambda *parts: torch.stack(parts), trees[0], *trees[1:])
+
+
+def unstack(tree: T) -> list[T]:
+    """The inverse of `stack`: one tree for each index of the leading axis."""
+    return [map(lambda leaf, i=i: leaf[i], tree) for i in range(leaves(tree)[0].shape[0])]

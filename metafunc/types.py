@@ -1,0 +1,218 @@
+"""The vocabulary: what travels between the parts of metafunc, and what the parts look like from outside.
+
+Tensors travel in `NamedTuple`s, which `torch.func` maps natively; functions travel in frozen dataclasses. Everything is
+written for *one* task: a batch of tasks is the same type with a leading task axis, and `torch.vmap` does the rest.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Generic, Literal, NamedTuple, Protocol, TypeAlias, TypeVar, runtime_checkable
+
+import torch
+from jaxtyping import Float, Shaped
+from torch import Generator, Tensor
+
+Tree: TypeAlias = Any
+"""Tensors in nested dicts, lists, tuples and NamedTuples."""
+Data: TypeAlias = Any
+"""A NamedTuple of tensors with a leading sample axis: a `Batch`, or an RL learner's trajectories."""
+Scalar: TypeAlias = Float[Tensor, ""]
+Params: TypeAlias = dict[str, Tensor]
+"""What a model's `init` returns. Transforms take any `Tree`."""
+Kind: TypeAlias = Literal["regression", "classification", "control"]
+Normalisation: TypeAlias = Literal["none", "transductive", "support"]
+"""Whose statistics a network normalises by at prediction time: nobody's (`none`, also running statistics), those of
+the query batch itself (`transductive`), or those of the support set (`support`)."""
+
+P = TypeVar("P")
+M = TypeVar("M")
+P_in = TypeVar("P_in", contravariant=True)
+P_out = TypeVar("P_out", covariant=True)
+M_in = TypeVar("M_in", contravariant=True)
+
+
+class Batch(NamedTuple):
+    """Rows of one data set; `mask` is 1 for a row that counts and 0 for padding.
+
+    An empty tuple stands for "all rows count" and "nothing attached": it has no leaf, so `vmap` passes it through.
+    """
+
+    x: Shaped[Tensor, "n ..."]
+    y: Tensor
+    mask: Tree = ()
+    extra: Tree = ()
+
+
+class Task(NamedTuple):
+    """A task as data: what a learner adapts on, and what it is judged on. Stacked tasks have a leading task axis."""
+
+    support: Data
+    query: Data
+
+
+class Normal(NamedTuple):
+    """Gaussian predictions, particles first: `loc` is (particles, n, outputs).
+
+    `scale` is a standard deviation that broadcasts against `loc`; the empty tuple says that the learner has no noise
+    model, and that whoever scores it has to fit one.
+    """
+
+    loc: Tensor
+    scale: Tree = ()
+
+
+class Categorical(NamedTuple):
+    """Class predictions, particles first: `logits` is (particles, n, classes)."""
+
+    logits: Tensor
+
+
+Predictive: TypeAlias = Normal | Categorical
+
+
+@runtime_checkable
+class Loss(Protocol[P_in]):
+    """What parameters lose on data: a scalar."""
+
+    def __call__(self, params: P_in, data: Data, /) -> Scalar: ...
+
+
+@runtime_checkable
+class Adapt(Protocol[M_in, P_out]):
+    """From meta-parameters and a support set to a task's parameters."""
+
+    def __call__(self, meta: M_in, support: Data, /) -> P_out: ...
+
+
+@runtime_checkable
+class Path(Protocol[M_in, P_out]):
+    """The parameters after 0, 1, ..., `num_steps` steps of adaptation, on a leading axis."""
+
+    def __call__(self, meta: M_in, support: Data, num_steps: int, /) -> P_out: ...
+
+
+@runtime_checkable
+class TaskLoss(Protocol[M_in]):
+    """What meta-parameters lose on one task."""
+
+    def __call__(self, meta: M_in, task: Task, /) -> Scalar: ...
+
+
+@runtime_checkable
+class MetaLoss(Protocol[M_in]):
+    """What meta-parameters lose on stacked tasks: the mean over them."""
+
+    def __call__(self, meta: M_in, tasks: Task, /) -> Scalar: ...
+
+
+@runtime_checkable
+class Prepare(Protocol[M_in]):
+    """The edge where dice fall: attach noise and step weights to stacked tasks; `step` is None at meta-test."""
+
+    def __call__(
+        self, meta: M_in, tasks: Task, generator: Generator, /, *, step: int | None, num_steps: int
+    ) -> Task: ...
+
+
+@runtime_checkable
+class Sampler(Protocol):
+    """Draws stacked tasks. Task `i` of a draw is the same whatever `num_tasks` is."""
+
+    def __call__(self, generator: Generator, num_tasks: int, /) -> Task: ...
+
+
+def _unchanged(params: Params, _: Tensor) -> Params:
+    return params
+
+
+@dataclass(frozen=True)
+class Model:
+    """A network as two pure functions.
+
+    Args:
+        init: draws parameters from a generator.
+        apply: (params, inputs (n, ...)) to outputs (n, outputs).
+        condition: (params, support inputs) to params that carry whatever a prediction needs of the support set;
+            the identity unless `normalisation` is "support".
+        normalisation: whose statistics `apply` normalises by; recorded with every result.
+    """
+
+    init: Callable[[Generator], Params]
+    apply: Callable[[Params, Tensor], Tensor]
+    condition: Callable[[Params, Tensor], Params] = _unchanged
+    normalisation: Normalisation = "none"
+
+
+@dataclass(frozen=True)
+class MetaLearner(Generic[M, P]):
+    """What every builder in `metafunc.algorithms` returns: a meta-learning algorithm as pure functions.
+
+    Args:
+        init: draws meta-parameters from a generator.
+        prepare: attaches this step's randomness to stacked tasks.
+        adapt: from meta-parameters and a support set to a task's parameters.
+        path: the same, for 0..num_steps steps on a leading axis.
+        task_loss: what meta-training minimises, for one task.
+        predict: (task parameters, inputs (n, ...)) to the distribution of observations.
+        normalisation: the model's protocol.
+    """
+
+    init: Callable[[Generator], M]
+    prepare: Prepare[M]
+    adapt: Adapt[M, P]
+    path: Path[M, P]
+    task_loss: TaskLoss[M]
+    predict: Callable[[P, Tensor], Predictive]
+    normalisation: Normalisation = "none"
+
+    @property
+    def meta_loss(self) -> MetaLoss[M]:
+        """The mean of `task_loss` over stacked tasks: differentiate it with `torch.func` at will."""
+        return expected(self.task_loss)
+
+
+@dataclass(frozen=True)
+class TaskFamily:
+    """Where tasks come from: three samplers over disjoint or resampled worlds, and the shape of one row.
+
+    Args:
+        name: what the command line calls it.
+        kind: what is predicted.
+        input_shape: the shape of one input row.
+        num_outputs: targets of a regression, or classes (ways) of a classification.
+        train: draws meta-training tasks.
+        validation: draws tasks for choosing among checkpoints and for fitting noise scales.
+        test: draws meta-test tasks.
+        variants: further meta-test samplers by name, such as ranges never trained on.
+        info: what a result should record of the data: class counts, fingerprint, licence.
+    """
+
+    name: str
+    kind: Kind
+    input_shape: tuple[int, ...]
+    num_outputs: int
+    train: Sampler
+    validation: Sampler
+    test: Sampler
+    variants: Mapping[str, Sampler] = field(default_factory=dict)
+    info: Mapping[str, Any] = field(default_factory=dict)
+
+
+def expected(task_loss: TaskLoss[M]) -> MetaLoss[M]:
+    r"""The mean of a task loss over stacked tasks, $\frac1n\sum_{i=1}^n \ell(\theta, T_i)$, vectorised by `vmap`.
+
+    The papers write a sum; every published implementation, and metafunc, takes the mean, which keeps the outer step
+    size independent of the number of tasks.
+
+    Args:
+        task_loss: (meta, task) to a scalar, for one task.
+
+    Returns:
+        (meta, stacked tasks) to a scalar.
+    """
+
+    def meta_loss(meta: M, tasks: Task, /) -> Scalar:
+        losses: Tensor = torch.vmap(task_loss, in_dims=(None, 0))(meta, tasks)
+        return losses.mean()
+
+    return meta_loss
