@@ -1,0 +1,6 @@
+"""Networks as pure functions: each builder returns a `Model`, whose second-order gradients are exact."""
+
+from metafunc.nn.models import Activation as Activation
+from metafunc.nn.models import Initialisation as Initialisation
+from metafunc.nn.models import conv4 as conv4
+from metafunc.nn.models import mlp as mlp
