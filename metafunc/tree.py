@@ -44,6 +44,17 @@ def unflatten(like: T, new_leaves: list[Tensor]) -> T:
     return pytree.tree_unflatten(new_leaves, spec)  # type: ignore[no-any-return]  # torch leaves it unannotated
 
 
+def partition(tree: T, select: Callable[[str], bool]) -> tuple[dict[str, Tensor], Callable[[dict[str, Tensor]], T]]:
+    """The leaves whose dotted path is selected, by path, and the function that puts such leaves back into the tree."""
+    names, values = paths(tree), leaves(tree)
+    chosen = {name: value for name, value in zip(names, values, strict=True) if select(name)}
+
+    def merge(replacements: dict[str, Tensor]) -> T:
+        return unflatten(tree, [replacements.get(name, value) for name, value in zip(names, values, strict=True)])
+
+    return chosen, merge
+
+
 def add(first: T, second: Tree) -> T:
     """x + y."""
     return map(torch.add, first, second)

@@ -142,6 +142,10 @@ class Model:
     condition: Callable[[Params, Tensor], Params] = _unchanged
     normalisation: Normalisation = "none"
 
+    def finish(self, params: Params, support: Data, /) -> Params:
+        """What ends every adaptation: `condition` as an `Adapt`."""
+        return self.condition(params, support.x)
+
 
 @dataclass(frozen=True)
 class MetaLearner(Generic[M, P]):

@@ -1,0 +1,21 @@
+"""metafunc: Bayesian meta-learning as pure functions on `torch.func`, with gradients that are checked."""
+
+from metafunc import algorithms as algorithms
+from metafunc import inner as inner
+from metafunc import likelihood as likelihood
+from metafunc import optim as optim
+from metafunc import tree as tree
+from metafunc.inner import gradient_descent as gradient_descent
+from metafunc.meta import expected as expected
+from metafunc.meta import expected_query_loss as expected_query_loss
+from metafunc.meta import query_loss as query_loss
+from metafunc.meta import value_and_grad as value_and_grad
+from metafunc.types import Batch as Batch
+from metafunc.types import Categorical as Categorical
+from metafunc.types import MetaLearner as MetaLearner
+from metafunc.types import Model as Model
+from metafunc.types import Normal as Normal
+from metafunc.types import Task as Task
+from metafunc.types import TaskFamily as TaskFamily
+
+__version__ = "0.1.0"

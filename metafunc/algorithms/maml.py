@@ -1,0 +1,54 @@
+r"""Model-agnostic meta-learning (MAML).
+
+Finn, Abbeel, Levine (2017), "Model-Agnostic Meta-Learning for Fast Adaptation of Deep Networks". The meta-parameters
+$\theta$ (`meta`) are an initialisation; a task's parameters $\theta_i$ (`params`) are K steps of gradient descent away:
+
+$$\theta_i^{k+1} = \theta_i^k - \alpha \nabla L(\theta_i^k; D_i^{\mathrm{support}}), \quad \theta_i^0 = \theta, \qquad
+\min_\theta \tfrac1n \textstyle\sum_i L(\theta_i^K; D_i^{\mathrm{query}}),$$
+
+with $\alpha$ = `inner_lr`, K = `num_steps`, and the exact derivative through all K steps.
+"""
+
+from metafunc.inner import descend, path, repeat
+from metafunc.likelihood import Likelihood
+from metafunc.meta import query_loss, unprepared
+from metafunc.optim import sgd
+from metafunc.types import MetaLearner, Model, Params
+
+
+def maml(
+    model: Model, likelihood: Likelihood, *, inner_lr: float = 0.01, num_steps: int = 1
+) -> MetaLearner[Params, Params]:
+    """MAML: an initialisation from which a few exact gradient steps solve a task.
+
+    Args:
+        model: the network.
+        likelihood: the observation model; its loss is both the inner and the outer one.
+        inner_lr: step size of the inner gradient descent.
+        num_steps: inner steps in training.
+
+    Returns:
+        The learner; meta-parameters and task parameters are both the model's.
+
+    Raises:
+        ValueError: if `inner_lr` is not positive or `num_steps` is negative.
+
+    Example:
+        >>> from metafunc import algorithms, likelihood, nn
+        >>> learner = algorithms.maml(nn.mlp((1,), 1), likelihood.gaussian(), inner_lr=0.01, num_steps=1)
+
+    References:
+        Finn, Abbeel, Levine (2017), algorithm 2.
+    """
+    loss = likelihood.of(model)
+    step = descend(loss, sgd(inner_lr))
+    adapt = repeat(step, num_steps, finish=model.finish)
+    return MetaLearner(
+        init=model.init,
+        prepare=unprepared,
+        adapt=adapt,
+        path=path(step, finish=model.finish),
+        task_loss=query_loss(adapt, loss),
+        predict=likelihood.predict(model),
+        normalisation=model.normalisation,
+    )

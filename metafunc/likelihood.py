@@ -1,0 +1,150 @@
+"""The observation model, chosen once: how a network's outputs become losses, log-probabilities and predictions.
+
+Every loss is a masked mean over rows, so that padded tasks weigh as their real rows do.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import log, pi
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional as F
+
+from metafunc.types import Batch, Categorical, Kind, Loss, Model, Normal, Params, Predictive, Scalar, Tree
+
+
+def masked_mean(values: Float[Tensor, " n"], mask: Tree = ()) -> Scalar:
+    """The mean over rows whose mask is 1; zero if there is none, so that an empty support set has no gradient."""
+    if isinstance(mask, tuple):
+        return values.mean()
+    return masked_sum(values, mask) / mask.sum().clamp(min=1)
+
+
+def masked_sum(values: Float[Tensor, " n"], mask: Tree = ()) -> Scalar:
+    """The sum over rows whose mask is 1."""
+    return values.sum() if isinstance(mask, tuple) else (values * mask).sum()
+
+
+@dataclass(frozen=True)
+class Likelihood:
+    """p(y | f(x)) for one task.
+
+    Args:
+        kind: what it is a likelihood of.
+        num_outputs: how many numbers a row of the network's outputs has to have.
+        loss: (outputs (n, o), batch) to the mean loss a row that the papers train with: squared error (regression) or
+            cross-entropy (classification).
+        log_prob: (outputs (n, o), batch) to the log-likelihood *summed* over rows, in nats.
+        predictive: outputs (particles, n, o) to the distribution of observations.
+        sample: (outputs (n, o), noise (n, o)) to observations (n, ...); the noise is standard normal for a Gaussian
+            and standard Gumbel for classes.
+    """
+
+    kind: Kind
+    num_outputs: int
+    loss: Callable[[Tensor, Batch], Scalar]
+    log_prob: Callable[[Tensor, Batch], Scalar]
+    predictive: Callable[[Tensor], Predictive]
+    sample: Callable[[Tensor, Tensor], Tensor]
+
+    def of(self, model: Model) -> Loss[Params]:
+        """The training loss of a model's parameters on a batch."""
+        return lambda params, batch: self.loss(model.apply(params, batch.x), batch)
+
+    def nll(self, model: Model) -> Loss[Params]:
+        """Minus the log-likelihood of a model's parameters, *summed* over the rows of a batch."""
+        return lambda params, batch: -self.log_prob(model.apply(params, batch.x), batch)
+
+    def predict(self, model: Model) -> Callable[[Params, Tensor], Predictive]:
+        """The predictions of one set of parameters: one particle."""
+        return lambda params, x: self.predictive(model.apply(params, x)[None])
+
+
+def gaussian(num_outputs: int = 1, *, scale: float | None = None) -> Likelihood:
+    r"""Regression, $y \sim \mathcal N(f(x), \sigma^2)$.
+
+    The training loss is the mean squared error without $\sigma$, MAML's convention for the inner step size. Its
+    log-probability takes $\sigma$ = `scale`, or 1 where no noise model is given.
+
+    Args:
+        num_outputs: numbers in one target row; y is (n, num_outputs).
+        scale: the noise's standard deviation in units of y. None: no noise model; predictions carry no scale, and
+            `metafunc.evaluate` fits one on validation tasks.
+
+    Raises:
+        ValueError: if `scale` is not positive or `num_outputs` is below 1.
+
+    Example:
+        >>> import torch
+        >>> from metafunc import Batch, likelihood
+        >>> batch = Batch(x=torch.zeros(2, 1), y=torch.tensor([[1.0], [3.0]]))
+        >>> likelihood.gaussian().loss(torch.zeros(2, 1), batch).item()
+        5.0
+    """
+    _check_outputs(num_outputs, at_least=1)
+    if scale is not None and not scale > 0:
+        raise ValueError(f"scale is a standard deviation and must be above 0, not {scale}; None means no noise model.")
+    sigma = 1.0 if scale is None else scale
+
+    def loss(outputs: Tensor, batch: Batch) -> Scalar:
+        return masked_mean((outputs - batch.y).square().mean(-1), batch.mask)
+
+    def log_prob(outputs: Tensor, batch: Batch) -> Scalar:
+        rows = -0.5 * ((outputs - batch.y) / sigma).square() - log(sigma) - 0.5 * log(2 * pi)
+        return masked_sum(rows.sum(-1), batch.mask)
+
+    def predictive(outputs: Tensor) -> Normal:
+        return Normal(outputs, () if scale is None else outputs.new_full((), scale))
+
+    def sample(outputs: Tensor, noise: Tensor) -> Tensor:
+        return outputs + sigma * noise
+
+    return Likelihood("regression", num_outputs, loss, log_prob, predictive, sample)
+
+
+def categorical(num_classes: int) -> Likelihood:
+    r"""Classification, $y \sim \mathrm{Categorical}(\mathrm{softmax}\, f(x))$, trained with the mean cross-entropy.
+
+    Args:
+        num_classes: how many classes (ways) a task has; y holds integers 0..num_classes-1.
+
+    Raises:
+        ValueError: if `num_classes` is below 2.
+
+    Example:
+        >>> import torch
+        >>> from metafunc import Batch, likelihood
+        >>> batch = Batch(x=torch.zeros(2, 1), y=torch.tensor([0, 4]))
+        >>> round(likelihood.categorical(5).loss(torch.zeros(2, 5), batch).item(), 4)  # log 5
+        1.6094
+    """
+    _check_outputs(num_classes, at_least=2)
+
+    def rows(outputs: Tensor, batch: Batch) -> Tensor:
+        return F.cross_entropy(outputs, batch.y, reduction="none")
+
+    def sample(outputs: Tensor, noise: Tensor) -> Tensor:
+        return (outputs + noise).argmax(-1)
+
+    return Likelihood(
+        kind="classification",
+        num_outputs=num_classes,
+        loss=lambda outputs, batch: masked_mean(rows(outputs, batch), batch.mask),
+        log_prob=lambda outputs, batch: -masked_sum(rows(outputs, batch), batch.mask),
+        predictive=Categorical,
+        sample=sample,
+    )
+
+
+def for_kind(kind: Kind, num_outputs: int) -> Likelihood:
+    """The likelihood that a family's kind of task is trained with."""
+    if kind == "control":
+        raise ValueError("A control task has no likelihood: its loss is the return of a policy.")
+    return gaussian(num_outputs) if kind == "regression" else categorical(num_outputs)
+
+
+def _check_outputs(given: int, *, at_least: int) -> None:
+    if given < at_least:
+        raise ValueError(f"The number of outputs must be at least {at_least}, not {given}.")

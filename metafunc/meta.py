@@ -1,0 +1,135 @@
+r"""The outer loop's pure part: what meta-parameters lose on a distribution of tasks, and its gradient.
+
+$$\mathcal L(\theta) = \frac1n \sum_{i=1}^n L\big(\mathrm{adapt}(\theta, D_i^{\mathrm{support}}); D_i^{\mathrm{query}}\big)$$
+"""
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import torch
+from torch import Generator, Tensor
+
+from metafunc import tree
+from metafunc.types import Adapt, Loss, M, M_in, MetaLoss, P, Scalar, Task, TaskLoss, Tree
+from metafunc.types import expected as expected
+
+T = TypeVar("T")
+
+
+def query_loss(adapt: Adapt[M, P], loss: Loss[P]) -> TaskLoss[M]:
+    """Adapt on the support set, be judged on the query set: $L(\\mathrm{adapt}(\\theta, D^s); D^q)$.
+
+    Args:
+        adapt: (meta, support) to a task's parameters.
+        loss: (params, query) to a scalar.
+
+    Returns:
+        (meta, task) to a scalar, for one task.
+    """
+    return lambda meta, task: loss(adapt(meta, task.support), task.query)
+
+
+def expected_query_loss(adapt: Adapt[M, P], loss: Loss[P]) -> MetaLoss[M]:
+    """The mean query loss over stacked tasks: `expected(query_loss(adapt, loss))`, MAML's meta-objective.
+
+    Example:
+        >>> import torch
+        >>> from metafunc import Batch, Task, expected_query_loss, gradient_descent
+        >>> def loss(params, batch):
+        ...     return (params["w"] * batch.x - batch.y).square().mean()
+        >>> meta_loss = expected_query_loss(gradient_descent(loss, lr=0.1), loss)
+        >>> batch = Batch(x=torch.ones(4, 1, 1), y=torch.arange(4.0).reshape(4, 1, 1))  # 4 tasks of one row
+        >>> torch.func.grad(meta_loss)({"w": torch.tensor(0.0)}, Task(batch, batch))
+        {'w': tensor(-1.9200)}
+
+    References:
+        Finn, Abbeel, Levine (2017), "Model-Agnostic Meta-Learning", section 2.2.
+    """
+    return expected(query_loss(adapt, loss))
+
+
+def unprepared(meta: M_in, tasks: Task, generator: Generator, /, *, step: int | None, num_steps: int) -> Task:
+    """The `prepare` of a learner that throws no dice: tasks as they are."""
+    return tasks
+
+
+def value_and_grad(
+    task_loss: TaskLoss[M], *, chunk_size: int | None = None, backend: str | None = None
+) -> Callable[[M, Task], tuple[Scalar, M]]:
+    r"""The meta-loss and its exact gradient, taken and summed chunk by chunk: what `fit` calls.
+
+    The inner loop runs under `torch.func`; the outer derivative is plain reverse-mode autograd, which keeps no graph of
+    the graph (a third of the memory of `torch.func.grad` at 60 inner steps). Compose `expected(task_loss)` with
+    `torch.func` instead where something differentiates further.
+
+    Args:
+        task_loss: (meta, task) to a scalar, for one task.
+        chunk_size: how many tasks' graphs are alive at once; None: all. The gradient does not depend on it beyond
+            rounding.
+        backend: a `torch.compile` backend ("inductor", "aot_eager") for the whole step; None: eager.
+
+    Returns:
+        (meta, stacked tasks) to (mean loss, gradient with the structure of meta), both detached.
+
+    Raises:
+        ValueError: if `chunk_size` is below 1.
+
+    Example:
+        >>> import torch
+        >>> from metafunc import Batch, Task, value_and_grad
+        >>> batch = Batch(x=torch.ones(4, 1), y=torch.ones(4, 1))
+        >>> step = value_and_grad(lambda meta, task: (meta["w"] - task.query.y).square().mean(), chunk_size=2)
+        >>> step({"w": torch.tensor(3.0)}, Task(batch, batch))
+        (tensor(4.), {'w': tensor(4.)})
+    """
+    if chunk_size is not None and chunk_size < 1:
+        raise ValueError(f"chunk_size must be at least 1, or None for all tasks at once, not {chunk_size}.")
+    summed = _summed_loss(task_loss)
+    of_chunk = torch.compile(_by_func(summed), fullgraph=True, backend=backend) if backend else _by_autograd(summed)
+
+    def value_and_gradient(meta: M, tasks: Task) -> tuple[Scalar, M]:
+        num_tasks = tree.leaves(tasks)[0].shape[0]
+        value, gradient = None, None
+        for start in range(0, num_tasks, chunk_size or num_tasks):
+            part, part_gradient = of_chunk(meta, _rows(tasks, start, start + (chunk_size or num_tasks)))
+            value = part if value is None else value + part
+            gradient = part_gradient if gradient is None else tree.add(gradient, part_gradient)
+        return value / num_tasks, tree.scale(gradient, 1 / num_tasks)
+
+    return value_and_gradient
+
+
+def _summed_loss(task_loss: TaskLoss[M]) -> MetaLoss[M]:
+    def summed(meta: M, tasks: Task, /) -> Scalar:
+        losses: Tensor = torch.vmap(task_loss, in_dims=(None, 0))(meta, tasks)
+        return losses.sum()
+
+    return summed
+
+
+def _by_func(loss: MetaLoss[M]) -> Callable[[M, Task], tuple[Scalar, M]]:
+    """Inside `torch.compile` the derivative has to be `torch.func`'s: `torch.autograd.grad` breaks the graph."""
+
+    def value_and_gradient(meta: M, tasks: Task) -> tuple[Scalar, M]:
+        gradient, value = torch.func.grad_and_value(loss)(meta, tasks)
+        return value, gradient
+
+    return value_and_gradient
+
+
+def _by_autograd(loss: MetaLoss[M]) -> Callable[[M, Task], tuple[Scalar, M]]:
+    def value_and_gradient(meta: M, tasks: Task) -> tuple[Scalar, M]:
+        inputs = tree.map(lambda leaf: leaf.detach().requires_grad_(), meta)
+        with torch.enable_grad():
+            value = loss(inputs, tasks)
+            gradient = torch.autograd.grad(value, tree.leaves(inputs), materialize_grads=True)
+        return value.detach(), tree.unflatten(meta, list(gradient))
+
+    return value_and_gradient
+
+
+def _rows(tasks: T, start: int, stop: int) -> T:
+    def cut(leaf: Tensor) -> Tree:
+        return leaf[start:stop]
+
+    return tree.map(cut, tasks)
