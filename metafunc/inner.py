@@ -11,7 +11,7 @@ $(I - \alpha H(\theta_0)) \cdots (I - \alpha H(\theta_{K-1})) \nabla L^{\mathrm{
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Generic, Protocol
+from typing import Generic, Protocol, runtime_checkable
 
 import torch
 
@@ -28,6 +28,7 @@ def everything(_: str) -> bool:
     return True
 
 
+@runtime_checkable
 class Direction(Protocol[P_in]):
     """Where a step goes: (params, data, select) to a gradient-like tree that is zero on leaves not selected."""
 
