@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from math import log, pi
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
@@ -34,16 +33,20 @@ class Likelihood:
     Args:
         kind: what it is a likelihood of.
         num_outputs: how many numbers a row of the network's outputs has to have.
+        num_targets: how many numbers a row of encoded targets has.
+        encode: targets y (n, ...) to numbers (n, num_targets) that a network can take as inputs: one-hot classes.
         loss: (outputs (n, o), batch) to the mean loss a row that the papers train with: squared error (regression) or
             cross-entropy (classification).
         log_prob: (outputs (n, o), batch) to the log-likelihood *summed* over rows, in nats.
         predictive: outputs (particles, n, o) to the distribution of observations.
-        sample: (outputs (n, o), noise (n, o)) to observations (n, ...); the noise is standard normal for a Gaussian
-            and standard Gumbel for classes.
+        sample: (outputs (n, o), noise (n, num_targets)) to observations (n, ...); the noise is standard normal for a
+            Gaussian and standard Gumbel for classes.
     """
 
     kind: Kind
     num_outputs: int
+    num_targets: int
+    encode: Callable[[Tensor], Tensor]
     loss: Callable[[Tensor, Batch], Scalar]
     log_prob: Callable[[Tensor, Batch], Scalar]
     predictive: Callable[[Tensor], Predictive]
@@ -92,8 +95,8 @@ def gaussian(num_outputs: int = 1, *, scale: float | None = None) -> Likelihood:
         return masked_mean((outputs - batch.y).square().mean(-1), batch.mask)
 
     def log_prob(outputs: Tensor, batch: Batch) -> Scalar:
-        rows = -0.5 * ((outputs - batch.y) / sigma).square() - log(sigma) - 0.5 * log(2 * pi)
-        return masked_sum(rows.sum(-1), batch.mask)
+        rows = _log_normal(batch.y, outputs, outputs.new_full((), sigma)).sum(-1)
+        return masked_sum(rows, batch.mask)
 
     def predictive(outputs: Tensor) -> Normal:
         return Normal(outputs, () if scale is None else outputs.new_full((), scale))
@@ -101,7 +104,59 @@ def gaussian(num_outputs: int = 1, *, scale: float | None = None) -> Likelihood:
     def sample(outputs: Tensor, noise: Tensor) -> Tensor:
         return outputs + sigma * noise
 
-    return Likelihood("regression", num_outputs, loss, log_prob, predictive, sample)
+    return Likelihood("regression", num_outputs, num_outputs, _as_is, loss, log_prob, predictive, sample)
+
+
+def heteroscedastic(num_targets: int = 1, *, floor: float = 0.1) -> Likelihood:
+    r"""Regression with a learned noise scale, $y \sim \mathcal N(\mu(x), \sigma(x)^2)$.
+
+    The network's outputs are $(\mu, s)$ and $\sigma = c + (1 - c)\,\mathrm{softplus}(s)$; the training loss is the mean
+    negative log-likelihood a row.
+
+    Args:
+        num_targets: numbers in one target row; y is (n, num_targets), and the network has twice as many outputs.
+        floor: $c$ in [0, 1), the smallest standard deviation, in units of y: it keeps a fit without noise from sending
+            the likelihood to infinity.
+
+    Raises:
+        ValueError: if `floor` lies outside [0, 1) or `num_targets` is below 1.
+
+    Example:
+        >>> import torch
+        >>> from metafunc import likelihood
+        >>> likelihood.heteroscedastic().predictive(torch.zeros(1, 2, 2)).scale  # .1 + .9 log 2
+        tensor([[[0.7238],
+                 [0.7238]]])
+
+    References:
+        Garnelo et al. (2018), "Conditional Neural Processes".
+    """
+    _check_outputs(num_targets, at_least=1)
+    if not 0 <= floor < 1:
+        raise ValueError(f"floor is the smallest standard deviation and must lie in [0, 1), not {floor}; try 0.1.")
+
+    def split(outputs: Tensor) -> tuple[Tensor, Tensor]:
+        loc, raw = outputs.split(num_targets, dim=-1)
+        return loc, floor + (1 - floor) * F.softplus(raw)
+
+    def rows(outputs: Tensor, batch: Batch) -> Tensor:
+        loc, scale = split(outputs)
+        return _log_normal(batch.y, loc, scale).sum(-1)
+
+    def sample(outputs: Tensor, noise: Tensor) -> Tensor:
+        loc, scale = split(outputs)
+        return loc + scale * noise
+
+    return Likelihood(
+        kind="regression",
+        num_outputs=2 * num_targets,
+        num_targets=num_targets,
+        encode=_as_is,
+        loss=lambda outputs, batch: -masked_mean(rows(outputs, batch), batch.mask),
+        log_prob=lambda outputs, batch: masked_sum(rows(outputs, batch), batch.mask),
+        predictive=lambda outputs: Normal(*split(outputs)),
+        sample=sample,
+    )
 
 
 def categorical(num_classes: int) -> Likelihood:
@@ -131,6 +186,8 @@ def categorical(num_classes: int) -> Likelihood:
     return Likelihood(
         kind="classification",
         num_outputs=num_classes,
+        num_targets=num_classes,
+        encode=lambda y: F.one_hot(y, num_classes),
         loss=lambda outputs, batch: masked_mean(rows(outputs, batch), batch.mask),
         log_prob=lambda outputs, batch: -masked_sum(rows(outputs, batch), batch.mask),
         predictive=Categorical,
@@ -143,6 +200,14 @@ def for_kind(kind: Kind, num_outputs: int) -> Likelihood:
     if kind == "control":
         raise ValueError("A control task has no likelihood: its loss is the return of a policy.")
     return gaussian(num_outputs) if kind == "regression" else categorical(num_outputs)
+
+
+def _log_normal(y: Tensor, loc: Tensor, scale: Tensor) -> Tensor:
+    return -0.5 * ((y - loc) / scale).square() - scale.log() - 0.5 * log(2 * pi)
+
+
+def _as_is(y: Tensor) -> Tensor:
+    return y
 
 
 def _check_outputs(given: int, *, at_least: int) -> None:

@@ -1,0 +1,89 @@
+"""Every command of the project. `nox` runs the gate; `nox -l` lists the rest.
+
+The sessions run in the environment that nox itself is installed in (see the README): torch weighs close to a gigabyte,
+so one environment is made, once, instead of one a session.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+import nox
+
+nox.options.sessions = ["lint", "types", "tests", "compiled", "docs", "package"]
+nox.options.default_venv_backend = "none"
+nox.options.stop_on_first_error = False
+
+HOOK = "--jaxtyping-packages=metafunc,beartype.beartype"
+"""Checks every shape annotation at run time: in the tests only, since it costs time and torch.compile."""
+ONE_THREAD = {"OMP_NUM_THREADS": "1"}
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Style and format."""
+    _python(session, "ruff", "check", ".")
+    _python(session, "ruff", "format", "--check", ".")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Static types, strictly."""
+    _python(session, "mypy")
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """All tests that need no compiler, with run-time shape checks; arguments go to pytest."""
+    arguments = session.posargs or ["-n", str(min(4, os.cpu_count() or 1)), "--dist", "worksteal"]
+    _python(session, "pytest", HOOK, "-m", "not compiled and not nightly", *arguments, env=ONE_THREAD)
+
+
+@nox.session
+def compiled(session: nox.Session) -> None:
+    """Tests of torch.compile, in a process without the annotation hook."""
+    _python(session, "pytest", "-m", "compiled and not nightly", *session.posargs)
+
+
+@nox.session
+def nightly(session: nox.Session) -> None:
+    """The slow tests: every algorithm through inductor."""
+    _python(session, "pytest", "-m", "nightly", *session.posargs)
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Every example and every command that the documentation shows."""
+    _python(session, "pytest", "--doctest-modules", "metafunc", "-p", "no:cacheprovider", env=ONE_THREAD)
+    _python(session, "pytest", "docs", "README.md", *session.posargs, env=ONE_THREAD)
+
+
+@nox.session
+def package(session: nox.Session) -> None:
+    """Build the wheel and look at what is in it."""
+    wheels = Path(session.create_tmp()).resolve()
+    for old in wheels.glob("*.whl"):
+        old.unlink()
+    _python(session, "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(wheels), ".")
+    session.run(sys.executable, "tests/wheel_contents.py", str(next(wheels.glob("*.whl"))))
+
+
+@nox.session
+def config(session: nox.Session) -> None:
+    """Write the command line's configuration anew from the builders' signatures and docstrings."""
+    _python(session, "metafunc_cli.generate")
+    _python(session, "ruff", "format", "--quiet", "cli/metafunc_cli/config.py")
+
+
+@nox.session
+def constraints(session: nox.Session) -> None:
+    """Pin what this environment holds."""
+    frozen = str(session.run(sys.executable, "-m", "pip", "freeze", "--exclude-editable", silent=True))
+    pins = [line.split("+cpu")[0] for line in frozen.splitlines() if "==" in line or line.startswith("torch @")]
+    Path("constraints.txt").write_text(
+        "# Versions that the gate runs with, written by `nox -s constraints`.\n" + "\n".join(pins) + "\n"
+    )
+
+
+def _python(session: nox.Session, *module_and_arguments: str, env: dict[str, str] | None = None) -> None:
+    session.run(sys.executable, "-m", *module_and_arguments, env=env)

@@ -1,0 +1,24 @@
+"""What all tests share. It must not import metafunc: the annotation hook has to be installed before that."""
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+# The same examples on every run and machine; no deadline, because a shared machine stalls.
+settings.register_profile("gate", derandomize=True, deadline=None, print_blob=True, max_examples=25)
+settings.register_profile("nightly", deadline=None, print_blob=True, max_examples=300)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "gate"))
+
+
+@pytest.fixture(scope="session")
+def omniglot_path() -> Path:
+    """The folder with Omniglot's parquet files, named by METAFUNC_TEST_DATA."""
+    root = os.environ.get("METAFUNC_TEST_DATA")
+    folder = Path(root or "") / "omniglot"
+    if root and folder.is_dir():
+        return folder
+    if os.environ.get("METAFUNC_REQUIRE_DATA"):
+        pytest.fail(f"METAFUNC_TEST_DATA={root!r} has no folder omniglot, and METAFUNC_REQUIRE_DATA asks for it.")
+    pytest.skip("needs Omniglot: METAFUNC_TEST_DATA names a folder that holds omniglot/*.parquet")
