@@ -9,7 +9,7 @@ Nothing here stops a derivative except `first_order`, so `torch.func.grad` throu
 $(I - \alpha H(\theta_0)) \cdots (I - \alpha H(\theta_{K-1})) \nabla L^{\mathrm{query}}(\theta_K)$.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Generic, Protocol, runtime_checkable
 
@@ -179,7 +179,7 @@ def repeat(step: Adapt[P, P], num_steps: int, *, finish: Adapt[P, P] | None = No
         raise ValueError(f"num_steps must be 0 or above, not {num_steps}.")
 
     def adapt(params: P, support: Data, /) -> P:
-        last = _trajectory(step, params, support, num_steps)[-1]
+        last = trajectory(step, params, [support] * num_steps)[-1]
         return finish(last, support) if finish else last
 
     return adapt
@@ -189,20 +189,25 @@ def path(step: Adapt[P, P], *, finish: Adapt[P, P] | None = None) -> Path[P, P]:
     """The parameters after 0, 1, ..., `num_steps` steps, on a leading axis; row K is bitwise `repeat(step, K)`."""
 
     def rows(params: P, support: Data, num_steps: int, /) -> P:
-        trajectory = _trajectory(step, params, support, num_steps)
-        return tree.stack([finish(row, support) for row in trajectory] if finish else trajectory)
+        visited = trajectory(step, params, [support] * num_steps)
+        return tree.stack([finish(row, support) for row in visited] if finish else visited)
 
     return rows
 
 
-def _trajectory(step: Adapt[P, P], params: P, support: Data, num_steps: int) -> list[P]:
+def trajectory(step: Adapt[P, P], params: P, data: Sequence[Data]) -> list[P]:
+    """The parameters before and after a step on each data set in turn: one more than there are data sets.
+
+    A `Step` carries its optimiser's state from one to the next. `repeat` and `path` walk over copies of one support
+    set, a learner that sees minibatches over different ones.
+    """
     rows = [params]
     state = step.optimiser.init(params) if isinstance(step, Step) else ()
-    for _ in range(num_steps):
+    for batch in data:
         if isinstance(step, Step):
-            params, state = step.update(params, state, support)
+            params, state = step.update(params, state, batch)
         else:
-            params = step(params, support)
+            params = step(params, batch)
         rows.append(params)
     return rows
 
@@ -219,7 +224,7 @@ def gradient_descent(loss: Loss[P], *, lr: float, num_steps: int = 1) -> Adapt[P
         (params, support) to adapted params.
 
     Raises:
-        ValueError: if `lr` is not positive or `num_steps` is negative.
+        ValueError: if `lr` is negative or not finite, or `num_steps` is negative.
 
     Example:
         >>> import torch

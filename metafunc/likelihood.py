@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from math import log, pi
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
@@ -18,7 +19,8 @@ def masked_mean(values: Float[Tensor, " n"], mask: Tree = ()) -> Scalar:
     """The mean over rows whose mask is 1; zero if there is none, so that an empty support set has no gradient."""
     if isinstance(mask, tuple):
         return values.mean()
-    return masked_sum(values, mask) / mask.sum().clamp(min=1)
+    count: Tensor = mask.sum()
+    return masked_sum(values, mask) / count.clamp(min=1)
 
 
 def masked_sum(values: Float[Tensor, " n"], mask: Tree = ()) -> Scalar:
@@ -136,7 +138,7 @@ def heteroscedastic(num_targets: int = 1, *, floor: float = 0.1) -> Likelihood:
         raise ValueError(f"floor is the smallest standard deviation and must lie in [0, 1), not {floor}; try 0.1.")
 
     def split(outputs: Tensor) -> tuple[Tensor, Tensor]:
-        loc, raw = outputs.split(num_targets, dim=-1)
+        loc, raw = torch.split(outputs, num_targets, dim=-1)
         return loc, floor + (1 - floor) * F.softplus(raw)
 
     def rows(outputs: Tensor, batch: Batch) -> Tensor:

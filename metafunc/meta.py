@@ -1,6 +1,7 @@
 r"""The outer loop's pure part: what meta-parameters lose on a distribution of tasks, and its gradient.
 
-$$\mathcal L(\theta) = \frac1n \sum_{i=1}^n L\big(\mathrm{adapt}(\theta, D_i^{\mathrm{support}}); D_i^{\mathrm{query}}\big)$$
+$$\mathcal L(\theta) =
+\frac1n \sum_{i=1}^n L\big(\mathrm{adapt}(\theta, D_i^{\mathrm{support}}); D_i^{\mathrm{query}}\big)$$
 """
 
 from collections.abc import Callable
@@ -10,7 +11,7 @@ import torch
 from torch import Generator, Tensor
 
 from metafunc import tree
-from metafunc.types import Adapt, Loss, M, M_in, MetaLoss, P, Scalar, Task, TaskLoss, Tree
+from metafunc.types import Adapt, Batch, Loss, M, M_in, MetaLoss, P, Scalar, Task, TaskLoss, Tree
 from metafunc.types import expected as expected
 
 T = TypeVar("T")
@@ -46,6 +47,21 @@ def expected_query_loss(adapt: Adapt[M, P], loss: Loss[P]) -> MetaLoss[M]:
         Finn, Abbeel, Levine (2017), "Model-Agnostic Meta-Learning", section 2.2.
     """
     return expected(query_loss(adapt, loss))
+
+
+def pool(task: Task) -> Batch:
+    """Support and query as one batch, for learners that do not tell them apart."""
+    support, query = task
+    x, y = torch.cat([support.x, query.x]), torch.cat([support.y, query.y])
+    return Batch(x, y, _joint_mask(support, query))
+
+
+def _joint_mask(first: Batch, second: Batch) -> Tree:
+    if isinstance(first.mask, tuple) and isinstance(second.mask, tuple):
+        return ()
+    known = second.mask if isinstance(first.mask, tuple) else first.mask
+    parts = [known.new_ones(part.x.shape[0]) if isinstance(part.mask, tuple) else part.mask for part in (first, second)]
+    return torch.cat(parts)
 
 
 def unprepared(meta: M_in, tasks: Task, generator: Generator, /, *, step: int | None, num_steps: int) -> Task:
@@ -89,11 +105,11 @@ def value_and_grad(
 
     def value_and_gradient(meta: M, tasks: Task) -> tuple[Scalar, M]:
         num_tasks = tree.leaves(tasks)[0].shape[0]
-        value, gradient = None, None
-        for start in range(0, num_tasks, chunk_size or num_tasks):
-            part, part_gradient = of_chunk(meta, _rows(tasks, start, start + (chunk_size or num_tasks)))
-            value = part if value is None else value + part
-            gradient = part_gradient if gradient is None else tree.add(gradient, part_gradient)
+        size = chunk_size or num_tasks
+        value, gradient = of_chunk(meta, _rows(tasks, 0, size))
+        for start in range(size, num_tasks, size):
+            part, part_gradient = of_chunk(meta, _rows(tasks, start, start + size))
+            value, gradient = value + part, tree.add(gradient, part_gradient)
         return value / num_tasks, tree.scale(gradient, 1 / num_tasks)
 
     return value_and_gradient
@@ -122,6 +138,10 @@ def _by_autograd(loss: MetaLoss[M]) -> Callable[[M, Task], tuple[Scalar, M]]:
         inputs = tree.map(lambda leaf: leaf.detach().requires_grad_(), meta)
         with torch.enable_grad():
             value = loss(inputs, tasks)
+            if (
+                not value.requires_grad
+            ):  # A learner that does not meta-learn: autograd refuses where the answer is zero.
+                return value, tree.zeros_like(meta)
             gradient = torch.autograd.grad(value, tree.leaves(inputs), materialize_grads=True)
         return value.detach(), tree.unflatten(meta, list(gradient))
 

@@ -1,3 +1,15 @@
-"""Meta-learning algorithms: one paper a file, and the public table that the tests, the command line and the docs read."""
+"""Meta-learning algorithms: one paper a file, and the table that the tests, the command line and the docs read."""
 
+from metafunc.algorithms.anil import anil as anil
+from metafunc.algorithms.cnp import cnp as cnp
+from metafunc.algorithms.fomaml import fomaml as fomaml
 from metafunc.algorithms.maml import maml as maml
+from metafunc.algorithms.maml_plus_plus import maml_plus_plus as maml_plus_plus
+from metafunc.algorithms.meta_sgd import meta_sgd as meta_sgd
+from metafunc.algorithms.pretrain import pretrain as pretrain
+from metafunc.algorithms.protonet import protonet as protonet
+from metafunc.algorithms.reptile import reptile as reptile
+from metafunc.algorithms.scratch import scratch as scratch
+from metafunc.algorithms.table import ALGORITHMS as ALGORITHMS
+from metafunc.algorithms.table import Row as Row
+from metafunc.algorithms.table import build as build

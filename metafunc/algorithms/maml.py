@@ -31,7 +31,7 @@ def maml(
         The learner; meta-parameters and task parameters are both the model's.
 
     Raises:
-        ValueError: if `inner_lr` is not positive or `num_steps` is negative.
+        ValueError: if `inner_lr` is negative or not finite, or `num_steps` is negative.
 
     Example:
         >>> from metafunc import algorithms, likelihood, nn

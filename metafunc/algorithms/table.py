@@ -1,0 +1,152 @@
+"""The public table of algorithms: what the tests, the command line and the docs iterate over."""
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from math import prod
+from types import MappingProxyType
+from typing import Any, Protocol, TypeAlias
+
+from metafunc import likelihood as likelihoods
+from metafunc.algorithms.anil import anil
+from metafunc.algorithms.cnp import cnp
+from metafunc.algorithms.fomaml import fomaml
+from metafunc.algorithms.maml import maml
+from metafunc.algorithms.maml_plus_plus import maml_plus_plus
+from metafunc.algorithms.meta_sgd import meta_sgd
+from metafunc.algorithms.pretrain import pretrain
+from metafunc.algorithms.protonet import protonet
+from metafunc.algorithms.reptile import reptile
+from metafunc.algorithms.scratch import scratch
+from metafunc.likelihood import Likelihood
+from metafunc.types import Kind, MetaLearner, Model
+
+Learner: TypeAlias = MetaLearner[Any, Any]
+
+
+class NetworkFactory(Protocol):
+    """From the shape of one input row and the number of outputs (None: features, no head) to a network."""
+
+    def __call__(self, input_shape: tuple[int, ...], num_outputs: int | None, /) -> Model: ...
+
+
+Networks: TypeAlias = Callable[[NetworkFactory, tuple[int, ...], Likelihood], tuple[Model, ...]]
+"""The networks that a builder takes, made by a factory for one input shape and likelihood."""
+
+REPRESENTATION_SIZE = 128
+"""The length of a conditional neural process's task vector, the paper's."""
+
+
+def predictor(factory: NetworkFactory, input_shape: tuple[int, ...], likelihood: Likelihood) -> tuple[Model, ...]:
+    """One network from inputs to the likelihood's parameters."""
+    return (factory(input_shape, likelihood.num_outputs),)
+
+
+def embedding(factory: NetworkFactory, input_shape: tuple[int, ...], likelihood: Likelihood) -> tuple[Model, ...]:
+    """One network without a head."""
+    return (factory(input_shape, None),)
+
+
+def encoder_decoder(factory: NetworkFactory, input_shape: tuple[int, ...], likelihood: Likelihood) -> tuple[Model, ...]:
+    """A network over flattened inputs joined to targets, and one over flattened inputs joined to a task vector."""
+    size = prod(input_shape)
+    encoder = factory((size + likelihood.num_targets,), REPRESENTATION_SIZE)
+    return encoder, factory((size + REPRESENTATION_SIZE,), likelihood.num_outputs)
+
+
+def _with_noise_scale(kind: Kind, num_outputs: int) -> Likelihood:
+    return likelihoods.heteroscedastic(num_outputs) if kind == "regression" else likelihoods.for_kind(kind, num_outputs)
+
+
+@dataclass(frozen=True)
+class Row:
+    """What there is to know of an algorithm from outside.
+
+    Args:
+        builder: (networks..., likelihood, *, hyperparameters) to a learner.
+        kinds: the kinds of tasks it takes.
+        networks: which networks the builder takes.
+        likelihood: which observation model it is trained with, by kind and number of outputs.
+        exact: whether its meta-gradient is the derivative of its task loss.
+        inner_steps: whether it adapts in steps, so that none is the identity; otherwise its paths have two rows.
+        trains: whether meta-training changes anything.
+    """
+
+    builder: Callable[..., Learner]
+    kinds: tuple[Kind, ...] = ("regression", "classification")
+    networks: Networks = predictor
+    likelihood: Callable[[Kind, int], Likelihood] = likelihoods.for_kind
+    exact: bool = True
+    inner_steps: bool = True
+    trains: bool = True
+
+    @property
+    def summary(self) -> str:
+        """One line: the first of the builder's documentation."""
+        return inspect.getdoc(self.builder).splitlines()[0]  # type: ignore[union-attr]  # A test holds that all have one.
+
+    @property
+    def hyperparameters(self) -> Mapping[str, inspect.Parameter]:
+        """The builder's keyword-only arguments, by name."""
+        arguments = inspect.signature(self.builder).parameters
+        return {name: argument for name, argument in arguments.items() if argument.kind is argument.KEYWORD_ONLY}
+
+
+ALGORITHMS: Mapping[str, Row] = MappingProxyType(
+    {
+        "maml": Row(maml),
+        "fomaml": Row(fomaml, exact=False),
+        "reptile": Row(reptile, exact=False),
+        "anil": Row(anil),
+        "meta_sgd": Row(meta_sgd),
+        "maml_plus_plus": Row(maml_plus_plus),
+        "protonet": Row(protonet, kinds=("classification",), networks=embedding, inner_steps=False),
+        "cnp": Row(cnp, networks=encoder_decoder, likelihood=_with_noise_scale, inner_steps=False),
+        "pretrain": Row(pretrain),
+        "scratch": Row(scratch, exact=False, trains=False),
+    }
+)
+
+
+def build(
+    name: str,
+    network_factory: NetworkFactory,
+    input_shape: tuple[int, ...],
+    kind: Kind,
+    num_outputs: int,
+    **hyperparameters: Any,
+) -> Learner:
+    """A learner from the table, with its networks and its likelihood, for a family's kind of tasks.
+
+    Args:
+        name: a key of `ALGORITHMS`.
+        network_factory: (input shape, number of outputs or None for features) to a network; `nn.mlp` is one.
+        input_shape: the shape of one input row.
+        kind: what the tasks predict.
+        num_outputs: targets of a regression, or classes of a classification.
+        **hyperparameters: the builder's keyword arguments.
+
+    Returns:
+        The learner.
+
+    Raises:
+        ValueError: if there is no such algorithm, if it does not take this kind of task, if it has no such
+            hyperparameter, or if a value is out of range.
+
+    Example:
+        >>> from metafunc import algorithms, nn
+        >>> learner = algorithms.build("maml", nn.mlp, (1,), "regression", 1, inner_lr=0.01)
+    """
+    if name not in ALGORITHMS:
+        raise ValueError(f"There is no algorithm {name!r}; there are {', '.join(ALGORITHMS)}.")
+    row = ALGORITHMS[name]
+    if kind not in row.kinds:
+        fitting = [other for other, candidate in ALGORITHMS.items() if kind in candidate.kinds]
+        advice = f"algorithms for {kind}: {', '.join(fitting)}" if fitting else f"no algorithm here takes {kind}"
+        raise ValueError(f"{name} is for {' and '.join(row.kinds)}, not for {kind}; {advice}.")
+    unknown = [argument for argument in hyperparameters if argument not in row.hyperparameters]
+    if unknown:
+        known = ", ".join(row.hyperparameters) or "none"
+        raise ValueError(f"{name} has no hyperparameter {', '.join(unknown)}; it has {known}.")
+    likelihood = row.likelihood(kind, num_outputs)
+    return row.builder(*row.networks(network_factory, input_shape, likelihood), likelihood, **hyperparameters)
