@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 
+from metafunc.data.few_shot import few_shot as few_shot
 from metafunc.data.sinusoid import sinusoid as sinusoid
 from metafunc.data.source import DataUnavailable as DataUnavailable
 from metafunc.data.source import distinct as distinct
@@ -12,4 +13,5 @@ from metafunc.types import TaskFamily
 
 FAMILIES: Mapping[str, Callable[..., TaskFamily]] = {
     "sinusoid": sinusoid,
+    "few_shot": few_shot,
 }

@@ -86,7 +86,7 @@ def test_distinct_at_the_largest_uniform_stays_in_range():
 
 
 def test_between_spans_its_interval():
-    assert between(torch.tensor([0.0, 0.5]), -5, 5).tolist() == [-5, 0]
+    assert between(torch.tensor([0.0, 0.5]), -5.0, 5.0).tolist() == [-5, 0]
 
 
 def test_at_least_names_the_offender():

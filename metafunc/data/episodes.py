@@ -1,0 +1,195 @@
+"""N-way K-shot episodes: a gather from rows that are sorted by class."""
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any, Literal, NamedTuple, TypeAlias
+
+import torch
+from jaxtyping import Float64, Int64, Shaped
+from torch import Tensor
+
+from metafunc.data.classes import Partition
+from metafunc.data.source import at_least, distinct, sampler
+from metafunc.types import Batch, Sampler, Task, TaskFamily
+
+QUARTER_TURNS = 4
+Rotations: TypeAlias = Literal["none", "train", "all"]
+
+
+class Rows(NamedTuple):
+    """Rows sorted by class: those of class `c` start at `offsets[c]`, and there are `sizes[c]` of them."""
+
+    values: Shaped[Tensor, "rows ..."]
+    offsets: Int64[Tensor, " classes"]
+    sizes: Int64[Tensor, " classes"]
+
+
+def episodes(
+    rows: Rows,
+    classes: Int64[Tensor, " c"],
+    *,
+    num_ways: int,
+    num_shots: int,
+    num_queries: int,
+    rotations: bool = False,
+    part: str = "data",
+) -> Sampler:
+    """A sampler of classification tasks: choose classes, then rows of each, without replacement.
+
+    A class's label is its place in the draw, so labels carry nothing from one task to the next. Rows come class by
+    class, in the order of the labels.
+
+    Args:
+        rows: images as uint8 (scaled to [0, 1] when drawn) or vectors as floats (left as they are).
+        classes: which classes to draw from.
+        num_ways: classes a task.
+        num_shots: support rows a class.
+        num_queries: query rows a class.
+        rotations: whether a class turned by 90, 180 and 270 degrees counts as three more classes.
+        part: what to call these classes in an error.
+
+    Returns:
+        (generator, num_tasks) to tasks with inputs (t, n, *row shape) and labels (t, n).
+
+    Raises:
+        ValueError: too few classes, too few rows in a class, or rotated rows that are no square images.
+
+    Example:
+        >>> import torch
+        >>> rows = Rows(torch.rand(60, 2), offsets=torch.arange(0, 60, 10), sizes=torch.full((6,), 10))
+        >>> sample = episodes(rows, torch.arange(6), num_ways=5, num_shots=1, num_queries=2)
+        >>> sample(torch.Generator().manual_seed(0), 3).query.y[0]
+        tensor([0, 0, 1, 1, 2, 2, 3, 3, 4, 4])
+    """
+    at_least(1, num_ways=num_ways, num_shots=num_shots, num_queries=num_queries)
+    turns = QUARTER_TURNS if rotations else 1
+    per_class = num_shots + num_queries
+    _check(rows, classes, num_ways, per_class, turns, part)
+    labels = torch.arange(num_ways)
+    values = rows.values.reshape(len(rows.values), -1)
+    row_shape = rows.values.shape[1:]
+
+    def draw(uniforms: Float64[Tensor, "t width"]) -> Task:
+        num_tasks = len(uniforms)
+        chosen = distinct(uniforms[:, :num_ways], torch.full((num_tasks,), turns * len(classes)))
+        turn, which = chosen // len(classes), classes[chosen % len(classes)]
+        place = distinct(uniforms[:, num_ways:].reshape(num_tasks, num_ways, per_class), rows.sizes[which])
+        index = rows.offsets[which][..., None] + place
+
+        def batch(index: Int64[Tensor, "t ways n"]) -> Batch:
+            x = values.index_select(0, index.reshape(-1)).reshape(*index.shape, *row_shape)
+            x = _turned(x, turn) if rotations else x
+            y = labels[:, None].expand(index.shape)
+            return Batch(_unit(x).flatten(1, 2), y.flatten(1, 2))
+
+        return Task(support=batch(index[..., :num_shots]), query=batch(index[..., num_shots:]))
+
+    return sampler(num_ways * (1 + per_class), draw)
+
+
+def classification(
+    name: str,
+    values: Shaped[Tensor, "rows ..."],
+    partition: Partition,
+    *,
+    num_ways: int,
+    num_shots: int,
+    num_queries: int,
+    rotations: Rotations = "none",
+    small_classes: Literal["refuse", "drop"] = "refuse",
+    info: Mapping[str, Any],
+) -> TaskFamily:
+    """The family of episodes over rows and a partition of their classes.
+
+    Args:
+        name: what the command line calls the family.
+        values: one row for each entry of `partition.of_row`.
+        partition: whose classes are for training, validation and test.
+        num_ways: classes a task.
+        num_shots: support rows a class.
+        num_queries: query rows a class.
+        rotations: whether quarter turns count as further classes: in no part, in training, or in all parts.
+        small_classes: whether classes of fewer than `num_shots + num_queries` rows are refused or left out.
+        info: what to record beside the counts and the fingerprint.
+
+    Returns:
+        The family.
+
+    Raises:
+        ValueError: as `episodes` does, for any of the three parts.
+    """
+    order = partition.of_row.argsort(stable=True)
+    sizes = partition.of_row.bincount(minlength=len(partition.names))
+    rows = Rows(values[order], sizes.cumsum(0) - sizes, sizes)
+    enough = sizes >= (num_shots + num_queries if small_classes == "drop" else 0)
+    parts = {part: classes[enough[classes]] for part, classes in partition.parts.items()}
+    samplers = {
+        part: episodes(
+            rows,
+            classes,
+            num_ways=num_ways,
+            num_shots=num_shots,
+            num_queries=num_queries,
+            rotations=rotations == "all" or (rotations == "train" and part == "train"),
+            part=part,
+        )
+        for part, classes in parts.items()
+    }
+    counts = {
+        "classes": {part: len(classes) for part, classes in parts.items()},
+        "dropped_classes": sum(map(len, partition.parts.values())) - sum(map(len, parts.values())),
+        "rows": len(values),
+        "rotations": rotations,
+        "fingerprint": fingerprint(rows, partition),
+    }
+    return TaskFamily(
+        name=name,
+        kind="classification",
+        input_shape=tuple(values.shape[1:]),
+        num_outputs=num_ways,
+        train=samplers["train"],
+        validation=samplers["validation"],
+        test=samplers["test"],
+        info={**info, **counts},
+    )
+
+
+def fingerprint(rows: Rows, partition: Partition) -> str:
+    """A sha256 over every value, every class's name and size, and who is in which part."""
+    digest = hashlib.sha256(repr((tuple(rows.values.shape), rows.sizes.tolist(), list(partition.names))).encode())
+    digest.update(repr({part: classes.tolist() for part, classes in partition.parts.items()}).encode())
+    digest.update(rows.values.numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _turned(x: Tensor, turn: Int64[Tensor, "t ways"]) -> Tensor:
+    """Every class by its own number of quarter turns; anticlockwise, as `torch.rot90` turns."""
+    turned = x.clone()
+    for quarters in range(1, QUARTER_TURNS):
+        where = turn == quarters
+        turned[where] = torch.rot90(x[where], quarters, (-2, -1))
+    return turned
+
+
+def _unit(x: Tensor) -> Tensor:
+    return x.float().mul_(1 / 255) if x.dtype == torch.uint8 else x
+
+
+def _check(rows: Rows, classes: Tensor, num_ways: int, per_class: int, turns: int, part: str) -> None:
+    if turns > 1 and (rows.values.ndim != 4 or rows.values.shape[-1] != rows.values.shape[-2]):
+        raise ValueError(
+            f"Rotations need square images, and a row has shape {tuple(rows.values.shape[1:])}: "
+            'set rotations="none", or image_size=N.'
+        )
+    if turns * len(classes) < num_ways:
+        raise ValueError(
+            f"The {part} part has {turns * len(classes)} classes, and num_ways is {num_ways}: lower num_ways, or give "
+            "this part a larger share of the classes."
+        )
+    small = classes[rows.sizes[classes] < per_class]
+    if len(small):
+        raise ValueError(
+            f"{len(small)} of the {len(classes)} classes of the {part} part have fewer than {per_class} rows "
+            f"(num_shots + num_queries), the smallest {int(rows.sizes[small].min())}: lower num_queries or num_shots, "
+            'or leave such classes out with small_classes="drop".'
+        )
