@@ -2,5 +2,8 @@
 
 from metafunc.nn.models import Activation as Activation
 from metafunc.nn.models import Initialisation as Initialisation
+from metafunc.nn.models import Pooling as Pooling
 from metafunc.nn.models import conv4 as conv4
 from metafunc.nn.models import mlp as mlp
+from metafunc.nn.module import BatchNorm as BatchNorm
+from metafunc.nn.module import from_module as from_module

@@ -6,7 +6,7 @@ from typing import Literal, TypeAlias, get_args
 
 import torch
 from torch import Generator, Tensor
-from torch.nn import functional as F  # noqa: N812
+from torch.nn import functional as F
 
 from metafunc.nn import exact
 from metafunc.types import Model, Normalisation, Params
