@@ -121,7 +121,7 @@ class Sampler(Protocol):
     def __call__(self, generator: Generator, num_tasks: int, /) -> Task: ...
 
 
-def _unchanged(params: Params, _: Tensor) -> Params:
+def _unchanged(params: P, _: Tensor) -> P:
     return params
 
 
@@ -142,7 +142,7 @@ class Model:
     condition: Callable[[Params, Tensor], Params] = _unchanged
     normalisation: Normalisation = "none"
 
-    def finish(self, params: Params, support: Data, /) -> Params:
+    def finish(self, params: Tree, support: Data, /) -> Tree:
         """What ends every adaptation: `condition` as an `Adapt`."""
         return self.condition(params, support.x)
 

@@ -19,11 +19,11 @@ from metafunc.inner import descend, masked, path, repeat
 from metafunc.likelihood import Likelihood
 from metafunc.meta import query_loss, unprepared
 from metafunc.optim import sgd
-from metafunc.types import MetaLearner, Model, Params
+from metafunc.types import MetaLearner, Model, Params, Tree
 
 
-def _init_with(model: Model, head: str) -> Callable[[Generator], Params]:
-    def init(generator: Generator) -> Params:
+def _init_with(model: Model, head: str) -> Callable[[Generator], Tree]:
+    def init(generator: Generator) -> Tree:
         params = model.init(generator)
         names = tree.paths(params)
         if not any(name.startswith(head) for name in names):

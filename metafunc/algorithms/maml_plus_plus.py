@@ -22,7 +22,7 @@ from metafunc.algorithms import checks
 from metafunc.inner import Step, descend, path, repeat
 from metafunc.likelihood import Likelihood
 from metafunc.optim import Optimiser, sgd
-from metafunc.types import Data, MetaLearner, Model, Params, Scalar, Task
+from metafunc.types import Data, MetaLearner, Model, Params, Scalar, Task, Tree
 
 
 class MamlPlusPlusParams(NamedTuple):
@@ -32,10 +32,10 @@ class MamlPlusPlusParams(NamedTuple):
     inner_lr: Params
 
 
-def _by_step(rates: Params) -> Optimiser:
+def _by_step(rates: Tree) -> Optimiser:
     """Gradient descent whose k-th step takes the k-th rate, and the last one ever after; its state is k."""
 
-    def update(gradient: Params, k: int, params: Params) -> tuple[Params, int]:
+    def update(gradient: Tree, k: int, params: Tree) -> tuple[Tree, int]:
         now = tree.map(lambda rate: rate[min(k, rate.shape[0] - 1)], rates)
         return sgd(now).update(gradient, (), params)[0], k + 1
 
@@ -92,7 +92,7 @@ def maml_plus_plus(
         params = model.init(generator)
         return MamlPlusPlusParams(params, tree.map(lambda leaf: leaf.new_full((inner_steps,), inner_lr), params))
 
-    def step(meta: MamlPlusPlusParams) -> Step[Params]:
+    def step(meta: MamlPlusPlusParams) -> Step[Tree]:
         return descend(loss, _by_step(meta.inner_lr))
 
     def prepare(
@@ -105,10 +105,10 @@ def maml_plus_plus(
         num_tasks = tree.leaves(tasks)[0].shape[0]
         return tasks._replace(query=tasks.query._replace(extra=weights.expand(num_tasks, inner_steps)))
 
-    def adapt(meta: MamlPlusPlusParams, support: Data, /) -> Params:
+    def adapt(meta: MamlPlusPlusParams, support: Data, /) -> Tree:
         return repeat(step(meta), inner_steps, finish=model.finish)(meta.params, support)
 
-    def rows(meta: MamlPlusPlusParams, support: Data, num_steps: int, /) -> Params:
+    def rows(meta: MamlPlusPlusParams, support: Data, num_steps: int, /) -> Tree:
         return path(step(meta), finish=model.finish)(meta.params, support, num_steps)
 
     def task_loss(meta: MamlPlusPlusParams, task: Task, /) -> Scalar:

@@ -20,7 +20,7 @@ from metafunc.inner import Step, descend, path, repeat
 from metafunc.likelihood import Likelihood
 from metafunc.meta import query_loss, unprepared
 from metafunc.optim import sgd
-from metafunc.types import Data, MetaLearner, Model, Params
+from metafunc.types import Data, MetaLearner, Model, Params, Tree
 
 
 class MetaSgdParams(NamedTuple):
@@ -62,13 +62,13 @@ def meta_sgd(
         params = model.init(generator)
         return MetaSgdParams(params, tree.map(lambda leaf: torch.full_like(leaf, inner_lr), params))
 
-    def step(meta: MetaSgdParams) -> Step[Params]:
+    def step(meta: MetaSgdParams) -> Step[Tree]:
         return descend(loss, sgd(meta.inner_lr))
 
-    def adapt(meta: MetaSgdParams, support: Data, /) -> Params:
+    def adapt(meta: MetaSgdParams, support: Data, /) -> Tree:
         return repeat(step(meta), num_steps, finish=model.finish)(meta.params, support)
 
-    def rows(meta: MetaSgdParams, support: Data, num_steps: int, /) -> Params:
+    def rows(meta: MetaSgdParams, support: Data, num_steps: int, /) -> Tree:
         return path(step(meta), finish=model.finish)(meta.params, support, num_steps)
 
     return MetaLearner(

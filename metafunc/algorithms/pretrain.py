@@ -12,7 +12,7 @@ from metafunc.inner import descend, path, repeat
 from metafunc.likelihood import Likelihood
 from metafunc.meta import pool, unprepared
 from metafunc.optim import sgd
-from metafunc.types import MetaLearner, Model, Params, Scalar, Task
+from metafunc.types import MetaLearner, Model, Params, Scalar, Task, Tree
 
 
 def pretrain(
@@ -42,7 +42,7 @@ def pretrain(
     loss = likelihood.of(model)
     step = descend(loss, sgd(inner_lr))
 
-    def task_loss(meta: Params, task: Task, /) -> Scalar:
+    def task_loss(meta: Tree, task: Task, /) -> Scalar:
         return loss(meta, pool(task))
 
     return MetaLearner(

@@ -18,7 +18,7 @@ from torch import Tensor
 from metafunc import tree
 from metafunc.likelihood import Likelihood
 from metafunc.meta import query_loss, unprepared
-from metafunc.types import Batch, Data, MetaLearner, Model, Params, Predictive, Scalar
+from metafunc.types import Batch, Data, MetaLearner, Model, Params, Predictive, Scalar, Tree
 
 
 class Prototypes(NamedTuple):
@@ -60,13 +60,13 @@ def protonet(model: Model, likelihood: Likelihood) -> MetaLearner[Params, Protot
     if likelihood.kind != "classification":
         raise ValueError(f"protonet classifies and needs likelihood.categorical(...), not one of {likelihood.kind}.")
 
-    def adapt(meta: Params, support: Batch, /) -> Prototypes:
+    def adapt(meta: Tree, support: Batch, /) -> Prototypes:
         features = model.apply(meta, support.x)
         members = likelihood.encode(support.y).to(features.dtype)
         weights = members if isinstance(support.mask, tuple) else members * support.mask[:, None]
         return Prototypes(model.finish(meta, support), _class_means(features, weights))
 
-    def path(meta: Params, support: Data, num_steps: int, /) -> Prototypes:
+    def path(meta: Tree, support: Data, num_steps: int, /) -> Prototypes:
         after = adapt(meta, support)
         return tree.stack([after._replace(centres=torch.zeros_like(after.centres)), after])
 

@@ -25,7 +25,7 @@ from metafunc.inner import descend, path, repeat, trajectory
 from metafunc.likelihood import Likelihood
 from metafunc.meta import pool
 from metafunc.optim import adam, sgd
-from metafunc.types import Batch, MetaLearner, Model, Params, Scalar, Task
+from metafunc.types import Batch, MetaLearner, Model, Params, Scalar, Task, Tree
 
 InnerOptimiser = Literal["adam", "sgd"]
 
@@ -91,7 +91,7 @@ def reptile(
     inner_steps = num_steps
     step = descend(likelihood.of(model), adam(inner_lr, b1=0.0) if optimiser == "adam" else sgd(inner_lr))
 
-    def prepare(meta: Params, tasks: Task, generator: Generator, /, *, step: int | None, num_steps: int) -> Task:
+    def prepare(meta: Tree, tasks: Task, generator: Generator, /, *, step: int | None, num_steps: int) -> Task:
         if step is None or batch_size == 0:
             return tasks
         pooled = torch.vmap(pool)(tasks)
@@ -99,7 +99,7 @@ def reptile(
         rows = _shuffled_rows(mask, (inner_steps, batch_size), generator)
         return tasks._replace(support=tasks.support._replace(extra=rows))
 
-    def task_loss(meta: Params, task: Task, /) -> Scalar:
+    def task_loss(meta: Tree, task: Task, /) -> Scalar:
         target = tree.detach(trajectory(step, tree.detach(meta), _minibatches(task, inner_steps))[-1])
         offset = tree.sub(meta, target)
         return 0.5 * tree.dot(offset, offset)

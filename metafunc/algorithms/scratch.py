@@ -10,7 +10,7 @@ from metafunc.inner import descend, path, repeat
 from metafunc.likelihood import Likelihood
 from metafunc.meta import query_loss, unprepared
 from metafunc.optim import sgd
-from metafunc.types import Data, MetaLearner, Model, Params
+from metafunc.types import Data, MetaLearner, Model, Params, Tree
 
 
 def scratch(
@@ -41,7 +41,7 @@ def scratch(
     step = descend(loss, sgd(inner_lr))
     adapt = repeat(step, num_steps, finish=model.finish)
 
-    def unlearned(meta: Params, support: Data, /) -> Params:
+    def unlearned(meta: Tree, support: Data, /) -> Tree:
         return adapt(tree.detach(meta), support)
 
     return MetaLearner(

@@ -1,0 +1,78 @@
+"""Small problems in double precision, on which exactness can be told from luck."""
+
+from dataclasses import replace
+
+import torch
+from torch import Generator, Tensor
+
+from metafunc import nn, tree
+from metafunc.types import Batch, Kind, Model, Params, Task, Tree
+
+
+def network(input_shape: tuple[int, ...], num_outputs: int | None, /) -> Model:
+    """A small smooth network with parameters in double precision: a factory as `algorithms.build` takes it.
+
+    Smooth, because finite differences across the kink of a rectifier measure nothing.
+    """
+    model = nn.mlp(input_shape, num_outputs, hidden=(4, 3), activation="tanh", initialisation="xavier")
+
+    def init(generator: Generator) -> Params:
+        return tree.map(Tensor.double, model.init(generator))
+
+    return replace(model, init=init)
+
+
+def random_tasks(
+    kind: Kind, *, num_tasks: int = 3, num_shots: int = 4, num_queries: int = 5, num_outputs: int = 3, seed: int = 0
+) -> Task:
+    """Stacked tasks of noise in double precision, inputs (tasks, rows, 2).
+
+    Args:
+        kind: "regression", with normal targets (tasks, rows, num_outputs), or "classification".
+        num_tasks: tasks on the leading axis.
+        num_shots: support rows a task, or a class.
+        num_queries: query rows a task, or a class.
+        num_outputs: targets a row, or classes a task.
+        seed: of the generator that draws them.
+
+    Raises:
+        ValueError: if the kind is "control".
+    """
+    if kind == "control":
+        raise ValueError('There are random tasks of kind "regression" and "classification", not "control".')
+    generator = torch.Generator().manual_seed(seed)
+
+    def batch(num_rows: int) -> Batch:
+        if kind == "classification":
+            labels = torch.arange(num_outputs).repeat(num_tasks, num_rows)
+            shape = (num_tasks, num_rows * num_outputs, 2)
+            x = torch.randn(shape, generator=generator, dtype=torch.float64)
+            return Batch(x + labels[..., None], labels)
+        shape = (num_tasks, num_rows, 2 + num_outputs)
+        both = torch.randn(shape, generator=generator, dtype=torch.float64)
+        return Batch(both[..., :2], both[..., 2:])
+
+    return Task(batch(num_shots), batch(num_queries))
+
+
+def padded(tasks: Task, num_rows: int = 2) -> Task:
+    """The same tasks with rows of garbage at the end of every batch, which its mask says not to count."""
+
+    def pad(batch: Batch) -> Batch:
+        count = batch.x.shape[:2]
+        mask = torch.cat([batch.x.new_ones(count), batch.x.new_zeros(count[0], num_rows)], dim=1)
+        garbage = 7.0 + torch.arange(num_rows, dtype=batch.x.dtype)
+
+        def extend(leaf: Tensor) -> Tensor:
+            extra = garbage.to(leaf.dtype) if leaf.is_floating_point() else torch.zeros_like(garbage, dtype=leaf.dtype)
+            shape = (leaf.shape[0], num_rows, *leaf.shape[2:])
+            return torch.cat([leaf, extra.reshape(-1, *(1,) * (leaf.ndim - 2)).expand(shape)], dim=1)
+
+        return Batch(extend(batch.x), extend(batch.y), mask)
+
+    return Task(pad(tasks.support), pad(tasks.query))
+
+
+def duplicated(tasks: Tree) -> Tree:
+    """Every task twice."""
+    return tree.map(lambda leaf: torch.cat([leaf, leaf]), tasks)
