@@ -5,11 +5,13 @@ from metafunc import inner as inner
 from metafunc import likelihood as likelihood
 from metafunc import optim as optim
 from metafunc import tree as tree
+from metafunc.evaluation import evaluate as evaluate
 from metafunc.inner import gradient_descent as gradient_descent
 from metafunc.meta import expected as expected
 from metafunc.meta import expected_query_loss as expected_query_loss
 from metafunc.meta import query_loss as query_loss
 from metafunc.meta import value_and_grad as value_and_grad
+from metafunc.train import fit as fit
 from metafunc.types import Batch as Batch
 from metafunc.types import Categorical as Categorical
 from metafunc.types import MetaLearner as MetaLearner

@@ -10,7 +10,18 @@ ROOT = Path(__file__).parents[1]
 CORE = {"nn", "likelihood", "optim", "curvature", "posterior"}
 METHODS = {"meta", "inner", "implicit", "ensemble", "rl"}
 LEAVES = {"data", "metrics", "checkpoint", "figures"}
-SHELL = {"train", "evaluate", "run", "edge", "experiment", "predict"}
+SHELL = {
+    "edge",
+    "evaluation",
+    "events",
+    "experiment",
+    "predict",
+    "recorder",
+    "run",
+    "scoring",
+    "state",
+    "train",
+}
 GROUND = {"types", "tree"}
 
 ALLOWED: dict[str, set[str]] = {

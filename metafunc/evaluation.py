@@ -1,0 +1,208 @@
+r"""Meta-testing: adapt to new tasks, and say how good the predictions are after every step, with intervals.
+
+For each of n new tasks and each number of steps k the query set is scored under the parameters after k steps. A learner
+of a regression without a noise model is given one scale a step, fitted on validation tasks: $\sigma_k^2$ = the mean
+squared error after k steps. That is the same rule for every method, and it is recorded with the result.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from math import inf, isfinite
+from typing import Any, Literal, TypeAlias
+
+import torch
+from torch import Tensor
+
+from metafunc import edge, metrics
+from metafunc.data.source import at_least
+from metafunc.scoring import BLOCK, ROWS, Scores, calibration, chunks, draw, fitting, sampler_of, scores
+from metafunc.types import (
+    Categorical,
+    Kind,
+    M,
+    MetaLearner,
+    Normal,
+    Normalisation,
+    P,
+    Sampler,
+    TaskFamily,
+    Tree,
+)
+
+Progress: TypeAlias = Callable[[int, int], None]
+
+
+def _quiet(done: int, total: int) -> None:
+    """Let progress pass."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The result of a meta-test.
+
+    Args:
+        split: where the tasks came from: "test", "validation", or the name of a variant.
+        seed: what they were drawn with.
+        kind: what was predicted.
+        num_outputs: targets of a regression, or classes.
+        normalisation: the model's protocol, without which numbers cannot be compared.
+        values: by metric, (steps, tasks): one number a task, so that methods can be compared task by task.
+        pooled: by name, a number a step: `noise_scale`, the standard deviation fitted on validation tasks, for a
+            regression without a noise model; `ece`, the calibration error of the rows of all tasks, for classes.
+    """
+
+    split: str
+    seed: int
+    kind: Kind
+    num_outputs: int
+    normalisation: Normalisation
+    values: Mapping[str, Tensor]
+    pooled: Mapping[str, tuple[float, ...]]
+
+    @property
+    def num_tasks(self) -> int:
+        """How many tasks were scored."""
+        return next(iter(self.values.values())).shape[1]
+
+    @property
+    def by_step(self) -> list[dict[str, Any]]:
+        """For each number of steps every metric's mean, interval, median and trimmed mean; how many tasks have a
+        metric that is not finite; and what belongs to all tasks together (`ece`, `noise_scale`)."""
+        finite = torch.stack([values.isfinite() for values in self.values.values()]).all(0)
+        rows: list[dict[str, Any]] = []
+        for step in range(finite.shape[0]):
+            row: dict[str, Any] = {"step": step}
+            row |= {metric: summarise(metric, values[step]) for metric, values in self.values.items()}
+            row["diverged"] = int((~finite[step]).sum())
+            row |= {name: numbers[step] for name, numbers in self.pooled.items()}
+            rows.append(row)
+        return rows
+
+    @property
+    def memorisation_probe(self) -> dict[str, Any] | None:
+        """Accuracy before any adaptation, for classes: labels are dealt anew in every task, so that anything above
+        `chance` was not learned from the support set. None for regression."""
+        if self.kind != "classification":
+            return None
+        return {**summarise("accuracy", self.values["accuracy"][0]), "chance": 1 / self.num_outputs}
+
+    def to_json(self) -> dict[str, Any]:
+        """The result as JSON can say it; numbers that are not finite become null."""
+        result = {"split": self.split, "seed": self.seed, "num_tasks": self.num_tasks, "by_step": self.by_step}
+        if self.memorisation_probe is not None:
+            result["memorisation_probe"] = self.memorisation_probe
+        cleaned: dict[str, Any] = _finite(result)
+        return cleaned
+
+
+def evaluate(
+    learner: MetaLearner[M, P],
+    meta: M,
+    family: TaskFamily,
+    *,
+    num_tasks: int = 600,
+    num_steps: int = 10,
+    seed: int = 0,
+    split: str = "test",
+    num_validation_tasks: int = 200,
+    chunk_size: int | None = None,
+    device: str | torch.device = "cpu",
+    on_progress: Progress = _quiet,
+) -> Evaluation:
+    """Meta-test a learner on new tasks after 0..num_steps steps of adaptation.
+
+    Args:
+        learner: what was trained.
+        meta: its meta-parameters.
+        family: where the tasks come from.
+        num_tasks: how many tasks.
+        num_steps: adaptation steps; a learner without inner steps has the rows 0 (before)
+            and 1 (after) whatever this is.
+        seed: what the tasks are drawn with.
+        split: "test", "validation", "train", or the name of one of the family's variants.
+        num_validation_tasks: how many validation tasks the noise scale of a learner without one is fitted on.
+        chunk_size: tasks that are adapted at the same time; None: by an estimate of their memory.
+        device: where to compute.
+        on_progress: called with (tasks done, tasks in all).
+
+    Returns:
+        The scores, a number a task.
+
+    Raises:
+        ValueError: the split is unknown, a count is below 1, or the tasks do not fit the learner.
+
+    Example:
+        >>> import torch, metafunc
+        >>> from metafunc import algorithms, data, likelihood, nn
+        >>> learner = algorithms.maml(nn.mlp((1,), 1), likelihood.gaussian())
+        >>> meta = learner.init(torch.Generator().manual_seed(0))
+        >>> result = metafunc.evaluate(learner, meta, data.sinusoid(), num_tasks=50, num_steps=2)
+        >>> [row["step"] for row in result.by_step]
+        [0, 1, 2]
+    """
+    at_least(1, num_tasks=num_tasks, num_validation_tasks=num_validation_tasks)
+    at_least(0, num_steps=num_steps)
+    sampler = sampler_of(family, split)
+    where = edge.device_of(device)
+    meta = edge.move(meta, where)
+    prediction = edge.look(learner, meta, family, edge.move(draw(learner, meta, sampler, seed, split, 0, 1), where))
+
+    def scored(sample: Sampler, name: str, count: int, noise: Tree, progress: Progress) -> Scores:
+        parts: list[Scores] = []
+        for done in range(0, count, BLOCK):
+            tasks = draw(learner, meta, sample, seed, name, done // BLOCK, min(BLOCK, count - done))
+            some = chunks(tasks, chunk_size or fitting(meta, tasks, num_steps))
+            parts.extend(scores(learner, meta, edge.move(chunk, where), noise, num_steps) for chunk in some)
+            progress(min(done + BLOCK, count), count)
+        return {name: torch.cat([part[name] for part in parts], 1) for name in parts[0]}
+
+    pooled: dict[str, tuple[float, ...]] = {}
+    noise: Tree = ()
+    if isinstance(prediction, Normal) and isinstance(prediction.scale, tuple):
+        errors = scored(family.validation, "validation", num_validation_tasks, (), _quiet)["mse"]
+        noise = errors.mean(1).sqrt()
+        pooled["noise_scale"] = tuple(noise.tolist())
+    values = scored(sampler, split, num_tasks, edge.move(noise, where), on_progress)
+    if isinstance(prediction, Categorical):
+        pooled["ece"] = calibration(*(values.pop(name) for name in ROWS))
+    return Evaluation(split, seed, family.kind, family.num_outputs, learner.normalisation, values, pooled)
+
+
+def report(
+    evaluation: Evaluation, *, algorithm: str, tasks: str, run: str | None, seed: int, steps: int
+) -> dict[str, Any]:
+    """What the command line prints as `--json` and a run keeps as `meta_test.json`.
+
+    Args:
+        evaluation: the meta-test.
+        algorithm: the learner's name.
+        tasks: the family's name.
+        run: the run's folder.
+        seed: the seed of the training.
+        steps: the outer steps of the training.
+    """
+    return {
+        "algorithm": algorithm,
+        "tasks": tasks,
+        "run": run,
+        "seed": seed,
+        "steps": steps,
+        "normalisation": evaluation.normalisation,
+        "meta_test": evaluation.to_json(),
+    }
+
+
+def summarise(metric: str, values: Tensor) -> dict[str, float]:
+    """One metric over tasks; an error that is not a number counts as infinite."""
+    worst: Literal["smallest", "largest"] = "smallest" if metric == "accuracy" else "largest"
+    values = values if metric == "accuracy" else values.nan_to_num(nan=inf, posinf=inf, neginf=-inf)
+    numbers = metrics.summary(values.double(), worst=worst)
+    return {name: number.item() for name, number in numbers._asdict().items()}
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not isfinite(value) else value

@@ -1,0 +1,77 @@
+"""What a run tells whoever watches it, and the two ways in which it ends early."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from signal import Signals
+from typing import Literal, TypeAlias
+
+
+@dataclass(frozen=True)
+class Event:
+    """News of a run for whoever shows it.
+
+    Args:
+        phase: "train" after every step; "validation", "checkpoint" and "warning" when there is something to say.
+        step: updates done.
+        steps: updates in all.
+        loss: the last step's meta-loss, the mean over its tasks; None before the first.
+        validation: the last validation's scores by metric; empty before the first.
+        message: for "warning" what is the matter, for "checkpoint" where it lies.
+    """
+
+    phase: Literal["train", "validation", "checkpoint", "warning"]
+    step: int
+    steps: int
+    loss: float | None = None
+    validation: Mapping[str, float] = field(default_factory=dict)
+    message: str = ""
+
+
+Watch: TypeAlias = Callable[[Event], None]
+
+
+def unwatched(_: Event) -> None:
+    """Let news pass."""
+
+
+class Interrupted(KeyboardInterrupt):
+    """A signal stopped the run after a whole step, and everything is saved.
+
+    Args:
+        signal: SIGINT or SIGTERM; a program exits with 128 + its number.
+        run: the run's folder, to be resumed.
+        step: updates done.
+    """
+
+    def __init__(self, signal: Signals, run: Path, step: int) -> None:
+        super().__init__(f"{signal.name} stopped the run after step {step}. It is saved in {run} and can be resumed.")
+        self.signal, self.run, self.step = signal, run, step
+
+
+class Diverged(ArithmeticError):  # noqa: N818 - it names what happened
+    """A meta-gradient was not finite; the parameters before it, and the last checkpoint, are as they were.
+
+    Args:
+        seed: the run's seed.
+        step: the update that could not be made, counted from 0, which its tasks are drawn with.
+        tasks: the indices of the tasks whose own gradient is not finite.
+        loss: the meta-loss of the step.
+        checkpoint: the last good one; None if there is none yet.
+    """
+
+    split = "train"
+
+    def __init__(self, seed: int, step: int, tasks: tuple[int, ...], loss: float, checkpoint: Path | None) -> None:
+        self.seed, self.step, self.tasks, self.loss, self.checkpoint = seed, step, tasks, loss, checkpoint
+        which = (
+            f"Of its tasks {len(tasks)} cause it, the first with index {tasks[0]}; draw it again by "
+            f"metafunc.data.redraw(family.train, seed={seed}, split={self.split!r}, step={step}, index={tasks[0]})."
+            if tasks
+            else "No task causes it alone: the sum is too large for the number format."
+        )
+        kept = f"The last good checkpoint is {checkpoint}." if checkpoint else "There is no checkpoint yet."
+        super().__init__(
+            f"The meta-gradient of step {step} is not finite (loss {loss:.4g}). {which} {kept} "
+            "A smaller inner or outer step size, or a bound on the meta-gradient (clip), usually helps."
+        )

@@ -1,0 +1,185 @@
+"""A run's folder: what was asked for, where it ran, how it went, and what came out.
+
+`config.json` (what was asked for), `env.json` (where), `metrics.jsonl` (a line every so many steps, without clock
+times, so that a resumed run writes the same bytes), `checkpoints/`, `figures/`, `meta_test.json`.
+"""
+
+import json
+import platform
+import shutil
+import subprocess
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy
+import torch
+
+from metafunc.checkpoint import write_json
+
+_OURS = ("config.json", "env.json", "metrics.jsonl", "meta_test.json", "checkpoints", "figures")
+
+
+@dataclass(frozen=True)
+class Run:
+    """The files of one run; making the object touches none of them."""
+
+    path: Path
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder of checkpoints."""
+        return self.path / "checkpoints"
+
+    @property
+    def figures(self) -> Path:
+        """The folder of figures; whoever draws makes it."""
+        return self.path / "figures"
+
+    @property
+    def metrics(self) -> Path:
+        """The log: a JSON object a line."""
+        return self.path / "metrics.jsonl"
+
+    @property
+    def meta_test(self) -> Path:
+        """The result of the meta-test."""
+        return self.path / "meta_test.json"
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """What was asked for.
+
+        Raises:
+            ValueError: the folder is no run.
+        """
+        return self._read("config.json")
+
+    @property
+    def env(self) -> dict[str, Any]:
+        """Where the run was started."""
+        return self._read("env.json")
+
+    def lines(self) -> Iterator[dict[str, Any]]:
+        """The log, line by line; a last line that was cut off by a crash is left out."""
+        if self.metrics.exists():
+            for line in self.metrics.read_text().splitlines(keepends=True):
+                if line.endswith("\n"):
+                    yield json.loads(line)
+
+    def _read(self, name: str) -> dict[str, Any]:
+        try:
+            found = json.loads((self.path / name).read_text())
+        except FileNotFoundError:
+            raise ValueError(f"{self.path} is no run: it has no {name}. Give the folder that training wrote.") from None
+        except ValueError as error:
+            raise ValueError(f"{self.path / name} is not valid JSON: {error}.") from error
+        if not isinstance(found, dict):
+            raise ValueError(f"{self.path / name} holds no JSON object.")
+        return found
+
+
+def begin(path: Path, config: Mapping[str, Any], env: Mapping[str, Any], *, resume: bool, overwrite: bool) -> Run:
+    """Make a run's folder, or open one to go on with.
+
+    Args:
+        path: the folder.
+        config: written to `config.json`; a resumed run's has to be the same.
+        env: written to `env.json` by a new run.
+        resume: go on in an existing run; a folder that is absent or empty is begun.
+        overwrite: delete an existing run first.
+
+    Raises:
+        ValueError: the folder holds a run and neither flag is given, or both; it holds something else; or the
+            configuration differs from the run's, and says where.
+    """
+    if resume and overwrite:
+        raise ValueError("resume goes on with a run and overwrite deletes it: give one of them.")
+    run = Run(path)
+    entries = {entry.name for entry in path.iterdir()} if path.is_dir() else set()
+    foreign = sorted(name for name in entries if name not in _OURS and not name.startswith("."))
+    if path.exists() and not path.is_dir():
+        raise ValueError(f"{path} is a file; a run needs a folder.")
+    if foreign and "config.json" not in entries:
+        raise ValueError(f"{path} is no run and not empty (it holds {foreign[0]}): choose another folder.")
+    if "config.json" in entries and not (resume or overwrite):
+        raise ValueError(f"{path} holds a run already. Choose another folder, or resume it, or overwrite it.")
+    if resume and "config.json" in entries:
+        differences = list(_differences(run.config, json.loads(json.dumps(dict(config)))))
+        if differences:
+            raise ValueError(f"{path} was begun with another configuration: {'; '.join(differences)}.")
+        return run
+    for name in entries & set(_OURS):
+        shutil.rmtree(path / name) if (path / name).is_dir() else (path / name).unlink()
+    path.mkdir(parents=True, exist_ok=True)
+    write_json(path / "env.json", dict(env))
+    write_json(path / "config.json", dict(config))  # last: it is what makes the folder a run
+    return run
+
+
+def rewind(metrics: Path, step: int) -> None:
+    """Cut a log off behind a step, so that going on from there writes the same bytes again."""
+    if not metrics.exists():
+        return
+    length = 0
+    with metrics.open("rb") as file:
+        for line in file:
+            if not line.endswith(b"\n") or json.loads(line)["step"] > step:
+                break
+            length += len(line)
+    with metrics.open("rb+") as file:
+        file.truncate(length)
+
+
+def environment(*, device: torch.device, threads: int) -> dict[str, Any]:
+    """Where a run happens: versions, device, threads, and the commit if metafunc lies in a git checkout."""
+    import metafunc
+
+    return {
+        "metafunc": metafunc.__version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": numpy.__version__,
+        "platform": platform.platform(),
+        "device": str(device),
+        "device_name": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine(),
+        "threads": threads,
+        "git": _commit(Path(__file__).parent),
+    }
+
+
+def changes(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """What of two environments differs in a way that keeps a resumed run from being bitwise the same."""
+    return [
+        f"{name} was {then[name]} when the run began and is {now[name]} now: the numbers may differ in the last bits."
+        for name in ("metafunc", "torch", "device", "device_name")
+        if then.get(name) != now[name]
+    ]
+
+
+def _commit(folder: Path) -> str | None:
+    try:
+        answer = subprocess.run(
+            ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=40"],
+            capture_output=True,
+            text=True,
+            timeout=5,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return answer.stdout.strip() or None if answer.returncode == 0 else None
+
+
+def _differences(old: Any, new: Any, path: str = "") -> Iterator[str]:
+    if isinstance(old, dict) and isinstance(new, dict):
+        for key in [*old, *(key for key in new if key not in old)]:
+            name = f"{path}.{key}" if path else str(key)
+            if key not in new:
+                yield f"{name} was {json.dumps(old[key])} and is now absent"
+            elif key not in old:
+                yield f"{name} was absent and is now {json.dumps(new[key])}"
+            else:
+                yield from _differences(old[key], new[key], name)
+    elif old != new:
+        yield f"{path} was {json.dumps(old)} and is now {json.dumps(new)}"

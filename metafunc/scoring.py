@@ -1,0 +1,125 @@
+"""Scores of tasks: draw them in numbered blocks, adapt to them some at a time, and judge the predictions."""
+
+from collections.abc import Iterator
+from typing import TypeAlias
+
+import torch
+from torch import Tensor
+
+from metafunc import edge, metrics, tree
+from metafunc.data.source import generator_for
+from metafunc.types import (
+    Batch,
+    Categorical,
+    M,
+    MetaLearner,
+    P,
+    Predictive,
+    Sampler,
+    Task,
+    TaskFamily,
+    Tree,
+)
+
+Scores: TypeAlias = dict[str, Tensor]
+BLOCK = 25
+"""Tasks of one draw. A task is numbered (seed, split, block, index), so that no chunk size changes which tasks come."""
+BUDGET = 2**26
+"""How many numbers, roughly, one chunk of tasks may keep in memory at a time: 256 MB of float32."""
+ROWS = ("logits", "labels", "counts")
+
+
+def validate(
+    learner: MetaLearner[M, P], meta: M, family: TaskFamily, *, num_tasks: int, seed: int, chunk_size: int | None = None
+) -> dict[str, float]:
+    """The mean error (mse) or accuracy of the adapted learner on validation tasks, the same for the same seed."""
+    metric = "accuracy" if family.kind == "classification" else "mse"
+
+    def of_task(meta: M, task: Task) -> Tensor:
+        return score(learner.predict(learner.adapt(meta, task.support), task.query.x), task.query)[metric]
+
+    parts: list[Tensor] = []
+    where = tree.leaves(meta)[0].device
+    with torch.no_grad():
+        for first in range(0, num_tasks, BLOCK):
+            size = min(BLOCK, num_tasks - first)
+            tasks = draw(learner, meta, family.validation, seed, "validation", first // BLOCK, size)
+            some = chunks(tasks, chunk_size or fitting(meta, tasks, 0))
+            parts.extend(torch.vmap(of_task, in_dims=(None, 0))(meta, edge.move(chunk, where)).cpu() for chunk in some)
+    return {metric: torch.cat(parts).mean().item()}
+
+
+def draw(
+    learner: MetaLearner[M, P], meta: M, sampler: Sampler, seed: int, split: str, block: int, num_tasks: int
+) -> Task:
+    """A block of prepared meta-test tasks, on the CPU."""
+    tasks = sampler(generator_for(seed, split, block), num_tasks)
+    return learner.prepare(meta, tasks, generator_for(seed, f"prepare-{split}", block), step=None, num_steps=0)
+
+
+def chunks(tasks: Task, size: int) -> Iterator[Task]:
+    """Stacked tasks, some at a time."""
+    for start in range(0, tree.leaves(tasks)[0].shape[0], size):
+        yield tree.map(lambda leaf, start=start: leaf[start : start + size], tasks)
+
+
+def fitting(meta: Tree, tasks: Task, num_steps: int) -> int:
+    """How many tasks at a time keep within the budget: parameters of all steps, and activations of one.
+
+    An image's activations are about 64 times its pixels in a convolutional network's first layer; for vectors that is
+    generous.
+    """
+    leaves = tree.leaves(tasks)
+    numbers = sum(leaf.numel() // leaf.shape[0] for leaf in leaves)
+    return max(1, BUDGET // ((num_steps + 1) * tree.size(meta) + 64 * numbers))
+
+
+def score(predictive: Predictive, query: Batch, noise: Tree = ()) -> Scores:
+    """The metrics of one task's predictions; particles are a mixture.
+
+    Args:
+        predictive: particles first.
+        query: what was observed.
+        noise: a standard deviation for predictions without one; () leaves the likelihood out.
+
+    Returns:
+        accuracy and nll (classes), or mse and nll (regression): means over the query rows that count.
+    """
+    if isinstance(predictive, Categorical):
+        accuracy = metrics.accuracy(predictive, query.y, query.mask)
+        return {"accuracy": accuracy, "nll": metrics.nll(predictive, query.y, query.mask)}
+    mse = {"mse": metrics.mse(predictive, query.y, query.mask)}
+    judged = predictive._replace(scale=noise) if isinstance(predictive.scale, tuple) else predictive
+    return mse if isinstance(judged.scale, tuple) else {**mse, "nll": metrics.nll(judged, query.y, query.mask)}
+
+
+def scores(learner: MetaLearner[M, P], meta: M, tasks: Task, noise: Tree, num_steps: int) -> Scores:
+    """The metrics of stacked tasks, (steps, tasks), and for classes the rows that calibration is pooled from."""
+
+    def of_task(task: Task) -> Scores:
+        steps: list[Scores] = []
+        for step, params in enumerate(tree.unstack(learner.path(meta, task.support, num_steps))):
+            predictive = learner.predict(params, task.query.x)
+            scores = score(predictive, task.query, noise if isinstance(noise, tuple) else noise[step])
+            if isinstance(predictive, Categorical):
+                mask = torch.ones_like(task.query.y) if isinstance(task.query.mask, tuple) else task.query.mask
+                scores |= dict(zip(ROWS, (metrics.mixture(predictive)[0][0], task.query.y, mask), strict=True))
+            steps.append(scores)
+        return tree.stack(steps)
+
+    with torch.no_grad():
+        by_task: Scores = torch.vmap(of_task, out_dims=1)(tasks)
+    return {name: values.cpu() for name, values in by_task.items()}
+
+
+def calibration(logits: Tensor, y: Tensor, mask: Tensor) -> tuple[float, ...]:
+    steps = zip(logits.flatten(1, 2), y.flatten(1), mask.flatten(1), strict=True)
+    return tuple(metrics.ece(Categorical(rows[None]), labels, counts).item() for rows, labels, counts in steps)
+
+
+def sampler_of(family: TaskFamily, split: str) -> Sampler:
+    """A family's sampler by the name of a split or variant."""
+    samplers = {"train": family.train, "validation": family.validation, "test": family.test, **family.variants}
+    if split not in samplers:
+        raise ValueError(f"{family.name} has no split {split!r}; it has {', '.join(samplers)}.")
+    return samplers[split]

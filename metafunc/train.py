@@ -1,0 +1,213 @@
+r"""Meta-training: the loop that draws tasks, takes the meta-gradient and hands it to a `torch.optim` optimiser.
+
+$$\theta \leftarrow \mathrm{optimiser}\big(\theta, \tfrac1n \textstyle\sum_i \nabla_\theta\, \ell(\theta, T_i)\big)$$
+
+The tasks of a step are a function of (seed, step), so that a run's whole state is the meta-parameters, the optimiser's
+and the schedule's: what a checkpoint holds. A run that was stopped and goes on is bitwise the run that was not.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from math import isfinite
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Generic, TypeAlias
+
+import torch
+from torch import Tensor
+
+from metafunc import checkpoint, edge, run, scoring, state, tree
+from metafunc.data.source import at_least, generator_for
+from metafunc.events import Diverged, Event, Interrupted, Watch, unwatched
+from metafunc.meta import value_and_grad
+from metafunc.recorder import Recorder
+from metafunc.run import environment
+from metafunc.state import Optimise, Plan, Schedule, State, Window
+from metafunc.types import M, MetaLearner, P, Scalar, Task, TaskFamily
+
+Gradient: TypeAlias = Callable[[M, Task], tuple[Scalar, M]]
+
+
+def adam(parameters: Iterable[Tensor]) -> torch.optim.Optimizer:
+    """The papers' outer optimiser: Adam with a step size of .001."""
+    return torch.optim.Adam(parameters, lr=1e-3)
+
+
+@dataclass(frozen=True)
+class Fit(Generic[M]):
+    """What a training ends with.
+
+    Args:
+        meta: the meta-parameters after the last step.
+        best: those of the best validation; `meta` itself where none was asked for.
+        step: updates done.
+        loss: the last step's meta-loss; None if this call took no step.
+        validation: the last validation's scores by metric.
+        run: the run's folder, if there is one.
+    """
+
+    meta: M
+    best: M
+    step: int
+    loss: float | None
+    validation: Mapping[str, float]
+    run: Path | None
+
+
+def fit(
+    learner: MetaLearner[M, P],
+    family: TaskFamily,
+    *,
+    steps: int,
+    num_tasks: int = 25,
+    optimiser: Optimise = adam,
+    schedule: Schedule | None = None,
+    clip: float | None = None,
+    start: M | None = None,
+    seed: int = 0,
+    validate_every: int | None = None,
+    num_validation_tasks: int = 100,
+    log_every: int = 100,
+    out: Path | str | None = None,
+    config: Mapping[str, Any] = MappingProxyType({}),
+    resume: bool = False,
+    overwrite: bool = False,
+    checkpoint_every: int = 1000,
+    checkpoint_seconds: float = 60.0,
+    chunk_size: int | None = None,
+    backend: str | None = None,
+    device: str | torch.device = "cpu",
+    threads: int | None = None,
+    deterministic: bool = False,
+    on_event: Watch = unwatched,
+) -> Fit[M]:
+    r"""Meta-train a learner.
+
+    The update of step s (from 0) draws `num_tasks` tasks that depend on (seed, s) alone. With `out`, SIGINT and SIGTERM
+    finish the step, save and raise `Interrupted`; a second one stops at once.
+
+    Args:
+        learner: what to train.
+        family: where the tasks come from.
+        steps: outer steps in all; a resumed run counts those it has.
+        num_tasks: tasks of one outer step.
+        optimiser: from parameters to a `torch.optim` optimiser.
+        schedule: from the optimiser to one of torch's schedules, stepped once after every outer step.
+        clip: bound on the absolute value of each element of the meta-gradient (MAML clips to 10 on miniImageNet).
+        start: meta-parameters to start from instead of the learner's own draw.
+        seed: decides the initial parameters and all tasks.
+        validate_every: outer steps between validations on the same tasks of the validation split; None: never.
+        num_validation_tasks: how many tasks those are.
+        log_every: outer steps between lines of `metrics.jsonl`, which hold means over the steps since the last line.
+        out: the run's folder; None writes nothing.
+        config: recorded in `config.json`, for `metafunc.load` and for checking that a resumed run is the same.
+        resume: go on from the newest whole checkpoint in `out`, or from step 0 if there is none.
+        overwrite: delete the run in `out` first.
+        checkpoint_every: outer steps between checkpoints. The last two and the best are kept.
+        checkpoint_seconds: the same as a time; whichever comes first.
+        chunk_size: tasks whose graphs are alive at the same time; None: all.
+        backend: a `torch.compile` backend for the whole step; None: eager.
+        device: where to compute; "auto" takes an accelerator if there is one. Tasks are drawn on the CPU.
+        threads: torch's threads meanwhile; None: one for small work, else torch's own choice.
+        deterministic: use deterministic algorithms only, meanwhile.
+        on_event: called after every step, and on every other `Event`.
+
+    Returns:
+        The last and the best meta-parameters, and where the run lies.
+
+    Raises:
+        ValueError: an argument is out of range, the tasks do not fit the learner, or `out` cannot be used as asked.
+        Diverged: a meta-gradient is not finite.
+        Interrupted: a signal asked to stop.
+
+    Example:
+        >>> import metafunc
+        >>> from metafunc import algorithms, data, likelihood, nn
+        >>> learner = algorithms.maml(nn.mlp((1,), 1), likelihood.gaussian(), inner_lr=0.01)
+        >>> metafunc.fit(learner, data.sinusoid(), steps=3, num_tasks=4).step
+        3
+    """
+    at_least(0, steps=steps)
+    at_least(1, num_tasks=num_tasks, num_validation_tasks=num_validation_tasks, log_every=log_every)
+    at_least(1, checkpoint_every=checkpoint_every, validate_every=1 if validate_every is None else validate_every)
+    if clip is not None and not clip > 0:
+        raise ValueError(f"clip is {clip}; it bounds an absolute value and has to be above 0, or None for no bound.")
+    where = edge.device_of(device)
+    initial = edge.move(learner.init(generator_for(seed, "init", 0)) if start is None else start, where)
+    now = state.begin(initial, optimiser, schedule, Plan(seed, steps, num_tasks, clip))
+    tasks = _tasks(learner, family, now)
+    edge.look(learner, now.meta, family, edge.move(tasks, where))
+    threads = threads or edge.threads_for(now.meta, tasks)
+    gradient_of = value_and_grad(learner.task_loss, chunk_size=chunk_size, backend=backend)
+
+    recorder = Recorder(None, checkpoint_every, checkpoint_seconds)
+    if out is not None:
+        env = environment(device=where, threads=threads)
+        described = dict(config) or {"training": now.plan._asdict()}
+        recorder.run = run.begin(Path(out), described, env, resume=resume, overwrite=overwrite)
+        threads = recorder.run.env["threads"]  # a resumed run adds up in the order that it began with
+        for message in (*recorder.resume(now), *run.changes(recorder.run.env, env)):
+            on_event(Event("warning", now.step, steps, message=message))
+    best = _best(recorder, now)
+    loss = None
+
+    with edge.surroundings(threads=threads, deterministic=deterministic), edge.stopping(enabled=out is not None) as got:
+        while now.step < steps:
+            tasks = edge.move(_tasks(learner, family, now), where)
+            loss, length, gradient = _measured(gradient_of, now, tasks)
+            if not isfinite(loss + length):
+                raise Diverged(seed, now.step, _offenders(gradient_of, now, tasks), loss, recorder.last)
+            now.apply(gradient)
+            now.window = now.window.add(loss, length)
+            on_event(Event("train", now.step, steps, loss, now.validation))
+            if now.step % log_every == 0 or now.step == steps:
+                recorder.line({"step": now.step, **now.window.means(), "lr": now.optimiser.param_groups[0]["lr"]})
+                now.window = Window()
+            if validate_every and (now.step % validate_every == 0 or now.step == steps):
+                now.validation = scoring.validate(
+                    learner, now.meta, family, num_tasks=num_validation_tasks, seed=seed, chunk_size=chunk_size
+                )
+                recorder.line({"step": now.step, "validation": now.validation})
+                on_event(Event("validation", now.step, steps, loss, now.validation))
+                if now.improved():
+                    best = state.copy(now.meta)
+                    recorder.save(now)
+            if (recorder.due(now.step) or now.step == steps or got.signal) and recorder.save(now):
+                on_event(Event("checkpoint", now.step, steps, loss, now.validation, str(recorder.last)))
+            if got.signal and recorder.run is not None:
+                raise Interrupted(got.signal, recorder.run.path, now.step)
+    last = state.copy(now.meta)
+    return Fit(
+        last,
+        last if best is None else best,
+        now.step,
+        loss,
+        now.validation,
+        recorder.run.path if recorder.run else None,
+    )
+
+
+def _tasks(learner: MetaLearner[M, P], family: TaskFamily, now: State[M]) -> Task:
+    """The tasks of the next step, on the CPU: a function of the seed and the step."""
+    plan, step = now.plan, now.step
+    tasks = family.train(generator_for(plan.seed, "train", step), plan.num_tasks)
+    return learner.prepare(now.meta, tasks, generator_for(plan.seed, "prepare", step), step=step, num_steps=plan.steps)
+
+
+def _measured(gradient_of: Gradient[M], now: State[M], tasks: Task) -> tuple[float, float, M]:
+    """The loss, the gradient's length and the gradient; the device is waited for once."""
+    value, gradient = gradient_of(now.meta, tasks)
+    length = torch.nn.utils.get_total_norm(tree.leaves(gradient))
+    loss, norm = torch.stack([value.double(), length.double()]).tolist()
+    return loss, norm, gradient
+
+
+def _offenders(gradient_of: Gradient[M], now: State[M], tasks: Task) -> tuple[int, ...]:
+    """The tasks whose own loss or gradient is not finite."""
+    sizes = [_measured(gradient_of, now, task)[:2] for task in scoring.chunks(tasks, 1)]
+    return tuple(i for i, (loss, length) in enumerate(sizes) if not isfinite(loss + length))
+
+
+def _best(recorder: Recorder, now: State[M]) -> M | None:
+    saved = recorder.best(now)
+    return None if saved is None else checkpoint.restore(now.meta, saved.tensors, "meta")
