@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 
 from metafunc.data.few_shot import few_shot as few_shot
+from metafunc.data.omniglot import omniglot as omniglot
 from metafunc.data.sinusoid import sinusoid as sinusoid
 from metafunc.data.source import DataUnavailable as DataUnavailable
 from metafunc.data.source import distinct as distinct
@@ -13,5 +14,6 @@ from metafunc.types import TaskFamily
 
 FAMILIES: Mapping[str, Callable[..., TaskFamily]] = {
     "sinusoid": sinusoid,
+    "omniglot": omniglot,
     "few_shot": few_shot,
 }

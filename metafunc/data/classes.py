@@ -7,7 +7,6 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from jaxtyping import Int64
-from numpy.typing import NDArray
 from torch import Tensor
 
 from metafunc.data.source import generator_for
@@ -66,16 +65,14 @@ def by_row(labels: Sequence[str | int], split_of_row: Sequence[str], splits: Map
         ValueError: there is no such split, or a class lies in two parts, so that the meta-test would be on classes
             that were trained on.
     """
-    names, of_row = _numbered(labels)
-    known = sorted(set(split_of_row))
-    parts = {
-        part: torch.from_numpy(
-            np.unique(of_row[np.asarray(split_of_row) == one_of(splits[part], known, f"{part}_split")])
-        )
-        for part in PARTS
-    }
+    names, of_row = numbered(labels)
+    known, of_split = np.unique(np.asarray(split_of_row), return_inverse=True)
+    parts = {}
+    for part in PARTS:
+        split = one_of(splits[part], known.tolist(), f"{part}_split")
+        parts[part] = of_row[torch.from_numpy(known[of_split] == split)].bincount().nonzero()[:, 0]
     for first, second in (("train", "test"), ("train", "validation"), ("validation", "test")):
-        shared = [names[c] for c in parts[first].tolist() if c in set(parts[second].tolist())]
+        shared = [names[c] for c in parts[first][torch.isin(parts[first], parts[second])].tolist()]
         if shared:
             raise ValueError(
                 f"{len(shared)} classes are both in the {first} part and in the {second} part: "
@@ -83,7 +80,7 @@ def by_row(labels: Sequence[str | int], split_of_row: Sequence[str], splits: Map
                 f"trained on. {ANEW} Or, if each split counts its classes from zero, so that equal labels are "
                 "different classes, set local_labels."
             )
-    return Partition(names, torch.from_numpy(of_row), parts)
+    return Partition(names, of_row, parts)
 
 
 def by_fractions(labels: Sequence[str | int], fractions: tuple[float, float, float], seed: int) -> Partition:
@@ -100,9 +97,9 @@ def by_fractions(labels: Sequence[str | int], fractions: tuple[float, float, flo
     Raises:
         ValueError: the fractions are negative or do not add up to one.
     """
-    names, of_row = _numbered(labels)
+    names, of_row = numbered(labels)
     parts = torch.split(shuffled(len(names), seed), shares(len(names), fractions))
-    return Partition(names, torch.from_numpy(of_row), dict(zip(PARTS, parts, strict=True)))
+    return Partition(names, of_row, dict(zip(PARTS, parts, strict=True)))
 
 
 def shares(count: int, fractions: tuple[float, float, float]) -> list[int]:
@@ -122,7 +119,7 @@ def shuffled(count: int, seed: int) -> Int64[Tensor, " n"]:
     return torch.rand(count, dtype=torch.float64, generator=generator_for(seed, "classes", 0)).argsort(stable=True)
 
 
-def _numbered(labels: Sequence[str | int]) -> tuple[list[str], NDArray[np.int64]]:
+def numbered(labels: Sequence[str | int]) -> tuple[list[str], Int64[Tensor, " rows"]]:
     """Classes numbered in the order of their labels, so that the order of the rows does not matter."""
     unique, of_row = np.unique(np.asarray(labels), return_inverse=True)
-    return [str(name) for name in unique], of_row.astype(np.int64)
+    return [str(name) for name in unique], torch.from_numpy(of_row.astype(np.int64))
