@@ -6,6 +6,7 @@ from metafunc import likelihood as likelihood
 from metafunc import optim as optim
 from metafunc import tree as tree
 from metafunc.evaluation import evaluate as evaluate
+from metafunc.experiment import load as load
 from metafunc.inner import gradient_descent as gradient_descent
 from metafunc.meta import expected as expected
 from metafunc.meta import expected_query_loss as expected_query_loss

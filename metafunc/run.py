@@ -17,6 +17,7 @@ import numpy
 import torch
 
 from metafunc.checkpoint import write_json
+from metafunc.types import TaskFamily
 
 _OURS = ("config.json", "env.json", "metrics.jsonl", "meta_test.json", "checkpoints", "figures")
 
@@ -132,8 +133,9 @@ def rewind(metrics: Path, step: int) -> None:
         file.truncate(length)
 
 
-def environment(*, device: torch.device, threads: int) -> dict[str, Any]:
-    """Where a run happens: versions, device, threads, and the commit if metafunc lies in a git checkout."""
+def environment(family: TaskFamily, *, device: torch.device, threads: int) -> dict[str, Any]:
+    """Where and on what a run happens: versions, device, threads, the shape and origin of the data, and the commit if
+    metafunc lies in a git checkout."""
     import metafunc
 
     return {
@@ -146,14 +148,25 @@ def environment(*, device: torch.device, threads: int) -> dict[str, Any]:
         "device_name": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine(),
         "threads": threads,
         "git": _commit(Path(__file__).parent),
+        "data": json.loads(json.dumps(_described(family), default=str)),
+    }
+
+
+def _described(family: TaskFamily) -> dict[str, Any]:
+    return {
+        "name": family.name,
+        "kind": family.kind,
+        "input_shape": family.input_shape,
+        "num_outputs": family.num_outputs,
+        "info": dict(family.info),
     }
 
 
 def changes(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """What of two environments differs in a way that keeps a resumed run from being bitwise the same."""
     return [
-        f"{name} was {then[name]} when the run began and is {now[name]} now: the numbers may differ in the last bits."
-        for name in ("metafunc", "torch", "device", "device_name")
+        f"{name} was {then[name]} when the run began and is {now[name]} now; the numbers may differ from an unbroken run's."
+        for name in ("metafunc", "torch", "device", "device_name", "data")
         if then.get(name) != now[name]
     ]
 

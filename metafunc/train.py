@@ -142,7 +142,7 @@ def fit(
 
     recorder = Recorder(None, checkpoint_every, checkpoint_seconds)
     if out is not None:
-        env = environment(device=where, threads=threads)
+        env = environment(family, device=where, threads=threads)
         described = dict(config) or {"training": now.plan._asdict()}
         recorder.run = run.begin(Path(out), described, env, resume=resume, overwrite=overwrite)
         threads = recorder.run.env["threads"]  # a resumed run adds up in the order that it began with
