@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import prod
 from types import MappingProxyType
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 from metafunc import likelihood as likelihoods
 from metafunc.algorithms.anil import anil
@@ -24,6 +24,7 @@ from metafunc.types import Kind, MetaLearner, Model
 Learner: TypeAlias = MetaLearner[Any, Any]
 
 
+@runtime_checkable
 class NetworkFactory(Protocol):
     """From the shape of one input row and the number of outputs (None: features, no head) to a network."""
 

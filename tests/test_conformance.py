@@ -1,0 +1,272 @@
+"""The whole table of algorithms through the public conformance kit, and the kit through learners that are wrong."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from metafunc import algorithms, tree
+from metafunc.algorithms import ALGORITHMS
+from metafunc.meta import query_loss, value_and_grad
+from metafunc.testing import conformance, network, random_tasks
+from metafunc.types import Categorical, Model, Normal
+
+NUM_STEPS = 2
+OWN = {
+    "reptile": {"inner_lr": 0.05, "num_steps": NUM_STEPS, "batch_size": 3},
+    "protonet": {},
+    "cnp": {},
+}
+CASES = [(name, kind) for name, row in ALGORITHMS.items() for kind in row.kinds]
+every_row = pytest.mark.parametrize(("name", "kind"), CASES)
+
+
+def build(name, kind, factory=network):
+    hyperparameters = OWN.get(name, {"inner_lr": 0.1, "num_steps": NUM_STEPS})
+    return algorithms.build(name, factory, (2,), kind, 3, **hyperparameters)
+
+
+def start(name, kind, factory=network):
+    """A learner, its first meta-parameters, and prepared tasks."""
+    learner = build(name, kind, factory)
+    generator = torch.Generator().manual_seed(0)
+    meta = learner.init(generator)
+    return learner, meta, learner.prepare(meta, random_tasks(kind), generator, step=0, num_steps=100)
+
+
+@every_row
+def test_conforms(name, kind):
+    row = ALGORITHMS[name]
+    conformance.check_learner(
+        build(name, kind), random_tasks(kind), num_steps=NUM_STEPS, exact=row.exact, inner_steps=row.inner_steps
+    )
+
+
+@pytest.mark.parametrize("name", [name for name, row in ALGORITHMS.items() if not row.exact])
+def test_a_row_that_stops_gradients_is_not_the_derivative_of_its_value(name):
+    with pytest.raises(AssertionError, match="not the derivative"):
+        conformance.gradient_is_the_derivative(*start(name, "regression"))
+
+
+@every_row
+def test_predictions_are_one_particle_of_the_kind(name, kind):
+    learner, meta, tasks = start(name, kind)
+    task = tree.unstack(tasks)[0]
+    prediction = learner.predict(learner.adapt(meta, task.support), task.query.x)
+    assert isinstance(prediction, Normal if kind == "regression" else Categorical)
+    assert tree.leaves(prediction)[0].shape == (1, task.query.x.shape[0], 3)
+
+
+def adapted_error(learner, meta, tasks):
+    """The query error of the predictions after adaptation: comparable whatever a learner trains on."""
+
+    def error(meta, task):
+        prediction = learner.predict(learner.adapt(meta, task.support), task.query.x)
+        if isinstance(prediction, Normal):
+            return (prediction.loc[0] - task.query.y).square().mean()
+        return torch.nn.functional.cross_entropy(prediction.logits[0], task.query.y)
+
+    return torch.vmap(error, in_dims=(None, 0))(meta, tasks).mean().item()
+
+
+def trained(learner, meta, tasks, num_steps=25):
+    step = value_and_grad(learner.task_loss)
+    leaves = [leaf.clone().requires_grad_() for leaf in tree.leaves(meta)]
+    optimiser = torch.optim.Adam(leaves, lr=0.02)
+    for _ in range(num_steps):
+        gradient = step(tree.unflatten(meta, [leaf.detach() for leaf in leaves]), tasks)[1]
+        for leaf, slope in zip(leaves, tree.leaves(gradient), strict=True):
+            leaf.grad = slope
+        optimiser.step()
+    return tree.unflatten(meta, [leaf.detach() for leaf in leaves])
+
+
+@every_row
+def test_a_few_outer_steps_lower_the_error_after_adaptation(name, kind):
+    learner, meta, _ = start(name, kind)
+    tasks = random_tasks(kind)  # Not prepared: Reptile takes all rows rather than one draw of minibatches forever.
+    after = trained(learner, meta, tasks)
+    if ALGORITHMS[name].trains:
+        assert adapted_error(learner, after, tasks) < 0.99 * adapted_error(learner, meta, tasks)
+    else:
+        assert all(torch.equal(x, y) for x, y in zip(tree.leaves(after), tree.leaves(meta), strict=True))
+
+
+def nested(input_shape, num_outputs):
+    """The same network, with its parameters in a dict of dicts."""
+    flat = network(input_shape, num_outputs)
+
+    def deepen(params):
+        layers = {}
+        for name, leaf in params.items():
+            layer, leaf_name = name.split(".")
+            layers.setdefault(layer, {})[leaf_name] = leaf
+        return layers
+
+    def flatten(params):
+        return {f"{layer}.{name}": leaf for layer, leaves in params.items() for name, leaf in leaves.items()}
+
+    return Model(lambda generator: deepen(flat.init(generator)), lambda params, x: flat.apply(flatten(params), x))
+
+
+@every_row
+def test_nested_parameters_give_what_flat_ones_give(name, kind):
+    learner, meta, tasks = start(name, kind)
+    deep_learner, deep_meta, _ = start(name, kind, nested)
+    assert len(tree.paths(deep_meta)) == len(tree.paths(meta))
+    value, gradient = value_and_grad(learner.task_loss)(meta, tasks)
+    deep_value, deep_gradient = value_and_grad(deep_learner.task_loss)(deep_meta, tasks)
+    flat, deep = (dict(zip(tree.paths(side), tree.leaves(side), strict=True)) for side in (gradient, deep_gradient))
+    conformance.close(deep_value, value, "The value differs.")
+    conformance.close(deep, {path: flat[path] for path in deep}, "The gradient differs.")
+
+
+@pytest.mark.compiled
+@every_row
+def test_the_compiled_step_is_the_eager_one(name, kind):
+    learner, meta, tasks = start(name, kind)
+    torch._dynamo.reset()
+    compiled = value_and_grad(learner.task_loss, backend="aot_eager")
+    eager = value_and_grad(learner.task_loss)
+    conformance.close(compiled(meta, tasks), eager(meta, tasks), "The compiled step differs.")
+
+
+@pytest.mark.compiled
+def test_inductor_compiles_maml():
+    learner, meta, tasks = start("maml", "regression")
+    torch._dynamo.reset()
+    compiled = value_and_grad(learner.task_loss, backend="inductor")
+    eager = value_and_grad(learner.task_loss)
+    conformance.close(compiled(meta, tasks), eager(meta, tasks), "The compiled step differs.")
+
+
+# What each check is worth: a learner that is wrong in the way the check is about.
+
+
+def wrong(**changes):
+    learner, meta, tasks = start("maml", "regression")
+    return replace(learner, **changes), meta, tasks
+
+
+def maml_parts():
+    learner, _, _ = start("maml", "regression")
+    return learner.adapt, learner.task_loss
+
+
+def test_a_memory_is_caught():
+    adapt, _ = maml_parts()
+    calls = []
+
+    def remembering(meta, support):
+        calls.append(None)
+        return tree.scale(adapt(meta, support), 1 + 0.1 * len(calls))
+
+    with pytest.raises(AssertionError, match="another answer"):
+        conformance.is_pure(*wrong(adapt=remembering))
+
+
+def test_a_changed_argument_is_caught():
+    adapt, _ = maml_parts()
+
+    def shrinking(meta, support):
+        adapted = adapt(meta, support)
+        tree.map(lambda leaf: leaf.mul_(0.5), meta)
+        return adapted
+
+    with pytest.raises(AssertionError):
+        conformance.is_pure(*wrong(adapt=shrinking))
+
+
+def test_a_write_into_the_tasks_is_caught():
+    def marking(meta, tasks, generator, /, *, step, num_steps):
+        tasks.support.y.zero_()
+        return tasks
+
+    with pytest.raises(AssertionError, match="changed its arguments"):
+        conformance.is_pure(*wrong(prepare=marking))
+
+
+def test_hidden_dice_are_caught():
+    def dicing(meta, tasks, generator, /, *, step, num_steps):
+        torch.rand(1)
+        return tasks
+
+    with pytest.raises(AssertionError, match="drew from the global generator"):
+        conformance.is_pure(*wrong(prepare=dicing))
+
+
+def test_a_loss_that_depends_on_the_call_is_caught():
+    _, task_loss = maml_parts()
+    calls = []
+
+    def counting(meta, task):
+        calls.append(None)
+        return task_loss(meta, task) * len(calls)
+
+    with pytest.raises(AssertionError, match="A loop over tasks differs"):
+        conformance.does_not_see_other_tasks(*wrong(task_loss=counting))
+
+
+def test_padding_that_counts_is_caught():
+    adapt, _ = maml_parts()
+
+    def unmasked(params, batch):
+        return (params["head.bias"] - batch.y).square().mean()
+
+    with pytest.raises(AssertionError, match="Padding enters the loss"):
+        conformance.ignores_padding(*wrong(task_loss=query_loss(adapt, unmasked)))
+
+
+def test_a_path_that_stops_early_or_starts_elsewhere_is_caught():
+    learner, _, _ = start("maml", "regression")
+
+    def short(meta, support, num_steps):
+        return learner.path(meta, support, num_steps - 1)
+
+    def elsewhere(meta, support, num_steps):
+        return learner.path(tree.scale(meta, 1.5), support, num_steps)
+
+    with pytest.raises(AssertionError, match="2 rows, not 3"):
+        conformance.path_ends_in_adapt(*wrong(path=short), num_steps=NUM_STEPS)
+    with pytest.raises(AssertionError, match="not what `adapt` returns"):
+        conformance.path_ends_in_adapt(*wrong(path=elsewhere), num_steps=NUM_STEPS)
+    both = wrong(path=elsewhere, adapt=lambda meta, support: learner.adapt(tree.scale(meta, 1.5), support))
+    with pytest.raises(AssertionError, match="No steps are not the identity"):
+        conformance.path_ends_in_adapt(*both, num_steps=NUM_STEPS)
+
+
+class Mislabelled(torch.autograd.Function):
+    """Doubles, but claims in forward mode to have tripled."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(x):
+        return 2 * x
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        pass
+
+    @staticmethod
+    def backward(ctx, slope):
+        return 2 * slope
+
+    @staticmethod
+    def jvp(ctx, tangent):
+        return 3 * tangent
+
+
+def test_an_asymmetric_hessian_is_caught():
+    _, task_loss = maml_parts()
+
+    def mislabelled(meta, task):
+        return task_loss({**meta, "head.weight": Mislabelled.apply(meta["head.weight"])}, task)
+
+    with pytest.raises(AssertionError, match="not symmetric"):
+        conformance.hessian_is_symmetric(*wrong(task_loss=mislabelled))
+
+
+def test_a_hessian_that_misses_the_inner_loop_is_caught():
+    with pytest.raises(AssertionError, match="not the derivative of the gradient"):
+        conformance.hessian_is_symmetric(*start("fomaml", "regression"))
