@@ -1,0 +1,106 @@
+"""The command line: finds the command, runs it, and turns every ending into an exit code and one clear message."""
+
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from importlib.metadata import version
+from types import FrameType
+
+from metafunc_cli.errors import DATA, DIVERGED, FAILURE, INTERRUPTED, OK, USAGE, UsageError, unknown
+
+COMMANDS = {
+    "train": ("training", "[ALGORITHM] [TASKS] [OPTIONS]", "meta-train, then meta-test on new tasks"),
+    "eval": ("testing", "RUN [OPTIONS]", "meta-test a run again, on other tasks or with more steps"),
+    "list": ("listing", "", "algorithms, tasks, networks and presets"),
+}
+HELP = """usage: metafunc COMMAND [OPTIONS]
+
+Bayesian meta-learning as pure functions. `metafunc train` alone trains MAML on sinusoids, in under a minute.
+
+commands:
+{commands}
+
+options:
+  -h, --help   this text; `metafunc COMMAND --help` has that command's
+  --version    the version
+
+exit codes: 0 done, 1 failure, 2 usage, 3 data unavailable, 4 diverged, 130 or 143 interrupted
+"""
+TRACEBACK = "METAFUNC_TRACEBACK"
+
+
+def main() -> None:
+    """The console script."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(argv: Sequence[str]) -> int:
+    """Run a command line.
+
+    Args:
+        argv: its words.
+
+    Returns:
+        The exit code.
+    """
+    if os.environ.get(TRACEBACK):
+        return _dispatch(argv)
+    try:
+        code = _dispatch(argv)
+        sys.stdout.flush()
+    except UsageError as error:
+        return _complain(argv, str(error), USAGE)
+    except BrokenPipeError:
+        # Whoever read our output has left; stdout must not be flushed into the pipe again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILURE
+    except KeyboardInterrupt:
+        return _complain(argv, "interrupted.", INTERRUPTED)
+    except Exception as error:
+        return _complain(argv, *_expected(error))
+    return code
+
+
+def _dispatch(argv: Sequence[str]) -> int:
+    signal.signal(signal.SIGTERM, _terminate)
+    if not argv or argv[0] in ("-h", "--help"):
+        usages = {name: f"{name} {usage}".strip() for name, (_, usage, _) in COMMANDS.items()}
+        width = max(map(len, usages.values())) + 3
+        sys.stdout.write(HELP.format(commands="\n".join(f"  {usages[n]:{width}}{COMMANDS[n][2]}" for n in COMMANDS)))
+        return OK
+    if argv[0] == "--version":
+        print(f"metafunc {version('metafunc')}")
+        return OK
+    if argv[0] not in COMMANDS:
+        raise unknown("command", argv[0], COMMANDS)
+    command: Callable[[Sequence[str]], int] = import_module(f"metafunc_cli.{COMMANDS[argv[0]][0]}").main
+    return command(argv[1:])
+
+
+def _expected(error: Exception) -> tuple[str, int]:
+    """The message and the exit code of an exception.
+
+    The exceptions of metafunc are looked up by name: importing them would import torch for a mere usage error.
+    """
+    codes = {"DataUnavailable": DATA, "Diverged": DIVERGED, "CheckpointError": FAILURE}
+    if type(error).__module__.startswith("metafunc.") and type(error).__name__ in codes:
+        return str(error), codes[type(error).__name__]
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename}: {error.strerror}.", FAILURE
+    return f"{type(error).__name__}: {error}. {TRACEBACK}=1 shows where it comes from.", FAILURE
+
+
+def _complain(argv: Sequence[str], message: str, code: int) -> int:
+    name = f" {argv[0]}" if argv and argv[0] in COMMANDS else ""
+    print(f"metafunc{name}: {message}", file=sys.stderr)
+    return code
+
+
+def _terminate(number: int, _: FrameType | None) -> None:
+    raise SystemExit(128 + number)
+
+
+if __name__ == "__main__":
+    main()

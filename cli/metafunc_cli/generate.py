@@ -1,0 +1,87 @@
+"""Writes `config.py` from the builders' signatures and docstrings: `python -m metafunc_cli.generate`."""
+
+import inspect
+import types
+from collections.abc import Callable
+from dataclasses import MISSING
+from pathlib import Path
+from typing import Any, Literal, Union, get_args, get_origin
+
+from metafunc_cli.signature import Hyperparameter, hyperparameters, summary
+
+HEADER = '''"""Every algorithm, task family and network with its settings, written by `nox -s config`: do not edit.
+
+It repeats the builders' signatures and docstrings, so that the command line can answer without importing torch.
+"""
+# ruff: noqa: E501 - the help texts are not wrapped, since the terminal does that
+
+from dataclasses import dataclass
+from typing import Literal
+
+from metafunc_cli.rows import Row
+'''
+ALL_KINDS = ("regression", "classification")
+
+
+def main() -> None:
+    """Write the file anew."""
+    Path(__file__).with_name("config.py").write_text(source())
+
+
+def source() -> str:
+    """The text that `config.py` should have, before `ruff format`."""
+    from metafunc import nn
+    from metafunc.algorithms import ALGORITHMS
+    from metafunc.data import FAMILIES
+
+    algorithms = {name: (row.builder, "", row.kinds) for name, row in ALGORITHMS.items()}
+    families = {name: (builder, "Data", (kind_of(builder),)) for name, builder in FAMILIES.items()}
+    models = {name: (getattr(nn, name), "Network", ALL_KINDS) for name in ("mlp", "conv4")}
+    parts = [HEADER]
+    for title, table in (("ALGORITHMS", algorithms), ("FAMILIES", families), ("MODELS", models)):
+        rows = []
+        for name, (builder, suffix, kinds) in table.items():
+            given = 0 if suffix == "Data" else len(positional(builder))
+            parts.append(dataclass_source(class_name(name) + suffix, builder, hyperparameters(builder, given=given)))
+            rows.append(f"    {name!r}: Row({class_name(name) + suffix}, {summary(builder)!r}, {kinds!r}),")
+        parts.append(f"{title} = {{\n" + "\n".join(rows) + "\n}\n")
+    return "\n\n".join(parts)
+
+
+def kind_of(family: Callable[..., Any]) -> str:
+    """What a family's tasks predict, without loading its data: whoever predicts classes has a number of ways."""
+    return "classification" if "num_ways" in inspect.signature(family).parameters else "regression"
+
+
+def dataclass_source(name: str, builder: Callable[..., Any], fields: list[Hyperparameter]) -> str:
+    """One frozen dataclass, a docstring under every field."""
+    lines = ["@dataclass(frozen=True)", f"class {name}:", f'    """{summary(builder)}"""', ""]
+    for field in fields:
+        default = "" if field.default is MISSING else f" = {field.default!r}"
+        lines.append(f"    {field.name}: {type_source(field.type)}{default}")
+        lines += [f'    """{field.help or f"see {builder.__name__}."}"""', ""]
+    return "\n".join(lines)
+
+
+def type_source(hint: Any) -> str:
+    """A type as source text."""
+    if get_origin(hint) is Literal:
+        return f"Literal[{', '.join(map(repr, get_args(hint)))}]"
+    if get_origin(hint) in (Union, types.UnionType):
+        return " | ".join("None" if part is type(None) else type_source(part) for part in get_args(hint))
+    return hint.__name__ if isinstance(hint, type) and not get_args(hint) else str(hint)
+
+
+def class_name(name: str) -> str:
+    """maml_plus_plus becomes MamlPlusPlus."""
+    return "".join(word.capitalize() for word in name.split("_"))
+
+
+def positional(builder: Callable[..., Any]) -> list[str]:
+    """The names of the arguments that are no hyperparameters."""
+    code = builder.__code__
+    return list(code.co_varnames[: code.co_argcount])
+
+
+if __name__ == "__main__":
+    main()

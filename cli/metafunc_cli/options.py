@@ -1,0 +1,102 @@
+"""What `metafunc train` and `metafunc eval` ask for besides an algorithm's, a family's and a network's own settings."""
+
+from dataclasses import dataclass
+from typing import Annotated, Literal, TypeAlias
+
+from tyro.conf import FlagCreatePairsOff, arg
+
+Switch: TypeAlias = Annotated[bool, FlagCreatePairsOff, arg(help_behavior_hint="")]
+
+
+@dataclass(frozen=True)
+class Training:
+    """The outer loop and the meta-test; recorded in config.json."""
+
+    steps: int = 10_000
+    """outer steps."""
+    num_tasks: int = 25
+    """tasks of one outer step."""
+    outer_lr: float = 1e-3
+    """step size of the outer optimiser."""
+    outer_optimiser: Literal["adam", "sgd"] = "adam"
+    """the outer optimiser."""
+    schedule: Literal["constant", "cosine", "linear"] = "constant"
+    """how the outer step size falls: not at all, or to zero at the last step."""
+    clip: float | None = None
+    """bound on every element of the meta-gradient."""
+    seed: int = 0
+    """decides the initial parameters and all tasks."""
+    test_tasks: int = 600
+    """new tasks of the meta-test; 0 leaves it out."""
+    test_steps: int = 10
+    """adaptation steps in the meta-test."""
+    validate_every: int | None = 1000
+    """outer steps between validations; None: never."""
+    checkpoint_every: int = 1000
+    """outer steps between checkpoints."""
+    chunk_size: int | None = None
+    """tasks whose graphs are in memory at the same time; None: all."""
+    device: str = "auto"
+    """cpu, cuda, mps, or auto for an accelerator if there is one."""
+    threads: int | None = None
+    """torch's threads; None: one for small networks, else torch's own choice."""
+    deterministic: bool = False
+    """use deterministic algorithms only."""
+
+
+@dataclass(frozen=True)
+class Output:
+    """Where the settings come from, and what becomes of the result."""
+
+    network: Annotated[str | None, arg(name="model", metavar="NAME", help_behavior_hint="")] = None
+    """the network: mlp, conv4, or package.module:factory of your own."""
+    preset: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="")] = None
+    """start from this preset (see `metafunc list`) instead of the one that fits."""
+    config: Annotated[str | None, arg(metavar="FILE", help_behavior_hint="")] = None
+    """start from a run's config.json."""
+    resume: Annotated[str | None, arg(metavar="RUN", help_behavior_hint="")] = None
+    """go on with an interrupted run."""
+    imports: Switch = False
+    """allow importing the modules that a FILE or RUN names."""
+    out: Annotated[str | None, arg(metavar="RUN", help_behavior_hint="")] = None
+    """the run's folder; by default a new one under runs/."""
+    overwrite: Switch = False
+    """delete the run that --out names, if there is one."""
+    dry_run: Switch = False
+    """show the settings, the parameter count and one task; write nothing."""
+    json: Switch = False
+    """print the result as one JSON object on stdout, and all else on stderr."""
+    quiet: Switch = False
+    """no progress."""
+
+
+@dataclass(frozen=True)
+class Testing:
+    """The meta-test; by default as after the run's training."""
+
+    num_tasks: int = 600
+    """new tasks."""
+    num_steps: int = 10
+    """adaptation steps."""
+    split: str = "test"
+    """test, validation, train, or a variant of the family: amplitude or phase for sinusoid."""
+    checkpoint: Literal["best", "last"] = "best"
+    """the checkpoint of the best validation, or the last one."""
+    seed: int = 0
+    """what the tasks are drawn with."""
+    chunk_size: int | None = None
+    """tasks that are adapted at the same time; None: as memory allows."""
+    device: str = "auto"
+    """cpu, cuda, mps, or auto for an accelerator if there is one."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """What becomes of the result."""
+
+    imports: Switch = False
+    """allow importing the modules that the run names."""
+    json: Switch = False
+    """print the result as one JSON object on stdout, and all else on stderr."""
+    quiet: Switch = False
+    """no progress."""

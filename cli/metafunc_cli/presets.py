@@ -1,0 +1,147 @@
+"""Each paper's settings for an algorithm on a task family, with their source. The first that fits a pair is taken."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+Settings = Mapping[str, Any]
+
+PAPER_INIT: Settings = {"initialisation": "truncated_normal"}
+
+
+@dataclass(frozen=True)
+class Preset:
+    """Settings by name; what is not set here is the builder's default.
+
+    Args:
+        name: for `--preset`.
+        algorithm: a name, as are `tasks` and `model`.
+        source: where the settings are from.
+        hyper: the algorithm's settings.
+        data: the family's.
+        network: the network's.
+        training: the outer loop's.
+    """
+
+    name: str
+    algorithm: str
+    tasks: str
+    model: str
+    source: str
+    hyper: Settings = field(default_factory=dict)
+    data: Settings = field(default_factory=dict)
+    network: Settings = field(default_factory=dict)
+    training: Settings = field(default_factory=dict)
+
+
+FINN = "Finn, Abbeel, Levine (2017)"
+
+
+def _sinusoid(name: str, algorithm: str, source: str, **sections: Settings) -> Preset:
+    """The protocol of MAML's sinusoids: 10 points, 25 tasks a step, 70,000 steps of Adam at .001, two layers of 40."""
+    return Preset(
+        name,
+        algorithm,
+        "sinusoid",
+        "mlp",
+        source,
+        hyper=sections.get("hyper", {}),
+        data={"num_shots": 10, "num_queries": 10, **sections.get("data", {})},
+        network={"hidden": (40, 40), **sections.get("network", PAPER_INIT)},
+        training={"steps": 70_000, "num_tasks": 25, "outer_lr": 1e-3, "validate_every": 5000}
+        | dict(sections.get("training", {})),
+    )
+
+
+def _omniglot(name: str, algorithm: str, source: str, ways: int, shots: int, **sections: Any) -> Preset:
+    """The protocol of MAML's Omniglot: as many queries as shots, 60,000 steps of Adam at .001, 64 strided filters."""
+    return Preset(
+        name,
+        algorithm,
+        sections.get("tasks", "omniglot"),
+        sections.get("model", "conv4"),
+        source,
+        hyper=sections.get("hyper", {}),
+        data={"num_ways": ways, "num_shots": shots, "num_queries": shots, **sections.get("data", {})},
+        network=sections.get("network", {"filters": 64, "pooling": "stride"}),
+        training={"steps": 60_000, "num_tasks": 32 if ways == 5 else 16, "outer_lr": 1e-3, "validate_every": 1000}
+        | dict(sections.get("training", {})),
+    )
+
+
+FIVE_WAY: Settings = {"inner_lr": 0.4, "num_steps": 1}
+TWENTY_WAY: Settings = {"inner_lr": 0.1, "num_steps": 5}
+DENSE: Settings = {"hidden": (256, 128, 64, 64), "normalisation": "transductive"}
+FAST: Settings = {"inner_lr": 0.01, "num_steps": 1}
+REPTILE = "Nichol, Achiam, Schulman (2018), the authors' commands"
+REPTILE_HYPER: Settings = {"inner_lr": 1e-3, "num_steps": 5, "batch_size": 10}
+REPTILE_OUTER: Settings = {"outer_optimiser": "sgd", "outer_lr": 1.0, "schedule": "linear", "num_tasks": 5}
+
+PRESETS = (
+    _sinusoid("sinusoid", "maml", f"{FINN}, section 5.1", hyper=FAST),
+    _sinusoid(
+        "sinusoid-extended",
+        "maml",
+        f"{FINN}, the authors' later code: a context vector, wider layers, 5 steps",
+        hyper={"inner_lr": 1e-3, "num_steps": 5},
+        data={"num_shots": 5, "num_queries": 5},
+        network={"hidden": (100, 100), "context": 10},
+    ),
+    _omniglot("omniglot-5w1s", "maml", f"{FINN}, section 5.2", 5, 1, hyper=FIVE_WAY),
+    _omniglot("omniglot-5w5s", "maml", f"{FINN}, section 5.2", 5, 5, hyper=FIVE_WAY),
+    _omniglot("omniglot-20w1s", "maml", f"{FINN}, section 5.2", 20, 1, hyper=TWENTY_WAY),
+    _omniglot("omniglot-20w5s", "maml", f"{FINN}, section 5.2", 20, 5, hyper=TWENTY_WAY),
+    _omniglot("omniglot-dense", "maml", f"{FINN}, 'no conv'", 5, 1, hyper=FIVE_WAY, model="mlp", network=DENSE),
+    _omniglot(
+        "glyphs-dense",
+        "maml",
+        "our own: MAML's 'no conv' network on the embedded images",
+        5,
+        1,
+        tasks="glyphs",
+        hyper=FIVE_WAY,
+        model="mlp",
+        network=DENSE,
+        training={"steps": 2000, "num_tasks": 16, "validate_every": 500},
+    ),
+    _sinusoid("fomaml-sinusoid", "fomaml", f"{FINN}, section 5.2, without second derivatives", hyper=FAST),
+    _omniglot("fomaml-omniglot", "fomaml", f"{FINN}, without second derivatives", 5, 1, hyper=FIVE_WAY),
+    _sinusoid(
+        "reptile-sinusoid",
+        "reptile",
+        "Nichol, Achiam, Schulman (2018), section 2: 50 points at once, one task a step, 30,000 steps",
+        hyper={"inner_lr": 0.02, "num_steps": 5, "batch_size": 10, "optimiser": "sgd"},
+        data={"num_shots": 10, "num_queries": 40},
+        network={"hidden": (64, 64), "activation": "tanh"},
+        training={"steps": 30_000, "num_tasks": 1, "outer_optimiser": "sgd", "outer_lr": 0.1, "schedule": "linear"},
+    ),
+    _omniglot(
+        "reptile-omniglot",
+        "reptile",
+        REPTILE,
+        5,
+        1,
+        hyper=REPTILE_HYPER,
+        data={"num_queries": 9},
+        network={"filters": 64, "pooling": "stride"},
+        training={"steps": 100_000, **REPTILE_OUTER},
+    ),
+    _omniglot(
+        "reptile-omniglot-20w1s",
+        "reptile",
+        REPTILE,
+        20,
+        1,
+        hyper={"inner_lr": 5e-4, "num_steps": 10, "batch_size": 20},
+        data={"num_queries": 9},
+        training={"steps": 200_000, **REPTILE_OUTER},
+    ),
+    _sinusoid(
+        "quick",
+        "maml",
+        "our own: He initialisation and a falling step size reach in a minute what the paper's take an hour for",
+        hyper=FAST,
+        network={"initialisation": "he"},
+        training={"steps": 5000, "outer_lr": 5e-3, "schedule": "cosine", "validate_every": 500},
+    ),
+)

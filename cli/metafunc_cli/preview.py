@@ -1,0 +1,61 @@
+"""`metafunc train --dry-run`: the settings, the parameter count and a look at one task."""
+
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+from metafunc_cli.compose import Settings
+from metafunc_cli.errors import OK
+from metafunc_cli.results import tidy
+from metafunc_cli.screen import Screen, refusals
+
+
+def preview(screen: Screen, settings: Settings, learner: Any, family: Any) -> int:
+    """Show what a training would do; writes nothing."""
+    from metafunc import edge, tree
+    from metafunc.data import generator_for
+
+    seed = settings.training.seed
+    with refusals():
+        meta = learner.init(generator_for(seed, "init", 0))
+        tasks = family.train(generator_for(seed, "train", 0), 1)
+        prepared = learner.prepare(
+            meta, tasks, generator_for(seed, "prepare", 0), step=0, num_steps=settings.training.steps
+        )
+        edge.look(learner, meta, family, prepared)
+    parts = {
+        f"{name}.{field}": _seen(getattr(batch, field)[0])
+        for name, batch in (("support", tasks.support), ("query", tasks.query))
+        for field in ("x", "y")
+    }
+    config = settings.to_json()
+    grid = Table.grid(padding=(0, 2))
+    for section, values in config.items():
+        rest = ", ".join(f"{name} {_plainly(value)}" for name, value in values.items() if name != "name")
+        grid.add_row(Text(section, style="dim"), Text(values.get("name", ""), style="bold"), rest)
+    grid.add_row(
+        Text("meta", style="dim"),
+        Text(f"{tree.size(meta):,}", style="bold"),
+        f"numbers in {len(tree.leaves(meta))} tensors",
+    )
+    for name, seen in parts.items():
+        grid.add_row(Text(f"task {name}", style="dim"), Text(seen["shape"], style="bold"), seen["values"])
+    screen.out.print(grid)
+    screen.result({"config": config, "num_parameters": tree.size(meta), "task": parts})
+    return OK
+
+
+def _seen(leaf: Any) -> dict[str, str]:
+    """A tensor's shape, type and range."""
+    values = leaf.unique().tolist() if not leaf.is_floating_point() else []
+    low, high = tidy(leaf.min().item()), tidy(leaf.max().item())
+    kind = str(leaf.dtype).removeprefix("torch.")
+    return {
+        "shape": " x ".join(map(str, leaf.shape)),
+        "values": f"{kind}, {', '.join(map(str, values))}" if values else f"{kind}, from {low} to {high}",
+    }
+
+
+def _plainly(value: Any) -> str:
+    return " ".join(map(str, value)) if isinstance(value, list) else str(value)

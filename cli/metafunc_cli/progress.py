@@ -1,0 +1,83 @@
+"""How far a training is: a live bar on a terminal, and otherwise a plain line every half minute."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+from metafunc_cli.results import tidy
+
+SECONDS = 30.0
+SMOOTHING = 0.98
+"""Of the running mean of the loss that is shown: about the last fifty steps."""
+
+Show = Callable[[int, int, str], None]
+
+
+@contextmanager
+def progress(console: Console, title: str, *, quiet: bool) -> Iterator[Show]:
+    """Something to call with (steps done, steps in all, what else there is to say).
+
+    Args:
+        console: where; stderr.
+        title: what is going on.
+        quiet: show nothing.
+    """
+    if quiet:
+        yield lambda done, total, news: None
+    elif console.is_terminal:
+        with Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            _Count(),
+            TextColumn("{task.fields[news]}", style="dim"),
+            TimeRemainingColumn(compact=True),
+            console=console,
+            transient=True,
+            refresh_per_second=5,
+        ) as bar:
+            task = bar.add_task(title, total=None, news="")
+            yield lambda done, total, news: bar.update(task, completed=done, total=total, news=news)
+    else:
+        yield _Lines(console, title)
+
+
+class Loss:
+    """A running mean of the loss."""
+
+    value: float | None = None
+
+    def add(self, loss: float | None) -> str:
+        """Take note of one step's loss; returns what to show."""
+        if loss is not None:
+            self.value = loss if self.value is None else SMOOTHING * self.value + (1 - SMOOTHING) * loss
+        return "" if self.value is None else f"loss {tidy(self.value)}"
+
+
+class _Count(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        return Text(f"{task.completed:,.0f}/{task.total or 0:,.0f}")
+
+
+class _Lines:
+    """A plain line now and then."""
+
+    def __init__(self, console: Console, title: str) -> None:
+        self.console, self.title = console, title
+        self.began = self.last = time.monotonic()
+        self.first: int | None = None
+
+    def __call__(self, done: int, total: int, news: str) -> None:
+        now = time.monotonic()
+        if self.first is None:
+            self.first = done
+        if now - self.last < SECONDS:
+            return
+        self.last = now
+        rate = (done - self.first) / (now - self.began)
+        left = f"  {timedelta(seconds=round((total - done) / rate))} left" if rate > 0 else ""
+        self.console.print(f"{self.title} {done}/{total}  {news}{left}", soft_wrap=True, highlight=False)

@@ -1,0 +1,81 @@
+"""What a result looks like on a terminal."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+Row = Mapping[str, Any]
+
+
+def show(console: Console, report: Mapping[str, Any]) -> None:
+    """Print a meta-test: a row for every number of adaptation steps.
+
+    Args:
+        console: where.
+        report: what `--json` prints.
+    """
+    test = report["meta_test"]
+    rows: Sequence[Row] = test["by_step"]
+    metrics = [name for name, value in rows[0].items() if isinstance(value, Mapping)]
+    main = metrics[0]
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title_justify="left", title=_title(report))
+    table.add_column("steps", justify="right")
+    for metric in metrics:
+        table.add_column(f"{metric} ± 95 %", justify="right", style="bold" if metric == main else "")
+        if metric == main:
+            table.add_column("median", justify="right")
+            table.add_column("without worst 1 %", justify="right")
+    diverged = any(row["diverged"] for row in rows)
+    if diverged:
+        table.add_column("diverged", justify="right", style="yellow")
+    for row in rows:
+        cells = [str(row["step"])]
+        for metric in metrics:
+            cells.append(_interval(row[metric], metric))
+            if metric == main:
+                cells += [_number(row[metric]["median"], metric), _number(row[metric]["trimmed_mean"], metric)]
+        table.add_row(*cells, *([f"{row['diverged']} tasks" if row["diverged"] else ""] if diverged else []))
+    console.print(table)
+    if probe := test.get("memorisation_probe"):
+        console.print(
+            f"Before adaptation: accuracy {_interval(probe, 'accuracy')} (chance {_number(probe['chance'], 'accuracy')}"
+            f"; clearly more would mean that test labels leak).  Normalisation: {report['normalisation']}."
+        )
+
+
+def show_paths(console: Console, run: Path, wrote: Sequence[str], following: Sequence[str]) -> None:
+    """Print what was written where, and what to do next."""
+    grid = Table.grid(padding=(0, 2))
+    grid.add_row(Text("run", style="dim"), str(run))
+    grid.add_row(Text("wrote", style="dim"), Text(", ".join(wrote)))
+    for i, command in enumerate(following):
+        grid.add_row(Text("" if i else "next", style="dim"), Text(command, style="cyan"))
+    console.print(grid, soft_wrap=True)
+
+
+def tidy(value: float | None) -> str:
+    """Three significant digits; what is not finite became null in JSON."""
+    if value is None:
+        return "inf"
+    return f"{value:.2e}" if abs(value) >= 1e5 else f"{value:.3g}" if abs(value) >= 100 else f"{value:.3f}"
+
+
+def _title(report: Mapping[str, Any]) -> Text:
+    test = report["meta_test"]
+    what = f"{report['algorithm']} on {report['tasks']}"
+    split = "" if test["split"] == "test" else f" of {test['split']}"
+    return Text.assemble((what, "bold"), (f"  {test['num_tasks']} new tasks{split}", "dim"), style="default")
+
+
+def _interval(entry: Mapping[str, Any], metric: str) -> str:
+    mean, half = entry["mean"], entry["ci95"]
+    return _number(mean, metric) + (f" ± {_number(half, metric)}" if half is not None else "")
+
+
+def _number(value: float | None, metric: str) -> str:
+    return f"{100 * value:.1f} %" if metric == "accuracy" and value is not None else tidy(value)

@@ -1,0 +1,18 @@
+"""What the command line knows of a builder without importing it: the type of `config.py`'s tables."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Row:
+    """An algorithm, a task family or a network.
+
+    Args:
+        fields: the dataclass of its hyperparameters.
+        summary: one line.
+        kinds: the kinds of tasks that an algorithm takes or that a family has.
+    """
+
+    fields: type
+    summary: str
+    kinds: tuple[str, ...] = ("regression", "classification")

@@ -1,0 +1,124 @@
+"""`metafunc train`: meta-train, meta-test, and say what came out."""
+
+from collections.abc import Mapping, Sequence
+from itertools import count
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from metafunc_cli import compose, testing
+from metafunc_cli.compose import Request
+from metafunc_cli.errors import OK
+from metafunc_cli.progress import Loss, Show, progress
+from metafunc_cli.results import show_paths, tidy
+from metafunc_cli.screen import Screen, refusals
+
+if TYPE_CHECKING:
+    from metafunc.events import Event
+
+RUNS = Path("runs")
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the command; see `metafunc train --help`."""
+    request = compose.read(argv)
+    from metafunc import experiment
+
+    screen = Screen(json=request.output.json, quiet=request.output.quiet)
+    with refusals():
+        learner, family = experiment.build(request.settings.to_json(), imports=True)
+    if request.output.dry_run:
+        from metafunc_cli.preview import preview
+
+        return preview(screen, request.settings, learner, family)
+    return _train(screen, request, learner, family)
+
+
+def _train(screen: Screen, request: Request, learner: Any, family: Any) -> int:
+    from metafunc import checkpoint
+    from metafunc.events import Interrupted
+    from metafunc.run import Run
+
+    settings, names = request.settings, request.settings.names
+    chosen = request.output.resume or request.output.out
+    run = Run(Path(chosen) if chosen else _new_folder(names))
+    try:
+        with progress(screen.err, f"{names['algorithm']} on {names['tasks']}", quiet=screen.quiet) as advance:
+            meta = _fit(request, learner, family, run.path, _Watch(screen, advance))
+    except Interrupted as stopped:
+        screen.say(f"{stopped} Go on with:\n  {testing.command('train', stopped.run, names)}")
+        return 128 + stopped.signal
+    finally:
+        if not chosen and not any(run.path.iterdir()):
+            run.path.rmdir()
+    report: dict[str, Any] = {"algorithm": names["algorithm"], "tasks": names["tasks"], "run": str(run.path)}
+    if settings.training.test_tasks:
+        test = testing.usual_test(settings.training)
+        report = testing.meta_test(screen, learner, meta, family, test, settings, run)
+        checkpoint.write_json(run.meta_test, report)
+    wrote = [entry.name + "/" * entry.is_dir() for entry in sorted(run.path.iterdir())]
+    show_paths(screen.out, run.path, wrote, [testing.command("plot", run.path, names)])
+    screen.result(report)
+    return OK
+
+
+def _fit(request: Request, learner: Any, family: Any, out: Path, watch: "_Watch") -> Any:
+    """The best meta-parameters of the training that was asked for."""
+    from metafunc import experiment
+    from metafunc.train import fit
+
+    training = request.settings.training
+    with refusals():
+        optimiser, schedule = experiment.outer_loop(
+            steps=training.steps,
+            outer_lr=training.outer_lr,
+            outer_optimiser=training.outer_optimiser,
+            schedule=training.schedule,
+        )
+        return fit(
+            learner,
+            family,
+            steps=training.steps,
+            num_tasks=training.num_tasks,
+            optimiser=optimiser,
+            schedule=schedule,
+            clip=training.clip,
+            seed=training.seed,
+            validate_every=training.validate_every,
+            out=out,
+            config=request.settings.to_json(),
+            resume=request.output.resume is not None,
+            overwrite=request.output.overwrite,
+            checkpoint_every=training.checkpoint_every,
+            chunk_size=training.chunk_size,
+            device=training.device,
+            threads=training.threads,
+            deterministic=training.deterministic,
+            on_event=watch,
+        ).best
+
+
+class _Watch:
+    """Shows what happens in a training."""
+
+    def __init__(self, screen: Screen, advance: Show) -> None:
+        self.screen, self.advance, self.loss = screen, advance, Loss()
+
+    def __call__(self, event: "Event") -> None:
+        if event.phase == "warning":
+            self.screen.say(f"warning: {event.message}")
+        elif event.phase == "train":
+            scores = (f"validation {metric} {tidy(value)}" for metric, value in event.validation.items())
+            self.advance(event.step, event.steps, "  ".join((self.loss.add(event.loss), *scores)))
+
+
+def _new_folder(names: Mapping[str, str]) -> Path:
+    """A folder of its own for a run that was given none; making it is what reserves it."""
+    stem = "-".join(names[section].rpartition(":")[2] for section in ("algorithm", "tasks"))
+    for number in count(1):
+        folder = RUNS / f"{stem}-{number}"
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        return folder
+    raise AssertionError("count never ends")
