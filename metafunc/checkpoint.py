@@ -94,7 +94,7 @@ def read(folder: Path) -> Checkpoint:
     try:
         body = json.loads((folder / _MANIFEST).read_bytes())
         blob = (folder / _TENSORS).read_bytes()
-    except (OSError, ValueError) as error:
+    except (FileNotFoundError, ValueError) as error:
         raise CheckpointError(f"{folder} is incomplete: {error}.") from error
     if not isinstance(body, dict) or body.pop("sha256", None) != _sum(body):
         raise CheckpointError(f"{folder} is damaged: its manifest does not have the sum it was written with.")
@@ -102,12 +102,16 @@ def read(folder: Path) -> Checkpoint:
         raise CheckpointError(f"{folder} has format {body['format']}, but this version of metafunc reads {FORMAT}.")
     if hashlib.sha256(blob).hexdigest() != body["tensors"]:
         raise CheckpointError(f"{folder} is damaged: its tensors do not have the sum that the manifest states.")
-    return Checkpoint(body["step"], safetensors.torch.load(blob), body["state"])
+    try:
+        tensors = safetensors.torch.load(blob)
+    except safetensors.SafetensorError as error:
+        raise CheckpointError(f"{folder} holds no tensors in the safetensors format: {error}.") from error
+    return Checkpoint(body["step"], tensors, body["state"])
 
 
 def steps(directory: Path) -> list[int]:
     """The steps that have a checkpoint, whole or damaged, in ascending order."""
-    return sorted(int(folder.name.removeprefix("step-")) for folder in directory.glob("step-*"))
+    return sorted(int(folder.name.removeprefix("step-")) for folder in directory.glob("step-" + "[0-9]" * 9))
 
 
 def at(directory: Path, step: int) -> Path:

@@ -7,7 +7,7 @@ squared error after k steps. That is the same rule for every method, and it is r
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from math import inf, isfinite
+from math import inf
 from typing import Any, Literal, TypeAlias
 
 import torch
@@ -15,6 +15,7 @@ from torch import Tensor
 
 from metafunc import edge, metrics
 from metafunc.data.source import at_least
+from metafunc.run import plain
 from metafunc.scoring import BLOCK, ROWS, Scores, calibration, chunks, draw, fitting, sampler_of, scores
 from metafunc.types import (
     Categorical,
@@ -66,9 +67,9 @@ class Evaluation:
 
     @property
     def by_step(self) -> list[dict[str, Any]]:
-        """For each number of steps every metric's mean, interval, median and trimmed mean; how many tasks have a
-        metric that is not finite; and what belongs to all tasks together (`ece`, `noise_scale`)."""
-        finite = torch.stack([values.isfinite() for values in self.values.values()]).all(0)
+        """For each number of steps every metric's mean, interval, median and trimmed mean; how many tasks have an
+        error that is not finite; and what belongs to all tasks together (`ece`, `noise_scale`)."""
+        finite = self.values["mse" if "mse" in self.values else "nll"].isfinite()
         rows: list[dict[str, Any]] = []
         for step in range(finite.shape[0]):
             row: dict[str, Any] = {"step": step}
@@ -80,7 +81,7 @@ class Evaluation:
 
     @property
     def memorisation_probe(self) -> dict[str, Any] | None:
-        """Accuracy before any adaptation, for classes: labels are dealt anew in every task, so that anything above
+        """For classes, the accuracy before any adaptation: labels are dealt anew in every task, so that what lies above
         `chance` was not learned from the support set. None for regression."""
         if self.kind != "classification":
             return None
@@ -91,7 +92,7 @@ class Evaluation:
         result = {"split": self.split, "seed": self.seed, "num_tasks": self.num_tasks, "by_step": self.by_step}
         if self.memorisation_probe is not None:
             result["memorisation_probe"] = self.memorisation_probe
-        cleaned: dict[str, Any] = _finite(result)
+        cleaned: dict[str, Any] = plain(result)
         return cleaned
 
 
@@ -107,6 +108,7 @@ def evaluate(
     num_validation_tasks: int = 200,
     chunk_size: int | None = None,
     device: str | torch.device = "cpu",
+    threads: int | None = None,
     on_progress: Progress = _quiet,
 ) -> Evaluation:
     """Meta-test a learner on new tasks after 0..num_steps steps of adaptation.
@@ -116,13 +118,13 @@ def evaluate(
         meta: its meta-parameters.
         family: where the tasks come from.
         num_tasks: how many tasks.
-        num_steps: adaptation steps; a learner without inner steps has the rows 0 (before)
-            and 1 (after) whatever this is.
+        num_steps: adaptation steps; a learner without inner steps has rows 0 (before) and 1 (after) whatever this is.
         seed: what the tasks are drawn with.
         split: "test", "validation", "train", or the name of one of the family's variants.
         num_validation_tasks: how many validation tasks the noise scale of a learner without one is fitted on.
         chunk_size: tasks that are adapted at the same time; None: by an estimate of their memory.
-        device: where to compute.
+        device: where to compute; "auto" takes an accelerator if there is one.
+        threads: torch's threads meanwhile; None: one for small work, else torch's own choice.
         on_progress: called with (tasks done, tasks in all).
 
     Returns:
@@ -145,7 +147,10 @@ def evaluate(
     sampler = sampler_of(family, split)
     where = edge.device_of(device)
     meta = edge.move(meta, where)
-    prediction = edge.look(learner, meta, family, edge.move(draw(learner, meta, sampler, seed, split, 0, 1), where))
+    first = draw(learner, meta, sampler, seed, split, 0, min(BLOCK, num_tasks))
+    prediction = edge.look(learner, meta, family, edge.move(first, where))
+    if prediction is None:
+        raise ValueError(f"{family.name} is for {family.kind}: only tasks with inputs and targets can be scored here.")
 
     def scored(sample: Sampler, name: str, count: int, noise: Tree, progress: Progress) -> Scores:
         parts: list[Scores] = []
@@ -158,11 +163,12 @@ def evaluate(
 
     pooled: dict[str, tuple[float, ...]] = {}
     noise: Tree = ()
-    if isinstance(prediction, Normal) and isinstance(prediction.scale, tuple):
-        errors = scored(family.validation, "validation", num_validation_tasks, (), _quiet)["mse"]
-        noise = errors.mean(1).sqrt()
-        pooled["noise_scale"] = tuple(noise.tolist())
-    values = scored(sampler, split, num_tasks, edge.move(noise, where), on_progress)
+    with edge.surroundings(threads=threads or edge.threads_for(meta, first)):
+        if isinstance(prediction, Normal) and isinstance(prediction.scale, tuple):
+            errors = scored(family.validation, "validation", num_validation_tasks, (), _quiet)["mse"]
+            noise = errors.mean(1).sqrt()
+            pooled["noise_scale"] = tuple(noise.tolist())
+        values = scored(sampler, split, num_tasks, edge.move(noise, where), on_progress)
     if isinstance(prediction, Categorical):
         pooled["ece"] = calibration(*(values.pop(name) for name in ROWS))
     return Evaluation(split, seed, family.kind, family.num_outputs, learner.normalisation, values, pooled)
@@ -198,11 +204,3 @@ def summarise(metric: str, values: Tensor) -> dict[str, float]:
     values = values if metric == "accuracy" else values.nan_to_num(nan=inf, posinf=inf, neginf=-inf)
     numbers = metrics.summary(values.double(), worst=worst)
     return {name: number.item() for name, number in numbers._asdict().items()}
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not isfinite(value) else value

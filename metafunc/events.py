@@ -12,15 +12,16 @@ class Event:
     """News of a run for whoever shows it.
 
     Args:
-        phase: "train" after every step; "validation", "checkpoint" and "warning" when there is something to say.
+        phase: "resumed" once, if so; "train" after every step; "validation", "checkpoint" and "warning" when there is
+            something to say.
         step: updates done.
         steps: updates in all.
         loss: the last step's meta-loss, the mean over its tasks; None before the first.
         validation: the last validation's scores by metric; empty before the first.
-        message: for "warning" what is the matter, for "checkpoint" where it lies.
+        message: for "warning" what is the matter, for "checkpoint" where it lies; else empty.
     """
 
-    phase: Literal["train", "validation", "checkpoint", "warning"]
+    phase: Literal["resumed", "train", "validation", "checkpoint", "warning"]
     step: int
     steps: int
     loss: float | None = None

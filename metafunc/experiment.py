@@ -1,8 +1,9 @@
 """From a configuration to a learner and its tasks, and from a run's folder back to the trained learner.
 
 A configuration is what `config.json` holds: `algorithm`, `tasks` and `model`, each a name with its settings, and
-`training`, whose names are those of `metafunc.fit` and of `outer_loop`. Names are looked up in the public tables. A name
-like `package.module:attribute` is imported, but only where the caller says so: reading a run's folder runs no code.
+`training`, whose names are those of `metafunc.fit` and of `outer_loop`. Names are looked up in the public tables.
+A name like `package.module:attribute` is imported, but only where the caller says so: reading a run's folder runs no
+code.
 """
 
 import importlib

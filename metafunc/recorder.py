@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from metafunc import checkpoint, run
-from metafunc.checkpoint import Checkpoint
+from metafunc.checkpoint import Checkpoint, CheckpointError
 from metafunc.run import Run
 from metafunc.state import State
 from metafunc.types import M
@@ -43,7 +43,7 @@ class Recorder:
             What is wrong with the newer ones that were passed over.
 
         Raises:
-            CheckpointError: the checkpoint belongs to other parameters or another plan.
+            CheckpointError: the checkpoint belongs to other parameters or another plan, or none is whole.
         """
         if self.run is None:
             return []
@@ -51,8 +51,10 @@ class Recorder:
         if saved is not None:
             now.unpack(saved)
             self._remember(now)
-        older = [step for step in checkpoint.steps(self.run.checkpoints) if saved is not None and step <= saved.step]
-        checkpoint.prune(self.run.checkpoints, older)
+        elif complaints:
+            raise CheckpointError(
+                f"No checkpoint in {self.run.checkpoints} is whole. {' '.join(complaints)} To begin anew, overwrite."
+            )
         run.rewind(self.run.metrics, now.step)
         return complaints
 
@@ -60,7 +62,7 @@ class Recorder:
         """Add a line to the log."""
         if self.run is not None:
             with self.run.metrics.open("a") as file:
-                file.write(json.dumps(values) + "\n")
+                file.write(json.dumps(run.plain(values), allow_nan=False) + "\n")
 
     def due(self, step: int) -> bool:
         """Whether it is time for a checkpoint."""
@@ -84,7 +86,11 @@ class Recorder:
         return True
 
     def best(self, now: State[M]) -> Checkpoint | None:
-        """The checkpoint of the best validation, if it is whole."""
+        """The checkpoint of the best validation.
+
+        Raises:
+            CheckpointError: it is damaged.
+        """
         if self.run is None or now.best is None:
             return None
         return checkpoint.read(checkpoint.at(self.run.checkpoints, now.best.step))

@@ -9,7 +9,9 @@ import platform
 import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from math import inf, isfinite
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,11 @@ import torch
 
 from metafunc.checkpoint import write_json
 from metafunc.types import TaskFamily
+
+try:
+    import fcntl
+except ImportError:  # not on Windows
+    fcntl = None  # type: ignore[assignment]  # the module, or None where there is none
 
 _OURS = ("config.json", "env.json", "metrics.jsonl", "meta_test.json", "checkpoints", "figures")
 
@@ -99,7 +106,7 @@ def begin(path: Path, config: Mapping[str, Any], env: Mapping[str, Any], *, resu
         raise ValueError("resume goes on with a run and overwrite deletes it: give one of them.")
     run = Run(path)
     entries = {entry.name for entry in path.iterdir()} if path.is_dir() else set()
-    foreign = sorted(name for name in entries if name not in _OURS and not name.startswith("."))
+    foreign = sorted(name for name in entries - {"env.json"} if not name.startswith("."))
     if path.exists() and not path.is_dir():
         raise ValueError(f"{path} is a file; a run needs a folder.")
     if foreign and "config.json" not in entries:
@@ -126,11 +133,47 @@ def rewind(metrics: Path, step: int) -> None:
     length = 0
     with metrics.open("rb") as file:
         for line in file:
-            if not line.endswith(b"\n") or json.loads(line)["step"] > step:
+            if not line.endswith(b"\n") or _step_of(line) > step:
                 break
             length += len(line)
     with metrics.open("rb+") as file:
         file.truncate(length)
+
+
+def _step_of(line: bytes) -> float:
+    # Only lines behind the last checkpoint can be garbage, after a power cut: those before it were forced to disk.
+    try:
+        step: float = json.loads(line)["step"]
+    except (ValueError, KeyError, TypeError):
+        return inf
+    return step
+
+
+def plain(value: Any) -> Any:
+    """A value as strict JSON can say it: numbers that are not finite become null."""
+    if isinstance(value, Mapping):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    return None if isinstance(value, float) and not isfinite(value) else value
+
+
+@contextmanager
+def locked(run: Run | None) -> Iterator[None]:
+    """Keep a second process out of a run's folder; the lock ends with the process, however that ends.
+
+    Raises:
+        ValueError: another process is at work in it.
+    """
+    if run is None or fcntl is None:
+        yield
+        return
+    with (run.path / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ValueError(f"Another process is training in {run.path}; wait for it or stop it first.") from None
+        yield
 
 
 def environment(family: TaskFamily, *, device: torch.device, threads: int) -> dict[str, Any]:
@@ -165,8 +208,8 @@ def _described(family: TaskFamily) -> dict[str, Any]:
 def changes(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """What of two environments differs in a way that keeps a resumed run from being bitwise the same."""
     return [
-        f"{name} was {then[name]} when the run began and is {now[name]} now; the numbers may differ from an unbroken run's."
-        for name in ("metafunc", "torch", "device", "device_name", "data")
+        f"{name} was {then.get(name)} when the run began and is now {now[name]}: numbers may differ in the last bits."
+        for name in ("metafunc", "torch", "device", "device_name", "threads", "data")
         if then.get(name) != now[name]
     ]
 

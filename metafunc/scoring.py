@@ -100,11 +100,11 @@ def scores(learner: MetaLearner[M, P], meta: M, tasks: Task, noise: Tree, num_st
         steps: list[Scores] = []
         for step, params in enumerate(tree.unstack(learner.path(meta, task.support, num_steps))):
             predictive = learner.predict(params, task.query.x)
-            scores = score(predictive, task.query, noise if isinstance(noise, tuple) else noise[step])
+            row = score(predictive, task.query, noise if isinstance(noise, tuple) else noise[step])
             if isinstance(predictive, Categorical):
                 mask = torch.ones_like(task.query.y) if isinstance(task.query.mask, tuple) else task.query.mask
-                scores |= dict(zip(ROWS, (metrics.mixture(predictive)[0][0], task.query.y, mask), strict=True))
-            steps.append(scores)
+                row |= dict(zip(ROWS, (metrics.mixture(predictive)[0][0], task.query.y, mask), strict=True))
+            steps.append(row)
         return tree.stack(steps)
 
     with torch.no_grad():
@@ -113,12 +113,17 @@ def scores(learner: MetaLearner[M, P], meta: M, tasks: Task, noise: Tree, num_st
 
 
 def calibration(logits: Tensor, y: Tensor, mask: Tensor) -> tuple[float, ...]:
+    """The expected calibration error over the rows of all tasks, by step."""
     steps = zip(logits.flatten(1, 2), y.flatten(1), mask.flatten(1), strict=True)
     return tuple(metrics.ece(Categorical(rows[None]), labels, counts).item() for rows, labels, counts in steps)
 
 
 def sampler_of(family: TaskFamily, split: str) -> Sampler:
-    """A family's sampler by the name of a split or variant."""
+    """A family's sampler by the name of a split or variant.
+
+    Raises:
+        ValueError: there is none of that name.
+    """
     samplers = {"train": family.train, "validation": family.validation, "test": family.test, **family.variants}
     if split not in samplers:
         raise ValueError(f"{family.name} has no split {split!r}; it has {', '.join(samplers)}.")

@@ -63,6 +63,11 @@ class State(Generic[M]):
     validation: dict[str, float] = field(default_factory=dict)
     best: Best | None = None
 
+    @property
+    def outer_lr(self) -> float:
+        """The step size that the next step takes (of the first parameter group)."""
+        return float(self.optimiser.param_groups[0]["lr"])
+
     def apply(self, gradient: M) -> None:
         """One outer step."""
         for leaf, slope in zip(tree.leaves(self.meta), tree.leaves(gradient), strict=True):

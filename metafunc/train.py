@@ -7,16 +7,18 @@ and the schedule's: what a checkpoint holds. A run that was stopped and goes on 
 """
 
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Generic, TypeAlias
+from typing import Any, Generic, Literal, TypeAlias
 
 import torch
 from torch import Tensor
 
 from metafunc import checkpoint, edge, run, scoring, state, tree
+from metafunc.checkpoint import CheckpointError
 from metafunc.data.source import at_least, generator_for
 from metafunc.events import Diverged, Event, Interrupted, Watch, unwatched
 from metafunc.meta import value_and_grad
@@ -130,61 +132,79 @@ def fit(
     at_least(0, steps=steps)
     at_least(1, num_tasks=num_tasks, num_validation_tasks=num_validation_tasks, log_every=log_every)
     at_least(1, checkpoint_every=checkpoint_every, validate_every=1 if validate_every is None else validate_every)
+    at_least(1, threads=1 if threads is None else threads)
     if clip is not None and not clip > 0:
         raise ValueError(f"clip is {clip}; it bounds an absolute value and has to be above 0, or None for no bound.")
     where = edge.device_of(device)
-    initial = edge.move(learner.init(generator_for(seed, "init", 0)) if start is None else start, where)
-    now = state.begin(initial, optimiser, schedule, Plan(seed, steps, num_tasks, clip))
+    initial = learner.init(generator_for(seed, "init", 0)) if start is None else start
+    now = state.begin(edge.move(initial, where), optimiser, schedule, Plan(seed, steps, num_tasks, clip))
     tasks = _tasks(learner, family, now)
     edge.look(learner, now.meta, family, edge.move(tasks, where))
-    threads = threads or edge.threads_for(now.meta, tasks)
+    env = environment(family, device=where, threads=threads or edge.threads_for(now.meta, tasks))
+    folder = None
+    if out is not None:
+        described = dict(config) or {"training": now.plan._asdict()}
+        folder = run.begin(Path(out), described, env, resume=resume, overwrite=overwrite)
+        if threads is None:  # sums are added up in the order that the run began with
+            env["threads"] = folder.env["threads"]
+    recorder = Recorder(folder, checkpoint_every, checkpoint_seconds)
     gradient_of = value_and_grad(learner.task_loss, chunk_size=chunk_size, backend=backend)
 
-    recorder = Recorder(None, checkpoint_every, checkpoint_seconds)
-    if out is not None:
-        env = environment(family, device=where, threads=threads)
-        described = dict(config) or {"training": now.plan._asdict()}
-        recorder.run = run.begin(Path(out), described, env, resume=resume, overwrite=overwrite)
-        threads = recorder.run.env["threads"]  # a resumed run adds up in the order that it began with
-        for message in (*recorder.resume(now), *run.changes(recorder.run.env, env)):
-            on_event(Event("warning", now.step, steps, message=message))
-    best = _best(recorder, now)
-    loss = None
-
-    with edge.surroundings(threads=threads, deterministic=deterministic), edge.stopping(enabled=out is not None) as got:
-        while now.step < steps:
+    with ExitStack() as stack:
+        stack.enter_context(run.locked(folder))
+        stack.enter_context(edge.surroundings(threads=env["threads"], deterministic=deterministic))
+        stopped = stack.enter_context(edge.stopping(enabled=folder is not None))
+        best = _resume(recorder, now, env, on_event)
+        loss = None
+        while now.step < steps and stopped.signal is None:
             tasks = edge.move(_tasks(learner, family, now), where)
-            loss, length, gradient = _measured(gradient_of, now, tasks)
+            loss, length, gradient = _measured(gradient_of, now.meta, tasks)
             if not isfinite(loss + length):
-                raise Diverged(seed, now.step, _offenders(gradient_of, now, tasks), loss, recorder.last)
+                raise Diverged(seed, now.step, _offenders(learner, now.meta, tasks), loss, recorder.last)
             now.apply(gradient)
             now.window = now.window.add(loss, length)
             on_event(Event("train", now.step, steps, loss, now.validation))
             if now.step % log_every == 0 or now.step == steps:
-                recorder.line({"step": now.step, **now.window.means(), "lr": now.optimiser.param_groups[0]["lr"]})
+                recorder.line({"step": now.step, **now.window.means(), "outer_lr": now.outer_lr})
                 now.window = Window()
+            improved = False
             if validate_every and (now.step % validate_every == 0 or now.step == steps):
                 now.validation = scoring.validate(
                     learner, now.meta, family, num_tasks=num_validation_tasks, seed=seed, chunk_size=chunk_size
                 )
                 recorder.line({"step": now.step, "validation": now.validation})
                 on_event(Event("validation", now.step, steps, loss, now.validation))
-                if now.improved():
-                    best = state.copy(now.meta)
-                    recorder.save(now)
-            if (recorder.due(now.step) or now.step == steps or got.signal) and recorder.save(now):
+                improved = now.improved()
+                best = state.copy(now.meta) if improved else best
+            if (improved or now.step == steps or recorder.due(now.step)) and recorder.save(now):
                 on_event(Event("checkpoint", now.step, steps, loss, now.validation, str(recorder.last)))
-            if got.signal and recorder.run is not None:
-                raise Interrupted(got.signal, recorder.run.path, now.step)
+        if stopped.signal is not None and folder is not None:
+            recorder.save(now)
+            raise Interrupted(stopped.signal, folder.path, now.step)
     last = state.copy(now.meta)
-    return Fit(
-        last,
-        last if best is None else best,
-        now.step,
-        loss,
-        now.validation,
-        recorder.run.path if recorder.run else None,
-    )
+    return Fit(last, last if best is None else best, now.step, loss, now.validation, folder.path if folder else None)
+
+
+def _resume(recorder: Recorder, now: State[M], env: Mapping[str, Any], on_event: Watch) -> M | None:
+    """Go back to where the run's folder says that it stands; returns the best meta-parameters that it knows of."""
+    if recorder.run is None:
+        return None
+
+    def tell(phase: Literal["resumed", "warning"], message: str) -> None:
+        on_event(Event(phase, now.step, now.plan.steps, None, now.validation, message))
+
+    complaints = recorder.resume(now)
+    if now.step == 0:
+        return None
+    tell("resumed", str(recorder.last))
+    for message in (*complaints, *run.changes(recorder.run.env, env)):
+        tell("warning", message)
+    try:
+        saved = recorder.best(now)
+    except CheckpointError as error:
+        tell("warning", f"The best validation's checkpoint is lost: {error}")
+        return None
+    return None if saved is None else checkpoint.restore(now.meta, saved.tensors, "meta")
 
 
 def _tasks(learner: MetaLearner[M, P], family: TaskFamily, now: State[M]) -> Task:
@@ -194,20 +214,16 @@ def _tasks(learner: MetaLearner[M, P], family: TaskFamily, now: State[M]) -> Tas
     return learner.prepare(now.meta, tasks, generator_for(plan.seed, "prepare", step), step=step, num_steps=plan.steps)
 
 
-def _measured(gradient_of: Gradient[M], now: State[M], tasks: Task) -> tuple[float, float, M]:
+def _measured(gradient_of: Gradient[M], meta: M, tasks: Task) -> tuple[float, float, M]:
     """The loss, the gradient's length and the gradient; the device is waited for once."""
-    value, gradient = gradient_of(now.meta, tasks)
+    value, gradient = gradient_of(meta, tasks)
     length = torch.nn.utils.get_total_norm(tree.leaves(gradient))
-    loss, norm = torch.stack([value.double(), length.double()]).tolist()
+    loss, norm = torch.stack([value, length.to(value.dtype)]).tolist()
     return loss, norm, gradient
 
 
-def _offenders(gradient_of: Gradient[M], now: State[M], tasks: Task) -> tuple[int, ...]:
+def _offenders(learner: MetaLearner[M, P], meta: M, tasks: Task) -> tuple[int, ...]:
     """The tasks whose own loss or gradient is not finite."""
-    sizes = [_measured(gradient_of, now, task)[:2] for task in scoring.chunks(tasks, 1)]
+    alone = value_and_grad(learner.task_loss)
+    sizes = [_measured(alone, meta, task)[:2] for task in scoring.chunks(tasks, 1)]
     return tuple(i for i, (loss, length) in enumerate(sizes) if not isfinite(loss + length))
-
-
-def _best(recorder: Recorder, now: State[M]) -> M | None:
-    saved = recorder.best(now)
-    return None if saved is None else checkpoint.restore(now.meta, saved.tensors, "meta")
