@@ -3,7 +3,9 @@
 from collections.abc import Callable, Mapping
 
 from metafunc.data.few_shot import few_shot as few_shot
+from metafunc.data.glyphs import glyphs as glyphs
 from metafunc.data.omniglot import omniglot as omniglot
+from metafunc.data.regression import regression as regression
 from metafunc.data.sinusoid import sinusoid as sinusoid
 from metafunc.data.source import DataUnavailable as DataUnavailable
 from metafunc.data.source import distinct as distinct
@@ -15,5 +17,7 @@ from metafunc.types import TaskFamily
 FAMILIES: Mapping[str, Callable[..., TaskFamily]] = {
     "sinusoid": sinusoid,
     "omniglot": omniglot,
+    "glyphs": glyphs,
     "few_shot": few_shot,
+    "regression": regression,
 }

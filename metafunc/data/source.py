@@ -99,10 +99,11 @@ def distinct(uniforms: Float64[Tensor, "*batch k"], sizes: Int64[Tensor, "*batch
 
     Args:
         uniforms: k independent numbers on [0, 1).
-        sizes: how many there are to choose from, at least k.
+        sizes: how many there are to choose from.
 
     Returns:
-        k different integers in [0, size); every ordered choice is equally likely.
+        Different integers in [0, size), every ordered choice equally likely; if k exceeds the size, the entries that
+        are left over are size, size + 1, ..., which stand for nothing.
 
     Example:
         >>> import torch
@@ -112,7 +113,7 @@ def distinct(uniforms: Float64[Tensor, "*batch k"], sizes: Int64[Tensor, "*batch
     chosen: list[Tensor] = []
     taken = torch.empty(*sizes.shape, 0, dtype=torch.int64)
     for j in range(uniforms.shape[-1]):
-        rank = (uniforms[..., j] * (sizes - j)).long()
+        rank = (uniforms[..., j] * (sizes - j).clamp(min=0)).long()
         # The rank-th number that is still free: the i-th smallest taken one, s_i, precedes it if s_i - i <= rank.
         passed = taken - torch.arange(j) <= rank[..., None]
         chosen.append(rank + passed.sum(-1))

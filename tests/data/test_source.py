@@ -60,15 +60,16 @@ def test_the_generator_keeps_32_bits_of_its_seed():
     assert torch.equal(low, high)
 
 
-@settings(max_examples=200, deadline=None)
-@given(data=st.data(), k=st.integers(0, 12), seed=st.integers(0, 2**31))
+@settings(max_examples=100)
+@given(data=st.data(), k=st.integers(1, 12), seed=st.integers(0, 2**31))
 def test_distinct_agrees_with_drawing_from_a_hat(data, k, seed):
-    sizes = data.draw(st.lists(st.integers(max(k, 1), 30), min_size=1, max_size=5))
+    sizes = data.draw(st.lists(st.integers(1, 30), min_size=1, max_size=5))
     uniforms = torch.rand(len(sizes), k, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
-    drawn = distinct(uniforms, torch.tensor(sizes)) if k else torch.empty(len(sizes), 0)
-    for row, size, chosen in zip(uniforms.tolist(), sizes, drawn.tolist(), strict=True):
+    for row, size, chosen in zip(
+        uniforms.tolist(), sizes, distinct(uniforms, torch.tensor(sizes)).tolist(), strict=True
+    ):
         hat = list(range(size))
-        assert chosen == [hat.pop(int(u * len(hat))) for u in row]
+        assert chosen == [hat.pop(int(u * len(hat))) if hat else j for j, u in enumerate(row)]
 
 
 def test_distinct_is_uniform_over_ordered_choices():
