@@ -1,0 +1,107 @@
+"""Trees as a vector space: the laws, the order of leaves, and what goes around comes around."""
+
+from typing import NamedTuple
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from metafunc import tree
+
+
+class Pair(NamedTuple):
+    first: Tensor
+    second: object
+
+
+def sample(seed=0):
+    generator = torch.Generator().manual_seed(seed)
+
+    def draw(*shape):
+        return torch.randn(shape, generator=generator, dtype=torch.float64)
+
+    return {"a": {"w": draw(2, 3), "b": draw(3)}, "pair": Pair(draw(), [draw(1), ()]), "tuple": (draw(2),)}
+
+
+def same(first, second):
+    return tree.paths(first) == tree.paths(second) and all(
+        torch.equal(x, y) for x, y in zip(tree.leaves(first), tree.leaves(second), strict=True)
+    )
+
+
+def near(first, second):
+    return torch.allclose(tree.ravel(first)[0], tree.ravel(second)[0], rtol=1e-12, atol=1e-12)
+
+
+def test_paths_name_the_leaves_in_their_order():
+    assert tree.paths(sample()) == ["a.w", "a.b", "pair.first", "pair.second.0", "tuple.0"]
+    assert [leaf.shape for leaf in tree.leaves(sample())] == [(2, 3), (3,), (), (1,), (2,)]
+    assert tree.size(sample()) == 6 + 3 + 1 + 1 + 2
+
+
+def test_map_keeps_the_class_of_every_node():
+    mapped = tree.map(torch.neg, sample())
+    assert isinstance(mapped["pair"], Pair)
+    assert mapped["pair"].second[1] == ()
+    assert same(tree.map(torch.neg, mapped), sample())
+
+
+@given(st.integers(0, 99), st.integers(0, 99), st.floats(-10, 10))
+def test_trees_are_a_vector_space(one, other, factor):
+    x, y = sample(one), sample(other)
+    assert near(tree.add(x, y), tree.add(y, x))
+    assert near(tree.sub(tree.add(x, y), y), x)
+    assert near(tree.add_scaled(x, factor, y), tree.add(x, tree.scale(y, factor)))
+    assert near(tree.add(x, tree.zeros_like(x)), x)
+
+
+@given(st.integers(0, 99), st.integers(0, 99))
+def test_dot_is_the_inner_product_of_the_ravelled_vectors(one, other):
+    x, y = sample(one), sample(other)
+    flat_x, flat_y = tree.ravel(x)[0], tree.ravel(y)[0]
+    assert torch.allclose(tree.dot(x, y), flat_x @ flat_y, rtol=1e-12)
+    assert torch.allclose(tree.norm(x), torch.linalg.vector_norm(flat_x), rtol=1e-12)
+
+
+def test_ravel_goes_there_and_back():
+    vector, unravel = tree.ravel(sample())
+    assert vector.shape == (13,)
+    assert same(unravel(vector), sample())
+    assert not same(unravel(vector.flip(0)), sample())
+
+
+def test_stack_goes_there_and_back():
+    rows = [sample(seed) for seed in range(3)]
+    stacked = tree.stack(rows)
+    assert stacked["a"]["w"].shape == (3, 2, 3)
+    assert all(same(x, y) for x, y in zip(tree.unstack(stacked), rows, strict=True))
+
+
+def test_partition_takes_out_and_puts_back():
+    chosen, merge = tree.partition(sample(), lambda path: path.startswith("a."))
+    assert list(chosen) == ["a.w", "a.b"]
+    assert same(merge(chosen), sample())
+    merged = merge({"a.b": torch.zeros(3, dtype=torch.float64)})
+    assert merged["a"]["b"].eq(0).all()
+    assert same({"w": merged["a"]["w"], "pair": merged["pair"]}, {"w": sample()["a"]["w"], "pair": sample()["pair"]})
+
+
+def test_detach_keeps_values_and_drops_derivatives():
+    slope = torch.func.grad(lambda x: tree.dot({"a": x}, tree.detach({"a": x})))(torch.tensor([3.0]))
+    assert slope.tolist() == [3.0]  # and not 6
+
+
+def test_nothing_is_changed_in_place():
+    x, y = sample(0), sample(1)
+    tree.add_scaled(x, 2.0, y)
+    tree.scale(x, 2.0)
+    tree.zeros_like(x)
+    assert same(x, sample(0))
+    assert same(y, sample(1))
+
+
+def test_trees_of_different_structure_do_not_add():
+    with pytest.raises(ValueError, match=r".+"):
+        tree.add({"a": torch.zeros(1)}, {"b": torch.zeros(1)})
