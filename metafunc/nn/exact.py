@@ -25,7 +25,7 @@ EPSILON = 1e-5
 def moments(x: Float[Tensor, "n c ..."]) -> tuple[Float[Tensor, " c"], Float[Tensor, " c"]]:
     """The mean and the (biased) variance of every channel over the batch and all positions."""
     axes = [axis for axis in range(x.ndim) if axis != 1]
-    if math.prod(x.shape[axis] for axis in axes) == 1:
+    if x.numel() == x.shape[1]:
         raise ValueError(
             f"batch statistics of an input of shape {tuple(x.shape)} are those of a single value, which normalises to "
             'zero whatever it is: evaluate several rows together, or take normalisation="support" or "none".'
@@ -98,7 +98,7 @@ def instance_norm(
     if not use_input_stats or running_mean is not None or running_var is not None:
         return batch_norm(input, running_mean, running_var, weight, bias, use_input_stats, momentum, eps)
     axes = tuple(range(2, input.ndim))
-    if math.prod(input.shape[2:]) == 1:
+    if input.numel() == input.shape[0] * input.shape[1]:
         raise ValueError(f"instance_norm needs more than one position, but its input has shape {tuple(input.shape)}.")
     y = _standardise(input, axes, eps)
     return _affine(y, *(None if leaf is None else _channels(leaf, input) for leaf in (weight, bias)))

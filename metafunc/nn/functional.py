@@ -40,13 +40,13 @@ class Functional:
         constants = dict(self.module.named_buffers())
         constants |= {name: leaf for name, leaf in self.module.named_parameters() if name not in self.names}
         # A compiled function cannot count the writes to a tensor.
-        before = [] if torch.compiler.is_compiling() else [leaf._version for leaf in constants.values()]
+        before = {} if torch.compiler.is_compiling() else {name: leaf._version for name, leaf in constants.items()}
         with Exact(batch_statistics=self.batch_statistics):
             output = functional_call(self.module, {**constants, **params}, (x,))
-        if before and before != [leaf._version for leaf in constants.values()]:
+        if written := [name for name, version in before.items() if constants[name]._version != version]:
             raise ValueError(
-                "the module's forward writes to its buffers, but a pure function has no state: call .eval() first, or "
-                "pass what it should remember as part of the input."
+                f"the module's forward writes to {', '.join(written)}, but a pure function has no state: call .eval() "
+                "first, or pass what it should remember as part of the input."
             )
         if not isinstance(output, Tensor):
             raise TypeError(f"the module returned a {type(output).__name__}: wrap it so that it returns one tensor.")

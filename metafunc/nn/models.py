@@ -44,7 +44,7 @@ def mlp(
         input_shape: the shape of one input row, of any rank; rows are flattened.
         num_outputs: the number of outputs; `None` leaves the head off, and the outputs are the features $h_L$.
         hidden: the widths of the hidden layers.
-        activation: $\phi$.
+        activation: the nonlinearity $\phi$.
         normalisation: whose statistics a prediction normalises by. `none` has no normalisation layers;
             `transductive` uses the mean and variance of whatever batch is evaluated, so that query rows see each
             other (MAML's protocol); `support` uses those of the support inputs, run through the adapted network by

@@ -63,6 +63,7 @@ def from_module(
     checks.refuse(module, batch_norm=batch_norm)
     names = tuple(name for name, leaf in module.named_parameters() if leaf.requires_grad)
     frozen = copy.deepcopy(module).requires_grad_(False)
+    _leave_fast_path(frozen)
     if batch_norm == "batch":
         _drop_running_statistics(frozen)
     batched = batch_norm == "batch" or any(_uses_batch(part) for part in frozen.modules())
@@ -79,6 +80,20 @@ def from_module(
 
     normalisation: Normalisation = "transductive" if batched else "none"
     return Model(init, functional.apply, normalisation=normalisation)
+
+
+def _leave_fast_path(module: nn.Module) -> None:
+    """Keep attention off the fused inference kernels, which `eval()` modules enter when they are compiled.
+
+    For these two classes themselves the training flag means nothing else once the dropout is zero; the sub-modules of a
+    layer keep their own.
+    """
+    for part in module.modules():
+        if type(part) is nn.MultiheadAttention:
+            part.dropout = 0.0
+            part.training = True
+        if type(part) is nn.TransformerEncoderLayer:
+            part.training = True
 
 
 def _drop_running_statistics(module: nn.Module) -> None:
