@@ -1,0 +1,65 @@
+"""What every benchmark writes: where it ran, a JSON file of its results, and numbers over seeds."""
+
+import json
+import math
+import os
+import platform
+import statistics
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+FOLDER = Path(__file__).parent
+RESULTS, FIGURES = FOLDER / "results", FOLDER / "figures"
+STUDENT = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571, 7: 2.447, 8: 2.365, 9: 2.306, 10: 2.262}
+"""The 97.5 % quantile of Student's distribution, by the number of seeds: few seeds make wide intervals."""
+
+
+def machine(threads: int) -> dict[str, Any]:
+    """The versions and the kind of machine, without its name."""
+    return {
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "cpu": _cpu(),
+        "cores": os.cpu_count(),
+        "threads": threads,
+    }
+
+
+def over_seeds(values: Sequence[float]) -> tuple[float, float]:
+    """The mean over seeds and the half-width of its 95 % interval by Student's distribution."""
+    if len(values) < 2:
+        return values[0], math.nan
+    half = STUDENT[len(values)] * statistics.stdev(values) / math.sqrt(len(values))
+    return statistics.fmean(values), half
+
+
+def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def write(name: str, result: Mapping[str, Any]) -> Path:
+    """Write results/NAME.json: numbers to four significant digits, which is more than the intervals carry."""
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / f"{name}.json"
+    path.write_text(json.dumps(_rounded(result), indent=1) + "\n")
+    return path
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _rounded(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_rounded(item) for item in value]
+    return float(f"{value:.4g}") if isinstance(value, float) else value
+
+
+def _cpu() -> str:
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
