@@ -8,7 +8,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 CORE = {"nn", "likelihood", "optim", "curvature", "posterior"}
-METHODS = {"meta", "inner", "implicit", "ensemble", "rl"}
+METHODS = {"meta", "inner", "factored", "implicit", "ensemble", "rl"}
 LEAVES = {"data", "metrics", "checkpoint", "figures"}
 SHELL = {
     "edge",
@@ -33,6 +33,7 @@ ALLOWED: dict[str, set[str]] = {
     "algorithms": METHODS | CORE | GROUND,
     **dict.fromkeys(SHELL, SHELL | {"algorithms", "data", "metrics", "checkpoint"} | METHODS | CORE | GROUND),
 }
+GENERATED = ROOT / "cli/metafunc_cli/config.py"
 LAZY = {"datasets", "matplotlib", "rich", "tyro", "pandas", "PIL"}
 
 
@@ -101,7 +102,7 @@ def test_heavy_libraries_are_imported_lazily(path: Path) -> None:
 )
 def test_files_stay_small_and_safe(path: Path) -> None:
     source = path.read_text()
-    assert len(source.splitlines()) <= 300
+    assert len(source.splitlines()) <= 300 or path == GENERATED
     used = set(imports(ast.parse(source)))
     assert not used & {"pickle", "dill", "yaml", "marshal", "shelve"}
     calls = {ast.unparse(node.func) for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)}

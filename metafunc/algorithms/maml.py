@@ -6,12 +6,14 @@ $\theta$ (`meta`) are an initialisation; a task's parameters $\theta_i$ (`params
 $$\theta_i^{k+1} = \theta_i^k - \alpha \nabla L(\theta_i^k; D_i^{\mathrm{support}}), \quad \theta_i^0 = \theta, \qquad
 \min_\theta \tfrac1n \textstyle\sum_i L(\theta_i^K; D_i^{\mathrm{query}}),$$
 
-with $\alpha$ = `inner_lr`, K = `num_steps`, and the exact derivative through all K steps.
+with $\alpha$ = `inner_lr`, K = `num_steps`, and the exact derivative through all K steps. `factored.query_loss` is this
+loss, without the adapted weights of large linear layers being formed where the support set has few rows.
 """
 
+from metafunc import factored
 from metafunc.inner import descend, path, repeat
 from metafunc.likelihood import Likelihood
-from metafunc.meta import query_loss, unprepared
+from metafunc.meta import unprepared
 from metafunc.optim import sgd
 from metafunc.types import MetaLearner, Model, Params
 
@@ -42,13 +44,12 @@ def maml(
     """
     loss = likelihood.of(model)
     step = descend(loss, sgd(inner_lr))
-    adapt = repeat(step, num_steps, finish=model.finish)
     return MetaLearner(
         init=model.init,
         prepare=unprepared,
-        adapt=adapt,
+        adapt=repeat(step, num_steps, finish=model.finish),
         path=path(step, finish=model.finish),
-        task_loss=query_loss(adapt, loss),
+        task_loss=factored.query_loss(loss, lr=inner_lr, num_steps=num_steps, finish=model.finish),
         predict=likelihood.predict(model),
         normalisation=model.normalisation,
     )
