@@ -78,7 +78,7 @@ def omniglot(
     name = "pixels" if "pixels" in drawings[0].column_names else "image"
     pixels = materialise(drawings, name, image_size=image_size, channels=1)
     # A drawing is mostly paper, whichever of the two a copy stores as white.
-    ink_is_dark = pixels.float().mean() > 127.5
+    ink_is_dark = pixels.sum() > 127.5 * pixels.numel()
     return classification(
         "omniglot",
         inverted(pixels) if ink_is_dark else pixels,

@@ -1,0 +1,208 @@
+"""A task of one's own, from files: tables of numbers (CSV, parquet), and folders of images."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float64, UInt8
+from torch import Tensor
+
+from metafunc.data.load import IMAGE_SUFFIXES
+from metafunc.data.pixels import inverted, materialise
+from metafunc.data.source import DataUnavailable
+
+if TYPE_CHECKING:
+    from pandas import DataFrame, Series
+
+TABLES = (".csv", ".parquet")
+MIDDLE_GREY = 127.5
+
+
+class Images(NamedTuple):
+    """The images of a folder in the order of their paths, and the class folder of each; "" where there is none."""
+
+    files: list[str]
+    labels: list[str]
+    pixels: UInt8[Tensor, "n channels height width"]
+
+
+def table_suffix(path: Path) -> str:
+    """The kind of a table, by its name.
+
+    Raises:
+        ValueError: the name ends in neither .csv nor .parquet.
+    """
+    if path.suffix.lower() not in TABLES:
+        raise ValueError(f"{path} has to end in {' or '.join(TABLES)}.")
+    return path.suffix.lower()
+
+
+def read_table(path: Path) -> "DataFrame":
+    """A table with a header; columns without a name, as pandas writes its row numbers, are left out.
+
+    Args:
+        path: a CSV or parquet file.
+
+    Returns:
+        The table, with rows numbered from 0.
+
+    Raises:
+        DataUnavailable: there is no such file.
+        ValueError: the file is no table, has no rows, or names a column twice.
+    """
+    import pandas as pd
+
+    suffix = table_suffix(path)
+    if not path.is_file():
+        raise DataUnavailable(f"There is no file {path}.")
+    try:
+        frame = pd.read_csv(path, header=None, dtype=str) if suffix == ".csv" else pd.read_parquet(path)
+    except ValueError as error:  # pandas' and pyarrow's complaints about a file's contents are kinds of it
+        raise ValueError(f"{path} cannot be read as {suffix[1:]}: {error}") from error
+    if suffix == ".csv":
+        # The header is read as a row, because pandas renames the second of two equal columns without a word.
+        names = ["" if pd.isna(name) else name.strip() for name in frame.iloc[0]]
+        frame = frame.set_axis(names, axis=1).iloc[1:]
+    frame = frame.reset_index(drop=True)
+    frame = frame.loc[:, [name != "" for name in frame.columns]]
+    twice = frame.columns[frame.columns.duplicated()]
+    if len(twice):
+        raise ValueError(f"{path} has two columns named {twice[0]!r}.")
+    if not len(frame):
+        raise ValueError(f"{path} has no rows.")
+    return frame.apply(_numeric_if_all) if suffix == ".csv" else frame
+
+
+def numbers(
+    frame: "DataFrame", columns: Sequence[str], path: Path, *, missing: bool = False
+) -> Float64[Tensor, "n columns"]:
+    """Some columns of a table as numbers.
+
+    Args:
+        frame: the table.
+        columns: which, in this order.
+        path: the file it came from, for messages.
+        missing: whether cells may be empty; they become NaN.
+
+    Returns:
+        A row a row.
+
+    Raises:
+        ValueError: a column is not there, or a cell is empty, no number or not finite; it is named.
+
+    Example:
+        >>> import pandas
+        >>> numbers(pandas.DataFrame({"a": [1, 2], "b": [3, 4]}), ["b", "a"], Path("t.csv"))
+        tensor([[3., 1.],
+                [4., 2.]], dtype=torch.float64)
+    """
+    import pandas as pd
+
+    absent = [name for name in columns if name not in frame.columns]
+    if absent:
+        raise ValueError(f"{path} has no column {absent[0]!r}; it has {', '.join(map(str, frame.columns))}.")
+    values = np.empty((len(frame), len(columns)))
+    for place, name in enumerate(columns):
+        column = frame[name]
+        values[:, place] = pd.to_numeric(column, errors="coerce")
+        bad = ~np.isfinite(values[:, place]) & ~(missing & column.isna().to_numpy())
+        if bad.any():
+            row = int(bad.argmax())
+            found = "is empty" if pd.isna(column[row]) else f"is {column[row]!r}"
+            raise ValueError(f"{path}, row {row + 1}, column {name!r} {found}; a finite number is needed.")
+    return torch.from_numpy(values)
+
+
+def write_table(frame: "DataFrame", path: Path) -> None:
+    """Write a table, all of it or nothing.
+
+    Args:
+        frame: the table.
+        path: the file; its name says in which format.
+    """
+    suffix = table_suffix(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.unfinished")
+    if suffix == ".csv":
+        frame.to_csv(unfinished, index=False)
+    else:
+        frame.to_parquet(unfinished, index=False)
+    os.replace(unfinished, path)
+
+
+def read_images(path: Path, input_shape: tuple[int, ...]) -> Images:
+    """The images of a folder and its sub-folders, in the format that a network was trained on.
+
+    Args:
+        path: a folder, or one image.
+        input_shape: channels (1: grey, 3: colour), height and width; square images are resized.
+
+    Returns:
+        The images; each one's label is the folder that it lies in, by its path below the given one.
+
+    Raises:
+        DataUnavailable: there is no such folder.
+        ValueError: the network takes no images, there are none, or one cannot be used; it is named.
+    """
+    if len(input_shape) != 3:
+        raise ValueError(f"The run was trained on rows of shape {input_shape}, not on images: give a table.")
+    if not path.exists():
+        raise DataUnavailable(f"There is no file or folder {path}.")
+    files = [file for file in sorted(path.rglob("*")) if _is_image(file)] if path.is_dir() else [path]
+    if not files:
+        raise ValueError(f"{path} holds no images ({', '.join(sorted(IMAGE_SUFFIXES))}).")
+    try:
+        pixels = _pixels(files, input_shape)
+    except ValueError:
+        for file in files:
+            _pixels([file], input_shape)  # the first that cannot be used is named
+        raise
+    root = path if path.is_dir() else path.parent
+    names = [file.relative_to(root) for file in files]
+    labels = ["" if name.parent == Path() else name.parent.as_posix() for name in names]
+    return Images([name.as_posix() for name in names], labels, pixels)
+
+
+def like_trained(pixels: Tensor, reference: Tensor, *, invert: bool, ink: bool) -> Tensor:
+    """Pixels on [0, 1] with the polarity that a network was trained on.
+
+    Args:
+        pixels: uint8.
+        reference: the pixels of the support set, which decide for all.
+        invert: whether the training data had black and white exchanged.
+        ink: whether they were drawings with ink 1 and paper 0. A drawing is mostly paper, so that one's own are
+            inverted if they are mostly bright.
+
+    Returns:
+        Floats of the same shape.
+    """
+    flip = bool(reference.float().mean() > MIDDLE_GREY) if ink else invert
+    return (inverted(pixels) if flip else pixels).float() * (1 / 255)
+
+
+def _numeric_if_all(column: "Series[Any]") -> "Series[Any]":
+    import pandas as pd
+
+    values = pd.to_numeric(column, errors="coerce")
+    return values if bool((values.notna() == column.notna()).all()) else column
+
+
+def _is_image(file: Path) -> bool:
+    return file.suffix.lower() in IMAGE_SUFFIXES and not file.name.startswith(".")
+
+
+def _pixels(files: Sequence[Path], input_shape: tuple[int, ...]) -> Tensor:
+    from datasets import Dataset, Features, Image
+
+    channels, height, width = input_shape
+    images = Dataset.from_dict({"image": [str(file) for file in files]}, features=Features(image=Image()))
+    try:
+        pixels = materialise([images], "image", image_size=height if height == width else None, channels=channels)
+    except ValueError as error:
+        raise ValueError(f"{files[0]} cannot be used: {error}") from error
+    if tuple(pixels.shape[1:]) != input_shape:
+        raise ValueError(f"{files[0]} has {pixels.shape[3]} x {pixels.shape[2]} pixels; {width} x {height} are needed.")
+    return pixels
