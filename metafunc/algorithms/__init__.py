@@ -3,6 +3,7 @@
 from metafunc.algorithms.anil import anil as anil
 from metafunc.algorithms.cnp import cnp as cnp
 from metafunc.algorithms.fomaml import fomaml as fomaml
+from metafunc.algorithms.imaml import imaml as imaml
 from metafunc.algorithms.maml import maml as maml
 from metafunc.algorithms.maml_plus_plus import maml_plus_plus as maml_plus_plus
 from metafunc.algorithms.meta_sgd import meta_sgd as meta_sgd

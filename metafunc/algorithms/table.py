@@ -11,6 +11,7 @@ from metafunc import likelihood as likelihoods
 from metafunc.algorithms.anil import anil
 from metafunc.algorithms.cnp import cnp
 from metafunc.algorithms.fomaml import fomaml
+from metafunc.algorithms.imaml import imaml
 from metafunc.algorithms.maml import maml
 from metafunc.algorithms.maml_plus_plus import maml_plus_plus
 from metafunc.algorithms.meta_sgd import meta_sgd
@@ -101,6 +102,7 @@ ALGORITHMS: Mapping[str, Row] = MappingProxyType(
         "anil": Row(anil),
         "meta_sgd": Row(meta_sgd),
         "maml_plus_plus": Row(maml_plus_plus),
+        "imaml": Row(imaml, exact=False),
         "protonet": Row(protonet, kinds=("classification",), networks=embedding, inner_steps=False),
         "cnp": Row(cnp, networks=encoder_decoder, likelihood=_with_noise_scale, inner_steps=False),
         "pretrain": Row(pretrain),
