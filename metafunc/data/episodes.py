@@ -158,7 +158,7 @@ def fingerprint(rows: Rows, partition: Partition) -> str:
     """A sha256 over every value, every class's name and size, and who is in which part."""
     digest = hashlib.sha256(repr((tuple(rows.values.shape), rows.sizes.tolist(), list(partition.names))).encode())
     digest.update(repr({part: classes.tolist() for part, classes in partition.parts.items()}).encode())
-    digest.update(rows.values.numpy())
+    digest.update(rows.values.numpy().data)
     return digest.hexdigest()
 
 
