@@ -1,0 +1,78 @@
+"""The table: what it says of each row, and what `build` refuses."""
+
+import inspect
+
+import pytest
+import torch
+
+from metafunc import algorithms, nn
+from metafunc.algorithms import ALGORITHMS
+from metafunc.testing import network
+
+
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_a_row_is_its_builder_s_name_signature_and_documentation(name):
+    row = ALGORITHMS[name]
+    assert getattr(algorithms, name) is row.builder
+    assert row.builder.__name__ == name
+    assert row.summary.endswith(".")
+    documentation = inspect.getdoc(row.builder)
+    for section in ("Args:", "Returns:", "Example:", "References:"):
+        assert section in documentation
+    for hyperparameter, argument in row.hyperparameters.items():
+        assert isinstance(argument.default, int | float | str | bool), hyperparameter
+        assert f"\n    {hyperparameter}: " in documentation
+    assert ("num_steps" in row.hyperparameters) == row.inner_steps == ("inner_lr" in row.hyperparameters)
+
+
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_every_row_builds_from_its_defaults(name):
+    row = ALGORITHMS[name]
+    for kind in row.kinds:
+        learner = algorithms.build(name, nn.mlp, (2,), kind, 3)
+        learner.init(torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("normalisation", ["none", "transductive", "support"])
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_every_row_records_its_network_s_normalisation(name, normalisation):
+    def factory(input_shape, num_outputs):
+        return nn.mlp(input_shape, num_outputs, hidden=(4,), normalisation=normalisation)
+
+    learner = algorithms.build(name, factory, (2,), ALGORITHMS[name].kinds[0], 3)
+    assert learner.normalisation == normalisation
+
+
+def test_every_public_builder_is_in_the_table():
+    public = {name for name, value in vars(algorithms).items() if inspect.isfunction(value)}
+    assert public == {*ALGORITHMS, "build"}
+
+
+def test_networks_are_made_to_measure():
+    asked = []
+
+    def factory(input_shape, num_outputs):
+        asked.append((input_shape, num_outputs))
+        return network(input_shape, num_outputs)
+
+    for name, kind in (("maml", "regression"), ("protonet", "classification"), ("cnp", "regression")):
+        algorithms.build(name, factory, (2, 2), kind, 3)
+    algorithms.build("cnp", factory, (2, 2), "classification", 3)
+    maml, protonet = [((2, 2), 3)], [((2, 2), None)]
+    assert asked == [*maml, *protonet, ((7,), 128), ((132,), 6), ((7,), 128), ((132,), 3)]
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "settings", "message"),
+    [
+        ("mmal", "regression", {}, "There is no algorithm 'mmal'; there are maml, fomaml"),
+        ("protonet", "regression", {}, "protonet is for classification, not for regression; .*: maml, .*, cnp"),
+        ("maml", "control", {}, "not for control; no algorithm here takes control"),
+        ("maml", "regression", {"alpha": 1}, "maml has no hyperparameter alpha; it has inner_lr, num_steps"),
+        ("protonet", "classification", {"num_steps": 1}, "protonet has no hyperparameter num_steps; it has none"),
+        ("maml", "regression", {"num_steps": -1}, "num_steps must be 0 or above, not -1"),
+    ],
+)
+def test_what_does_not_fit_is_refused(name, kind, settings, message):
+    with pytest.raises(ValueError, match=message):
+        algorithms.build(name, network, (2,), kind, 3, **settings)
