@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from metafunc import algorithms, tree
+from metafunc import algorithms, nn, tree
 from metafunc.algorithms import ALGORITHMS
 from metafunc.meta import query_loss, value_and_grad
 from metafunc.testing import conformance, network, random_tasks
@@ -119,6 +119,27 @@ def test_nested_parameters_give_what_flat_ones_give(name, kind):
     flat, deep = (dict(zip(tree.paths(side), tree.leaves(side), strict=True)) for side in (gradient, deep_gradient))
     conformance.close(deep_value, value, "The value differs.")
     conformance.close(deep, {path: flat[path] for path in deep}, "The gradient differs.")
+
+
+def normalised(input_shape, num_outputs):
+    """A network that normalises by the support set's statistics."""
+    model = nn.mlp(input_shape, num_outputs, hidden=(4, 3), activation="tanh", normalisation="support")
+    return replace(model, init=lambda generator: tree.map(torch.Tensor.double, model.init(generator)))
+
+
+@every_row
+def test_with_support_statistics_query_rows_do_not_see_each_other(name, kind):
+    learner, meta, tasks = start(name, kind, normalised)
+    task = tree.unstack(tasks)[0]
+    adapted = learner.adapt(meta, task.support)
+    together = tree.leaves(learner.predict(adapted, task.query.x))[0]
+    alone = [tree.leaves(learner.predict(adapted, row[None]))[0] for row in task.query.x]
+    conformance.close(together, torch.cat(alone, dim=1), "Query rows see each other.")
+    last = tree.unstack(learner.path(meta, task.support, NUM_STEPS))[-1]
+    conformance.identical(last, adapted, "The path does not end in what `adapt` returns.")
+    if ALGORITHMS[name].exact:
+        # Dividing by a small standard deviation bends the loss, which differences feel.
+        conformance.gradient_is_the_derivative(learner, meta, tasks, num_directions=1, tolerance=1e-4)
 
 
 @pytest.mark.compiled

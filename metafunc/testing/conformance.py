@@ -112,12 +112,14 @@ def path_ends_in_adapt(
             )
 
 
-def gradient_is_the_derivative(learner: MetaLearner[M, P], meta: M, tasks: Task, *, num_directions: int = 4) -> None:
+def gradient_is_the_derivative(
+    learner: MetaLearner[M, P], meta: M, tasks: Task, *, num_directions: int = 4, tolerance: float = 1e-6
+) -> None:
     """Along random directions, the gradient is what central differences of the loss say."""
     gradient = value_and_grad(learner.task_loss)(meta, tasks)[1]
     for direction in _directions(meta, num_directions):
         expected = central_difference(lambda at: learner.meta_loss(at, tasks), meta, direction)
-        close(tree.dot(gradient, direction), expected, "The meta-gradient is not the derivative.", tolerance=1e-6)
+        close(tree.dot(gradient, direction), expected, "The meta-gradient is not the derivative.", tolerance=tolerance)
 
 
 def hessian_is_symmetric(learner: MetaLearner[M, P], meta: M, tasks: Task) -> None:
