@@ -33,6 +33,7 @@ TRACEBACK = "METAFUNC_TRACEBACK"
 
 def main() -> None:
     """The console script."""
+    signal.signal(signal.SIGTERM, _terminate)
     sys.exit(run(sys.argv[1:]))
 
 
@@ -64,7 +65,6 @@ def run(argv: Sequence[str]) -> int:
 
 
 def _dispatch(argv: Sequence[str]) -> int:
-    signal.signal(signal.SIGTERM, _terminate)
     if not argv or argv[0] in ("-h", "--help"):
         usages = {name: f"{name} {usage}".strip() for name, (_, usage, _) in COMMANDS.items()}
         width = max(map(len, usages.values())) + 3

@@ -37,7 +37,8 @@ def split(argv: Iterable[str], known: Mapping[str, Taken], names: Collection[str
 
     Args:
         argv: the tokens.
-        known: what each flag takes. An unknown one is taken to have one value, unless a name comes next.
+        known: what each flag takes. An unknown one is taken to have one value, unless a name comes next; one with any
+            number of values ends at a name.
         names: what can be a name.
     """
     found = Arguments([], [], {})
@@ -52,8 +53,8 @@ def split(argv: Iterable[str], known: Mapping[str, Taken], names: Collection[str
         flag = flag.replace("_", "-")
         number, of_type = known.get(flag, Taken(1, str))
         while not joined and number and waiting and not _is_flag(waiting[0]):
-            stranger = flag not in known and (waiting[0] in names or ":" in waiting[0])
-            if stranger or (number == VARIADIC and not _reads(of_type, waiting[0])):
+            a_name = waiting[0] in names or ":" in waiting[0]
+            if a_name and (flag not in known or (number == VARIADIC and not _reads(of_type, waiting[0]))):
                 break
             value = waiting.pop(0)
             found.flags.append(value)

@@ -2,7 +2,7 @@
 
 import dataclasses
 import os
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import MISSING, dataclass, make_dataclass
 from pathlib import Path
@@ -10,16 +10,13 @@ from typing import Annotated, Any
 
 import tyro
 
-from metafunc_cli import custom, strict
+from metafunc_cli import strict
 from metafunc_cli.arguments import Taken, split, taken
 from metafunc_cli.config import ALGORITHMS, FAMILIES, MODELS
 from metafunc_cli.errors import UsageError, unknown
+from metafunc_cli.names import SECTIONS, choose, preset_of, refuse_imports, row
 from metafunc_cli.options import Output, Training
-from metafunc_cli.presets import PRESETS, Preset
-from metafunc_cli.rows import Row
-
-SECTIONS = ("algorithm", "tasks", "model")
-QUICK = "quick"
+from metafunc_cli.presets import Preset
 
 
 @dataclass(frozen=True)
@@ -70,10 +67,10 @@ def read(argv: Sequence[str]) -> Request:
     resume = arguments.values.get("--resume")
     file = str(Path(resume) / "config.json") if resume else arguments.values.get("--config")
     recorded = sections_of(Path(file)) if file else {}
-    preset = _preset(arguments.values.get("--preset"), empty=not (arguments.names or recorded))
+    preset = preset_of(arguments.values.get("--preset"), empty=not (arguments.names or recorded))
     if "--imports" not in arguments.flags:
         refuse_imports(recorded, file, typed={*arguments.names, arguments.values.get("--model")})
-    names, preset = _names(arguments.names, arguments.values.get("--model"), recorded, preset)
+    names, preset = choose(arguments.names, arguments.values.get("--model"), recorded, preset)
     request = _parse(arguments.flags, names, recorded, preset)
     if resume:
         _refuse_changes(resume, recorded, request)
@@ -95,35 +92,6 @@ def sections_of(file: Path) -> dict[str, dict[str, Any]]:
         if section in SECTIONS and not isinstance(values.get("name"), str):
             raise UsageError(f"{file}: {section} has no name.")
     return found
-
-
-def refuse_imports(recorded: Mapping[str, Any], file: str | Path | None, typed: Collection[str | None] = ()) -> None:
-    """Refuse to run code because a file names it; names on the command line are the user's own wish.
-
-    Raises:
-        UsageError: a recorded name points into a module, and was not typed as well.
-    """
-    for section in SECTIONS:
-        name = recorded.get(section, {}).get("name", "")
-        if custom.is_own(name) and name not in typed:
-            raise UsageError(f"{file} names {name}, and importing that runs its code. Add --imports if you trust it.")
-
-
-def row(section: str, name: str) -> Row:
-    """What there is to know of a name.
-
-    Raises:
-        UsageError: there is no such name.
-    """
-    table = {"algorithm": ALGORITHMS, "tasks": FAMILIES, "model": MODELS}[section]
-    if name in table:
-        return table[name]
-    if custom.is_own(name) and section == "algorithm":
-        return custom.row(name, given=2)
-    if custom.is_own(name) and section == "model":
-        return custom.row(name, offered=("input_shape", "num_outputs"))
-    what = {"algorithm": "algorithm", "tasks": "task family", "model": "network"}[section]
-    raise unknown(what, name, table)
 
 
 def plain(value: Any) -> Any:
@@ -165,76 +133,6 @@ def _known() -> dict[str, Taken]:
         for entry in table.values():
             flags |= taken(prefix, entry.fields)
     return flags
-
-
-def _preset(name: str | None, *, empty: bool) -> Preset | None:
-    by_name = {preset.name: preset for preset in PRESETS}
-    if name is None:
-        return by_name[QUICK] if empty else None
-    if name not in by_name:
-        raise unknown("preset", name, by_name)
-    return by_name[name]
-
-
-def _names(
-    given: Sequence[str], model: str | None, recorded: Mapping[str, Any], preset: Preset | None
-) -> tuple[dict[str, str], Preset | None]:
-    """The three names, and the preset that belongs to them."""
-    if len(given) > 2:
-        raise UsageError(f"train takes an algorithm and a task family, not {len(given)} names: {', '.join(given)}.")
-    algorithm, tasks = _sorted_out(given)
-    stored = {section: recorded.get(section, {}).get("name") for section in SECTIONS}
-    algorithm = algorithm or stored["algorithm"] or (preset.algorithm if preset else "maml")
-    kinds = row("algorithm", algorithm).kinds
-    tasks = tasks or stored["tasks"] or (preset.tasks if preset else _first_fitting(kinds))
-    (kind,) = row("tasks", tasks).kinds
-    if kind not in kinds:
-        fitting = [name for name, entry in ALGORITHMS.items() if kind in entry.kinds]
-        families = [name for name, entry in FAMILIES.items() if entry.kinds[0] in kinds]
-        raise UsageError(
-            f"{algorithm} is for {' and '.join(kinds)}, and {tasks} is {kind}. "
-            f"{algorithm} takes {', '.join(families)}; {tasks} goes with {', '.join(fitting)}."
-        )
-    if preset is None:
-        preset = next((p for p in PRESETS if (p.algorithm, p.tasks) == (algorithm, tasks)), None)
-    elif (preset.algorithm, preset.tasks) != (algorithm, tasks):
-        raise UsageError(
-            f"The preset {preset.name} is for {preset.algorithm} on {preset.tasks}, not for {algorithm} on {tasks}: "
-            "leave the names or the preset out."
-        )
-    usual = preset.model if preset else "conv4" if kind == "classification" else "mlp"
-    return {"algorithm": algorithm, "tasks": tasks, "model": model or stored["model"] or usual}, preset
-
-
-def _sorted_out(given: Sequence[str]) -> tuple[str | None, str | None]:
-    """Which of at most two names is the algorithm; the other is the family. No name is both."""
-    families = [name for name in given if name in FAMILIES]
-    others = [name for name in given if name not in FAMILIES]
-    if len(families) > 1:
-        raise UsageError(f"{' and '.join(families)} are both task families: give one of them, and an algorithm.")
-    if len(others) == 2:
-        if others[0] in ALGORITHMS and others[1] in ALGORITHMS:
-            raise UsageError(f"{' and '.join(others)} are both algorithms: give one of them, and a task family.")
-        known = [name for name in others if name in ALGORITHMS or custom.is_own(name)]
-        raise (
-            unknown("task family", others[1], FAMILIES)
-            if known[:1] == others[:1]
-            else unknown("algorithm", others[0], ALGORITHMS)
-        )
-    for name in others:
-        if name not in ALGORITHMS and not custom.is_own(name):
-            raise (
-                unknown("algorithm", name, ALGORITHMS)
-                if families
-                else unknown("algorithm or task family", name, (*ALGORITHMS, *FAMILIES))
-            )
-    return (others[0] if others else None), (families[0] if families else None)
-
-
-def _first_fitting(kinds: Sequence[str]) -> str:
-    return next(
-        name for name in ("sinusoid", "glyphs", "omniglot") if name in FAMILIES and FAMILIES[name].kinds[0] in kinds
-    )
 
 
 def _parse(

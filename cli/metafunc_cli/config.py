@@ -16,7 +16,6 @@ class Maml:
 
     inner_lr: float = 0.01
     """step size of the inner gradient descent."""
-
     num_steps: int = 1
     """inner steps in training."""
 
@@ -27,7 +26,6 @@ class Fomaml:
 
     inner_lr: float = 0.01
     """step size of the inner gradient descent."""
-
     num_steps: int = 1
     """inner steps in training."""
 
@@ -38,13 +36,10 @@ class Reptile:
 
     inner_lr: float = 0.001
     """step size of the inner optimiser."""
-
     num_steps: int = 5
     """inner steps in training."""
-
     batch_size: int = 10
     """rows in an inner minibatch in training; 0 takes all rows at once."""
-
     optimiser: Literal["adam", "sgd"] = "adam"
     """the inner optimiser; adam has no momentum (its first decay is 0)."""
 
@@ -55,10 +50,8 @@ class Anil:
 
     inner_lr: float = 0.01
     """step size of the inner gradient descent."""
-
     num_steps: int = 5
     """inner steps in training."""
-
     head: str = "head."
     """how the names of the adapted parameters begin."""
 
@@ -69,7 +62,6 @@ class MetaSgd:
 
     inner_lr: float = 0.01
     """every step size at the start of training."""
-
     num_steps: int = 1
     """inner steps in training."""
 
@@ -80,15 +72,30 @@ class MamlPlusPlus:
 
     inner_lr: float = 0.01
     """every step size at the start of training."""
-
     num_steps: int = 5
     """inner steps in training; further steps take the last one's sizes."""
-
     multi_step_epochs: int = 15
     """epochs in which every inner step's query loss counts; 0 leaves only the last one's."""
-
     steps_per_epoch: int = 500
     """outer steps that make an epoch."""
+
+
+@dataclass(frozen=True)
+class Imaml:
+    """Implicit MAML: solve each task near the initialisation, and differentiate the solution, not its path."""
+
+    inner_lr: float = 0.1
+    """step size of the inner gradient descent; below 2 over the largest curvature plus strength."""
+    num_steps: int = 16
+    """inner steps in training; enough of them to converge."""
+    strength: float = 2.0
+    """weight of the pull towards the meta-parameters."""
+    cg_steps: int = 5
+    """steps of the conjugate gradients that apply the inverse."""
+    cg_damping: float = 0.0
+    """added to the Hessian inside the conjugate gradients, for losses that are far from convex."""
+    dense_limit: int = 256
+    """up to this number of parameters the inverse is applied by factorising the Hessian instead."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +114,6 @@ class Pretrain:
 
     inner_lr: float = 0.01
     """step size of the fine-tuning."""
-
     num_steps: int = 10
     """steps of the fine-tuning; training takes none."""
 
@@ -118,33 +124,22 @@ class Scratch:
 
     inner_lr: float = 0.01
     """step size of the gradient descent on a task."""
-
     num_steps: int = 10
     """steps of the gradient descent on a task."""
 
 
 ALGORITHMS = {
-    "maml": Row(
-        Maml,
-        "MAML: an initialisation from which a few exact gradient steps solve a task.",
-        ("regression", "classification"),
-    ),
-    "fomaml": Row(Fomaml, "FOMAML: MAML with the second derivative left out.", ("regression", "classification")),
-    "reptile": Row(
-        Reptile,
-        "Reptile: an initialisation moved towards where plain training on each task ends.",
-        ("regression", "classification"),
-    ),
-    "anil": Row(Anil, "ANIL: MAML whose inner loop adapts the last layer only.", ("regression", "classification")),
-    "meta_sgd": Row(
-        MetaSgd,
-        "Meta-SGD: an initialisation and a step size for each of its numbers, learned together.",
-        ("regression", "classification"),
-    ),
+    "maml": Row(Maml, "MAML: an initialisation from which a few exact gradient steps solve a task."),
+    "fomaml": Row(Fomaml, "FOMAML: MAML with the second derivative left out."),
+    "reptile": Row(Reptile, "Reptile: an initialisation moved towards where plain training on each task ends."),
+    "anil": Row(Anil, "ANIL: MAML whose inner loop adapts the last layer only."),
+    "meta_sgd": Row(MetaSgd, "Meta-SGD: an initialisation and a step size for each of its numbers, learned together."),
     "maml_plus_plus": Row(
         MamlPlusPlus,
         "MAML++: MAML with a loss after every inner step, and step sizes learned for every layer and step.",
-        ("regression", "classification"),
+    ),
+    "imaml": Row(
+        Imaml, "Implicit MAML: solve each task near the initialisation, and differentiate the solution, not its path."
     ),
     "protonet": Row(
         Protonet,
@@ -152,19 +147,14 @@ ALGORITHMS = {
         ("classification",),
     ),
     "cnp": Row(
-        Cnp,
-        "Conditional neural process: a task is the mean of its embedded rows, and a decoder predicts from it.",
-        ("regression", "classification"),
+        Cnp, "Conditional neural process: a task is the mean of its embedded rows, and a decoder predicts from it."
     ),
     "pretrain": Row(
-        Pretrain,
-        "Pretraining: one network on all tasks' data, then fine-tuned on a new task (a baseline).",
-        ("regression", "classification"),
+        Pretrain, "Pretraining: one network on all tasks' data, then fine-tuned on a new task (a baseline)."
     ),
     "scratch": Row(
         Scratch,
         "From scratch: each task is trained on by itself from a random initialisation (the floor of every comparison).",
-        ("regression", "classification"),
     ),
 }
 
@@ -175,10 +165,8 @@ class SinusoidData:
 
     num_shots: int = 10
     """support points a task."""
-
     num_queries: int = 10
     """query points a task in meta-training."""
-
     num_test_queries: int = 100
     """query points a task in validation and meta-test, where more of them mean less noise."""
 
@@ -189,28 +177,20 @@ class OmniglotData:
 
     path: str | None = None
     """a local copy (a parquet file, or a folder that holds it); by default the hub's GATE-engine/omniglot."""
-
     num_ways: int = 5
     """characters a task."""
-
     num_shots: int = 1
     """support drawings a character."""
-
     num_queries: int = 15
     """query drawings a character; a character has 20 drawings in all."""
-
     split: Literal["finn", "vinyals", "background"] = "finn"
     """finn (1100 characters for training, 100 for validation and 423 for meta-test, from a seeded shuffle), vinyals (1028, 172 and 423, as published) or background (the two halves of the collection, by alphabet)."""
-
     split_seed: int = 0
     """seed of the shuffle of the splits finn and background."""
-
     rotations: Literal["none", "train", "all"] = "train"
     """whether quarter turns count as further characters: in no part, in training, or in all parts."""
-
     image_size: int = 28
     """side length in pixels."""
-
     revision: str | None = None
     """the hub commit, branch or tag."""
 
@@ -221,22 +201,16 @@ class GlyphsData:
 
     num_ways: int = 5
     """characters a task."""
-
     num_shots: int = 1
     """support drawings a character."""
-
     num_queries: int = 10
     """query drawings a character."""
-
     min_faces: int = 16
     """how many different drawings a character has at least: 16 leaves some 600 characters, 12 some 1,700."""
-
     fractions: tuple[float, float, float] = (0.64, 0.16, 0.2)
     """shares of the characters for training, validation and meta-test."""
-
     split_seed: int = 0
     """seed of the shuffle that fractions divides."""
-
     rotations: Literal["none", "train", "all"] = "none"
     """whether quarter turns count as further characters: in no part, in training, or in all parts."""
 
@@ -247,61 +221,42 @@ class FewShotData:
 
     path: str
     """a hub id, or a local parquet file or folder, save_to_disk folder, or folder of images (CLASS/IMAGE)."""
-
     num_ways: int = 5
     """classes a task."""
-
     num_shots: int = 1
     """support rows a class."""
-
     num_queries: int = 15
     """query rows a class."""
-
     image_column: str = "image"
     """the column of images, or of lists of numbers."""
-
     label_column: str = "label"
     """the column of classes."""
-
     train_split: str = "train"
     """the split, or the value of the split column, with the training classes."""
-
     validation_split: str = "validation"
     """the same for the validation classes."""
-
     test_split: str = "test"
     """the same for the meta-test classes."""
-
     split_column: str | None = None
     """a column that says to which split a row belongs."""
-
     fractions: tuple[float, float, float] | None = None
     """shares of the classes for training, validation and test, all splits taken together."""
-
     split_seed: int = 0
     """seed of the shuffle that fractions divides."""
-
     local_labels: bool = False
     """whether each split counts its classes from zero, so that equal labels are different classes."""
-
     rotations: Literal["none", "train", "all"] = "none"
     """whether quarter turns count as further classes: in no part, in training, or in all parts."""
-
     image_size: int | None = None
     """side length to which images are resized, or as which lists of numbers are read."""
-
     channels: Literal[1, 3] | None = None
     """1 for grey, 3 for colour; by default as the first image is."""
-
     invert: bool = False
     """whether to exchange black and white."""
-
     small_classes: Literal["refuse", "drop"] = "refuse"
     """what to do with classes of fewer than num_shots + num_queries rows."""
-
     subset: str | None = None
     """the subset (configuration) of a hub data set that has several."""
-
     revision: str | None = None
     """the hub commit, branch or tag."""
 
@@ -312,34 +267,24 @@ class RegressionData:
 
     path: str
     """a parquet file or folder, or a CSV file with a header."""
-
     num_shots: int = 10
     """support rows a task."""
-
     num_queries: int = 10
     """query rows a task in meta-training, at most."""
-
     num_test_queries: int = 100
     """query rows a task in validation and meta-test, at most."""
-
     task_column: str = "task"
     """the column that says to which task a row belongs."""
-
     target_columns: tuple[str, ...] = ("y",)
     """the columns to predict."""
-
     input_columns: tuple[str, ...] = ()
     """the columns to predict from; none stands for all others."""
-
     fractions: tuple[float, float, float] = (0.64, 0.16, 0.2)
     """shares of the tasks for training, validation and meta-test."""
-
     split_seed: int = 0
     """seed of the shuffle that fractions divides."""
-
     standardise: bool = True
     """whether to bring every column to mean 0 and standard deviation 1 over the training tasks."""
-
     small_tasks: Literal["refuse", "drop"] = "refuse"
     """what to do with tasks of fewer than num_shots + 1 rows."""
 
@@ -371,16 +316,12 @@ class MlpNetwork:
 
     hidden: tuple[int, ...] = (40, 40)
     """the widths of the hidden layers."""
-
     activation: Literal["relu", "tanh", "silu", "gelu"] = "relu"
     """the nonlinearity phi."""
-
     normalisation: Literal["none", "transductive", "support"] = "none"
     """whose statistics a prediction normalises by."""
-
     initialisation: Literal["he", "truncated_normal", "xavier"] = "he"
     """he draws weights from N(0, 2/fan-in) and is the default because it trains from the first step on; truncated_normal has standard deviation .01, cut at two of them, as in MAML's sinusoid experiment, at the price of a plateau of thousands of steps; xavier is Glorot's uniform."""
-
     context: int = 0
     """the length of a learned vector c, the leaf context, initially zero, that is joined to every input: adapting it shifts the first layer with more freedom than its bias."""
 
@@ -391,22 +332,15 @@ class Conv4Network:
 
     filters: int = 64
     """channels of every convolution: 64 for Omniglot in the papers, 32 for MAML on miniImageNet."""
-
     pooling: Literal["max", "stride"] = "max"
     """max is a 2x2 max-pool and flattens what is left; stride convolves with stride 2 and takes the mean over positions at the end, which is MAML's Omniglot network."""
-
     normalisation: Literal["none", "transductive", "support"] = "transductive"
     """whose statistics a prediction normalises by."""
-
     initialisation: Literal["he", "truncated_normal", "xavier"] = "he"
     """he draws weights from N(0, 2/fan-in) and is the default because it trains from the first step on; truncated_normal has standard deviation .01, cut at two of them, as in MAML's sinusoid experiment, at the price of a plateau of thousands of steps; xavier is Glorot's uniform."""
 
 
 MODELS = {
-    "mlp": Row(MlpNetwork, "A multi-layer perceptron over flattened rows.", ("regression", "classification")),
-    "conv4": Row(
-        Conv4Network,
-        "Four 3x3 convolutions, each normalised, rectified and halved, and a linear head.",
-        ("regression", "classification"),
-    ),
+    "mlp": Row(MlpNetwork, "A multi-layer perceptron over flattened rows."),
+    "conv4": Row(Conv4Network, "Four 3x3 convolutions, each normalised, rectified and halved, and a linear head."),
 }

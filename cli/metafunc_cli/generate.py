@@ -43,7 +43,8 @@ def source() -> str:
         for name, (builder, suffix, kinds) in table.items():
             given = 0 if suffix == "Data" else len(positional(builder))
             parts.append(dataclass_source(class_name(name) + suffix, builder, hyperparameters(builder, given=given)))
-            rows.append(f"    {name!r}: Row({class_name(name) + suffix}, {summary(builder)!r}, {kinds!r}),")
+            rest = "" if kinds == ALL_KINDS else f", {kinds!r}"
+            rows.append(f"    {name!r}: Row({class_name(name) + suffix}, {summary(builder)!r}{rest}),")
         parts.append(f"{title} = {{\n" + "\n".join(rows) + "\n}\n")
     return "\n\n".join(parts)
 
@@ -55,12 +56,12 @@ def kind_of(family: Callable[..., Any]) -> str:
 
 def dataclass_source(name: str, builder: Callable[..., Any], fields: list[Hyperparameter]) -> str:
     """One frozen dataclass, a docstring under every field."""
-    lines = ["@dataclass(frozen=True)", f"class {name}:", f'    """{summary(builder)}"""', ""]
+    lines = ["@dataclass(frozen=True)", f"class {name}:", f'    """{summary(builder)}"""']
     for field in fields:
         default = "" if field.default is MISSING else f" = {field.default!r}"
         lines.append(f"    {field.name}: {type_source(field.type)}{default}")
-        lines += [f'    """{field.help or f"see {builder.__name__}."}"""', ""]
-    return "\n".join(lines)
+        lines += [f'    """{field.help or f"see {builder.__name__}."}"""']
+    return "\n".join(lines) + "\n"
 
 
 def type_source(hint: Any) -> str:

@@ -1,14 +1,10 @@
 """`metafunc list`: algorithms, task families, networks and presets, a line each."""
 
-from collections.abc import Mapping, Sequence
-from textwrap import shorten
+from collections.abc import Sequence
 
 from metafunc_cli.config import ALGORITHMS, FAMILIES, MODELS
 from metafunc_cli.errors import OK, UsageError
 from metafunc_cli.presets import PRESETS
-from metafunc_cli.rows import Row
-
-WIDTH = 110
 
 
 def main(argv: Sequence[str]) -> int:
@@ -24,21 +20,17 @@ def main(argv: Sequence[str]) -> int:
 
 def lines() -> list[str]:
     """The whole list."""
-    presets = [
-        (p.name, f"{p.algorithm} on {p.tasks} ({p.model}, {p.training['steps']:,} steps): {p.source}") for p in PRESETS
+    both = ("regression", "classification")
+    algorithms = [
+        (name, row.summary, "" if row.kinds == both else f"{row.kinds[0]} only") for name, row in ALGORITHMS.items()
     ]
-    return [
-        *_section("algorithms", _rows(ALGORITHMS)),
-        *_section("tasks", _rows(FAMILIES)),
-        *_section("networks", [(name, row.summary) for name, row in MODELS.items()]),
-        *_section("presets", presets),
-    ][:-1]
+    families = [(name, row.summary, row.kinds[0]) for name, row in FAMILIES.items()]
+    networks = [(name, row.summary, "") for name, row in MODELS.items()]
+    presets = [(p.name, f"{p.algorithm} on {p.tasks}, {p.training['steps']:,} steps. {p.source}", "") for p in PRESETS]
+    sections = {"algorithms": algorithms, "tasks": families, "networks": networks, "presets": presets}
+    return [line for title, entries in sections.items() for line in ("", f"{title}:", *_aligned(entries))][1:]
 
 
-def _rows(table: Mapping[str, Row]) -> list[tuple[str, str]]:
-    return [(name, f"{row.summary.rstrip('.')} [{', '.join(row.kinds)}]") for name, row in table.items()]
-
-
-def _section(title: str, entries: Sequence[tuple[str, str]]) -> list[str]:
-    width = max(len(name) for name, _ in entries) + 2
-    return [f"{title}:", *(f"  {name:{width}}{shorten(text, WIDTH, placeholder=' ...')}" for name, text in entries), ""]
+def _aligned(entries: Sequence[tuple[str, str, str]]) -> list[str]:
+    width = max(len(name) for name, _, _ in entries) + 2
+    return [f"  {name:{width}}{text.rstrip('.')}{f' ({note})' if note else ''}" for name, text, note in entries]

@@ -35,6 +35,8 @@ class Preset:
 
 
 FINN = "Finn, Abbeel, Levine (2017)"
+LI = "Li, Zhou, Chen, Li (2017)"
+RAGHU = "Raghu, Raghu, Bengio, Vinyals (2020)"
 
 
 def _sinusoid(name: str, algorithm: str, source: str, **sections: Settings) -> Preset:
@@ -78,22 +80,22 @@ REPTILE_HYPER: Settings = {"inner_lr": 1e-3, "num_steps": 5, "batch_size": 10}
 REPTILE_OUTER: Settings = {"outer_optimiser": "sgd", "outer_lr": 1.0, "schedule": "linear", "num_tasks": 5}
 
 PRESETS = (
-    _sinusoid("sinusoid", "maml", f"{FINN}, section 5.1", hyper=FAST),
+    _sinusoid("maml-sinusoid", "maml", f"{FINN}, section 5.1", hyper=FAST),
     _sinusoid(
-        "sinusoid-extended",
+        "maml-sinusoid-extended",
         "maml",
         f"{FINN}, the authors' later code: a context vector, wider layers, 5 steps",
-        hyper={"inner_lr": 1e-3, "num_steps": 5},
+        hyper={"inner_lr": 0.01, "num_steps": 5},
         data={"num_shots": 5, "num_queries": 5},
         network={"hidden": (100, 100), "context": 10},
     ),
-    _omniglot("omniglot-5w1s", "maml", f"{FINN}, section 5.2", 5, 1, hyper=FIVE_WAY),
-    _omniglot("omniglot-5w5s", "maml", f"{FINN}, section 5.2", 5, 5, hyper=FIVE_WAY),
-    _omniglot("omniglot-20w1s", "maml", f"{FINN}, section 5.2", 20, 1, hyper=TWENTY_WAY),
-    _omniglot("omniglot-20w5s", "maml", f"{FINN}, section 5.2", 20, 5, hyper=TWENTY_WAY),
-    _omniglot("omniglot-dense", "maml", f"{FINN}, 'no conv'", 5, 1, hyper=FIVE_WAY, model="mlp", network=DENSE),
+    _omniglot("maml-omniglot-5w1s", "maml", f"{FINN}, section 5.2", 5, 1, hyper=FIVE_WAY),
+    _omniglot("maml-omniglot-5w5s", "maml", f"{FINN}, section 5.2", 5, 5, hyper=FIVE_WAY),
+    _omniglot("maml-omniglot-20w1s", "maml", f"{FINN}, section 5.2", 20, 1, hyper=TWENTY_WAY),
+    _omniglot("maml-omniglot-20w5s", "maml", f"{FINN}, section 5.2", 20, 5, hyper=TWENTY_WAY),
+    _omniglot("maml-omniglot-dense", "maml", f"{FINN}, 'no conv'", 5, 1, hyper=FIVE_WAY, model="mlp", network=DENSE),
     _omniglot(
-        "glyphs-dense",
+        "maml-glyphs-dense",
         "maml",
         "our own: MAML's 'no conv' network on the embedded images",
         5,
@@ -135,6 +137,61 @@ PRESETS = (
         hyper={"inner_lr": 5e-4, "num_steps": 10, "batch_size": 20},
         data={"num_queries": 9},
         training={"steps": 200_000, **REPTILE_OUTER},
+    ),
+    _sinusoid("meta-sgd-sinusoid", "meta_sgd", f"{LI}, on MAML's protocol", hyper=FAST),
+    _omniglot(
+        "meta-sgd-omniglot", "meta_sgd", f"{LI}, on MAML's protocol", 5, 1, hyper={"inner_lr": 0.1, "num_steps": 1}
+    ),
+    _sinusoid(
+        "anil-sinusoid", "anil", f"{RAGHU}: MAML's protocol, last layer only", hyper={"inner_lr": 0.01, "num_steps": 5}
+    ),
+    _omniglot("anil-omniglot", "anil", f"{RAGHU}: MAML's protocol, last layer only", 20, 1, hyper=TWENTY_WAY),
+    _omniglot(
+        "maml-plus-plus-omniglot",
+        "maml_plus_plus",
+        "Antoniou, Edwards, Storkey (2019): 100 epochs of 500 steps, the multi-step loss in the first 15",
+        20,
+        1,
+        hyper={"inner_lr": 0.1, "num_steps": 5, "multi_step_epochs": 15, "steps_per_epoch": 500},
+        training={"steps": 50_000, "num_tasks": 16, "schedule": "cosine"},
+    ),
+    _omniglot(
+        "imaml-omniglot",
+        "imaml",
+        "Rajeswaran, Finn, Kakade, Levine (2019): 16 inner steps, strength 2, 5 steps of conjugate gradients",
+        5,
+        1,
+        hyper={"num_steps": 16, "strength": 2.0, "cg_steps": 5},
+        training={"steps": 20_000},
+    ),
+    _omniglot(
+        "protonet-omniglot",
+        "protonet",
+        "Snell, Swersky, Zemel (2017), trained at the 20 ways that are tested (theirs: 60)",
+        20,
+        1,
+        data={"num_queries": 5},
+        network={"filters": 64, "pooling": "max"},
+        training={"steps": 20_000, "num_tasks": 1},
+    ),
+    _sinusoid(
+        "cnp-sinusoid",
+        "cnp",
+        "Garnelo et al. (2018), layers of 128, on MAML's protocol",
+        network={"hidden": (128, 128, 128)},
+    ),
+    _sinusoid(
+        "pretrain-sinusoid",
+        "pretrain",
+        f"{FINN}, the pretrained baseline",
+        hyper={"inner_lr": 0.02, "num_steps": 10},
+    ),
+    _sinusoid(
+        "scratch-sinusoid",
+        "scratch",
+        f"{FINN}, random initialisation; the one step changes nothing",
+        hyper={"inner_lr": 0.02, "num_steps": 10},
+        training={"steps": 1},
     ),
     _sinusoid(
         "quick",

@@ -50,12 +50,9 @@ def show(console: Console, report: Mapping[str, Any]) -> None:
 
 def show_paths(console: Console, run: Path, wrote: Sequence[str], following: Sequence[str]) -> None:
     """Print what was written where, and what to do next."""
-    grid = Table.grid(padding=(0, 2))
-    grid.add_row(Text("run", style="dim"), str(run))
-    grid.add_row(Text("wrote", style="dim"), Text(", ".join(wrote)))
-    for i, command in enumerate(following):
-        grid.add_row(Text("" if i else "next", style="dim"), Text(command, style="cyan"))
-    console.print(grid, soft_wrap=True)
+    lines = [("run", str(run), ""), ("wrote", ", ".join(wrote), ""), *(("next", line, "cyan") for line in following)]
+    for name, text, style in lines:
+        console.print(Text.assemble((f"{name:6}", "dim"), (text, style)), soft_wrap=True)
 
 
 def tidy(value: float | None) -> str:

@@ -14,6 +14,7 @@ from metafunc_cli.arguments import Taken, split, taken
 from metafunc_cli.compose import Settings
 from metafunc_cli.config import FAMILIES
 from metafunc_cli.errors import OK, UsageError
+from metafunc_cli.names import SECTIONS, refuse_imports, row
 from metafunc_cli.options import Report, Testing, Training
 from metafunc_cli.progress import progress
 from metafunc_cli.results import show, show_paths
@@ -26,8 +27,8 @@ if TYPE_CHECKING:
 def main(argv: Sequence[str]) -> int:
     """Run the command; see `metafunc eval --help`."""
     known = {"--help": Taken(0, str), "-h": Taken(0, str), **taken("", Testing), **taken("", Report)}
-    for row in FAMILIES.values():
-        known |= taken("data", row.fields)
+    for family in FAMILIES.values():
+        known |= taken("data", family.fields)
     arguments = split(argv, known, ())
     if not arguments.names and not {"-h", "--help"} & {*arguments.flags}:
         raise UsageError("eval needs the folder of a run, for example: metafunc eval runs/maml-sinusoid-1")
@@ -105,15 +106,15 @@ def _settings(run: str, *, allowed: bool) -> Settings:
     if not file.exists():
         raise UsageError(f"{run} is no run: it has no config.json. Give the folder that metafunc train wrote.")
     recorded = compose.sections_of(file)
-    if missing := [section for section in (*compose.SECTIONS, "training") if section not in recorded]:
+    if missing := [section for section in (*SECTIONS, "training") if section not in recorded]:
         raise UsageError(f"{file} does not say which {missing[0]} it was made with: test it in Python instead.")
     if not allowed:
-        compose.refuse_imports(recorded, file)
-    names = {section: recorded[section].pop("name") for section in compose.SECTIONS}
+        refuse_imports(recorded, file)
+    names = {section: recorded[section].pop("name") for section in SECTIONS}
     parts = [
         compose.instance(fields, strict.checked(fields, recorded[section], section))
         for section, fields in (
-            *((section, compose.row(section, name).fields) for section, name in names.items()),
+            *((section, row(section, name).fields) for section, name in names.items()),
             ("training", Training),
         )
     ]

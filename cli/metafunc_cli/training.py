@@ -1,5 +1,6 @@
 """`metafunc train`: meta-train, meta-test, and say what came out."""
 
+import shlex
 from collections.abc import Mapping, Sequence
 from itertools import count
 from pathlib import Path
@@ -7,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from metafunc_cli import compose, testing
 from metafunc_cli.compose import Request
-from metafunc_cli.errors import OK
+from metafunc_cli.errors import OK, UsageError
 from metafunc_cli.progress import Loss, Show, progress
 from metafunc_cli.results import show_paths, tidy
 from metafunc_cli.screen import Screen, refusals
@@ -21,6 +22,7 @@ RUNS = Path("runs")
 def main(argv: Sequence[str]) -> int:
     """Run the command; see `metafunc train --help`."""
     request = compose.read(argv)
+    _refuse_to_overwrite(request)
     from metafunc import experiment
 
     screen = Screen(json=request.output.json, quiet=request.output.quiet)
@@ -31,6 +33,17 @@ def main(argv: Sequence[str]) -> int:
 
         return preview(screen, request.settings, learner, family)
     return _train(screen, request, learner, family)
+
+
+def _refuse_to_overwrite(request: Request) -> None:
+    out = request.output.out
+    if out and (Path(out) / "config.json").exists() and not (request.output.overwrite or request.output.dry_run):
+        raise UsageError(
+            f"{out} holds a run already. Take another --out, go on with it by --resume {shlex.quote(out)}, or delete "
+            "it by --overwrite."
+        )
+    if request.output.overwrite and not out:
+        raise UsageError("--overwrite deletes the run that --out names: give --out as well.")
 
 
 def _train(screen: Screen, request: Request, learner: Any, family: Any) -> int:
@@ -55,7 +68,7 @@ def _train(screen: Screen, request: Request, learner: Any, family: Any) -> int:
         test = testing.usual_test(settings.training)
         report = testing.meta_test(screen, learner, meta, family, test, settings, run)
         checkpoint.write_json(run.meta_test, report)
-    wrote = [entry.name + "/" * entry.is_dir() for entry in sorted(run.path.iterdir())]
+    wrote = [entry.name + "/" * entry.is_dir() for entry in sorted(run.path.iterdir()) if entry.name[0] != "."]
     show_paths(screen.out, run.path, wrote, [testing.command("plot", run.path, names)])
     screen.result(report)
     return OK

@@ -1,0 +1,111 @@
+import ast
+import inspect
+from collections.abc import Callable
+from dataclasses import MISSING
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Literal, Optional
+
+import pytest
+from metafunc_cli import compose, config, generate
+from metafunc_cli.presets import PRESETS
+from metafunc_cli.signature import argument_help, hyperparameters, readable, summary
+
+
+def test_config_is_what_the_builders_say() -> None:
+    written = Path(inspect.getfile(config)).read_text()
+    assert ast.dump(ast.parse(written)) == ast.dump(ast.parse(generate.source())), "run `nox -s config`"
+
+
+def test_a_changed_default_makes_config_stale(monkeypatch: pytest.MonkeyPatch) -> None:
+    from metafunc.data import FAMILIES
+
+    def sinusoid(*, num_shots: int = 11) -> None: ...
+
+    before = generate.source()
+    monkeypatch.setattr("metafunc.data.FAMILIES", {**FAMILIES, "sinusoid": sinusoid})
+    assert ast.dump(ast.parse(generate.source())) != ast.dump(ast.parse(before))
+
+
+def test_kinds_are_those_of_the_families() -> None:
+    from metafunc.data import FAMILIES
+
+    for name in ("sinusoid", "glyphs"):
+        assert config.FAMILIES[name].kinds == (FAMILIES[name]().kind,)
+
+
+def test_no_name_is_two_things() -> None:
+    assert not {*config.ALGORITHMS} & {*config.FAMILIES}
+
+
+@pytest.mark.parametrize("preset", PRESETS, ids=lambda preset: preset.name)
+def test_every_preset_has_settings_that_exist_and_a_learner_that_takes_them(preset: Any) -> None:
+    from metafunc import experiment
+
+    settings = compose.read(["--preset", preset.name]).settings.to_json()
+    for section, values in (
+        ("algorithm", preset.hyper),
+        ("tasks", preset.data),
+        ("model", preset.network),
+        ("training", preset.training),
+    ):
+        for name, value in values.items():
+            assert settings[section][name] == compose.plain(value)
+    regression = preset.tasks == "sinusoid"
+    shape, kind = ((1,), "regression") if regression else ((1, 28, 28), "classification")
+    num_outputs = 1 if regression else settings["tasks"]["num_ways"]
+    experiment.learner_of(settings, shape, kind, num_outputs)
+
+
+def test_every_pair_with_a_paper_has_its_preset() -> None:
+    assert {(p.algorithm, p.tasks) for p in PRESETS} >= {("maml", "sinusoid"), ("maml", "omniglot"), ("maml", "glyphs")}
+    assert {p.algorithm for p in PRESETS} == {*config.ALGORITHMS}
+    assert len({p.name for p in PRESETS}) == len(PRESETS)
+
+
+def builder(
+    model: object,
+    rate: float,
+    *,
+    sizes: list[int] = [1, 2],  # noqa: B006 - the default is looked at, never used
+    name: Optional[str] = None,  # noqa: UP045 - the older spelling has to be understood as well
+    how: Literal["a", "b"] = "a",
+    hook: Callable[[], None] = print,
+) -> None:
+    r"""Builds $\phi$.
+
+    Args:
+        model: the network.
+        rate: step size $\alpha$,
+            in units. It matters.
+        sizes (list): of `layers`.
+    """
+
+
+def test_hyperparameters_are_read_from_signature_and_docstring() -> None:
+    found = {h.name: (h.type, h.default, h.help) for h in hyperparameters(builder, given=1)}
+    assert found == {
+        "rate": (float, MISSING, "step size alpha, in units."),
+        "sizes": (tuple[int, ...], (1, 2), "of layers."),
+        "name": (str | None, None, ""),
+        "how": (Literal["a", "b"], "a", ""),
+    }
+    assert summary(builder) == "Builds phi."
+
+
+def test_an_argument_that_no_flag_can_give_is_refused() -> None:
+    def demanding(*, hook: Callable[[], None]) -> None: ...
+
+    with pytest.raises(ValueError, match="hook, which the command line cannot read"):
+        hyperparameters(demanding)
+
+
+def test_as_in_another_builder_is_resolved() -> None:
+    from metafunc import nn
+
+    assert argument_help(nn.conv4)["normalisation"] == argument_help(nn.mlp)["normalisation"]
+
+
+@pytest.mark.parametrize("hint", [Callable[[], None], dict[str, int], int | str, tuple[ModuleType, ...], object])
+def test_types_that_cannot_be_read(hint: Any) -> None:
+    assert readable(hint) is None

@@ -1,0 +1,227 @@
+"""The command line as a user meets it: few processes, since each imports torch."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from metafunc_cli.__main__ import run
+
+TINY = ["--num-tasks", "4", "--model.hidden", "8", "--test-tasks", "30", "--test-steps", "2"]
+
+
+def start(*argv: str, folder: Path) -> "subprocess.Popen[str]":
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        [sys.executable, "-m", "metafunc_cli", *argv],
+        cwd=folder,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any], str]:
+    """A folder with one run in it, what --json said, and stderr."""
+    folder = tmp_path_factory.mktemp("work")
+    process = start("train", "--json", "--steps", "5", *TINY, folder=folder)
+    out, err = process.communicate()
+    assert process.returncode == 0, err
+    return folder, json.loads(out), err
+
+
+def inside(folder: Path, monkeypatch: pytest.MonkeyPatch, *argv: str) -> int:
+    monkeypatch.chdir(folder)
+    try:
+        return run(argv)
+    except SystemExit as ended:
+        return int(ended.code or 0)
+
+
+def test_train_prints_one_json_object_and_leaves_a_run(trained: tuple[Path, dict[str, Any], str]) -> None:
+    folder, report, err = trained
+    assert {"algorithm", "tasks", "run", "seed", "steps", "normalisation", "meta_test"} <= {*report}
+    assert [row["step"] for row in report["meta_test"]["by_step"]] == [0, 1, 2]
+    assert {"mean", "ci95", "median", "trimmed_mean"} <= {*report["meta_test"]["by_step"][0]["mse"]}
+    assert report["run"] == "runs/maml-sinusoid-1"
+    files = {path.name for path in (folder / report["run"]).iterdir()}
+    assert {"config.json", "env.json", "metrics.jsonl", "checkpoints", "meta_test.json"} <= files
+    assert "metafunc plot runs/maml-sinusoid-1" in err
+
+
+def test_a_second_run_gets_its_own_folder_and_replays_the_first(
+    trained: tuple[Path, dict[str, Any], str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, report, _ = trained
+    assert inside(folder, monkeypatch, "train", "--config", f"{report['run']}/config.json", "--json", "--quiet") == 0
+    again = json.loads(capsys.readouterr().out)
+    assert again == {**report, "run": "runs/maml-sinusoid-2"}
+
+
+def test_an_existing_run_is_refused_unless_it_may_be_overwritten(
+    trained: tuple[Path, dict[str, Any], str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, _, _ = trained
+    line = ["train", "--steps", "1", *TINY, "--out", "mine", "--quiet"]
+    assert inside(folder, monkeypatch, *line) == 0
+    assert inside(folder, monkeypatch, *line) == 2
+    said = capsys.readouterr().err
+    assert all(flag in said for flag in ("--out", "--resume mine", "--overwrite"))
+    assert inside(folder, monkeypatch, *line, "--overwrite") == 0
+
+
+def test_eval_repeats_the_meta_test_and_changes_the_tasks(
+    trained: tuple[Path, dict[str, Any], str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, report, _ = trained
+    assert inside(folder, monkeypatch, "eval", report["run"], "--json", "--quiet") == 0
+    assert json.loads(capsys.readouterr().out) == report
+    line = ["eval", "--split", "amplitude", report["run"], "--data.num-shots", "5", "--num-steps", "1", "--quiet"]
+    assert inside(folder, monkeypatch, *line) == 0
+    assert "30 new tasks of amplitude" in capsys.readouterr().out
+    other = folder / report["run"] / "meta_test-num_steps=1-split=amplitude-num_shots=5.json"
+    assert json.loads(other.read_text())["meta_test"]["split"] == "amplitude"
+
+
+def test_eval_of_what_is_no_run_or_no_split(
+    trained: tuple[Path, dict[str, Any], str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, report, _ = trained
+    for line, says in (
+        (["eval"], "metafunc eval runs/"),
+        (["eval", "nowhere"], "nowhere is no run"),
+        (["eval", "a", "b"], "one run, not 2"),
+        (["eval", report["run"], "--split", "none"], "has no split 'none'"),
+    ):
+        assert inside(folder, monkeypatch, *line, "--quiet") == 2
+        assert says in capsys.readouterr().err
+
+
+def test_dry_run_writes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert inside(tmp_path, monkeypatch, "train", "--dry-run", "--json") == 0
+    seen = json.loads(capsys.readouterr().out)
+    assert seen["num_parameters"] == 1761
+    assert seen["task"]["support.x"]["shape"] == "10 x 1"
+    assert seen["config"]["algorithm"]["name"] == "maml"
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("--inner-lr -1", "no step size"),
+        ("maml sinusoid --model conv4", "conv4 was given input_shape=(1,)"),
+        ("--num-tasks 0", "num_tasks is 0"),
+        ("--device nowhere", "There is no device 'nowhere'"),
+    ],
+)
+def test_what_a_builder_refuses_is_a_usage_error_and_leaves_no_folder(
+    line: str, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert inside(tmp_path, monkeypatch, "train", *line.split()) == 2
+    assert says in capsys.readouterr().err
+    assert not list(tmp_path.rglob("*.json"))
+
+
+def test_missing_data_is_exit_code_3(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert inside(tmp_path, monkeypatch, "train", "maml", "omniglot", "--data.path", "absent", "--quiet") == 3
+    assert "absent" in capsys.readouterr().err
+
+
+def test_divergence_is_exit_code_4(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = ["--inner-lr", "1e30", "--num-steps", "3", "--steps", "9", *TINY, "--quiet"]
+    assert inside(tmp_path, monkeypatch, "train", *line) == 4
+    assert "not finite" in capsys.readouterr().err
+
+
+def test_an_unexpected_exception_says_how_to_see_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise RuntimeError("out of luck")
+
+    monkeypatch.setattr("metafunc.experiment.build", broken)
+    assert inside(tmp_path, monkeypatch, "train") == 1
+    assert (
+        capsys.readouterr().err
+        == "metafunc train: RuntimeError: out of luck. METAFUNC_TRACEBACK=1 shows where it comes from.\n"
+    )
+    monkeypatch.setenv("METAFUNC_TRACEBACK", "1")
+    with pytest.raises(RuntimeError):
+        run(["train"])
+
+
+OWN = '''
+import torch
+from metafunc import algorithms
+
+def careful(model, likelihood, *, inner_lr: float = 0.5, brave: bool = False):
+    """MAML by another name."""
+    return algorithms.maml(model, likelihood, inner_lr=inner_lr, num_steps=1)
+
+class Net(torch.nn.Module):
+    def __init__(self, num_outputs: int, width: int = 6):
+        super().__init__()
+        self.net = torch.nn.Sequential(torch.nn.Linear(1, width), torch.nn.ReLU(), torch.nn.Linear(width, num_outputs))
+    def forward(self, x):
+        return self.net(x)
+'''
+
+
+def test_an_algorithm_and_a_network_of_the_users_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "own_code.py").write_text(OWN)
+    line = [
+        "train",
+        "own_code:careful",
+        "sinusoid",
+        "--inner-lr",
+        "0.01",
+        "--model",
+        "own_code:Net",
+        "--model.width",
+        "5",
+    ]
+    small = ["--steps", "2", "--num-tasks", "4", "--test-tasks", "30", "--test-steps", "1"]
+    assert inside(tmp_path, monkeypatch, *line, *small, "--json", "--quiet") == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["run"] == "runs/careful-sinusoid-1"
+    assert inside(tmp_path, monkeypatch, "eval", report["run"], "--quiet") == 2
+    assert "--imports" in capsys.readouterr().err
+    assert inside(tmp_path, monkeypatch, "eval", report["run"], "--imports", "--json", "--quiet") == 0
+    assert json.loads(capsys.readouterr().out) == report
+    assert inside(tmp_path, monkeypatch, "train", "--resume", report["run"], "--imports", "--json", "--quiet") == 0
+    assert json.loads(capsys.readouterr().out) == report
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_says_how_to_go_on_and_does(
+    number: signal.Signals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    process = start("train", "--steps", "1500", "--out", "mine", *TINY, folder=tmp_path)
+    deadline = time.monotonic() + 120
+    while not (tmp_path / "mine" / "metrics.jsonl").exists():
+        assert time.monotonic() < deadline, process.kill()
+        time.sleep(0.02)
+    process.send_signal(number)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 128 + number
+    assert "metafunc train --resume mine" in err
+    assert "Traceback" not in err
+    if number == signal.SIGINT:
+        assert inside(tmp_path, monkeypatch, "train", "--resume", "mine", "--json", "--quiet") == 0
+        assert json.loads(capsys.readouterr().out)["steps"] == 1500
