@@ -156,7 +156,7 @@ def main(
     print(reporting.markdown(["steps", "accuracy (%)", "± 95 %", "median"], rows))
     lines = list(Run(runs / name).lines())
     figures.save(figures.learning_curve(lines), reporting.FIGURES / f"{name}_learning.png")
-    page = figures.adaptation_curves({net: tested.by_step}, num_tasks=num_test_tasks, trained_steps=num_steps)
+    page = figures.adaptation_curves({net: tested.by_step}, num_tasks=num_test_tasks, num_steps=num_steps)
     figures.save(page, reporting.FIGURES / f"{name}_adaptation.png")
 
 

@@ -29,9 +29,12 @@ def machine(threads: int) -> dict[str, Any]:
 
 
 def over_seeds(values: Sequence[float]) -> tuple[float, float]:
-    """The mean over seeds and the half-width of its 95 % interval by Student's distribution."""
-    if len(values) < 2:
-        return values[0], math.nan
+    """The mean over seeds and the half-width of its 95 % interval by Student's distribution.
+
+    A seed on which some task diverged makes the mean infinite, and its interval unknown.
+    """
+    if len(values) < 2 or not all(map(math.isfinite, values)):
+        return sum(values) / len(values), math.nan
     half = STUDENT[len(values)] * statistics.stdev(values) / math.sqrt(len(values))
     return statistics.fmean(values), half
 
@@ -42,8 +45,23 @@ def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
+def number(value: float, half: float) -> str:
+    """A number with its interval, or as much of the two as there is."""
+    if math.isinf(value):
+        return "diverges"
+    return f"{value:.3g}" if math.isnan(half) else f"{value:.3g} ± {half:.2g}"
+
+
+def read(name: str) -> dict[str, Any]:
+    """What `write` has written before; empty if nothing."""
+    path = RESULTS / f"{name}.json"
+    found: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+    return found
+
+
 def write(name: str, result: Mapping[str, Any]) -> Path:
-    """Write results/NAME.json: numbers to four significant digits, which is more than the intervals carry."""
+    """Write results/NAME.json: numbers to four significant digits, which is more than the intervals carry; null where
+    one is not finite."""
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}.json"
     path.write_text(json.dumps(_rounded(result), indent=1) + "\n")
@@ -55,7 +73,9 @@ def _rounded(value: Any) -> Any:
         return {key: _rounded(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_rounded(item) for item in value]
-    return float(f"{value:.4g}") if isinstance(value, float) else value
+    if isinstance(value, float):
+        return float(f"{value:.4g}") if math.isfinite(value) else None
+    return value
 
 
 def _cpu() -> str:

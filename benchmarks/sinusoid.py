@@ -8,6 +8,7 @@ training, a 1-40-40-1 network, one inner step of .01, 25 tasks a step and Adam w
 The setting `context` has 5, a 1-100-100-1 network with a learned context vector of 10 numbers, and five inner steps.
 """
 
+import math
 import time
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
@@ -65,8 +66,9 @@ def main(
         schedule: of the outer step size.
         num_test_tasks: new tasks a seed, each with 100 query points.
         backend: of `torch.compile`; `--backend None` runs eagerly, five times as long.
-        name: of the files to write; the setting's if not given.
+        name: of the files to write; the setting's if not given. Seeds that a file of this name holds already are kept.
     """
+    name = name or f"sinusoid_{setting}"
     chosen = SETTINGS[setting]
     chosen = chosen._replace(inner_lr=chosen.inner_lr if inner_lr is None else inner_lr)
     result: dict[str, Any] = {
@@ -75,7 +77,7 @@ def main(
         "backend": backend,
         "num_test_tasks": num_test_tasks,
         "machine": reporting.machine(threads=1),
-        "seeds": {},
+        "seeds": reporting.read(name).get("seeds", {}),
     }
 
     def optimiser(parameters: Any) -> torch.optim.Optimizer:
@@ -87,7 +89,7 @@ def main(
     torch.set_num_threads(1)
     model = nn.mlp((1,), 1, hidden=chosen.hidden, context=chosen.context, initialisation=initialisation)
     learner = algorithms.maml(model, likelihood.gaussian(), inner_lr=chosen.inner_lr, num_steps=chosen.num_steps)
-    for seed in seeds:
+    for seed in [seed for seed in seeds if str(seed) not in result["seeds"]]:
         start = time.perf_counter()
         trained = metafunc.fit(
             learner,
@@ -110,12 +112,12 @@ def main(
             for shots in SHOTS
         }
         result["seeds"][str(seed)] = {"seconds": seconds, "by_shots": tests}
-        print(f"seed {seed}: {seconds:.0f} s")
-        print(table(result["seeds"]), flush=True)
-        reporting.write(name or f"sinusoid_{setting}", result)
+        reporting.write(name, result)
+        print(f"seed {seed}: {seconds:.0f} s", flush=True)
+    print(table(result["seeds"]))
     drawn = {f"{shots} points": result["seeds"][str(seeds[0])]["by_shots"][str(shots)] for shots in SHOTS}
-    page = figures.adaptation_curves(drawn, num_tasks=num_test_tasks, trained_steps=chosen.num_steps)
-    figures.save(page, reporting.FIGURES / f"{name or f'sinusoid_{setting}'}.png")
+    page = figures.adaptation_curves(drawn, num_tasks=num_test_tasks, num_steps=chosen.num_steps)
+    figures.save(page, reporting.FIGURES / f"{name}.png")
 
 
 def show(event: Event) -> None:
@@ -132,8 +134,8 @@ def table(by_seed: Mapping[str, Any]) -> str:
             row = [str(shots), statistic.replace("_", " ")]
             for step in SHOWN:
                 values = [seed["by_shots"][str(shots)][step]["mse"][statistic] for seed in by_seed.values()]
-                mean, half = reporting.over_seeds(values)
-                row.append(f"{mean:.3g} ± {half:.2g}")
+                finite = [math.inf if value is None else value for value in values]
+                row.append(reporting.number(*reporting.over_seeds(finite)))
             rows.append(row)
     return reporting.markdown(["support points", "over tasks", *(f"{step} steps" for step in SHOWN)], rows)
 
