@@ -57,16 +57,19 @@ class Diverged(ArithmeticError):  # noqa: N818 - it names what happened
         seed: the run's seed.
         step: the update that could not be made, counted from 0, which its tasks are drawn with.
         tasks: the indices of the tasks whose own gradient is not finite.
+        num_tasks: of how many.
         loss: the meta-loss of the step.
         checkpoint: the last good one; None if there is none yet.
     """
 
     split = "train"
 
-    def __init__(self, seed: int, step: int, tasks: tuple[int, ...], loss: float, checkpoint: Path | None) -> None:
+    def __init__(
+        self, seed: int, step: int, tasks: tuple[int, ...], num_tasks: int, loss: float, checkpoint: Path | None
+    ) -> None:
         self.seed, self.step, self.tasks, self.loss, self.checkpoint = seed, step, tasks, loss, checkpoint
         which = (
-            f"Of its tasks {len(tasks)} cause it, the first with index {tasks[0]}; draw it again by "
+            f"{len(tasks)} of its {num_tasks} tasks cause it, the first with index {tasks[0]}; draw it again by "
             f"metafunc.data.redraw(family.train, seed={seed}, split={self.split!r}, step={step}, index={tasks[0]})."
             if tasks
             else "No task causes it alone: the sum is too large for the number format."

@@ -143,10 +143,9 @@ def rewind(metrics: Path, step: int) -> None:
 def _step_of(line: bytes) -> float:
     # Only lines behind the last checkpoint can be garbage, after a power cut: those before it were forced to disk.
     try:
-        step: float = json.loads(line)["step"]
+        return float(json.loads(line)["step"])
     except (ValueError, KeyError, TypeError):
         return inf
-    return step
 
 
 def plain(value: Any) -> Any:

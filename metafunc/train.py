@@ -140,6 +140,7 @@ def fit(
     now = state.begin(edge.move(initial, where), optimiser, schedule, Plan(seed, steps, num_tasks, clip))
     tasks = _tasks(learner, family, now)
     edge.look(learner, now.meta, family, edge.move(tasks, where))
+    gradient_of = value_and_grad(learner.task_loss, chunk_size=chunk_size, backend=backend)
     env = environment(family, device=where, threads=threads or edge.threads_for(now.meta, tasks))
     folder = None
     if out is not None:
@@ -148,7 +149,6 @@ def fit(
         if threads is None:  # sums are added up in the order that the run began with
             env["threads"] = folder.env["threads"]
     recorder = Recorder(folder, checkpoint_every, checkpoint_seconds)
-    gradient_of = value_and_grad(learner.task_loss, chunk_size=chunk_size, backend=backend)
 
     with ExitStack() as stack:
         stack.enter_context(run.locked(folder))
@@ -160,7 +160,8 @@ def fit(
             tasks = edge.move(_tasks(learner, family, now), where)
             loss, length, gradient = _measured(gradient_of, now.meta, tasks)
             if not isfinite(loss + length):
-                raise Diverged(seed, now.step, _offenders(learner, now.meta, tasks), loss, recorder.last)
+                found = _offenders(learner, now.meta, tasks)
+                raise Diverged(seed, now.step, found, num_tasks, loss, recorder.last)
             now.apply(gradient)
             now.window = now.window.add(loss, length)
             on_event(Event("train", now.step, steps, loss, now.validation))
