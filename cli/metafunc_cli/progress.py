@@ -1,6 +1,7 @@
 """How far a training is: a live bar on a terminal, and otherwise a plain line every half minute."""
 
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -12,8 +13,8 @@ from rich.text import Text
 from metafunc_cli.results import tidy
 
 SECONDS = 30.0
-SMOOTHING = 0.98
-"""Of the running mean of the loss that is shown: about the last fifty steps."""
+WINDOW = 50
+"""Steps that the shown loss is the mean of."""
 
 Show = Callable[[int, int, str], None]
 
@@ -47,20 +48,20 @@ def progress(console: Console, title: str, *, quiet: bool) -> Iterator[Show]:
 
 
 class Loss:
-    """A running mean of the loss."""
+    """The mean loss of the last steps."""
 
-    value: float | None = None
+    def __init__(self) -> None:
+        self.last: deque[float] = deque(maxlen=WINDOW)
 
     def add(self, loss: float | None) -> str:
         """Take note of one step's loss; returns what to show."""
-        if loss is not None:
-            self.value = loss if self.value is None else SMOOTHING * self.value + (1 - SMOOTHING) * loss
-        return "" if self.value is None else f"loss {tidy(self.value)}"
+        self.last.extend(() if loss is None else (loss,))
+        return f"loss {tidy(sum(self.last) / len(self.last))}" if self.last else ""
 
 
 class _Count(ProgressColumn):
     def render(self, task: Task) -> Text:
-        return Text(f"{task.completed:,.0f}/{task.total or 0:,.0f}")
+        return Text(f"{task.completed:,.0f}/{task.total:,.0f}" if task.total is not None else "starting")
 
 
 class _Lines:

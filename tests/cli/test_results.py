@@ -83,11 +83,12 @@ def test_a_terminal_gets_a_bar_with_loss_and_time_left() -> None:
     assert ":" in text
 
 
-def test_the_loss_is_a_running_mean() -> None:
+def test_the_loss_is_the_mean_of_the_last_steps() -> None:
     loss = progress.Loss()
     assert loss.add(None) == ""
     assert loss.add(1.0) == "loss 1.000"
-    assert loss.add(0.0) == "loss 0.980"
+    assert loss.add(0.0) == "loss 0.500"
+    assert [loss.add(0.25) for _ in range(progress.WINDOW)][-1] == "loss 0.250"
 
 
 def test_a_closed_pipe_is_no_traceback() -> None:
