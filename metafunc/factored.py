@@ -20,7 +20,8 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-from metafunc.types import Adapt, Data, Loss, Params, Scalar, Task, TaskLoss
+from metafunc import tree
+from metafunc.types import Adapt, Data, Loss, P, Params, Scalar, Task, TaskLoss
 
 Factors = Mapping[str, list[tuple[Tensor, Tensor]]]
 """For each factored weight the pairs (inputs (n, in), step size times derivatives (n, out)) of the steps so far."""
@@ -89,13 +90,11 @@ def _flat(values: Iterable[Any]) -> Iterator[Any]:
             yield value
 
 
-def query_loss(
-    loss: Loss[Params], *, lr: float, num_steps: int, finish: Adapt[Params, Params] | None = None
-) -> TaskLoss[Params]:
+def query_loss(loss: Loss[P], *, lr: float, num_steps: int, finish: Adapt[P, P] | None = None) -> TaskLoss[P]:
     """The query loss after `num_steps` of gradient descent, adapted weights kept in factors where that is cheaper.
 
     Args:
-        loss: (params, data) to a scalar; params are a flat dict.
+        loss: (params, data) to a scalar.
         lr: the inner step size.
         num_steps: inner steps.
         finish: applied to the last parameters, as in `inner.repeat`.
@@ -113,14 +112,19 @@ def query_loss(
         torch.Size([])
     """
 
-    def task_loss(meta: Params, task: Task, /) -> Scalar:
-        outputs = _favoured(loss, meta, task.support, num_steps)
-        params = meta
+    def task_loss(meta: P, task: Task, /) -> Scalar:
+        params, whole = tree.partition(meta, lambda path: True)
+
+        def by_path(params: Params, data: Data, /) -> Scalar:
+            return loss(whole(params), data)
+
+        outputs = _favoured(by_path, params, task.support, num_steps)
         factors: Factors = {name: [] for name in outputs}
         for _ in range(num_steps):
-            params, factors = _descend(loss, params, factors, outputs, task.support, lr)
+            params, factors = _descend(by_path, params, factors, outputs, task.support, lr)
         with _Linears(params, factors, _unused(factors)):
-            return loss(finish(params, task.support) if finish else params, task.query)
+            last = whole(params)
+            return loss(finish(last, task.support) if finish else last, task.query)
 
     return task_loss
 
