@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from metafunc import tree
-from metafunc.types import Batch, M, MetaLearner, P, Predictive, Task, TaskFamily, Tree
+from metafunc.types import Batch, Categorical, M, MetaLearner, P, Predictive, Task, TaskFamily, Tree
 
 T = TypeVar("T")
 
@@ -150,9 +150,20 @@ def _check_padding(batch: Batch, part: str, normalisation: str) -> None:
 
 
 def _check_output(learner: MetaLearner[M, P], meta: M, family: TaskFamily, task: Task) -> Predictive:
-    with torch.no_grad():
-        predictive = learner.predict(learner.adapt(meta, task.support), task.query.x)
+    try:
+        with torch.no_grad():
+            predictive = learner.predict(learner.adapt(meta, task.support), task.query.x)
+    except RuntimeError as error:
+        raise ValueError(
+            f"The learner fails on the first task of {family.name} ({family.kind}, inputs of shape "
+            f"{tuple(family.input_shape)}, {family.num_outputs} outputs): {error}"
+        ) from error
     outputs = predictive[0]
+    if isinstance(predictive, Categorical) != (family.kind == "classification"):
+        raise ValueError(
+            f"The learner predicts a {type(predictive).__name__}, but {family.name} is for {family.kind}: build it "
+            f"with likelihood.for_kind({family.kind!r}, {family.num_outputs})."
+        )
     expected = (task.query.x.shape[0], family.num_outputs)
     if outputs.ndim != 3 or outputs.shape[1:] != expected:
         raise ValueError(

@@ -279,6 +279,8 @@ WIDE = algorithms.maml(nn.mlp((1,), 2, hidden=(4,)), likelihood.gaussian(2))
         (classifier(), classes(-1, 2), "labels from -1 to 2"),
         (classifier(), classes(0, 2, torch.float32), "int64"),
         (classifier(4), classes(0, 2), "num_outputs=3"),
+        (learner(), classes(0, 2, outputs=1), "labels from 0"),
+        (learner(), classes(0, 0, outputs=1), "for_kind"),
     ],
 )
 def test_data_that_cannot_go_well_are_refused_at_first_sight(
