@@ -143,9 +143,9 @@ def test_with_support_statistics_query_rows_do_not_see_each_other(name, kind):
 
 
 @pytest.mark.compiled
-@every_row
-def test_the_compiled_step_is_the_eager_one(name, kind):
-    learner, meta, tasks = start(name, kind)
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_the_compiled_step_is_the_eager_one(name):
+    learner, meta, tasks = start(name, ALGORITHMS[name].kinds[0])
     torch._dynamo.reset()
     compiled = value_and_grad(learner.task_loss, backend="aot_eager")
     eager = value_and_grad(learner.task_loss)
