@@ -23,7 +23,8 @@ def show(console: Console, report: Mapping[str, Any]) -> None:
     rows: Sequence[Row] = test["by_step"]
     metrics = [name for name, value in rows[0].items() if isinstance(value, Mapping)]
     main = metrics[0]
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title_justify="left", title=_title(report))
+    console.print(_title(report))
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("steps", justify="right")
     for metric in metrics:
         table.add_column(f"{metric} ± 95 %", justify="right", style="bold" if metric == main else "")
@@ -42,10 +43,8 @@ def show(console: Console, report: Mapping[str, Any]) -> None:
         table.add_row(*cells, *([f"{row['diverged']} tasks" if row["diverged"] else ""] if diverged else []))
     console.print(table)
     if probe := test.get("memorisation_probe"):
-        console.print(
-            f"Before adaptation: accuracy {_interval(probe, 'accuracy')} (chance {_number(probe['chance'], 'accuracy')}"
-            f"; clearly more would mean that test labels leak).  Normalisation: {report['normalisation']}."
-        )
+        chance = _number(probe["chance"], "accuracy")
+        console.print(f"accuracy before adaptation {_interval(probe, 'accuracy')}, chance {chance}\n")
 
 
 def show_paths(console: Console, run: Path, wrote: Sequence[str], following: Sequence[str]) -> None:
@@ -66,7 +65,8 @@ def _title(report: Mapping[str, Any]) -> Text:
     test = report["meta_test"]
     what = f"{report['algorithm']} on {report['tasks']}"
     split = "" if test["split"] == "test" else f" of {test['split']}"
-    return Text.assemble((what, "bold"), (f"  {test['num_tasks']} new tasks{split}", "dim"), style="default")
+    protocol = "" if report["normalisation"] == "none" else f", {report['normalisation']} normalisation"
+    return Text.assemble((what, "bold"), (f"  {test['num_tasks']} new tasks{split}{protocol}", "dim"))
 
 
 def _interval(entry: Mapping[str, Any], metric: str) -> str:

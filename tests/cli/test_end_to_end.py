@@ -132,6 +132,30 @@ def test_what_a_builder_refuses_is_a_usage_error_and_leaves_no_folder(
     assert not list(tmp_path.rglob("*.json"))
 
 
+def test_an_interrupted_meta_test_says_how_to_repeat_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("metafunc.evaluation.evaluate", interrupted)
+    assert inside(tmp_path, monkeypatch, "train", "--steps", "1", *TINY, "--out", "a b", "--quiet") == 130
+    assert "metafunc eval 'a b'" in capsys.readouterr().err
+
+
+def test_local_data_is_recorded_by_its_full_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [f"{task},{x},{task * x}" for task in range(12) for x in range(8)]
+    (tmp_path / "table.csv").write_text("task,x,y\n" + "\n".join(rows) + "\n")
+    line = ["train", "maml", "regression", "--data.path", "table.csv", "--data.num-shots", "3", "--steps", "1", *TINY]
+    assert inside(tmp_path, monkeypatch, *line, "--test-tasks", "2", "--json", "--quiet") == 0
+    report = json.loads(capsys.readouterr().out)
+    (tmp_path / "elsewhere").mkdir()
+    run_folder = str(tmp_path / report["run"])
+    assert inside(tmp_path / "elsewhere", monkeypatch, "eval", run_folder, "--json", "--quiet") == 0
+
+
 def test_missing_data_is_exit_code_3(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

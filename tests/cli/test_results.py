@@ -39,10 +39,11 @@ def test_diverged_tasks_get_a_column_and_what_is_not_finite_a_name() -> None:
 
 
 def test_accuracies_are_percentages_with_the_probe_and_the_protocol() -> None:
-    text = shown(report("accuracy", {}, memorisation_probe={"mean": 0.21, "ci95": 0.01, "chance": 0.2}))
+    probed = report("accuracy", {}, memorisation_probe={"mean": 0.21, "ci95": 0.01, "chance": 0.2})
+    text = shown({**probed, "normalisation": "transductive"})
     assert "25.0 % ± 10.0 %" in text
-    assert "chance 20.0 %" in text
-    assert "Normalisation: none" in text
+    assert "21.0 % ± 1.0 %, chance 20.0 %" in text
+    assert "transductive normalisation" in text
 
 
 @pytest.mark.parametrize(
