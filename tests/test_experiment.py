@@ -233,7 +233,7 @@ def test_a_damaged_checkpoint_is_passed_over_with_a_warning(tmp_path: Path) -> N
 
 def climb(leaves: Any) -> torch.optim.Optimizer:
     """Every step makes it worse, so that the first validation is the best."""
-    return torch.optim.SGD(leaves, lr=1e-3, maximize=True)
+    return torch.optim.SGD(leaves, lr=1e-5, maximize=True)
 
 
 def test_a_damaged_best_gives_way_to_the_last(tmp_path: Path) -> None:

@@ -109,6 +109,18 @@ def test_another_rate_would_leave_a_trace(tmp_path: Path, unbroken: tuple[Any, .
     assert state(tmp_path)[1] != unbroken[1]
 
 
+def test_the_best_is_remembered(tmp_path: Path) -> None:
+    """Every step makes it worse, so that the best lies before the crash."""
+    climb = {"optimiser": lambda leaves: torch.optim.SGD(leaves, lr=1e-5, maximize=True), "validate_every": 2}
+    whole = fit(tmp_path / "whole", **climb)
+    with pytest.raises(CrashError):
+        fit(tmp_path / "broken", on_event=crash_at(8), **climb)
+    resumed = fit(tmp_path / "broken", **climb)
+    assert state(tmp_path / "broken") == state(tmp_path / "whole")
+    assert all(torch.equal(whole.best[name], resumed.best[name]) for name in whole.best)
+    assert any(not torch.equal(whole.best[name], whole.meta[name]) for name in whole.best)
+
+
 def test_a_run_killed_before_its_first_checkpoint_starts_again(tmp_path: Path, unbroken: tuple[Any, ...]) -> None:
     with pytest.raises(CrashError):
         fit(tmp_path / "run", on_event=crash_at(2))
