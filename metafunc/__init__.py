@@ -12,6 +12,7 @@ from metafunc.meta import expected as expected
 from metafunc.meta import expected_query_loss as expected_query_loss
 from metafunc.meta import query_loss as query_loss
 from metafunc.meta import value_and_grad as value_and_grad
+from metafunc.prediction import predict as predict
 from metafunc.train import fit as fit
 from metafunc.types import Batch as Batch
 from metafunc.types import Categorical as Categorical

@@ -188,7 +188,11 @@ def _section(config: Config, section: str) -> tuple[str, dict[str, Any]]:
     for name in config:
         if name not in SECTIONS:
             raise ValueError(f"The configuration has no section {name!r}.{_meant(name, SECTIONS)}")
-    settings = dict(config.get(section, {}))
+    # JSON knows no tuples, and no builder takes a list for anything else.
+    given: Mapping[str, Any] = config.get(section, {})
+    settings: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in given.items()
+    }
     if not isinstance(settings.get("name"), str):
         raise ValueError(f"The configuration's section {section!r} has no name.")
     return settings.pop("name"), settings

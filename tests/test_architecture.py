@@ -15,7 +15,8 @@ SHELL = {
     "evaluation",
     "events",
     "experiment",
-    "predict",
+    "own_task",
+    "prediction",
     "recorder",
     "run",
     "scoring",
@@ -32,6 +33,7 @@ ALLOWED: dict[str, set[str]] = {
     **dict.fromkeys(LEAVES, GROUND),
     "algorithms": METHODS | CORE | GROUND,
     **dict.fromkeys(SHELL, SHELL | {"algorithms", "data", "metrics", "checkpoint"} | METHODS | CORE | GROUND),
+    "plotting": SHELL | {"data", "metrics", "figures"} | GROUND,
 }
 GENERATED = ROOT / "cli/metafunc_cli/config.py"
 LAZY = {"datasets", "matplotlib", "rich", "tyro", "pandas", "PIL"}

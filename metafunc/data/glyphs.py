@@ -87,6 +87,7 @@ def glyphs(
         info={
             "source": "fonts shipped with matplotlib",
             "class_split": f"fractions {fractions}, seed {split_seed}",
+            "ink": True,
             "licence": "Bitstream Vera and SIL Open Font Licence",
         },
     )

@@ -92,6 +92,7 @@ def omniglot(
             "revision": source.revision,
             "class_split": f"{split}, seed {split_seed}",
             "complete": len(partition.names) == NUM_CLASSES,
+            "ink": True,
             "licence": "MIT",
             "citation": "Lake, Salakhutdinov, Tenenbaum (2015), Science 350:1332",
         },

@@ -2,31 +2,33 @@
 
 import os
 from collections.abc import Sequence
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float64, UInt8
+from jaxtyping import Float64, Shaped
 from torch import Tensor
 
-from metafunc.data.load import IMAGE_SUFFIXES
+from metafunc.data.load import IMAGE_SUFFIXES, class_names, load
 from metafunc.data.pixels import inverted, materialise
 from metafunc.data.source import DataUnavailable
 
 if TYPE_CHECKING:
+    from datasets import Dataset
     from pandas import DataFrame, Series
 
 TABLES = (".csv", ".parquet")
 MIDDLE_GREY = 127.5
 
 
-class Images(NamedTuple):
-    """The images of a folder in the order of their paths, and the class folder of each; "" where there is none."""
+class Examples(NamedTuple):
+    """Rows to classify: what each is called, its class ("" where it is not known), and its values."""
 
-    files: list[str]
+    names: list[str]
     labels: list[str]
-    pixels: UInt8[Tensor, "n channels height width"]
+    values: Shaped[Tensor, "n ..."]
 
 
 def table_suffix(path: Path) -> str:
@@ -107,11 +109,11 @@ def numbers(
     values = np.empty((len(frame), len(columns)))
     for place, name in enumerate(columns):
         column = frame[name]
-        values[:, place] = pd.to_numeric(column, errors="coerce")
+        values[:, place] = _as_numbers(column)
         bad = ~np.isfinite(values[:, place]) & ~(missing & column.isna().to_numpy())
         if bad.any():
             row = int(bad.argmax())
-            found = "is empty" if pd.isna(column[row]) else f"is {column[row]!r}"
+            found = "is empty" if pd.isna(column[row]) else f"is {str(column[row])!r}"
             raise ValueError(f"{path}, row {row + 1}, column {name!r} {found}; a finite number is needed.")
     return torch.from_numpy(values)
 
@@ -133,45 +135,49 @@ def write_table(frame: "DataFrame", path: Path) -> None:
     os.replace(unfinished, path)
 
 
-def read_images(path: Path, input_shape: tuple[int, ...]) -> Images:
-    """The images of a folder and its sub-folders, in the format that a network was trained on.
+def read_examples(path: Path, input_shape: tuple[int, ...], image_column: str, label_column: str) -> Examples:
+    """Rows to classify, in the format that a network was trained on.
 
     Args:
-        path: a folder, or one image.
-        input_shape: channels (1: grey, 3: colour), height and width; square images are resized.
+        path: a folder of images, whose sub-folders are classes; one image; or a parquet file.
+        input_shape: channels (1: grey, 3: colour), height and width; square images are resized. Or the length of a row.
+        image_column: of a parquet file, the column of images or of lists of numbers.
+        label_column: of a parquet file, the column of classes, if it has one.
 
     Returns:
-        The images; each one's label is the folder that it lies in, by its path below the given one.
+        The rows: of a folder in the order of the files' names, an image's label being the folder it lies in.
 
     Raises:
-        DataUnavailable: there is no such folder.
-        ValueError: the network takes no images, there are none, or one cannot be used; it is named.
+        DataUnavailable: there is no such file or folder.
+        ValueError: there are no images, or one cannot be used; it is named.
     """
-    if len(input_shape) != 3:
-        raise ValueError(f"The run was trained on rows of shape {input_shape}, not on images: give a table.")
     if not path.exists():
         raise DataUnavailable(f"There is no file or folder {path}.")
+    if path.suffix.lower() == ".parquet":
+        (rows,) = load(str(path), split_names=(), subset=None, revision=None).splits.values()
+        labelled = label_column in rows.column_names
+        labels = [str(label) for label in class_names(rows, label_column)] if labelled else [""] * len(rows)
+        return Examples([str(row) for row in range(len(rows))], labels, _values(path, rows, image_column, input_shape))
     files = [file for file in sorted(path.rglob("*")) if _is_image(file)] if path.is_dir() else [path]
-    if not files:
-        raise ValueError(f"{path} holds no images ({', '.join(sorted(IMAGE_SUFFIXES))}).")
+    if not all(map(_is_image, files)) or not files:
+        raise ValueError(f"{path} holds no images ({', '.join(sorted(IMAGE_SUFFIXES))}); a parquet file would do, too.")
     try:
-        pixels = _pixels(files, input_shape)
+        values = _pixels(files, input_shape)
     except ValueError:
         for file in files:
             _pixels([file], input_shape)  # the first that cannot be used is named
         raise
-    root = path if path.is_dir() else path.parent
-    names = [file.relative_to(root) for file in files]
-    labels = ["" if name.parent == Path() else name.parent.as_posix() for name in names]
-    return Images([name.as_posix() for name in names], labels, pixels)
+    names = [file.relative_to(path if path.is_dir() else path.parent) for file in files]
+    labels = [name.parent.as_posix() * (name.parent != Path()) for name in names]
+    return Examples([name.as_posix() for name in names], labels, values)
 
 
-def like_trained(pixels: Tensor, reference: Tensor, *, invert: bool, ink: bool) -> Tensor:
-    """Pixels on [0, 1] with the polarity that a network was trained on.
+def like_trained(values: Tensor, reference: Tensor, *, invert: bool, ink: bool) -> Tensor:
+    """Pixels on [0, 1] with the polarity that a network was trained on; floating-point numbers are left as they are.
 
     Args:
-        pixels: uint8.
-        reference: the pixels of the support set, which decide for all.
+        values: uint8 pixels, or floats.
+        reference: the values of the support set, which decide for all.
         invert: whether the training data had black and white exchanged.
         ink: whether they were drawings with ink 1 and paper 0. A drawing is mostly paper, so that one's own are
             inverted if they are mostly bright.
@@ -179,15 +185,24 @@ def like_trained(pixels: Tensor, reference: Tensor, *, invert: bool, ink: bool) 
     Returns:
         Floats of the same shape.
     """
+    if values.dtype != torch.uint8:
+        return values
     flip = bool(reference.float().mean() > MIDDLE_GREY) if ink else invert
-    return (inverted(pixels) if flip else pixels).float() * (1 / 255)
+    return (inverted(values) if flip else values).float() * (1 / 255)
 
 
 def _numeric_if_all(column: "Series[Any]") -> "Series[Any]":
+    values = _as_numbers(column)
+    return values if bool((values.notna() == column.notna()).all()) else column
+
+
+def _as_numbers(column: "Series[Any]") -> "Series[Any]":
+    """Each cell as a number, or NaN; pandas would take a date for a count of nanoseconds, and stop at a list."""
     import pandas as pd
 
-    values = pd.to_numeric(column, errors="coerce")
-    return values if bool((values.notna() == column.notna()).all()) else column
+    if not pd.api.types.is_numeric_dtype(column):
+        column = column.map(lambda cell: cell if isinstance(cell, int | float | str | Decimal) else None)
+    return pd.to_numeric(column, errors="coerce").astype(float)
 
 
 def _is_image(file: Path) -> bool:
@@ -197,12 +212,20 @@ def _is_image(file: Path) -> bool:
 def _pixels(files: Sequence[Path], input_shape: tuple[int, ...]) -> Tensor:
     from datasets import Dataset, Features, Image
 
-    channels, height, width = input_shape
     images = Dataset.from_dict({"image": [str(file) for file in files]}, features=Features(image=Image()))
+    return _values(files[0], images, "image", input_shape)
+
+
+def _values(path: Path, rows: "Dataset", column: str, input_shape: tuple[int, ...]) -> Tensor:
+    size = input_shape[-1] if len(input_shape) == 3 and input_shape[-1] == input_shape[-2] else None
     try:
-        pixels = materialise([images], "image", image_size=height if height == width else None, channels=channels)
+        values = materialise(
+            [rows], column, image_size=size, channels=input_shape[0] if len(input_shape) == 3 else None
+        )
     except ValueError as error:
-        raise ValueError(f"{files[0]} cannot be used: {error}") from error
-    if tuple(pixels.shape[1:]) != input_shape:
-        raise ValueError(f"{files[0]} has {pixels.shape[3]} x {pixels.shape[2]} pixels; {width} x {height} are needed.")
-    return pixels
+        raise ValueError(f"{path} cannot be used: {error}") from error
+    if tuple(values.shape[1:]) != input_shape:
+        raise ValueError(
+            f"{path} has rows of shape {tuple(values.shape[1:])}, and the run was trained on {input_shape}."
+        )
+    return values

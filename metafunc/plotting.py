@@ -1,0 +1,116 @@
+"""`metafunc plot`: the pictures of a run, as far as it has got."""
+
+import json
+import warnings
+from collections.abc import Iterator
+from math import nan
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from metafunc import experiment, figures, metrics, tree
+from metafunc.data.source import DataUnavailable, generator_for
+from metafunc.prediction import fitted_noise, own_steps, predict
+from metafunc.run import Run
+from metafunc.scoring import draw
+from metafunc.types import Categorical, MetaLearner, TaskFamily
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+NUM_FUNCTIONS = 3
+MANY_QUERIES = 500
+"""Query points of a task that is drawn as a curve, where tasks may have any number of them."""
+
+
+def plot_run(
+    run: str | Path, *, learner: MetaLearner[Any, Any] | None = None, imports: bool = False, seed: int = 0
+) -> list[Path]:
+    """Draw what there is to see of a run into its folder `figures`.
+
+    Args:
+        run: the run's folder.
+        learner: your own learner, for a run whose configuration does not name one of the table's.
+        imports: allow importing the modules that the run's configuration names; do so for runs of your own only.
+        seed: of the new tasks that are shown.
+
+    Returns:
+        What was drawn: `learning.png` (the log), `adaptation.png` (the meta-test, and one more for each further
+        meta-test), `functions.png` (three new functions, if they have one input and one output), `episode.png` (a new
+        task of images). The last two are left out, with a `UserWarning`, if the data cannot be had.
+
+    Raises:
+        ValueError: the folder is no run, it has no checkpoint, or it needs `learner` or `imports`.
+
+    Example:
+        >>> import tempfile, metafunc
+        >>> from metafunc import experiment, plotting
+        >>> config = {"algorithm": {"name": "maml"}, "tasks": {"name": "sinusoid"}}
+        >>> folder = tempfile.mkdtemp()
+        >>> _ = metafunc.fit(*experiment.build(config), steps=2, out=folder, config=config)
+        >>> [path.name for path in plotting.plot_run(folder)]
+        ['learning.png', 'functions.png']
+    """
+    place = Run(Path(run))
+    learner, meta = experiment.load(place.path, learner, imports=imports)
+    numbers, tasks = _of_numbers(place), _of_tasks(place, learner, meta, seed)
+    return [figures.save(figure, place.figures / f"{name}.png") for part in (numbers, tasks) for name, figure in part]
+
+
+def _of_numbers(run: Run) -> "Iterator[tuple[str, Figure]]":
+    log = [line for line in run.lines() if "loss" in line or "validation" in line]
+    if log:
+        yield "learning", figures.learning_curve(log)
+    for file in sorted(run.path.glob("meta_test*.json")):
+        report = json.loads(file.read_text())
+        test = report["meta_test"]
+        many = len(test["by_step"]) > 2
+        curves = figures.adaptation_curves(
+            {report["algorithm"]: test["by_step"]},
+            num_tasks=test["num_tasks"],
+            num_steps=own_steps(run.config) if many else None,
+        )
+        yield file.stem.replace("meta_test", "adaptation"), curves
+
+
+def _of_tasks(run: Run, learner: MetaLearner[Any, Any], meta: Any, seed: int) -> "Iterator[tuple[str, Figure]]":
+    if "tasks" not in run.config:
+        return
+    try:
+        family = _with_many_queries(run)
+    except DataUnavailable as error:
+        warnings.warn(f"No tasks are drawn: {error}", stacklevel=3)
+        return
+    if family.kind == "regression" and (family.input_shape, family.num_outputs) == ((1,), 1):
+        yield "functions", _functions(run, learner, meta, family, seed)
+    if family.kind == "classification" and len(family.input_shape) == 3 and family.input_shape[0] in (1, 3):
+        yield "episode", _episode(run, learner, meta, family, seed)
+
+
+def _with_many_queries(run: Run) -> TaskFamily:
+    """The family of a run; functions without noise with so many query points that these make a smooth curve."""
+    tasks = run.config["tasks"]
+    smooth = {"num_test_queries": MANY_QUERIES} if tasks["name"] == "sinusoid" else {}
+    return experiment.tasks_of({"tasks": {**tasks, **smooth}})
+
+
+def _functions(run: Run, learner: MetaLearner[Any, Any], meta: Any, family: TaskFamily, seed: int) -> "Figure":
+    last = max(10, own_steps(run.config) or 1)
+    names = [*family.info.get("inputs", ["x"]), *family.info.get("targets", ["y"])]
+    return figures.function_before_and_after(
+        learner,
+        meta,
+        draw(learner, meta, family.test, seed, "figures", 0, NUM_FUNCTIONS),
+        steps=(0, own_steps(run.config) or 1, last),
+        noise_scale=[nan if scale is None else scale for scale in fitted_noise(run)],
+        noiseless=family.info.get("noise") == 0.0,
+        names=(f"{names[0]}, standardised", f"{names[1]}, standardised") if "inputs" in family.info else ("x", "y"),
+    )
+
+
+def _episode(run: Run, learner: MetaLearner[Any, Any], meta: Any, family: TaskFamily, seed: int) -> "Figure":
+    tasks = family.test(generator_for(seed, "figures", 0), 1)
+    task = tree.map(lambda leaf: leaf[0], tasks)
+    predicted = metrics.mixture(predict(learner, meta, task.support, task.query.x, seed=seed))
+    assert isinstance(predicted, Categorical)
+    ink = bool(family.info.get("ink") or run.config["tasks"].get("invert"))
+    return figures.episode(task, predicted.logits[0].argmax(-1), ink=ink)
