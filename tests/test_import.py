@@ -29,7 +29,8 @@ def test_metafunc_imports_no_heavy_library() -> None:
 
 @pytest.mark.parametrize(
     "line",
-    ["--help", "--version", "list", "train --help", "train maml glyphs --help", "eval --help", "nonsense",
+    ["--help", "--version", "list", "train --help", "train maml glyphs --help", "eval --help", "plot --help",
+     "predict --help", "predict --support a", "nonsense",
      "train nonsense", "train --steps x", "train --resume nowhere", "eval nowhere"],
 )  # fmt: skip
 def test_an_answer_imports_no_torch(line: str) -> None:

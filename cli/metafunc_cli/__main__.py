@@ -13,6 +13,8 @@ from metafunc_cli.errors import DATA, DIVERGED, FAILURE, INTERRUPTED, OK, USAGE,
 COMMANDS = {
     "train": ("training", "[ALGORITHM] [TASKS] [OPTIONS]", "meta-train, then meta-test on new tasks"),
     "eval": ("testing", "RUN [OPTIONS]", "meta-test a run again, on other tasks or with more steps"),
+    "plot": ("plotting", "RUN [OPTIONS]", "draw a run: learning and adaptation curves, tasks before and after"),
+    "predict": ("predicting", "RUN --support F --query F --out F", "adapt to a new task of your own, and predict"),
     "list": ("listing", "", "algorithms, tasks, networks and presets"),
 }
 HELP = """usage: metafunc COMMAND [OPTIONS]

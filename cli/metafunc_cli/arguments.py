@@ -53,8 +53,10 @@ def split(argv: Iterable[str], known: Mapping[str, Taken], names: Collection[str
         flag = flag.replace("_", "-")
         number, of_type = known.get(flag, Taken(1, str))
         while not joined and number and waiting and not _is_flag(waiting[0]):
-            a_name = waiting[0] in names or ":" in waiting[0]
-            if a_name and (flag not in known or (number == VARIADIC and not _reads(of_type, waiting[0]))):
+            a_name, own = waiting[0] in names, ":" in waiting[0]
+            if flag not in known and (a_name or own):
+                break
+            if number == VARIADIC and (a_name or (own and not _reads(of_type, waiting[0]))):
                 break
             value = waiting.pop(0)
             found.flags.append(value)

@@ -100,3 +100,39 @@ class Report:
     """print the result as one JSON object on stdout, and all else on stderr."""
     quiet: Switch = False
     """no progress."""
+
+
+@dataclass(frozen=True)
+class Plotting:
+    """What to draw."""
+
+    seed: int = 0
+    """of the new tasks that are drawn."""
+    imports: Switch = False
+    """allow importing the modules that the run names."""
+    json: Switch = False
+    """print the files as one JSON object on stdout, and all else on stderr."""
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The task, as files."""
+
+    support: Annotated[str, arg(metavar="FILE")]
+    """the examples: a CSV or parquet file, or a folder with a folder of images for each class."""
+    query: Annotated[str, arg(metavar="FILE")]
+    """what to predict: such a table, or a folder of images; if it says what is right, that is scored."""
+    out: Annotated[str, arg(metavar="FILE")]
+    """the CSV or parquet file to write."""
+    target: Annotated[tuple[str, ...], arg(metavar="COLUMN ...", help_behavior_hint="")] = ()
+    """the columns to predict; by default those of the training, or y, or the last ones."""
+    num_steps: int | None = None
+    """steps of adaptation; None: as many as in training."""
+    seed: int = 0
+    """of the noise that some learners draw."""
+    overwrite: Switch = False
+    """replace --out if it exists."""
+    imports: Switch = False
+    """allow importing the modules that the run names."""
+    json: Switch = False
+    """print what was written as one JSON object on stdout, and all else on stderr."""

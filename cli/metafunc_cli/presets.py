@@ -199,6 +199,6 @@ PRESETS = (
         "our own: Glorot's initialisation has no plateau, and a large, falling step size does the rest in seconds",
         hyper=FAST,
         network={"initialisation": "xavier"},
-        training={"steps": 2000, "outer_lr": 5e-3, "schedule": "cosine", "validate_every": 500},
+        training={"steps": 2000, "outer_lr": 1e-2, "schedule": "cosine", "validate_every": 500},
     ),
 )

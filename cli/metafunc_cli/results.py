@@ -1,7 +1,6 @@
 """What a result looks like on a terminal."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from rich import box
@@ -47,10 +46,10 @@ def show(console: Console, report: Mapping[str, Any]) -> None:
         console.print(f"accuracy before adaptation {_interval(probe, 'accuracy')}, chance {chance}\n")
 
 
-def show_paths(console: Console, run: Path, wrote: Sequence[str], following: Sequence[str]) -> None:
-    """Print what was written where, and what to do next."""
-    lines = [("run", str(run), ""), ("wrote", ", ".join(wrote), ""), *(("next", line, "cyan") for line in following)]
-    for name, text, style in lines:
+def show_lines(console: Console, lines: Sequence[tuple[str, str]]) -> None:
+    """Print lines with a word in front that says what they are; commands to try stand out."""
+    for name, text in lines:
+        style = "cyan" if name == "next" else ""
         console.print(Text.assemble((f"{name:6}", "dim"), (text, style)), soft_wrap=True)
 
 

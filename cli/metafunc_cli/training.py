@@ -11,7 +11,7 @@ from metafunc_cli import compose, testing
 from metafunc_cli.compose import Request
 from metafunc_cli.errors import OK, UsageError
 from metafunc_cli.progress import Loss, Show, progress
-from metafunc_cli.results import show_paths, tidy
+from metafunc_cli.results import show_lines, tidy
 from metafunc_cli.screen import Screen, refusals
 
 if TYPE_CHECKING:
@@ -79,7 +79,8 @@ def _train(screen: Screen, request: Request, learner: Any, family: Any) -> int:
         report = testing.meta_test(screen, learner, meta, family, test, settings, run)
         checkpoint.write_json(run.meta_test, report)
     wrote = [entry.name + "/" * entry.is_dir() for entry in sorted(run.path.iterdir()) if entry.name[0] != "."]
-    show_paths(screen.out, run.path, wrote, [testing.command("plot", run.path, names)])
+    following = testing.command("plot", run.path, names)
+    show_lines(screen.out, [("run", str(run.path)), ("wrote", ", ".join(wrote)), ("next", following)])
     screen.result(report)
     return OK
 

@@ -90,6 +90,33 @@ def test_eval_repeats_the_meta_test_and_changes_the_tasks(
     assert json.loads(other.read_text())["meta_test"]["split"] == "amplitude"
 
 
+def test_plot_draws_what_the_run_has(
+    trained: tuple[Path, dict[str, Any], str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, report, _ = trained
+    assert inside(folder, monkeypatch, "plot", report["run"], "--json") == 0
+    drawn = json.loads(capsys.readouterr().out)["figures"]
+    assert {"adaptation.png", "functions.png"} <= {Path(path).name for path in drawn}
+    assert all((folder / path).stat().st_size > 5000 for path in drawn)
+
+
+def test_predict_writes_a_row_for_each_row_of_the_query(
+    trained: tuple[Path, dict[str, Any], str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, report, _ = trained
+    (folder / "support.csv").write_text("x,y\n-1,0.5\n0,1\n2,-1\n")
+    (folder / "query.csv").write_text("x\n0.5\n1.5\n")
+    files = ["--support", "support.csv", "--query", "query.csv", "--out", "predicted.csv"]
+    assert inside(folder, monkeypatch, "predict", *files, "--target", "y", report["run"]) == 0
+    assert "predicted.csv: 2 rows with y_predicted, y_std" in capsys.readouterr().out
+    assert len((folder / "predicted.csv").read_text().splitlines()) == 3
+    assert inside(folder, monkeypatch, "predict", report["run"], *files) == 2
+    assert inside(folder, monkeypatch, "predict", report["run"], *files, "--overwrite", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["num_rows"] == 2
+    assert inside(folder, monkeypatch, "predict", report["run"], *files[:-1], "b.csv", "--support", "absent.csv") == 3
+    assert inside(folder, monkeypatch, "predict", report["run"], *files[2:]) == 2
+
+
 def test_eval_of_what_is_no_run_or_no_split(
     trained: tuple[Path, dict[str, Any], str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
