@@ -50,7 +50,7 @@ class Recorder:
         saved, complaints = checkpoint.newest(self.run.checkpoints)
         if saved is not None:
             now.unpack(saved)
-            self._remember(now)
+            self._remember(self.run, now)
         elif complaints:
             raise CheckpointError(
                 f"No checkpoint in {self.run.checkpoints} is whole. {' '.join(complaints)} To begin anew, overwrite."
@@ -81,7 +81,7 @@ class Recorder:
                 os.fsync(file.fileno())  # a checkpoint promises that the lines before it are there
         tensors, rest = now.pack()
         checkpoint.save(self.run.checkpoints, now.step, tensors, rest)
-        self._remember(now)
+        self._remember(self.run, now)
         checkpoint.prune(self.run.checkpoints, {*self._bests, *self._bests.values()})
         return True
 
@@ -95,9 +95,8 @@ class Recorder:
             return None
         return checkpoint.read(checkpoint.at(self.run.checkpoints, now.best.step))
 
-    def _remember(self, now: State[M]) -> None:
-        assert self.run is not None
-        self._saved, self._time, self.last = now.step, time.monotonic(), checkpoint.at(self.run.checkpoints, now.step)
+    def _remember(self, run: Run, now: State[M]) -> None:
+        self._saved, self._time, self.last = now.step, time.monotonic(), checkpoint.at(run.checkpoints, now.step)
         # Each of the last checkpoints keeps the best one that it knew of, so that a fall-back finds it too.
         bests = {**self._bests, now.step: now.best.step if now.best else now.step}
         self._bests = {step: bests[step] for step in sorted(bests)[-KEPT:]}

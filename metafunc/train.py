@@ -140,6 +140,9 @@ def fit(
     now = state.begin(edge.move(initial, where), optimiser, schedule, Plan(seed, steps, num_tasks, clip))
     tasks = _tasks(learner, family, now)
     edge.look(learner, now.meta, family, edge.move(tasks, where))
+    if validate_every is not None:
+        first = scoring.draw(learner, now.meta, family.validation, seed, "validation", 0, 1)
+        edge.look(learner, now.meta, family, edge.move(first, where))
     gradient_of = value_and_grad(learner.task_loss, chunk_size=chunk_size, backend=backend)
     env = environment(family, device=where, threads=threads or edge.threads_for(now.meta, tasks))
     folder = None

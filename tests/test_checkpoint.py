@@ -253,11 +253,12 @@ def descent(leaves: list[Tensor], update: optim.Optimizer, rates: Any) -> Iterat
         yield [leaf.clone() for leaf in leaves]
 
 
-@pytest.mark.parametrize("schedule", SCHEDULES)
-@pytest.mark.parametrize("name", OPTIMISERS)
+# torch's one-cycle and sequence schedules turn a rate that is a tensor into a number.
+PAIRS = [(o, s) for o in OPTIMISERS for s in SCHEDULES if o != "tensor rate" or s not in ("one cycle", "sequence")]
+
+
+@pytest.mark.parametrize(("name", "schedule"), PAIRS)
 def test_optimisers_and_schedules_go_on_bitwise(name: str, schedule: str) -> None:
-    if name == "tensor rate" and schedule in ("one cycle", "sequence"):
-        pytest.skip("torch itself changes the type of the rate here")
     start = [torch.tensor([1.0, 2.0]), torch.tensor([[3.0]])]
 
     def fresh() -> tuple[list[Tensor], optim.Optimizer, Any]:

@@ -291,6 +291,14 @@ def test_data_that_cannot_go_well_are_refused_at_first_sight(
     assert not (tmp_path / "run").exists()
 
 
+def test_validation_tasks_are_looked_at_before_the_first_step() -> None:
+    bad = changed(query=lambda b: {"y": b.y * math.nan}).train
+    family = dataclasses.replace(SINUSOID, validation=bad)
+    metafunc.fit(learner(), family, steps=1)
+    with pytest.raises(ValueError, match="query set has a y that is not finite"):
+        metafunc.fit(learner(), family, steps=1, validate_every=100)
+
+
 def test_data_that_can_go_well_are_not_refused() -> None:
     metafunc.fit(learner(), changed(support=padding, query=padding), steps=1, num_tasks=3)
     metafunc.fit(classifier(normalisation="transductive"), classes(0, 2), steps=1, num_tasks=3)
@@ -357,3 +365,14 @@ def test_meta_parameters_may_be_any_tree(tmp_path: Path) -> None:
     _, meta = metafunc.load(tmp_path / "run", learner=own)
     assert type(meta) is type(fit.meta)
     assert distance(meta, fit.meta) == 0
+
+
+@pytest.mark.compiled
+def test_a_compiled_step_trains_the_same() -> None:
+    start = double(learner().init(generator_for(0, "start", 0)))
+    eager, compiled = (
+        metafunc.fit(learner(), exact_family(), steps=3, num_tasks=4, start=start, backend=backend).meta
+        for backend in (None, "aot_eager")
+    )
+    assert distance(eager, compiled) < 1e-12
+    assert distance(eager, start) > 1e-4
