@@ -114,6 +114,11 @@ def test_learning_curve_has_a_panel_for_each_quantity():
     assert len(figures.learning_curve(log[-1:]).axes) == 1, "but better than nothing"
 
 
+def test_a_negative_loss_is_not_cut_off():
+    (axes,) = figures.learning_curve([{"step": k, "loss": 1.0 - k} for k in range(1, 5)]).axes
+    assert axes.get_ylim()[0] < -3
+
+
 @pytest.mark.parametrize(
     "draw",
     [
@@ -182,6 +187,13 @@ def test_the_band_is_two_deviations_of_the_particles_and_their_noise():
     deviation = math.sqrt(0.25 + np.var([-1.0, 0.0, 4.0]))
     assert corners.max() - corners.min() == pytest.approx(4 * deviation)
     assert len(drawn(axes, BLUE)) == 4  # three particles and their mean
+
+
+def test_a_learner_without_inner_steps_has_a_before_and_an_after():
+    learner = algorithms.cnp(nn.mlp((2,), 4), nn.mlp((5,), 2), likelihood.heteroscedastic())
+    meta = learner.init(torch.Generator().manual_seed(0))
+    (axes,) = figures.function_before_and_after(learner, meta, tasks(1), steps=(0, 1, 10)).axes
+    assert [text.get_text() for text in axes.texts] in (["before", "after"], ["after", "before"])
 
 
 def test_padding_is_not_drawn():

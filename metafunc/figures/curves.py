@@ -185,7 +185,7 @@ def _scale(axes: "Axes", metric: str, values: Sequence[float]) -> None:
         axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 3.0)))
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axes.yaxis.set_minor_formatter(NullFormatter())
-    elif metric in ("mse", "loss"):
+    elif metric in ("mse", "loss") and finite and min(finite) >= 0:
         axes.set_ylim(bottom=0)
 
 

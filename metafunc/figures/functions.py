@@ -81,7 +81,8 @@ def function_before_and_after(
         4.8 if len(each) == 1 else 8.0,
         3.4,
         f"Adapting to {each[0].support.x.shape[0]} points of a new function",
-        "Grey: the truth. Dots: the points adapted to." + " Band: two standard deviations." * spread,
+        f"Grey: {'the truth' if noiseless else 'points held out'}. Black: the points adapted to."
+        + " Band: two standard deviations." * spread,
     )
     panels = list(body.subplots(1, len(each), sharex=True, sharey=True, squeeze=False)[0])
     ends: list[Name] = []
@@ -89,6 +90,8 @@ def function_before_and_after(
         plain(axes, x=names[0], y=names[1] if axes is panels[0] else "")
         axes.xaxis.set_major_locator(MaxNLocator(nbins=4, steps=[1, 2, 5, 10]))
         ends = _draw_function(axes, task, predicted, noise_scale, noiseless)
+    if max(predictions[0]) < max(steps):  # a learner that takes one step, whatever it is asked for
+        ends = [name._replace(text="after") if name.text != "before" else name for name in ends]
     page.draw_without_rendering()  # The layout has to be settled before names can keep their distance.
     name_lines(panels[-1], ends)
     return page
