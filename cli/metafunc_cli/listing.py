@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from metafunc_cli.config import ALGORITHMS, FAMILIES, MODELS
 from metafunc_cli.errors import OK, UsageError
-from metafunc_cli.presets import PRESETS
+from metafunc_cli.presets import PRESETS, Preset
 
 
 def main(argv: Sequence[str]) -> int:
@@ -26,7 +26,7 @@ def lines() -> list[str]:
     ]
     families = [(name, row.summary, row.kinds[0]) for name, row in FAMILIES.items()]
     networks = [(name, row.summary, "") for name, row in MODELS.items()]
-    presets = [(p.name, f"{p.algorithm} on {p.tasks}, {p.training['steps']:,} steps. {p.source}", "") for p in PRESETS]
+    presets = [(p.name, f"{p.algorithm} on {p.tasks}, {_steps(p)}. {p.source}", "") for p in PRESETS]
     sections = {"algorithms": algorithms, "tasks": families, "networks": networks, "presets": presets}
     return [line for title, entries in sections.items() for line in ("", f"{title}:", *_aligned(entries))][1:]
 
@@ -34,3 +34,8 @@ def lines() -> list[str]:
 def _aligned(entries: Sequence[tuple[str, str, str]]) -> list[str]:
     width = max(len(name) for name, _, _ in entries) + 2
     return [f"  {name:{width}}{text.rstrip('.')}{f' ({note})' if note else ''}" for name, text, note in entries]
+
+
+def _steps(preset: Preset) -> str:
+    number: int = preset.training["steps"]
+    return f"{number:,} steps" if number > 1 else "1 step"

@@ -30,7 +30,7 @@ def progress(console: Console, title: str, *, quiet: bool) -> Iterator[Show]:
     """
     if quiet:
         yield lambda done, total, news: None
-    elif console.is_terminal:
+    elif console.is_terminal and not console.is_dumb_terminal:
         with Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=24),

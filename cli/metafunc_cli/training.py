@@ -70,6 +70,11 @@ def _train(screen: Screen, request: Request, learner: Any, family: Any) -> int:
     except Interrupted as stopped:
         screen.say(f"{stopped} Go on with:\n  {testing.command('train', stopped.run, names)}")
         return 128 + stopped.signal
+    except KeyboardInterrupt:
+        screen.say(
+            f"Stopped at once. Go on from the last checkpoint with:\n  {testing.command('train', run.path, names)}"
+        )
+        raise
     finally:
         if not chosen and not any(run.path.iterdir()):
             run.path.rmdir()

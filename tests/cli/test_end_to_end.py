@@ -276,3 +276,14 @@ def test_an_interrupted_run_says_how_to_go_on_and_does(
     if number == signal.SIGINT:
         assert inside(tmp_path, monkeypatch, "train", "--resume", "mine", "--json", "--quiet") == 0
         assert json.loads(capsys.readouterr().out)["steps"] == 1500
+
+
+def test_a_second_interrupt_stops_at_once_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stopped(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("metafunc.train.fit", stopped)
+    assert inside(tmp_path, monkeypatch, "train", "--out", "mine", "--quiet") == 130
+    assert "metafunc train --resume mine" in capsys.readouterr().err
