@@ -8,7 +8,7 @@ from metafunc.inner import descend, proximal, repeat
 from metafunc.likelihood import gaussian
 from metafunc.meta import query_loss, value_and_grad
 from metafunc.optim import sgd
-from metafunc.testing import conformance, network, random_tasks
+from metafunc.testing import IdentityError, LearnerCase, learners, network, random_tasks
 
 MODEL = network((2,), 3)
 LOSS = gaussian(3).of(MODEL)
@@ -31,12 +31,13 @@ def gradient(chosen, meta, tasks=TASKS):
 
 
 def test_once_converged_the_gradient_is_the_derivative_of_the_value():
-    conformance.gradient_is_the_derivative(*start(), TASKS, num_directions=2)
+    # The gradient is that of the exact minimum, and 150 steps come as close to it as this.
+    learners.meta_derivative(LearnerCase(*start(), TASKS), num_directions=2, slack=1e-6).check()
 
 
 def test_before_that_it_is_not():
-    with pytest.raises(AssertionError, match="not the derivative"):
-        conformance.gradient_is_the_derivative(*start(num_steps=2), TASKS, num_directions=2)
+    with pytest.raises(IdentityError, match="not the derivative"):
+        learners.meta_derivative(LearnerCase(*start(num_steps=2), TASKS), num_directions=2, slack=1e-6).check()
 
 
 @pytest.mark.parametrize("num_steps", [2, 150])

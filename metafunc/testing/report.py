@@ -1,0 +1,150 @@
+"""What a check says: how far two sides of an identity are apart, how far they may be, and why."""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+from metafunc import tree
+from metafunc.types import Tree
+
+T = TypeVar("T")
+
+
+class IdentityError(AssertionError):
+    """An identity does not hold. The message is the report, which also stands in `report`."""
+
+    def __init__(self, report: "Report") -> None:
+        super().__init__(str(report))
+        self.report = report
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two sides of an equation, measured.
+
+    Args:
+        error: the largest difference of two numbers.
+        tolerance: the largest one that rounding (or a truncated series) explains.
+        leaf: the dotted path of the leaf with the largest difference; empty for a bare tensor.
+        claim: what is wrong if the error exceeds the tolerance, a full sentence.
+    """
+
+    error: float
+    tolerance: float
+    leaf: str
+    claim: str
+
+    @property
+    def holds(self) -> bool:
+        """Whether the error is within the tolerance; one that is not a number never is."""
+        return self.error <= self.tolerance
+
+    @property
+    def excess(self) -> float:
+        """The error in units of the tolerance: above 1 fails."""
+        if math.isnan(self.error) or math.isnan(self.tolerance):
+            return math.inf
+        if self.error <= self.tolerance:
+            return self.error / self.tolerance if self.tolerance else 0.0
+        return self.error / self.tolerance if self.tolerance else math.inf
+
+
+@dataclass(frozen=True)
+class Report:
+    """The verdict on one identity and one example.
+
+    Args:
+        identity: its name in `metafunc.testing.IDENTITIES`.
+        error: the largest difference found, in the units of what is compared.
+        tolerance: the largest that is explained.
+        why: the sentence that says where the tolerance comes from.
+        leaf: the dotted path of the worst leaf.
+        claim: what is wrong if it fails.
+        example: the problem it was measured on; with a hypothesis strategy the smallest that fails.
+
+    Example:
+        >>> report = Report("symmetry", error=1e-3, tolerance=1e-12, why="Rounding.", leaf="w", claim="H is not H'.")
+        >>> report.holds
+        False
+    """
+
+    identity: str
+    error: float
+    tolerance: float
+    why: str
+    leaf: str = ""
+    claim: str = ""
+    example: str = ""
+
+    @property
+    def holds(self) -> bool:
+        """The verdict."""
+        return self.error <= self.tolerance
+
+    def check(self) -> "Report":
+        """The report itself if the identity holds.
+
+        Raises:
+            IdentityError: if it does not.
+        """
+        if not self.holds:
+            raise IdentityError(self)
+        return self
+
+    def __str__(self) -> str:
+        sign = "<=" if self.holds else ">"
+        lines = [f"{self.identity}: error {self.error:.2g} {sign} tolerance {self.tolerance:.2g}"]
+        if not self.holds:
+            lines.append(self.claim)
+        if self.leaf:
+            lines.append(f"worst leaf: {self.leaf}")
+        lines += [f"example: {self.example}"] if self.example else []
+        return "\n".join([*lines, f"tolerance: {self.why}"])
+
+
+def assert_holds(report: Report) -> None:
+    """Raise an `IdentityError` unless the identity of a report holds."""
+    report.check()
+
+
+def summarise(identity: str, comparisons: Iterable[Comparison], why: str, example: str = "") -> Report:
+    """The report of several comparisons: that of the worst one, relative to its tolerance."""
+    worst = max(comparisons, key=lambda comparison: comparison.excess)
+    return Report(identity, worst.error, worst.tolerance, why, worst.leaf, worst.claim, example)
+
+
+def compare(first: Tree, second: Tree, tolerance: float, claim: str) -> Comparison:
+    """Two trees of one structure, leaf by leaf; a structure or shape that differs is an infinite error."""
+    names, one, other = tree.paths(first), tree.leaves(first), tree.leaves(second)
+    if [leaf.shape for leaf in one] != [leaf.shape for leaf in other]:
+        shapes = f"{[tuple(leaf.shape) for leaf in one]} against {[tuple(leaf.shape) for leaf in other]}"
+        return Comparison(math.inf, tolerance, "", f"{claim} The shapes differ: {shapes}.")
+    gaps = [_gap(x, y) for x, y in zip(one, other, strict=True)]
+    worst = max(range(len(gaps)), key=lambda i: math.inf if math.isnan(gaps[i]) else gaps[i], default=None)
+    return (
+        Comparison(0.0, tolerance, "", claim)
+        if worst is None
+        else Comparison(gaps[worst], tolerance, names[worst], claim)
+    )
+
+
+def identical(first: Tree, second: Tree, claim: str) -> Comparison:
+    """Bitwise the same: the tolerance is zero, and a NaN equals a NaN in the same place."""
+    return compare(tree.map(_known, first), tree.map(_known, second), 0.0, claim)
+
+
+def _known(leaf: Tensor) -> Tensor:
+    return leaf.nan_to_num(nan=0.0) + leaf.isnan() if leaf.is_floating_point() else leaf
+
+
+def _gap(x: Tensor, y: Tensor) -> float:
+    if not x.numel():
+        return 0.0
+    if x.dtype == torch.bool or not (x.is_floating_point() and y.is_floating_point()):
+        return float((x != y).any())
+    same = x == y  # Equal infinities differ by NaN.
+    return float(torch.where(same, 0.0, (x - y).abs()).max())
