@@ -100,29 +100,22 @@ def choose(
 def _told_apart(given: Sequence[str]) -> tuple[str | None, str | None]:
     """Which of at most two names is the algorithm; the other is the family. No name is both."""
     families = [name for name in given if name in FAMILIES]
-    others = [name for name in given if name not in FAMILIES]
-    if len(families) > 1:
-        raise UsageError(f"{' and '.join(families)} are both task families: give one of them, and an algorithm.")
-    if len(others) == 2:
-        if others[0] in ALGORITHMS and others[1] in ALGORITHMS:
-            raise UsageError(f"{' and '.join(others)} are both algorithms: give one of them, and a task family.")
-        known = [name for name in others if name in ALGORITHMS or custom.is_own(name)]
-        raise (
-            unknown("task family", others[1], FAMILIES)
-            if known[:1] == others[:1]
-            else unknown("algorithm", others[0], ALGORITHMS)
-        )
-    for name in others:
-        if name not in ALGORITHMS and not custom.is_own(name):
-            raise (
-                unknown("algorithm", name, ALGORITHMS)
-                if families
-                else unknown("algorithm or task family", name, (*ALGORITHMS, *FAMILIES))
-            )
-    return (others[0] if others else None), (families[0] if families else None)
+    algorithms = [name for name in given if name in ALGORITHMS or custom.is_own(name)]
+    strange = [name for name in given if name not in (*families, *algorithms)]
+    for names, what, other in (
+        (families, "task families", "an algorithm"),
+        (algorithms, "algorithms", "a task family"),
+    ):
+        if len(names) > 1:
+            raise UsageError(f"{' and '.join(names)} are both {what}: give one of them, and {other}.")
+    if strange and algorithms:
+        raise unknown("task family", strange[0], FAMILIES)
+    if strange and (families or len(strange) > 1):
+        raise unknown("algorithm", strange[0], ALGORITHMS)
+    if strange:
+        raise unknown("algorithm or task family", strange[0], (*ALGORITHMS, *FAMILIES))
+    return next(iter(algorithms), None), next(iter(families), None)
 
 
 def _first_fitting(kinds: Sequence[str]) -> str:
-    return next(
-        name for name in ("sinusoid", "glyphs", "omniglot") if name in FAMILIES and FAMILIES[name].kinds[0] in kinds
-    )
+    return next(name for name in ("sinusoid", "glyphs") if FAMILIES[name].kinds[0] in kinds)
