@@ -23,7 +23,7 @@ import tyro
 from torch import Tensor
 
 import metafunc
-from metafunc import algorithms, checkpoint, data, figures, likelihood, nn
+from metafunc import algorithms, checkpoint, data, likelihood, nn
 from metafunc.events import Event, Interrupted
 from metafunc.run import Run
 
@@ -51,7 +51,7 @@ def main(
     runs: Path = Path("runs"),
     name: str | None = None,
 ) -> None:
-    """Train, test, write the results and draw the learning curve and the adaptation curve.
+    """Train, test and write the results with the learning curve.
 
     Args:
         path: the local copy of Omniglot.
@@ -154,10 +154,6 @@ def main(
     ]
     print(f"{name}: {steps_done} steps, {seconds:.0f} s, {cpu_seconds:.0f} s of CPU time")
     print(reporting.markdown(["steps", "accuracy (%)", "± 95 %", "median"], rows))
-    lines = list(Run(runs / name).lines())
-    figures.save(figures.learning_curve(lines), reporting.FIGURES / f"{name}_learning.png")
-    page = figures.adaptation_curves({net: tested.by_step}, num_tasks=num_test_tasks, num_steps=num_steps)
-    figures.save(page, reporting.FIGURES / f"{name}_adaptation.png")
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ import torch
 import tyro
 
 import metafunc
-from metafunc import algorithms, data, figures, likelihood, nn
+from metafunc import algorithms, data, likelihood, nn
 from metafunc.events import Event
 
 SHOTS = (5, 10, 20)
@@ -54,7 +54,7 @@ def main(
     backend: str | None = "inductor",
     name: str | None = None,
 ) -> None:
-    """Train and test one model a seed, write the results and draw how they adapt.
+    """Train and test one model a seed and write the results.
 
     Args:
         setting: which experiment.
@@ -99,7 +99,7 @@ def main(
             optimiser=optimiser,
             schedule=cosine if schedule == "cosine" else None,
             seed=seed,
-            validate_every=10_000,
+            validate_every=5000,
             threads=1,
             backend=backend,
             on_event=show,
@@ -111,13 +111,11 @@ def main(
             ).by_step
             for shots in SHOTS
         }
-        result["seeds"][str(seed)] = {"seconds": seconds, "by_shots": tests}
+        # Read again: another process may have added other seeds meanwhile.
+        result["seeds"] = {**reporting.read(name).get("seeds", {}), str(seed): {"seconds": seconds, "by_shots": tests}}
         reporting.write(name, result)
         print(f"seed {seed}: {seconds:.0f} s", flush=True)
     print(table(result["seeds"]))
-    drawn = {f"{shots} points": result["seeds"][str(seeds[0])]["by_shots"][str(shots)] for shots in SHOTS}
-    page = figures.adaptation_curves(drawn, num_tasks=num_test_tasks, num_steps=chosen.num_steps)
-    figures.save(page, reporting.FIGURES / f"{name}.png")
 
 
 def show(event: Event) -> None:

@@ -1,0 +1,94 @@
+"""Draw every picture of this folder from `results/`.
+
+python benchmarks/draw.py
+"""
+
+import statistics
+from collections.abc import Sequence
+from typing import Any
+
+import reporting
+from matplotlib.ticker import LogLocator
+
+from metafunc import figures
+from metafunc.figures.style import COLOURS, Name, figure, name_lines, plain
+
+SINUSOIDS = {
+    "sinusoid_paper": "Sine curves, the paper's setting",
+    "sinusoid_context": "Sine curves, the wider network with a context vector",
+}
+OMNIGLOT = {
+    "omniglot_5way_1shot_fc": "1 shot, fully connected",
+    "omniglot_5way_5shot_fc": "5 shots, fully connected",
+    "omniglot_5way_1shot_conv4": "1 shot, conv4",
+}
+
+
+def sinusoid(name: str, title: str) -> None:
+    """The error after every step, over seeds, for every number of support points."""
+    result = reporting.read(name)
+    seeds = list(result["seeds"].values())
+    page, body = figure(6.4, 3.9, title, _subtitle(len(seeds), result["num_test_tasks"]))
+    axes = body.subplots()
+    plain(axes, x="Steps of adaptation", y="Mean squared error, without the worst 1 % of the tasks")
+    axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 3.0)))
+    axes.yaxis.set_major_formatter("{x:g}")
+    ends: list[Name] = []
+    for shots, colour in zip(seeds[0]["by_shots"], COLOURS, strict=False):
+        curves = [[row["mse"]["trimmed_mean"] for row in seed["by_shots"][shots]] for seed in seeds]
+        steps = range(len(curves[0]))
+        mean = [statistics.fmean(values) for values in zip(*curves, strict=True)]
+        axes.fill_between(steps, *_range(curves), color=colour, alpha=0.2, linewidth=0)
+        axes.plot(steps, mean, color=colour, linewidth=1.8, marker="o", markersize=3.8)
+        ends.append(Name(f"{shots} points", mean[-1], colour))
+    page.draw_without_rendering()
+    name_lines(axes, ends)
+    figures.save(page, reporting.FIGURES / f"{name}.png")
+
+
+def omniglot() -> None:
+    """Validation accuracy over steps and over time, and the meta-test's after every step of adaptation."""
+    found = {label: result for name, label in OMNIGLOT.items() if (result := reporting.read(name))}
+    page, body = figure(
+        10.5,
+        3.9,
+        "Omniglot, 5 ways: MAML with one inner step of .4 in training, one CPU thread",
+        "Left and middle: 200 validation tasks, after one step. Right: new tasks of 423 characters never seen.",
+    )
+    over_steps, over_time, adapted = body.subplots(1, 3, sharey=True)
+    plain(over_steps, x="Steps of meta-training", y="Accuracy (%)")
+    plain(over_time, x="CPU minutes of meta-training")
+    plain(adapted, x="Steps of adaptation")
+    ends: list[Name] = []
+    for (label, result), colour in zip(found.items(), COLOURS, strict=False):
+        curve = result["learning_curve"]
+        accuracy = [100 * point["accuracy"] for point in curve]
+        for axes, x in (
+            (over_steps, [point["step"] for point in curve]),
+            (over_time, [point["cpu_seconds"] / 60 for point in curve]),
+        ):
+            axes.plot(x, accuracy, color=colour, linewidth=1.4, marker="o", markersize=2.4)
+        rows = [row for row in result["meta_test"]["by_step"] if row["step"] > 0]
+        mean = [100 * row["accuracy"]["mean"] for row in rows]
+        adapted.plot([row["step"] for row in rows], mean, color=colour, linewidth=1.4, marker="o", markersize=3)
+        ends.append(Name(label, mean[-1], colour))
+    over_steps.set_ylim(60, 100)
+    page.draw_without_rendering()
+    name_lines(adapted, ends)
+    figures.save(page, reporting.FIGURES / "omniglot.png")
+
+
+def _range(curves: Sequence[Sequence[float]]) -> tuple[list[float], list[float]]:
+    return [min(values) for values in zip(*curves, strict=True)], [max(values) for values in zip(*curves, strict=True)]
+
+
+def _subtitle(num_seeds: int, num_tasks: Any) -> str:
+    return f"Line: mean over {num_seeds} seeds of {num_tasks:,} new tasks each. Band: the best and the worst seed."
+
+
+if __name__ == "__main__":
+    for name, title in SINUSOIDS.items():
+        if reporting.read(name):
+            sinusoid(name, title)
+    omniglot()
