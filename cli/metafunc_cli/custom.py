@@ -26,6 +26,18 @@ def look_in_current_folder() -> None:
 
 
 def load(name: str) -> Callable[..., Any]:
+    """The function or class that a name points at.
+
+    Raises:
+        UsageError: there is no such module, no such name in it, or it is something else.
+    """
+    found = thing(name)
+    if not callable(found):
+        raise UsageError(f"{name} is {type(found).__name__}, but a function or class is needed.")
+    return found  # type: ignore[no-any-return]  # getattr knows no type
+
+
+def thing(name: str) -> Any:
     """The object that a name points at; modules in the current folder are found as well.
 
     Raises:
@@ -34,16 +46,13 @@ def load(name: str) -> Callable[..., Any]:
     module, _, attribute = name.partition(":")
     look_in_current_folder()
     try:
-        found = getattr(importlib.import_module(module), attribute)
+        return getattr(importlib.import_module(module), attribute)
     except ModuleNotFoundError as error:
         if error.name is None or not module.startswith(error.name):
             raise
         raise UsageError(f"{name}: there is no module {error.name} in {os.getcwd()} or among the packages.") from error
     except (AttributeError, ValueError) as error:
         raise UsageError(f"{name}: {error}. The form is package.module:builder.") from error
-    if not callable(found):
-        raise UsageError(f"{name} is {type(found).__name__}, but a function or class is needed.")
-    return found  # type: ignore[no-any-return]  # getattr knows no type
 
 
 def row(name: str, *, given: int = 0, offered: Collection[str] = ()) -> Row:

@@ -174,6 +174,17 @@ PRESETS = (
         network={"filters": 64, "pooling": "max"},
         training={"steps": 20_000, "num_tasks": 1},
     ),
+    _omniglot(
+        "protonet-glyphs",
+        "protonet",
+        "our own: a strided network of 32 filters, small enough for two cores",
+        5,
+        1,
+        tasks="glyphs",
+        data={"num_queries": 5},
+        network={"filters": 32, "pooling": "stride"},
+        training={"steps": 2000, "num_tasks": 4, "validate_every": 500},
+    ),
     _sinusoid(
         "cnp-sinusoid",
         "cnp",
