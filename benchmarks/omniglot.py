@@ -82,7 +82,7 @@ def main(
     family = data.omniglot(path=path, num_ways=num_ways, num_shots=num_shots, num_queries=num_queries)
     shape = family.input_shape
     model = (
-        nn.mlp(shape, num_ways, hidden=(256, 128, 64, 64), normalisation="transductive")
+        nn.mlp(shape, num_ways, hidden=(256, 128, 64, 64), normalisation="transductive", initialisation="he")
         if net == "fc"
         else nn.conv4(shape, num_ways, filters=64, pooling="stride")
     )

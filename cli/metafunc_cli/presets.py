@@ -73,7 +73,7 @@ def _omniglot(name: str, algorithm: str, source: str, ways: int, shots: int, **s
 
 FIVE_WAY: Settings = {"inner_lr": 0.4, "num_steps": 1}
 TWENTY_WAY: Settings = {"inner_lr": 0.1, "num_steps": 5}
-DENSE: Settings = {"hidden": (256, 128, 64, 64), "normalisation": "transductive"}
+DENSE: Settings = {"hidden": (256, 128, 64, 64), "normalisation": "transductive", "initialisation": "he"}
 FAST: Settings = {"inner_lr": 0.01, "num_steps": 1}
 REPTILE = "Nichol, Achiam, Schulman (2018), the authors' commands"
 REPTILE_HYPER: Settings = {"inner_lr": 1e-3, "num_steps": 5, "batch_size": 10}
