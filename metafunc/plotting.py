@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 NUM_FUNCTIONS = 3
+FEW_STEPS = 5
+"""Up to so many inner steps a line is drawn for each; of more, the first and the last."""
 MANY_QUERIES = 500
 """Query points of a task that is drawn as a curve, where tasks may have any number of them."""
 
@@ -94,13 +96,14 @@ def _with_many_queries(run: Run) -> TaskFamily:
 
 
 def _functions(run: Run, learner: MetaLearner[Any, Any], meta: Any, family: TaskFamily, seed: int) -> "Figure":
-    last = max(10, own_steps(run.config) or 1)
+    own = own_steps(run.config) or 1
+    each = range(own + 1) if own <= FEW_STEPS else (0, 1, own)
     names = [*family.info.get("inputs", ["x"]), *family.info.get("targets", ["y"])]
     return figures.function_before_and_after(
         learner,
         meta,
         draw(learner, meta, family.test, seed, "figures", 0, NUM_FUNCTIONS),
-        steps=(0, own_steps(run.config) or 1, last),
+        steps=(*each, max(10, own)),
         noise_scale=[nan if scale is None else scale for scale in fitted_noise(run)],
         noiseless=family.info.get("noise") == 0.0,
         names=(f"{names[0]}, standardised", f"{names[1]}, standardised") if "inputs" in family.info else ("x", "y"),

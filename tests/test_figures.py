@@ -114,6 +114,12 @@ def test_learning_curve_has_a_panel_for_each_quantity():
     assert len(figures.learning_curve(log[-1:]).axes) == 1, "but better than nothing"
 
 
+def test_steps_are_whole_numbers_however_few():
+    page = figures.learning_curve([{"step": k, "loss": 1.0 / k} for k in (1, 2)])
+    page.draw_without_rendering()
+    assert all("m" not in label.get_text() for label in page.axes[0].get_xticklabels()), "no thousandths of a step"
+
+
 def test_a_negative_loss_is_not_cut_off():
     (axes,) = figures.learning_curve([{"step": k, "loss": 1.0 - k} for k in range(1, 5)]).axes
     assert axes.get_ylim()[0] < -3
@@ -173,6 +179,24 @@ def test_functions_are_those_of_gradient_descent():
         top = [max(corners[np.isclose(corners[:, 0], place), 1]) for place in x.tolist()]
         assert top == pytest.approx((after + 0.5).tolist(), abs=1e-4)
     assert {text.get_text() for text in page.axes[-1].texts} == {"before", "3 steps"}
+
+
+def test_each_step_has_a_line_and_a_colour_of_its_own():
+    (axes,) = figures.function_before_and_after(LEARNER, META, tasks(1), steps=(0, 1, 2, 3)).axes
+    lines = {text.get_color(): text.get_text() for text in axes.texts}
+    assert sorted(lines.values()) == ["1 step", "2 steps", "3 steps", "before"]
+    for colour, name in lines.items():
+        steps = 0 if name == "before" else int(name[0])
+        (line,) = drawn(axes, colour)
+        assert line == pytest.approx(by_hand(Task(*(Batch(p.x[0], p.y[0]) for p in tasks(1))), steps)[1], abs=1e-5)
+
+
+@pytest.mark.parametrize(("noise_scale", "band"), [([1.0, 1.0], True), ([1.0], False), ([1.0, math.nan], False)])
+def test_a_band_is_promised_where_it_is_drawn(noise_scale: list[float], band: bool):
+    page = figures.function_before_and_after(LEARNER, META, tasks(1), steps=(0, 1), noise_scale=noise_scale)
+    promised = any("Band" in text.get_text() for part in page.subfigs for text in part.texts)
+    shown = any(np.isfinite(path.vertices).any() for c in page.axes[0].collections for path in c.get_paths())
+    assert (promised, shown) == (band, band)
 
 
 def test_the_band_is_two_deviations_of_the_particles_and_their_noise():
@@ -263,6 +287,7 @@ def test_saved_pictures_are_sharp_and_the_same_every_time(tmp_path: Path):
     first, second = (figures.save(page, tmp_path / "new" / f"{i}.png").read_bytes() for i in range(2))
     assert first == second
     assert int.from_bytes(first[16:20], "big") == 1600, "the width in a PNG's header"
+    assert sorted(path.name for path in (tmp_path / "new").iterdir()) == ["0.png", "1.png"]
 
 
 def test_matplotlib_keeps_its_settings_and_its_interactive_half_is_not_imported():

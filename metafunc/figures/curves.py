@@ -148,7 +148,7 @@ def _draw_adaptation(axes: "Axes", metric: str, evaluations: Mapping[str, Sequen
 
 
 def _draw_learning(axes: "Axes", key: str, points: Sequence[tuple[int, float]]) -> None:
-    from matplotlib.ticker import EngFormatter
+    from matplotlib.ticker import EngFormatter, MaxNLocator
 
     steps = [step for step, _ in points]
     values = [_percent(key, value) for _, value in points]
@@ -159,6 +159,7 @@ def _draw_learning(axes: "Axes", key: str, points: Sequence[tuple[int, float]]) 
     smooth = running_mean(values, max(1, len(values) // 25)) if many else values
     axes.plot(steps, smooth, color=BLUE, linewidth=1.6)
     _scale(axes, key, smooth if many else values)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
 
 

@@ -1,6 +1,7 @@
 """What a learner believes a function to be, before and after it has seen some points of it."""
 
 from collections.abc import Sequence
+from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -75,8 +76,9 @@ def function_before_and_after(
         raise ValueError(f"steps is {tuple(steps)}; numbers of steps, 0 or above, are needed, such as (0, 1, 10).")
     each = tree.unstack(tasks)
     predictions = [_predictions(learner, meta, task, sorted(set(steps))) for task in each]
-    last = predictions[0][max(predictions[0])]
-    spread = bool(noise_scale) or isinstance(last.scale, Tensor) or last.loc.shape[0] > 1
+    step, last = max(predictions[0].items())
+    known = step < len(noise_scale) and isfinite(noise_scale[step])
+    spread = known or isinstance(last.scale, Tensor) or last.loc.shape[0] > 1
     page, body = figure(
         4.8 if len(each) == 1 else 8.0,
         3.4,
@@ -131,7 +133,13 @@ def _draw_function(
 
 def _looks(steps: Sequence[int]) -> dict[int, tuple[str, Any, float]]:
     """Before adaptation a dashed line of another colour; then from pale to full blue."""
-    looks: dict[int, tuple[str, Any, float]] = dict.fromkeys(steps, (SKY, "-", 1.4))
+    from matplotlib.colors import LinearSegmentedColormap, to_hex
+
+    shades = LinearSegmentedColormap.from_list("adaptation", (SKY, BLUE))
+    between = [step for step in steps[:-1] if step]
+    looks: dict[int, tuple[str, Any, float]] = {
+        step: (to_hex(shades(place / len(between))), "-", 1.4) for place, step in enumerate(between)
+    }
     looks[steps[-1]] = (BLUE, "-", 2.0)
     return looks | ({0: (VERMILION, (0, (3.5, 1.8)), 1.4)} if 0 in steps else {})
 

@@ -126,7 +126,7 @@ def spread(heights: Sequence[float], gap: float) -> list[float]:
 
 
 def save(figure: "Figure", path: Path) -> Path:
-    """Write a figure as PNG at twice the resolution it is shown at.
+    """Write a figure as PNG at twice the resolution it is shown at, all of it or nothing.
 
     Args:
         figure: what to write.
@@ -136,6 +136,7 @@ def save(figure: "Figure", path: Path) -> Path:
         The path.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.unfinished")
     # No date and no version inside: the same run draws the same bytes.
-    figure.savefig(path, format="png", dpi=PIXELS_PER_INCH, facecolor="white", metadata={"Software": None})
-    return path
+    figure.savefig(unfinished, format="png", dpi=PIXELS_PER_INCH, facecolor="white", metadata={"Software": None})
+    return unfinished.replace(path)
