@@ -15,6 +15,7 @@ COMMANDS = {
     "eval": ("testing", "RUN [OPTIONS]", "meta-test a run again, on other tasks or with more steps"),
     "plot": ("plotting", "RUN [OPTIONS]", "draw a run: learning and adaptation curves, tasks before and after"),
     "predict": ("predicting", "RUN --support F --query F --out F", "adapt to a new task of your own, and predict"),
+    "check": ("check", "TARGET [OPTIONS]", "check meta-gradients through your module, loss or learner"),
     "list": ("listing", "", "algorithms, tasks, networks and presets"),
 }
 HELP = """usage: metafunc COMMAND [OPTIONS]

@@ -23,7 +23,7 @@ class Hyperparameter:
 
 def summary(builder: Callable[..., Any]) -> str:
     """The first line of a builder's documentation."""
-    return _spoken((inspect.getdoc(builder) or "").split("\n")[0])
+    return spoken((inspect.getdoc(builder) or "").split("\n")[0])
 
 
 def hyperparameters(
@@ -96,14 +96,14 @@ def argument_help(builder: Callable[..., Any]) -> dict[str, str]:
         if other := re.search(r"as in `(\w+)`\.?$", sentence):
             helped = argument_help(getattr(inspect.getmodule(builder), other[1])).get(name, sentence)
             found[name] = helped
-    return {name: _spoken(sentence) for name, sentence in found.items()}
+    return {name: spoken(sentence) for name, sentence in found.items()}
 
 
 def _first_sentence(text: str) -> str:
     return re.split(r"(?<=\.)\s+(?=[A-Z`$])", text)[0]
 
 
-def _spoken(text: str) -> str:
+def spoken(text: str) -> str:
     """Prose for a terminal: no quoting and no LaTeX."""
     text = re.sub(r"\\(?:text|mathrm)\{(.*?)\}", r"\1", text.replace("`", "").replace("$", ""))
     return re.sub(r"\\(?:var)?(\w+)", r"\1", text)

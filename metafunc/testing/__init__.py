@@ -15,10 +15,15 @@ from metafunc.testing.cases import MetaGradient as MetaGradient
 from metafunc.testing.cases import ModelCase as ModelCase
 from metafunc.testing.cases import QuadraticCase as QuadraticCase
 from metafunc.testing.conformance import check_learner as check_learner
+from metafunc.testing.examination import Examination as Examination
+from metafunc.testing.examination import examine_loss as examine_loss
+from metafunc.testing.guess import examine_learner as examine_learner
 from metafunc.testing.identities import IDENTITIES as IDENTITIES
 from metafunc.testing.identities import Identity as Identity
 from metafunc.testing.identities import applicable as applicable
 from metafunc.testing.identities import check as check
+from metafunc.testing.modules import check_module as check_module
+from metafunc.testing.modules import examine_module as examine_module
 from metafunc.testing.problems import duplicated as duplicated
 from metafunc.testing.problems import network as network
 from metafunc.testing.problems import padded as padded

@@ -1,0 +1,87 @@
+"""What `metafunc check` was pointed at: a module, a learner, a loss, or what builds one of them."""
+
+import inspect
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from metafunc import likelihood
+from metafunc.testing import network
+from metafunc.testing.examination import Examination, examine_loss
+from metafunc.testing.guess import examine_algorithm, examine_learner
+from metafunc.testing.inputs import InputsError
+from metafunc.testing.modules import examine_module
+from metafunc.types import MetaLearner
+from metafunc_cli.custom import is_own, thing
+from metafunc_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    from metafunc_cli.check import Options
+
+OUTPUTS = 5
+"""Of a network whose factory asks for a number of outputs."""
+
+
+def examination(options: "Options", shape: tuple[int, ...] | None) -> Examination:
+    """The checks of a target.
+
+    Raises:
+        UsageError: it is nothing that can be checked, or not with these options.
+    """
+    if not is_own(options.target):
+        return examine_algorithm(options.target)
+    target = thing(options.target)
+    if options.params is not None:
+        if options.batch is None or not callable(target):
+            raise UsageError("a loss needs both --params and --batch: package.module:factory of each.")
+        return examine_loss(target, _made(options.params), _made(options.batch))
+    if not isinstance(target, nn.Module | MetaLearner):
+        target = _built(options.target, target, shape)
+    try:
+        if isinstance(target, MetaLearner):
+            tasks = None if options.batch is None else _made(options.batch)
+            return examine_learner(target, input_shape=shape, tasks=tasks, exact=not options.first_order)
+        return examine_module(target, input_shape=shape, numbers=options.input_dtype)
+    except InputsError as error:
+        further = "--batch package.module:tasks" if isinstance(target, MetaLearner) else "--input-dtype int"
+        raise UsageError(f"{options.target}: {error} Say what it takes with --input-shape, or {further}.") from error
+    except ValueError as error:
+        raise UsageError(f"{options.target}: {error}") from error
+
+
+def _made(name: str) -> Any:
+    """What a factory makes, from a fixed seed; a value stands for itself."""
+    found = thing(name)
+    return _seeded(found) if callable(found) else found
+
+
+def _built(name: str, target: Any, shape: tuple[int, ...] | None) -> Any:
+    """What a function or class builds: a module or a learner."""
+    if not callable(target):
+        raise UsageError(f"{name} is {type(target).__name__}, but a module, a learner, a loss or a factory is needed.")
+    needed = [
+        argument.name
+        for argument in inspect.signature(target).parameters.values()
+        if argument.default is argument.empty and argument.kind not in (argument.VAR_POSITIONAL, argument.VAR_KEYWORD)
+    ]
+    offered: dict[str, Any] = {"input_shape": shape, "num_outputs": OUTPUTS}
+    offered |= {"model": network((2,), 3), "likelihood": likelihood.gaussian(3)}
+    if unknown := [argument for argument in needed if argument not in offered]:
+        raise UsageError(
+            f"{name} needs {', '.join(unknown)}. A module's factory is called without arguments (or with input_shape "
+            "and num_outputs), a learner's builder with model and likelihood; a loss needs --params and --batch."
+        )
+    if "input_shape" in needed and shape is None:
+        raise UsageError(f"{name} needs an input shape: say it with --input-shape, for example 3,32,32.")
+    built = _seeded(lambda: target(**{argument: offered[argument] for argument in needed}))
+    if not isinstance(built, nn.Module | MetaLearner):
+        raise UsageError(f"{name} built a {type(built).__name__}, but a torch.nn.Module or a MetaLearner is needed.")
+    return built
+
+
+def _seeded(make: Callable[[], Any]) -> Any:
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(0)
+        return make()
