@@ -13,6 +13,7 @@ from metafunc_cli.rows import Row
 @dataclass(frozen=True)
 class Maml:
     """MAML: an initialisation from which a few exact gradient steps solve a task."""
+
     inner_lr: float = 0.01
     """step size of the inner gradient descent."""
     num_steps: int = 1
@@ -22,6 +23,7 @@ class Maml:
 @dataclass(frozen=True)
 class Fomaml:
     """FOMAML: MAML with the second derivative left out."""
+
     inner_lr: float = 0.01
     """step size of the inner gradient descent."""
     num_steps: int = 1
@@ -31,30 +33,33 @@ class Fomaml:
 @dataclass(frozen=True)
 class Reptile:
     """Reptile: an initialisation moved towards where plain training on each task ends."""
+
     inner_lr: float = 0.001
     """step size of the inner optimiser."""
     num_steps: int = 5
     """inner steps in training."""
     batch_size: int = 10
     """rows in an inner minibatch in training; 0 takes all rows at once."""
-    optimiser: Literal['adam', 'sgd'] = 'adam'
+    optimiser: Literal["adam", "sgd"] = "adam"
     """the inner optimiser; adam has no momentum (its first decay is 0)."""
 
 
 @dataclass(frozen=True)
 class Anil:
     """ANIL: MAML whose inner loop adapts the last layer only."""
+
     inner_lr: float = 0.01
     """step size of the inner gradient descent."""
     num_steps: int = 5
     """inner steps in training."""
-    head: str = 'head.'
+    head: str = "head."
     """how the names of the adapted parameters begin."""
 
 
 @dataclass(frozen=True)
 class MetaSgd:
     """Meta-SGD: an initialisation and a step size for each of its numbers, learned together."""
+
     inner_lr: float = 0.01
     """every step size at the start of training."""
     num_steps: int = 1
@@ -64,6 +69,7 @@ class MetaSgd:
 @dataclass(frozen=True)
 class MamlPlusPlus:
     """MAML++: MAML with a loss after every inner step, and step sizes learned for every layer and step."""
+
     inner_lr: float = 0.01
     """every step size at the start of training."""
     num_steps: int = 5
@@ -77,6 +83,7 @@ class MamlPlusPlus:
 @dataclass(frozen=True)
 class Imaml:
     """Implicit MAML: solve each task near the initialisation, and differentiate the solution, not its path."""
+
     inner_lr: float = 0.1
     """step size of the inner gradient descent; below 2 over the largest curvature plus strength."""
     num_steps: int = 16
@@ -104,6 +111,7 @@ class Cnp:
 @dataclass(frozen=True)
 class Pretrain:
     """Pretraining: one network on all tasks' data, then fine-tuned on a new task (a baseline)."""
+
     inner_lr: float = 0.01
     """step size of the fine-tuning."""
     num_steps: int = 10
@@ -113,6 +121,7 @@ class Pretrain:
 @dataclass(frozen=True)
 class Scratch:
     """From scratch: each task is trained on by itself from a random initialisation (the floor of every comparison)."""
+
     inner_lr: float = 0.01
     """step size of the gradient descent on a task."""
     num_steps: int = 10
@@ -120,23 +129,40 @@ class Scratch:
 
 
 ALGORITHMS = {
-    'maml': Row(Maml, 'MAML: an initialisation from which a few exact gradient steps solve a task.'),
-    'fomaml': Row(Fomaml, 'FOMAML: MAML with the second derivative left out.'),
-    'reptile': Row(Reptile, 'Reptile: an initialisation moved towards where plain training on each task ends.'),
-    'anil': Row(Anil, 'ANIL: MAML whose inner loop adapts the last layer only.'),
-    'meta_sgd': Row(MetaSgd, 'Meta-SGD: an initialisation and a step size for each of its numbers, learned together.'),
-    'maml_plus_plus': Row(MamlPlusPlus, 'MAML++: MAML with a loss after every inner step, and step sizes learned for every layer and step.'),
-    'imaml': Row(Imaml, 'Implicit MAML: solve each task near the initialisation, and differentiate the solution, not its path.'),
-    'protonet': Row(Protonet, 'Prototypical networks: classify by the nearest class mean in a learned feature space.', ('classification',)),
-    'cnp': Row(Cnp, 'Conditional neural process: a task is the mean of its embedded rows, and a decoder predicts from it.'),
-    'pretrain': Row(Pretrain, "Pretraining: one network on all tasks' data, then fine-tuned on a new task (a baseline)."),
-    'scratch': Row(Scratch, 'From scratch: each task is trained on by itself from a random initialisation (the floor of every comparison).'),
+    "maml": Row(Maml, "MAML: an initialisation from which a few exact gradient steps solve a task."),
+    "fomaml": Row(Fomaml, "FOMAML: MAML with the second derivative left out."),
+    "reptile": Row(Reptile, "Reptile: an initialisation moved towards where plain training on each task ends."),
+    "anil": Row(Anil, "ANIL: MAML whose inner loop adapts the last layer only."),
+    "meta_sgd": Row(MetaSgd, "Meta-SGD: an initialisation and a step size for each of its numbers, learned together."),
+    "maml_plus_plus": Row(
+        MamlPlusPlus,
+        "MAML++: MAML with a loss after every inner step, and step sizes learned for every layer and step.",
+    ),
+    "imaml": Row(
+        Imaml, "Implicit MAML: solve each task near the initialisation, and differentiate the solution, not its path."
+    ),
+    "protonet": Row(
+        Protonet,
+        "Prototypical networks: classify by the nearest class mean in a learned feature space.",
+        ("classification",),
+    ),
+    "cnp": Row(
+        Cnp, "Conditional neural process: a task is the mean of its embedded rows, and a decoder predicts from it."
+    ),
+    "pretrain": Row(
+        Pretrain, "Pretraining: one network on all tasks' data, then fine-tuned on a new task (a baseline)."
+    ),
+    "scratch": Row(
+        Scratch,
+        "From scratch: each task is trained on by itself from a random initialisation (the floor of every comparison).",
+    ),
 }
 
 
 @dataclass(frozen=True)
 class SinusoidData:
     """Regression on y = A sin(x - phi) without noise."""
+
     num_shots: int = 10
     """support points a task."""
     num_queries: int = 10
@@ -148,6 +174,7 @@ class SinusoidData:
 @dataclass(frozen=True)
 class OmniglotData:
     """Episodes over Omniglot, with ink 1 and paper 0."""
+
     path: str | None = None
     """a local copy (a parquet file, or a folder that holds it); by default the hub's GATE-engine/omniglot."""
     num_ways: int = 5
@@ -156,11 +183,11 @@ class OmniglotData:
     """support drawings a character."""
     num_queries: int = 15
     """query drawings a character; a character has 20 drawings in all."""
-    split: Literal['finn', 'vinyals', 'background'] = 'finn'
+    split: Literal["finn", "vinyals", "background"] = "finn"
     """finn (1100 characters for training, 100 for validation and 423 for meta-test, from a seeded shuffle), vinyals (1028, 172 and 423, as published) or background (the two halves of the collection, by alphabet)."""
     split_seed: int = 0
     """seed of the shuffle of the splits finn and background."""
-    rotations: Literal['none', 'train', 'all'] = 'train'
+    rotations: Literal["none", "train", "all"] = "train"
     """whether quarter turns count as further characters: in no part, in training, or in all parts."""
     image_size: int = 28
     """side length in pixels."""
@@ -171,6 +198,7 @@ class OmniglotData:
 @dataclass(frozen=True)
 class GlyphsData:
     """Episodes over characters of 28 x 28 pixels, with ink 1, drawn from the fonts that matplotlib ships."""
+
     num_ways: int = 5
     """characters a task."""
     num_shots: int = 1
@@ -183,13 +211,14 @@ class GlyphsData:
     """shares of the characters for training, validation and meta-test."""
     split_seed: int = 0
     """seed of the shuffle that fractions divides."""
-    rotations: Literal['none', 'train', 'all'] = 'none'
+    rotations: Literal["none", "train", "all"] = "none"
     """whether quarter turns count as further characters: in no part, in training, or in all parts."""
 
 
 @dataclass(frozen=True)
 class FewShotData:
     """Episodes over a class-labelled data set, its classes split into training, validation and test."""
+
     path: str
     """a hub id, or a local parquet file or folder, save_to_disk folder, or folder of images (CLASS/IMAGE)."""
     num_ways: int = 5
@@ -198,15 +227,15 @@ class FewShotData:
     """support rows a class."""
     num_queries: int = 15
     """query rows a class."""
-    image_column: str = 'image'
+    image_column: str = "image"
     """the column of images, or of lists of numbers."""
-    label_column: str = 'label'
+    label_column: str = "label"
     """the column of classes."""
-    train_split: str = 'train'
+    train_split: str = "train"
     """the split, or the value of the split column, with the training classes."""
-    validation_split: str = 'validation'
+    validation_split: str = "validation"
     """the same for the validation classes."""
-    test_split: str = 'test'
+    test_split: str = "test"
     """the same for the meta-test classes."""
     split_column: str | None = None
     """a column that says to which split a row belongs."""
@@ -216,7 +245,7 @@ class FewShotData:
     """seed of the shuffle that fractions divides."""
     local_labels: bool = False
     """whether each split counts its classes from zero, so that equal labels are different classes."""
-    rotations: Literal['none', 'train', 'all'] = 'none'
+    rotations: Literal["none", "train", "all"] = "none"
     """whether quarter turns count as further classes: in no part, in training, or in all parts."""
     image_size: int | None = None
     """side length to which images are resized, or as which lists of numbers are read."""
@@ -224,7 +253,7 @@ class FewShotData:
     """1 for grey, 3 for colour; by default as the first image is."""
     invert: bool = False
     """whether to exchange black and white."""
-    small_classes: Literal['refuse', 'drop'] = 'refuse'
+    small_classes: Literal["refuse", "drop"] = "refuse"
     """what to do with classes of fewer than num_shots + num_queries rows."""
     subset: str | None = None
     """the subset (configuration) of a hub data set that has several."""
@@ -235,6 +264,7 @@ class FewShotData:
 @dataclass(frozen=True)
 class RegressionData:
     """Tasks from a long-format table: columns for the task, the inputs x and the targets y."""
+
     path: str
     """a parquet file or folder, or a CSV file with a header."""
     num_shots: int = 10
@@ -243,9 +273,9 @@ class RegressionData:
     """query rows a task in meta-training, at most."""
     num_test_queries: int = 100
     """query rows a task in validation and meta-test, at most."""
-    task_column: str = 'task'
+    task_column: str = "task"
     """the column that says to which task a row belongs."""
-    target_columns: tuple[str, ...] = ('y',)
+    target_columns: tuple[str, ...] = ("y",)
     """the columns to predict."""
     input_columns: tuple[str, ...] = ()
     """the columns to predict from; none stands for all others."""
@@ -255,29 +285,42 @@ class RegressionData:
     """seed of the shuffle that fractions divides."""
     standardise: bool = True
     """whether to bring every column to mean 0 and standard deviation 1 over the training tasks."""
-    small_tasks: Literal['refuse', 'drop'] = 'refuse'
+    small_tasks: Literal["refuse", "drop"] = "refuse"
     """what to do with tasks of fewer than num_shots + 1 rows."""
 
 
 FAMILIES = {
-    'sinusoid': Row(SinusoidData, 'Regression on y = A sin(x - phi) without noise.', ('regression',)),
-    'omniglot': Row(OmniglotData, 'Episodes over Omniglot, with ink 1 and paper 0.', ('classification',)),
-    'glyphs': Row(GlyphsData, 'Episodes over characters of 28 x 28 pixels, with ink 1, drawn from the fonts that matplotlib ships.', ('classification',)),
-    'few_shot': Row(FewShotData, 'Episodes over a class-labelled data set, its classes split into training, validation and test.', ('classification',)),
-    'regression': Row(RegressionData, 'Tasks from a long-format table: columns for the task, the inputs x and the targets y.', ('regression',)),
+    "sinusoid": Row(SinusoidData, "Regression on y = A sin(x - phi) without noise.", ("regression",)),
+    "omniglot": Row(OmniglotData, "Episodes over Omniglot, with ink 1 and paper 0.", ("classification",)),
+    "glyphs": Row(
+        GlyphsData,
+        "Episodes over characters of 28 x 28 pixels, with ink 1, drawn from the fonts that matplotlib ships.",
+        ("classification",),
+    ),
+    "few_shot": Row(
+        FewShotData,
+        "Episodes over a class-labelled data set, its classes split into training, validation and test.",
+        ("classification",),
+    ),
+    "regression": Row(
+        RegressionData,
+        "Tasks from a long-format table: columns for the task, the inputs x and the targets y.",
+        ("regression",),
+    ),
 }
 
 
 @dataclass(frozen=True)
 class MlpNetwork:
     """A multi-layer perceptron over flattened rows."""
+
     hidden: tuple[int, ...] = (40, 40)
     """the widths of the hidden layers."""
-    activation: Literal['relu', 'tanh', 'silu', 'gelu'] = 'relu'
+    activation: Literal["relu", "tanh", "silu", "gelu"] = "relu"
     """the nonlinearity phi."""
-    normalisation: Literal['none', 'transductive', 'support'] = 'none'
+    normalisation: Literal["none", "transductive", "support"] = "none"
     """whose statistics a prediction normalises by."""
-    initialisation: Literal['he', 'truncated_normal', 'xavier'] = 'xavier'
+    initialisation: Literal["he", "truncated_normal", "xavier"] = "xavier"
     """xavier is Glorot's uniform and the default: on one-dimensional inputs it trains to half the error of he, which draws from N(0, 2/fan-in), made for rectified layers of many inputs; truncated_normal has standard deviation .01, cut at two of them, as in MAML's sinusoid experiment, at the price of a plateau of thousands of steps."""
     context: int = 0
     """the length of a learned vector c, the leaf context, initially zero, that is joined to every input: adapting it shifts the first layer with more freedom than its bias."""
@@ -286,17 +329,18 @@ class MlpNetwork:
 @dataclass(frozen=True)
 class Conv4Network:
     """Four 3x3 convolutions, each normalised, rectified and halved, and a linear head."""
+
     filters: int = 64
     """channels of every convolution: 64 for Omniglot in the papers, 32 for MAML on miniImageNet."""
-    pooling: Literal['max', 'stride'] = 'max'
+    pooling: Literal["max", "stride"] = "max"
     """max is a 2x2 max-pool and flattens what is left; stride convolves with stride 2 and takes the mean over positions at the end, which is MAML's Omniglot network."""
-    normalisation: Literal['none', 'transductive', 'support'] = 'transductive'
+    normalisation: Literal["none", "transductive", "support"] = "transductive"
     """whose statistics a prediction normalises by."""
-    initialisation: Literal['he', 'truncated_normal', 'xavier'] = 'he'
+    initialisation: Literal["he", "truncated_normal", "xavier"] = "he"
     """as in mlp; he is the default, made for rectified layers of many inputs."""
 
 
 MODELS = {
-    'mlp': Row(MlpNetwork, 'A multi-layer perceptron over flattened rows.'),
-    'conv4': Row(Conv4Network, 'Four 3x3 convolutions, each normalised, rectified and halved, and a linear head.'),
+    "mlp": Row(MlpNetwork, "A multi-layer perceptron over flattened rows."),
+    "conv4": Row(Conv4Network, "Four 3x3 convolutions, each normalised, rectified and halved, and a linear head."),
 }
