@@ -148,13 +148,7 @@ def flatten(values: Tree, prefix: str) -> dict[str, Tensor]:
     Raises:
         ValueError: two leaves have the same path.
     """
-    names = tree.paths(values)
-    twice = [name for name, count in Counter(names).items() if count > 1]
-    if twice:
-        raise ValueError(
-            f"Two leaves are both called {twice[0]!r}; rename one, so that a checkpoint can tell them apart."
-        )
-    return {f"{prefix}.{name}": leaf for name, leaf in zip(names, tree.leaves(values), strict=True)}
+    return {f"{prefix}.{name}": leaf for name, leaf in tree.by_path(values).items()}
 
 
 def restore(like: T, tensors: Mapping[str, Tensor], prefix: str) -> T:

@@ -215,7 +215,7 @@ def top_eigenvalues(matvec: Callable[[P], P], start: P, *, num_steps: int = 20) 
             f"num_steps = {num_steps} and {width} starting vectors for {size} parameters; both must be at least one, "
             "and there cannot be more vectors than parameters"
         )
-    apply = torch.vmap(lambda v: tree.ravel(matvec(unravel(v)))[0], in_dims=1, out_dims=1)
+    apply = torch.vmap(lambda v: tree.ravel(tree.aligned(first, matvec(unravel(v))))[0], in_dims=1, out_dims=1)
     # Householder's QR completes a rank-deficient block by directions orthogonal to the whole basis, so that an
     # exhausted Krylov space restarts by itself.
     basis = torch.linalg.qr(block)[0]

@@ -21,6 +21,8 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 from metafunc import tree
+from metafunc.inner import check_num_steps
+from metafunc.optim import check_rate
 from metafunc.types import Adapt, Data, Loss, P, Params, Scalar, Task, TaskLoss
 
 Factors = Mapping[str, list[tuple[Tensor, Tensor]]]
@@ -102,6 +104,9 @@ def query_loss(loss: Loss[P], *, lr: float, num_steps: int, finish: Adapt[P, P] 
     Returns:
         (params, task) to a scalar.
 
+    Raises:
+        ValueError: if `lr` is negative or not finite, or `num_steps` is negative.
+
     Example:
         >>> import torch
         >>> from metafunc import Batch, Task, factored, likelihood, nn
@@ -111,6 +116,8 @@ def query_loss(loss: Loss[P], *, lr: float, num_steps: int, finish: Adapt[P, P] 
         >>> task_loss(model.init(torch.Generator().manual_seed(0)), Task(batch, batch)).shape
         torch.Size([])
     """
+    check_rate(lr)
+    check_num_steps(num_steps)
 
     def task_loss(meta: P, task: Task, /) -> Scalar:
         params, whole = tree.partition(meta, lambda path: True)
@@ -146,11 +153,16 @@ def _descend(
     more = {
         name: [
             *pairs,
-            *((x.flatten(0, -2), lr * d.flatten(0, -2)) for x, d in zip(inputs[name], derivatives[name], strict=True)),
+            *((_as_rows(x), lr * _as_rows(d)) for x, d in zip(inputs[name], derivatives[name], strict=True)),
         ]
         for name, pairs in factors.items()
     }
     return {**params, **stepped}, more
+
+
+def _as_rows(x: Tensor) -> Tensor:
+    """Whatever leads the last axis as one axis, also if nothing does."""
+    return x.reshape(-1, x.shape[-1])
 
 
 def _favoured(loss: Loss[Params], params: Params, data: Data, num_steps: int) -> dict[str, list[torch.Size]]:

@@ -81,7 +81,8 @@ def implicit(
         given = (meta, support)
 
         def residual(w: Tensor, leaves: list[Tensor]) -> Tensor:
-            return tree.ravel(stationarity(unravel(w), *tree.unflatten(given, leaves)))[0]
+            vanishing = stationarity(unravel(w), *tree.unflatten(given, leaves))
+            return tree.ravel(tree.aligned(solution, vanishing))[0]
 
         dense = flat.numel() <= dense_limit
         if torch.compiler.is_compiling():

@@ -94,9 +94,11 @@ def gaussian(num_outputs: int = 1, *, scale: float | None = None) -> Likelihood:
     sigma = 1.0 if scale is None else scale
 
     def loss(outputs: Tensor, batch: Batch) -> Scalar:
+        _check_targets(outputs, batch.y)
         return masked_mean((outputs - batch.y).square().mean(-1), batch.mask)
 
     def log_prob(outputs: Tensor, batch: Batch) -> Scalar:
+        _check_targets(outputs, batch.y)
         rows = _log_normal(batch.y, outputs, outputs.new_full((), sigma)).sum(-1)
         return masked_sum(rows, batch.mask)
 
@@ -143,6 +145,7 @@ def heteroscedastic(num_targets: int = 1, *, floor: float = 0.1) -> Likelihood:
 
     def rows(outputs: Tensor, batch: Batch) -> Tensor:
         loc, scale = split(outputs)
+        _check_targets(loc, batch.y)
         return _log_normal(batch.y, loc, scale).sum(-1)
 
     def sample(outputs: Tensor, noise: Tensor) -> Tensor:
@@ -210,6 +213,15 @@ def _log_normal(y: Tensor, loc: Tensor, scale: Tensor) -> Tensor:
 
 def _as_is(y: Tensor) -> Tensor:
     return y
+
+
+def _check_targets(outputs: Tensor, y: Tensor) -> None:
+    # The one check in traced code: (n, 1) against (n,) would broadcast to (n, n), and train on every pair of rows.
+    if outputs.shape != y.shape:
+        raise ValueError(
+            f"The outputs have the shape {tuple(outputs.shape)} and the targets {tuple(y.shape)}, and the two have to "
+            "agree: targets are (n, num_outputs), so give y[:, None] for a single output."
+        )
 
 
 def _check_outputs(given: int, *, at_least: int) -> None:

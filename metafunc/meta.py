@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 
 def query_loss(adapt: Adapt[M, P], loss: Loss[P]) -> TaskLoss[M]:
-    """Adapt on the support set, be judged on the query set: $L(\\mathrm{adapt}(\\theta, D^s); D^q)$.
+    r"""Adapt on the support set, be judged on the query set: $L(\mathrm{adapt}(\theta, D^s); D^q)$.
 
     Args:
         adapt: (meta, support) to a task's parameters.
@@ -26,12 +26,28 @@ def query_loss(adapt: Adapt[M, P], loss: Loss[P]) -> TaskLoss[M]:
 
     Returns:
         (meta, task) to a scalar, for one task.
+
+    Example:
+        >>> import torch
+        >>> from metafunc import Task, query_loss
+        >>> task_loss = query_loss(lambda meta, support: meta + support, lambda params, query: (params - query) ** 2)
+        >>> task_loss(torch.tensor(1.0), Task(support=torch.tensor(2.0), query=torch.tensor(5.0)))
+        tensor(4.)
     """
     return lambda meta, task: loss(adapt(meta, task.support), task.query)
 
 
 def expected_query_loss(adapt: Adapt[M, P], loss: Loss[P]) -> MetaLoss[M]:
-    """The mean query loss over stacked tasks: `expected(query_loss(adapt, loss))`, MAML's meta-objective.
+    r"""The mean query loss over stacked tasks, MAML's meta-objective: `expected(query_loss(adapt, loss))`.
+
+    $$\mathcal L(\theta) = \frac1n \sum_i L\big(\mathrm{adapt}(\theta, D_i^s); D_i^q\big)$$
+
+    Args:
+        adapt: (meta, support) to a task's parameters.
+        loss: (params, query) to a scalar.
+
+    Returns:
+        (meta, stacked tasks) to a scalar, to be differentiated with `torch.func` as often as needed.
 
     Example:
         >>> import torch
@@ -138,9 +154,8 @@ def _by_autograd(loss: MetaLoss[M]) -> Callable[[M, Task], tuple[Scalar, M]]:
         inputs = tree.map(lambda leaf: leaf.detach().requires_grad_(), meta)
         with torch.enable_grad():
             value = loss(inputs, tasks)
-            if (
-                not value.requires_grad
-            ):  # A learner that does not meta-learn: autograd refuses where the answer is zero.
+            # A learner that does not meta-learn has the gradient zero, where autograd would refuse to answer.
+            if not value.requires_grad:
                 return value, tree.zeros_like(meta)
             gradient = torch.autograd.grad(value, tree.leaves(inputs), materialize_grads=True)
         return value.detach(), tree.unflatten(meta, list(gradient))

@@ -83,7 +83,7 @@ def sgd(lr: Rate) -> Optimiser:
     References:
         Li et al., "Meta-SGD: Learning to Learn Quickly for Few-Shot Learning", 2017.
     """
-    _check_rate(lr)
+    check_rate(lr)
 
     def update(gradient: P, state: Tree, params: P) -> tuple[P, Tree]:
         return _descend(params, lr, gradient), state
@@ -119,7 +119,7 @@ def momentum(lr: Rate, *, decay: float = 0.9, nesterov: bool = False) -> Optimis
     References:
         Sutskever et al., "On the importance of initialization and momentum in deep learning", ICML 2013.
     """
-    _check_rate(lr)
+    check_rate(lr)
     _check_fraction("decay", decay)
 
     def init(params: Tree) -> MomentumState:
@@ -167,7 +167,7 @@ def adam(lr: Rate, *, b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8) -> 
     References:
         Kingma and Ba, "Adam: A Method for Stochastic Optimization", ICLR 2015.
     """
-    _check_rate(lr)
+    check_rate(lr)
     _check_fraction("b1", b1)
     _check_fraction("b2", b2)
     if not eps > 0:
@@ -199,9 +199,23 @@ def _root(square: Tensor) -> Tensor:
     return torch.where(positive, torch.where(positive, square, 1.0).sqrt(), 0.0)
 
 
-def _check_rate(lr: Rate) -> None:
+def check_rate(lr: Rate, *, name: str = "lr") -> None:
+    """Refuse a number that is no step size.
+
+    Args:
+        lr: a step size; tensors, which may be learned, pass.
+        name: what the caller calls it.
+
+    Raises:
+        ValueError: if it is a number that is negative or not finite.
+
+    Example:
+        >>> check_rate(-1.0, name="inner_lr")
+        Traceback (most recent call last):
+        ValueError: inner_lr = -1.0 is no step size; give a finite number that is not negative, such as 0.01
+    """
     if isinstance(lr, float | int) and not (math.isfinite(lr) and lr >= 0):
-        raise ValueError(f"lr = {lr} is no step size; give a finite number that is not negative, such as 0.01")
+        raise ValueError(f"{name} = {lr} is no step size; give a finite number that is not negative, such as 0.01")
 
 
 def _check_fraction(name: str, value: float) -> None:

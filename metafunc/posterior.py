@@ -5,7 +5,6 @@ differentiable with respect to mean and scale, and the same noise gives the same
 """
 
 import math
-from collections.abc import Iterator
 from typing import NamedTuple, TypeVar
 
 import torch
@@ -98,11 +97,11 @@ def log_prob(gaussian: Gaussian, params: Tree) -> Scalar:
         >>> log_prob(standard, torch.tensor([1.0, 0.0]))
         tensor(-2.3379)
     """
-    terms = [
-        -0.5 * ((value - mean) * (-s).exp()) ** 2 - s - 0.5 * math.log(2 * math.pi)
-        for value, (mean, s) in zip(tree.leaves(params), _leaves(gaussian), strict=True)
-    ]
-    return _total(terms)
+
+    def term(value: Tensor, mean: Tensor, s: Tensor) -> Tensor:
+        return -0.5 * ((value - mean) * (-s).exp()) ** 2 - s.expand_as(mean) - 0.5 * math.log(2 * math.pi)
+
+    return _total(tree.map(term, params, gaussian.mean, gaussian.log_scale))
 
 
 def entropy(gaussian: Gaussian) -> Scalar:
@@ -119,7 +118,11 @@ def entropy(gaussian: Gaussian) -> Scalar:
         >>> entropy(Gaussian(mean=torch.zeros(2), log_scale=torch.zeros(2)))
         tensor(2.8379)
     """
-    return _total([s + 0.5 * math.log(2 * math.pi * math.e) for _, s in _leaves(gaussian)])
+
+    def term(mean: Tensor, s: Tensor) -> Tensor:
+        return s.expand_as(mean) + 0.5 * math.log(2 * math.pi * math.e)
+
+    return _total(tree.map(term, gaussian.mean, gaussian.log_scale))
 
 
 def kl(q: Gaussian, p: Gaussian) -> Scalar:
@@ -143,18 +146,15 @@ def kl(q: Gaussian, p: Gaussian) -> Scalar:
         >>> kl(q, Gaussian(mean=torch.zeros(2), log_scale=torch.zeros(2)))
         tensor(0.5000)
     """
-    terms = []
-    for (q_mean, q_scale), (p_mean, p_scale) in zip(_leaves(q), _leaves(p), strict=True):
+
+    def term(q_mean: Tensor, q_scale: Tensor, p_mean: Tensor, p_scale: Tensor) -> Tensor:
         ratio = 2 * (q_scale - p_scale)
         # expm1(r) - r is accurate where exp(r) - 1 - r would cancel, near equality.
-        terms.append(0.5 * (torch.expm1(ratio) - ratio + ((q_mean - p_mean) * (-p_scale).exp()) ** 2))
-    return _total(terms)
+        spread = (torch.expm1(ratio) - ratio).expand_as(q_mean)
+        return 0.5 * (spread + ((q_mean - p_mean) * (-p_scale).exp()) ** 2)
+
+    return _total(tree.map(term, q.mean, q.log_scale, p.mean, p.log_scale))
 
 
-def _leaves(gaussian: Gaussian) -> Iterator[tuple[Tensor, Tensor]]:
-    for mean, log_scale in zip(tree.leaves(gaussian.mean), tree.leaves(gaussian.log_scale), strict=True):
-        yield mean, log_scale.expand_as(mean)
-
-
-def _total(terms: list[Tensor]) -> Scalar:
-    return torch.stack([term.sum() for term in terms]).sum()
+def _total(terms: Tree) -> Scalar:
+    return torch.stack([term.sum() for term in tree.leaves(terms)]).sum()

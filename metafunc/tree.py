@@ -3,6 +3,7 @@
 The only module that imports torch's private pytree; everything here is out of place.
 """
 
+from collections import Counter
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -44,15 +45,51 @@ def unflatten(like: T, new_leaves: list[Tensor]) -> T:
     return pytree.tree_unflatten(new_leaves, spec)  # type: ignore[no-any-return]  # torch leaves it unannotated
 
 
+def by_path(tree: Tree) -> dict[str, Tensor]:
+    """The leaves by their dotted paths, in the order of `leaves`.
+
+    Raises:
+        ValueError: if two leaves have the same path, as in `{"a.b": x, "a": {"b": y}}`.
+    """
+    names = paths(tree)
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        raise ValueError(f"Two leaves are both called {twice[0]!r}; rename one, so that a path tells them apart.")
+    return dict(zip(names, leaves(tree), strict=True))
+
+
 def partition(tree: T, select: Callable[[str], bool]) -> tuple[dict[str, Tensor], Callable[[dict[str, Tensor]], T]]:
-    """The leaves whose dotted path is selected, by path, and the function that puts such leaves back into the tree."""
-    names, values = paths(tree), leaves(tree)
-    chosen = {name: value for name, value in zip(names, values, strict=True) if select(name)}
+    """The leaves whose dotted path is selected, by path, and the function that puts such leaves back into the tree.
+
+    Raises:
+        ValueError: if two leaves have the same path.
+
+    Example:
+        >>> import torch
+        >>> chosen, merge = partition({"a": torch.tensor(1.0), "b": torch.tensor(2.0)}, lambda path: path == "b")
+        >>> merge({path: -leaf for path, leaf in chosen.items()})
+        {'a': tensor(1.), 'b': tensor(-2.)}
+    """
+    named = by_path(tree)
+    chosen = {name: leaf for name, leaf in named.items() if select(name)}
 
     def merge(replacements: dict[str, Tensor]) -> T:
-        return unflatten(tree, [replacements.get(name, value) for name, value in zip(names, values, strict=True)])
+        return unflatten(tree, [replacements.get(name, leaf) for name, leaf in named.items()])
 
     return chosen, merge
+
+
+def aligned(like: T, other: Tree) -> T:
+    """The same tree as `other`, its dicts in the order of those in `like`: `leaves` and `ravel` go by that order.
+
+    Raises:
+        ValueError: if the two differ in more than the order of dict entries.
+
+    Example:
+        >>> aligned({"a": 0, "b": 0}, {"b": 2, "a": 1})
+        {'a': 1, 'b': 2}
+    """
+    return map(lambda _, leaf: leaf, like, other)
 
 
 def add(first: T, second: Tree) -> T:
@@ -77,8 +114,7 @@ def add_scaled(first: T, factor: float | Tensor, second: Tree) -> T:
 
 def dot(first: Tree, second: Tree) -> Scalar:
     """The inner product, summed over all leaves."""
-    products = [(x * y).sum() for x, y in zip(leaves(first), leaves(second), strict=True)]
-    return torch.stack(products).sum()
+    return torch.stack(leaves(map(lambda x, y: (x * y).sum(), first, second))).sum()
 
 
 def norm(tree: Tree) -> Scalar:

@@ -261,3 +261,15 @@ def test_forward_mode_compiles_without_vmap():
     w, v = noise(3), noise(3, seed=1)
     compiled = torch.compile(lambda w, v: hvp(lambda x: x.cosh().sum(), w, v), backend="aot_eager", fullgraph=True)
     assert torch.allclose(compiled(w, v), w.cosh() * v)
+
+
+def test_a_product_may_list_its_leaves_in_another_order():
+    weights = {"a": torch.tensor([3.0, 1.0]).double(), "b": torch.tensor([7.0, 2.0]).double()}
+    block = {"a": noise(1, 2), "b": noise(1, 2, seed=1)}
+
+    def turned(vector):
+        return {name: weights[name] * vector[name] for name in ("b", "a")}
+
+    assert torch.allclose(top_eigenvalues(turned, block, num_steps=4), torch.tensor([7.0]).double(), rtol=1e-10)
+    solution = conjugate_gradient(turned, weights, num_steps=4)
+    assert all(torch.allclose(leaf, torch.ones(2).double(), rtol=1e-10) for leaf in solution.values())

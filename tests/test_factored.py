@@ -99,3 +99,30 @@ def test_a_weight_with_another_use_is_adapted_as_usual() -> None:
     right = expected(query_loss(gradient_descent(decayed, lr=LR), decayed))(params, tasks)
     value = expected(factored.query_loss(decayed, lr=LR, num_steps=1))(params, tasks)
     torch.testing.assert_close(value, right, rtol=1e-12, atol=1e-14)
+
+
+def test_a_layer_that_takes_a_single_vector_is_factored_as_well() -> None:
+    """Such as one that maps a learned task vector to the weights of others."""
+    generator = torch.Generator().manual_seed(0)
+    params = {
+        "context": torch.randn(200, generator=generator, dtype=torch.float64),
+        "weight": 0.1 * torch.randn(100, 200, generator=generator, dtype=torch.float64),
+    }
+    x = torch.randn(3, 4, 100, generator=generator, dtype=torch.float64)
+    batch = Batch(x, torch.randn(3, 4, generator=generator, dtype=torch.float64))
+
+    def loss(theta: Params, data: Batch) -> Tensor:
+        return (data.x @ torch.nn.functional.linear(theta["context"], theta["weight"]) - data.y).square().mean()
+
+    assert set(factored._favoured(loss, params, tree.map(lambda leaf: leaf[0], batch), 2)) == {"weight"}
+    found = torch.func.grad_and_value(expected(factored.query_loss(loss, lr=LR / 100, num_steps=2)))
+    plain = torch.func.grad_and_value(expected(query_loss(gradient_descent(loss, lr=LR / 100, num_steps=2), loss)))
+    torch.testing.assert_close(found(params, Task(batch, batch)), plain(params, Task(batch, batch)), rtol=1e-10, atol=0)
+
+
+def test_bad_settings_are_refused() -> None:
+    loss = likelihood.categorical(5).of(MODELS["plain"])
+    with pytest.raises(ValueError, match=r"lr = -0\.1 is no step size"):
+        factored.query_loss(loss, lr=-0.1, num_steps=1)
+    with pytest.raises(ValueError, match="num_steps must be 0 or above, not -1"):
+        factored.query_loss(loss, lr=0.1, num_steps=-1)

@@ -226,3 +226,21 @@ def test_the_compiled_gradient_equals_the_eager_one():
     matrix_free = implicit(ridge_solution, stationarity(ridge_loss), dense_limit=3)
     with pytest.raises(RuntimeError, match="raise dense_limit = 3 to that number"):
         torch.compile(lambda meta, s: matrix_free(meta, s), backend="aot_eager", fullgraph=True)(start(), one())
+
+
+@pytest.mark.parametrize("settings", SOLVES.values(), ids=SOLVES)
+def test_the_residual_may_list_its_leaves_in_another_order(settings):
+    def solve(meta, support):
+        return gradient_descent(proximal(ridge_loss, meta, strength=STRENGTH), lr=0.05, num_steps=400)(meta, support)
+
+    def residual(params, meta, support):
+        return torch.func.grad(proximal(ridge_loss, meta, strength=STRENGTH))(params, support)
+
+    def turned(params, meta, support):
+        return dict(reversed(residual(params, meta, support).items()))
+
+    def slope(stationarity):
+        adapt = implicit(solve, stationarity, **settings)
+        return torch.func.grad(lambda meta: bent_loss(adapt(meta, one()), one()))(start())
+
+    torch.testing.assert_close(slope(turned), slope(residual), rtol=1e-12, atol=1e-14)

@@ -247,8 +247,15 @@ def test_vmap_over_tasks_is_a_loop():
         (lambda: repeat(descend(loss, sgd(LR)), -1), "num_steps must be 0 or above, not -1"),
         (lambda: clipped(descend(loss, sgd(LR)), 0.0), "max_norm must be above 0, not 0.0"),
         (lambda: proximal(loss, params(), strength=-1.0), "strength must be 0 or above, not -1.0"),
+        (lambda: proximal(loss, params(), strength=float("nan")), "strength must be 0 or above, not nan"),
     ],
 )
 def test_bad_settings_are_refused(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_a_mask_that_selects_nothing_says_what_there_is():
+    step = masked(descend(loss, sgd(LR)), lambda path: path == "nobody")
+    with pytest.raises(ValueError, match=f"No leaf is selected.*{tree.paths(params())[0]}"):
+        step(params(), data())

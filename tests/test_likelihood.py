@@ -157,3 +157,12 @@ def test_the_kind_of_a_task_chooses_the_model():
 def test_bad_settings_are_refused(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+@pytest.mark.parametrize("chosen", [likelihood.gaussian(), likelihood.heteroscedastic()])
+def test_targets_that_would_broadcast_over_rows_are_refused(chosen):
+    outputs, batch = randn(5, chosen.num_outputs), Batch(randn(5, 2), randn(5))
+    for function in (chosen.loss, chosen.log_prob):
+        with pytest.raises(ValueError, match=r"targets \(5,\).*y\[:, None\]"):
+            function(outputs, batch)
+        function(outputs, batch._replace(y=batch.y[:, None]))

@@ -114,3 +114,37 @@ def test_noise_is_reproducible_and_moves_the_generator_on():
 def test_sampling_twice_is_bitwise_the_same():
     g, noise = gaussian(0), draw(1)
     assert torch.equal(sample(g, noise)["w"], sample(g, noise)["w"])
+
+
+def test_the_order_of_dict_entries_means_nothing():
+    def turned(values):
+        return dict(reversed(values.items()))
+
+    def draw_like(seed):
+        return standard_noise({"w": torch.zeros(2).double(), "b": torch.zeros(2).double()}, generator(seed))
+
+    def generator(seed):
+        return torch.Generator().manual_seed(seed)
+
+    q, p = Gaussian(draw_like(0), draw_like(1)), Gaussian(draw_like(2), draw_like(3))
+    other = Gaussian(p.mean, turned(p.log_scale))
+    assert torch.isclose(log_prob(p, turned(q.mean)), log_prob(p, q.mean), rtol=1e-14)
+    assert torch.isclose(log_prob(other, q.mean), log_prob(p, q.mean), rtol=1e-14)
+    assert torch.isclose(kl(q, other), kl(q, p), rtol=1e-14)
+    # The numbers at hand would tell: put under the other's name, they give something else.
+    exchanged = {"w": q.mean["b"], "b": q.mean["w"]}
+    assert not torch.isclose(log_prob(p, exchanged), log_prob(p, q.mean), rtol=1e-3)
+
+
+def test_a_scale_a_leaf_broadcasts():
+    narrow = Gaussian({"w": torch.ones(3, 2).double()}, {"w": torch.tensor(0.3).double()})
+    wide = Gaussian(narrow.mean, {"w": torch.full((3, 2), 0.3).double()})
+    assert torch.isclose(entropy(narrow), entropy(wide), rtol=1e-14)
+    assert torch.isclose(
+        log_prob(narrow, {"w": torch.zeros(3, 2).double()}),
+        log_prob(wide, {"w": torch.zeros(3, 2).double()}),
+        rtol=1e-14,
+    )
+    standard = Gaussian(tree.zeros_like(narrow.mean), {"w": torch.tensor(0.0).double()})
+    assert torch.isclose(kl(narrow, standard), kl(wide, standard), rtol=1e-14)
+    assert torch.isclose(kl(standard, narrow), kl(standard, wide), rtol=1e-14)

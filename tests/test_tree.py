@@ -105,3 +105,17 @@ def test_nothing_is_changed_in_place():
 def test_trees_of_different_structure_do_not_add():
     with pytest.raises(ValueError, match=r".+"):
         tree.add({"a": torch.zeros(1)}, {"b": torch.zeros(1)})
+
+
+def test_the_order_of_dict_entries_means_nothing():
+    first = {"a": torch.tensor([1.0, 2.0]), "b": torch.tensor([3.0, 4.0])}
+    second = {"b": torch.tensor([5.0, 6.0]), "a": torch.tensor([7.0, 8.0])}
+    by_position = sum((x * y).sum() for x, y in zip(tree.leaves(first), tree.leaves(second), strict=True))
+    assert tree.dot(first, second) == 7 + 16 + 15 + 24 != by_position
+    assert tree.ravel(tree.aligned(first, second))[0].tolist() == [7, 8, 5, 6]
+    assert tree.add(first, second)["a"].tolist() == [8, 10]
+
+
+def test_two_leaves_of_one_path_are_refused():
+    with pytest.raises(ValueError, match=r"both called 'a.b'"):
+        tree.partition({"a.b": torch.zeros(1), "a": {"b": torch.ones(1)}}, lambda path: True)

@@ -85,7 +85,7 @@ class Imaml:
     """Implicit MAML: solve each task near the initialisation, and differentiate the solution, not its path."""
 
     inner_lr: float = 0.1
-    """step size of the inner gradient descent; below 2 over the largest curvature plus strength."""
+    """step size of the inner gradient descent; below 2 over the sum of the largest curvature and strength."""
     num_steps: int = 16
     """inner steps in training; enough of them to converge."""
     strength: float = 2.0

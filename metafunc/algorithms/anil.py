@@ -18,7 +18,7 @@ from metafunc import tree
 from metafunc.inner import descend, masked, path, repeat
 from metafunc.likelihood import Likelihood
 from metafunc.meta import query_loss, unprepared
-from metafunc.optim import sgd
+from metafunc.optim import check_rate, sgd
 from metafunc.types import MetaLearner, Model, Params, Tree
 
 
@@ -61,6 +61,7 @@ def anil(
     References:
         Raghu, Raghu, Bengio, Vinyals (2020), section 4.
     """
+    check_rate(inner_lr, name="inner_lr")
     loss = likelihood.of(model)
     step = masked(descend(loss, sgd(inner_lr)), lambda name: name.startswith(head))
     adapt = repeat(step, num_steps, finish=model.finish)

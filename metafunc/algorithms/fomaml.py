@@ -12,7 +12,7 @@ The task loss has MAML's value; its gradient is the update, which is not the der
 from metafunc.inner import descend, first_order, path, repeat
 from metafunc.likelihood import Likelihood
 from metafunc.meta import query_loss, unprepared
-from metafunc.optim import sgd
+from metafunc.optim import check_rate, sgd
 from metafunc.types import MetaLearner, Model, Params
 
 
@@ -40,6 +40,7 @@ def fomaml(
     References:
         Finn, Abbeel, Levine (2017), section 5.2.
     """
+    check_rate(inner_lr, name="inner_lr")
     loss = likelihood.of(model)
     step = first_order(descend(loss, sgd(inner_lr)))
     adapt = repeat(step, num_steps, finish=model.finish)

@@ -18,7 +18,7 @@ from metafunc.implicit import implicit
 from metafunc.inner import Step, descend, path, proximal, repeat
 from metafunc.likelihood import Likelihood
 from metafunc.meta import query_loss, unprepared
-from metafunc.optim import sgd
+from metafunc.optim import check_rate, sgd
 from metafunc.types import Data, MetaLearner, Model, Params, Tree
 
 
@@ -38,7 +38,8 @@ def imaml(
     Args:
         model: the network.
         likelihood: the observation model; its loss is both the inner and the outer one.
-        inner_lr: step size of the inner gradient descent; below 2 over the largest curvature plus `strength`.
+        inner_lr: step size of the inner gradient descent; below 2 over the sum of the largest curvature and
+            `strength`.
         num_steps: inner steps in training; enough of them to converge.
         strength: weight of the pull towards the meta-parameters.
         cg_steps: steps of the conjugate gradients that apply the inverse.
@@ -59,6 +60,7 @@ def imaml(
     References:
         Rajeswaran, Finn, Kakade, Levine (2019), algorithms 1 and 2.
     """
+    check_rate(inner_lr, name="inner_lr")
     checks.at_least("num_steps", num_steps, 0)
     checks.above("strength", strength, 0)
     loss = likelihood.of(model)

@@ -14,7 +14,7 @@ from metafunc import factored
 from metafunc.inner import descend, path, repeat
 from metafunc.likelihood import Likelihood
 from metafunc.meta import unprepared
-from metafunc.optim import sgd
+from metafunc.optim import check_rate, sgd
 from metafunc.types import MetaLearner, Model, Params
 
 
@@ -42,6 +42,7 @@ def maml(
     References:
         Finn, Abbeel, Levine (2017), algorithm 2.
     """
+    check_rate(inner_lr, name="inner_lr")
     loss = likelihood.of(model)
     step = descend(loss, sgd(inner_lr))
     return MetaLearner(

@@ -21,7 +21,7 @@ from metafunc import tree
 from metafunc.algorithms import checks
 from metafunc.inner import Step, descend, path, repeat
 from metafunc.likelihood import Likelihood
-from metafunc.optim import Optimiser, sgd
+from metafunc.optim import Optimiser, check_rate, sgd
 from metafunc.types import Data, MetaLearner, Model, Params, Scalar, Task, Tree
 
 
@@ -72,7 +72,8 @@ def maml_plus_plus(
         not seen are judged after the last inner step only.
 
     Raises:
-        ValueError: if `inner_lr` or `multi_step_epochs` is negative, or `num_steps` or `steps_per_epoch` below 1.
+        ValueError: if `inner_lr` is negative or not finite, `multi_step_epochs` is negative, or `num_steps` or
+            `steps_per_epoch` is below 1.
 
     Example:
         >>> from metafunc import algorithms, likelihood, nn
@@ -81,7 +82,7 @@ def maml_plus_plus(
     References:
         Antoniou, Edwards, Storkey (2019), section 4.
     """
-    checks.at_least("inner_lr", inner_lr, 0)
+    check_rate(inner_lr, name="inner_lr")
     checks.at_least("num_steps", num_steps, 1)
     checks.at_least("multi_step_epochs", multi_step_epochs, 0)
     checks.at_least("steps_per_epoch", steps_per_epoch, 1)

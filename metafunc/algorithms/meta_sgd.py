@@ -19,7 +19,7 @@ from metafunc.algorithms import checks
 from metafunc.inner import Step, descend, path, repeat
 from metafunc.likelihood import Likelihood
 from metafunc.meta import query_loss, unprepared
-from metafunc.optim import sgd
+from metafunc.optim import check_rate, sgd
 from metafunc.types import Data, MetaLearner, Model, Params, Tree
 
 
@@ -45,7 +45,7 @@ def meta_sgd(
         The learner; meta-parameters are a `MetaSgdParams`, task parameters the model's.
 
     Raises:
-        ValueError: if `inner_lr` or `num_steps` is negative.
+        ValueError: if `inner_lr` is negative or not finite, or `num_steps` is negative.
 
     Example:
         >>> from metafunc import algorithms, likelihood, nn
@@ -54,7 +54,7 @@ def meta_sgd(
     References:
         Li, Zhou, Chen, Li (2017), algorithm 1.
     """
-    checks.at_least("inner_lr", inner_lr, 0)
+    check_rate(inner_lr, name="inner_lr")
     checks.at_least("num_steps", num_steps, 0)
     loss = likelihood.of(model)
 

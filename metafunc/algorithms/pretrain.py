@@ -11,7 +11,7 @@ Levine (2017), section 5.1.
 from metafunc.inner import descend, path, repeat
 from metafunc.likelihood import Likelihood
 from metafunc.meta import pool, unprepared
-from metafunc.optim import sgd
+from metafunc.optim import check_rate, sgd
 from metafunc.types import MetaLearner, Model, Params, Scalar, Task, Tree
 
 
@@ -39,6 +39,7 @@ def pretrain(
     References:
         Finn, Abbeel, Levine (2017), section 5.1.
     """
+    check_rate(inner_lr, name="inner_lr")
     loss = likelihood.of(model)
     step = descend(loss, sgd(inner_lr))
 

@@ -24,7 +24,7 @@ from metafunc.algorithms import checks
 from metafunc.inner import descend, path, repeat, trajectory
 from metafunc.likelihood import Likelihood
 from metafunc.meta import pool
-from metafunc.optim import adam, sgd
+from metafunc.optim import adam, check_rate, sgd
 from metafunc.types import Batch, MetaLearner, Model, Params, Scalar, Task, Tree
 
 InnerOptimiser = Literal["adam", "sgd"]
@@ -85,6 +85,7 @@ def reptile(
     References:
         Nichol, Achiam, Schulman (2018), algorithm 2 and section 6.
     """
+    check_rate(inner_lr, name="inner_lr")
     checks.at_least("num_steps", num_steps, 0)
     checks.at_least("batch_size", batch_size, 0)
     checks.one_of("optimiser", optimiser, get_args(InnerOptimiser))

@@ -9,7 +9,7 @@ from metafunc import tree
 from metafunc.inner import descend, path, repeat
 from metafunc.likelihood import Likelihood
 from metafunc.meta import query_loss, unprepared
-from metafunc.optim import sgd
+from metafunc.optim import check_rate, sgd
 from metafunc.types import Data, MetaLearner, Model, Params, Tree
 
 
@@ -37,6 +37,7 @@ def scratch(
     References:
         Finn, Abbeel, Levine (2017), section 5.
     """
+    check_rate(inner_lr, name="inner_lr")
     loss = likelihood.of(model)
     step = descend(loss, sgd(inner_lr))
     adapt = repeat(step, num_steps, finish=model.finish)

@@ -86,7 +86,7 @@ def test_a_stronger_pull_stays_closer():
         ({"strength": 0.0}, "strength must be above 0, not 0.0"),
         ({"num_steps": -1}, "num_steps must be 0 or above"),
         ({"cg_steps": 0}, "number of steps must be at least 1"),
-        ({"inner_lr": -0.1}, "lr = -0.1"),
+        ({"inner_lr": -0.1}, "inner_lr = -0.1"),
     ],
 )
 def test_bad_settings_are_refused(change, message):

@@ -76,7 +76,8 @@ def test_further_steps_take_the_last_step_sizes():
     ("change", "message"),
     [
         ({"num_steps": 0}, "num_steps must be 1 or above, not 0"),
-        ({"inner_lr": -1.0}, "inner_lr must be 0 or above, not -1.0"),
+        ({"inner_lr": -1.0}, "inner_lr = -1.0 is no step size"),
+        ({"inner_lr": float("inf")}, "inner_lr = inf is no step size"),
         ({"multi_step_epochs": -1}, "multi_step_epochs must be 0 or above"),
         ({"steps_per_epoch": 0}, "steps_per_epoch must be 1 or above"),
     ],

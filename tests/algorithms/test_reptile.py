@@ -110,7 +110,7 @@ def test_no_graph_leads_through_the_inner_loop():
     [
         ({"batch_size": -1}, "batch_size must be 0 or above, not -1"),
         ({"num_steps": -1}, "num_steps must be 0 or above, not -1"),
-        ({"inner_lr": -1.0}, "lr = -1.0"),
+        ({"inner_lr": -1.0}, "inner_lr = -1.0"),
     ],
 )
 def test_bad_settings_are_refused(change, message):

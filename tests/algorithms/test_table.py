@@ -76,3 +76,10 @@ def test_networks_are_made_to_measure():
 def test_what_does_not_fit_is_refused(name, kind, settings, message):
     with pytest.raises(ValueError, match=message):
         algorithms.build(name, network, (2,), kind, 3, **settings)
+
+
+@pytest.mark.parametrize("value", [-1.0, float("inf"), float("nan")])
+@pytest.mark.parametrize("name", [name for name, row in ALGORITHMS.items() if row.inner_steps])
+def test_what_is_no_inner_step_size_is_refused_by_that_name(name, value):
+    with pytest.raises(ValueError, match=f"^inner_lr = {value} is no step size"):
+        algorithms.build(name, network, (2,), "regression", 3, inner_lr=value)

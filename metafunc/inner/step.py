@@ -1,23 +1,17 @@
-r"""The inner loop: how parameters are adapted to a support set.
+"""One inner step: made by `descend` from a loss and an optimiser, changed by `first_order`, `masked` and `clipped`.
 
-A step is an `Adapt`: (params, support) to params. `descend` makes one from a loss and an optimiser; `first_order`,
-`masked` and `clipped` change it; `repeat` and `path` run it K times:
-
-$$\theta_{k+1} = \theta_k - \alpha \nabla L(\theta_k; D^{\mathrm{support}}), \qquad k = 0, \dots, K-1.$$
-
-Nothing here stops a derivative except `first_order`, so `torch.func.grad` through K steps is the exact meta-gradient
-$(I - \alpha H(\theta_0)) \cdots (I - \alpha H(\theta_{K-1})) \nabla L^{\mathrm{query}}(\theta_K)$.
+Nothing here stops a derivative except `first_order`.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Generic, Protocol, runtime_checkable
 
 import torch
 
 from metafunc import tree
-from metafunc.optim import Optimiser, sgd
-from metafunc.types import Adapt, Data, Loss, P, P_in, Path, Tree
+from metafunc.optim import Optimiser
+from metafunc.types import Adapt, Data, Loss, P, P_in, Tree
 
 Select = Callable[[str], bool]
 """From a leaf's dotted path to whether it is adapted."""
@@ -74,6 +68,8 @@ def descend(loss: Loss[P], optimiser: Optimiser) -> Step[P]:
         if select is everything:
             return torch.func.grad(loss)(params, data)
         chosen, merge = tree.partition(params, select)
+        if not chosen:
+            raise ValueError(f"No leaf is selected for adaptation; there are {', '.join(tree.paths(params))}.")
         gradient = torch.func.grad(lambda leaves: loss(merge(leaves), data))(chosen)
         _, fill = tree.partition(tree.zeros_like(params), select)
         return fill(gradient)
@@ -86,6 +82,21 @@ def first_order(step: Adapt[P, P]) -> Adapt[P, P]:
 
     Bitwise the same value. The meta-gradient of K such steps is $\nabla L^{\mathrm{query}}(\theta_K)$, FOMAML's. Step
     sizes that the step closes over keep their derivative.
+
+    Args:
+        step: one update; give a single step to `repeat` or `path` afterwards, so that every iterate is stopped.
+
+    Returns:
+        A step of the same kind.
+
+    Example:
+        >>> import torch
+        >>> from metafunc import inner, optim
+        >>> step = inner.descend(lambda params, _: params.square().sum(), optim.sgd(0.25))
+        >>> torch.func.grad(lambda params: inner.first_order(step)(params, ()).sum())(torch.ones(1))
+        tensor([1.])
+        >>> torch.func.grad(lambda params: step(params, ()).sum())(torch.ones(1))
+        tensor([0.5000])
 
     References:
         Finn, Abbeel, Levine (2017), section 5.2.
@@ -107,6 +118,13 @@ def _without_derivative(direction: Direction[P]) -> Direction[P]:
 def masked(step: Step[P], select: Select) -> Step[P]:
     """Adapt only the leaves that `select` chooses by their dotted path; no gradient is computed for the others.
 
+    Args:
+        step: one update.
+        select: from a leaf's dotted path, such as "head.weight", to whether it is adapted.
+
+    Returns:
+        The step; where it runs and nothing is selected, it raises a ValueError that lists the paths.
+
     Example:
         >>> import torch
         >>> from metafunc import inner, optim
@@ -125,8 +143,22 @@ def clipped(step: Step[P], max_norm: float) -> Step[P]:
     $g \leftarrow g \cdot \min(1, c / \lVert g \rVert)$ over the whole tree. Differentiable wherever
     $\lVert g \rVert \ne c$, also at $g = 0$.
 
+    Args:
+        step: one update.
+        max_norm: $c$, in units of the gradient.
+
+    Returns:
+        The step.
+
     Raises:
         ValueError: if `max_norm` is not positive.
+
+    Example:
+        >>> import torch
+        >>> from metafunc import inner, optim
+        >>> step = inner.descend(lambda params, _: (params * torch.tensor([3.0, 4.0])).sum(), optim.sgd(1.0))
+        >>> inner.clipped(step, max_norm=0.5)(torch.zeros(2), ())
+        tensor([-0.3000, -0.4000])
     """
     if not max_norm > 0:
         raise ValueError(f"max_norm must be above 0, not {max_norm}.")
@@ -151,10 +183,23 @@ def proximal(loss: Loss[P], anchor: P, *, strength: float) -> Loss[P]:
         anchor: $\theta$, with the structure of the parameters.
         strength: $\lambda \ge 0$, in units of loss per squared parameter.
 
+    Returns:
+        (params, data) to a scalar.
+
+    Raises:
+        ValueError: if `strength` is negative.
+
+    Example:
+        >>> import torch
+        >>> from metafunc import inner
+        >>> loss = inner.proximal(lambda params, _: params.sum(), torch.zeros(2), strength=3.0)
+        >>> loss(torch.ones(2), ())
+        tensor(5.)
+
     References:
         Rajeswaran, Finn, Kakade, Levine (2019), "Meta-Learning with Implicit Gradients", equation 3.
     """
-    if strength < 0:
+    if not strength >= 0:
         raise ValueError(f"strength must be 0 or above, not {strength}.")
 
     def regularised(params: P, data: Data, /) -> torch.Tensor:
@@ -162,80 +207,3 @@ def proximal(loss: Loss[P], anchor: P, *, strength: float) -> Loss[P]:
         return loss(params, data) + 0.5 * strength * tree.dot(offset, offset)
 
     return regularised
-
-
-def repeat(step: Adapt[P, P], num_steps: int, *, finish: Adapt[P, P] | None = None) -> Adapt[P, P]:
-    """Take a step K times on the same support set.
-
-    Args:
-        step: one update; a `Step` carries its optimiser's state along.
-        num_steps: K; 0 is the identity.
-        finish: applied once to the last parameters, such as a model's `condition`.
-
-    Raises:
-        ValueError: if `num_steps` is negative.
-    """
-    if num_steps < 0:
-        raise ValueError(f"num_steps must be 0 or above, not {num_steps}.")
-
-    def adapt(params: P, support: Data, /) -> P:
-        last = trajectory(step, params, [support] * num_steps)[-1]
-        return finish(last, support) if finish else last
-
-    return adapt
-
-
-def path(step: Adapt[P, P], *, finish: Adapt[P, P] | None = None) -> Path[P, P]:
-    """The parameters after 0, 1, ..., `num_steps` steps, on a leading axis; row K is bitwise `repeat(step, K)`."""
-
-    def rows(params: P, support: Data, num_steps: int, /) -> P:
-        visited = trajectory(step, params, [support] * num_steps)
-        return tree.stack([finish(row, support) for row in visited] if finish else visited)
-
-    return rows
-
-
-def trajectory(step: Adapt[P, P], params: P, data: Sequence[Data]) -> list[P]:
-    """The parameters before and after a step on each data set in turn: one more than there are data sets.
-
-    A `Step` carries its optimiser's state from one to the next. `repeat` and `path` walk over copies of one support
-    set, a learner that sees minibatches over different ones.
-    """
-    rows = [params]
-    state = step.optimiser.init(params) if isinstance(step, Step) else ()
-    for batch in data:
-        if isinstance(step, Step):
-            params, state = step.update(params, state, batch)
-        else:
-            params = step(params, batch)
-        rows.append(params)
-    return rows
-
-
-def gradient_descent(loss: Loss[P], *, lr: float, num_steps: int = 1) -> Adapt[P, P]:
-    r"""K steps of gradient descent, MAML's inner loop: $\theta_{k+1} = \theta_k - \alpha \nabla L(\theta_k)$.
-
-    Args:
-        loss: (params, data) to a scalar.
-        lr: $\alpha$, the inner step size.
-        num_steps: K.
-
-    Returns:
-        (params, support) to adapted params.
-
-    Raises:
-        ValueError: if `lr` is negative or not finite, or `num_steps` is negative.
-
-    Example:
-        >>> import torch
-        >>> from metafunc import Batch, gradient_descent
-        >>> def loss(params, batch):
-        ...     return (batch.x @ params["w"] - batch.y).square().mean()
-        >>> support = Batch(x=torch.ones(1, 1), y=torch.ones(1))
-        >>> gradient_descent(loss, lr=0.25, num_steps=2)({"w": torch.zeros(1)}, support)
-        {'w': tensor([0.7500])}
-
-    References:
-        Finn, Abbeel, Levine (2017), "Model-Agnostic Meta-Learning", equation 1.
-    """
-    return repeat(descend(loss, sgd(lr)), num_steps)
