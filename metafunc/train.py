@@ -201,7 +201,8 @@ def _resume(recorder: Recorder, now: State[M], env: Mapping[str, Any], on_event:
     if now.step == 0:
         return None
     tell("resumed", str(recorder.last))
-    for message in (*complaints, *run.changes(recorder.run.env, env)):
+    fallen_back = (f"{complaint} The run goes on from step {now.step} instead." for complaint in complaints)
+    for message in (*fallen_back, *run.changes(recorder.run.env, env)):
         tell("warning", message)
     try:
         saved = recorder.best(now)

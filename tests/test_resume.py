@@ -164,6 +164,7 @@ def test_a_damaged_checkpoint_is_passed_over_and_said(tmp_path: Path, unbroken: 
     fit(tmp_path, on_event=events.append)
     assert [(event.phase, event.step) for event in events[:2]] == [("resumed", 5), ("warning", 5)]
     assert "step-000000006 is damaged" in events[1].message
+    assert "goes on from step 5" in events[1].message
     assert state(tmp_path) == unbroken
 
 

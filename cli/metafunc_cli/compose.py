@@ -94,6 +94,13 @@ def sections_of(file: Path) -> dict[str, dict[str, Any]]:
     return found
 
 
+def anchored(data: Any) -> Any:
+    """A family's settings with local data by its full path, so that a run can be tested from any folder."""
+    path = getattr(data, "path", None)
+    local = path is not None and Path(path).exists()
+    return dataclasses.replace(data, path=str(Path(path).resolve())) if local else data
+
+
 def plain(value: Any) -> Any:
     """A value as it is after a round trip through JSON: tuples are lists."""
     if isinstance(value, Mapping):

@@ -48,9 +48,10 @@ def show(console: Console, report: Mapping[str, Any]) -> None:
 
 def show_lines(console: Console, lines: Sequence[tuple[str, str]]) -> None:
     """Print lines with a word in front that says what they are; commands to try stand out."""
+    width = max((len(name) for name, _ in lines), default=0) + 1
     for name, text in lines:
         style = "cyan" if name == "next" else ""
-        console.print(Text.assemble((f"{name:6}", "dim"), (text, style)), soft_wrap=True)
+        console.print(Text.assemble((f"{name:{max(width, 6)}}", "dim"), (text, style)), soft_wrap=True)
 
 
 def tidy(value: float | None) -> str:

@@ -44,7 +44,7 @@ def checked(fields: type, values: Any, where: str) -> dict[str, Any]:
     names = [field.name for field in dataclasses.fields(fields)]
     for name in values:
         if name not in names:
-            raise unknown(f"setting {where} has with the name", name, names)
+            raise unknown(f"{where} setting", name, names)
     return {name: _value(hints[name], value, f"{where}.{name}") for name, value in values.items()}
 
 

@@ -120,22 +120,30 @@ def _test(folder: Path, settings: Settings, usual: Testing, found: Any) -> int:
     run, screen = Run(folder), Screen(json=found.report.json, quiet=found.report.quiet)
     custom.look_in_current_folder()
     with refusals():
-        config = dataclasses.replace(settings, data=found.data).to_json()
+        data = compose.anchored(found.data)
+        config = dataclasses.replace(settings, data=data).to_json()
         family = experiment.tasks_of(config)
         loaded: tuple[Any, Any] = experiment.load(
             run.path, which=found.testing.checkpoint, imports=found.report.imports
         )
+    same = run.env["data"]["info"].get("fingerprint") == family.info.get("fingerprint")
+    if not same:
+        screen.say(
+            "warning: this is not the data, or not its division into training and test, that the run was trained with: "
+            "what is tested here may have been trained on."
+        )
     report = meta_test(screen, *loaded, family, found.testing, settings, run)
-    file = run.path / f"meta_test{_changes((usual, found.testing), (settings.data, found.data))}.json"
+    changes = _changes((usual, found.testing), (settings.data, data), ignored=("path",) * same)
+    file = run.path / f"meta_test{changes}.json"
     checkpoint.write_json(file, report)
     show_lines(screen.out, [("wrote", str(file)), ("next", command("plot", run.path, settings.names))])
     screen.result(report)
     return OK
 
 
-def _changes(*pairs: tuple[Any, Any]) -> str:
+def _changes(*pairs: tuple[Any, Any], ignored: Sequence[str] = ()) -> str:
     """What differs from the run's own meta-test, for the name of a file."""
-    ignored = ("chunk_size", "device", "path")
+    ignored = ("chunk_size", "device", *ignored)
     changed = [
         f"-{field.name}={getattr(new, field.name)}"
         for old, new in pairs

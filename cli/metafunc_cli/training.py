@@ -22,7 +22,8 @@ RUNS = Path("runs")
 
 def main(argv: Sequence[str]) -> int:
     """Run the command; see `metafunc train --help`."""
-    request = _anchored(compose.read(argv))
+    request = compose.read(argv)
+    request = replace(request, settings=replace(request.settings, data=compose.anchored(request.settings.data)))
     _refuse_to_overwrite(request)
     from metafunc import experiment
 
@@ -34,15 +35,6 @@ def main(argv: Sequence[str]) -> int:
 
         return preview(screen, request.settings, learner, family)
     return _train(screen, request, learner, family)
-
-
-def _anchored(request: Request) -> Request:
-    """Local data by its full path, so that the run can be tested from any folder."""
-    path = getattr(request.settings.data, "path", None)
-    if path is None or not Path(path).exists():
-        return request
-    data = replace(request.settings.data, path=str(Path(path).resolve()))
-    return replace(request, settings=replace(request.settings, data=data))
 
 
 def _refuse_to_overwrite(request: Request) -> None:

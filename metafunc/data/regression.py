@@ -4,12 +4,11 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-import numpy as np
 import torch
 from jaxtyping import Float64, Int64
-from numpy.typing import NDArray
 from torch import Tensor
 
+from metafunc.data import own
 from metafunc.data.classes import Partition, by_fractions, one_of
 from metafunc.data.episodes import Rows, fingerprint
 from metafunc.data.load import WAYS_OUT
@@ -78,10 +77,16 @@ def regression(
     if not inputs or not targets:
         raise ValueError(f"{path} has {len(inputs)} input columns and {len(targets)} target columns; each needs one.")
     if None in tasks:
-        raise ValueError(f"Row {tasks.index(None)} of column {task_column!r} is empty; every row needs its task.")
+        raise ValueError(
+            f"{path}, row {tasks.index(None) + 1}, column {task_column!r} is empty; every row needs its task."
+        )
     partition = by_fractions([str(task) for task in tasks], fractions, split_seed)
     partition = _large_enough(partition, num_shots, small_tasks)
-    raw = torch.from_numpy(np.stack([_numbers(table, name) for name in (*inputs, *targets)], 1))
+    try:
+        raw = own.numbers(table.to_pandas(), (*inputs, *targets), Path(path))
+    except ValueError as error:
+        hint = "Leave such rows out, or name the columns to use with input_columns."
+        raise ValueError(f"{error} {hint}") from error
     mean, scale = _moments(raw, partition) if standardise else (torch.zeros(raw.shape[1]), torch.ones(raw.shape[1]))
     order = partition.of_row.argsort(stable=True)
     sizes = partition.of_row.bincount(minlength=len(partition.names))
@@ -109,7 +114,7 @@ def regression(
             "tasks": {part: len(members) for part, members in partition.parts.items()},
             "task_split": f"fractions {fractions}, seed {split_seed}",
             "rows": len(raw),
-            "fingerprint": fingerprint(rows, partition),
+            "fingerprint": fingerprint(rows._replace(values=raw[order]), partition),
         },
     )
 
@@ -144,18 +149,6 @@ def _read(path: str) -> "Table":
         raise DataUnavailable(f"{place} cannot be read as CSV or parquet: {error}\n{WAYS_OUT}") from error
     # pandas saves its row numbers beside the data, as a column without a name (CSV) or with this one.
     return table.drop_columns([name for name in table.column_names if re.fullmatch(r"(__index_level_\d+__)?", name)])
-
-
-def _numbers(table: "Table", name: str) -> NDArray[np.float64]:
-    values = table.column(name).to_pylist()
-    for row, value in enumerate(values):
-        if not isinstance(value, int | float) or not np.isfinite(value):
-            shown = "empty" if value is None else repr(value)
-            raise ValueError(
-                f"Row {row} of column {name!r} is {shown}, and a finite number is needed; leave such rows out, or name "
-                "the columns to use with input_columns."
-            )
-    return np.asarray(values, np.float64)
 
 
 def _large_enough(partition: Partition, num_shots: int, small_tasks: Literal["refuse", "drop"]) -> Partition:

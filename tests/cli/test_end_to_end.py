@@ -181,6 +181,27 @@ def test_local_data_is_recorded_by_its_full_path(
     (tmp_path / "elsewhere").mkdir()
     run_folder = str(tmp_path / report["run"])
     assert inside(tmp_path / "elsewhere", monkeypatch, "eval", run_folder, "--json", "--quiet") == 0
+    told = capsys.readouterr()
+    assert json.loads(told.out)["meta_test"] == report["meta_test"]
+    assert "warning" not in told.err
+
+
+def test_other_data_or_classes_do_not_pass_for_the_runs_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, slope in (("table.csv", 1), ("copy.csv", 1), ("other.csv", 2)):
+        rows = [f"{task},{x},{task * x * slope}" for task in range(12) for x in range(8)]
+        (tmp_path / name).write_text("task,x,y\n" + "\n".join(rows) + "\n")
+    line = ["train", "maml", "regression", "--data.path", "table.csv", "--data.num-shots", "3", "--steps", "1", *TINY]
+    assert inside(tmp_path, monkeypatch, *line, "--test-tasks", "2", "--out", "run", "--quiet") == 0
+    own, warned = tmp_path / "run" / "meta_test.json", "may have been trained on"
+    before = own.read_bytes()
+    for flags, other in ((["path", "copy.csv"], False), (["path", "other.csv"], True), (["split-seed", "1"], True)):
+        capsys.readouterr()
+        assert inside(tmp_path, monkeypatch, "eval", "run", f"--data.{flags[0]}", flags[1], "--quiet") == 0
+        assert (warned in capsys.readouterr().err) == other
+        assert own.read_bytes() == before
+    assert len([*own.parent.glob("meta_test*.json")]) == 3
 
 
 def test_missing_data_is_exit_code_3(

@@ -100,3 +100,9 @@ def test_a_closed_pipe_is_no_traceback() -> None:
     )
     assert answer.stdout == "algorithms:\n"
     assert not answer.stderr
+
+
+def test_a_long_word_in_front_does_not_run_into_its_text() -> None:
+    console = Console(file=io.StringIO(), width=120)
+    results.show_lines(console, [("wrote", "p.csv"), ("accuracy", "0.5")])
+    assert console.file.getvalue() == "wrote    p.csv\naccuracy 0.5\n"  # type: ignore[attr-defined]  # a StringIO
