@@ -10,13 +10,14 @@ from pathlib import Path
 
 import nox
 
-nox.options.sessions = ["lint", "types", "tests", "compiled", "docs", "package"]
+nox.options.sessions = ["lint", "types", "tests", "identities", "compiled", "docs", "package"]
 nox.options.default_venv_backend = "none"
 nox.options.stop_on_first_error = False
 
 HOOK = "--jaxtyping-packages=metafunc,beartype.beartype"
 """Checks every shape annotation at run time: in the tests only, since it costs time and torch.compile."""
 ONE_THREAD = {"OMP_NUM_THREADS": "1"}
+PARALLEL = ["-n", str(min(4, os.cpu_count() or 1)), "--dist", "worksteal"]
 
 
 @nox.session
@@ -35,8 +36,16 @@ def types(session: nox.Session) -> None:
 @nox.session
 def tests(session: nox.Session) -> None:
     """All tests that need no compiler, with run-time shape checks; arguments go to pytest."""
-    arguments = session.posargs or ["-n", str(min(4, os.cpu_count() or 1)), "--dist", "worksteal"]
-    _python(session, "pytest", HOOK, "-m", "not compiled and not nightly", *arguments, env=ONE_THREAD)
+    arguments = session.posargs or PARALLEL
+    _python(
+        session, "pytest", HOOK, "-m", "not compiled and not identities and not nightly", *arguments, env=ONE_THREAD
+    )
+
+
+@nox.session
+def identities(session: nox.Session) -> None:
+    """Every identity on hundreds of random problems and for every algorithm, without the annotation hook."""
+    _python(session, "pytest", "-m", "identities", *(session.posargs or PARALLEL), env=ONE_THREAD)
 
 
 @nox.session
@@ -47,8 +56,8 @@ def compiled(session: nox.Session) -> None:
 
 @nox.session
 def nightly(session: nox.Session) -> None:
-    """The slow tests: every algorithm through inductor."""
-    _python(session, "pytest", "-m", "nightly", *session.posargs)
+    """The slow tests: every algorithm through inductor, and every identity with seeds of the night."""
+    _python(session, "pytest", "-m", "nightly", *session.posargs, env=ONE_THREAD)
 
 
 @nox.session

@@ -31,7 +31,7 @@ def meta_gradient(loss: Loss[Any], params: Tree, tasks: Task, inner_lr: float, n
     return torch.func.grad(expected_query_loss(adapt, loss))(params, tasks)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class LossCase(Generic[P]):
     """A loss with parameters and tasks: what MAML needs.
 
@@ -51,12 +51,12 @@ class LossCase(Generic[P]):
     num_steps: int = 2
     meta_gradient: MetaGradient = meta_gradient
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         steps = f"inner_lr {self.inner_lr:.3g}, {self.num_steps} steps"
         return f"a loss of {_params(self.params)}, {_tasks(self.tasks)}, {steps}"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ModelCase(Generic[P]):
     """A model under a convex loss of its outputs.
 
@@ -72,11 +72,11 @@ class ModelCase(Generic[P]):
     params: P
     batch: Batch
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         return f"a model of {_params(self.params)} on inputs {tuple(self.batch.x.shape)}"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class LearnerCase(Generic[M, P]):
     """A meta-learner with meta-parameters and tasks.
 
@@ -106,11 +106,11 @@ class LearnerCase(Generic[M, P]):
         meta, tasks = tree.map(torch.clone, (self.meta, self.tasks))
         return self.learner.prepare(meta, tasks, generator, step=0, num_steps=100)
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         return f"a learner of {_params(self.meta)}, {_tasks(self.tasks)}, {self.num_steps} steps"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class QuadraticCase:
     r"""Least squares: $L(w) = \frac1{2n} \lVert Xw - y \rVert^2$, whose Hessian is $A = X^\top X / n$ everywhere.
 
@@ -134,12 +134,12 @@ class QuadraticCase:
         value: Tensor = 0.5 * (batch.x @ params - batch.y).square().mean()
         return value
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         steps = f"inner_lr {self.inner_lr:.3g}, {self.num_steps} steps, strength {self.strength:.3g}"
         return f"least squares in {len(self.params)} dimensions, {_tasks(self.tasks)}, {steps}"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ConvexCase:
     r"""Poisson regression with a square design: convex, not quadratic, and with a minimum that is known.
 
@@ -155,11 +155,11 @@ class ConvexCase:
     design: Float[Tensor, "d d"]
     rates: Float[Tensor, "d d"]
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         return f"Poisson regression in {len(self.params)} dimensions"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class EnsembleCase(Generic[P]):
     """Particles and the negative log-posterior of one of them.
 
@@ -175,18 +175,18 @@ class EnsembleCase(Generic[P]):
     data: Data
     lr: float = 0.1
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         return f"{tree.leaves(self.particles)[0].shape[0]} particles of {_params(tree.unstack(self.particles)[0])}"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class GaussianCase:
     """Two Gaussians over trees of one structure."""
 
     q: Gaussian
     p: Gaussian
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         return f"Gaussians over {_params(self.q.mean)}"
 
 

@@ -59,9 +59,18 @@ def random_signs(like: T, seed: int = 0) -> T:
 
 
 def direction(params: M, seed: int = 0) -> M:
-    """Random signs, each as large as a typical parameter (their root mean square; 1 if all are zero)."""
-    typical = magnitude(params) / math.sqrt(tree.size(params))
-    return tree.scale(random_signs(params, seed), typical or 1.0)
+    """A random direction, as long as the parameters (or, where all are zero, with entries of about 1).
+
+    Normal rather than of equal lengths along all axes: sums and differences of parameters are what losses often ignore.
+    """
+    generator = Generator().manual_seed(seed)
+
+    def draw(leaf: Tensor) -> Tensor:
+        return torch.randn(leaf.shape, generator=generator, dtype=torch.float64).to(leaf)
+
+    drawn = tree.map(draw, params)
+    length = magnitude(params)
+    return tree.scale(drawn, length / magnitude(drawn)) if length else drawn
 
 
 def rounding_bound(function: Callable[..., Tree], *arguments: Tree, passes: int = 1) -> float:

@@ -60,7 +60,8 @@ def padded(tasks: Task, num_rows: int = 2) -> Task:
 
     def pad(batch: Batch) -> Batch:
         count = batch.x.shape[:2]
-        mask = torch.cat([batch.x.new_ones(count), batch.x.new_zeros(count[0], num_rows)], dim=1)
+        given = batch.x.new_ones(count) if isinstance(batch.mask, tuple) else batch.mask
+        mask = torch.cat([given, given.new_zeros(count[0], num_rows)], dim=1)
         garbage = 7.0 + torch.arange(num_rows, dtype=batch.x.dtype)
 
         def extend(leaf: Tensor) -> Tensor:

@@ -1,0 +1,153 @@
+"""Reports, tolerances and differences: what every identity stands on."""
+
+import math
+import subprocess
+import sys
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from metafunc import tree
+from metafunc.algorithms import ALGORITHMS
+from metafunc.testing import (
+    IDENTITIES,
+    IdentityError,
+    LearnerCase,
+    LossCase,
+    Report,
+    applicable,
+    assert_holds,
+    check,
+    padded,
+    random_tasks,
+    strategies,
+)
+from metafunc.testing.numerics import bounded, by_autograd, hessian_product, richardson
+from metafunc.testing.report import Comparison, compare, identical, summarise
+from metafunc.testing.strategies import Normals, tree_loss
+
+ONE = torch.tensor(1.0, dtype=torch.float64)
+
+
+def test_a_report_says_what_failed_where_and_why():
+    comparison = compare({"a": ONE, "b": {"w": ONE}}, {"a": ONE, "b": {"w": 2 * ONE}}, 0.5, "They differ.")
+    report = summarise("sameness", [Comparison(0.1, 1.0, "a", "Fine."), comparison], "By hand.", "two numbers")
+    assert (report.error, report.tolerance, report.leaf) == (1.0, 0.5, "b.w")
+    with pytest.raises(IdentityError) as caught:
+        assert_holds(report)
+    assert caught.value.report is report
+    for part in ("sameness", "error 1 > tolerance 0.5", "They differ.", "b.w", "two numbers", "By hand."):
+        assert part in str(caught.value)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_what_is_no_number_never_holds(value):
+    assert not summarise("x", [compare(ONE, value * ONE, 1e300, "No number.")], "").holds
+    assert not Report("x", value, math.inf if math.isnan(value) else 1.0, "").holds
+    assert not summarise("x", [Comparison(0.0, 1.0, "", ""), compare(ONE, value * ONE, 1.0, "")], "").holds
+
+
+def test_another_shape_is_an_infinite_error():
+    assert compare(torch.ones(2), torch.ones(2, 1), 1.0, "").error == math.inf
+
+
+def test_identical_is_bitwise_and_knows_nans():
+    odd = torch.tensor([math.nan, 1.0, math.inf])
+    assert identical(odd, odd.clone(), "").holds
+    assert not identical(odd, torch.tensor([0.0, 1.0, math.inf]), "").holds
+    assert not identical(odd, torch.tensor([math.nan, 1.0 + 2**-23, math.inf]), "").holds
+
+
+@given(strategies.normals(), st.integers(1, 200))
+def test_rounding_stays_within_its_bound(normal, size):
+    values = normal(size)
+
+    def total(values):
+        return torch.exp(values).sum()
+
+    found, bound = bounded(total, values)
+    backwards = total(values.flip(0))
+    one_by_one = sum(math.exp(value) for value in values.tolist())
+    assert max(abs(found - backwards), abs(found - one_by_one)) <= bound < 1e-11 * found
+
+
+def test_single_precision_is_not_within_the_bound_of_double():
+    values = Normals(0)(50)
+    found, bound = bounded(lambda values: torch.exp(values).sum(), values)
+    assert abs(torch.exp(values.float()).sum() - found) > bound
+
+
+def test_the_bound_grows_with_the_conditioning():
+    def solve(matrix):
+        return torch.linalg.solve(matrix, torch.ones(2, dtype=torch.float64))
+
+    bounds = [bounded(solve, torch.tensor([[1.0, 1.0], [1.0, 1.0 + gap]]).double())[1] for gap in (1.0, 1e-3)]
+    assert bounds[1] > 100 * bounds[0]
+
+
+@given(strategies.normals())
+def test_differences_know_how_far_off_they_are(normal):
+    params = {"w": normal(2, 2), "b": normal()}
+    batch = tree.map(lambda leaf: leaf[0], random_tasks("regression", num_outputs=1)).support
+    along = normal.like(params)
+    found = richardson(lambda at: tree_loss(at, batch), params, along)
+    exact = tree.dot(by_autograd(tree_loss, params, batch), along)
+    assert abs(found.value - exact) <= found.error < 1e-6
+
+
+def test_differences_are_exact_where_the_closed_form_is_known():
+    found = richardson(lambda x: x.sin().exp(), ONE, ONE)
+    exact = math.cos(1) * math.exp(math.sin(1))
+    assert abs(found.value.item() - exact) <= found.error < 1e-10
+
+
+def test_the_independent_hessian_product_is_the_dense_one():
+    params, v = Normals(0)(4), Normals(1)(4)
+
+    def loss(x):
+        return (x**3).sum() * x.sum()
+
+    dense = torch.autograd.functional.hessian(loss, params)
+    torch.testing.assert_close(hessian_product(loss, params, v), dense @ v)
+
+
+def test_identities_apply_by_what_they_need():
+    everything = {identity.name for kind in {i.needs for i in IDENTITIES.values()} for identity in applicable(kind)}
+    assert everything == {name for name, identity in IDENTITIES.items() if not identity.compiles}
+    exact, stopped = ({i.name for i in applicable(ALGORITHMS[name])} for name in ("maml", "reptile"))
+    assert exact - stopped == {"meta_derivative", "meta_hessian"}
+    assert {i.name for i in applicable(LearnerCase, compiled=True)} - exact == {"compiled_step"}
+
+
+def test_all_identities_of_a_case_are_asked_at_once():
+    case = LossCase(tree_loss, {"w": Normals(0)(2)}, random_tasks("regression", num_outputs=1))
+    reports = check(case)
+    assert [report.identity for report in reports] == [identity.name for identity in applicable(case)]
+    assert all(report.holds and report.why and "2 parameters" in report.example for report in reports)
+
+
+@pytest.mark.parametrize("name", IDENTITIES)
+def test_every_identity_is_documented(name):
+    assert len(IDENTITIES[name].summary) > 20
+
+
+def test_padding_twice_keeps_what_the_first_mask_said():
+    once = padded(random_tasks("regression"), 2)
+    twice = padded(once, 1)
+    assert torch.equal(twice.support.mask[:, :-1], once.support.mask)
+    assert not twice.support.mask[:, -1].any()
+
+
+def test_the_kit_needs_neither_hypothesis_nor_pytest():
+    code = (
+        "import sys; sys.modules.update(hypothesis=None, pytest=None); from metafunc import testing;"
+        "tasks = testing.random_tasks('regression', num_outputs=1); import torch;"
+        "case = testing.LossCase(lambda p, b: (b.x @ p - b.y).square().mean(), torch.ones(2, 1).double(), tasks);"
+        "assert testing.IDENTITIES['one_step'](case).holds\n"
+        "try: from metafunc.testing import strategies\n"
+        "except ModuleNotFoundError as missing: assert 'metafunc[testing]' in str(missing)\n"
+        "else: raise AssertionError"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,0 +1,446 @@
+"""What the identities are worth: each must fail on an implementation that is wrong in the way it is about."""
+
+from dataclasses import replace
+from functools import partial
+
+import pytest
+import torch
+from torch import nn
+from torch.func import functional_call
+
+from metafunc import algorithms, curvature, ensemble, posterior, tree
+from metafunc.implicit import implicit
+from metafunc.inner import first_order as stop
+from metafunc.inner import gradient_descent, repeat
+from metafunc.nn import from_module
+from metafunc.posterior import Gaussian
+from metafunc.testing import (
+    IDENTITIES,
+    ConvexCase,
+    EnsembleCase,
+    GaussianCase,
+    IdentityError,
+    LearnerCase,
+    LossCase,
+    ModelCase,
+    QuadraticCase,
+    network,
+    random_tasks,
+    updates,
+)
+from metafunc.testing.numerics import by_autograd, count, hessian_product, mean, row
+from metafunc.testing.strategies import Normals, tree_loss
+from metafunc.types import Batch, Task
+
+normal = Normals(0)
+TASKS = random_tasks("regression", num_outputs=1)
+LOSS = LossCase(tree_loss, {"w": normal(2, 3), "b": normal(3)}, TASKS, inner_lr=0.3, num_steps=2)
+MODEL = ModelCase(
+    lambda params, x: torch.tanh(x @ params["w"]) @ params["v"],
+    lambda outputs, batch: (outputs - batch.y).square().mean(),
+    {"w": normal(2, 3), "v": normal(3, 1)},
+    row(TASKS, 0).support,
+)
+QUADRATIC = QuadraticCase(
+    normal(3), Task(*(Batch(normal(2, 4, 3), normal(2, 4)) for _ in range(2))), inner_lr=0.1, num_steps=3, strength=1.0
+)
+CONVEX = ConvexCase(normal(2), torch.eye(2, dtype=torch.float64) + 0.2 * normal(2, 2), normal(2, 2))
+ENSEMBLE = EnsembleCase(tree_loss, {"w": normal(4, 3)}, row(TASKS, 0).support)
+GAUSSIANS = GaussianCase(*(Gaussian({"w": normal(3)}, {"w": normal(3)}) for _ in range(2)))
+
+
+def learner_case():
+    learner = algorithms.build("maml", network, (2,), "regression", 1, inner_lr=0.1, num_steps=2)
+    return LearnerCase(learner, learner.init(torch.Generator().manual_seed(0)), TASKS, num_steps=2)
+
+
+LEARNER = learner_case()
+
+# The founding text's derivations, its algebra slips and the usual shortcuts, as meta-gradients.
+
+
+def factor(loss, point, vector, task, inner_lr):
+    return tree.add_scaled(vector, -inner_lr, hessian_product(loss, point, vector, task.support))
+
+
+def two_steps(loss, params, task, inner_lr):
+    after = tree.add_scaled(params, -inner_lr, by_autograd(loss, params, task.support))
+    last = tree.add_scaled(after, -inner_lr, by_autograd(loss, after, task.support))
+    return after, by_autograd(loss, last, task.query)
+
+
+def hessian_counted_twice(loss, params, tasks, inner_lr, num_steps):
+    """(I - aH)(I - aH - aH') g: H of the first step enters the second factor as well."""
+    task = row(tasks, 0)
+    after, slope = two_steps(loss, params, task, inner_lr)
+    once = factor(loss, after, slope, task, inner_lr)
+    once = tree.add_scaled(once, -inner_lr, hessian_product(loss, params, slope, task.support))
+    return factor(loss, params, once, task, inner_lr)
+
+
+def swapped_factors(loss, params, tasks, inner_lr, num_steps):
+    task = row(tasks, 0)
+    after, slope = two_steps(loss, params, task, inner_lr)
+    return factor(loss, after, factor(loss, params, slope, task, inner_lr), task, inner_lr)
+
+
+def slopes_after_one_step(loss, params, tasks, inner_lr):
+    found = []
+    for i in range(count(tasks)):
+        task = row(tasks, i)
+        after = tree.add_scaled(params, -inner_lr, by_autograd(loss, params, task.support))
+        found.append(by_autograd(loss, after, task.query))
+    return found
+
+
+def sum_outside(loss, params, tasks, inner_lr, num_steps):
+    """The mean of the gradients, times one task's factor: the index outlives its sum."""
+    total = mean(slopes_after_one_step(loss, params, tasks, inner_lr))
+    return factor(loss, params, total, row(tasks, count(tasks) - 1), inner_lr)
+
+
+def mean_hessian(loss, params, tasks, inner_lr, num_steps):
+    total = mean(slopes_after_one_step(loss, params, tasks, inner_lr))
+    return mean([factor(loss, params, total, row(tasks, i), inner_lr) for i in range(count(tasks))])
+
+
+def detached_hessian(loss, params, tasks, inner_lr, num_steps):
+    """MAML that is silently first order."""
+    step = stop(gradient_descent(loss, lr=inner_lr))
+
+    def meta_loss(params):
+        losses = [loss(repeat(step, num_steps)(params, task.support), task.query) for task in tree.unstack(tasks)]
+        return torch.stack(losses).mean()
+
+    return torch.func.grad(meta_loss)(params)
+
+
+def first_task_only(loss, params, tasks, inner_lr, num_steps):
+    return LOSS.meta_gradient(loss, params, tree.map(lambda leaf: leaf[:1], tasks), inner_lr, num_steps)
+
+
+def meta(name, gradient):
+    return lambda: IDENTITIES[name].check(replace(LOSS, meta_gradient=gradient))
+
+
+def of(name, case, **wrong):
+    return lambda: IDENTITIES[name].check(case, **wrong)
+
+
+# Losses that no implementation can be right about.
+
+
+def plain_layer_norm():
+    """A module's layer norm through plain `torch.func`: in torch 2.13 its batching rule loses second derivatives."""
+    module = nn.Sequential(nn.Linear(2, 3), nn.LayerNorm(3), nn.Linear(3, 1)).double()
+    params = {name: normal.like(leaf.detach()) for name, leaf in module.named_parameters()}
+
+    def loss(params, batch):
+        return (functional_call(module, params, (batch.x,)) - batch.y).square().mean()
+
+    return LossCase(loss, params, TASKS)
+
+
+class WrongDoubleBackward(torch.autograd.Function):
+    """The square, whose backward forgets that it depends on x."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(x):
+        return x * x
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        ctx.save_for_backward(*inputs)
+
+    @staticmethod
+    def backward(ctx, slope):
+        return 2 * ctx.saved_tensors[0].detach() * slope
+
+
+def wrong_double_backward(params, batch):
+    return (WrongDoubleBackward.apply(params["w"]).sum(0) * batch.x[:, :1] - batch.y).square().mean()
+
+
+def stateful():
+    calls = []
+
+    def loss(params, batch):
+        calls.append(None)
+        return tree_loss(params, batch) * (1 + 1e-9 * len(calls))
+
+    return replace(LOSS, loss=loss)
+
+
+def writes_into_its_argument():
+    def loss(params, batch):
+        value = tree_loss(params, batch)
+        batch.y.mul_(1.5)
+        return value
+
+    return replace(LOSS, loss=loss, tasks=tree.map(torch.clone, TASKS))
+
+
+def throws_dice():
+    def loss(params, batch):
+        torch.rand(())
+        return tree_loss(params, batch)
+
+    return replace(LOSS, loss=loss)
+
+
+def first_task_alone(loss, params, tasks, inner_lr, num_steps):
+    """Without vmap, which would not let a loss throw dice."""
+    return by_autograd(loss, params, row(tasks, 0).support)
+
+
+def leaking_evaluation(loss, adapt, params, tasks):
+    """Every task starts where the one before it ended."""
+    losses = []
+    for task in tree.unstack(tasks):
+        params = adapt(params, task.support)
+        losses.append(loss(params, task.query))
+    return torch.stack(losses)
+
+
+def rates_of_the_wrong_sign(loss, params, rates, tasks, num_steps):
+    found = updates.meta_sgd_gradient(loss, params, rates, tasks, num_steps)
+    return found[0], tree.scale(found[1], -1.0)
+
+
+def one_rate_for_all(loss, params, rates, tasks, num_steps):
+    """As if H (a v) were a (H v): the vector of step sizes taken for a number."""
+    shared = tree.leaves(rates)[0].mean()
+    return updates.meta_sgd_gradient(loss, params, tree.map(lambda leaf: 0 * leaf + shared, rates), tasks, num_steps)
+
+
+def unstopped(adapt):
+    def task_loss(params, task):
+        offset = tree.sub(params, adapt(params, task.support))
+        return 0.5 * tree.dot(offset, offset)
+
+    return task_loss
+
+
+def half_repulsion(particles):
+    values = ensemble.rbf(particles)
+    return values._replace(repulsion=values.repulsion / 2)
+
+
+def doubled_kernel(particles):
+    values = ensemble.rbf(particles)
+    return values._replace(gram=2 * values.gram)
+
+
+def partial_kernel(particles):
+    """Partial to the first particle."""
+    values = ensemble.rbf(particles)
+    return values._replace(gram=values.gram * torch.arange(1, len(particles) + 1))
+
+
+def lower_half(function, params, vector):
+    """Only half of a symmetric matrix."""
+    flat, unravel = tree.ravel(params)
+    return unravel(curvature.hessian(lambda at: function(unravel(at)), flat).tril() @ tree.ravel(vector)[0])
+
+
+def whole_hessian(output, loss, params, vector):
+    """Not the Gauss-Newton matrix: it has the curvature of the model, which may be negative."""
+    return curvature.hvp(lambda at: loss(output(at)), params, vector)
+
+
+def doubled_ggn(output, loss, params, vector):
+    return tree.scale(curvature.ggn_vp(output, loss, params, vector), 2.0)
+
+
+def one_step_less(loss, inner_lr, num_steps):
+    return gradient_descent(loss, lr=inner_lr, num_steps=num_steps - 1)
+
+
+def without_derivative(loss, inner_lr, num_steps):
+    return stop(gradient_descent(loss, lr=inner_lr, num_steps=num_steps))
+
+
+def wrong_sign(solve, stationarity):
+    right = implicit(solve, stationarity)
+
+    def adapt(meta, support):
+        solution = right(meta, support)
+        return 2 * solution.detach() - solution
+
+    return adapt
+
+
+def remembering():
+    calls = []
+
+    def adapt(meta, support):
+        calls.append(None)
+        return tree.scale(LEARNER.learner.adapt(meta, support), 1 + 0.1 * len(calls))
+
+    return replace(LEARNER, learner=replace(LEARNER.learner, adapt=adapt))
+
+
+def with_task_loss(task_loss):
+    return replace(LEARNER, learner=replace(LEARNER.learner, task_loss=task_loss))
+
+
+def growing():
+    calls = []
+
+    def task_loss(meta, task):
+        calls.append(None)
+        return LEARNER.learner.task_loss(meta, task) * len(calls)
+
+    return with_task_loss(task_loss)
+
+
+def unmasked(meta, task):
+    return network_loss(meta, task.query)
+
+
+def half_gradient(meta, task):
+    """A task loss whose gradient is half of what its value says."""
+    loss = LEARNER.learner.task_loss(meta, task)
+    return 0.5 * (loss + loss.detach())
+
+
+def first_order_loss(meta, task):
+    """Its gradient is that of FOMAML, whose Jacobian is no Hessian."""
+    adapt = stop(lambda params, support: LEARNER.learner.adapt(params, support))
+    return network_loss(adapt(meta, task.support), task.query)
+
+
+def network_loss(params, batch):
+    return (LEARNER.learner.predict(params, batch.x).loc[0] - batch.y).square().mean()
+
+
+def short_path():
+    right = LEARNER.learner.path
+
+    def path(meta, support, num_steps):
+        return right(meta, support, num_steps - 1)
+
+    return replace(LEARNER, learner=replace(LEARNER.learner, path=path))
+
+
+DETACHED = {"make_implicit": lambda solve, stationarity: lambda meta, support: solve(meta, support).detach()}
+
+TWINS = [
+    ("one_step", meta("one_step", detached_hessian)),
+    ("k_steps", meta("k_steps", hessian_counted_twice)),
+    ("k_steps", meta("k_steps", swapped_factors)),
+    ("k_steps", meta("k_steps", detached_hessian)),
+    ("many_tasks", meta("many_tasks", sum_outside)),
+    ("many_tasks", meta("many_tasks", mean_hessian)),
+    ("many_tasks", meta("many_tasks", first_task_only)),
+    ("autograd_loop", meta("autograd_loop", detached_hessian)),
+    ("autograd_loop", lambda: IDENTITIES["autograd_loop"](plain_layer_norm())),
+    ("finite_differences", meta("finite_differences", detached_hessian)),
+    ("finite_differences", of("finite_differences", replace(LOSS, loss=wrong_double_backward))),
+    ("batching", lambda: IDENTITIES["batching"](plain_layer_norm())),
+    ("first_order", of("first_order", LOSS, transform=lambda step: step)),
+    ("linear_inner_loss", of("linear_inner_loss", LOSS, transform=lambda step: step)),
+    ("meta_sgd", of("meta_sgd", LOSS, gradient=rates_of_the_wrong_sign)),
+    ("meta_sgd", of("meta_sgd", LOSS, gradient=one_rate_for_all)),
+    ("reptile", of("reptile", LOSS, surrogate=unstopped)),
+    ("meta_test", of("meta_test", LOSS, evaluate=leaking_evaluation)),
+    ("pure_loss", lambda: IDENTITIES["pure_loss"](stateful())),
+    ("pure_loss", lambda: IDENTITIES["pure_loss"](writes_into_its_argument())),
+    ("pure_loss", lambda: IDENTITIES["pure_loss"](replace(throws_dice(), tasks=TASKS, meta_gradient=first_task_alone))),
+    ("task_symmetry", meta("task_symmetry", first_task_only)),
+    ("derivatives", of("derivatives", replace(LOSS, loss=wrong_double_backward))),
+    ("hessian_symmetry", of("hessian_symmetry", LOSS, hvp=lower_half)),
+    ("hvp_modes", of("hvp_modes", LOSS, hvp=lower_half)),
+    ("ggn_linear", of("ggn_linear", MODEL, ggn_vp=doubled_ggn)),
+    ("ggn_positive", of("ggn_positive", MODEL, ggn_vp=whole_hessian)),
+    ("adapted_point", of("adapted_point", QUADRATIC, adapt=one_step_less)),
+    ("meta_optimum", of("meta_optimum", QUADRATIC, adapt=without_derivative)),
+    ("ridge", of("ridge", QUADRATIC, **DETACHED)),
+    ("ridge", of("ridge", QUADRATIC, make_implicit=wrong_sign)),
+    ("unrolled_limit", of("unrolled_limit", QUADRATIC, make_implicit=wrong_sign)),
+    ("implicit_convex", of("implicit_convex", CONVEX, make_implicit=wrong_sign)),
+    ("kernel_gradient", of("kernel_gradient", ENSEMBLE, kernel=half_repulsion)),
+    ("one_particle", of("one_particle", ENSEMBLE, kernel=doubled_kernel)),
+    ("particle_symmetry", of("particle_symmetry", ENSEMBLE, kernel=partial_kernel)),
+    ("gaussian_kl", of("gaussian_kl", GAUSSIANS, kl=lambda q, p: posterior.kl(p, q))),
+    ("pure", lambda: IDENTITIES["pure"](remembering())),
+    ("independent_tasks", lambda: IDENTITIES["independent_tasks"](growing())),
+    ("ignored_padding", of("ignored_padding", with_task_loss(unmasked))),
+    ("path_ends_in_adapt", lambda: IDENTITIES["path_ends_in_adapt"](short_path())),
+    ("own_support", lambda: IDENTITIES["own_support"](remembering())),
+    ("meta_derivative", of("meta_derivative", with_task_loss(half_gradient))),
+    ("meta_hessian", of("meta_hessian", with_task_loss(first_order_loss))),
+]
+
+
+CASES = {type(case): case for case in (LOSS, MODEL, QUADRATIC, CONVEX, ENSEMBLE, GAUSSIANS, LEARNER)}
+EAGER = {name: identity for name, identity in IDENTITIES.items() if not identity.compiles}
+
+
+@pytest.mark.parametrize("twin", range(len(TWINS)), ids=lambda i: f"{TWINS[i][0]}-{i}")
+def test_a_wrong_twin_fails(twin):
+    report = TWINS[twin][1]()
+    assert not report.holds
+    with pytest.raises(IdentityError, match=report.identity):
+        report.check()
+
+
+@pytest.mark.parametrize("name", EAGER)
+def test_what_the_twins_are_twins_of_holds(name):
+    EAGER[name](CASES[EAGER[name].needs]).check()
+
+
+def test_every_identity_has_a_wrong_twin():
+    assert {name for name, _ in TWINS} == set(EAGER)
+
+
+def test_the_layer_norm_of_a_module_is_mended_by_from_module():
+    module = nn.Sequential(nn.Linear(2, 3), nn.LayerNorm(3), nn.Linear(3, 1)).double()
+    model = from_module(module)
+
+    def loss(params, batch):
+        return (model.apply(params, batch.x) - batch.y).square().mean()
+
+    case = LossCase(loss, normal.like(model.init(torch.Generator().manual_seed(0))), TASKS)
+    IDENTITIES["autograd_loop"](case).check()
+    IDENTITIES["batching"](case).check()
+
+
+def compiled_inner_loss(case):
+    """Only the inner loss compiled, and its gradient differentiated again: with aot_eager the Hessian goes missing."""
+    inner = torch.compile(case.loss, backend="aot_eager")
+
+    def step(params, tasks):
+        params = tree.map(lambda leaf: leaf.detach().requires_grad_(), params)
+        losses = []
+        for task in tree.unstack(tasks):
+            slopes = torch.autograd.grad(inner(params, task.support), tree.leaves(params), create_graph=True)
+            after = tree.add_scaled(params, -case.inner_lr, tree.unflatten(params, list(slopes)))
+            losses.append(case.loss(after, task.query))
+        value = torch.stack(losses).mean()
+        return value.detach(), tree.unflatten(params, list(torch.autograd.grad(value, tree.leaves(params))))
+
+    return step
+
+
+@pytest.mark.compiled
+def test_a_compiled_inner_loss_is_caught():
+    torch._dynamo.reset()
+    case = replace(LOSS, num_steps=1)
+    check = partial(IDENTITIES["eager_is_compiled"].check, case)
+    assert check().holds
+    assert not check(compiled=compiled_inner_loss(case)).holds
+
+
+@pytest.mark.compiled
+def test_a_compiled_step_that_differs_is_caught():
+    check = IDENTITIES["compiled_step"].check
+    first_order = algorithms.build("fomaml", network, (2,), "regression", 1, inner_lr=0.1, num_steps=2)
+
+    def wrong(meta, tasks):
+        gradient, value = torch.func.grad_and_value(first_order.meta_loss)(meta, tasks)
+        return value, gradient
+
+    assert not check(LEARNER, compiled=wrong).holds
