@@ -80,8 +80,8 @@ def class_name(name: str) -> str:
 
 def positional(builder: Callable[..., Any]) -> list[str]:
     """The names of the arguments that are no hyperparameters."""
-    code = builder.__code__
-    return list(code.co_varnames[: code.co_argcount])
+    arguments = inspect.signature(builder).parameters.values()
+    return [argument.name for argument in arguments if argument.kind is not argument.KEYWORD_ONLY]
 
 
 if __name__ == "__main__":
