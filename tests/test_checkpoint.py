@@ -85,6 +85,17 @@ def test_any_flipped_bit_is_noticed(tmp_path_factory: pytest.TempPathFactory, da
     assert "step-000000002" in complaints[0]
 
 
+def test_a_flipped_bit_of_a_number_is_noticed_though_the_file_is_well_formed(tmp_path: Path) -> None:
+    folder = checkpoint.save(tmp_path, 1, tensors(), None)
+    file = folder / "tensors.safetensors"
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
+    assert not same(safetensors.torch.load(bytes(content)), tensors())
+    with pytest.raises(CheckpointError, match="do not have the sum"):
+        checkpoint.read(folder)
+
+
 def _same_json(first: bytes, second: bytes) -> bool:
     try:
         return bool(json.loads(first) == json.loads(second))
