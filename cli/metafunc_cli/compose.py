@@ -97,8 +97,9 @@ def sections_of(file: Path) -> dict[str, dict[str, Any]]:
 def anchored(data: Any) -> Any:
     """A family's settings with local data by its full path, so that a run can be tested from any folder."""
     path = getattr(data, "path", None)
-    local = path is not None and Path(path).exists()
-    return dataclasses.replace(data, path=str(Path(path).resolve())) if local else data
+    if path is None or not Path(path).exists():
+        return data
+    return dataclasses.replace(data, path=str(Path(path).resolve()))
 
 
 def plain(value: Any) -> Any:
