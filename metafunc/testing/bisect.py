@@ -24,6 +24,18 @@ class Call:
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
 
+    def tensors(self) -> list[Tensor]:
+        """The tensors among its arguments."""
+        return tensors_in((self.args, self.kwargs))
+
+    def replaced(self, tensors: list[Tensor]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """The arguments with other tensors in the places of theirs."""
+        waiting = iter(tensors)
+        filled: tuple[tuple[Any, ...], dict[str, Any]] = tree.map(
+            lambda leaf: next(waiting) if isinstance(leaf, Tensor) else leaf, (self.args, self.kwargs)
+        )
+        return filled
+
 
 @dataclass(frozen=True)
 class Culprit:
@@ -71,9 +83,9 @@ def culprits(module: nn.Module, x: Tensor, broken: Callable[[Probe], bool]) -> l
 
 def part_probe(part: nn.Module, call: Call) -> Probe | None:
     """A part by itself as a problem, differentiated by its parameters and its inputs; None if it has neither."""
-    flat = tree.leaves((call.args, call.kwargs))
-    varied = [i for i, leaf in enumerate(flat) if isinstance(leaf, Tensor) and leaf.is_floating_point()]
-    fixed = [i for i, leaf in enumerate(flat) if isinstance(leaf, Tensor) and i not in varied]
+    flat = call.tensors()
+    varied = [i for i, leaf in enumerate(flat) if leaf.is_floating_point()]
+    fixed = [i for i, leaf in enumerate(flat) if not leaf.is_floating_point()]
     params = {name: leaf.detach() for name, leaf in part.named_parameters() if leaf.requires_grad}
     point = {"parameters": params, "inputs": [flat[i] for i in varied]}
     if not tree.leaves(point):
@@ -84,7 +96,7 @@ def part_probe(part: nn.Module, call: Call) -> Probe | None:
         # Cloned, since a part may work in place.
         for i, leaf in (*zip(varied, at["inputs"], strict=True), *zip(fixed, constants, strict=True)):
             filled[i] = leaf.clone()
-        args, kwargs = tree.unflatten((call.args, call.kwargs), filled)
+        args, kwargs = call.replaced(filled)
         return floating(functional_call(part, _with_constants(part, at["parameters"]), args, kwargs))
 
     def plain(at: Tree, data: tuple[list[Tensor], list[Tensor]], /) -> Scalar:
@@ -111,7 +123,19 @@ def part_probe(part: nn.Module, call: Call) -> Probe | None:
 
 def floating(outputs: Tree) -> list[Tensor]:
     """The floating-point tensors among a module's outputs."""
-    return [leaf for leaf in tree.leaves(outputs) if isinstance(leaf, Tensor) and leaf.is_floating_point()]
+    return [leaf for leaf in tensors_in(outputs) if leaf.is_floating_point()]
+
+
+def tensors_in(values: Tree) -> list[Tensor]:
+    """The tensors among the leaves of a tree, which may hold anything else as well."""
+    found: list[Tensor] = []
+
+    def keep(leaf: Any) -> Any:
+        found.extend([leaf] if isinstance(leaf, Tensor) else [])
+        return leaf
+
+    tree.map(keep, values)
+    return found
 
 
 def custom_functions(value: Tensor) -> tuple[str, ...]:
@@ -131,12 +155,10 @@ def custom_functions(value: Tensor) -> tuple[str, ...]:
 def _custom_functions(part: nn.Module, call: Call) -> tuple[str, ...]:
     part = copy.deepcopy(part)
 
-    def fresh(leaf: Any) -> Any:
-        varies = isinstance(leaf, Tensor) and leaf.is_floating_point()
-        return leaf.clone().requires_grad_().clone() if varies else leaf
-
-    args, kwargs = tree.map(fresh, (call.args, call.kwargs))
     with torch.enable_grad():
+        args, kwargs = call.replaced(
+            [leaf.clone().requires_grad_().clone() if leaf.is_floating_point() else leaf for leaf in call.tensors()]
+        )
         found = [custom_functions(output) for output in floating(part(*args, **kwargs))]
     return tuple(dict.fromkeys(name for names in found for name in names))
 

@@ -100,7 +100,7 @@ def modes(probe: Probe) -> Report:
         if not any(word in str(error) for word in ("jvp", "forward AD", "forward mode")):
             raise
         return Report("", 0.0, 0.0, f"{NOT_MEASURED}: an operation has no forward derivative, and none is needed.")
-    return summarise("", [_distance(forward, probe.product, probe, claim, factor=10)], ROUNDING)
+    return summarise("", [_distance(forward, probe.product, probe, claim, factor=10.0)], ROUNDING)
 
 
 def pure(probe: Probe) -> Report:

@@ -1,0 +1,138 @@
+"""`metafunc check`: what it finds in a module, a loss or a learner, and how it ends."""
+
+import json
+import sys
+
+import pytest
+from metafunc_cli.__main__ import run
+
+MINE = """
+import torch
+from torch import nn
+from metafunc import Batch, algorithms, likelihood
+from metafunc.testing import network
+
+class Wrong(torch.autograd.Function):
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(x):
+        return x**3
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        ctx.save_for_backward(*inputs)
+
+    @staticmethod
+    def backward(ctx, cotangent):
+        return cotangent * 3 * ctx.saved_tensors[0].detach() ** 2
+
+class Cube(nn.Module):
+    def forward(self, x):
+        return Wrong.apply(x)
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first, self.norm, self.last = nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 2)
+
+    def forward(self, x):
+        return self.last(torch.relu(self.norm(self.first(x))))
+
+def wrong(num_outputs):
+    return nn.Sequential(nn.Linear(3, 4), Cube(), nn.Linear(4, num_outputs))
+
+class Shapeless(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(7))
+
+    def forward(self, x):
+        return x * self.weight
+
+net, number = Net(), 3
+
+def loss(params, batch):
+    return (torch.tanh(batch.x @ params["w"]) - batch.y).square().mean()
+
+def params():
+    return {"w": torch.ones(3)}
+
+batch = Batch(torch.ones(5, 3), torch.zeros(5))
+
+def learner(model, likelihood):
+    return algorithms.maml(model, likelihood, inner_lr=0.1, num_steps=2)
+
+def recurrent():
+    return nn.Sequential(nn.LSTM(3, 3))
+"""
+
+
+@pytest.fixture
+def check(tmp_path, monkeypatch, capsys):
+    (tmp_path / "mine.py").write_text(MINE)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delitem(sys.modules, "mine", raising=False)
+
+    def call(*argv):
+        code = run(["check", *argv])
+        return code, *capsys.readouterr()
+
+    yield call
+    sys.modules.pop("mine", None)
+
+
+def test_a_right_module_passes_and_the_guess_is_said(check):
+    code, out, err = check("mine:Net")
+    assert code == 0
+    assert "5 rows of shape 3." in out
+    assert "Batch statistics are used" in out
+    assert "autograd_loop" in out
+    assert "second_derivative       holds" in err
+
+
+def test_a_wrong_module_fails_and_the_part_is_named(check):
+    code, out, _ = check("mine:wrong", "--quiet")
+    assert code == 1
+    assert "the sub-module 1 (Cube), with the autograd.Function Wrong" in out
+    assert "differentiable torch operations" in out
+
+
+def test_json_is_one_object_with_finite_numbers(check):
+    code, out, err = check("mine:recurrent", "--json", "--quiet", "--input-shape", "3")
+    assert code == 1
+    found = json.loads(out)
+    assert not found["holds"]
+    assert found["identities"][0]["verdict"] == "fails"
+    assert found["identities"][0]["error"] is None
+    assert "LSTM" in err
+    code, out, _ = check("mine:net", "--json", "--quiet")
+    assert (code, json.loads(out)["holds"]) == (0, True)
+
+
+def test_losses_learners_and_algorithms_are_checked_too(check):
+    assert check("mine:loss", "--params", "mine:params", "--batch", "mine:batch", "--quiet")[0] == 0
+    assert check("mine:learner", "--quiet")[0] == 0
+    code, out, _ = check("protonet", "--quiet")
+    assert code == 0
+    assert "classification" in out
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["mine:Shapeless"], "--input-shape"),
+        (["mine:Net", "--input-shape", "8"], "--input-shape"),
+        (["mine:Net", "--input-shape", "a,b"], "3,32,32"),
+        (["mine:number"], "int"),
+        (["mine:missing"], "missing"),
+        (["nowhere:net"], "nowhere"),
+        (["mine:loss"], "--params and --batch"),
+        (["mine:loss", "--params", "mine:params"], "--batch"),
+        (["mamll"], "Did you mean maml"),
+    ],
+)
+def test_what_cannot_be_checked_is_a_usage_error(check, argv, message):
+    code, _, err = check(*argv)
+    assert code == 2
+    assert message in err
