@@ -40,17 +40,16 @@ class Comparison:
 
     @property
     def holds(self) -> bool:
-        """Whether the error is within the tolerance; one that is not a number never is."""
-        return self.error <= self.tolerance
+        """Whether the error is within a finite tolerance; what is not a number never is."""
+        return self.error <= self.tolerance < math.inf
 
     @property
     def excess(self) -> float:
         """The error in units of the tolerance: above 1 fails."""
-        if math.isnan(self.error) or math.isnan(self.tolerance):
-            return math.inf
-        if self.error <= self.tolerance:
+        if self.holds:
             return self.error / self.tolerance if self.tolerance else 0.0
-        return self.error / self.tolerance if self.tolerance else math.inf
+        measured = math.isfinite(self.error) and 0 < self.tolerance < math.inf
+        return self.error / self.tolerance if measured else math.inf
 
 
 @dataclass(frozen=True)
@@ -82,8 +81,8 @@ class Report:
 
     @property
     def holds(self) -> bool:
-        """The verdict."""
-        return self.error <= self.tolerance
+        """The verdict: the error is within a finite tolerance."""
+        return self.error <= self.tolerance < math.inf
 
     def check(self) -> "Report":
         """The report itself if the identity holds.

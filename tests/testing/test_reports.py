@@ -45,7 +45,9 @@ def test_a_report_says_what_failed_where_and_why():
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_what_is_no_number_never_holds(value):
     assert not summarise("x", [compare(ONE, value * ONE, 1e300, "No number.")], "").holds
-    assert not Report("x", value, math.inf if math.isnan(value) else 1.0, "").holds
+    assert not Report("x", value, 1.0, "").holds
+    assert not Report("x", 0.0, value, "").holds
+    assert not summarise("x", [Comparison(0.0, value, "", ""), Comparison(0.0, 1.0, "", "")], "").holds
     assert not summarise("x", [Comparison(0.0, 1.0, "", ""), compare(ONE, value * ONE, 1.0, "")], "").holds
 
 
