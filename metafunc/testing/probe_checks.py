@@ -28,8 +28,8 @@ DIFFERENCES = (
 NOT_MEASURED = "Not measured"
 """How the reason begins in a report that says nothing either way."""
 LARGE = 1_000_000
-"""Parameters of a network for which the price of a few more gradients matters: of the routes to a meta-gradient, a larger
-one is asked for those that torch has got wrong."""
+"""Parameters up to which all routes to a meta-gradient are compared; a larger network is asked for those that torch has
+got wrong."""
 BITWISE = "Bitwise: nothing has changed that could round differently."
 
 
