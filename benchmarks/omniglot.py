@@ -2,7 +2,7 @@
 
     python benchmarks/omniglot.py --path OMNIGLOT --num-shots 1
     python benchmarks/omniglot.py --path OMNIGLOT --num-shots 5
-    python benchmarks/omniglot.py --path OMNIGLOT --net conv4 --minutes 120 --schedule constant
+    python benchmarks/omniglot.py --path OMNIGLOT --net conv4 --minutes 120 --schedule constant --backend None
 
 1200 training characters, of which the last 100 choose nothing but draw the learning curve, with quarter turns as
 further characters in training; 423 characters, not turned, for the meta-test. Batch statistics are transductive: those
@@ -37,10 +37,10 @@ def main(
     inner_lr: float = 0.4,
     num_steps: int = 1,
     test_steps: int = 10,
-    num_tasks: int = 16,
+    num_tasks: int = 8,
     steps: int = 40_000,
     minutes: float = math.inf,
-    outer_lr: float = 1e-3,
+    outer_lr: float = 3e-3,
     schedule: Literal["constant", "cosine"] = "cosine",
     validate_every: int = 1000,
     seed: int = 0,

@@ -38,7 +38,7 @@ class Setting(NamedTuple):
 
 SETTINGS = {
     "paper": Setting(num_shots=10, hidden=(40, 40), context=0, inner_lr=0.01, num_steps=1),
-    "context": Setting(num_shots=5, hidden=(100, 100), context=10, inner_lr=0.01, num_steps=5),
+    "context": Setting(num_shots=5, hidden=(100, 100), context=10, inner_lr=0.001, num_steps=5),
 }
 
 
@@ -47,8 +47,11 @@ def main(
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4),
     steps: int = 70_000,
     inner_lr: float | None = None,
+    hidden: tuple[int, ...] | None = None,
+    num_queries: int | None = None,
     initialisation: nn.Initialisation = "truncated_normal",
     outer_lr: float = 1e-3,
+    clip: float | None = None,
     schedule: Literal["constant", "cosine"] = "constant",
     num_test_tasks: int = 2000,
     backend: str | None = "inductor",
@@ -61,8 +64,11 @@ def main(
         seeds: of the initial parameters and of all tasks.
         steps: outer steps.
         inner_lr: the inner step size; the setting's own if not given.
+        hidden: the widths of the hidden layers; the setting's own if not given.
+        num_queries: query points of a training task; as many as support points if not given.
         initialisation: of the network; MAML's code draws truncated normals with a standard deviation of .01.
         outer_lr: Adam's step size.
+        clip: bound on each element of the meta-gradient.
         schedule: of the outer step size.
         num_test_tasks: new tasks a seed, each with 100 query points.
         backend: of `torch.compile`; `--backend None` runs eagerly, five times as long.
@@ -70,10 +76,15 @@ def main(
     """
     name = name or f"sinusoid_{setting}"
     chosen = SETTINGS[setting]
-    chosen = chosen._replace(inner_lr=chosen.inner_lr if inner_lr is None else inner_lr)
+    chosen = chosen._replace(
+        inner_lr=chosen.inner_lr if inner_lr is None else inner_lr,
+        hidden=chosen.hidden if hidden is None else hidden,
+    )
+    num_queries = chosen.num_shots if num_queries is None else num_queries
+    training = {"num_queries": num_queries, "initialisation": initialisation, "num_tasks": 25, "steps": steps}
     result: dict[str, Any] = {
-        "setting": {**chosen._asdict(), "initialisation": initialisation, "num_tasks": 25, "steps": steps},
-        "outer": {"optimiser": "adam", "lr": outer_lr, "schedule": schedule},
+        "setting": {**chosen._asdict(), **training},
+        "outer": {"optimiser": "adam", "lr": outer_lr, "clip": clip, "schedule": schedule},
         "backend": backend,
         "num_test_tasks": num_test_tasks,
         "machine": reporting.machine(threads=1),
@@ -93,11 +104,12 @@ def main(
         start = time.perf_counter()
         trained = metafunc.fit(
             learner,
-            data.sinusoid(num_shots=chosen.num_shots, num_queries=chosen.num_shots),
+            data.sinusoid(num_shots=chosen.num_shots, num_queries=num_queries),
             steps=steps,
             num_tasks=25,
             optimiser=optimiser,
             schedule=cosine if schedule == "cosine" else None,
+            clip=clip,
             seed=seed,
             validate_every=5000,
             threads=1,
