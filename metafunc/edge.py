@@ -101,7 +101,8 @@ def look(learner: MetaLearner[M, P], meta: M, family: TaskFamily, tasks: Task) -
         tasks: stacked tasks.
 
     Returns:
-        What the learner predicts for the first task's queries; None if its data are no rows of inputs and targets.
+        What the learner predicts for the first task's queries before it adapts; None if its data are no rows of inputs
+        and targets.
 
     Raises:
         ValueError: axes disagree, a number is not finite, a label is out of range, the learner's output does not
@@ -151,8 +152,9 @@ def _check_padding(batch: Batch, part: str, normalisation: str) -> None:
 
 def _check_output(learner: MetaLearner[M, P], meta: M, family: TaskFamily, task: Task) -> Predictive:
     try:
-        with torch.no_grad():
-            predictive = learner.predict(learner.adapt(meta, task.support), task.query.x)
+        with torch.no_grad():  # before any inner step: on outputs that do not fit, its loss would fail less clearly
+            params = tree.unstack(learner.path(meta, task.support, 0))[0]
+            predictive = learner.predict(params, task.query.x)
     except RuntimeError as error:
         raise ValueError(
             f"The learner fails on the first task of {family.name} ({family.kind}, inputs of shape "

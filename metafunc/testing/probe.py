@@ -103,14 +103,19 @@ class Probe:
         bound = numerics.roundings(self.params) * eps * (1 + moved / NUDGE / length if length > 0 else 1)
         return min(max(bound, 1e-12), 1e-6)
 
+    def value_at(self, params: Tree) -> Tensor:
+        """The meta-loss somewhere else, by the plain loop: no copy of the parameters for each task, and no graph."""
+        leaves = tree.map(lambda leaf: leaf.detach().requires_grad_(), params)
+        return self._plain_meta_loss(leaves, create_graph=False).detach()
+
     def _plain_loop(self, params: Tree) -> Tree:
         return numerics.by_autograd(self._plain_meta_loss, params)
 
-    def _plain_meta_loss(self, params: Tree) -> Tensor:
+    def _plain_meta_loss(self, params: Tree, *, create_graph: bool = True) -> Tensor:
         values = []
         for i in range(numerics.count(self.tasks)):
             task = numerics.row(self.tasks, i)
-            slope = numerics.slopes(self.plain(params, task.support), tree.leaves(params), create_graph=True)
+            slope = numerics.slopes(self.plain(params, task.support), tree.leaves(params), create_graph=create_graph)
             adapted = tree.add_scaled(params, -self.inner_lr, tree.unflatten(params, list(slope)))
             values.append(self.plain(adapted, task.query))
         return torch.stack(values).mean()
