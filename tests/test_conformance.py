@@ -163,6 +163,13 @@ def test_inductor_compiles_maml():
     learners.compiled_step(case("maml", "regression"), backend="inductor").check()
 
 
+@pytest.mark.nightly
+@pytest.mark.parametrize("name", [name for name in ALGORITHMS if name != "maml"])
+def test_inductor_compiles_every_other_row(name):
+    torch._dynamo.reset()
+    learners.compiled_step(case(name, ALGORITHMS[name].kinds[0]), backend="inductor").check()
+
+
 # What each check is worth: a learner that is wrong in the way the check is about.
 
 

@@ -39,6 +39,7 @@ def chosen(model: Model, *, rows: int, num_steps: int = 1) -> set[str]:
 
 MODELS = {
     "plain": nn.mlp(WIDE, 5, hidden=(64, 20)),
+    "deep": nn.mlp(WIDE, 5, hidden=(128, 128)),  # the second layer's inputs depend on the parameters too
     "transductive": nn.mlp(WIDE, 5, hidden=(64, 20), normalisation="transductive"),
     "support": nn.mlp(WIDE, 5, hidden=(64, 20), normalisation="support"),
     "module": nn.from_module(
@@ -83,6 +84,7 @@ def test_it_differs_from_a_wrong_twin_that_drops_the_factors() -> None:
 
 def test_large_weights_with_few_rows_are_chosen_and_no_others() -> None:
     model = MODELS["plain"]
+    assert chosen(MODELS["deep"], rows=5) == {"layer1.weight", "layer2.weight"}
     assert chosen(model, rows=5) == {"layer1.weight"}
     assert chosen(model, rows=5, num_steps=0) == set()
     assert chosen(model, rows=60) == set()
