@@ -66,6 +66,10 @@ class Likelihood:
         """The predictions of one set of parameters: one particle."""
         return lambda params, x: self.predictive(model.apply(params, x)[None])
 
+    def mixture(self, model: Model) -> Callable[[Params, Tensor], Predictive]:
+        """The predictions of parameters with a leading axis of particles."""
+        return lambda params, x: self.predictive(torch.vmap(model.apply, in_dims=(0, None))(params, x))
+
 
 def gaussian(num_outputs: int = 1, *, scale: float | None = None) -> Likelihood:
     r"""Regression, $y \sim \mathcal N(f(x), \sigma^2)$.

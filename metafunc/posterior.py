@@ -27,6 +27,34 @@ class Gaussian(NamedTuple):
     log_scale: Tree
 
 
+def standard(like: Tree) -> Gaussian:
+    r"""$\mathcal N(0, I)$ over a tree of parameters.
+
+    Example:
+        >>> import torch
+        >>> standard(torch.ones(2))
+        Gaussian(mean=tensor([0., 0.]), log_scale=tensor([0., 0.]))
+    """
+    zeros = tree.zeros_like(like)
+    return Gaussian(zeros, zeros)
+
+
+def around(mean: Tree, scale: float) -> Gaussian:
+    r"""$\mathcal N(\mu, s^2 I)$ with a $\log s$ for every number, where a learned Gaussian starts.
+
+    Raises:
+        ValueError: if `scale` is not above 0.
+
+    Example:
+        >>> import torch
+        >>> around(torch.ones(2), 1.0)
+        Gaussian(mean=tensor([1., 1.]), log_scale=tensor([0., 0.]))
+    """
+    if not scale > 0:
+        raise ValueError(f"scale = {scale} is no standard deviation: it has to be above 0.")
+    return Gaussian(mean, tree.map(lambda leaf: torch.full_like(leaf, math.log(scale)), mean))
+
+
 def standard_noise(like: T, generator: Generator, *, num_draws: int | None = None) -> T:
     """Draw standard normals like a tree, at the edge, where dice may fall.
 

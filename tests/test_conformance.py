@@ -121,10 +121,10 @@ def nested(input_shape, num_outputs):
 @every_row
 def test_nested_parameters_give_what_flat_ones_give(name, kind):
     learner, meta, tasks = start(name, kind)
-    deep_learner, deep_meta, _ = start(name, kind, nested)
+    deep_learner, deep_meta, deep_tasks = start(name, kind, nested)
     assert len(tree.paths(deep_meta)) == len(tree.paths(meta))
     value, gradient = value_and_grad(learner.task_loss)(meta, tasks)
-    deep_value, deep_gradient = value_and_grad(deep_learner.task_loss)(deep_meta, tasks)
+    deep_value, deep_gradient = value_and_grad(deep_learner.task_loss)(deep_meta, deep_tasks)
     flat, deep = (dict(zip(tree.paths(side), tree.leaves(side), strict=True)) for side in (gradient, deep_gradient))
     close(deep_value, value)
     close(deep, {path: flat[path] for path in deep})

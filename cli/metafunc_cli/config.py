@@ -109,6 +109,56 @@ class Cnp:
 
 
 @dataclass(frozen=True)
+class MamlNoise:
+    """MAML with noise: the initialisation is moved at random before it is adapted."""
+
+    inner_lr: float = 0.01
+    """step size of the inner gradient descent."""
+    num_steps: int = 1
+    """inner steps in training."""
+    noise_scale: float = 0.1
+    """standard deviation of the noise on every parameter."""
+    num_particles: int = 10
+    """draws at meta-test; training takes one a task and step."""
+
+
+@dataclass(frozen=True)
+class Platipus:
+    """PLATIPUS: MAML from an initialisation drawn from a learned prior that the support set conditions."""
+
+    inner_lr: float = 0.01
+    """step size of the inner gradient descent."""
+    num_steps: int = 5
+    """inner steps in training."""
+    kl_weight: float = 0.1
+    """the weight of the divergence of posterior and prior."""
+    scale: float = 0.02
+    """the standard deviation that both start from, learned for every parameter."""
+    mean_lr: float = 0.01
+    """the step size that both means start from, learned for every leaf."""
+    num_particles: int = 10
+    """draws at meta-test; training takes one a task and step."""
+
+
+@dataclass(frozen=True)
+class MrMamlW:
+    """MR-MAML on weights: a regularised, unadapted encoder that cannot memorise the tasks, and an adapted head."""
+
+    inner_lr: float = 0.01
+    """step size of the inner gradient descent."""
+    num_steps: int = 1
+    """inner steps in training."""
+    kl_weight: float = 0.0001
+    """the price of a nat that the encoder's weights hold."""
+    encoder: str = "layer1."
+    """how the names of the encoder's parameters begin; several beginnings are separated by commas."""
+    scale: float = 0.02
+    """the standard deviation that every weight of the encoder starts from."""
+    num_particles: int = 10
+    """draws at meta-test; training takes one a step, for all tasks."""
+
+
+@dataclass(frozen=True)
 class Pretrain:
     """Pretraining: one network on all tasks' data, then fine-tuned on a new task (a baseline)."""
 
@@ -148,6 +198,14 @@ ALGORITHMS = {
     ),
     "cnp": Row(
         Cnp, "Conditional neural process: a task is the mean of its embedded rows, and a decoder predicts from it."
+    ),
+    "maml_noise": Row(MamlNoise, "MAML with noise: the initialisation is moved at random before it is adapted."),
+    "platipus": Row(
+        Platipus, "PLATIPUS: MAML from an initialisation drawn from a learned prior that the support set conditions."
+    ),
+    "mr_maml_w": Row(
+        MrMamlW,
+        "MR-MAML on weights: a regularised, unadapted encoder that cannot memorise the tasks, and an adapted head.",
     ),
     "pretrain": Row(
         Pretrain, "Pretraining: one network on all tasks' data, then fine-tuned on a new task (a baseline)."

@@ -5,8 +5,11 @@ from metafunc.algorithms.cnp import cnp as cnp
 from metafunc.algorithms.fomaml import fomaml as fomaml
 from metafunc.algorithms.imaml import imaml as imaml
 from metafunc.algorithms.maml import maml as maml
+from metafunc.algorithms.maml_noise import maml_noise as maml_noise
 from metafunc.algorithms.maml_plus_plus import maml_plus_plus as maml_plus_plus
 from metafunc.algorithms.meta_sgd import meta_sgd as meta_sgd
+from metafunc.algorithms.mr_maml_w import mr_maml_w as mr_maml_w
+from metafunc.algorithms.platipus import platipus as platipus
 from metafunc.algorithms.pretrain import pretrain as pretrain
 from metafunc.algorithms.protonet import protonet as protonet
 from metafunc.algorithms.reptile import reptile as reptile

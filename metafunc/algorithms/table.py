@@ -13,8 +13,11 @@ from metafunc.algorithms.cnp import cnp
 from metafunc.algorithms.fomaml import fomaml
 from metafunc.algorithms.imaml import imaml
 from metafunc.algorithms.maml import maml
+from metafunc.algorithms.maml_noise import maml_noise
 from metafunc.algorithms.maml_plus_plus import maml_plus_plus
 from metafunc.algorithms.meta_sgd import meta_sgd
+from metafunc.algorithms.mr_maml_w import mr_maml_w
+from metafunc.algorithms.platipus import platipus
 from metafunc.algorithms.pretrain import pretrain
 from metafunc.algorithms.protonet import protonet
 from metafunc.algorithms.reptile import reptile
@@ -105,6 +108,9 @@ ALGORITHMS: Mapping[str, Row] = MappingProxyType(
         "imaml": Row(imaml, exact=False),
         "protonet": Row(protonet, kinds=("classification",), networks=embedding, inner_steps=False),
         "cnp": Row(cnp, networks=encoder_decoder, likelihood=_with_noise_scale, inner_steps=False),
+        "maml_noise": Row(maml_noise),
+        "platipus": Row(platipus),
+        "mr_maml_w": Row(mr_maml_w),
         "pretrain": Row(pretrain),
         "scratch": Row(scratch, exact=False, trains=False),
     }

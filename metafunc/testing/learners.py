@@ -107,7 +107,8 @@ def path_ends_in_adapt(case: LearnerCase[M, P]) -> Report:
         start = row(learner.path(meta, support, 0), 0)
         claim = "A path of no steps is not the first row of a longer one."
         comparisons.append(identical(start, row(path, 0), claim))
-        known = tree.leaves(meta)
+        # A learner that draws has its one undisturbed draw on an axis of particles.
+        known = [*tree.leaves(meta), *(leaf[None] for leaf in tree.leaves(meta))]
         strange = [leaf for leaf in tree.leaves(start) if not any(torch.equal(leaf, other) for other in known)]
         claim = "No steps are not the identity: the first row holds what is not in the meta-parameters."
         comparisons.append(Comparison(float("inf") if strange else 0.0, 0.0, "", claim))

@@ -1,0 +1,115 @@
+r"""Learners that draw: where their noise comes from, how it travels, and what is common to their predictions.
+
+A stochastic learner is a function of standard normals $\epsilon$ that `prepare` attaches to the support set: one draw
+in training, S draws in testing, each a tree like what is drawn, with the axes (tasks, draws, ...). For one task the
+draws are the leading axis, and so are the particles that they become:
+
+$$\theta_s = \mu + \sigma \odot \epsilon_s, \qquad \phi_s = \mathrm{adapt}(\theta_s, D^{\mathrm{support}}), \qquad
+p(y \mid x) = \frac1S \sum_s p(y \mid x, \phi_s).$$
+
+Tasks that nobody prepared have one draw, and it is the mean: $\epsilon = 0$.
+"""
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import torch
+from torch import Generator, Tensor
+
+from metafunc import tree
+from metafunc.inner import path, repeat
+from metafunc.likelihood import masked_mean
+from metafunc.posterior import Gaussian, kl, sample, standard, standard_noise
+from metafunc.types import Adapt, Batch, Data, M, P, Prepare, Scalar, Task, Tree
+
+T = TypeVar("T")
+
+
+def draws_for(like: Tree, tasks: Task, generator: Generator, *, num_draws: int, shared: bool = False) -> Tree:
+    """Standard normals for stacked tasks, with the axes (tasks, draws, ...).
+
+    Args:
+        like: a tree of what is drawn, without those axes.
+        tasks: stacked tasks.
+        generator: where the numbers come from.
+        num_draws: how many draws a task has.
+        shared: whether all tasks see the same draws.
+
+    Returns:
+        A tree like `like`, with two axes more.
+
+    Example:
+        >>> import torch
+        >>> from metafunc import Batch, Task
+        >>> batch = Batch(x=torch.ones(4, 5, 1), y=torch.ones(4, 5, 1))
+        >>> draws_for(torch.zeros(3), Task(batch, batch), torch.Generator(), num_draws=2).shape
+        torch.Size([4, 2, 3])
+    """
+    num_tasks = tree.leaves(tasks)[0].shape[0]
+    if shared:
+        once = standard_noise(like, generator, num_draws=num_draws)
+        return tree.map(lambda leaf: leaf.expand(num_tasks, *leaf.shape), once)
+    drawn = standard_noise(like, generator, num_draws=num_tasks * num_draws)
+    return tree.map(lambda leaf: leaf.unflatten(0, (num_tasks, num_draws)), drawn)
+
+
+def draws_of(support: Batch, like: T) -> T:
+    """The normals attached to a task's support set, (draws, ...); where there are none, one draw of zeros."""
+    if tree.leaves(support.extra):
+        return support.extra  # type: ignore[no-any-return]  # What `prepare` attaches is a tree like this one.
+    return tree.map(lambda leaf: leaf.new_zeros(1, *leaf.shape), like)
+
+
+def preparing(drawn: Callable[[M], Tree], *, num_particles: int, shared: bool = False) -> Prepare[M]:
+    """The `prepare` of a learner that draws: normals for the support set, one draw in training, S in testing.
+
+    Args:
+        drawn: from meta-parameters to a tree like what is drawn.
+        num_particles: S.
+        shared: whether all tasks of a batch see the same draws.
+    """
+
+    def prepare(meta: M, tasks: Task, generator: Generator, /, *, step: int | None, num_steps: int) -> Task:
+        num_draws = num_particles if step is None else 1
+        noise = draws_for(drawn(meta), tasks, generator, num_draws=num_draws, shared=shared)
+        return tasks._replace(support=tasks.support._replace(extra=noise))
+
+    return prepare
+
+
+def mean_over(function: Callable[[P], Scalar], draws: P) -> Scalar:
+    """The mean of a function over draws."""
+    values: Tensor = torch.vmap(function)(draws)
+    return values.mean()
+
+
+def adapt_each(step: Adapt[P, P], starts: P, support: Data, num_steps: int, *, finish: Adapt[P, P] | None = None) -> P:
+    """Every draw's parameters after a number of steps: `inner.repeat`, one draw at a time."""
+    adapt = repeat(step, num_steps, finish=finish)
+    adapted: P = torch.vmap(lambda start: adapt(start, support))(starts)
+    return adapted
+
+
+def path_each(step: Adapt[P, P], starts: P, support: Data, num_steps: int, *, finish: Adapt[P, P] | None = None) -> P:
+    """Every draw's parameters after 0..num_steps steps: `inner.path`, one draw at a time; axes (steps, draws, ...)."""
+    rows = path(step, finish=finish)
+    visited: P = torch.vmap(lambda start: rows(start, support, num_steps), out_dims=1)(starts)
+    return visited
+
+
+def samples(gaussian: Gaussian, draws: P) -> P:
+    """A Gaussian's samples for draws of noise on a leading axis."""
+    drawn: P = torch.vmap(lambda noise: sample(gaussian, noise))(draws)
+    return drawn
+
+
+def bottleneck(outputs: Tensor) -> Gaussian:
+    r"""An encoder's outputs (n, 2l) as Gaussians $\mathcal N(\mu(x), \mathrm{softplus}(s(x))^2)$ over codes (n, l)."""
+    mean, raw = outputs.chunk(2, dim=-1)
+    return Gaussian(mean, torch.nn.functional.softplus(raw).log())
+
+
+def information(code: Gaussian, mask: Tree = ()) -> Scalar:
+    r"""The mean over rows of $\mathrm{KL}(q(z \mid x) \,\|\, \mathcal N(0, I))$, in nats: what codes may tell of x."""
+    rows: Tensor = torch.vmap(lambda row: kl(row, standard(row.mean)))(code)
+    return masked_mean(rows, mask)
