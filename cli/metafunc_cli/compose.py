@@ -16,7 +16,7 @@ from metafunc_cli.config import ALGORITHMS, FAMILIES, MODELS
 from metafunc_cli.errors import UsageError, unknown
 from metafunc_cli.names import SECTIONS, choose, preset_of, refuse_imports, row
 from metafunc_cli.options import Output, Training
-from metafunc_cli.presets import Preset
+from metafunc_cli.preset import Preset
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 from metafunc_cli.config import ALGORITHMS, FAMILIES, MODELS
 from metafunc_cli.errors import OK, UsageError
-from metafunc_cli.presets import PRESETS, Preset
+from metafunc_cli.preset import Preset
+from metafunc_cli.presets import PRESETS
 
 
 def main(argv: Sequence[str]) -> int:

@@ -7,7 +7,8 @@ from typing import Any
 from metafunc_cli import custom
 from metafunc_cli.config import ALGORITHMS, FAMILIES, MODELS
 from metafunc_cli.errors import UsageError, unknown
-from metafunc_cli.presets import PRESETS, Preset
+from metafunc_cli.preset import Preset
+from metafunc_cli.presets import PRESETS
 from metafunc_cli.rows import Row
 
 SECTIONS = ("algorithm", "tasks", "model")

@@ -1,0 +1,31 @@
+"""The settings of the Bayesian algorithms, with their source."""
+
+from metafunc_cli.preset import Preset, omniglot, sinusoid
+
+FINN_XU = "Finn, Xu, Levine (2018)"
+YIN = "Yin, Tucker, Zhou, Levine, Finn (2020)"
+
+BAYESIAN: tuple[Preset, ...] = (
+    sinusoid(
+        "platipus-sinusoid",
+        "platipus",
+        f"{FINN_XU}, five inner steps of .001, on MAML's protocol with a Glorot initialisation; the rest is our own",
+        hyper={"inner_lr": 1e-3, "num_steps": 5, "kl_weight": 0.1},
+        network={"initialisation": "xavier"},
+    ),
+    sinusoid(
+        "maml-noise-sinusoid",
+        "maml_noise",
+        f"{FINN_XU}, the baseline, on MAML's protocol; the noise is our own",
+        hyper={"inner_lr": 0.01, "num_steps": 1, "noise_scale": 0.02},
+        network={"initialisation": "xavier"},
+    ),
+    omniglot(
+        "mr-maml-w-omniglot",
+        "mr_maml_w",
+        f"{YIN}, on Omniglot's usual, mutually exclusive tasks; the weight of the divergence is within their grid",
+        20,
+        1,
+        hyper={"inner_lr": 0.1, "num_steps": 5, "kl_weight": 1e-7, "encoder": "layer1.,norm1."},
+    ),
+)
