@@ -81,8 +81,9 @@ class Evaluation:
 
     @property
     def memorisation_probe(self) -> dict[str, Any] | None:
-        """For classes, the accuracy before any adaptation: labels are dealt anew in every task, so that what lies above
-        `chance` was not learned from the support set. None for regression."""
+        """For classes, the accuracy before any adaptation: what lies above `chance` was not learned from the support
+        set. Labels that are dealt anew in every task leave nothing above it; fixed ones can be memorised, which the
+        split "train" shows. None for regression."""
         if self.kind != "classification":
             return None
         return {**summarise("accuracy", self.values["accuracy"][0]), "chance": 1 / self.num_outputs}

@@ -2,7 +2,7 @@
 
 import json
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from math import nan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,7 @@ from metafunc.data.source import DataUnavailable, generator_for
 from metafunc.prediction import fitted_noise, own_steps, predict
 from metafunc.run import Run
 from metafunc.scoring import draw
-from metafunc.types import Categorical, MetaLearner, TaskFamily
+from metafunc.types import Categorical, M, MetaLearner, Task, TaskFamily
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -22,6 +22,8 @@ FEW_STEPS = 5
 """Up to so many inner steps a line is drawn for each; of more, the first and the last."""
 MANY_QUERIES = 500
 """Query points of a task that is drawn as a curve, where tasks may have any number of them."""
+TRUTH: Mapping[str, Mapping[str, Any]] = {"sinusoid": {}, "few_task_sinusoid": {}, "sine_or_line": {"noise": 0.0}}
+"""The families whose true functions can be had, and the settings under which the same draw has query points on them."""
 
 
 def plot_run(
@@ -78,7 +80,7 @@ def _of_tasks(run: Run, learner: MetaLearner[Any, Any], meta: Any, seed: int) ->
     if "tasks" not in run.config:
         return
     try:
-        family = _with_many_queries(run)
+        family = experiment.tasks_of(run.config)
     except DataUnavailable as error:
         warnings.warn(f"No tasks are drawn: {error}", stacklevel=3)
         return
@@ -88,13 +90,6 @@ def _of_tasks(run: Run, learner: MetaLearner[Any, Any], meta: Any, seed: int) ->
         yield "episode", _episode(run, learner, meta, family, seed)
 
 
-def _with_many_queries(run: Run) -> TaskFamily:
-    """The family of a run; functions without noise with so many query points that these make a smooth curve."""
-    tasks = run.config["tasks"]
-    smooth = {"num_test_queries": MANY_QUERIES} if tasks["name"] == "sinusoid" else {}
-    return experiment.tasks_of({"tasks": {**tasks, **smooth}})
-
-
 def _functions(run: Run, learner: MetaLearner[Any, Any], meta: Any, family: TaskFamily, seed: int) -> "Figure":
     own = own_steps(run.config) or 1
     each = range(own + 1) if own <= FEW_STEPS else (0, 1, own)
@@ -102,12 +97,24 @@ def _functions(run: Run, learner: MetaLearner[Any, Any], meta: Any, family: Task
     return figures.function_before_and_after(
         learner,
         meta,
-        draw(learner, meta, family.test, seed, "figures", 0, NUM_FUNCTIONS),
+        functions(learner, meta, run.config["tasks"], seed, NUM_FUNCTIONS),
         steps=(*each, max(10, own)),
         noise_scale=[nan if scale is None else scale for scale in fitted_noise(run)],
-        noiseless=family.info.get("noise") == 0.0,
+        noiseless=run.config["tasks"]["name"] in TRUTH,
         names=(f"{names[0]}, standardised", f"{names[1]}, standardised") if "inputs" in family.info else ("x", "y"),
     )
+
+
+def functions(learner: MetaLearner[M, Any], meta: M, tasks: Mapping[str, Any], seed: int, count: int) -> Task:
+    """New functions of a family of the configuration's section `tasks`, prepared; their queries show the truth, if
+    the family knows it."""
+    exact = TRUTH.get(tasks["name"])
+    observed = {**tasks} if exact is None else {**tasks, "num_test_queries": MANY_QUERIES}
+    seen, truth = (
+        draw(learner, meta, experiment.tasks_of({"tasks": settings}).test, seed, "figures", 0, count)
+        for settings in (observed, {**observed, **(exact or {})})
+    )
+    return truth._replace(support=seen.support)
 
 
 def _episode(run: Run, learner: MetaLearner[Any, Any], meta: Any, family: TaskFamily, seed: int) -> "Figure":

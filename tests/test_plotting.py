@@ -7,10 +7,12 @@ from typing import Any
 import numpy as np
 import pandas
 import pytest
+import torch
 
 import metafunc
 from metafunc import evaluation, experiment
-from metafunc.plotting import plot_run
+from metafunc.data import generator_for
+from metafunc.plotting import MANY_QUERIES, functions, plot_run
 
 
 def trained(folder: Path, config: dict[str, Any], *, steps: int = 2, test: bool = True) -> Path:
@@ -41,6 +43,23 @@ def test_functions_are_drawn_and_drawing_again_draws_the_same(tmp_path: Path):
     before = [path.read_bytes() for path in first]
     assert [path.read_bytes() for path in plot_run(run)] == before
     assert plot_run(run, seed=1)[-1].read_bytes() != before[-1]
+
+
+def test_a_noisy_family_shows_its_noisy_support_on_the_true_functions():
+    tasks: dict[str, Any] = {"name": "sine_or_line", "num_shots": 5}
+    learner, _ = experiment.build(curves(**tasks))
+    drawn = functions(learner, learner.init(generator_for(0, "init", 0)), tasks, seed=0, count=30)
+    clean = experiment.tasks_of({"tasks": {**tasks, "noise": 0.0, "num_test_queries": MANY_QUERIES}})
+    truth = clean.test(generator_for(0, "figures", 0), 30)
+    assert torch.equal(drawn.query.y, truth.query.y)
+    assert torch.equal(drawn.support.x, truth.support.x)
+    off = drawn.support.y - truth.support.y
+    assert 0.25 < off.std() < 0.35
+
+
+def test_the_functions_of_a_noisy_family_are_drawn(tmp_path: Path):
+    run = trained(tmp_path / "run", curves(name="sine_or_line"))
+    assert "functions.png" in names(plot_run(run))
 
 
 def test_a_run_without_a_meta_test_is_drawn_without_it(tmp_path: Path):

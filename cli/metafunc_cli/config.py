@@ -230,6 +230,64 @@ class SinusoidData:
 
 
 @dataclass(frozen=True)
+class SineOrLineData:
+    """Regression on a sine or a line, at even odds, with noise."""
+
+    num_shots: int = 5
+    """support points a task."""
+    num_queries: int = 10
+    """query points a task in meta-training."""
+    num_test_queries: int = 100
+    """query points a task in validation and meta-test."""
+    noise: float = 0.3
+    """standard deviation of the noise on support and query targets."""
+
+
+@dataclass(frozen=True)
+class FewTaskSinusoidData:
+    """Regression on y = A sin(f x - phi), trained on a fixed set of tasks whose points never change."""
+
+    num_train_tasks: int = 100
+    """how many tasks there are to train on; the paper has 100 and 1000."""
+    num_shots: int = 5
+    """support points a task; the paper has 5 and 10."""
+    num_queries: int = 5
+    """query points a task in meta-training; the paper has as many as shots."""
+    num_test_queries: int = 100
+    """query points a task in validation and meta-test."""
+    task_seed: int = 0
+    """which training tasks there are."""
+
+
+@dataclass(frozen=True)
+class NmeSinusoidData:
+    """Regression on y = A sin u with an input that tells the amplitude in training, and lies in testing."""
+
+    num_shots: int = 5
+    """support points a task."""
+    num_queries: int = 5
+    """query points a task in meta-training."""
+    num_test_queries: int = 100
+    """query points a task in validation and meta-test."""
+    num_amplitudes: int = 20
+    """how many amplitudes there are to train on."""
+    noise: float = 0.1
+    """standard deviation of the noise on support and query targets."""
+
+
+@dataclass(frozen=True)
+class CirclesData:
+    """Tell the points of a circle (class 1) from those outside (class 0) after seeing points inside only."""
+
+    num_shots: int = 10
+    """support points a task, all of them positive."""
+    num_queries: int = 50
+    """query points a task in meta-training; about half are positive."""
+    num_test_queries: int = 100
+    """query points a task in validation and meta-test."""
+
+
+@dataclass(frozen=True)
 class OmniglotData:
     """Episodes over Omniglot, with ink 1 and paper 0."""
 
@@ -247,6 +305,26 @@ class OmniglotData:
     """seed of the shuffle of the splits finn and background."""
     rotations: Literal["none", "train", "all"] = "train"
     """whether quarter turns count as further characters: in no part, in training, or in all parts."""
+    fixed_labels: bool = False
+    """whether a character keeps one label in every task, so that the training tasks can be learned by heart (the tasks are not mutually exclusive) and only a learner that adapts does well on new characters."""
+    image_size: int = 28
+    """side length in pixels."""
+    revision: str | None = None
+    """the hub commit, branch or tag."""
+
+
+@dataclass(frozen=True)
+class TinyOmniglotData:
+    """A task an alphabet: which of its first characters is it, labels fixed, ink 1 and paper 0."""
+
+    path: str | None = None
+    """a local copy (a parquet file, or a folder that holds it); by default the hub's GATE-engine/omniglot."""
+    num_ways: int = 5
+    """characters of an alphabet."""
+    num_shots: int = 5
+    """support drawings a character."""
+    num_queries: int = 15
+    """query drawings a character; a character has 20 drawings in all."""
     image_size: int = 28
     """side length in pixels."""
     revision: str | None = None
@@ -271,6 +349,8 @@ class GlyphsData:
     """seed of the shuffle that fractions divides."""
     rotations: Literal["none", "train", "all"] = "none"
     """whether quarter turns count as further characters: in no part, in training, or in all parts."""
+    fixed_labels: bool = False
+    """whether a character keeps one label in every task."""
 
 
 @dataclass(frozen=True)
@@ -305,6 +385,8 @@ class FewShotData:
     """whether each split counts its classes from zero, so that equal labels are different classes."""
     rotations: Literal["none", "train", "all"] = "none"
     """whether quarter turns count as further classes: in no part, in training, or in all parts."""
+    fixed_labels: bool = False
+    """whether a class keeps one label in every task."""
     image_size: int | None = None
     """side length to which images are resized, or as which lists of numbers are read."""
     channels: Literal[1, 3] | None = None
@@ -349,7 +431,28 @@ class RegressionData:
 
 FAMILIES = {
     "sinusoid": Row(SinusoidData, "Regression on y = A sin(x - phi) without noise.", ("regression",)),
+    "sine_or_line": Row(SineOrLineData, "Regression on a sine or a line, at even odds, with noise.", ("regression",)),
+    "few_task_sinusoid": Row(
+        FewTaskSinusoidData,
+        "Regression on y = A sin(f x - phi), trained on a fixed set of tasks whose points never change.",
+        ("regression",),
+    ),
+    "nme_sinusoid": Row(
+        NmeSinusoidData,
+        "Regression on y = A sin u with an input that tells the amplitude in training, and lies in testing.",
+        ("regression",),
+    ),
+    "circles": Row(
+        CirclesData,
+        "Tell the points of a circle (class 1) from those outside (class 0) after seeing points inside only.",
+        ("classification",),
+    ),
     "omniglot": Row(OmniglotData, "Episodes over Omniglot, with ink 1 and paper 0.", ("classification",)),
+    "tiny_omniglot": Row(
+        TinyOmniglotData,
+        "A task an alphabet: which of its first characters is it, labels fixed, ink 1 and paper 0.",
+        ("classification",),
+    ),
     "glyphs": Row(
         GlyphsData,
         "Episodes over characters of 28 x 28 pixels, with ink 1, drawn from the fonts that matplotlib ships.",

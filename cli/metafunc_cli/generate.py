@@ -32,10 +32,13 @@ def source() -> str:
     """The text that `config.py` should have, before `ruff format`."""
     from metafunc import nn
     from metafunc.algorithms import ALGORITHMS
-    from metafunc.data import FAMILIES
+    from metafunc.data import CLASSIFICATION, FAMILIES
 
     algorithms = {name: (row.builder, "", row.kinds) for name, row in ALGORITHMS.items()}
-    families = {name: (builder, "Data", (kind_of(builder),)) for name, builder in FAMILIES.items()}
+    families = {
+        name: (builder, "Data", ("classification" if name in CLASSIFICATION else "regression",))
+        for name, builder in FAMILIES.items()
+    }
     models = {name: (getattr(nn, name), "Network", ALL_KINDS) for name in ("mlp", "conv4")}
     parts = [HEADER]
     for title, table in (("ALGORITHMS", algorithms), ("FAMILIES", families), ("MODELS", models)):
@@ -47,11 +50,6 @@ def source() -> str:
             rows.append(f"    {name!r}: Row({class_name(name) + suffix}, {summary(builder)!r}{rest}),")
         parts.append(f"{title} = {{\n" + "\n".join(rows) + "\n}\n")
     return "\n\n".join(parts)
-
-
-def kind_of(family: Callable[..., Any]) -> str:
-    """What a family's tasks predict, without loading its data: whoever predicts classes has a number of ways."""
-    return "classification" if "num_ways" in inspect.signature(family).parameters else "regression"
 
 
 def dataclass_source(name: str, builder: Callable[..., Any], fields: list[Hyperparameter]) -> str:

@@ -32,12 +32,13 @@ def episodes(
     num_shots: int,
     num_queries: int,
     rotations: bool = False,
+    fixed_labels: bool = False,
     part: str = "data",
 ) -> Sampler:
     """A sampler of classification tasks: choose classes, then rows of each, without replacement.
 
-    A class's label is its place in the draw, so labels carry nothing from one task to the next. Rows come class by
-    class, in the order of the labels.
+    A class's label is its place in the draw, so labels carry nothing from one task to the next; unless they are fixed,
+    and then one function may learn all of them by heart. Rows come class by class, in the order of the labels.
 
     Args:
         rows: images as uint8 (scaled to [0, 1] when drawn) or vectors as floats (left as they are).
@@ -46,6 +47,7 @@ def episodes(
         num_shots: support rows a class.
         num_queries: query rows a class.
         rotations: whether a class turned by 90, 180 and 270 degrees counts as three more classes.
+        fixed_labels: whether a class keeps one label, its number modulo `num_ways`, in every task.
         part: what to call these classes in an error.
 
     Returns:
@@ -68,10 +70,11 @@ def episodes(
     labels = torch.arange(num_ways)
     values = rows.values.reshape(len(rows.values), -1)
     row_shape = rows.values.shape[1:]
+    choose = _with_labels if fixed_labels else _without_labels
 
     def draw(uniforms: Float64[Tensor, "t width"]) -> Task:
         num_tasks = len(uniforms)
-        chosen = distinct(uniforms[:, :num_ways], torch.full((num_tasks,), turns * len(classes)))
+        chosen = choose(uniforms[:, :num_ways], turns * len(classes))
         turn, which = chosen // len(classes), classes[chosen % len(classes)]
         place = distinct(uniforms[:, num_ways:].reshape(num_tasks, num_ways, per_class), rows.sizes[which])
         index = rows.offsets[which][..., None] + place
@@ -80,11 +83,24 @@ def episodes(
             x = values.index_select(0, index.reshape(-1)).reshape(*index.shape, *row_shape)
             x = _turned(x, turn) if rotations else x
             y = labels[:, None].expand(index.shape)
-            return Batch(_unit(x).flatten(1, 2), y.flatten(1, 2))
+            return Batch(unit(x).flatten(1, 2), y.flatten(1, 2))
 
         return Task(support=batch(index[..., :num_shots]), query=batch(index[..., num_shots:]))
 
     return sampler(num_ways * (1 + per_class), draw)
+
+
+def _without_labels(uniforms: Float64[Tensor, "t ways"], num_classes: int) -> Int64[Tensor, "t ways"]:
+    """Different classes, any of them at any place."""
+    return distinct(uniforms, torch.full((len(uniforms),), num_classes))
+
+
+def _with_labels(uniforms: Float64[Tensor, "t ways"], num_classes: int) -> Int64[Tensor, "t ways"]:
+    """At place l one of the classes l, l + ways, l + 2 ways, ...: those whose label is l."""
+    num_ways = uniforms.shape[1]
+    labels = torch.arange(num_ways)
+    per_label = (num_classes - labels + num_ways - 1) // num_ways
+    return labels + num_ways * (uniforms * per_label).long()
 
 
 def classification(
@@ -96,6 +112,7 @@ def classification(
     num_shots: int,
     num_queries: int,
     rotations: Rotations = "none",
+    fixed_labels: bool = False,
     small_classes: Literal["refuse", "drop"] = "refuse",
     info: Mapping[str, Any],
 ) -> TaskFamily:
@@ -109,6 +126,7 @@ def classification(
         num_shots: support rows a class.
         num_queries: query rows a class.
         rotations: whether quarter turns count as further classes: in no part, in training, or in all parts.
+        fixed_labels: whether a class keeps one label in every task.
         small_classes: whether classes of fewer than `num_shots + num_queries` rows are refused or left out.
         info: what to record beside the counts and the fingerprint.
 
@@ -131,6 +149,7 @@ def classification(
             num_shots=num_shots,
             num_queries=num_queries,
             rotations=rotations == "all" or (rotations == "train" and part == "train"),
+            fixed_labels=fixed_labels,
             part=part,
         )
         for part, classes in parts.items()
@@ -140,6 +159,7 @@ def classification(
         "dropped_classes": sum(map(len, partition.parts.values())) - sum(map(len, parts.values())),
         "rows": len(values),
         "rotations": rotations,
+        "fixed_labels": fixed_labels,
         "fingerprint": fingerprint(rows, partition),
     }
     return TaskFamily(
@@ -171,7 +191,8 @@ def _turned(x: Tensor, turn: Int64[Tensor, "t ways"]) -> Tensor:
     return turned
 
 
-def _unit(x: Tensor) -> Tensor:
+def unit(x: Tensor) -> Tensor:
+    """Pixels on [0, 1]; other numbers as they are."""
     return x.float().mul_(1 / 255) if x.dtype == torch.uint8 else x
 
 

@@ -26,6 +26,7 @@ def few_shot(
     split_seed: int = 0,
     local_labels: bool = False,
     rotations: Rotations = "none",
+    fixed_labels: bool = False,
     image_size: int | None = None,
     channels: Literal[1, 3] | None = None,
     invert: bool = False,
@@ -53,6 +54,7 @@ def few_shot(
         split_seed: seed of the shuffle that `fractions` divides.
         local_labels: whether each split counts its classes from zero, so that equal labels are different classes.
         rotations: whether quarter turns count as further classes: in no part, in training, or in all parts.
+        fixed_labels: whether a class keeps one label in every task.
         image_size: side length to which images are resized, or as which lists of numbers are read.
         channels: 1 for grey, 3 for colour; by default as the first image is.
         invert: whether to exchange black and white.
@@ -111,6 +113,7 @@ def few_shot(
         num_shots=num_shots,
         num_queries=num_queries,
         rotations=rotations,
+        fixed_labels=fixed_labels,
         small_classes=small_classes,
         info={"source": path, "subset": subset, "revision": source.revision, "class_split": how},
     )

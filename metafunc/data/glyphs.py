@@ -49,6 +49,7 @@ def glyphs(
     fractions: tuple[float, float, float] = (0.64, 0.16, 0.2),
     split_seed: int = 0,
     rotations: Rotations = "none",
+    fixed_labels: bool = False,
 ) -> TaskFamily:
     """Episodes over characters of 28 x 28 pixels, with ink 1, drawn from the fonts that matplotlib ships.
 
@@ -60,6 +61,7 @@ def glyphs(
         fractions: shares of the characters for training, validation and meta-test.
         split_seed: seed of the shuffle that `fractions` divides.
         rotations: whether quarter turns count as further characters: in no part, in training, or in all parts.
+        fixed_labels: whether a character keeps one label in every task.
 
     Returns:
         A family with inputs (tasks, rows, 1, 28, 28) and labels (tasks, rows).
@@ -75,7 +77,7 @@ def glyphs(
     """
     at_least(1, num_ways=num_ways, num_shots=num_shots, num_queries=num_queries)
     at_least(num_shots + num_queries, min_faces=min_faces)
-    pixels, labels = _rendered(min_faces)
+    pixels, labels = rendered(min_faces)
     return classification(
         "glyphs",
         torch.from_numpy(pixels),
@@ -84,6 +86,7 @@ def glyphs(
         num_shots=num_shots,
         num_queries=num_queries,
         rotations=rotations,
+        fixed_labels=fixed_labels,
         info={
             "source": "fonts shipped with matplotlib",
             "class_split": f"fractions {fractions}, seed {split_seed}",
@@ -94,7 +97,7 @@ def glyphs(
 
 
 @functools.cache
-def _rendered(min_faces: int) -> tuple[NDArray[np.uint8], list[str]]:
+def rendered(min_faces: int) -> tuple[NDArray[np.uint8], list[str]]:
     """All drawings of all classes, and the class of each; the same on every call."""
     drawings = _drawn(min_faces)
     classes = {min(group): _different(drawings, group) for group in _alike(drawings)}

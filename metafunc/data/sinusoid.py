@@ -11,8 +11,8 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
-from metafunc.data.source import at_least, between, sampler
-from metafunc.types import Batch, Sampler, Task, TaskFamily
+from metafunc.data.source import at_least, between, sampler, split_points
+from metafunc.types import Sampler, Task, TaskFamily
 
 AMPLITUDE = (0.1, 5.0)
 PHASE = (0.0, math.pi)
@@ -63,11 +63,6 @@ def _curves(num_shots: int, num_queries: int, amplitudes: tuple[float, float], p
         amplitude = between(uniforms[:, 0], *amplitudes)[:, None]
         phase = between(uniforms[:, 1], *phases)[:, None]
         x = between(uniforms[:, 2:], -5.0, 5.0)
-        y = amplitude * torch.sin(x - phase)
-        points = Batch(x.float()[..., None], y.float()[..., None])
-        return Task(
-            support=Batch(points.x[:, :num_shots], points.y[:, :num_shots]),
-            query=Batch(points.x[:, num_shots:], points.y[:, num_shots:]),
-        )
+        return split_points(x, amplitude * torch.sin(x - phase), num_shots)
 
     return sampler(2 + num_shots + num_queries, draw)

@@ -5,14 +5,15 @@ filled row by row, hence row `i` does not depend on how many rows follow, and ne
 """
 
 import hashlib
+import math
 from collections.abc import Callable
 
 import torch
-from jaxtyping import Float64, Int64
+from jaxtyping import Float64, Int64, Shaped
 from torch import Generator, Tensor
 
 from metafunc import tree
-from metafunc.types import Sampler, Task
+from metafunc.types import Batch, Sampler, Task
 
 
 class DataUnavailable(Exception):  # noqa: N818 - it names a condition, with its own exit code
@@ -94,6 +95,39 @@ def between(uniforms: Tensor, low: float, high: float) -> Tensor:
     return low + (high - low) * uniforms
 
 
+def standard_normal(uniforms: Float64[Tensor, "*shape"]) -> Float64[Tensor, "*shape"]:
+    """Uniform numbers on [0, 1) as standard normal ones, by the inverse distribution function.
+
+    Example:
+        >>> import torch
+        >>> standard_normal(torch.tensor([0.5, 0.975], dtype=torch.float64)).round(decimals=2).tolist()
+        [0.0, 1.96]
+    """
+    # Uniforms are multiples of 2^-53; half of that stands for a zero, whose normal number would be infinite.
+    normals: Tensor = torch.special.ndtri(uniforms.clamp(min=2.0**-54))
+    return normals
+
+
+def split_points(x: Shaped[Tensor, "t n *row"], y: Float64[Tensor, "t n"], num_shots: int) -> Task:
+    """Points of functions as tasks in float32: the first `num_shots` are the support, the others the query.
+
+    Args:
+        x: inputs, one number or a row of them a point.
+        y: targets.
+        num_shots: support points a task.
+
+    Returns:
+        Tasks with inputs (t, n, inputs) and targets (t, n, 1).
+
+    Example:
+        >>> import torch
+        >>> split_points(torch.rand(4, 7), torch.rand(4, 7, dtype=torch.float64), 5).query.x.shape
+        torch.Size([4, 2, 1])
+    """
+    x, y = (x if x.ndim == 3 else x[..., None]).float(), y.float()[..., None]
+    return Task(Batch(x[:, :num_shots], y[:, :num_shots]), Batch(x[:, num_shots:], y[:, num_shots:]))
+
+
 def distinct(uniforms: Float64[Tensor, "*batch k"], sizes: Int64[Tensor, "*batch"]) -> Int64[Tensor, "*batch k"]:
     """The first k entries of a random permutation of 0..size-1, from k uniforms and without the other size - k.
 
@@ -137,3 +171,20 @@ def at_least(minimum: int, **values: int) -> None:
     for name, value in values.items():
         if value < minimum:
             raise ValueError(f"{name} is {value}; it has to be at least {minimum}.")
+
+
+def not_negative(**values: float) -> None:
+    """Refuse negative or undefined sizes.
+
+    Args:
+        **values: the hyperparameters by name.
+
+    Raises:
+        ValueError: names the hyperparameter and its value.
+
+    Example:
+        >>> not_negative(noise=0.3)
+    """
+    for name, value in values.items():
+        if not 0 <= value < math.inf:
+            raise ValueError(f"{name} is {value}; it has to be a finite number, 0 or above.")

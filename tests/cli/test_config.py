@@ -28,10 +28,16 @@ def test_a_changed_default_makes_config_stale(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_kinds_are_those_of_the_families() -> None:
+    """Of those that need no data; the others predict classes if and only if they have a number of ways."""
     from metafunc.data import FAMILIES
 
-    for name in ("sinusoid", "glyphs"):
-        assert config.FAMILIES[name].kinds == (FAMILIES[name]().kind,)
+    for name, builder in FAMILIES.items():
+        arguments = inspect.signature(builder).parameters
+        if "path" in arguments:
+            kind = "classification" if "num_ways" in arguments else "regression"
+        else:
+            kind = builder().kind
+        assert config.FAMILIES[name].kinds == (kind,)
 
 
 def test_no_name_is_two_things() -> None:

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from metafunc.data import generator_for, glyphs
-from metafunc.data.glyphs import _alike, _different, _drawn, _rendered
+from metafunc.data.glyphs import _alike, _different, _drawn, rendered
 
 
 @pytest.fixture(scope="module")
@@ -17,7 +17,7 @@ def drawings():
 
 
 def test_there_are_hundreds_of_classes_of_at_least_sixteen():
-    pixels, labels = _rendered(16)
+    pixels, labels = rendered(16)
     assert pixels.shape[1:] == (1, 28, 28)
     assert pixels.dtype == np.uint8
     counts = Counter(labels)
@@ -29,7 +29,7 @@ def test_there_are_hundreds_of_classes_of_at_least_sixteen():
 
 
 def test_rendering_is_a_pure_function():
-    (first, labels), (second, again) = _rendered.__wrapped__(18), _rendered.__wrapped__(18)
+    (first, labels), (second, again) = rendered.__wrapped__(18), rendered.__wrapped__(18)
     assert np.array_equal(first, second)
     assert labels == again
 
@@ -70,7 +70,7 @@ def test_fonts_with_code_points_of_their_own_are_left_out(drawings):
 
 
 def test_parts_share_no_class():
-    pixels, labels = _rendered(16)
+    pixels, labels = rendered(16)
     label_of = {image.tobytes(): label for image, label in zip(pixels, labels, strict=True)}
     family = glyphs(num_ways=20, num_shots=1, num_queries=15)
     seen = {}
@@ -92,3 +92,20 @@ def test_fewer_faces_mean_more_classes():
 def test_a_task_needs_as_many_drawings_as_there_are():
     with pytest.raises(ValueError, match="min_faces is 16; it has to be at least 20"):
         glyphs(num_shots=5, num_queries=15)
+
+
+def test_fixed_labels_can_be_learned_by_heart_and_dealt_ones_cannot():
+    """A table from training images to labels answers all fixed ones right, and dealt ones as often as chance."""
+    for fixed in (True, False):
+        sample = glyphs(num_ways=5, num_queries=1, fixed_labels=fixed).train
+        learned, asked = (
+            sample(generator_for(0, "train", 0), 4000).query,
+            sample(generator_for(1, "train", 0), 200).query,
+        )
+        key = [image.numpy().tobytes() for image in learned.x.flatten(0, 1)]
+        table = dict(zip(key, learned.y.flatten().tolist(), strict=True))
+        pairs = zip(asked.x.flatten(0, 1), asked.y.flatten().tolist(), strict=True)
+        right = [table[image.numpy().tobytes()] == y for image, y in pairs if image.numpy().tobytes() in table]
+        assert len(right) > 300
+        share = sum(right) / len(right)
+        assert share == 1 if fixed else abs(share - 0.2) < 4 * 0.4 / len(right) ** 0.5

@@ -4,7 +4,7 @@ import datasets
 import pytest
 import torch
 
-from metafunc.data import DataUnavailable, generator_for, omniglot
+from metafunc.data import DataUnavailable, generator_for, omniglot, tiny_omniglot
 
 SAMPLE = "omniglot_28_small1.parquet"
 
@@ -109,3 +109,47 @@ def test_a_missing_copy_is_unavailable():
 def test_too_many_drawings_are_refused():
     with pytest.raises(ValueError, match="num_shots \\+ num_queries is 21; a character has 20 drawings"):
         omniglot(num_shots=5, num_queries=16)
+
+
+def test_a_fixed_label_is_one_label_a_character(omniglot_path):
+    """Sixty sets of twenty: of 1200 training characters each label has sixty, and every task has one of each label."""
+    family = omniglot(path=str(omniglot_path), num_ways=20, num_queries=1, rotations="none", fixed_labels=True)
+    tasks = family.test(generator_for(0, "test", 0), 200)
+    labels = {}
+    for images, ys in zip(tasks.query.x, tasks.query.y, strict=True):
+        assert ys.tolist() == list(range(20))
+        for image, y in zip(images, ys.tolist(), strict=True):
+            labels.setdefault(image.numpy().tobytes(), set()).add(y)
+    assert all(len(found) == 1 for found in labels.values())
+    assert len(labels) > 3000
+
+
+def test_an_alphabet_is_a_task_of_tiny_omniglot(omniglot_path):
+    rows = datasets.load_dataset(
+        "parquet", data_files=str(omniglot_path / "omniglot_28.parquet"), split="train", keep_in_memory=True
+    )
+    known = {
+        bytes(255 - value for value in pixels): (alphabet, character, split)
+        for pixels, alphabet, character, split in zip(
+            rows["pixels"], rows["alphabet"], rows["character"], rows["split"], strict=True
+        )
+    }
+    family = tiny_omniglot(path=str(omniglot_path))
+    assert family.info["tasks"] == {"train": 30, "validation": 30, "test": 20}
+    for part, first, split in (("train", 1, "background"), ("validation", 6, "background"), ("test", 1, "evaluation")):
+        tasks = getattr(family, part)(generator_for(0, part, 0), 150)
+        x = torch.cat([tasks.support.x, tasks.query.x], 1).mul(255).round().to(torch.uint8)
+        y = torch.cat([tasks.support.y, tasks.query.y], 1)
+        assert len({image.numpy().tobytes() for image in x[0]}) == 100, "all drawings of the five characters"
+        seen = set()
+        for images, labels in zip(x[:, ::9], y[:, ::9], strict=True):
+            facts = [known[image.numpy().tobytes()] for image in images]
+            assert {(fact[0], fact[2]) for fact in facts} == {(facts[0][0], split)}
+            assert [fact[1] - first for fact in facts] == labels.tolist()
+            seen.add(facts[0][0])
+        assert len(seen) == (20 if part == "test" else 30)
+
+
+def test_tiny_omniglot_needs_both_halves(omniglot_path):
+    with pytest.raises(ValueError, match="No alphabet of the evaluation half has 5 characters"):
+        tiny_omniglot(path=str(omniglot_path / SAMPLE))
