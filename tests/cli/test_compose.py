@@ -138,7 +138,10 @@ def test_another_algorithm_takes_tasks_and_network_of_a_file(tmp_path: Path) -> 
         ("mamll sinusoid", "Did you mean maml?"),
         ("maml sinusod", "Did you mean sinusoid?"),
         ("nothing", "There are: maml, fomaml"),
-        ("protonet sinusoid", "protonet takes omniglot, glyphs, few_shot; sinusoid goes with maml"),
+        (
+            "protonet sinusoid",
+            "protonet takes circles, omniglot, tiny_omniglot, glyphs, few_shot; sinusoid goes with maml",
+        ),
         ("maml fomaml", "both algorithms"),
         ("sinusoid glyphs", "both task families"),
         ("maml sinusoid reptile", "3 names"),
