@@ -113,3 +113,29 @@ def information(code: Gaussian, mask: Tree = ()) -> Scalar:
     r"""The mean over rows of $\mathrm{KL}(q(z \mid x) \,\|\, \mathcal N(0, I))$, in nats: what codes may tell of x."""
     rows: Tensor = torch.vmap(lambda row: kl(row, standard(row.mean)))(code)
     return masked_mean(rows, mask)
+
+
+def code_of(code: Gaussian, noise: Tensor | tuple[()] = ()) -> Tensor:
+    """Codes drawn with normals for every row, (n, l); their means where there are none."""
+    return code.mean if isinstance(noise, tuple) else sample(code, noise)
+
+
+def code_noise(encode: Callable[[M, Tensor], Tensor]) -> Prepare[M]:
+    """The `prepare` of a learner with noisy codes: in training normals for every row; in testing a code is its mean.
+
+    Args:
+        encode: (meta, inputs (n, ...)) to an encoder's outputs (n, 2 l); only their length is looked at.
+    """
+
+    def prepare(meta: M, tasks: Task, generator: Generator, /, *, step: int | None, num_steps: int) -> Task:
+        if step is None:
+            return tasks
+
+        def noisy(batch: Batch) -> Batch:
+            with torch.no_grad():  # one task's rows say how long a code is
+                codes = bottleneck(encode(meta, batch.x[0].to(tree.leaves(meta)[0].device))).mean
+            return batch._replace(extra=standard_noise(codes, generator, num_draws=batch.x.shape[0]))
+
+        return Task(noisy(tasks.support), noisy(tasks.query))
+
+    return prepare

@@ -18,6 +18,8 @@ OWN = {
     "reptile": {"inner_lr": 0.05, "num_steps": NUM_STEPS, "batch_size": 3},
     "protonet": {},
     "cnp": {},
+    "mr_cnp_w": {},
+    "mr_cnp_a": {},
 }
 CASES = [(name, kind) for name, row in ALGORITHMS.items() for kind in row.kinds]
 close = partial(assert_close, rtol=1e-10, atol=1e-10)

@@ -28,4 +28,26 @@ BAYESIAN: tuple[Preset, ...] = (
         1,
         hyper={"inner_lr": 0.1, "num_steps": 5, "kl_weight": 1e-7, "encoder": "layer1.,norm1."},
     ),
+    omniglot(
+        "mr-maml-a-omniglot",
+        "mr_maml_a",
+        f"our own: {YIN}'s method over MAML's 'no conv' network, before and behind the code",
+        20,
+        1,
+        model="mlp",
+        hyper={"inner_lr": 0.1, "num_steps": 5, "kl_weight": 1e-3},
+        network={"hidden": (256, 128), "initialisation": "he"},
+    ),
+    sinusoid(
+        "mr-cnp-w-sinusoid",
+        "mr_cnp_w",
+        f"our own: {YIN}'s method on MAML's protocol, with layers of 128",
+        network={"hidden": (128, 128)},
+    ),
+    sinusoid(
+        "mr-cnp-a-sinusoid",
+        "mr_cnp_a",
+        f"our own: {YIN}'s method on MAML's protocol, with layers of 128",
+        network={"hidden": (128, 128)},
+    ),
 )

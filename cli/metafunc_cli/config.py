@@ -159,6 +159,38 @@ class MrMamlW:
 
 
 @dataclass(frozen=True)
+class MrMamlA:
+    """MR-MAML on activations: a noisy code of the inputs that cannot hold the answer, and an adapted head."""
+
+    inner_lr: float = 0.01
+    """step size of the inner gradient descent."""
+    num_steps: int = 1
+    """inner steps in training."""
+    kl_weight: float = 0.1
+    """the price of a nat that a code holds."""
+
+
+@dataclass(frozen=True)
+class MrCnpW:
+    """MR-CNP on weights: a conditional neural process behind an encoder whose weights pay for what they hold."""
+
+    kl_weight: float = 0.001
+    """the price of a nat that the encoder's weights hold."""
+    scale: float = 0.02
+    """the standard deviation that every weight of the encoder starts from."""
+    num_particles: int = 10
+    """draws at meta-test; training takes one a step, for all tasks."""
+
+
+@dataclass(frozen=True)
+class MrCnpA:
+    """MR-CNP on activations: a conditional neural process behind noisy codes that pay for what they hold."""
+
+    kl_weight: float = 0.1
+    """the price of a nat that a code holds."""
+
+
+@dataclass(frozen=True)
 class Pretrain:
     """Pretraining: one network on all tasks' data, then fine-tuned on a new task (a baseline)."""
 
@@ -206,6 +238,16 @@ ALGORITHMS = {
     "mr_maml_w": Row(
         MrMamlW,
         "MR-MAML on weights: a regularised, unadapted encoder that cannot memorise the tasks, and an adapted head.",
+    ),
+    "mr_maml_a": Row(
+        MrMamlA, "MR-MAML on activations: a noisy code of the inputs that cannot hold the answer, and an adapted head."
+    ),
+    "mr_cnp_w": Row(
+        MrCnpW,
+        "MR-CNP on weights: a conditional neural process behind an encoder whose weights pay for what they hold.",
+    ),
+    "mr_cnp_a": Row(
+        MrCnpA, "MR-CNP on activations: a conditional neural process behind noisy codes that pay for what they hold."
     ),
     "pretrain": Row(
         Pretrain, "Pretraining: one network on all tasks' data, then fine-tuned on a new task (a baseline)."

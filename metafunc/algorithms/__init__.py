@@ -8,6 +8,9 @@ from metafunc.algorithms.maml import maml as maml
 from metafunc.algorithms.maml_noise import maml_noise as maml_noise
 from metafunc.algorithms.maml_plus_plus import maml_plus_plus as maml_plus_plus
 from metafunc.algorithms.meta_sgd import meta_sgd as meta_sgd
+from metafunc.algorithms.mr_cnp import mr_cnp_a as mr_cnp_a
+from metafunc.algorithms.mr_cnp import mr_cnp_w as mr_cnp_w
+from metafunc.algorithms.mr_maml_a import mr_maml_a as mr_maml_a
 from metafunc.algorithms.mr_maml_w import mr_maml_w as mr_maml_w
 from metafunc.algorithms.platipus import platipus as platipus
 from metafunc.algorithms.pretrain import pretrain as pretrain

@@ -16,6 +16,8 @@ from metafunc.algorithms.maml import maml
 from metafunc.algorithms.maml_noise import maml_noise
 from metafunc.algorithms.maml_plus_plus import maml_plus_plus
 from metafunc.algorithms.meta_sgd import meta_sgd
+from metafunc.algorithms.mr_cnp import mr_cnp_a, mr_cnp_w
+from metafunc.algorithms.mr_maml_a import mr_maml_a
 from metafunc.algorithms.mr_maml_w import mr_maml_w
 from metafunc.algorithms.platipus import platipus
 from metafunc.algorithms.pretrain import pretrain
@@ -40,6 +42,8 @@ Networks: TypeAlias = Callable[[NetworkFactory, tuple[int, ...], Likelihood], tu
 
 REPRESENTATION_SIZE = 128
 """The length of a conditional neural process's task vector, the paper's."""
+CODE_SIZE = 20
+"""The length of an input's code where what it holds has a price, MR-CNP's."""
 
 
 def predictor(factory: NetworkFactory, input_shape: tuple[int, ...], likelihood: Likelihood) -> tuple[Model, ...]:
@@ -57,6 +61,32 @@ def encoder_decoder(factory: NetworkFactory, input_shape: tuple[int, ...], likel
     size = prod(input_shape)
     encoder = factory((size + likelihood.num_targets,), REPRESENTATION_SIZE)
     return encoder, factory((size + REPRESENTATION_SIZE,), likelihood.num_outputs)
+
+
+def bottleneck_head(factory: NetworkFactory, input_shape: tuple[int, ...], likelihood: Likelihood) -> tuple[Model, ...]:
+    """A network from inputs to the means and scales of a code, and one from a code to the likelihood's parameters."""
+    return factory(input_shape, 2 * CODE_SIZE), factory((CODE_SIZE,), likelihood.num_outputs)
+
+
+def encoder_aggregator_decoder(
+    factory: NetworkFactory, input_shape: tuple[int, ...], likelihood: Likelihood
+) -> tuple[Model, ...]:
+    """A network from inputs to a code, one over a code joined to a target, and one over a code joined to a vector."""
+    return factory(input_shape, CODE_SIZE), *_of_codes(factory, likelihood)
+
+
+def bottleneck_aggregator_decoder(
+    factory: NetworkFactory, input_shape: tuple[int, ...], likelihood: Likelihood
+) -> tuple[Model, ...]:
+    """The same, with a network from inputs to the means and scales of a code."""
+    return factory(input_shape, 2 * CODE_SIZE), *_of_codes(factory, likelihood)
+
+
+def _of_codes(factory: NetworkFactory, likelihood: Likelihood) -> tuple[Model, Model]:
+    return (
+        factory((CODE_SIZE + likelihood.num_targets,), REPRESENTATION_SIZE),
+        factory((CODE_SIZE + REPRESENTATION_SIZE,), likelihood.num_outputs),
+    )
 
 
 def _with_noise_scale(kind: Kind, num_outputs: int) -> Likelihood:
@@ -111,6 +141,11 @@ ALGORITHMS: Mapping[str, Row] = MappingProxyType(
         "maml_noise": Row(maml_noise),
         "platipus": Row(platipus),
         "mr_maml_w": Row(mr_maml_w),
+        "mr_maml_a": Row(mr_maml_a, networks=bottleneck_head),
+        "mr_cnp_w": Row(mr_cnp_w, networks=encoder_aggregator_decoder, likelihood=_with_noise_scale, inner_steps=False),
+        "mr_cnp_a": Row(
+            mr_cnp_a, networks=bottleneck_aggregator_decoder, likelihood=_with_noise_scale, inner_steps=False
+        ),
         "pretrain": Row(pretrain),
         "scratch": Row(scratch, exact=False, trains=False),
     }
