@@ -11,16 +11,18 @@ Tasks that nobody prepared have one draw, and it is the mean: $\epsilon = 0$.
 """
 
 from collections.abc import Callable
-from typing import TypeVar
+from dataclasses import dataclass
+from typing import Generic, NamedTuple, TypeVar
 
 import torch
 from torch import Generator, Tensor
 
 from metafunc import tree
-from metafunc.inner import path, repeat
+from metafunc.inner import descend, path, repeat, trajectory
 from metafunc.likelihood import masked_mean
+from metafunc.optim import sgd
 from metafunc.posterior import Gaussian, kl, sample, standard, standard_noise
-from metafunc.types import Adapt, Batch, Data, M, P, Prepare, Scalar, Task, Tree
+from metafunc.types import Adapt, Batch, Data, Loss, M, P, Prepare, Scalar, Task, Tree
 
 T = TypeVar("T")
 
@@ -139,3 +141,95 @@ def code_noise(encode: Callable[[M, Tensor], Tensor]) -> Prepare[M]:
         return Task(noisy(tasks.support), noisy(tasks.query))
 
     return prepare
+
+
+class Draws(NamedTuple):
+    """The normals of a task whose posterior is found by gradient steps: for their expectations, and for particles."""
+
+    inner: Tree
+    particles: Tree
+
+
+def preparing_inference(drawn: Callable[[M], Tree], *, num_samples: int, num_particles: int) -> Prepare[M]:
+    """The `prepare` of a learner that descends on an expectation: `Draws` for the support set.
+
+    Args:
+        drawn: from meta-parameters to a tree like what is drawn.
+        num_samples: draws of an expectation, in the inner loop and in training.
+        num_particles: particles in testing.
+    """
+
+    def prepare(meta: M, tasks: Task, generator: Generator, /, *, step: int | None, num_steps: int) -> Task:
+        like = drawn(meta)
+        inner = draws_for(like, tasks, generator, num_draws=num_samples)
+        count = num_particles if step is None else num_samples
+        noise = Draws(inner, draws_for(like, tasks, generator, num_draws=count))
+        return tasks._replace(support=tasks.support._replace(extra=noise))
+
+    return prepare
+
+
+def free_energy(loss: Loss[P], prior: Gaussian, draws: Tree, *, kl_weight: float) -> Loss[Gaussian]:
+    r"""What a Gaussian over parameters loses on data, $\mathbb E_q[L(\theta; D)] + \beta\,\mathrm{KL}(q \,\|\, p)$.
+
+    The expectation is the mean over fixed draws of noise, so that descending on it is deterministic.
+
+    Args:
+        loss: (params, data) to a scalar.
+        prior: p.
+        draws: normals with a leading axis.
+        kl_weight: $\beta$.
+
+    Returns:
+        (q, data) to a scalar.
+    """
+
+    def of(q: Gaussian, data: Data, /) -> Scalar:
+        return mean_over(lambda params: loss(params, data), samples(q, draws)) + kl_weight * kl(q, prior)
+
+    return of
+
+
+@dataclass(frozen=True)
+class Inference(Generic[P]):
+    r"""A task's posterior by gradient steps from a Gaussian prior down the free energy of the support set.
+
+    Mean and log-scale take the same step size. All steps of a task share their draws of noise.
+
+    Args:
+        loss: (params, data) to a scalar.
+        lr: the step size.
+        kl_weight: of the divergence from the prior.
+        num_steps: steps of `adapt`.
+        finish: applied to every particle.
+    """
+
+    loss: Loss[P]
+    lr: float
+    kl_weight: float
+    num_steps: int
+    finish: Adapt[P, P]
+
+    def draws(self, prior: Gaussian, support: Batch) -> Draws:
+        """The task's noise."""
+        return draws_of(support, Draws(prior.mean, prior.mean))
+
+    def posteriors(self, prior: Gaussian, support: Batch, num_steps: int) -> list[Gaussian]:
+        """The posterior after 0..num_steps steps, the first being the prior."""
+        energy = free_energy(self.loss, prior, self.draws(prior, support).inner, kl_weight=self.kl_weight)
+        return trajectory(descend(energy, sgd(self.lr)), prior, [support] * num_steps)
+
+    def particles(self, prior: Gaussian, q: Gaussian, support: Batch) -> P:
+        """Draws of a posterior."""
+        starts: P = samples(q, self.draws(prior, support).particles)
+        finished: P = torch.vmap(lambda params: self.finish(params, support))(starts)
+        return finished
+
+    def adapt(self, prior: Gaussian, support: Batch, /) -> P:
+        """An `Adapt` to particles."""
+        return self.particles(prior, self.posteriors(prior, support, self.num_steps)[-1], support)
+
+    def path(self, prior: Gaussian, support: Batch, num_steps: int, /) -> P:
+        """A `Path` of particles; its first row is drawn from the prior."""
+        posteriors = self.posteriors(prior, support, num_steps)
+        return tree.stack([self.particles(prior, q, support) for q in posteriors])

@@ -18,6 +18,8 @@ OWN = {
     "reptile": {"inner_lr": 0.05, "num_steps": NUM_STEPS, "batch_size": 3},
     "protonet": {},
     "cnp": {},
+    "abml": {"inner_lr": 0.1, "num_steps": NUM_STEPS, "num_samples": 1},
+    "vampire": {"inner_lr": 0.1, "num_steps": NUM_STEPS, "num_samples": 1},
     "mr_cnp_w": {},
     "mr_cnp_a": {},
 }

@@ -141,6 +141,56 @@ class Platipus:
 
 
 @dataclass(frozen=True)
+class Abml:
+    """ABML: a learned Gaussian prior that a few gradient steps turn into a task's variational posterior."""
+
+    inner_lr: float = 0.01
+    """step size of the inner gradient descent on means and log-scales."""
+    num_steps: int = 5
+    """inner steps in training."""
+    kl_weight: float = 0.1
+    """the weight of the divergence of posterior and prior, inside and outside."""
+    scale: float = 0.05
+    """the standard deviation that every weight of the prior starts from."""
+    hyperprior_weight: float = 1e-05
+    """the weight of the hyperprior; one over the number of training tasks in the paper."""
+    num_samples: int = 5
+    """draws of an expectation in training and in the inner loop."""
+    num_particles: int = 10
+    """draws of a task's posterior at meta-test."""
+
+
+@dataclass(frozen=True)
+class Vampire:
+    """VAMPIRE: a Gaussian prior, trained for how its variational posteriors predict."""
+
+    inner_lr: float = 0.01
+    """step size of the inner gradient descent on means and log-scales."""
+    num_steps: int = 5
+    """inner steps in training."""
+    kl_weight: float = 0.1
+    """the weight of the divergence of posterior and prior in the inner loop."""
+    scale: float = 0.05
+    """the standard deviation that every weight of the prior starts from."""
+    num_samples: int = 5
+    """draws of an expectation in training and in the inner loop."""
+    num_particles: int = 10
+    """draws of a task's posterior at meta-test."""
+
+
+@dataclass(frozen=True)
+class Llama:
+    """LLAMA: MAML whose meta-loss counts the curvature at the adapted parameters, by Laplace's approximation."""
+
+    inner_lr: float = 0.01
+    """step size of the inner gradient descent."""
+    num_steps: int = 1
+    """inner steps in training."""
+    curvature_weight: float = 1e-06
+    """the weight of half the log-determinant, the paper's."""
+
+
+@dataclass(frozen=True)
 class MrMamlW:
     """MR-MAML on weights: a regularised, unadapted encoder that cannot memorise the tasks, and an adapted head."""
 
@@ -234,6 +284,13 @@ ALGORITHMS = {
     "maml_noise": Row(MamlNoise, "MAML with noise: the initialisation is moved at random before it is adapted."),
     "platipus": Row(
         Platipus, "PLATIPUS: MAML from an initialisation drawn from a learned prior that the support set conditions."
+    ),
+    "abml": Row(
+        Abml, "ABML: a learned Gaussian prior that a few gradient steps turn into a task's variational posterior."
+    ),
+    "vampire": Row(Vampire, "VAMPIRE: a Gaussian prior, trained for how its variational posteriors predict."),
+    "llama": Row(
+        Llama, "LLAMA: MAML whose meta-loss counts the curvature at the adapted parameters, by Laplace's approximation."
     ),
     "mr_maml_w": Row(
         MrMamlW,

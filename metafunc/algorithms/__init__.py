@@ -1,9 +1,11 @@
 """Meta-learning algorithms: one paper a file, and the table that the tests, the command line and the docs read."""
 
+from metafunc.algorithms.abml import abml as abml
 from metafunc.algorithms.anil import anil as anil
 from metafunc.algorithms.cnp import cnp as cnp
 from metafunc.algorithms.fomaml import fomaml as fomaml
 from metafunc.algorithms.imaml import imaml as imaml
+from metafunc.algorithms.llama import llama as llama
 from metafunc.algorithms.maml import maml as maml
 from metafunc.algorithms.maml_noise import maml_noise as maml_noise
 from metafunc.algorithms.maml_plus_plus import maml_plus_plus as maml_plus_plus
@@ -20,3 +22,4 @@ from metafunc.algorithms.scratch import scratch as scratch
 from metafunc.algorithms.table import ALGORITHMS as ALGORITHMS
 from metafunc.algorithms.table import Row as Row
 from metafunc.algorithms.table import build as build
+from metafunc.algorithms.vampire import vampire as vampire

@@ -8,10 +8,12 @@ from types import MappingProxyType
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 from metafunc import likelihood as likelihoods
+from metafunc.algorithms.abml import abml
 from metafunc.algorithms.anil import anil
 from metafunc.algorithms.cnp import cnp
 from metafunc.algorithms.fomaml import fomaml
 from metafunc.algorithms.imaml import imaml
+from metafunc.algorithms.llama import llama
 from metafunc.algorithms.maml import maml
 from metafunc.algorithms.maml_noise import maml_noise
 from metafunc.algorithms.maml_plus_plus import maml_plus_plus
@@ -24,6 +26,7 @@ from metafunc.algorithms.pretrain import pretrain
 from metafunc.algorithms.protonet import protonet
 from metafunc.algorithms.reptile import reptile
 from metafunc.algorithms.scratch import scratch
+from metafunc.algorithms.vampire import vampire
 from metafunc.likelihood import Likelihood
 from metafunc.types import Kind, MetaLearner, Model
 
@@ -140,6 +143,9 @@ ALGORITHMS: Mapping[str, Row] = MappingProxyType(
         "cnp": Row(cnp, networks=encoder_decoder, likelihood=_with_noise_scale, inner_steps=False),
         "maml_noise": Row(maml_noise),
         "platipus": Row(platipus),
+        "abml": Row(abml),
+        "vampire": Row(vampire),
+        "llama": Row(llama),
         "mr_maml_w": Row(mr_maml_w),
         "mr_maml_a": Row(mr_maml_a, networks=bottleneck_head),
         "mr_cnp_w": Row(mr_cnp_w, networks=encoder_aggregator_decoder, likelihood=_with_noise_scale, inner_steps=False),

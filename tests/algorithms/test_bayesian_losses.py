@@ -171,11 +171,88 @@ def mr_cnp_a_by_hand(meta, tasks, i, *, mean_only=False):
     return answered(meta, z, y, z_query, y_query) + WEIGHT * price(*code)
 
 
+def posterior_by_hand(meta, support, draws, *, without_prior=False):
+    """Means and log-scales after gradient steps on the free energy, with every draw of a task used in every step."""
+    x, y = support
+    prior = tree.leaves(meta.mean), tree.leaves(meta.log_scale)
+    means, logs = prior
+    for _ in range(STEPS):
+        energy = expectation(means, logs, draws, x, y)
+        energy = energy + WEIGHT * (0 if without_prior else divergence(means, exps(logs), prior[0], exps(prior[1])))
+        slopes = gradient(energy, [*means, *logs])
+        means = [m - LR * g for m, g in zip(means, slopes, strict=False)]
+        logs = [s - LR * g for s, g in zip(logs, slopes[len(means) :], strict=True)]
+    return means, logs
+
+
+def expectation(means, logs, draws, x, y):
+    count = len(draws[0])
+    total = 0.0
+    for k in range(count):
+        drawn = [m + s.exp() * e[k] for m, s, e in zip(means, logs, draws, strict=True)]
+        total = total + error(drawn, x, y) / count
+    return total
+
+
+def all_draws(extra, i):
+    return [leaf[i] for leaf in tree.leaves(extra)]
+
+
+def abml_by_hand(meta, tasks, i, *, pooled=True):
+    """The expectation over all of a task's rows, the divergence, and the hyperprior: Gamma(1, .01) has no logarithm."""
+    x, y, x_query, y_query = rows(i)
+    extra = tasks.support.extra
+    means, logs = posterior_by_hand(meta, (x, y), all_draws(extra.inner, i))
+    prior = tree.leaves(meta.mean), exps(tree.leaves(meta.log_scale))
+    data = (torch.cat([x, x_query]), torch.cat([y, y_query])) if pooled else (x_query, y_query)
+    hyper = sum(Normal(0.0, 1.0).log_prob(m).sum() - 0.01 * (1 / s**2).sum() for m, s in zip(*prior, strict=True))
+    value = expectation(means, logs, all_draws(extra.particles, i), *data)
+    return value + WEIGHT * divergence(means, exps(logs), *prior) - 0.05 * hyper
+
+
+def vampire_by_hand(meta, tasks, i, *, without_prior=False, same_draws=False):
+    x, y, x_query, y_query = rows(i)
+    extra = tasks.support.extra
+    means, logs = posterior_by_hand(meta, (x, y), all_draws(extra.inner, i), without_prior=without_prior)
+    return expectation(means, logs, all_draws(extra.inner if same_draws else extra.particles, i), x_query, y_query)
+
+
+def llama_by_hand(meta, tasks, i, *, at_start=False, whole_hessian=False):
+    """The Gauss-Newton matrix of the mean squared error, 2 J'J / n, in full."""
+    x, y, x_query, y_query = rows(i)
+    leaves = tree.leaves(meta)
+    after = descended(leaves, x, y)
+    point = leaves if at_start else after
+    if whole_hessian:
+        slope = torch.cat([g.flatten() for g in gradient(error(point, x, y), point)])
+        matrix = torch.stack([torch.cat([g.flatten() for g in gradient(s, point)]) for s in slope])
+    else:
+        outputs = forward(point, x).flatten()
+        jacobian = torch.stack([torch.cat([g.flatten() for g in gradient(z, point)]) for z in outputs])
+        matrix = 2 * jacobian.T @ jacobian / len(outputs)
+    volume = torch.logdet(torch.eye(len(matrix)).double() + STEPS * LR * matrix)
+    return error(after, x_query, y_query) + 0.5 * WEIGHT * volume
+
+
 GAUSSIAN = likelihood.gaussian()
 STEPPED = {"inner_lr": LR, "num_steps": STEPS}
 LEARNERS = {
     "maml_noise": partial(algorithms.maml_noise, network(2, 1), GAUSSIAN, noise_scale=0.2, **STEPPED),
     "platipus": partial(algorithms.platipus, network(2, 1), GAUSSIAN, kl_weight=WEIGHT, scale=0.5, **STEPPED),
+    "abml": partial(
+        algorithms.abml,
+        network(2, 1),
+        GAUSSIAN,
+        kl_weight=WEIGHT,
+        scale=0.5,
+        num_samples=2,
+        hyperprior_weight=0.05,
+        **STEPPED,
+    ),
+    "vampire": partial(
+        algorithms.vampire, network(2, 1), GAUSSIAN, kl_weight=WEIGHT, scale=0.5, num_samples=2, **STEPPED
+    ),
+    "llama": partial(algorithms.llama, network(2, 1), GAUSSIAN, curvature_weight=WEIGHT, **STEPPED),
     "mr_maml_w": partial(algorithms.mr_maml_w, network(2, 1), GAUSSIAN, kl_weight=WEIGHT, scale=0.5, **STEPPED),
     "mr_maml_a": partial(algorithms.mr_maml_a, network(2, 4), network(2, 1), GAUSSIAN, kl_weight=WEIGHT, **STEPPED),
     "mr_cnp_w": partial(
@@ -186,6 +263,9 @@ LEARNERS = {
 BY_HAND = {
     "maml_noise": maml_noise_by_hand,
     "platipus": platipus_by_hand,
+    "abml": abml_by_hand,
+    "vampire": vampire_by_hand,
+    "llama": llama_by_hand,
     "mr_maml_w": mr_maml_w_by_hand,
     "mr_maml_a": mr_maml_a_by_hand,
     "mr_cnp_w": mr_cnp_w_by_hand,
@@ -196,6 +276,11 @@ TWINS = [
     ("platipus", partial(platipus_by_hand, posterior_sees="support")),
     ("platipus", partial(platipus_by_hand, detached=True)),
     ("platipus", partial(platipus_by_hand, reverse=True)),
+    ("abml", partial(abml_by_hand, pooled=False)),
+    ("vampire", partial(vampire_by_hand, without_prior=True)),
+    ("vampire", partial(vampire_by_hand, same_draws=True)),
+    ("llama", partial(llama_by_hand, at_start=True)),
+    ("llama", partial(llama_by_hand, whole_hessian=True)),
     ("mr_maml_w", partial(mr_maml_w_by_hand, adapted=slice(None))),
     ("mr_maml_w", partial(mr_maml_w_by_hand, own_noise=True)),
     ("mr_maml_a", partial(mr_maml_a_by_hand, price_of="support")),
