@@ -50,4 +50,24 @@ BAYESIAN: tuple[Preset, ...] = (
         f"our own: {YIN}'s method on MAML's protocol, with layers of 128",
         network={"hidden": (128, 128)},
     ),
+    sinusoid(
+        "abml-sinusoid",
+        "abml",
+        "our own: the method of Ravi, Beatson (2019) on MAML's protocol",
+        hyper={"inner_lr": 0.01, "num_steps": 5, "kl_weight": 1e-3},
+        network={"initialisation": "xavier"},
+    ),
+    sinusoid(
+        "vampire-sinusoid",
+        "vampire",
+        "our own: the method of Nguyen, Do, Carneiro (2020) on MAML's protocol",
+        hyper={"inner_lr": 0.01, "num_steps": 5, "kl_weight": 1e-3},
+        network={"initialisation": "xavier"},
+    ),
+    sinusoid(
+        "llama-sinusoid",
+        "llama",
+        "Grant et al. (2018): their weight of the curvature, on MAML's protocol",
+        hyper={"inner_lr": 0.01, "num_steps": 1, "curvature_weight": 1e-6},
+    ),
 )
