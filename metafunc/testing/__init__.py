@@ -13,6 +13,7 @@ from metafunc.testing.cases import LearnerCase as LearnerCase
 from metafunc.testing.cases import LossCase as LossCase
 from metafunc.testing.cases import MetaGradient as MetaGradient
 from metafunc.testing.cases import ModelCase as ModelCase
+from metafunc.testing.cases import NetworkCase as NetworkCase
 from metafunc.testing.cases import QuadraticCase as QuadraticCase
 from metafunc.testing.conformance import check_learner as check_learner
 from metafunc.testing.examination import Examination as Examination

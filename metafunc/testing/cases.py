@@ -13,9 +13,10 @@ from torch import Generator, Tensor
 
 from metafunc import tree
 from metafunc.inner import gradient_descent
+from metafunc.likelihood import Likelihood
 from metafunc.meta import expected_query_loss
 from metafunc.posterior import Gaussian
-from metafunc.types import Batch, Data, Loss, M, MetaLearner, P, Scalar, Task, Tree
+from metafunc.types import Batch, Data, Loss, M, MetaLearner, Model, P, Params, Scalar, Task, Tree
 
 
 @runtime_checkable
@@ -74,6 +75,31 @@ class ModelCase(Generic[P]):
 
     def __repr__(self) -> str:
         return f"a model of {_params(self.params)} on inputs {tuple(self.batch.x.shape)}"
+
+
+@dataclass(frozen=True, repr=False)
+class NetworkCase:
+    """A network with its likelihood, and tasks: what a builder of an algorithm takes.
+
+    Args:
+        model: the network; its parameters are float64.
+        likelihood: the observation model.
+        params: where it is looked at.
+        tasks: stacked tasks.
+        inner_lr: the step size of the inner loop.
+        num_steps: its number of steps.
+    """
+
+    model: Model
+    likelihood: Likelihood
+    params: Params
+    tasks: Task
+    inner_lr: float = 0.1
+    num_steps: int = 2
+
+    def __repr__(self) -> str:
+        steps = f"inner_lr {self.inner_lr:.3g}, {self.num_steps} steps"
+        return f"a network of {_params(self.params)}, {_tasks(self.tasks)}, {steps}"
 
 
 @dataclass(frozen=True, repr=False)
@@ -193,6 +219,7 @@ class GaussianCase:
 Case: TypeAlias = (
     LossCase[Any]
     | ModelCase[Any]
+    | NetworkCase
     | LearnerCase[Any, Any]
     | QuadraticCase
     | ConvexCase

@@ -6,7 +6,17 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Protocol, runtime_checkable
 
-from metafunc.testing import curvature, inference, learners, meta_gradient, purity, quadratic, solved, updates
+from metafunc.testing import (
+    curvature,
+    inference,
+    learners,
+    meta_gradient,
+    purity,
+    quadratic,
+    solved,
+    updates,
+    variational,
+)
 from metafunc.testing.cases import (
     Case,
     ConvexCase,
@@ -15,6 +25,7 @@ from metafunc.testing.cases import (
     LearnerCase,
     LossCase,
     ModelCase,
+    NetworkCase,
     QuadraticCase,
 )
 from metafunc.testing.report import Report
@@ -97,6 +108,9 @@ _ROWS = (
     Identity("one_particle", inference.one_particle, EnsembleCase),
     Identity("particle_symmetry", inference.particle_symmetry, EnsembleCase),
     Identity("gaussian_kl", inference.gaussian_kl, GaussianCase),
+    Identity("platipus_limit", variational.platipus_limit, NetworkCase),
+    Identity("mr_maml_limit", variational.mr_maml_limit, NetworkCase),
+    Identity("laplace_volume", variational.laplace_volume, ModelCase),
     Identity("pure", learners.pure, LearnerCase),
     Identity("independent_tasks", learners.independent_tasks, LearnerCase),
     Identity("ignored_padding", learners.ignored_padding, LearnerCase),

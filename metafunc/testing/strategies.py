@@ -35,6 +35,7 @@ from metafunc.testing.cases import (
     LearnerCase,
     LossCase,
     ModelCase,
+    NetworkCase,
     QuadraticCase,
 )
 from metafunc.testing.problems import padded
@@ -202,6 +203,16 @@ def model_cases(draw: Draw) -> ModelCase[Any]:
 
 
 @st.composite
+def network_cases(draw: Draw) -> NetworkCase:
+    """A small network in regression or classification, with tasks."""
+    network, classes = draw(models()), draw(st.booleans())
+    plain = network.model.normalisation == "none"
+    drawn = draw(tasks(network.input_shape, classes=classes, most=2, with_padding=plain))
+    params, rate, steps = draw(params_of(network.model)), draw(learning_rates()), draw(step_counts(2))
+    return NetworkCase(network.model, _likelihood(classes), params, drawn, rate, steps)
+
+
+@st.composite
 def learner_cases(draw: Draw, name: str) -> LearnerCase[Any, Any]:
     """An algorithm of the table, by name, on a tiny network and two tasks, off its initial values."""
     row, normal = algorithms.ALGORITHMS[name], draw(normals())
@@ -274,6 +285,7 @@ def gaussian_cases(draw: Draw) -> GaussianCase:
 CASES: dict[type[Any], Callable[[], st.SearchStrategy[Case]]] = {
     LossCase: loss_cases,
     ModelCase: model_cases,
+    NetworkCase: network_cases,
     QuadraticCase: quadratic_cases,
     ConvexCase: convex_cases,
     EnsembleCase: ensemble_cases,

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.func import functional_call
 
-from metafunc import algorithms, curvature, ensemble, posterior, tree
+from metafunc import algorithms, curvature, ensemble, likelihood, posterior, tree
 from metafunc.implicit import implicit
 from metafunc.inner import first_order as stop
 from metafunc.inner import gradient_descent, repeat
@@ -23,6 +23,7 @@ from metafunc.testing import (
     LearnerCase,
     LossCase,
     ModelCase,
+    NetworkCase,
     QuadraticCase,
     network,
     random_tasks,
@@ -47,6 +48,15 @@ QUADRATIC = QuadraticCase(
 CONVEX = ConvexCase(normal(2), torch.eye(2, dtype=torch.float64) + 0.2 * normal(2, 2), normal(2, 2))
 ENSEMBLE = EnsembleCase(tree_loss, {"w": normal(4, 3)}, row(TASKS, 0).support)
 GAUSSIANS = GaussianCase(*(Gaussian({"w": normal(3)}, {"w": normal(3)}) for _ in range(2)))
+
+
+def network_case():
+    model = network((2,), 1)
+    params = model.init(torch.Generator().manual_seed(0))
+    return NetworkCase(model, likelihood.gaussian(), normal.like(params), TASKS, inner_lr=0.3)
+
+
+NETWORK = network_case()
 
 
 def learner_case():
@@ -272,6 +282,51 @@ def wrong_sign(solve, stationarity):
     return adapt
 
 
+def shifted_by_the_support(model, likelihood, **settings):
+    """PLATIPUS whose posterior has not seen the query set."""
+    learner = algorithms.platipus(model, likelihood, **settings)
+
+    def task_loss(meta, task):
+        particles = learner.adapt(meta._replace(prior_lr=meta.posterior_lr), task.support)
+        return likelihood.of(model)(tree.map(lambda leaf: leaf[0], particles), task.query)
+
+    return replace(learner, task_loss=task_loss)
+
+
+def noise_on_top(model, likelihood, **settings):
+    """PLATIPUS whose particles keep a spread that nobody learned."""
+    learner = algorithms.platipus(model, likelihood, **settings)
+
+    def adapt(meta, support):
+        return tree.map(lambda leaf, noise: leaf + 1e-6 * noise, learner.adapt(meta, support), support.extra)
+
+    return replace(learner, adapt=adapt)
+
+
+def adapted_encoder(model, likelihood, *, encoder, **settings):
+    """MR-MAML whose inner loop adapts everything."""
+    learner = algorithms.mr_maml_w(model, likelihood, encoder=encoder, **settings)
+    maml = algorithms.maml(model, likelihood, inner_lr=settings["inner_lr"], num_steps=settings["num_steps"])
+    return replace(learner, task_loss=lambda meta, task: maml.task_loss(meta.params, task))
+
+
+def untrained_encoder(model, likelihood, *, encoder, **settings):
+    """MR-MAML that takes 'not adapted' for 'not trained'."""
+    learner = algorithms.mr_maml_w(model, likelihood, encoder=encoder, **settings)
+
+    def task_loss(meta, task):
+        return learner.task_loss(meta._replace(params={**meta.params, encoder: meta.params[encoder].detach()}), task)
+
+    return replace(learner, task_loss=task_loss)
+
+
+def of_the_whole_hessian(output, loss, params, *, variance):
+    """The log-determinant of the Hessian with the curvature of the model, which may be negative."""
+    flat, unravel = tree.ravel(params)
+    matrix = curvature.hessian(lambda at: loss(output(unravel(at))), flat)
+    return torch.linalg.slogdet(torch.eye(len(flat)).double() + variance * matrix).logabsdet
+
+
 def remembering():
     calls = []
 
@@ -365,6 +420,11 @@ TWINS = [
     ("one_particle", of("one_particle", ENSEMBLE, kernel=doubled_kernel)),
     ("particle_symmetry", of("particle_symmetry", ENSEMBLE, kernel=partial_kernel)),
     ("gaussian_kl", of("gaussian_kl", GAUSSIANS, kl=lambda q, p: posterior.kl(p, q))),
+    ("platipus_limit", of("platipus_limit", NETWORK, platipus=shifted_by_the_support)),
+    ("platipus_limit", of("platipus_limit", NETWORK, platipus=noise_on_top)),
+    ("mr_maml_limit", of("mr_maml_limit", NETWORK, mr_maml=adapted_encoder)),
+    ("mr_maml_limit", of("mr_maml_limit", NETWORK, mr_maml=untrained_encoder)),
+    ("laplace_volume", of("laplace_volume", MODEL, log_det=of_the_whole_hessian)),
     ("pure", lambda: IDENTITIES["pure"](remembering())),
     ("independent_tasks", lambda: IDENTITIES["independent_tasks"](growing())),
     ("ignored_padding", of("ignored_padding", with_task_loss(unmasked))),
@@ -375,7 +435,7 @@ TWINS = [
 ]
 
 
-CASES = {type(case): case for case in (LOSS, MODEL, QUADRATIC, CONVEX, ENSEMBLE, GAUSSIANS, LEARNER)}
+CASES = {type(case): case for case in (LOSS, MODEL, NETWORK, QUADRATIC, CONVEX, ENSEMBLE, GAUSSIANS, LEARNER)}
 EAGER = {name: identity for name, identity in IDENTITIES.items() if not identity.compiles}
 
 
