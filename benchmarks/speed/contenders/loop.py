@@ -1,0 +1,70 @@
+"""A loop over tasks with `torch.autograd`, and nothing else: in float64 the reference for everyone's gradient."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from benchmarks.speed.contenders.networks import Forward, forward_of, loss_of, optimiser_of, parameters_of, tasks_of
+from benchmarks.speed.workloads import Workload
+
+
+def train(work: Workload, on_step: Callable[[], None], option: str = "") -> list[Tensor]:
+    """Meta-train."""
+    params = [leaf.requires_grad_() for leaf in parameters_of(work)]
+    tasks = tasks_of(work)
+    optimiser = optimiser_of(work, params)
+    forward, loss_fn = forward_of(work), loss_of(work)
+    adapt = stein if work.num_particles else descend
+    for _ in range(work.outer_steps):
+        optimiser.zero_grad()
+        for support_x, support_y, query_x, query_y in tasks:
+            adapted = params
+            for _ in range(work.num_steps):
+                adapted = adapt(forward, loss_fn, adapted, support_x, support_y, work.inner_lr)
+            if work.num_particles:
+                losses = [loss_fn(forward(particle, query_x), query_y) for particle in zip(*adapted, strict=True)]
+                loss = torch.stack(losses).mean()
+            else:
+                loss = loss_fn(forward(adapted, query_x), query_y)
+            (loss / work.num_tasks).backward()
+        optimiser.step()
+        on_step()
+    return params
+
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+
+
+def descend(forward: Forward, loss_fn: Loss, params: list[Tensor], x: Tensor, y: Tensor, lr: float) -> list[Tensor]:
+    """One differentiable step of gradient descent."""
+    gradients = torch.autograd.grad(loss_fn(forward(params, x), y), params, create_graph=True)
+    return [leaf - lr * gradient for leaf, gradient in zip(params, gradients, strict=True)]
+
+
+def stein(forward: Forward, _: Loss, params: list[Tensor], x: Tensor, y: Tensor, lr: float) -> list[Tensor]:
+    """One differentiable step of Stein variational gradient descent, particle by particle."""
+    particles = list(zip(*params, strict=True))
+    count = len(particles)
+    flat = [torch.cat([leaf.flatten() for leaf in particle]) for particle in particles]
+    slopes = []
+    for particle in particles:
+        loss = (forward(particle, x) - y).square().sum() / 2
+        slopes.append(torch.cat([g.flatten() for g in torch.autograd.grad(loss, particle, create_graph=True)]))
+    squares = [[(flat[j] - flat[m]).square().sum() for m in range(count)] for j in range(count)]
+    pairs = sorted(float(squares[j][m].detach()) for j in range(count) for m in range(j + 1, count))
+    median = (pairs[(len(pairs) - 1) // 2] + pairs[len(pairs) // 2]) / 2
+    bandwidth = median / float(torch.tensor(float(count), dtype=torch.float64).log())
+    moved = []
+    for m in range(count):
+        move = torch.zeros_like(flat[m])
+        for j in range(count):
+            kernel = torch.exp(-squares[j][m] / bandwidth)
+            move = move + kernel * slopes[j] - 2 / bandwidth * (flat[m] - flat[j]) * kernel
+        moved.append(flat[m] - lr * move / count)
+    return _unflatten(torch.stack(moved), params)
+
+
+def _unflatten(rows: Tensor, like: Sequence[Tensor]) -> list[Tensor]:
+    parts = rows.split([leaf[0].numel() for leaf in like], dim=1)
+    return [part.reshape(leaf.shape) for part, leaf in zip(parts, like, strict=True)]

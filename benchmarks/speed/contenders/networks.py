@@ -1,0 +1,71 @@
+"""The two networks as users of torch write them: plain functions of a list of parameters, and modules."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from benchmarks.speed.workloads import PROBE_RATE, Workload
+
+Forward = Callable[[Sequence[Tensor], Tensor], Tensor]
+
+
+def forward_of(work: Workload) -> Forward:
+    """The network as a function of its parameters in order."""
+    return _conv4 if work.images else _mlp
+
+
+def _mlp(params: Sequence[Tensor], x: Tensor) -> Tensor:
+    *hidden, (weight, bias) = zip(params[::2], params[1::2], strict=True)
+    for own, shift in hidden:
+        x = F.relu(F.linear(x, own, shift))
+    return F.linear(x, weight, bias)
+
+
+def _conv4(params: Sequence[Tensor], x: Tensor) -> Tensor:
+    for i in range(0, 12, 3):
+        x = F.conv2d(x, params[i], padding=1)
+        x = F.batch_norm(x, None, None, params[i + 1], params[i + 2], training=True)
+        x = F.max_pool2d(F.relu(x), 2)
+    return F.linear(x.flatten(1), params[12], params[13])
+
+
+def module_of(work: Workload) -> nn.Module:
+    """The network as a module with the workload's initial parameters."""
+    layers: list[nn.Module] = []
+    fan_in = work.input_shape[0]
+    for width in work.widths:
+        if work.images:
+            convolution = nn.Conv2d(fan_in, width, 3, padding=1, bias=False)
+            layers += [convolution, nn.BatchNorm2d(width, track_running_stats=False), nn.ReLU(), nn.MaxPool2d(2)]
+        else:
+            layers += [nn.Linear(fan_in, width), nn.ReLU()]
+        fan_in = width
+    *_, weight, _ = work.params().values()
+    module = nn.Sequential(*layers, nn.Flatten(), nn.Linear(weight.shape[-1], work.num_outputs))
+    with torch.no_grad():
+        for parameter, value in zip(module.parameters(), parameters_of(work), strict=True):
+            parameter.data = value
+    return module
+
+
+def parameters_of(work: Workload) -> list[Tensor]:
+    """The initial parameters in order."""
+    return [torch.tensor(leaf) for leaf in work.params().values()]
+
+
+def tasks_of(work: Workload) -> list[tuple[Tensor, ...]]:
+    """(support x, support y, query x, query y) for each task."""
+    return list(zip(*map(torch.tensor, work.tasks()), strict=True))
+
+
+def loss_of(work: Workload) -> Callable[[Tensor, Tensor], Tensor]:
+    """The mean loss over rows."""
+    return F.mse_loss if work.kind == "regression" else F.cross_entropy
+
+
+def optimiser_of(work: Workload, parameters: Any) -> torch.optim.Optimizer:
+    """The outer optimiser."""
+    return torch.optim.Adam(parameters, lr=1e-3) if work.outer == "adam" else torch.optim.SGD(parameters, lr=PROBE_RATE)

@@ -1,0 +1,74 @@
+"""metafunc as its users call it: a learner, a family of tasks, `fit`."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+import metafunc
+from benchmarks.speed.contenders.networks import module_of, optimiser_of, parameters_of
+from benchmarks.speed.workloads import Workload
+from metafunc import (
+    Batch,
+    MetaLearner,
+    Model,
+    Task,
+    TaskFamily,
+    algorithms,
+    ensemble,
+    likelihood,
+    nn,
+    query_loss,
+)
+from metafunc.types import Params
+
+
+def train(work: Workload, on_step: Callable[[], None], option: str = "auto") -> list[Tensor]:
+    """Meta-train."""
+    support_x, support_y, query_x, query_y = map(torch.tensor, work.tasks())
+    tasks = Task(Batch(support_x, support_y), Batch(query_x, query_y))
+
+    def sampler(generator: torch.Generator, num_tasks: int) -> Task:
+        return tasks
+
+    family = TaskFamily("fixed", work.kind, work.input_shape, work.num_outputs, sampler, sampler, sampler)
+    learner = _learner(work, option)
+    names = learner.init(torch.Generator())
+    fitted = metafunc.fit(
+        learner,
+        family,
+        steps=work.outer_steps,
+        num_tasks=work.num_tasks,
+        optimiser=lambda parameters: optimiser_of(work, parameters),
+        start=dict(zip(names, parameters_of(work), strict=True)),
+        chunk_size=work.chunk or None,
+        backend="inductor" if option == "on" else None,
+        on_event=lambda event: on_step() if event.phase == "train" else None,
+    )
+    return list(fitted.meta.values())
+
+
+def _learner(work: Workload, option: str) -> MetaLearner[Any, Any]:
+    if option == "module":
+        model = nn.from_module(module_of(work), batch_norm="batch" if work.images else "refuse")
+    elif work.images:
+        model = nn.conv4(work.input_shape, work.num_outputs, filters=work.widths[0])
+    else:
+        model = nn.mlp(work.input_shape, work.num_outputs, hidden=work.widths)
+    observed = likelihood.for_kind(work.kind, work.num_outputs)
+    learner = algorithms.maml(model, observed, inner_lr=work.inner_lr, num_steps=work.num_steps)
+    return _stein(work, learner, model) if work.num_particles else learner
+
+
+def _stein(work: Workload, learner: MetaLearner[Any, Any], model: Model) -> MetaLearner[Any, Any]:
+    """An ensemble of MAML's learners whose members adapt together."""
+    observed = likelihood.for_kind(work.kind, work.num_outputs)
+    adapt = ensemble.svgd(observed.nll(model), lr=work.inner_lr, num_steps=work.num_steps)
+
+    def loss(particles: Params, query: Batch) -> Tensor:
+        return torch.vmap(observed.of(model), in_dims=(0, None))(particles, query).mean()
+
+    point = ensemble.lift(learner, num_particles=work.num_particles)
+    return replace(point, adapt=adapt, task_loss=query_loss(adapt, loss))

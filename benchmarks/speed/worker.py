@@ -1,0 +1,84 @@
+"""One contender in a process of its own, which takes as many steps as it is asked to and says how long they took.
+
+It reads a number of steps a line from standard input, and answers each with a line of JSON; at the end of its input it
+ends. Started by `measure`, with a workload as JSON.
+"""
+
+import importlib
+import json
+import os
+import sys
+import time
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, TextIO
+
+import numpy as np
+
+from benchmarks.speed.workloads import Workload
+
+
+class Ended(Exception):  # noqa: N818 - it names what happened
+    """There are no more requests."""
+
+
+class Clock:
+    """What a contender calls after every step: it lets so many steps pass as were asked for, then reports and waits."""
+
+    def __init__(self, requests: TextIO, replies: TextIO) -> None:
+        self.requests, self.replies = requests, replies
+        self.left = self.asked = 1
+        self.before = memory("VmRSS")
+        self.started = time.perf_counter()
+
+    def __call__(self) -> None:
+        """A step is done."""
+        self.left -= 1
+        if self.left:
+            return
+        seconds = time.perf_counter() - self.started
+        self.reply(seconds=seconds / self.asked, peak=memory("VmHWM"), before=self.before)
+        line = self.requests.readline()
+        if not line.strip():
+            raise Ended
+        self.left = self.asked = int(line)
+        self.started = time.perf_counter()
+
+    def reply(self, **values: Any) -> None:
+        """Say something."""
+        print(json.dumps(values), file=self.replies, flush=True)
+
+
+def memory(field: str) -> float:
+    """Resident memory of this process in MB: VmRSS now, VmHWM at its peak."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(field):
+            return int(line.split()[1]) / 1024
+    return float("nan")
+
+
+def workload(described: dict[str, Any]) -> Workload:
+    """A workload from its fields in JSON."""
+    lists = {field.name for field in fields(Workload) if isinstance(described[field.name], list)}
+    return Workload(**{name: tuple(value) if name in lists else value for name, value in described.items()})
+
+
+def main(module: str, option: str, described: str, save: str) -> None:
+    """Take part; with a file to save to, take all of the workload's outer steps and save the parameters."""
+    replies = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # what a library prints does not belong among the replies
+    work = workload(json.loads(described))
+    train = importlib.import_module(f"benchmarks.speed.contenders.{module}").train
+    if save:
+        leaves = train(work, lambda: None, option)
+        np.savez(save, *(np.asarray(leaf.detach() if hasattr(leaf, "detach") else leaf) for leaf in leaves))
+        return
+    try:
+        train(work, Clock(sys.stdin, replies), option)
+    except Ended:
+        # Compilers' helpers may still be at work; there is nothing to put in order.
+        os._exit(0)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

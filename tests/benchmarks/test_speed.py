@@ -1,0 +1,83 @@
+"""The speed harness on tiny work, without any peer: gradients agree, wrong ones are refused, samples become tables."""
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[2]))  # `benchmarks` is no part of the installed package
+
+from benchmarks.speed import measure, report
+from benchmarks.speed.contenders import CONTENDERS, loop, who, with_metafunc
+from benchmarks.speed.measure import Effort, Failed, Reference, Worker
+from benchmarks.speed.workloads import PROBE_RATE, WORKLOADS, Array, Workload, tiny
+
+
+def gradient(train: Any, work: Workload, option: str = "") -> Array:
+    """What `measure.gradient` does, in this process."""
+    probe = replace(work, dtype="float64", outer="sgd", outer_steps=1)
+    after = train(probe, lambda: None, option)
+    parts = [(b - a.detach().numpy()) / PROBE_RATE for b, a in zip(probe.params().values(), after, strict=True)]
+    flat: Array = np.concatenate([part.ravel() for part in parts])
+    return flat
+
+
+@pytest.mark.parametrize("name", ["W1", "W1-K5", "W2", "W3", "W4"])
+def test_metafunc_and_the_loop_do_the_same_work(name: str) -> None:
+    work = tiny(WORKLOADS[name])
+    truth = Reference(gradient(loop.train, work), 0.0)
+    assert truth.error(gradient(with_metafunc.train, work, "off")) <= measure.EXACT
+    if work.images:
+        assert truth.error(gradient(with_metafunc.train, work, "module")) <= measure.EXACT
+    # The wrong twin: a step size that is off by a thousandth of itself.
+    wrong = replace(work, inner_lr=1.001 * work.inner_lr)
+    assert truth.error(gradient(with_metafunc.train, wrong, "off")) > measure.EXACT
+
+
+def test_a_wrong_gradient_is_not_timed() -> None:
+    work = tiny(WORKLOADS["W1"])
+    truth = Reference(gradient(loop.train, replace(work, inner_lr=2 * work.inner_lr)), 1e-6)
+    with pytest.raises(Failed, match="float64 is off by a relative"):
+        measure.check("task loop", work, {}, truth, 60.0)
+
+
+def test_rounds_time_every_worker_and_end_them() -> None:
+    work = tiny(WORKLOADS["W1"])
+    worker = Worker(CONTENDERS["task loop"], work, {}, 60.0)
+    samples, peaks = measure.rounds({"task loop": worker}, Effort(rounds=3, block=0.01, warm=0.05))
+    worker.close()
+    assert worker.process.poll() is not None
+    assert len(samples["task loop"]) == 3
+    assert all(0 < seconds < 60 for seconds in samples["task loop"])
+    assert 0 < worker.first["before"] < peaks["task loop"]
+
+
+def test_a_failing_worker_says_why() -> None:
+    broken = replace(CONTENDERS["task loop"], module="no_such_file")
+    with pytest.raises(Failed, match="no_such_file"):
+        Worker(broken, tiny(WORKLOADS["W1"]), {}, 60.0)
+
+
+def test_the_table_holds_ratios_and_reasons(tmp_path: Path) -> None:
+    own = {"errors": {"float64": 1e-16, "float32": 1e-7}, "cold": 2.0, "cached": 1.0, "peak": 300.0, "before": 200.0}
+    contenders = {
+        "metafunc": own | {"seconds": [0.002, 0.001, 0.003]},
+        "task loop": own | {"seconds": [0.02, 0.02, 0.02]},
+        "higher": {"reason": "not installed: higher"},
+    }
+    found = {"contenders": contenders, "flops": 1e9, "matmul": [1e12]}
+    path = tmp_path / "speed.json"
+    report.store(path, "W1", found)
+    text = report.table("W1", report.read(path)["W1"])
+    assert "floor 1 ms" in text
+    assert "| task loop | **20** (20-20) | 10.00 | 20.0 |" in text
+    assert "not installed: higher" in text
+
+
+def test_only_those_who_can_take_part() -> None:
+    assert "higher" not in who(particles=True, images=False)
+    assert "metafunc from_module" in who(particles=False, images=True)
+    assert "metafunc from_module" not in who(particles=False, images=False)
