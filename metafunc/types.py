@@ -159,6 +159,8 @@ class MetaLearner(Generic[M, P]):
         task_loss: what meta-training minimises, for one task.
         predict: (task parameters, inputs (n, ...)) to the distribution of observations.
         normalisation: the model's protocol.
+        network: how the paths of the network's own parameters, or of their means, begin within the meta-parameters,
+            such as "prior.mean."; a warm start takes them from one learner to another.
     """
 
     init: Callable[[Generator], M]
@@ -168,6 +170,7 @@ class MetaLearner(Generic[M, P]):
     task_loss: TaskLoss[M]
     predict: Callable[[P, Tensor], Predictive]
     normalisation: Normalisation = "none"
+    network: str = ""
 
     @property
     def meta_loss(self) -> MetaLoss[M]:

@@ -20,6 +20,7 @@ SHELL = {
     "recorder",
     "run",
     "scoring",
+    "start",
     "state",
     "train",
 }

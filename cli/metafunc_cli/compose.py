@@ -94,12 +94,12 @@ def sections_of(file: Path) -> dict[str, dict[str, Any]]:
     return found
 
 
-def anchored(data: Any) -> Any:
-    """A family's settings with local data by its full path, so that a run can be tested from any folder."""
-    path = getattr(data, "path", None)
+def anchored(section: Any, name: str = "path") -> Any:
+    """Settings with what a field names by its full path, such as local data, so that any folder will do."""
+    path = getattr(section, name, None)
     if path is None or not Path(path).exists():
-        return data
-    return dataclasses.replace(data, path=str(Path(path).resolve()))
+        return section
+    return dataclasses.replace(section, **{name: str(Path(path).resolve())})
 
 
 def plain(value: Any) -> Any:

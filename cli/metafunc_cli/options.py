@@ -26,6 +26,8 @@ class Training:
     """bound on every element of the meta-gradient."""
     seed: int = 0
     """decides the initial parameters and all tasks."""
+    init_from: Annotated[str | None, arg(metavar="RUN", help_behavior_hint="")] = None
+    """start from what another run's meta-parameters have to give, such as PLATIPUS from MAML's."""
     test_tasks: int = 600
     """new tasks of the meta-test; 0 leaves it out."""
     test_steps: int = 10

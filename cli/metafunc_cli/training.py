@@ -23,7 +23,9 @@ RUNS = Path("runs")
 def main(argv: Sequence[str]) -> int:
     """Run the command; see `metafunc train --help`."""
     request = compose.read(argv)
-    request = replace(request, settings=replace(request.settings, data=compose.anchored(request.settings.data)))
+    settings = request.settings
+    data, training = compose.anchored(settings.data), compose.anchored(settings.training, "init_from")
+    request = replace(request, settings=replace(settings, data=data, training=training))
     _refuse_to_overwrite(request)
     from metafunc import experiment
 
@@ -84,11 +86,17 @@ def _train(screen: Screen, request: Request, learner: Any, family: Any) -> int:
 
 def _fit(request: Request, learner: Any, family: Any, out: Path, watch: "_Watch") -> Any:
     """The best meta-parameters of the training that was asked for."""
-    from metafunc import experiment
+    from metafunc import checkpoint, experiment, start
+    from metafunc.run import Run
     from metafunc.train import fit
 
     training = request.settings.training
+    # A resumed run starts from its own checkpoint, whatever has become of the run that it once started from.
+    begun = request.output.resume is not None and checkpoint.newest(Run(out).checkpoints)[0] is not None
     with refusals():
+        initial = None
+        if training.init_from and not begun:
+            initial = start.from_run(learner, training.init_from, seed=training.seed, imports=request.output.imports)
         optimiser, schedule = experiment.outer_loop(
             steps=training.steps,
             outer_lr=training.outer_lr,
@@ -104,6 +112,7 @@ def _fit(request: Request, learner: Any, family: Any, out: Path, watch: "_Watch"
             schedule=schedule,
             clip=training.clip,
             seed=training.seed,
+            start=initial,
             validate_every=training.validate_every,
             out=out,
             config=request.settings.to_json(),

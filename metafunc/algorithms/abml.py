@@ -106,4 +106,5 @@ def abml(
         task_loss=task_loss,
         predict=likelihood.mixture(model),
         normalisation=model.normalisation,
+        network="mean.",
     )

@@ -128,4 +128,5 @@ def maml_plus_plus(
         task_loss=task_loss,
         predict=likelihood.predict(model),
         normalisation=model.normalisation,
+        network="params.",
     )

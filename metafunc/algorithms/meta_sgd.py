@@ -79,4 +79,5 @@ def meta_sgd(
         task_loss=query_loss(adapt, loss),
         predict=likelihood.predict(model),
         normalisation=model.normalisation,
+        network="params.",
     )

@@ -84,4 +84,5 @@ def vampire(
         task_loss=task_loss,
         predict=likelihood.mixture(model),
         normalisation=model.normalisation,
+        network="mean.",
     )

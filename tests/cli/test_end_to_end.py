@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -308,3 +309,24 @@ def test_a_second_interrupt_stops_at_once_and_says_so(
     monkeypatch.setattr("metafunc.train.fit", stopped)
     assert inside(tmp_path, monkeypatch, "train", "--out", "mine", "--quiet") == 130
     assert "metafunc train --resume mine" in capsys.readouterr().err
+
+
+def test_a_run_starts_from_another_one_and_goes_on_without_it(
+    trained: tuple[Path, dict[str, Any], str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, report, _ = trained
+    line = ["train", "platipus", *TINY, "--model.initialisation", "truncated_normal", "--quiet", "--json"]
+    source = folder / "source"
+    shutil.copytree(folder / report["run"], source)
+    assert inside(folder, monkeypatch, *line, "--steps", "1", "--init-from", "source", "--out", "warm") == 0
+    warm = json.loads(capsys.readouterr().out)
+    recorded = json.loads((folder / "warm/config.json").read_text())["training"]["init_from"]
+    assert recorded == str(source.resolve())
+    assert inside(folder, monkeypatch, *line, "--steps", "1", "--out", "cold") == 0
+    cold = json.loads(capsys.readouterr().out)
+    assert warm["meta_test"]["by_step"] != cold["meta_test"]["by_step"]
+    shutil.rmtree(source)
+    assert inside(folder, monkeypatch, "train", "--resume", "warm", "--quiet", "--json") == 0
+    assert json.loads(capsys.readouterr().out) == warm
+    assert inside(folder, monkeypatch, *line, "--init-from", "source", "--out", "other") == 2
+    assert "source" in capsys.readouterr().err
