@@ -13,10 +13,10 @@ from typing import Any, Literal, TypeAlias
 import torch
 from torch import Tensor
 
-from metafunc import edge, metrics
+from metafunc import edge, metrics, tree
 from metafunc.data.source import at_least
 from metafunc.run import plain
-from metafunc.scoring import BLOCK, ROWS, Scores, calibration, chunks, draw, fitting, sampler_of, scores
+from metafunc.scoring import BLOCK, ROWS, Scores, calibration, chunks, draw, fitting, probed, sampler_of, scores
 from metafunc.types import (
     Categorical,
     Kind,
@@ -31,6 +31,8 @@ from metafunc.types import (
 )
 
 Progress: TypeAlias = Callable[[int, int], None]
+PROBED = 100
+"""Tasks that are adapted on wrong support sets as well."""
 
 
 def _quiet(done: int, total: int) -> None:
@@ -48,6 +50,8 @@ class Evaluation:
         num_outputs: targets of a regression, or classes.
         normalisation: the model's protocol, without which numbers cannot be compared.
         values: by metric, (steps, tasks): one number a task, so that methods can be compared task by task.
+        probe: by support set (`own`, `empty`, `shuffled`: another task's), the accuracy or error of the first tasks
+            after as many steps as in training: who does as well without the right support set does not need it.
         pooled: by name, a number a step: `noise_scale`, the standard deviation fitted on validation tasks, for a
             regression without a noise model; `ece`, the calibration error of the rows of all tasks, for classes.
     """
@@ -58,6 +62,7 @@ class Evaluation:
     num_outputs: int
     normalisation: Normalisation
     values: Mapping[str, Tensor]
+    probe: Mapping[str, Tensor]
     pooled: Mapping[str, tuple[float, ...]]
 
     @property
@@ -81,12 +86,19 @@ class Evaluation:
 
     @property
     def memorisation_probe(self) -> dict[str, Any] | None:
-        """For classes, the accuracy before any adaptation: what lies above `chance` was not learned from the support
-        set. Labels that are dealt anew in every task leave nothing above it; fixed ones can be memorised, which the
-        split "train" shows. None for regression."""
-        if self.kind != "classification":
+        """What a learner knows without the support set: its accuracy or error (`metric`) before any adaptation, and
+        after adaptation on its `own` support set, on an `empty` one, and on another task's (`shuffled`).
+
+        An accuracy above `chance` before adaptation was not learned from the support set. Labels that are dealt anew in
+        every task leave nothing above it; fixed ones can be memorised, which the split "train" shows. None if only one
+        task was scored.
+        """
+        if not self.probe:
             return None
-        return {**summarise("accuracy", self.values["accuracy"][0]), "chance": 1 / self.num_outputs}
+        metric = "accuracy" if self.kind == "classification" else "mse"
+        chance = {"chance": 1 / self.num_outputs} if self.kind == "classification" else {}
+        supports = {name: summarise(metric, values) for name, values in self.probe.items()}
+        return {"metric": metric, **summarise(metric, self.values[metric][0]), **chance, **supports}
 
     def to_json(self) -> dict[str, Any]:
         """The result as JSON can say it; numbers that are not finite become null."""
@@ -162,6 +174,15 @@ def evaluate(
             progress(min(done + BLOCK, count), count)
         return {name: torch.cat([part[name] for part in parts], 1) for name in parts[0]}
 
+    def probe() -> Scores:
+        parts = []
+        for start in range(0, min(num_tasks, PROBED), BLOCK):
+            tasks = draw(learner, meta, sampler, seed, split, start // BLOCK, min(BLOCK, num_tasks - start))
+            # A block of a single task has no other task to take a support set from.
+            if tree.leaves(tasks)[0].shape[0] > 1:
+                parts.append(probed(learner, meta, tasks, chunk_size or fitting(meta, tasks, 0)))
+        return {name: torch.cat([part[name] for part in parts]) for name in parts[0]} if parts else {}
+
     pooled: dict[str, tuple[float, ...]] = {}
     noise: Tree = ()
     with edge.surroundings(threads=threads or edge.threads_for(meta, first)):
@@ -170,9 +191,10 @@ def evaluate(
             noise = errors.mean(1).sqrt()
             pooled["noise_scale"] = tuple(noise.tolist())
         values = scored(sampler, split, num_tasks, edge.move(noise, where), on_progress)
+        supports = probe()
     if isinstance(prediction, Categorical):
         pooled["ece"] = calibration(*(values.pop(name) for name in ROWS))
-    return Evaluation(split, seed, family.kind, family.num_outputs, learner.normalisation, values, pooled)
+    return Evaluation(split, seed, family.kind, family.num_outputs, learner.normalisation, values, supports, pooled)
 
 
 def report(

@@ -64,14 +64,18 @@ def chunks(tasks: Task, size: int) -> Iterator[Task]:
 
 
 def fitting(meta: Tree, tasks: Task, num_steps: int) -> int:
-    """How many tasks at a time keep within the budget: parameters of all steps, and activations of one.
+    """How many tasks at a time keep within the budget: parameters of all steps and draws, and activations of one.
 
     An image's activations are about 64 times its pixels in a convolutional network's first layer; for vectors that is
-    generous.
+    generous. What `prepare` attached is about as much as the parameters that are drawn with it.
     """
-    leaves = tree.leaves(tasks)
-    numbers = sum(leaf.numel() // leaf.shape[0] for leaf in leaves)
-    return max(1, BUDGET // ((num_steps + 1) * tree.size(meta) + 64 * numbers))
+
+    def numbers(values: Tree) -> int:
+        return sum(leaf.numel() // leaf.shape[0] for leaf in tree.leaves(values))
+
+    attached = sum(numbers(batch.extra) for batch in tasks if isinstance(batch, Batch))
+    rows = numbers(tasks) - attached
+    return max(1, BUDGET // ((num_steps + 1) * max(tree.size(meta), attached) + 64 * rows))
 
 
 def score(predictive: Predictive, query: Batch, noise: Tree = ()) -> Scores:
@@ -110,6 +114,37 @@ def scores(learner: MetaLearner[M, P], meta: M, tasks: Task, noise: Tree, num_st
     with torch.no_grad():
         by_task: Scores = torch.vmap(of_task, out_dims=1)(tasks)
     return {name: values.cpu() for name, values in by_task.items()}
+
+
+def probed(learner: MetaLearner[M, P], meta: M, tasks: Task, chunk_size: int) -> Scores:
+    """The error (mse) or accuracy of tasks, (tasks,), adapted on their `own` support set, on an `empty` one (no row of
+    it counts), and on another task's (`shuffled`).
+
+    Args:
+        learner: who adapts, by as many steps as in training.
+        meta: its meta-parameters.
+        tasks: a block of two or more prepared tasks.
+        chunk_size: tasks that are adapted at the same time.
+    """
+    support: Batch = tasks.support
+    whole = support.x.new_ones(support.x.shape[:2]) if isinstance(support.mask, tuple) else support.mask
+    supports = {
+        "own": support,
+        "empty": support._replace(mask=torch.zeros_like(whole)),
+        "shuffled": tree.map(lambda leaf: leaf.roll(1, 0), support),
+    }
+
+    def of_task(task: Task) -> Tensor:
+        found = score(learner.predict(learner.adapt(meta, task.support), task.query.x), task.query)
+        return found["accuracy"] if "accuracy" in found else found["mse"]
+
+    where = tree.leaves(meta)[0].device
+    found: Scores = {}
+    with torch.no_grad():
+        for name, one in supports.items():
+            parts = [torch.vmap(of_task)(edge.move(some, where)) for some in chunks(Task(one, tasks.query), chunk_size)]
+            found[name] = torch.cat(parts).cpu()
+    return found
 
 
 def calibration(logits: Tensor, y: Tensor, mask: Tensor) -> tuple[float, ...]:

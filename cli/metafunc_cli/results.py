@@ -42,8 +42,7 @@ def show(console: Console, report: Mapping[str, Any]) -> None:
         table.add_row(*cells, *([f"{row['diverged']} tasks" if row["diverged"] else ""] if diverged else []))
     console.print(table)
     if probe := test.get("memorisation_probe"):
-        chance = _number(probe["chance"], "accuracy")
-        console.print(f"accuracy before adaptation {_interval(probe, 'accuracy')}, chance {chance}\n")
+        console.print(f"{_probe(probe)}\n")
 
 
 def show_lines(console: Console, lines: Sequence[tuple[str, str]]) -> None:
@@ -67,6 +66,15 @@ def _title(report: Mapping[str, Any]) -> Text:
     split = "" if test["split"] == "test" else f" of {test['split']}"
     protocol = "" if report["normalisation"] == "none" else f", {report['normalisation']} normalisation"
     return Text.assemble((what, "bold"), (f"  {test['num_tasks']} new tasks{split}{protocol}", "dim"))
+
+
+def _probe(probe: Mapping[str, Any]) -> str:
+    """What a learner knows before adaptation, and after adaptation on no support set or another task's."""
+    metric = probe["metric"]
+    chance = f" (chance {_number(probe['chance'], metric)})" if "chance" in probe else ""
+    named = {"own": "its own support set", "empty": "none", "shuffled": "another task's"}
+    after = ", ".join(f"{what} {_interval(probe[name], metric)}" for name, what in named.items())
+    return f"{metric} before adaptation {_interval(probe, metric)}{chance}; adapted on {after}"
 
 
 def _interval(entry: Mapping[str, Any], metric: str) -> str:

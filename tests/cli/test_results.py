@@ -39,10 +39,13 @@ def test_diverged_tasks_get_a_column_and_what_is_not_finite_a_name() -> None:
 
 
 def test_accuracies_are_percentages_with_the_probe_and_the_protocol() -> None:
-    probed = report("accuracy", {}, memorisation_probe={"mean": 0.21, "ci95": 0.01, "chance": 0.2})
+    supports = {name: entry(mean) for name, mean in (("own", 0.9), ("empty", 0.19), ("shuffled", 0.18))}
+    probe = {"metric": "accuracy", "mean": 0.21, "ci95": 0.01, "chance": 0.2, **supports}
+    probed = report("accuracy", {}, memorisation_probe=probe)
     text = shown({**probed, "normalisation": "transductive"})
     assert "25.0 % ± 10.0 %" in text
-    assert "21.0 % ± 1.0 %, chance 20.0 %" in text
+    assert "before adaptation 21.0 % ± 1.0 % (chance 20.0 %); adapted on its own support set 90.0 %" in text
+    assert "none 19.0 % ± 10.0 %, another task's" in " ".join(text.split())
     assert "transductive normalisation" in text
 
 
