@@ -14,6 +14,7 @@ from metafunc import metrics as metrics
 from metafunc import nn as nn
 from metafunc import optim as optim
 from metafunc import posterior as posterior
+from metafunc import rl as rl
 from metafunc import start as start
 from metafunc import tree as tree
 from metafunc import types as types

@@ -13,10 +13,11 @@ from typing import Any, Literal, TypeAlias
 import torch
 from torch import Tensor
 
-from metafunc import edge, metrics, tree
+from metafunc import control, edge, metrics, tree
 from metafunc.data.source import at_least
 from metafunc.run import plain
 from metafunc.scoring import BLOCK, ROWS, Scores, calibration, chunks, draw, fitting, probed, sampler_of, scores
+from metafunc.state import HIGHER_IS_BETTER
 from metafunc.types import (
     Categorical,
     Kind,
@@ -74,7 +75,8 @@ class Evaluation:
     def by_step(self) -> list[dict[str, Any]]:
         """For each number of steps every metric's mean, interval, median and trimmed mean; how many tasks have an
         error that is not finite; and what belongs to all tasks together (`ece`, `noise_scale`)."""
-        finite = self.values["mse" if "mse" in self.values else "nll"].isfinite()
+        judged = next(name for name in ("mse", "nll", "return") if name in self.values)
+        finite = self.values[judged].isfinite()
         rows: list[dict[str, Any]] = []
         for step in range(finite.shape[0]):
             row: dict[str, Any] = {"step": step}
@@ -160,6 +162,14 @@ def evaluate(
     sampler = sampler_of(family, split)
     where = edge.device_of(device)
     meta = edge.move(meta, where)
+    if family.kind == "control":
+        with edge.surroundings(threads=threads or 1):
+            found = control.returns(
+                learner, meta, sampler, seed, split, num_tasks=num_tasks, num_steps=num_steps, on_progress=on_progress
+            )
+        return Evaluation(
+            split, seed, family.kind, family.num_outputs, learner.normalisation, {control.METRIC: found}, {}, {}
+        )
     first = draw(learner, meta, sampler, seed, split, 0, min(BLOCK, num_tasks))
     prediction = edge.look(learner, meta, family, edge.move(first, where))
     if prediction is None:
@@ -223,7 +233,7 @@ def report(
 
 def summarise(metric: str, values: Tensor) -> dict[str, float]:
     """One metric over tasks; an error that is not a number counts as infinite."""
-    worst: Literal["smallest", "largest"] = "smallest" if metric == "accuracy" else "largest"
-    values = values if metric == "accuracy" else values.nan_to_num(nan=inf, posinf=inf, neginf=-inf)
+    worst: Literal["smallest", "largest"] = "smallest" if metric in HIGHER_IS_BETTER else "largest"
+    values = values if metric in HIGHER_IS_BETTER else values.nan_to_num(nan=inf, posinf=inf, neginf=-inf)
     numbers = metrics.summary(values.double(), worst=worst)
     return {name: number.item() for name, number in numbers._asdict().items()}

@@ -18,11 +18,12 @@ from typing import Any, Literal, TypeAlias, TypeVar
 import torch
 
 from metafunc import algorithms, checkpoint, nn
-from metafunc.algorithms import ALGORITHMS
+from metafunc.algorithms import ALGORITHMS, CONTROL
 from metafunc.checkpoint import Checkpoint, CheckpointError
 from metafunc.data import FAMILIES
 from metafunc.data.source import generator_for
 from metafunc.likelihood import for_kind
+from metafunc.rl import World
 from metafunc.run import Run
 from metafunc.state import Optimise, Schedule
 from metafunc.types import Kind, M, MetaLearner, Model, TaskFamily
@@ -60,7 +61,9 @@ def build(config: Config, *, imports: bool = False) -> tuple[Learner, TaskFamily
         'sinusoid'
     """
     family = tasks_of(config)
-    learner = learner_of(config, family.input_shape, family.kind, family.num_outputs, imports=imports)
+    learner = learner_of(
+        config, family.input_shape, family.kind, family.num_outputs, imports=imports, world=family.world
+    )
     return learner, family
 
 
@@ -72,16 +75,27 @@ def tasks_of(config: Config) -> TaskFamily:
 
 
 def learner_of(
-    config: Config, input_shape: tuple[int, ...], kind: Kind, num_outputs: int, *, imports: bool = False
+    config: Config,
+    input_shape: tuple[int, ...],
+    kind: Kind,
+    num_outputs: int,
+    *,
+    imports: bool = False,
+    world: World | None = None,
 ) -> Learner:
-    """The learner of a configuration, for tasks of a kind: its sections `algorithm` and `model`; touches no data."""
+    """The learner of a configuration, for tasks of a kind: its sections `algorithm` and `model`; touches no data.
+
+    Tasks of control are played, so that the learner needs their world: by default that of the section `tasks`.
+    """
+    if kind == "control" and world is None:
+        world = tasks_of(config).world
     name, settings = _section(config, "algorithm")
     network = _network(config, kind, imports)
     if ":" not in name:
-        row = _row(ALGORITHMS, name, "algorithm")
+        row = _row({**ALGORITHMS, **CONTROL}, name, "algorithm")
         _check(settings, row.hyperparameters.values(), f"algorithm ({name})")
-        return algorithms.build(name, network, input_shape, kind, num_outputs, **settings)
-    model, likelihood = network(input_shape, num_outputs), for_kind(kind, num_outputs)
+        return algorithms.build(name, network, input_shape, kind, num_outputs, world=world, **settings)
+    model, likelihood = network(input_shape, num_outputs), world or for_kind(kind, num_outputs)
     learner = _call(_imported(name, imports), (model, likelihood), settings, f"algorithm ({name})")
     if not isinstance(learner, MetaLearner):
         raise ValueError(f"{name} returned {type(learner).__name__}; an algorithm has to return a MetaLearner.")

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from metafunc import edge, experiment, metrics, own_task, tree
-from metafunc.algorithms import ALGORITHMS
+from metafunc.algorithms import ALGORITHMS, CONTROL
 from metafunc.data import own
 from metafunc.data.source import at_least, generator_for
 from metafunc.own_task import OwnTask
@@ -86,7 +86,7 @@ def own_steps(config: Mapping[str, Any]) -> int | None:
         (1, 5)
     """
     algorithm = config.get("algorithm", {})
-    row = ALGORITHMS.get(algorithm.get("name"))
+    row = {**ALGORITHMS, **CONTROL}.get(algorithm.get("name"))
     usual = row.hyperparameters["num_steps"].default if row and row.inner_steps else 1 if row else None
     steps: int | None = algorithm.get("num_steps", usual)
     return steps

@@ -6,7 +6,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-from metafunc import edge, metrics, tree
+from metafunc import control, edge, metrics, tree
 from metafunc.data.source import generator_for
 from metafunc.types import (
     Batch,
@@ -33,6 +33,8 @@ def validate(
     learner: MetaLearner[M, P], meta: M, family: TaskFamily, *, num_tasks: int, seed: int, chunk_size: int | None = None
 ) -> dict[str, float]:
     """The mean error (mse) or accuracy of the adapted learner on validation tasks, the same for the same seed."""
+    if family.kind == "control":
+        return {control.METRIC: control.validate(learner, meta, family.validation, seed, num_tasks)}
     metric = "accuracy" if family.kind == "classification" else "mse"
 
     def of_task(meta: M, task: Task) -> Tensor:

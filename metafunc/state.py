@@ -15,7 +15,7 @@ from metafunc.types import M
 
 Optimise: TypeAlias = Callable[[Iterable[Tensor]], torch.optim.Optimizer]
 Schedule: TypeAlias = Callable[[torch.optim.Optimizer], LRScheduler]
-HIGHER_IS_BETTER = ("accuracy",)
+HIGHER_IS_BETTER = ("accuracy", "return")
 
 
 class Plan(NamedTuple):
@@ -70,11 +70,24 @@ class State(Generic[M]):
 
     def apply(self, gradient: M) -> None:
         """One outer step."""
+        self.descend(gradient)
+        self.finish()
+
+    def descend(self, gradient: M) -> None:
+        """The optimiser's part of an outer step, which may be repeated on the same tasks."""
         for leaf, slope in zip(tree.leaves(self.meta), tree.leaves(gradient), strict=True):
             leaf.grad = slope
         if self.plan.clip is not None:
             torch.nn.utils.clip_grad_value_(tree.leaves(self.meta), self.plan.clip)
         self.optimiser.step()
+
+    def become(self, meta: M) -> None:
+        """Take over meta-parameters that an update has found."""
+        for leaf, value in zip(tree.leaves(self.meta), tree.leaves(meta), strict=True):
+            leaf.copy_(value)
+
+    def finish(self) -> None:
+        """End an outer step."""
         if self.schedule is not None:
             self.schedule.step()
         self.step += 1

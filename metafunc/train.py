@@ -28,6 +28,7 @@ from metafunc.state import Optimise, Plan, Schedule, State, Window
 from metafunc.types import M, MetaLearner, P, Scalar, Task, TaskFamily
 
 Gradient: TypeAlias = Callable[[M, Task], tuple[Scalar, M]]
+Update: TypeAlias = Callable[[M, Task, M], M]
 
 
 def adam(parameters: Iterable[Tensor]) -> torch.optim.Optimizer:
@@ -81,6 +82,8 @@ def fit(
     device: str | torch.device = "cpu",
     threads: int | None = None,
     deterministic: bool = False,
+    repeats: int = 1,
+    update: Update[M] | None = None,
     on_event: Watch = unwatched,
 ) -> Fit[M]:
     r"""Meta-train a learner.
@@ -112,6 +115,8 @@ def fit(
         device: where to compute; "auto" takes an accelerator if there is one. Tasks are drawn on the CPU.
         threads: torch's threads meanwhile; None: one for small work, else torch's own choice.
         deterministic: use deterministic algorithms only, meanwhile.
+        repeats: steps of the optimiser on the same prepared tasks, as ProMP takes them.
+        update: (meta, tasks, gradient) to the next meta-parameters, instead of the optimiser; see `rl.trust_region`.
         on_event: called after every step, and on every other `Event`.
 
     Returns:
@@ -132,7 +137,7 @@ def fit(
     at_least(0, steps=steps)
     at_least(1, num_tasks=num_tasks, num_validation_tasks=num_validation_tasks, log_every=log_every)
     at_least(1, checkpoint_every=checkpoint_every, validate_every=1 if validate_every is None else validate_every)
-    at_least(1, threads=1 if threads is None else threads)
+    at_least(1, threads=1 if threads is None else threads, repeats=repeats)
     if clip is not None and not clip > 0:
         raise ValueError(f"clip is {clip}; it bounds an absolute value and has to be above 0, or None for no bound.")
     where = edge.device_of(device)
@@ -165,7 +170,7 @@ def fit(
             if not isfinite(loss + length):
                 found = _offenders(learner, now.meta, tasks)
                 raise Diverged(seed, now.step, found, num_tasks, loss, recorder.last)
-            now.apply(gradient)
+            _update(now, gradient_of, tasks, gradient, repeats, update)
             now.window = now.window.add(loss, length)
             on_event(Event("train", now.step, steps, loss, now.validation))
             if now.step % log_every == 0 or now.step == steps:
@@ -217,6 +222,19 @@ def _tasks(learner: MetaLearner[M, P], family: TaskFamily, now: State[M]) -> Tas
     plan, step = now.plan, now.step
     tasks = family.train(generator_for(plan.seed, "train", step), plan.num_tasks)
     return learner.prepare(now.meta, tasks, generator_for(plan.seed, "prepare", step), step=step, num_steps=plan.steps)
+
+
+def _update(
+    now: State[M], gradient_of: Gradient[M], tasks: Task, gradient: M, repeats: int, update: Update[M] | None
+) -> None:
+    """The outer step on prepared tasks, of which the first gradient is known."""
+    if update is not None:
+        now.become(update(now.meta, tasks, gradient))
+    else:
+        now.descend(gradient)
+        for _ in range(repeats - 1):
+            now.descend(gradient_of(now.meta, tasks)[1])
+    now.finish()
 
 
 def _measured(gradient_of: Gradient[M], meta: M, tasks: Task) -> tuple[float, float, M]:

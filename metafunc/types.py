@@ -192,6 +192,7 @@ class TaskFamily:
         test: draws meta-test tasks.
         variants: further meta-test samplers by name, such as ranges never trained on.
         info: what a result should record of the data: class counts, fingerprint, licence.
+        world: where policies play, for control: a `metafunc.rl.World`.
     """
 
     name: str
@@ -203,6 +204,7 @@ class TaskFamily:
     test: Sampler
     variants: Mapping[str, Sampler] = field(default_factory=dict)
     info: Mapping[str, Any] = field(default_factory=dict)
+    world: Any = None
 
 
 def expected(task_loss: TaskLoss[M]) -> MetaLoss[M]:

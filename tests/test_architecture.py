@@ -11,6 +11,7 @@ CORE = {"nn", "likelihood", "optim", "curvature", "posterior"}
 METHODS = {"meta", "inner", "factored", "implicit", "laplace", "ensemble", "variational", "rl"}
 LEAVES = {"data", "metrics", "checkpoint", "figures"}
 SHELL = {
+    "control",
     "edge",
     "evaluation",
     "events",
@@ -32,6 +33,7 @@ ALLOWED: dict[str, set[str]] = {
     **dict.fromkeys(CORE, CORE | GROUND),
     **dict.fromkeys(METHODS, METHODS | CORE | GROUND),
     **dict.fromkeys(LEAVES, GROUND),
+    "data": GROUND | {"rl"},
     "algorithms": METHODS | CORE | GROUND,
     **dict.fromkeys(SHELL, SHELL | {"algorithms", "data", "metrics", "checkpoint"} | METHODS | CORE | GROUND),
     "plotting": SHELL | {"data", "metrics", "figures"} | GROUND,

@@ -10,7 +10,7 @@ from typing import Literal
 from metafunc_cli.rows import Row
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False, eq=False)
 class Maml:
     """MAML: an initialisation from which a few exact gradient steps solve a task."""
 
@@ -20,7 +20,7 @@ class Maml:
     """inner steps in training."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False, eq=False)
 class Fomaml:
     """FOMAML: MAML with the second derivative left out."""
 
@@ -30,7 +30,7 @@ class Fomaml:
     """inner steps in training."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False, eq=False)
 class Reptile:
     """Reptile: an initialisation moved towards where plain training on each task ends."""
 
@@ -44,7 +44,7 @@ class Reptile:
     """the inner optimiser; adam has no momentum (its first decay is 0)."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False, eq=False)
 class Anil:
     """ANIL: MAML whose inner loop adapts the last layer only."""
 
@@ -56,7 +56,7 @@ class Anil:
     """how the names of the adapted parameters begin."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False, eq=False)
 class MetaSgd:
     """Meta-SGD: an initialisation and a step size for each of its numbers, learned together."""
 
@@ -66,7 +66,7 @@ class MetaSgd:
     """inner steps in training."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False, eq=False)
 class MamlPlusPlus:
     """MAML++: MAML with a loss after every inner step, and step sizes learned for every layer and step."""
 
@@ -80,7 +80,7 @@ class MamlPlusPlus:
     """outer steps that make an epoch."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False, eq=False)
 class Imaml:
     """Implicit MAML: solve each task near the initialisation, and differentiate the solution, not its path."""
 
@@ -98,17 +98,17 @@ class Imaml:
     """up to this number of parameters the inverse is applied by factorising the Hessian instead."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False, eq=False)
 class Protonet:
     """Prototypical networks: classify by the nearest class mean in a learned feature space."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False, eq=False)
 class Cnp:
     """Conditional neural process: a task is the mean of its embedded rows, and a decoder predicts from it."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False, eq=False)
 class MamlNoise:
     """MAML with noise: the initialisation is moved at random before it is adapted."""
 
@@ -122,7 +122,7 @@ class MamlNoise:
     """draws at meta-test; training takes one a task and step."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False, eq=False)
 class Platipus:
     """PLATIPUS: MAML from an initialisation drawn from a learned prior that the support set conditions."""
 
@@ -140,7 +140,7 @@ class Platipus:
     """draws at meta-test; training takes one a task and step."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False, eq=False)
 class Abml:
     """ABML: a learned Gaussian prior that a few gradient steps turn into a task's variational posterior."""
 
@@ -160,7 +160,7 @@ class Abml:
     """draws of a task's posterior at meta-test."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False, eq=False)
 class Vampire:
     """VAMPIRE: a Gaussian prior, trained for how its variational posteriors predict."""
 
@@ -178,7 +178,7 @@ class Vampire:
     """draws of a task's posterior at meta-test."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False, eq=False)
 class Llama:
     """LLAMA: MAML whose meta-loss counts the curvature at the adapted parameters, by Laplace's approximation."""
 
@@ -190,7 +190,7 @@ class Llama:
     """the weight of half the log-determinant, the paper's."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False, eq=False)
 class MrMamlW:
     """MR-MAML on weights: a regularised, unadapted encoder that cannot memorise the tasks, and an adapted head."""
 
@@ -208,7 +208,7 @@ class MrMamlW:
     """draws at meta-test; training takes one a step, for all tasks."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False, eq=False)
 class MrMamlA:
     """MR-MAML on activations: a noisy code of the inputs that cannot hold the answer, and an adapted head."""
 
@@ -220,7 +220,7 @@ class MrMamlA:
     """the price of a nat that a code holds."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False, eq=False)
 class MrCnpW:
     """MR-CNP on weights: a conditional neural process behind an encoder whose weights pay for what they hold."""
 
@@ -232,7 +232,7 @@ class MrCnpW:
     """draws at meta-test; training takes one a step, for all tasks."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False, eq=False)
 class MrCnpA:
     """MR-CNP on activations: a conditional neural process behind noisy codes that pay for what they hold."""
 
@@ -240,7 +240,7 @@ class MrCnpA:
     """the price of a nat that a code holds."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False, eq=False)
 class Pretrain:
     """Pretraining: one network on all tasks' data, then fine-tuned on a new task (a baseline)."""
 
@@ -250,7 +250,7 @@ class Pretrain:
     """steps of the fine-tuning; training takes none."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False, eq=False)
 class Scratch:
     """From scratch: each task is trained on by itself from a random initialisation (the floor of every comparison)."""
 
@@ -258,6 +258,192 @@ class Scratch:
     """step size of the gradient descent on a task."""
     num_steps: int = 10
     """steps of the gradient descent on a task."""
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class MamlRl:
+    """MAML for reinforcement learning: a policy that one policy-gradient step turns to a new task."""
+
+    inner_lr: float = 0.1
+    """step size of the inner policy gradient, for normalised advantages averaged over time."""
+    num_steps: int = 1
+    """inner steps in training."""
+    later_lr: float = 0.5
+    """steps beyond the trained ones take this share of inner_lr."""
+    num_trajectories: int = 20
+    """trajectories of a data set in training."""
+    test_trajectories: int = 40
+    """the same at meta-test."""
+    init_std: float = 0.5
+    """a Gaussian policy's standard deviation to begin with; it is learned, and adapted."""
+    estimator: Literal["total_return", "reward_to_go", "lvc", "ratio", "dice", "loaded_dice"] = "reward_to_go"
+    """the inner policy gradient."""
+    credit: Literal["none", "sampling"] = "none"
+    """"sampling" gives credit for the trajectories that adaptation sees."""
+    discount: float = 0.99
+    """γ."""
+    gae_lambda: float = 1.0
+    """λ of the advantages."""
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class FomamlRl:
+    """First-order MAML for reinforcement learning: no derivative passes through adaptation."""
+
+    inner_lr: float = 0.1
+    """step size of the inner policy gradient, for normalised advantages averaged over time."""
+    num_steps: int = 1
+    """inner steps in training."""
+    later_lr: float = 0.5
+    """steps beyond the trained ones take this share of inner_lr."""
+    num_trajectories: int = 20
+    """trajectories of a data set in training."""
+    test_trajectories: int = 40
+    """the same at meta-test."""
+    init_std: float = 0.5
+    """a Gaussian policy's standard deviation to begin with."""
+    discount: float = 0.99
+    """γ."""
+    gae_lambda: float = 1.0
+    """λ of the advantages."""
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class Promp:
+    """ProMP: clipped likelihood ratios let the outer loop take several steps on the same trajectories."""
+
+    inner_lr: float = 0.1
+    """step size of the inner policy gradient, for normalised advantages averaged over time."""
+    num_steps: int = 1
+    """inner steps in training."""
+    later_lr: float = 0.5
+    """steps beyond the trained ones take this share of inner_lr."""
+    num_trajectories: int = 20
+    """trajectories of a data set in training."""
+    test_trajectories: int = 40
+    """the same at meta-test."""
+    init_std: float = 0.5
+    """a Gaussian policy's standard deviation to begin with."""
+    clip_ratio: float = 0.3
+    """how far a likelihood ratio may move before it stops to count."""
+    kl_weight: float = 0.0005
+    """weight of the divergence from the policy that played."""
+    discount: float = 0.99
+    """γ."""
+    gae_lambda: float = 1.0
+    """λ of the advantages."""
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class BmamlRl:
+    """Bayesian MAML for reinforcement learning: particles adapted by Stein variational policy gradients."""
+
+    inner_lr: float = 0.1
+    """step size of the inner loop, for normalised advantages averaged over time."""
+    num_steps: int = 1
+    """the chaser's steps."""
+    later_lr: float = 0.5
+    """steps beyond the trained ones take this share of inner_lr."""
+    num_particles: int = 5
+    """policies."""
+    objective: Literal["chaser", "return"] = "chaser"
+    """"chaser", the distance to the leader; "return", that of the adapted policies."""
+    leader_steps: int = 1
+    """the leader's steps beyond the chaser's."""
+    temperature: float = 0.1
+    """the return counts for its inverse against the particles' repulsion."""
+    num_trajectories: int = 10
+    """trajectories of each policy's data set in training."""
+    test_trajectories: int = 40
+    """the same at meta-test."""
+    init_std: float = 0.5
+    """a Gaussian policy's standard deviation to begin with."""
+    discount: float = 0.99
+    """γ."""
+    gae_lambda: float = 1.0
+    """λ of the advantages."""
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class EmamlRl:
+    """Ensemble MAML for reinforcement learning: particles that do not see each other."""
+
+    inner_lr: float = 0.1
+    """step size of the inner policy gradient, for normalised advantages averaged over time."""
+    num_steps: int = 1
+    """inner steps in training."""
+    later_lr: float = 0.5
+    """steps beyond the trained ones take this share of inner_lr."""
+    num_particles: int = 5
+    """policies."""
+    num_trajectories: int = 10
+    """trajectories of each policy's data set in training."""
+    test_trajectories: int = 40
+    """the same at meta-test."""
+    init_std: float = 0.5
+    """a Gaussian policy's standard deviation to begin with."""
+    discount: float = 0.99
+    """γ."""
+    gae_lambda: float = 1.0
+    """λ of the advantages."""
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class PretrainRl:
+    """One policy for all tasks, which only meta-test adapts."""
+
+    inner_lr: float = 0.1
+    """step size of the policy gradient at meta-test."""
+    num_steps: int = 1
+    """steps of adapt; training takes none."""
+    later_lr: float = 0.5
+    """steps beyond these take this share of inner_lr."""
+    num_trajectories: int = 20
+    """trajectories of a data set in training."""
+    test_trajectories: int = 40
+    """the same at meta-test."""
+    init_std: float = 0.5
+    """a Gaussian policy's standard deviation to begin with."""
+    discount: float = 0.99
+    """γ."""
+    gae_lambda: float = 1.0
+    """λ of the advantages."""
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class Random:
+    """A randomly drawn policy that takes policy-gradient steps."""
+
+    inner_lr: float = 0.1
+    """step size of the policy gradient."""
+    num_steps: int = 1
+    """steps of adapt."""
+    later_lr: float = 0.5
+    """steps beyond these take this share of inner_lr."""
+    test_trajectories: int = 40
+    """trajectories of a data set."""
+    init_std: float = 1.0
+    """a Gaussian policy's standard deviation to begin with."""
+    discount: float = 0.99
+    """γ."""
+    gae_lambda: float = 1.0
+    """λ of the advantages."""
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class Oracle:
+    """A policy that is told the task, trained by policy gradients; it does not adapt."""
+
+    num_trajectories: int = 20
+    """trajectories of a task in training."""
+    test_trajectories: int = 40
+    """the same at meta-test."""
+    init_std: float = 0.5
+    """a Gaussian policy's standard deviation to begin with."""
+    discount: float = 0.99
+    """γ."""
+    gae_lambda: float = 1.0
+    """λ of the advantages."""
 
 
 ALGORITHMS = {
@@ -313,10 +499,36 @@ ALGORITHMS = {
         Scratch,
         "From scratch: each task is trained on by itself from a random initialisation (the floor of every comparison).",
     ),
+    "maml_rl": Row(
+        MamlRl,
+        "MAML for reinforcement learning: a policy that one policy-gradient step turns to a new task.",
+        ("control",),
+    ),
+    "fomaml_rl": Row(
+        FomamlRl, "First-order MAML for reinforcement learning: no derivative passes through adaptation.", ("control",)
+    ),
+    "promp": Row(
+        Promp,
+        "ProMP: clipped likelihood ratios let the outer loop take several steps on the same trajectories.",
+        ("control",),
+    ),
+    "bmaml_rl": Row(
+        BmamlRl,
+        "Bayesian MAML for reinforcement learning: particles adapted by Stein variational policy gradients.",
+        ("control",),
+    ),
+    "emaml_rl": Row(
+        EmamlRl, "Ensemble MAML for reinforcement learning: particles that do not see each other.", ("control",)
+    ),
+    "pretrain_rl": Row(PretrainRl, "One policy for all tasks, which only meta-test adapts.", ("control",)),
+    "random": Row(Random, "A randomly drawn policy that takes policy-gradient steps.", ("control",)),
+    "oracle": Row(
+        Oracle, "A policy that is told the task, trained by policy gradients; it does not adapt.", ("control",)
+    ),
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False, eq=False)
 class SinusoidData:
     """Regression on y = A sin(x - phi) without noise."""
 
@@ -328,7 +540,7 @@ class SinusoidData:
     """query points a task in validation and meta-test, where more of them mean less noise."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False, eq=False)
 class SineOrLineData:
     """Regression on a sine or a line, at even odds, with noise."""
 
@@ -342,7 +554,7 @@ class SineOrLineData:
     """standard deviation of the noise on support and query targets."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False, eq=False)
 class FewTaskSinusoidData:
     """Regression on y = A sin(f x - phi), trained on a fixed set of tasks whose points never change."""
 
@@ -358,7 +570,7 @@ class FewTaskSinusoidData:
     """which training tasks there are."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False, eq=False)
 class NmeSinusoidData:
     """Regression on y = A sin u with an input that tells the amplitude in training, and lies in testing."""
 
@@ -374,7 +586,7 @@ class NmeSinusoidData:
     """standard deviation of the noise on support and query targets."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False, eq=False)
 class CirclesData:
     """Tell the points of a circle (class 1) from those outside (class 0) after seeing points inside only."""
 
@@ -386,7 +598,7 @@ class CirclesData:
     """query points a task in validation and meta-test."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False, eq=False)
 class OmniglotData:
     """Episodes over Omniglot, with ink 1 and paper 0."""
 
@@ -412,7 +624,7 @@ class OmniglotData:
     """the hub commit, branch or tag."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False, eq=False)
 class TinyOmniglotData:
     """A task an alphabet: which of its first characters is it, labels fixed, ink 1 and paper 0."""
 
@@ -430,7 +642,7 @@ class TinyOmniglotData:
     """the hub commit, branch or tag."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False, eq=False)
 class GlyphsData:
     """Episodes over characters of 28 x 28 pixels, with ink 1, drawn from the fonts that matplotlib ships."""
 
@@ -452,7 +664,7 @@ class GlyphsData:
     """whether a character keeps one label in every task."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False, eq=False)
 class FewShotData:
     """Episodes over a class-labelled data set, its classes split into training, validation and test."""
 
@@ -500,7 +712,7 @@ class FewShotData:
     """the hub commit, branch or tag."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False, eq=False)
 class RegressionData:
     """Tasks from a long-format table: columns for the task, the inputs x and the targets y."""
 
@@ -526,6 +738,16 @@ class RegressionData:
     """whether to bring every column to mean 0 and standard deviation 1 over the training tasks."""
     small_tasks: Literal["refuse", "drop"] = "refuse"
     """what to do with tasks of fewer than num_shots + 1 rows."""
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class NavigationData:
+    """Find a goal g in [-.5, .5]^2 from the origin, with steps of at most .1; the return is minus the distances."""
+
+    horizon: int = 100
+    """steps of an episode, which ends where both coordinates are within .01 of the goal."""
+    sparse: bool = False
+    """goals in the four corners that pay only from nearby, and starts near the origin."""
 
 
 FAMILIES = {
@@ -567,10 +789,15 @@ FAMILIES = {
         "Tasks from a long-format table: columns for the task, the inputs x and the targets y.",
         ("regression",),
     ),
+    "navigation": Row(
+        NavigationData,
+        "Find a goal g in [-.5, .5]^2 from the origin, with steps of at most .1; the return is minus the distances.",
+        ("control",),
+    ),
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False, eq=False)
 class MlpNetwork:
     """A multi-layer perceptron over flattened rows."""
 
@@ -586,7 +813,7 @@ class MlpNetwork:
     """the length of a learned vector c, the leaf context, initially zero, that is joined to every input: adapting it shifts the first layer with more freedom than its bias."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False, eq=False)
 class Conv4Network:
     """Four 3x3 convolutions, each normalised, rectified and halved, and a linear head."""
 

@@ -31,12 +31,17 @@ def main() -> None:
 def source() -> str:
     """The text that `config.py` should have, before `ruff format`."""
     from metafunc import nn
-    from metafunc.algorithms import ALGORITHMS
+    from metafunc.algorithms import ALGORITHMS, CONTROL
     from metafunc.data import CLASSIFICATION, FAMILIES
+    from metafunc.data import CONTROL as PLAYED
 
-    algorithms = {name: (row.builder, "", row.kinds) for name, row in ALGORITHMS.items()}
+    algorithms = {name: (row.builder, "", row.kinds) for name, row in {**ALGORITHMS, **CONTROL}.items()}
     families = {
-        name: (builder, "Data", ("classification" if name in CLASSIFICATION else "regression",))
+        name: (
+            builder,
+            "Data",
+            ("control" if name in PLAYED else "classification" if name in CLASSIFICATION else "regression",),
+        )
         for name, builder in FAMILIES.items()
     }
     models = {name: (getattr(nn, name), "Network", ALL_KINDS) for name in ("mlp", "conv4")}
@@ -54,7 +59,8 @@ def source() -> str:
 
 def dataclass_source(name: str, builder: Callable[..., Any], fields: list[Hyperparameter]) -> str:
     """One frozen dataclass, a docstring under every field."""
-    lines = ["@dataclass(frozen=True)", f"class {name}:", f'    """{summary(builder)}"""']
+    # What nobody asks of these classes is not made: it would take a tenth of the time that an answer may take.
+    lines = ["@dataclass(frozen=True, repr=False, eq=False)", f"class {name}:", f'    """{summary(builder)}"""']
     for field in fields:
         default = "" if field.default is MISSING else f" = {field.default!r}"
         lines.append(f"    {field.name}: {type_source(field.type)}{default}")

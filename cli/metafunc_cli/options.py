@@ -18,8 +18,10 @@ class Training:
     """tasks of one outer step."""
     outer_lr: float = 1e-3
     """step size of the outer optimiser."""
-    outer_optimiser: Literal["adam", "sgd"] = "adam"
-    """the outer optimiser."""
+    outer_optimiser: Literal["adam", "sgd", "trpo"] = "adam"
+    """the outer optimiser; trpo is for policies, and takes no outer_lr."""
+    repeats: int = 1
+    """steps of the outer optimiser on the same tasks."""
     schedule: Literal["constant", "cosine", "linear"] = "constant"
     """how the outer step size falls: not at all, or to zero at the last step."""
     clip: float | None = None

@@ -1,6 +1,7 @@
 """Each paper's settings for an algorithm on a task family, with their source. The first that fits a pair is taken."""
 
 from metafunc_cli.bayesian_presets import BAYESIAN
+from metafunc_cli.control_presets import CONTROL
 from metafunc_cli.preset import FINN, Preset, Settings, omniglot, sinusoid
 
 LI = "Li, Zhou, Chen, Li (2017)"
@@ -148,4 +149,5 @@ PRESETS: tuple[Preset, ...] = (
         training={"steps": 2000, "outer_lr": 1e-2, "schedule": "cosine", "validate_every": 500},
     ),
     *BAYESIAN,
+    *CONTROL,
 )

@@ -24,10 +24,14 @@ def preview(screen: Screen, settings: Settings, learner: Any, family: Any) -> in
             meta, tasks, generator_for(seed, "prepare", 0), step=0, num_steps=settings.training.steps
         )
         edge.look(learner, meta, family, prepared)
+    if family.kind == "control":  # a task of control becomes data by being played
+        shown, fields = [getattr(part, "values", part) for part in prepared], ["observations", "actions", "rewards"]
+    else:
+        shown, fields = [tasks.support, tasks.query], ["x", "y"]
     parts = {
         f"{name}.{field}": _seen(getattr(batch, field)[0])
-        for name, batch in (("support", tasks.support), ("query", tasks.query))
-        for field in ("x", "y")
+        for name, batch in zip(("support", "query"), shown, strict=True)
+        for field in fields
     }
     config = settings.to_json()
     grid = Table.grid(padding=(0, 2))

@@ -86,7 +86,7 @@ def _train(screen: Screen, request: Request, learner: Any, family: Any) -> int:
 
 def _fit(request: Request, learner: Any, family: Any, out: Path, watch: "_Watch") -> Any:
     """The best meta-parameters of the training that was asked for."""
-    from metafunc import checkpoint, experiment, start
+    from metafunc import checkpoint, control, experiment, start
     from metafunc.run import Run
     from metafunc.train import fit
 
@@ -100,7 +100,7 @@ def _fit(request: Request, learner: Any, family: Any, out: Path, watch: "_Watch"
         optimiser, schedule = experiment.outer_loop(
             steps=training.steps,
             outer_lr=training.outer_lr,
-            outer_optimiser=training.outer_optimiser,
+            outer_optimiser="adam" if training.outer_optimiser == "trpo" else training.outer_optimiser,
             schedule=training.schedule,
         )
         return fit(
@@ -123,6 +123,8 @@ def _fit(request: Request, learner: Any, family: Any, out: Path, watch: "_Watch"
             device=training.device,
             threads=training.threads,
             deterministic=training.deterministic,
+            repeats=training.repeats,
+            update=control.trpo(learner, family) if training.outer_optimiser == "trpo" else None,
             on_event=watch,
         ).best
 

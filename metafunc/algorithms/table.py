@@ -10,24 +10,33 @@ from typing import Any, Protocol, TypeAlias, runtime_checkable
 from metafunc import likelihood as likelihoods
 from metafunc.algorithms.abml import abml
 from metafunc.algorithms.anil import anil
+from metafunc.algorithms.bmaml_rl import bmaml_rl
 from metafunc.algorithms.cnp import cnp
+from metafunc.algorithms.emaml_rl import emaml_rl
 from metafunc.algorithms.fomaml import fomaml
+from metafunc.algorithms.fomaml_rl import fomaml_rl
 from metafunc.algorithms.imaml import imaml
 from metafunc.algorithms.llama import llama
 from metafunc.algorithms.maml import maml
 from metafunc.algorithms.maml_noise import maml_noise
 from metafunc.algorithms.maml_plus_plus import maml_plus_plus
+from metafunc.algorithms.maml_rl import maml_rl
 from metafunc.algorithms.meta_sgd import meta_sgd
 from metafunc.algorithms.mr_cnp import mr_cnp_a, mr_cnp_w
 from metafunc.algorithms.mr_maml_a import mr_maml_a
 from metafunc.algorithms.mr_maml_w import mr_maml_w
+from metafunc.algorithms.oracle import oracle
 from metafunc.algorithms.platipus import platipus
 from metafunc.algorithms.pretrain import pretrain
+from metafunc.algorithms.pretrain_rl import pretrain_rl
+from metafunc.algorithms.promp import promp
 from metafunc.algorithms.protonet import protonet
+from metafunc.algorithms.random import random
 from metafunc.algorithms.reptile import reptile
 from metafunc.algorithms.scratch import scratch
 from metafunc.algorithms.vampire import vampire
 from metafunc.likelihood import Likelihood
+from metafunc.rl import World
 from metafunc.types import Kind, MetaLearner, Model
 
 Learner: TypeAlias = MetaLearner[Any, Any]
@@ -40,8 +49,8 @@ class NetworkFactory(Protocol):
     def __call__(self, input_shape: tuple[int, ...], num_outputs: int | None, /) -> Model: ...
 
 
-Networks: TypeAlias = Callable[[NetworkFactory, tuple[int, ...], Likelihood], tuple[Model, ...]]
-"""The networks that a builder takes, made by a factory for one input shape and likelihood."""
+Networks: TypeAlias = Callable[[NetworkFactory, tuple[int, ...], Any], tuple[Model, ...]]
+"""The networks that a builder takes, made by a factory for one input shape and likelihood, or world."""
 
 REPRESENTATION_SIZE = 128
 """The length of a conditional neural process's task vector, the paper's."""
@@ -49,9 +58,16 @@ CODE_SIZE = 20
 """The length of an input's code where what it holds has a price, MR-CNP's."""
 
 
-def predictor(factory: NetworkFactory, input_shape: tuple[int, ...], likelihood: Likelihood) -> tuple[Model, ...]:
-    """One network from inputs to the likelihood's parameters."""
+def predictor(
+    factory: NetworkFactory, input_shape: tuple[int, ...], likelihood: Likelihood | World
+) -> tuple[Model, ...]:
+    """One network from inputs to the likelihood's parameters, or from observations to actions."""
     return (factory(input_shape, likelihood.num_outputs),)
+
+
+def told(factory: NetworkFactory, input_shape: tuple[int, ...], world: World) -> tuple[Model, ...]:
+    """One network from observations that end with the task itself."""
+    return (factory((world.observation_size + world.task_size,), world.num_outputs),)
 
 
 def embedding(factory: NetworkFactory, input_shape: tuple[int, ...], likelihood: Likelihood) -> tuple[Model, ...]:
@@ -158,22 +174,43 @@ ALGORITHMS: Mapping[str, Row] = MappingProxyType(
 )
 
 
+CONTROL: Mapping[str, Row] = MappingProxyType(
+    {
+        name: Row(builder, kinds=("control",), networks=networks, inner_steps=builder is not oracle, trains=trains)
+        for name, builder, networks, trains in (
+            ("maml_rl", maml_rl, predictor, True),
+            ("fomaml_rl", fomaml_rl, predictor, True),
+            ("promp", promp, predictor, True),
+            ("bmaml_rl", bmaml_rl, predictor, True),
+            ("emaml_rl", emaml_rl, predictor, True),
+            ("pretrain_rl", pretrain_rl, predictor, True),
+            ("random", random, predictor, False),
+            ("oracle", oracle, told, True),
+        )
+    }
+)
+"""Learners of policies: their builders take a world where the others take a likelihood."""
+
+
 def build(
     name: str,
     network_factory: NetworkFactory,
     input_shape: tuple[int, ...],
     kind: Kind,
     num_outputs: int,
+    *,
+    world: World | None = None,
     **hyperparameters: Any,
 ) -> Learner:
     """A learner from the table, with its networks and its likelihood, for a family's kind of tasks.
 
     Args:
-        name: a key of `ALGORITHMS`.
+        name: a key of `ALGORITHMS` or `CONTROL`.
         network_factory: (input shape, number of outputs or None for features) to a network; `nn.mlp` is one.
         input_shape: the shape of one input row.
         kind: what the tasks predict.
         num_outputs: targets of a regression, or classes of a classification.
+        world: where policies play, for tasks of control.
         **hyperparameters: the builder's keyword arguments.
 
     Returns:
@@ -187,16 +224,19 @@ def build(
         >>> from metafunc import algorithms, nn
         >>> learner = algorithms.build("maml", nn.mlp, (1,), "regression", 1, inner_lr=0.01)
     """
-    if name not in ALGORITHMS:
-        raise ValueError(f"There is no algorithm {name!r}; there are {', '.join(ALGORITHMS)}.")
-    row = ALGORITHMS[name]
+    every = {**ALGORITHMS, **CONTROL}
+    if name not in every:
+        raise ValueError(f"There is no algorithm {name!r}; there are {', '.join(every)}.")
+    row = every[name]
     if kind not in row.kinds:
-        fitting = [other for other, candidate in ALGORITHMS.items() if kind in candidate.kinds]
+        fitting = [other for other, candidate in every.items() if kind in candidate.kinds]
         advice = f"algorithms for {kind}: {', '.join(fitting)}" if fitting else f"no algorithm here takes {kind}"
         raise ValueError(f"{name} is for {' and '.join(row.kinds)}, not for {kind}; {advice}.")
     unknown = [argument for argument in hyperparameters if argument not in row.hyperparameters]
     if unknown:
         known = ", ".join(row.hyperparameters) or "none"
         raise ValueError(f"{name} has no hyperparameter {', '.join(unknown)}; it has {known}.")
-    likelihood = row.likelihood(kind, num_outputs)
+    if kind == "control" and world is None:
+        raise ValueError(f"{name} plays, so it needs a world to play in: pass world=, such as a family's own.")
+    likelihood = row.likelihood(kind, num_outputs) if world is None else world
     return row.builder(*row.networks(network_factory, input_shape, likelihood), likelihood, **hyperparameters)

@@ -6,6 +6,7 @@ from metafunc.data.circles import circles as circles
 from metafunc.data.few_shot import few_shot as few_shot
 from metafunc.data.few_task_sinusoid import few_task_sinusoid as few_task_sinusoid
 from metafunc.data.glyphs import glyphs as glyphs
+from metafunc.data.navigation import navigation as navigation
 from metafunc.data.nme_sinusoid import nme_sinusoid as nme_sinusoid
 from metafunc.data.omniglot import omniglot as omniglot
 from metafunc.data.regression import regression as regression
@@ -30,6 +31,9 @@ FAMILIES: Mapping[str, Callable[..., TaskFamily]] = {
     "glyphs": glyphs,
     "few_shot": few_shot,
     "regression": regression,
+    "navigation": navigation,
 }
 CLASSIFICATION = frozenset({"circles", "omniglot", "tiny_omniglot", "glyphs", "few_shot"})
-"""The families that predict classes; the others predict numbers."""
+"""The families that predict classes."""
+CONTROL = frozenset({"navigation"})
+"""The families that are played; the others predict numbers."""

@@ -28,12 +28,17 @@ def examine_algorithm(name: str) -> Examination:
     """Check a row of `metafunc.algorithms.ALGORITHMS`, on every kind of task that it takes.
 
     Raises:
-        ValueError: if there is no such row.
+        ValueError: if there is no such row, or it plays.
     """
+    if name in algorithms.CONTROL:
+        raise ValueError(
+            f"{name} plays, and what it plays is random: its gradients are checked as exact expectations, by "
+            "metafunc.testing.oracle."
+        )
     row = algorithms.ALGORITHMS[name]
     steps: list[Step] = []
     for kind in row.kinds:
-        hyper = {key: value for key, value in SMALL.items() if key in row.hyperparameters}
+        hyper: dict[str, Any] = {key: value for key, value in SMALL.items() if key in row.hyperparameters}
         learner = algorithms.build(name, network, (2,), kind, 3, **hyper)
         meta = learner.init(Generator().manual_seed(0))
         case = LearnerCase(learner, meta, random_tasks(kind), NUM_STEPS, row.exact, row.inner_steps)

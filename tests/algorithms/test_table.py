@@ -6,13 +6,13 @@ import pytest
 import torch
 
 from metafunc import algorithms, nn
-from metafunc.algorithms import ALGORITHMS
+from metafunc.algorithms import ALGORITHMS, CONTROL
 from metafunc.testing import network
 
 
-@pytest.mark.parametrize("name", ALGORITHMS)
+@pytest.mark.parametrize("name", [*ALGORITHMS, *CONTROL])
 def test_a_row_is_its_builder_s_name_signature_and_documentation(name):
-    row = ALGORITHMS[name]
+    row = {**ALGORITHMS, **CONTROL}[name]
     assert getattr(algorithms, name) is row.builder
     assert row.builder.__name__ == name
     assert row.summary.endswith(".")
@@ -45,7 +45,7 @@ def test_every_row_records_its_network_s_normalisation(name, normalisation):
 
 def test_every_public_builder_is_in_the_table():
     public = {name for name, value in vars(algorithms).items() if inspect.isfunction(value)}
-    assert public == {*ALGORITHMS, "build"}
+    assert public == {*ALGORITHMS, *CONTROL, "build"}
 
 
 def test_networks_are_made_to_measure():
@@ -67,7 +67,7 @@ def test_networks_are_made_to_measure():
     [
         ("mmal", "regression", {}, "There is no algorithm 'mmal'; there are maml, fomaml"),
         ("protonet", "regression", {}, "protonet is for classification, not for regression; .*: maml, .*, cnp"),
-        ("maml", "control", {}, "not for control; no algorithm here takes control"),
+        ("maml", "control", {}, "not for control; algorithms for control: maml_rl, .*, oracle"),
         ("maml", "regression", {"alpha": 1}, "maml has no hyperparameter alpha; it has inner_lr, num_steps"),
         ("protonet", "classification", {"num_steps": 1}, "protonet has no hyperparameter num_steps; it has none"),
         ("maml", "regression", {"num_steps": -1}, "num_steps must be 0 or above, not -1"),

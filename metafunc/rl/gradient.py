@@ -1,0 +1,74 @@
+"""Adaptation by policy gradients, as most learners of policies have it: `Player`s put together from losses."""
+
+from typing import Any
+
+import torch
+
+from metafunc import inner, tree
+from metafunc.inner import descend
+from metafunc.optim import sgd
+from metafunc.rl.learning import Attach, Player, nothing
+from metafunc.rl.objective import others_mean, returns_in
+from metafunc.rl.playing import Play
+from metafunc.rl.policies import Policy
+from metafunc.rl.signals import Credit
+from metafunc.types import Adapt, Loss, Params, Task, Tree
+
+
+def descending(
+    policy: Policy,
+    play: Play,
+    loss: Loss[Tree],
+    *,
+    inner_lr: float,
+    num_steps: int,
+    later_lr: float,
+    num_trajectories: int,
+    test_trajectories: int,
+    first_order: bool = False,
+    attach: Attach[Any] | None = None,
+) -> Player[Params]:
+    """A player that adapts by gradient descent on a loss of trajectories.
+
+    Args:
+        policy: who acts.
+        play: where.
+        loss: of an inner step.
+        inner_lr: its step size.
+        num_steps: inner steps in training.
+        later_lr: steps beyond the trained ones (and beyond the first, where none is trained) take this share of it.
+        num_trajectories: trajectories of a set in training.
+        test_trajectories: the same at meta-test.
+        first_order: whether the inner step has the identity for a derivative.
+        attach: what `prepare` adds.
+    """
+    steps = [descend(loss, sgd(rate)) for rate in (inner_lr, later_lr * inner_lr)]
+    taken: list[Adapt[Tree, Tree]] = [inner.first_order(step) if first_order else step for step in steps]
+    return Player(
+        policy,
+        play,
+        start=lambda meta: meta,
+        step=lambda meta, index: taken[index >= max(1, num_steps)],
+        num_steps=num_steps,
+        num_trajectories=num_trajectories,
+        test_trajectories=test_trajectories,
+        attach=attach or nothing,
+    )
+
+
+def told_others_return(credit: Credit, meta: Tree, tasks: Task) -> Task:
+    """Attach to each task's query the mean return of the other tasks: a constant that it does not depend on."""
+    return tasks._replace(query=tasks.query._replace(extra=others_mean(returns_in(credit, tasks.query))))
+
+
+def told_distribution(policy: Policy, player: Player[Tree], meta: Tree, tasks: Task) -> Task:
+    """Attach to each step's trajectories the distributions that they were drawn from, for a divergence from them."""
+
+    def of_task(support: Tree) -> Tree:
+        rows = player.visited(meta, support, player.num_steps)[:-1]
+        seen = support.observations.flatten(1, 2)
+        each = [policy.distribution(row, observations) for row, observations in zip(rows, seen, strict=True)]
+        return tree.stack(each)
+
+    with torch.no_grad():
+        return tasks._replace(support=tasks.support._replace(extra=torch.vmap(of_task)(tasks.support)))

@@ -1,0 +1,147 @@
+r"""What an action is credited with: discounted rewards, returns to go, generalised advantages over a baseline.
+
+Everything is linear in the rewards and constant in the parameters. One trajectory is (h,), K of them (k, h).
+"""
+
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from metafunc.rl.trajectories import Trajectories, powers
+
+Baseline = Literal["none", "linear", "leave_one_out"]
+RIDGE = 1e-5
+
+
+class Signal(NamedTuple):
+    r"""The credit of every action, each (k, h); what a mask excludes is zero.
+
+    Args:
+        rewards: $\gamma^t r_t$.
+        baselines: $b_t$, in the units of the weighted rewards.
+        advantages: $A_t$, in the same units: $\sum_{t' \ge t} \gamma^{t'} r_{t'} - b_t$ where $\lambda = 1$.
+    """
+
+    rewards: Tensor
+    baselines: Tensor
+    advantages: Tensor
+
+
+@dataclass(frozen=True)
+class Credit:
+    r"""How trajectories are turned into a `Signal`.
+
+    Args:
+        discount: γ.
+        gae_lambda: λ of the generalised advantage: 1 is the return to go less the baseline.
+        baseline: "none"; "linear", a ridge regression of the returns to go on features of observation and time, fitted
+            to the same trajectories; "leave_one_out", the same, fitted to the *other* trajectories, which leaves an
+            outer gradient unbiased.
+        weighted: multiply $A_t$ by $\gamma^t$, as the gradient of the discounted return has it. No published
+            implementation does.
+        normalise: subtract the mean of a task's advantages and divide by their standard deviation.
+        reduce: "sum" over time, the mathematics; "horizon", divided by H; "mean", divided by the mean length of an
+            episode, the convention of the published code, whose step sizes are for it.
+    """
+
+    discount: float = 0.99
+    gae_lambda: float = 1.0
+    baseline: Baseline = "linear"
+    weighted: bool = False
+    normalise: bool = True
+    reduce: Literal["sum", "mean", "horizon"] = "mean"
+
+    def __post_init__(self) -> None:
+        if not (0 <= self.discount <= 1 and 0 <= self.gae_lambda <= 1):
+            raise ValueError(f"discount = {self.discount} and gae_lambda = {self.gae_lambda} have to lie in [0, 1].")
+
+    def __call__(self, played: Trajectories, /) -> Signal:
+        """The signal of one task's trajectories."""
+        mask, discount = played.mask, self.discount
+        values = self._values(played) * mask
+        following = torch.cat([values[..., 1:], torch.zeros_like(values[..., :1])], -1)
+        errors = (played.rewards + discount * following - values) * mask
+        advantages = discounted_sum(errors, discount * self.gae_lambda) * mask
+        weights = powers(discount, mask)
+        rewards, advantages, baselines = (
+            (played.rewards * weights, advantages * weights, values * weights)
+            if self.weighted
+            else (played.rewards * weights, advantages, values)
+        )
+        if self.normalise:
+            count = mask.sum()
+            mean = advantages.sum() / count
+            spread = (((advantages - mean) * mask).square().sum() / count).sqrt() + 1e-8
+            rewards, baselines = rewards / spread, (baselines + mean * mask) / spread
+            advantages = (advantages - mean) * mask / spread
+        if self.reduce == "sum":
+            return Signal(rewards, baselines, advantages)
+        length = mask.sum() / mask.shape[0] if self.reduce == "mean" else played.horizon
+        return Signal(rewards / length, baselines / length, advantages / length)
+
+    def _values(self, played: Trajectories) -> Tensor:
+        if self.baseline == "none":
+            return torch.zeros_like(played.rewards)
+        targets = discounted_sum(played.rewards, self.discount)
+        return linear_values(played, targets, leave_one_out=self.baseline == "leave_one_out")
+
+
+RAW = Credit(discount=1.0, baseline="none", weighted=True, normalise=False, reduce="sum")
+"""The founding text's credit without a discount: rewards as they are."""
+
+
+def discounted_sum(rewards: Tensor, discount: float) -> Tensor:
+    r"""$\sum_{t' \ge t} \gamma^{t' - t} r_{t'}$ for every t, on the last axis.
+
+    Example:
+        >>> import torch
+        >>> from metafunc import rl
+        >>> rl.discounted_sum(torch.tensor([1.0, 1.0, 1.0]), 0.5)
+        tensor([1.7500, 1.5000, 1.0000])
+    """
+    if discount == 1:
+        return rewards.flip(-1).cumsum(-1).flip(-1)
+    found, total = [], torch.zeros_like(rewards[..., 0])
+    for reward in reversed(rewards.unbind(-1)):
+        total = reward + discount * total
+        found.append(total)
+    return torch.stack(found[::-1], -1)
+
+
+def linear_values(played: Trajectories, targets: Tensor, *, leave_one_out: bool = False) -> Tensor:
+    r"""A ridge regression of returns on $[x, x^2, \tau, \tau^2, \tau^3, 1]$ with $\tau = t / 100$.
+
+    $$w = (\Phi^\top \Phi + 10^{-5} I)^{-1} \Phi^\top R, \qquad b_t = \phi_t^\top w$$
+
+    The ridge keeps the system of full rank: at the first step all observations may be the same.
+
+    Args:
+        played: K trajectories of one task.
+        targets: the returns to go (k, h).
+        leave_one_out: predict each trajectory by a regression on the others.
+
+    Returns:
+        The baselines (k, h).
+
+    References:
+        Duan et al. (2016), "Benchmarking Deep Reinforcement Learning for Continuous Control".
+    """
+    features = _features(played)
+    gram = torch.einsum("khf,khg->kfg", features, features)
+    moment = torch.einsum("khf,kh->kf", features, targets)
+    ridge = RIDGE * torch.eye(features.shape[-1], dtype=gram.dtype, device=gram.device)
+    if not leave_one_out:
+        weights = torch.linalg.solve(gram.sum(0) + ridge, moment.sum(0))
+        values: Tensor = features @ weights
+        return values
+    each = torch.linalg.solve(gram.sum(0) - gram + ridge, moment.sum(0) - moment)
+    return torch.einsum("khf,kf->kh", features, each)
+
+
+def _features(played: Trajectories) -> Tensor:
+    seen = played.observations.flatten(2).clamp(-10, 10)
+    time = (torch.arange(played.horizon, dtype=seen.dtype, device=seen.device) / 100).expand(seen.shape[:2])[..., None]
+    parts = [seen, seen.square(), time, time.square(), time**3, torch.ones_like(time)]
+    return torch.cat(parts, -1) * played.mask[..., None]
