@@ -157,7 +157,8 @@ def outer_loop(
     Args:
         steps: outer steps in all; a schedule ends with them.
         outer_lr: the step size at the start.
-        outer_optimiser: "adam" or "sgd".
+        outer_optimiser: "adam", "sgd", or "sign", Adam without memory: every number moves by the step size, in the
+            direction of its gradient's sign.
         schedule: "constant", or "cosine" or "linear", which fall to zero.
 
     Raises:
@@ -172,6 +173,7 @@ def outer_loop(
     optimisers: dict[str, Optimise] = {
         "adam": partial(torch.optim.Adam, lr=outer_lr),
         "sgd": partial(torch.optim.SGD, lr=outer_lr),
+        "sign": partial(torch.optim.Adam, lr=outer_lr, betas=(0.0, 0.0)),
     }
     schedules: dict[str, Schedule | None] = {
         "constant": None,

@@ -273,6 +273,16 @@ def test_the_outer_loop_by_name() -> None:
     assert (type(made["adam"]), type(made["sgd"])) == (torch.optim.Adam, torch.optim.SGD)
 
 
+def test_sign_descent_moves_by_the_step_size_whatever_the_gradient() -> None:
+    at = torch.zeros(3, dtype=torch.float64)
+    optimiser = experiment.outer_loop(steps=2, outer_lr=0.1, outer_optimiser="sign")[0]([at])
+    for slope in ([5.0, -1e-3, 0.0], [-2e-3, -7.0, 0.0]):
+        at.grad = torch.tensor(slope, dtype=torch.float64)
+        optimiser.step()
+    # Adam's guard against a gradient of zero, 1e-8, shortens the step by 1e-8 / |g|.
+    assert torch.allclose(at, torch.tensor([0.0, 0.2, 0.0]).double(), rtol=0, atol=2e-6)
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [

@@ -1,9 +1,29 @@
 """The settings of the Bayesian algorithms, with their source."""
 
-from metafunc_cli.preset import Preset, omniglot, sinusoid
+from metafunc_cli.preset import Preset, Settings, omniglot, sinusoid
 
 FINN_XU = "Finn, Xu, Levine (2018)"
 YIN = "Yin, Tucker, Zhou, Levine, Finn (2020)"
+
+NME_HYPER: Settings = {"inner_lr": 0.01, "num_steps": 1}
+
+
+def _nme_sinusoid(
+    name: str, algorithm: str, source: str, *, hyper: Settings, network: Settings, training: Settings
+) -> Preset:
+    """The protocol of sine curves that can be learned by heart: 5 points, one task a step, 100 steps in testing."""
+    return Preset(
+        name,
+        algorithm,
+        "nme_sinusoid",
+        "mlp",
+        source,
+        hyper=hyper,
+        data={"num_shots": 5, "num_queries": 5},
+        network=network,
+        training={"steps": 15_000, "num_tasks": 1, "outer_lr": 1e-3, "test_steps": 100, **training},
+    )
+
 
 BAYESIAN: tuple[Preset, ...] = (
     sinusoid(
@@ -69,5 +89,21 @@ BAYESIAN: tuple[Preset, ...] = (
         "llama",
         "Grant et al. (2018): their weight of the curvature, on MAML's protocol",
         hyper={"inner_lr": 0.01, "num_steps": 1, "curvature_weight": 1e-6},
+    ),
+    _nme_sinusoid(
+        "maml-nme-sinusoid",
+        "maml",
+        f"{YIN}, section 6.1, the baseline",
+        hyper=NME_HYPER,
+        network={"hidden": (40, 40)},
+        training={"outer_optimiser": "adam"},
+    ),
+    _nme_sinusoid(
+        "mr-maml-w-nme-sinusoid",
+        "mr_maml_w",
+        f"{YIN}, section 6.1, as the authors' notebook: no noise to speak of, and an Adam that forgets at every step",
+        hyper={**NME_HYPER, "kl_weight": 5e-5, "encoder": "layer1.,layer2.", "scale": 1e-20, "num_particles": 1},
+        network={"hidden": (100, 5, 40, 40)},
+        training={"outer_optimiser": "sign"},
     ),
 )

@@ -18,8 +18,8 @@ class Training:
     """tasks of one outer step."""
     outer_lr: float = 1e-3
     """step size of the outer optimiser."""
-    outer_optimiser: Literal["adam", "sgd", "trpo"] = "adam"
-    """the outer optimiser; trpo is for policies, and takes no outer_lr."""
+    outer_optimiser: Literal["adam", "sgd", "sign", "trpo"] = "adam"
+    """the outer optimiser; sign is Adam without memory, trpo is for policies and takes no outer_lr."""
     repeats: int = 1
     """steps of the outer optimiser on the same tasks."""
     schedule: Literal["constant", "cosine", "linear"] = "constant"

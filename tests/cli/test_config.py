@@ -60,9 +60,10 @@ def test_every_preset_has_settings_that_exist_and_a_learner_that_takes_them(pres
     if preset.tasks == "navigation":
         experiment.build(settings)
         return
-    regression = preset.tasks == "sinusoid"
-    shape, kind = ((1,), "regression") if regression else ((1, 28, 28), "classification")
-    num_outputs = 1 if regression else settings["tasks"]["num_ways"]
+    regression = {"sinusoid": (1,), "sine_or_line": (1,), "few_task_sinusoid": (1,), "nme_sinusoid": (21,)}
+    kind = "regression" if preset.tasks in regression else "classification"
+    shape = regression.get(preset.tasks, (1, 28, 28))
+    num_outputs = 1 if kind == "regression" else settings["tasks"]["num_ways"]
     experiment.learner_of(settings, shape, kind, num_outputs)
 
 
