@@ -16,10 +16,9 @@ from torch import Tensor
 from metafunc import control, edge, metrics, tree
 from metafunc.data.source import at_least
 from metafunc.run import plain
-from metafunc.scoring import BLOCK, ROWS, Scores, calibration, chunks, draw, fitting, probed, sampler_of, scores
+from metafunc.scoring import BLOCK, POOLED, Scores, chunks, draw, fitting, probed, sampler_of, scores
 from metafunc.state import HIGHER_IS_BETTER
 from metafunc.types import (
-    Categorical,
     Kind,
     M,
     MetaLearner,
@@ -53,8 +52,10 @@ class Evaluation:
         values: by metric, (steps, tasks): one number a task, so that methods can be compared task by task.
         probe: by support set (`own`, `empty`, `shuffled`: another task's), the accuracy or error of the first tasks
             after as many steps as in training: who does as well without the right support set does not need it.
-        pooled: by name, a number a step: `noise_scale`, the standard deviation fitted on validation tasks, for a
-            regression without a noise model; `ece`, the calibration error of the rows of all tasks, for classes.
+        counts: by name, (steps, tasks, ...): what each task adds to a calibration error, `metrics.confidence_bins` for
+            `ece` (classes) or `metrics.rows_below` for `calibration_error` (regression).
+        pooled: by name, a number a step: those errors of the rows of all tasks; and `noise_scale`, the standard
+            deviation fitted on validation tasks, for a regression without a noise model.
     """
 
     split: str
@@ -64,6 +65,7 @@ class Evaluation:
     normalisation: Normalisation
     values: Mapping[str, Tensor]
     probe: Mapping[str, Tensor]
+    counts: Mapping[str, Tensor]
     pooled: Mapping[str, tuple[float, ...]]
 
     @property
@@ -74,7 +76,7 @@ class Evaluation:
     @property
     def by_step(self) -> list[dict[str, Any]]:
         """For each number of steps every metric's mean, interval, median and trimmed mean; how many tasks have an
-        error that is not finite; and what belongs to all tasks together (`ece`, `noise_scale`)."""
+        error that is not finite; and what belongs to all tasks together (a calibration error, `noise_scale`)."""
         judged = next(name for name in ("mse", "nll", "return") if name in self.values)
         finite = self.values[judged].isfinite()
         rows: list[dict[str, Any]] = []
@@ -202,9 +204,11 @@ def evaluate(
             pooled["noise_scale"] = tuple(noise.tolist())
         values = scored(sampler, split, num_tasks, edge.move(noise, where), on_progress)
         supports = probe()
-    if isinstance(prediction, Categorical):
-        pooled["ece"] = calibration(*(values.pop(name) for name in ROWS))
-    return Evaluation(split, seed, family.kind, family.num_outputs, learner.normalisation, values, supports, pooled)
+    counts = {name: values.pop(name) for name in POOLED if name in values}
+    pooled |= {name: tuple(POOLED[name](found.sum(1)).tolist()) for name, found in counts.items()}
+    return Evaluation(
+        split, seed, family.kind, family.num_outputs, learner.normalisation, values, supports, counts, pooled
+    )
 
 
 def report(

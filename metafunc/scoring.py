@@ -26,7 +26,8 @@ BLOCK = 25
 """Tasks of one draw. A task is numbered (seed, split, block, index), so that no chunk size changes which tasks come."""
 BUDGET = 2**26
 """How many numbers, roughly, one chunk of tasks may keep in memory at a time: 256 MB of float32."""
-ROWS = ("logits", "labels", "counts")
+POOLED = {"ece": metrics.ece_of, "calibration_error": metrics.calibration_error_of}
+"""Errors of the rows of all tasks together, by name: from what the tasks have counted."""
 
 
 def validate(
@@ -89,28 +90,37 @@ def score(predictive: Predictive, query: Batch, noise: Tree = ()) -> Scores:
         noise: a standard deviation for predictions without one; () leaves the likelihood out.
 
     Returns:
-        accuracy and nll (classes), or mse and nll (regression): means over the query rows that count.
+        accuracy, nll and brier (classes), or mse, nll and crps (regression): means over the query rows that count;
+        and what this task adds to the counts of `ece` or `calibration_error`.
     """
+    rows = query.y, query.mask
     if isinstance(predictive, Categorical):
-        accuracy = metrics.accuracy(predictive, query.y, query.mask)
-        return {"accuracy": accuracy, "nll": metrics.nll(predictive, query.y, query.mask)}
-    mse = {"mse": metrics.mse(predictive, query.y, query.mask)}
+        return {
+            "accuracy": metrics.accuracy(predictive, *rows),
+            "nll": metrics.nll(predictive, *rows),
+            "brier": metrics.brier(predictive, *rows),
+            "ece": metrics.confidence_bins(predictive, *rows),
+        }
+    mse = {"mse": metrics.mse(predictive, *rows)}
     judged = predictive._replace(scale=noise) if isinstance(predictive.scale, tuple) else predictive
-    return mse if isinstance(judged.scale, tuple) else {**mse, "nll": metrics.nll(judged, query.y, query.mask)}
+    if isinstance(judged.scale, tuple):
+        return mse
+    return {
+        **mse,
+        "nll": metrics.nll(judged, *rows),
+        "crps": metrics.crps(judged, *rows),
+        "calibration_error": metrics.rows_below(judged, *rows),
+    }
 
 
 def scores(learner: MetaLearner[M, P], meta: M, tasks: Task, noise: Tree, num_steps: int) -> Scores:
-    """The metrics of stacked tasks, (steps, tasks), and for classes the rows that calibration is pooled from."""
+    """The metrics of stacked tasks, (steps, tasks), and the counts that calibration is pooled from."""
 
     def of_task(task: Task) -> Scores:
         steps: list[Scores] = []
         for step, params in enumerate(tree.unstack(learner.path(meta, task.support, num_steps))):
             predictive = learner.predict(params, task.query.x)
-            row = score(predictive, task.query, noise if isinstance(noise, tuple) else noise[step])
-            if isinstance(predictive, Categorical):
-                mask = torch.ones_like(task.query.y) if isinstance(task.query.mask, tuple) else task.query.mask
-                row |= dict(zip(ROWS, (metrics.mixture(predictive)[0][0], task.query.y, mask), strict=True))
-            steps.append(row)
+            steps.append(score(predictive, task.query, noise if isinstance(noise, tuple) else noise[step]))
         return tree.stack(steps)
 
     with torch.no_grad():
@@ -147,12 +157,6 @@ def probed(learner: MetaLearner[M, P], meta: M, tasks: Task, chunk_size: int) ->
             parts = [torch.vmap(of_task)(edge.move(some, where)) for some in chunks(Task(one, tasks.query), chunk_size)]
             found[name] = torch.cat(parts).cpu()
     return found
-
-
-def calibration(logits: Tensor, y: Tensor, mask: Tensor) -> tuple[float, ...]:
-    """The expected calibration error over the rows of all tasks, by step."""
-    steps = zip(logits.flatten(1, 2), y.flatten(1), mask.flatten(1), strict=True)
-    return tuple(metrics.ece(Categorical(rows[None]), labels, counts).item() for rows, labels, counts in steps)
 
 
 def sampler_of(family: TaskFamily, split: str) -> Sampler:

@@ -11,6 +11,8 @@ CORE = {"nn", "likelihood", "optim", "curvature", "posterior"}
 METHODS = {"meta", "inner", "factored", "implicit", "laplace", "ensemble", "variational", "rl"}
 LEAVES = {"data", "metrics", "checkpoint", "figures"}
 SHELL = {
+    "comparison",
+    "comparison_tables",
     "control",
     "edge",
     "evaluation",

@@ -1,4 +1,8 @@
-r"""Calibration: whether what is said to happen with probability p happens in a fraction p of the cases."""
+r"""Calibration: whether what is said to happen with probability p happens in a fraction p of the cases.
+
+It is a matter of many rows, so each error comes in two parts: what one task adds to the count, and the error of what
+all tasks have counted together.
+"""
 
 from collections.abc import Sequence
 
@@ -38,15 +42,50 @@ def ece(predictive: Categorical, y: Int[Tensor, " n"], mask: Tree = (), *, num_b
     References:
         Guo et al., "On Calibration of Modern Neural Networks", ICML 2017.
     """
+    return ece_of(confidence_bins(predictive, y, mask, num_bins=num_bins))
+
+
+def confidence_bins(
+    predictive: Categorical, y: Int[Tensor, " n"], mask: Tree = (), *, num_bins: int = 15
+) -> Float[Tensor, "3 bins"]:
+    """What `ece` counts: in each bin of confidence the rows, those that are right, and the sum of the confidences.
+
+    Args:
+        predictive: logits (particles, n, classes).
+        y: classes (n,).
+        mask: 1 for rows that count (n,); () if all do.
+        num_bins: the number of bins of equal width.
+
+    Returns:
+        Counts (3, bins), to be added up over tasks.
+
+    Raises:
+        ValueError: if `num_bins` is not positive.
+
+    Example:
+        >>> import torch
+        >>> from metafunc.types import Categorical
+        >>> confidence_bins(Categorical(torch.zeros(1, 4, 2)), torch.tensor([0, 1, 0, 0]), num_bins=2)
+        tensor([[4., 0.],
+                [3., 0.],
+                [2., 0.]])
+    """
     if num_bins < 1:
         raise ValueError(f"num_bins = {num_bins}; the confidences need at least one bin, 15 is customary")
     confidence, predicted = class_log_probs(predictive).exp().max(-1)
     edges = torch.linspace(0, 1, num_bins + 1, dtype=confidence.dtype, device=confidence.device)
     # Rounding may carry a confidence above one, where the last bin has to catch it.
     inside = (confidence[:, None] > edges[:-1]) & (confidence.clamp(max=1)[:, None] <= edges[1:])
-    gaps = (predicted == y).to(confidence.dtype) - confidence
-    weights = torch.ones_like(gaps) if isinstance(mask, tuple) else mask.to(gaps.dtype)
-    return (inside * (weights * gaps)[:, None]).sum(0).abs().sum() / weights.sum().clamp(min=1)
+    weights = torch.ones_like(confidence) if isinstance(mask, tuple) else mask.to(confidence.dtype)
+    right = (predicted == y).to(confidence.dtype)
+    counted = torch.stack([torch.ones_like(right), right, confidence]) * weights
+    return (inside * counted[..., None]).sum(1)
+
+
+def ece_of(bins: Float[Tensor, "*batch 3 bins"]) -> Float[Tensor, "*batch"]:
+    """The expected calibration error of what `confidence_bins` has counted, over however many tasks."""
+    rows, right, confidence = bins.unbind(-2)
+    return (right - confidence).abs().sum(-1) / rows.sum(-1).clamp(min=1)
 
 
 def probability_integral(predictive: Normal, y: Float[Tensor, "n outputs"]) -> Float[Tensor, "n outputs"]:
@@ -130,8 +169,47 @@ def calibration_error(predictive: Normal, y: Float[Tensor, "n outputs"], mask: T
         Kuleshov et al., "Accurate Uncertainties for Deep Learning Using Calibrated Regression", ICML 2018;
         Rothfuss et al., "PACOH: Bayes-Optimal Meta-Learning with PAC-Guarantees", ICML 2021.
     """
-    levels = torch.linspace(0.05, 0.95, 20, dtype=y.dtype, device=y.device)
-    return (_fractions(probability_integral(predictive, y), mask, levels) - levels).square().mean().sqrt()
+    return calibration_error_of(rows_below(predictive, y, mask))
+
+
+def rows_below(predictive: Normal, y: Float[Tensor, "n outputs"], mask: Tree = ()) -> Float[Tensor, "2 levels"]:
+    """What `calibration_error` counts: how many targets lie below each predictive quantile, and how many there are.
+
+    Args:
+        predictive: loc (particles, n, outputs) with a scale.
+        y: targets (n, outputs).
+        mask: 1 for rows that count (n,); () if all do.
+
+    Returns:
+        Counts (2, 20), to be added up over tasks: below the quantiles of .05 to .95, and of all rows.
+
+    Raises:
+        ValueError: if the prediction has no scale.
+
+    Example:
+        >>> import torch
+        >>> from metafunc.types import Normal
+        >>> y = torch.tensor([[-9.0], [0.1], [9.0], [9.0]])
+        >>> counts = rows_below(Normal(torch.zeros(1, 4, 1), torch.tensor(1.0)), y)
+        >>> counts[0, 0], counts[0, -1], counts[1, 0]
+        (tensor(1.), tensor(2.), tensor(4.))
+    """
+    levels = calibration_levels().to(y)
+    fractions = _fractions(probability_integral(predictive, y), mask, levels)
+    rows = torch.full_like(y[:, 0], 1.0).sum() if isinstance(mask, tuple) else mask.to(y).sum()
+    return torch.stack([rows * fractions, rows.expand_as(levels)])
+
+
+def calibration_error_of(counts: Float[Tensor, "*batch 2 levels"]) -> Float[Tensor, "*batch"]:
+    """The calibration error of what `rows_below` has counted, over however many tasks."""
+    below, rows = counts.unbind(-2)
+    levels = calibration_levels().to(counts)
+    return (below / rows.clamp(min=1) - levels).square().mean(-1).sqrt()
+
+
+def calibration_levels() -> Float[Tensor, " levels"]:
+    """The 20 nominal probabilities .05 to .95."""
+    return torch.linspace(0.05, 0.95, 20, dtype=torch.float64)
 
 
 def _fractions(
