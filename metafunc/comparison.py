@@ -162,11 +162,14 @@ def _common(entries: Sequence[Entry]) -> list[str]:
 
 
 def _draws(numbers: Sequence[Tensor], statistic: Any, num_draws: int) -> list[Tensor]:
-    finite = [found.isfinite().all() for found in numbers]
-    # A method that diverged has no interval; it keeps its place, so that all others have the draws they would have.
-    kept = [torch.where(found.isfinite(), found, 0.0) for found in numbers]
-    draws = metrics.bootstrap(kept, generator_for(0, "bootstrap", 0), statistic=statistic, num_draws=num_draws)
-    return [d if ok else torch.full_like(d, math.nan) for d, ok in zip(draws, finite, strict=True)]
+    """The draws of every learner; one that diverged has none, and all others have those they would have without it."""
+    kept = [i for i, found in enumerate(numbers) if bool(found.isfinite().all())]
+    draws = dict.fromkeys(range(len(numbers)), torch.full((num_draws,), math.nan))
+    if kept:
+        found = [numbers[i] for i in kept]
+        generator = generator_for(0, "bootstrap", 0)
+        draws |= zip(kept, metrics.bootstrap(found, generator, statistic=statistic, num_draws=num_draws), strict=True)
+    return [draws[i] for i in range(len(numbers))]
 
 
 def _interval(draws: Tensor, value: float) -> Interval:

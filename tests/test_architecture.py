@@ -39,6 +39,7 @@ ALLOWED: dict[str, set[str]] = {
     "algorithms": METHODS | CORE | GROUND,
     **dict.fromkeys(SHELL, SHELL | {"algorithms", "data", "metrics", "checkpoint"} | METHODS | CORE | GROUND),
     "plotting": SHELL | {"data", "metrics", "figures"} | GROUND,
+    "comparison_figures": SHELL | {"plotting", "data", "metrics", "figures"} | GROUND,
 }
 GENERATED = ROOT / "cli/metafunc_cli/config.py"
 LAZY = {"datasets", "matplotlib", "rich", "tyro", "pandas", "PIL"}

@@ -14,6 +14,11 @@ COMMANDS = {
     "train": ("training", "[ALGORITHM] [TASKS] [OPTIONS]", "meta-train, then meta-test on new tasks"),
     "eval": ("testing", "RUN [OPTIONS]", "meta-test a run again, on other tasks or with more steps"),
     "plot": ("plotting", "RUN [OPTIONS]", "draw a run: learning and adaptation curves, tasks before and after"),
+    "compare": (
+        "comparing",
+        "[RUN ...] [OPTIONS]",
+        "train algorithms, or take runs, and compare them",
+    ),
     "predict": ("predicting", "RUN --support F --query F --out F", "adapt to a new task of your own, and predict"),
     "check": ("check", "TARGET [OPTIONS]", "check meta-gradients through your module, loss or learner"),
     "list": ("listing", "", "algorithms, tasks, networks and presets"),

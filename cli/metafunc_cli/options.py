@@ -140,3 +140,35 @@ class Prediction:
     """allow importing the modules that the run names."""
     json: Switch = False
     """print what was written as one JSON object on stdout, and all else on stderr."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What to compare, and what becomes of the result."""
+
+    algorithms: Annotated[tuple[str, ...], arg(metavar="ALGORITHM ...", help_behavior_hint="")] = ()
+    """the algorithms to train; differences are to the first."""
+    tasks: Annotated[str | None, arg(metavar="TASKS", help_behavior_hint="")] = None
+    """the task family."""
+    seeds: int = 1
+    """trainings of each algorithm, with the seeds 0, 1, ...; one leaves intervals over tasks only."""
+    steps: int | None = None
+    """outer steps of each training; None: each algorithm's own preset."""
+    test_tasks: int = 600
+    """new tasks of the meta-test, the same for all."""
+    test_steps: int = 5
+    """adaptation steps that the curves show; the table has each learner after its own number."""
+    test_seed: int = 0
+    """what the new tasks are drawn with."""
+    split: str = "test"
+    """test, validation, train, or a variant of the family."""
+    out: Annotated[str | None, arg(metavar="FOLDER", help_behavior_hint="")] = None
+    """the folder of trainings, tables and figures; by default runs/compare-TASKS."""
+    no_figures: Switch = False
+    """draw nothing."""
+    imports: Switch = False
+    """allow importing the modules that a RUN names."""
+    json: Switch = False
+    """print the result as one JSON object on stdout, and all else on stderr."""
+    quiet: Switch = False
+    """no progress."""

@@ -60,7 +60,7 @@ def _train(screen: Screen, request: Request, learner: Any, family: Any) -> int:
     run = Run(Path(chosen) if chosen else _new_folder(names))
     try:
         with progress(screen.err, f"{names['algorithm']} on {names['tasks']}", quiet=screen.quiet) as advance:
-            meta = _fit(request, learner, family, run.path, _Watch(screen, advance))
+            meta = fitted(request, learner, family, run.path, Watch(screen, advance))
     except Interrupted as stopped:
         screen.say(f"{stopped} Go on with:\n  {testing.command('train', stopped.run, names)}")
         return 128 + stopped.signal
@@ -84,7 +84,7 @@ def _train(screen: Screen, request: Request, learner: Any, family: Any) -> int:
     return OK
 
 
-def _fit(request: Request, learner: Any, family: Any, out: Path, watch: "_Watch") -> Any:
+def fitted(request: Request, learner: Any, family: Any, out: Path, watch: "Watch") -> Any:
     """The best meta-parameters of the training that was asked for."""
     from metafunc import checkpoint, control, experiment, start
     from metafunc.run import Run
@@ -129,7 +129,7 @@ def _fit(request: Request, learner: Any, family: Any, out: Path, watch: "_Watch"
         ).best
 
 
-class _Watch:
+class Watch:
     """Shows what happens in a training."""
 
     def __init__(self, screen: Screen, advance: Show) -> None:

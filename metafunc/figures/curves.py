@@ -132,9 +132,7 @@ def _draw_adaptation(axes: "Axes", metric: str, evaluations: Mapping[str, Sequen
     ends: list[Name] = []
     for (label, rows), colour in zip(evaluations.items(), _colours(len(evaluations)), strict=True):
         steps = [row["step"] for row in rows]
-        mean, half, median = (
-            [_percent(metric, row[metric][key]) for row in rows] for key in ("mean", "ci95", "median")
-        )
+        mean, half, median = ([percent(metric, row[metric][key]) for row in rows] for key in ("mean", "ci95", "median"))
         low, high = zip(*((m - h, m + h) for m, h in zip(mean, half, strict=True)), strict=True) if rows else ((), ())
         axes.fill_between(steps, low, high, color=colour, alpha=0.2, linewidth=0)
         axes.plot(steps, median, color=colour, linewidth=1.4, linestyle=(0, (1, 1.5)))
@@ -142,7 +140,7 @@ def _draw_adaptation(axes: "Axes", metric: str, evaluations: Mapping[str, Sequen
         drawn += mean + median
         finite = [value for value in mean if math.isfinite(value)]
         ends += [Name(label, finite[-1], colour)] if finite else []
-    _scale(axes, metric, drawn)
+    scale_of(axes, metric, drawn)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     return ends
 
@@ -151,14 +149,14 @@ def _draw_learning(axes: "Axes", key: str, points: Sequence[tuple[int, float]]) 
     from matplotlib.ticker import EngFormatter, MaxNLocator
 
     steps = [step for step, _ in points]
-    values = [_percent(key, value) for _, value in points]
+    values = [percent(key, value) for _, value in points]
     many = len(points) > FEW
     axes.plot(
         steps, values, "o", color=BLUE, alpha=0.25 if many else 1, markersize=2.2 if many else 3.4, markeredgewidth=0
     )
     smooth = running_mean(values, max(1, len(values) // 25)) if many else values
     axes.plot(steps, smooth, color=BLUE, linewidth=1.6)
-    _scale(axes, key, smooth if many else values)
+    scale_of(axes, key, smooth if many else values)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
 
@@ -177,7 +175,7 @@ def running_mean(values: Sequence[float], reach: int) -> list[float]:
     return means
 
 
-def _scale(axes: "Axes", metric: str, values: Sequence[float]) -> None:
+def scale_of(axes: "Axes", metric: str, values: Sequence[float]) -> None:
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     finite = [value for value in values if math.isfinite(value)]
@@ -210,5 +208,5 @@ def _number(value: float | None) -> float:
     return math.nan if value is None else float(value)
 
 
-def _percent(metric: str, value: float | None) -> float:
+def percent(metric: str, value: float | None) -> float:
     return _number(value) * (100 if metric == "accuracy" else 1)

@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+MAX_PARTICLES = 20
+"""So many thin lines can still be told apart."""
+
+
 def function_before_and_after(
     learner: MetaLearner[M, P],
     meta: M,
@@ -123,7 +127,7 @@ def _draw_function(
         loc = predicted.loc[:, order, 0]
         colour, dashes, width = looks[step]
         if step == last:
-            _draw_spread(axes, x, loc, _scale(predicted, noise_scale, step, order), colour)
+            draw_spread(axes, x, loc, _scale(predicted, noise_scale, step, order), colour)
         axes.plot(x, loc.mean(0).tolist(), color=colour, linestyle=dashes, linewidth=width)
     support = task.support.x[:, 0].tolist(), task.support.y[:, 0].tolist()
     axes.plot(*support, "o", color=INK, markersize=5, markeredgecolor="white", markeredgewidth=0.8, zorder=4)
@@ -155,10 +159,10 @@ def _scale(predicted: Normal, noise_scale: Sequence[float], step: int, order: Te
     return torch.tensor(noise_scale[step]) if step < len(noise_scale) else None
 
 
-def _draw_spread(axes: "Axes", x: list[float], loc: Tensor, scale: Tensor | None, colour: str) -> None:
+def draw_spread(axes: "Axes", x: list[float], loc: Tensor, scale: Tensor | None, colour: str) -> None:
     """Two standard deviations of the mixture, and its particles as thin lines."""
     if loc.shape[0] > 1:
-        for particle in loc:
+        for particle in loc[:MAX_PARTICLES]:
             axes.plot(x, particle.tolist(), color=colour, linewidth=0.7, alpha=0.35)
     if scale is None and loc.shape[0] == 1:
         return

@@ -83,12 +83,15 @@ def bootstrap(
             f"The methods have {', '.join(str(values.shape[1]) for values in methods)} tasks; paired differences need "
             "the same tasks for all."
         )
+    # Dice of their own, so that no method's draws depend on which others are compared with it.
+    base = int(torch.randint(2**31, (), generator=generator))
+    dice = [Generator().manual_seed(base + i) for i in range(1 + len(methods))]
     draws: list[list[Tensor]] = [[] for _ in methods]
     for first in range(0, num_draws, CHUNK):
         size = min(CHUNK, num_draws - first)
-        of_tasks = _weights(num_tasks, size, generator)
-        for values, found in zip(methods, draws, strict=True):
-            of_seeds = _weights(values.shape[0], size, generator)
+        of_tasks = _weights(num_tasks, size, dice[0])
+        for values, own, found in zip(methods, dice[1:], draws, strict=True):
+            of_seeds = _weights(values.shape[0], size, own)
             over_tasks = torch.einsum("bt,stn->bsn", of_tasks, values.double())
             found.append((of_seeds * statistic(over_tasks)).sum(1))
     return [torch.cat(found) for found in draws]
