@@ -137,7 +137,7 @@ def entry(name: str, errors: Tensor, **changes: Any) -> Entry:
         values = {"mse": torch.stack([2 * row, row]), "nll": torch.stack([row, 0.5 * row])}
         below = torch.linspace(0, 1, 20)[None, None].expand(2, len(row), 20)
         counts = {"calibration_error": torch.stack([below, torch.ones_like(below)], -2)}
-        tests.append(Evaluation("test", 0, "regression", 1, "none", values, counts, {}))
+        tests.append(Evaluation("test", 0, "regression", 1, "none", values, {}, counts, {}))
     settings: dict[str, Any] = {"steps": 1, "seconds": 3.0, "parameters": 1000, **changes}
     return Entry(name, tuple(range(len(errors))), tuple(tests), **settings)
 
@@ -212,7 +212,7 @@ def test_other_tasks_or_other_metrics_cannot_be_compared() -> None:
     with pytest.raises(ValueError, match="tested on 20 tasks of test, seed 0, and maml on 30"):
         compared(first, entry("anil", randn(1, 20).abs()))
     tests = tuple(
-        Evaluation("test", 0, "classification", 5, "none", {"accuracy": e.values["mse"]}, {}, {})
+        Evaluation("test", 0, "classification", 5, "none", {"accuracy": e.values["mse"]}, {}, {}, {})
         for e in first.evaluations
     )
     with pytest.raises(ValueError, match="judged by accuracy, and maml by mse, nll, calibration_error"):
