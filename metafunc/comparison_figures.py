@@ -18,6 +18,8 @@ from metafunc.types import MetaLearner, Normal
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+VALIDATED = {"regression": "mse", "classification": "accuracy", "control": "return"}
+"""What a training is validated by."""
 NUM_FUNCTIONS = 3
 NUM_DRAWS = 1000
 """Of the bootstrap behind a band: enough for a picture."""
@@ -58,7 +60,7 @@ def plot_comparison(compared: Sequence[Compared], folder: Path, *, seed: int = 0
 
 
 def _learning(compared: Sequence[Compared]) -> "Iterator[tuple[str, Figure]]":
-    metric = "mse" if compared[0].entry.evaluations[0].kind == "regression" else "accuracy"
+    metric = VALIDATED[compared[0].entry.evaluations[0].kind]
     logs = {
         one.entry.algorithm: [
             [

@@ -170,7 +170,7 @@ def evaluate(
                 learner, meta, sampler, seed, split, num_tasks=num_tasks, num_steps=num_steps, on_progress=on_progress
             )
         return Evaluation(
-            split, seed, family.kind, family.num_outputs, learner.normalisation, {control.METRIC: found}, {}, {}
+            split, seed, family.kind, family.num_outputs, learner.normalisation, {control.METRIC: found}, {}, {}, {}
         )
     first = draw(learner, meta, sampler, seed, split, 0, min(BLOCK, num_tasks))
     prediction = edge.look(learner, meta, family, edge.move(first, where))
