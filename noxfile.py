@@ -1,7 +1,7 @@
 """Every command of the project. `nox` runs the gate; `nox -l` lists the rest.
 
-The sessions run in the environment that nox itself is installed in (see the README): torch weighs close to a gigabyte,
-so one environment is made, once, instead of one a session.
+All but `speed` run in the environment that nox itself is installed in (see the README): torch weighs close to a
+gigabyte, so one environment is made, once, instead of one a session.
 """
 
 import os
@@ -17,6 +17,8 @@ nox.options.stop_on_first_error = False
 HOOK = "--jaxtyping-packages=metafunc,beartype.beartype"
 """Checks every shape annotation at run time: in the tests only, since it costs time and torch.compile."""
 ONE_THREAD = {"OMP_NUM_THREADS": "1"}
+PEERS = ["jax==0.10.2", "optax==0.2.8", "higher==0.2.1", "torchopt==0.7.3", "setuptools"]
+LEARN2LEARN = "learn2learn==0.2.0"
 PARALLEL = ["-n", str(min(4, os.cpu_count() or 1)), "--dist", "worksteal"]
 
 
@@ -92,6 +94,17 @@ def constraints(session: nox.Session) -> None:
     Path("constraints.txt").write_text(
         "# Versions that the gate runs with, written by `nox -s constraints`.\n" + "\n".join(pins) + "\n"
     )
+
+
+@nox.session(venv_backend="virtualenv", reuse_venv=True)
+def speed(session: nox.Session) -> None:
+    """metafunc and its peers side by side on the same work, in an environment that has the peers; see its --help."""
+    session.install("--constraint", "constraints.txt", "--editable", ".", *PEERS)
+    source = Path(session.create_tmp())
+    download = ["pip", "download", "--quiet", "--no-deps", "--no-build-isolation", "--no-binary", ":all:"]
+    session.run(*download, "--dest", str(source), LEARN2LEARN)
+    session.run("python", "benchmarks/speed/unpack_learn2learn.py", str(next(source.glob("learn2learn-*.tar.gz"))))
+    session.run("python", "-m", "benchmarks.speed", *session.posargs)
 
 
 def _python(session: nox.Session, *module_and_arguments: str, env: dict[str, str] | None = None) -> None:

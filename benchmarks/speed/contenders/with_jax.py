@@ -1,5 +1,6 @@
 """JAX as its users write it: `jit` of `grad` of `vmap` over tasks, with optax."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -7,19 +8,46 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax import Array
+from jax.flatten_util import ravel_pytree
 
 from benchmarks.speed.workloads import PROBE_RATE, Workload
 
 Params = dict[str, Array]
+Forward = Callable[[Params, Array], Array]
+TaskLoss = Callable[[Params, Array, Array, Array, Array], Array]
 
 
 def train(work: Workload, on_step: Callable[[], None], option: str = "") -> list[Array]:
     """Meta-train."""
+    task_loss = task_loss_of(work, conv4 if work.images else mlp, squares=pairwise)
+    return run(work, on_step, jax.grad(mean_over_tasks(task_loss)))
+
+
+def run(work: Workload, on_step: Callable[[], None], gradient: Callable[[Params, Any], Params]) -> list[Array]:
+    """The outer loop: one jitted step of gradient and optimiser."""
     params = {name: jnp.asarray(leaf) for name, leaf in work.params().items()}
     tasks = tuple(map(jnp.asarray, work.tasks()))
     optimiser = optax.adam(1e-3) if work.outer == "adam" else optax.sgd(PROBE_RATE)
     state = optimiser.init(params)
-    forward = conv4 if work.images else mlp
+
+    @jax.jit
+    def step(params: Params, state: Any, tasks: Any) -> tuple[Params, Any]:
+        updates, state = optimiser.update(gradient(params, tasks), state)
+        return optax.apply_updates(params, updates), state
+
+    for _ in range(work.outer_steps):
+        params, state = jax.block_until_ready(step(params, state, tasks))
+        on_step()
+    return [params[name] for name in work.params()]
+
+
+def mean_over_tasks(task_loss: TaskLoss) -> Callable[[Params, Any], Array]:
+    """The meta-loss."""
+    return lambda params, tasks: jax.vmap(task_loss, in_axes=(None, 0, 0, 0, 0))(params, *tasks).mean()
+
+
+def loss_of(work: Workload, forward: Forward) -> Callable[[Params, Array, Array], Array]:
+    """The mean loss over rows."""
 
     def loss(params: Params, x: Array, y: Array) -> Array:
         outputs = forward(params, x)
@@ -27,25 +55,42 @@ def train(work: Workload, on_step: Callable[[], None], option: str = "") -> list
             return jnp.mean((outputs - y) ** 2)
         return optax.softmax_cross_entropy_with_integer_labels(outputs, y).mean()
 
+    return loss
+
+
+def task_loss_of(work: Workload, forward: Forward, *, squares: Callable[[Array], Array]) -> TaskLoss:
+    """What parameters lose on one task after the inner steps."""
+    loss = loss_of(work, forward)
+
+    def adapted(params: Params, x: Array, y: Array) -> Params:
+        gradient = jax.grad(loss)(params, x, y)
+        return jax.tree.map(lambda leaf, g: leaf - work.inner_lr * g, params, gradient)
+
+    def stein(params: Params, x: Array, y: Array) -> Params:
+        gradient = jax.vmap(jax.grad(lambda own: ((forward(own, x) - y) ** 2).sum() / 2))(params)
+        unravel = ravel_pytree(jax.tree.map(lambda leaf: leaf[0], params))[1]
+        rows, slopes = (jax.vmap(lambda one: ravel_pytree(one)[0])(tree) for tree in (params, gradient))
+        count = work.num_particles
+        distances = squares(rows)
+        pairs = distances[jnp.triu_indices(count, 1)]
+        bandwidth = jax.lax.stop_gradient(jnp.median(pairs)) / math.log(count)
+        gram = jnp.exp(-distances / bandwidth)
+        repulsion = 2 / bandwidth * (gram.sum(0)[:, None] * rows - gram.T @ rows)
+        return jax.vmap(unravel)(rows - work.inner_lr * (gram.T @ slopes - repulsion) / count)
+
     def task_loss(params: Params, support_x: Array, support_y: Array, query_x: Array, query_y: Array) -> Array:
         for _ in range(work.num_steps):
-            gradient = jax.grad(loss)(params, support_x, support_y)
-            params = jax.tree.map(lambda leaf, g: leaf - work.inner_lr * g, params, gradient)
+            params = (stein if work.num_particles else adapted)(params, support_x, support_y)
+        if work.num_particles:
+            return jax.vmap(loss, in_axes=(0, None, None))(params, query_x, query_y).mean()
         return loss(params, query_x, query_y)
 
-    def meta_loss(params: Params, tasks: Any) -> Array:
-        return jax.vmap(task_loss, in_axes=(None, 0, 0, 0, 0))(params, *tasks).mean()
+    return task_loss
 
-    @jax.jit
-    def step(params: Params, state: Any, tasks: Any) -> tuple[Params, Any]:
-        updates, state = optimiser.update(jax.grad(meta_loss)(params, tasks), state)
-        return optax.apply_updates(params, updates), state
 
-    for _ in range(work.outer_steps):
-        params, state = step(params, state, tasks)
-        jax.block_until_ready(params)
-        on_step()
-    return [params[name] for name in work.params()]
+def pairwise(rows: Array) -> Array:
+    """Squared distances of rows, from their differences."""
+    return ((rows[:, None] - rows) ** 2).sum(-1)
 
 
 def mlp(params: Params, x: Array) -> Array:
