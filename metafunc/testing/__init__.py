@@ -15,6 +15,7 @@ from metafunc.testing.cases import MetaGradient as MetaGradient
 from metafunc.testing.cases import ModelCase as ModelCase
 from metafunc.testing.cases import NetworkCase as NetworkCase
 from metafunc.testing.cases import QuadraticCase as QuadraticCase
+from metafunc.testing.cases import TabularCase as TabularCase
 from metafunc.testing.conformance import check_learner as check_learner
 from metafunc.testing.examination import Examination as Examination
 from metafunc.testing.examination import examine_loss as examine_loss
@@ -32,3 +33,4 @@ from metafunc.testing.problems import random_tasks as random_tasks
 from metafunc.testing.report import IdentityError as IdentityError
 from metafunc.testing.report import Report as Report
 from metafunc.testing.report import assert_holds as assert_holds
+from metafunc.testing.tabular import Tabular as Tabular

@@ -16,6 +16,7 @@ from metafunc.inner import gradient_descent
 from metafunc.likelihood import Likelihood
 from metafunc.meta import expected_query_loss
 from metafunc.posterior import Gaussian
+from metafunc.testing.tabular import Tabular
 from metafunc.types import Batch, Data, Loss, M, MetaLearner, Model, P, Params, Scalar, Task, Tree
 
 
@@ -216,6 +217,23 @@ class GaussianCase:
         return f"Gaussians over {_params(self.q.mean)}"
 
 
+@dataclass(frozen=True, repr=False)
+class TabularCase:
+    """A softmax policy in a small decision process.
+
+    Args:
+        mdp: the decision process.
+        logits: of the policy (s, a), in every state.
+    """
+
+    mdp: Tabular
+    logits: Float[Tensor, "s a"]
+
+    def __repr__(self) -> str:
+        mdp = self.mdp
+        return f"a decision process of {mdp.num_states} states, {mdp.num_actions} actions, horizon {mdp.horizon}"
+
+
 Case: TypeAlias = (
     LossCase[Any]
     | ModelCase[Any]
@@ -225,6 +243,7 @@ Case: TypeAlias = (
     | ConvexCase
     | EnsembleCase[Any]
     | GaussianCase
+    | TabularCase
 )
 
 

@@ -11,6 +11,7 @@ from metafunc.testing import (
     inference,
     learners,
     meta_gradient,
+    policy,
     purity,
     quadratic,
     solved,
@@ -27,6 +28,7 @@ from metafunc.testing.cases import (
     ModelCase,
     NetworkCase,
     QuadraticCase,
+    TabularCase,
 )
 from metafunc.testing.report import Report
 
@@ -111,6 +113,7 @@ _ROWS = (
     Identity("platipus_limit", variational.platipus_limit, NetworkCase),
     Identity("mr_maml_limit", variational.mr_maml_limit, NetworkCase),
     Identity("laplace_volume", variational.laplace_volume, ModelCase),
+    Identity("policy_gradient", policy.policy_gradient, TabularCase),
     Identity("pure", learners.pure, LearnerCase),
     Identity("independent_tasks", learners.independent_tasks, LearnerCase),
     Identity("ignored_padding", learners.ignored_padding, LearnerCase),

@@ -27,6 +27,7 @@ except ModuleNotFoundError as missing:
 
 from metafunc import algorithms, likelihood, nn, tree
 from metafunc.posterior import Gaussian
+from metafunc.testing import tabular
 from metafunc.testing.cases import (
     Case,
     ConvexCase,
@@ -37,8 +38,10 @@ from metafunc.testing.cases import (
     ModelCase,
     NetworkCase,
     QuadraticCase,
+    TabularCase,
 )
 from metafunc.testing.problems import padded
+from metafunc.testing.tabular import Tabular
 from metafunc.types import Batch, Model, Params, Scalar, Task, Tree
 
 T = TypeVar("T")
@@ -282,6 +285,27 @@ def gaussian_cases(draw: Draw) -> GaussianCase:
     return GaussianCase(q, gaussian(draw(st.booleans())) if draw(st.booleans()) else q)
 
 
+@st.composite
+def decision_processes(draw: Draw, most: int = 3) -> Tabular:
+    """Tabular decision processes of up to `most` states, actions and times, at most 8^3 trajectories."""
+    sizes = st.tuples(*(st.integers(1, most) for _ in range(3)))
+    num_states, num_actions, horizon = draw(sizes.filter(lambda drawn: (drawn[0] * drawn[1]) ** drawn[2] <= 8**3))
+    return tabular.random(
+        draw(normals()).generator,
+        num_states=num_states,
+        num_actions=num_actions,
+        horizon=horizon,
+        discount=draw(st.sampled_from([0.9, 1.0, 0.5])),
+    )
+
+
+@st.composite
+def tabular_cases(draw: Draw) -> TabularCase:
+    """A softmax policy in a decision process, from almost uniform to almost certain."""
+    mdp, normal = draw(decision_processes()), draw(normals())
+    return TabularCase(mdp, draw(st.sampled_from([1.0, 0.1, 3.0])) * normal(*mdp.rewards.shape))
+
+
 CASES: dict[type[Any], Callable[[], st.SearchStrategy[Case]]] = {
     LossCase: loss_cases,
     ModelCase: model_cases,
@@ -290,5 +314,6 @@ CASES: dict[type[Any], Callable[[], st.SearchStrategy[Case]]] = {
     ConvexCase: convex_cases,
     EnsembleCase: ensemble_cases,
     GaussianCase: gaussian_cases,
+    TabularCase: tabular_cases,
 }
 """For each kind of case but a learner's, which is drawn by the algorithm's name, the strategy that draws it."""

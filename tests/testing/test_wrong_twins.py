@@ -25,8 +25,10 @@ from metafunc.testing import (
     ModelCase,
     NetworkCase,
     QuadraticCase,
+    TabularCase,
     network,
     random_tasks,
+    tabular,
     updates,
 )
 from metafunc.testing.numerics import by_autograd, count, hessian_product, mean, row
@@ -48,6 +50,8 @@ QUADRATIC = QuadraticCase(
 CONVEX = ConvexCase(normal(2), torch.eye(2, dtype=torch.float64) + 0.2 * normal(2, 2), normal(2, 2))
 ENSEMBLE = EnsembleCase(tree_loss, {"w": normal(4, 3)}, row(TASKS, 0).support)
 GAUSSIANS = GaussianCase(*(Gaussian({"w": normal(3)}, {"w": normal(3)}) for _ in range(2)))
+MDP = tabular.random(torch.Generator().manual_seed(0), num_states=3, horizon=3)
+TABULAR = TabularCase(MDP, normal(3, 2))
 
 
 def network_case():
@@ -264,6 +268,20 @@ def doubled_ggn(output, loss, params, vector):
     return tree.scale(curvature.ggn_vp(output, loss, params, vector), 2.0)
 
 
+def undiscounted(log_probs, rewards):
+    """Rewards are discounted from the action on, whose own time counts for nothing: as many implementations have it."""
+    return tabular.reward_to_go(log_probs / MDP.discounts, rewards)
+
+
+def immediate_reward(log_probs, rewards):
+    """An action is credited with its own reward, not with what comes of it."""
+    return log_probs @ rewards
+
+
+def mean_over_time(log_probs, rewards):
+    return tabular.reward_to_go(log_probs, rewards) / len(rewards)
+
+
 def one_step_less(loss, inner_lr, num_steps):
     return gradient_descent(loss, lr=inner_lr, num_steps=num_steps - 1)
 
@@ -425,6 +443,9 @@ TWINS = [
     ("mr_maml_limit", of("mr_maml_limit", NETWORK, mr_maml=adapted_encoder)),
     ("mr_maml_limit", of("mr_maml_limit", NETWORK, mr_maml=untrained_encoder)),
     ("laplace_volume", of("laplace_volume", MODEL, log_det=of_the_whole_hessian)),
+    ("policy_gradient", of("policy_gradient", TABULAR, surrogate=undiscounted)),
+    ("policy_gradient", of("policy_gradient", TABULAR, surrogate=immediate_reward)),
+    ("policy_gradient", of("policy_gradient", TABULAR, surrogate=mean_over_time)),
     ("pure", lambda: IDENTITIES["pure"](remembering())),
     ("independent_tasks", lambda: IDENTITIES["independent_tasks"](growing())),
     ("ignored_padding", of("ignored_padding", with_task_loss(unmasked))),
@@ -435,7 +456,7 @@ TWINS = [
 ]
 
 
-CASES = {type(case): case for case in (LOSS, MODEL, NETWORK, QUADRATIC, CONVEX, ENSEMBLE, GAUSSIANS, LEARNER)}
+CASES = {type(case): case for case in (LOSS, MODEL, NETWORK, QUADRATIC, CONVEX, ENSEMBLE, GAUSSIANS, TABULAR, LEARNER)}
 EAGER = {name: identity for name, identity in IDENTITIES.items() if not identity.compiles}
 
 
