@@ -52,7 +52,5 @@ def policy_gradient(case: TabularCase, *, surrogate: Surrogate = tabular.reward_
             "The expected estimate is not the gradient of the return.",
         ),
     ]
-    why = (
-        f"{ROUNDING} Of both routes, and of sums that cancel: 8 sqrt(n) eps E sum |r|, times sqrt(2) H."
-    )
+    why = f"{ROUNDING} Of both routes, and of sums that cancel: 8 sqrt(n) eps E sum |r|, times sqrt(2) H."
     return summarise("policy_gradient", comparisons, why, str(case))

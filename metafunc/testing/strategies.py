@@ -14,16 +14,18 @@ every machine.
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import torch
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
-try:
-    from hypothesis import strategies as st
-except ModuleNotFoundError as missing:
-    raise ModuleNotFoundError("The strategies need hypothesis: pip install 'metafunc[testing]'.") from missing
+# Before hypothesis, because it says what to install if that is missing.
+from metafunc.testing.draws import Draw
+
+# isort: split
+
+from hypothesis import strategies as st
 
 from metafunc import algorithms, likelihood, nn, tree
 from metafunc.posterior import Gaussian
@@ -40,19 +42,16 @@ from metafunc.testing.cases import (
     QuadraticCase,
     TabularCase,
 )
+from metafunc.testing.draws import Normals as Normals
+from metafunc.testing.draws import Pair as Pair
+from metafunc.testing.draws import learning_rates as learning_rates
+from metafunc.testing.draws import normals as normals
+from metafunc.testing.draws import step_counts as step_counts
+from metafunc.testing.draws import tree_loss as tree_loss
+from metafunc.testing.draws import trees as trees
 from metafunc.testing.problems import padded
 from metafunc.testing.tabular import Tabular
-from metafunc.types import Batch, Model, Params, Scalar, Task, Tree
-
-T = TypeVar("T")
-Draw = Callable[[st.SearchStrategy[Any]], Any]
-
-
-class Pair(NamedTuple):
-    """A parameter tree that is a NamedTuple."""
-
-    first: Tensor
-    second: Tensor
+from metafunc.types import Batch, Model, Params, Task
 
 
 class Network(NamedTuple):
@@ -60,59 +59,6 @@ class Network(NamedTuple):
 
     model: Model
     input_shape: tuple[int, ...]
-
-
-class Normals:
-    """Standard normals in double precision, from one seed."""
-
-    def __init__(self, seed: int) -> None:
-        self.generator = Generator().manual_seed(seed)
-
-    def __call__(self, *shape: int) -> Tensor:
-        return torch.randn(shape, generator=self.generator, dtype=torch.float64)
-
-    def like(self, values: T) -> T:
-        """A tree of them; the shapes of another."""
-        return tree.map(lambda leaf: self(*leaf.shape), values)
-
-
-def normals() -> st.SearchStrategy[Normals]:
-    """Sources of numbers; they shrink towards seed 0."""
-    return st.integers(0, 2**16).map(Normals)
-
-
-def learning_rates() -> st.SearchStrategy[float]:
-    """Step sizes of an inner loop, from timid to bold."""
-    return st.sampled_from([0.1, 0.01, 0.3])
-
-
-def step_counts(most: int = 3) -> st.SearchStrategy[int]:
-    """How many inner steps, at least one."""
-    return st.integers(1, most)
-
-
-@st.composite
-def trees(draw: Draw, most: int = 3) -> Tree:
-    """Parameter trees: a tensor, a dict, a NamedTuple, dicts in dicts, tuples with scalars; leaves are small."""
-    normal, (n, m) = draw(normals()), draw(st.tuples(st.integers(1, most), st.integers(1, most)))
-    shapes: list[Callable[[], Tree]] = [
-        lambda: {"w": normal(n)},
-        lambda: normal(n),
-        lambda: {"w": normal(n, m), "b": normal(m)},
-        lambda: Pair(normal(n), normal(m, n)),
-        lambda: {"body": {"w": normal(n, m), "b": normal(n)}, "head": Pair(normal(m), normal())},
-        lambda: (normal(n), [normal(), {"w": normal(m)}]),
-    ]
-    return draw(st.sampled_from(shapes))()
-
-
-def tree_loss(params: Tree, batch: Batch) -> Scalar:
-    r"""A smooth loss of any tree: $\frac1n \sum_i (\sum_j \tanh(w_j c_j(x_i)) - y_i)^2$ with fixed features c."""
-    flat = tree.ravel(params)[0]
-    waves = torch.arange(1, len(flat) + 1).to(flat)
-    features = torch.cos(batch.x.flatten(1).sum(1, keepdim=True) * waves)
-    outputs = torch.tanh(features * flat).sum(1, keepdim=True)
-    return likelihood.gaussian().loss(outputs.expand_as(batch.y), batch)
 
 
 @st.composite
