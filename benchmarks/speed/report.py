@@ -1,12 +1,16 @@
 """Samples to JSON, and from there to Markdown tables."""
 
 import json
-import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from benchmarks import reporting
+from benchmarks.speed import figure, targets
+from benchmarks.speed.units import floor, milliseconds
+
+README = Path(__file__).with_name("README.md")
+BEGIN, END = "<!-- tables -->\n", "<!-- end of tables -->\n"
 
 
 def store(path: Path, name: str, found: Mapping[str, Any]) -> None:
@@ -21,18 +25,6 @@ def read(path: Path) -> dict[str, Any]:
     """What has been stored."""
     kept: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
     return kept
-
-
-def milliseconds(seconds: Sequence[float]) -> tuple[float, float, float]:
-    """The median and the first and last decile."""
-    values = sorted(1e3 * second for second in seconds)
-    deciles = statistics.quantiles(values, n=10, method="inclusive") if len(values) > 1 else values * 9
-    return statistics.median(values), deciles[0], deciles[-1]
-
-
-def floor(found: Mapping[str, Any]) -> float:
-    """Milliseconds that the task loop's matrix products and convolutions would take at the rate of a large product."""
-    return float(1e3 * found["flops"] / statistics.median(found["matmul"]))
 
 
 def table(name: str, found: Mapping[str, Any]) -> str:
@@ -58,3 +50,45 @@ def table(name: str, found: Mapping[str, Any]) -> str:
     rows += [[who, own["reason"], *[""] * 5] for who, own in found["contenders"].items() if "reason" in own]
     header = ["", "ms a step (deciles)", "/ metafunc", "/ floor", "first step, s", "peak MB", "errors"]
     return f"{name}: floor {least:.3g} ms\n\n{reporting.markdown(header, rows)}\n"
+
+
+def write(path: Path) -> None:
+    """Put all tables into the README of this folder, and draw the figure."""
+    samples = read(path)
+    before, _, rest = README.read_text().partition(BEGIN)
+    _, _, after = rest.partition(END)
+    README.write_text(before + BEGIN + tables(samples) + END + after)
+    figure.draw(samples, reporting.FIGURES / "speed.png")
+
+
+def tables(samples: Mapping[str, Any]) -> str:
+    """Everything as Markdown."""
+    asked = ["work", "who", "against", "asked", "reached", ""]
+    parts = ["## Ratios that are asked for\n", reporting.markdown(asked, list(targets.held(samples))) + "\n"]
+    parts.append("## Workload by workload\n")
+    parts += [table(name, found) for name, found in samples.items() if "matmul" in found]
+    loud = list(targets.busy(samples))
+    if loud:
+        header = ["work", "who", "quiet, ms", "beside a busy process, ms", "ratio"]
+        parts += ["## Beside a process that keeps one core busy\n", reporting.markdown(header, loud) + "\n"]
+    if "memory" in samples:
+        parts += ["## Memory\n", reporting.markdown(*_memory(samples["memory"])) + "\n"]
+    if "starts" in samples:
+        first, *others = samples["starts"]["first"]
+        parts.append(
+            f"## First update\n\n`metafunc train` without arguments ends its first update {first:.1f} s after its "
+            f"start with empty caches, and {min(others):.1f} to {max(others):.1f} s in the next {len(others)} runs.\n"
+        )
+    return "\n".join(parts)
+
+
+def _memory(found: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
+    rows = []
+    for work, everyone in found.items():
+        for who, own in everyone.items():
+            if "reason" in own:
+                rows.append([work, who, own["reason"], "", ""])
+            else:
+                above = own["peak"] - own["base"]
+                rows.append([work, who, f"{above:.0f}", f"{own['peak']:.0f}", f"{1e3 * own['seconds']:.0f}"])
+    return ["work", "who", "MB above the baseline", "peak MB", "ms a step"], rows

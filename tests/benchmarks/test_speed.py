@@ -10,7 +10,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[2]))  # `benchmarks` is no part of the installed package
 
-from benchmarks.speed import measure, report
+from benchmarks.speed import figure, measure, report
 from benchmarks.speed.contenders import CONTENDERS, loop, who, with_metafunc
 from benchmarks.speed.measure import Effort, Failed, Reference, Worker
 from benchmarks.speed.workloads import PROBE_RATE, WORKLOADS, Array, Workload, tiny
@@ -61,20 +61,34 @@ def test_a_failing_worker_says_why() -> None:
         Worker(broken, tiny(WORKLOADS["W1"]), {}, 60.0)
 
 
-def test_the_table_holds_ratios_and_reasons(tmp_path: Path) -> None:
-    own = {"errors": {"float64": 1e-16, "float32": 1e-7}, "cold": 2.0, "cached": 1.0, "peak": 300.0, "before": 200.0}
-    contenders = {
-        "metafunc": own | {"seconds": [0.002, 0.001, 0.003]},
-        "task loop": own | {"seconds": [0.02, 0.02, 0.02]},
+OWN = {"errors": {"float64": 1e-16, "float32": 1e-7}, "cold": 2.0, "cached": 1.0, "peak": 300.0, "before": 200.0}
+FOUND = {
+    "contenders": {
+        "metafunc": OWN | {"seconds": [0.002, 0.001, 0.003], "busy": [0.003]},
+        "task loop": OWN | {"seconds": [0.02, 0.02, 0.02]},
+        "learn2learn": OWN | {"seconds": [0.02, 0.02, 0.04]},
         "higher": {"reason": "not installed: higher"},
-    }
-    found = {"contenders": contenders, "flops": 1e9, "matmul": [1e12]}
+    },
+    "flops": 1e9,
+    "matmul": [1e12],
+}
+
+
+def test_the_tables_hold_ratios_targets_and_reasons(tmp_path: Path) -> None:
     path = tmp_path / "speed.json"
-    report.store(path, "W1", found)
-    text = report.table("W1", report.read(path)["W1"])
+    report.store(path, "W1", FOUND)
+    report.store(path, "memory", {"long": {"task loop": {"peak": 500.0, "base": 300.0, "seconds": 1.0}}})
+    report.store(path, "starts", {"first": [4.0, 2.0, 3.0]})
+    text = report.tables(report.read(path))
     assert "floor 1 ms" in text
     assert "| task loop | **20** (20-20) | 10.00 | 20.0 |" in text
     assert "not installed: higher" in text
+    assert "| W1 | metafunc | learn2learn | 30× | 10.00× | **no** |" in text
+    assert "| W1 | metafunc | 2 | 3 | 1.50× |" in text
+    assert "| long | task loop | 200 | 500 | 1000 |" in text
+    assert "4.0 s after its start" in text
+    figure.draw(report.read(path), tmp_path / "speed.png")
+    assert (tmp_path / "speed.png").stat().st_size > 1000
 
 
 def test_only_those_who_can_take_part() -> None:

@@ -1,0 +1,102 @@
+"""What a step's time does not show: memory, and how soon a run gets going."""
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from benchmarks.speed.contenders import CONTENDERS
+from benchmarks.speed.measure import Failed, Worker, caches, missing
+from benchmarks.speed.workloads import MEMORY, Workload, tiny
+
+IN_MEMORY = {
+    "long": ("metafunc eager", "task loop", "learn2learn", "higher", "torchopt", "JAX"),
+    "long-rematerialised": ("metafunc eager", "JAX"),
+    "W3-T16-chunk4": ("metafunc eager",),
+    "W3-T128-chunk4": ("metafunc eager",),
+}
+FIRST = """
+import sys, time, metafunc.state as state
+apply = state.State.apply
+def report(self, gradient):
+    apply(self, gradient)
+    print(time.time(), flush=True)
+    raise SystemExit
+state.State.apply = report
+from metafunc_cli.__main__ import main
+sys.argv = ["metafunc", *sys.argv[1:]]
+main()
+"""
+
+
+def memory(work: Workload, names: tuple[str, ...], say: Callable[[str], None]) -> dict[str, Any]:
+    """For each contender its peak memory after three steps, and that on tiny work: the baseline, everything loaded."""
+    found: dict[str, Any] = {}
+    for name in names:
+        say(f"{work.name}: {name}")
+        lacking = missing(CONTENDERS[name])
+        if lacking:
+            found[name] = {"reason": f"not installed: {', '.join(lacking)}"}
+            continue
+        try:
+            base = _peak(name, replace(tiny(work), num_steps=1, chunk=min(work.chunk, 2)))
+            found[name] = _peak(name, work) | {"base": base["peak"]}
+        except Failed as failure:
+            found[name] = {"reason": str(failure)}
+    return found
+
+
+def _peak(name: str, work: Workload) -> dict[str, float]:
+    worker = Worker(CONTENDERS[name], work, {}, 240.0)
+    try:
+        answer = worker.steps(2)
+        return {"peak": answer["peak"], "seconds": answer["seconds"]}
+    finally:
+        worker.close()
+
+
+def first_update(arguments: list[str], env: Mapping[str, str]) -> float:
+    """Seconds from the start of `metafunc train` to the end of its first update."""
+    with tempfile.TemporaryDirectory() as folder:
+        started = time.time()
+        words = [sys.executable, "-c", FIRST, "train", *arguments, "--out", f"{folder}/run"]
+        done = subprocess.run(words, cwd=folder, env={**os.environ, **env}, text=True, capture_output=True, check=False)
+    stamps = [line for line in done.stdout.splitlines() if line.replace(".", "").isdigit()]
+    if not stamps:
+        raise RuntimeError(f"metafunc train made no update: {done.stderr[-500:]}")
+    return float(stamps[0]) - started
+
+
+def whole_run(arguments: list[str], env: Mapping[str, str]) -> float:
+    """Seconds that `metafunc train` takes from start to end, without a meta-test."""
+    with tempfile.TemporaryDirectory() as folder:
+        started = time.time()
+        words = [
+            sys.executable,
+            "-m",
+            "metafunc_cli",
+            "train",
+            *arguments,
+            "--test-tasks",
+            "0",
+            "--out",
+            f"{folder}/run",
+        ]
+        subprocess.run(words, cwd=folder, env={**os.environ, **env}, capture_output=True, check=True)
+        return time.time() - started
+
+
+def all_memory(say: Callable[[str], None]) -> dict[str, Any]:
+    """The memory of everyone on every workload of the memory table."""
+    return {name: memory(MEMORY[name], names, say) for name, names in IN_MEMORY.items()}
+
+
+def starts(say: Callable[[str], None], repeats: int = 5) -> dict[str, Any]:
+    """How soon `metafunc train` makes its first update; the first of the repeats starts with cold caches."""
+    with caches() as env:
+        say("the first update of `metafunc train`")
+        return {"first": [first_update([], env) for _ in range(repeats)]}
