@@ -42,7 +42,7 @@ ALLOWED: dict[str, set[str]] = {
     "comparison_figures": SHELL | {"plotting", "data", "metrics", "figures"} | GROUND,
 }
 GENERATED = ROOT / "cli/metafunc_cli/config.py"
-LAZY = {"datasets", "matplotlib", "rich", "tyro", "pandas", "PIL"}
+LAZY = {"datasets", "matplotlib", "rich", "tyro", "pandas", "PIL", "gymnasium", "mujoco"}
 
 
 def modules() -> list[Path]:

@@ -750,6 +750,30 @@ class NavigationData:
     """goals in the four corners that pay only from nearby, and starts near the origin."""
 
 
+@dataclass(frozen=True, repr=False, eq=False)
+class HalfCheetahData:
+    """A cheetah that runs in a direction or at a velocity: r = pm v - .05 |a|^2, or -|v - v^*| - .05 |a|^2."""
+
+    goal: Literal["velocity", "direction"] = "direction"
+    """"direction", one of two with equal odds; "velocity", v^* sim U[0, 2] metres a second."""
+    horizon: int = 100
+    """steps of an episode, of .05 seconds each."""
+    action_scale: float = 1.0
+    """a policy's action is multiplied by it and clipped to [-1, 1]."""
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class AntData:
+    """A four-legged ant that runs in a direction or at a velocity, and falls if its height leaves [.2, 1]."""
+
+    goal: Literal["velocity", "direction"] = "direction"
+    """"direction", one of two with equal odds; "velocity", v^* sim U[0, 3] metres a second."""
+    horizon: int = 100
+    """steps of an episode, of .05 seconds each."""
+    action_scale: float = 1.0
+    """a policy's action is multiplied by it and clipped to [-1, 1]."""
+
+
 FAMILIES = {
     "sinusoid": Row(SinusoidData, "Regression on y = A sin(x - phi) without noise.", ("regression",)),
     "sine_or_line": Row(SineOrLineData, "Regression on a sine or a line, at even odds, with noise.", ("regression",)),
@@ -792,6 +816,16 @@ FAMILIES = {
     "navigation": Row(
         NavigationData,
         "Find a goal g in [-.5, .5]^2 from the origin, with steps of at most .1; the return is minus the distances.",
+        ("control",),
+    ),
+    "half_cheetah": Row(
+        HalfCheetahData,
+        "A cheetah that runs in a direction or at a velocity: r = pm v - .05 |a|^2, or -|v - v^*| - .05 |a|^2.",
+        ("control",),
+    ),
+    "ant": Row(
+        AntData,
+        "A four-legged ant that runs in a direction or at a velocity, and falls if its height leaves [.2, 1].",
         ("control",),
     ),
 }

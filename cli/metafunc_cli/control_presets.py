@@ -1,5 +1,7 @@
 """Settings of meta-reinforcement learning."""
 
+from dataclasses import replace
+
 from metafunc_cli.preset import FINN, Preset, Settings
 
 NAVIGATION = f"{FINN}, section 5.3: 20 tasks of 20 trajectories; step sizes, noise and Adam outside are our own"
@@ -29,6 +31,7 @@ def navigation(name: str, algorithm: str, source: str = NAVIGATION, **sections: 
     )
 
 
+LOCOMOTION = f"{FINN}, section 5.3: 20 trajectories, inner step .1; horizon, Adam outside and 20 tasks are our own"
 YOON = "Yoon et al. (2018), section 5.3: 5 particles of 10 trajectories; step sizes and Adam outside are our own"
 
 CONTROL: tuple[Preset, ...] = (
@@ -49,6 +52,13 @@ CONTROL: tuple[Preset, ...] = (
     navigation("bmaml-rl-navigation", "bmaml_rl", YOON),
     navigation("emaml-rl-navigation", "emaml_rl", YOON),
     navigation("pretrain-rl-navigation", "pretrain_rl"),
-    navigation("random-navigation", "random", training={"steps": 1}),
+    *(
+        replace(
+            navigation(f"maml-rl-{tasks.replace('_', '-')}", "maml_rl", LOCOMOTION, hyper={"init_std": 1.0}),
+            tasks=tasks,
+        )
+        for tasks in ("half_cheetah", "ant")
+    ),
+    navigation("random-navigation", "random", hyper={"inner_lr": 0.5}, training={"steps": 1}),
     navigation("oracle-navigation", "oracle"),
 )

@@ -6,6 +6,8 @@ from metafunc.data.circles import circles as circles
 from metafunc.data.few_shot import few_shot as few_shot
 from metafunc.data.few_task_sinusoid import few_task_sinusoid as few_task_sinusoid
 from metafunc.data.glyphs import glyphs as glyphs
+from metafunc.data.locomotion import ant as ant
+from metafunc.data.locomotion import half_cheetah as half_cheetah
 from metafunc.data.navigation import navigation as navigation
 from metafunc.data.nme_sinusoid import nme_sinusoid as nme_sinusoid
 from metafunc.data.omniglot import omniglot as omniglot
@@ -32,8 +34,10 @@ FAMILIES: Mapping[str, Callable[..., TaskFamily]] = {
     "few_shot": few_shot,
     "regression": regression,
     "navigation": navigation,
+    "half_cheetah": half_cheetah,
+    "ant": ant,
 }
 CLASSIFICATION = frozenset({"circles", "omniglot", "tiny_omniglot", "glyphs", "few_shot"})
 """The families that predict classes."""
-CONTROL = frozenset({"navigation"})
+CONTROL = frozenset({"navigation", "half_cheetah", "ant"})
 """The families that are played; the others predict numbers."""

@@ -20,6 +20,8 @@ from metafunc.rl.estimators import total_return as total_return
 from metafunc.rl.finite import Mdp as Mdp
 from metafunc.rl.finite import bandit as bandit
 from metafunc.rl.finite import tabular as tabular
+from metafunc.rl.gym import Reward as Reward
+from metafunc.rl.gym import gymnasium_world as gymnasium_world
 from metafunc.rl.learning import Player as Player
 from metafunc.rl.linear import Linear as Linear
 from metafunc.rl.linear import linear_gaussian as linear_gaussian
