@@ -77,6 +77,7 @@ class Method:
         learner: makes it.
         betas: Adam's decays.
         steps: outer steps.
+        cosine: whether the outer step size falls to zero.
         paper: mean and standard deviation over five trials, by shots.
         test_steps: gradient steps at meta-test.
     """
@@ -86,6 +87,7 @@ class Method:
     steps: int
     paper: dict[int, str]
     test_steps: int = TEST_STEPS
+    cosine: bool = False
 
 
 METHODS = {
@@ -106,6 +108,7 @@ METHODS = {
         15_000,
         {5: ".11 (.02)", 10: ".09 (.01)"},
         1,
+        cosine=True,
     ),
     "maml, sign descent": Method(maml, SIGN, 15_000, {}),
     "mr_maml_w, no price": Method(lambda: mr_maml_w(0.0), SIGN, 15_000, {}),
@@ -119,6 +122,8 @@ def train(method: Method, family: TaskFamily, seeds: Sequence[int], steps: int) 
     metas = tree.stack([learner.init(generator_for(seed, "init", 0)) for seed in seeds])
     leaves = [leaf.clone().requires_grad_() for leaf in tree.leaves(metas)]
     optimiser = torch.optim.Adam(leaves, lr=1e-3, betas=method.betas)
+
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps) if method.cosine else None
 
     def losses(metas: Any, tasks: Any) -> torch.Tensor:
         total: torch.Tensor = torch.vmap(learner.meta_loss)(metas, tasks).sum()
@@ -137,6 +142,8 @@ def train(method: Method, family: TaskFamily, seeds: Sequence[int], steps: int) 
         for leaf, slope in zip(leaves, tree.leaves(gradient(now, tree.stack(tasks))), strict=True):
             leaf.grad = slope
         optimiser.step()
+        if schedule is not None:
+            schedule.step()
     return learner, tree.unflatten(metas, [leaf.detach() for leaf in leaves])
 
 
@@ -160,7 +167,14 @@ def cell(name: str, shots: int, seeds: Sequence[int], steps: int | None, num_tas
         rows.append({"seed": seed, "before": mse[0], "one": mse[1], "mse": mse[-1], "ci95": half, "train": before})
     spent = {"seconds": time.perf_counter() - began, "cpu_seconds": time.process_time() - cpu}
     setting = {"method": name, "shots": shots, "steps": steps or method.steps, "num_tasks": num_tasks}
-    return {**setting, "test_steps": method.test_steps, "betas": method.betas, "rows": rows, **spent}
+    return {
+        **setting,
+        "test_steps": method.test_steps,
+        "betas": method.betas,
+        "cosine": method.cosine,
+        "rows": rows,
+        **spent,
+    }
 
 
 def table(cells: dict[str, Any]) -> str:
@@ -186,7 +200,7 @@ def main() -> None:
     parser.add_argument("--shots", nargs="+", type=int, default=[5, 10])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2, 3, 4])
     parser.add_argument("--steps", type=int, help="outer steps; by default each method's own")
-    parser.add_argument("--num-tasks", type=int, default=200, help="meta-test tasks of a seed")
+    parser.add_argument("--num-tasks", type=int, default=100, help="meta-test tasks of a seed")
     parser.add_argument("--table", action="store_true", help="train nothing")
     arguments = parser.parse_args()
     torch.set_num_threads(1)

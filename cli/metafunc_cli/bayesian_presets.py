@@ -25,6 +25,21 @@ def _nme_sinusoid(
     )
 
 
+def _sine_or_line(name: str, algorithm: str, source: str, *, hyper: Settings) -> Preset:
+    """PLATIPUS's ambiguous regression: 5 noisy points, 25 tasks a step, 70,000 steps."""
+    return Preset(
+        name,
+        algorithm,
+        "sine_or_line",
+        "mlp",
+        source,
+        hyper=hyper,
+        data={"num_shots": 5, "num_queries": 45},
+        network={"hidden": (100, 100, 100), "context": 20, "initialisation": "xavier"},
+        training={"steps": 70_000, "num_tasks": 25, "outer_lr": 1e-3, "validate_every": 5000, "clip": 10.0},
+    )
+
+
 BAYESIAN: tuple[Preset, ...] = (
     sinusoid(
         "platipus-sinusoid",
@@ -105,5 +120,23 @@ BAYESIAN: tuple[Preset, ...] = (
         hyper={**NME_HYPER, "kl_weight": 5e-5, "encoder": "layer1.,layer2.", "scale": 1e-20, "num_particles": 1},
         network={"hidden": (100, 5, 40, 40)},
         training={"outer_optimiser": "sign"},
+    ),
+    _sine_or_line(
+        "platipus-sine-or-line",
+        "platipus",
+        f"{FINN_XU}, the authors' command as others quote it: three layers of 100, a context of 20; the paper's .001",
+        hyper={"inner_lr": 1e-3, "num_steps": 5, "kl_weight": 0.1},
+    ),
+    _sine_or_line(
+        "maml-sine-or-line",
+        "maml",
+        f"{FINN_XU}, the baseline on the same network",
+        hyper={"inner_lr": 1e-3, "num_steps": 5},
+    ),
+    _sine_or_line(
+        "maml-noise-sine-or-line",
+        "maml_noise",
+        f"{FINN_XU}, the baseline on the same network; the noise is our own",
+        hyper={"inner_lr": 1e-3, "num_steps": 5, "noise_scale": 0.02},
     ),
 )
