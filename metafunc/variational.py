@@ -108,7 +108,14 @@ def samples(gaussian: Gaussian, draws: P) -> P:
 def bottleneck(outputs: Tensor) -> Gaussian:
     r"""An encoder's outputs (n, 2l) as Gaussians $\mathcal N(\mu(x), \mathrm{softplus}(s(x))^2)$ over codes (n, l)."""
     mean, raw = outputs.chunk(2, dim=-1)
-    return Gaussian(mean, torch.nn.functional.softplus(raw).log())
+    return Gaussian(mean, _log_softplus(raw))
+
+
+def _log_softplus(x: Tensor) -> Tensor:
+    """Also where the softplus itself is rounded to zero: it is e^x - e^2x / 2 + ..., and its logarithm x - e^x / 2."""
+    # At -20 the next term, of the size of e^2x, is below the rounding of either floating-point type.
+    above, below = x.clamp(min=-20), x.clamp(max=-20)
+    return torch.where(x > -20, torch.nn.functional.softplus(above).log(), below - below.exp() / 2)
 
 
 def information(code: Gaussian, mask: Tree = ()) -> Scalar:
