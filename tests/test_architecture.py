@@ -11,6 +11,7 @@ CORE = {"nn", "likelihood", "optim", "curvature", "posterior"}
 METHODS = {"meta", "inner", "factored", "implicit", "laplace", "ensemble", "variational", "rl"}
 LEAVES = {"data", "metrics", "checkpoint", "figures"}
 SHELL = {
+    "active",
     "comparison",
     "comparison_tables",
     "control",

@@ -665,6 +665,24 @@ class GlyphsData:
 
 
 @dataclass(frozen=True, repr=False, eq=False)
+class PoseData:
+    """Tell how far a character is turned, from images of 28 x 28 pixels with ink 1."""
+
+    num_shots: int = 15
+    """support images a task."""
+    num_queries: int = 15
+    """query images a task in meta-training."""
+    num_test_queries: int = 30
+    """query images a task in validation and meta-test."""
+    num_train_classes: int = 50
+    """characters to train on; the paper has 50 objects."""
+    num_test_classes: int = 100
+    """characters for validation, and as many for meta-test; the paper has 15 objects."""
+    class_seed: int = 0
+    """which characters these are, and their zeros."""
+
+
+@dataclass(frozen=True, repr=False, eq=False)
 class FewShotData:
     """Episodes over a class-labelled data set, its classes split into training, validation and test."""
 
@@ -802,6 +820,9 @@ FAMILIES = {
         GlyphsData,
         "Episodes over characters of 28 x 28 pixels, with ink 1, drawn from the fonts that matplotlib ships.",
         ("classification",),
+    ),
+    "pose": Row(
+        PoseData, "Tell how far a character is turned, from images of 28 x 28 pixels with ink 1.", ("regression",)
     ),
     "few_shot": Row(
         FewShotData,

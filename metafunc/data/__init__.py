@@ -11,6 +11,7 @@ from metafunc.data.locomotion import half_cheetah as half_cheetah
 from metafunc.data.navigation import navigation as navigation
 from metafunc.data.nme_sinusoid import nme_sinusoid as nme_sinusoid
 from metafunc.data.omniglot import omniglot as omniglot
+from metafunc.data.pose import pose as pose
 from metafunc.data.regression import regression as regression
 from metafunc.data.sine_or_line import sine_or_line as sine_or_line
 from metafunc.data.sinusoid import sinusoid as sinusoid
@@ -31,6 +32,7 @@ FAMILIES: Mapping[str, Callable[..., TaskFamily]] = {
     "omniglot": omniglot,
     "tiny_omniglot": tiny_omniglot,
     "glyphs": glyphs,
+    "pose": pose,
     "few_shot": few_shot,
     "regression": regression,
     "navigation": navigation,
