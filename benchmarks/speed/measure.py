@@ -113,7 +113,7 @@ def missing(contender: Contender) -> list[str]:
 
 
 def result_of(contender: Contender, work: Workload, env: Mapping[str, str], patience: float) -> list[Array]:
-    """The parameters that a contender ends with."""
+    """The parameters of a contender after one step."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "result.npz"
         process = start(contender, work, env, save=str(path), stderr=subprocess.PIPE)
@@ -131,7 +131,7 @@ def result_of(contender: Contender, work: Workload, env: Mapping[str, str], pati
 
 def gradient(contender: Contender, work: Workload, env: Mapping[str, str], patience: float) -> Array:
     """A contender's meta-gradient as one vector, from a step of gradient descent through all that is timed later."""
-    probe = replace(work, outer="sgd", outer_steps=1)
+    probe = replace(work, outer="sgd")
     after = result_of(contender, probe, env, patience)
     parts = [(a - np.float64(b)) / PROBE_RATE for a, b in zip(probe.params().values(), after, strict=True)]
     return np.concatenate([part.ravel() for part in parts])

@@ -9,13 +9,14 @@ import json
 import os
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, TextIO
 
 import numpy as np
 
-from benchmarks.speed.workloads import Workload
+from benchmarks.speed.workloads import OnStep, Workload
 
 
 class Ended(Exception):  # noqa: N818 - it names what happened
@@ -31,7 +32,7 @@ class Clock:
         self.before = memory("VmRSS")
         self.started = time.perf_counter()
 
-    def __call__(self) -> None:
+    def __call__(self, _: Sequence[Any]) -> None:
         """A step is done."""
         self.left -= 1
         if self.left:
@@ -63,18 +64,24 @@ def workload(described: dict[str, Any]) -> Workload:
     return Workload(**{name: tuple(value) if name in lists else value for name, value in described.items()})
 
 
-def main(module: str, option: str, described: str, save: str) -> None:
-    """Take part; with a file to save to, take all of the workload's outer steps and save the parameters."""
+def saver(path: str) -> OnStep:
+    """Save the parameters after the first step."""
+
+    def save(leaves: Sequence[Any]) -> None:
+        np.savez(path, *(np.asarray(leaf.detach() if hasattr(leaf, "detach") else leaf) for leaf in leaves))
+        raise Ended
+
+    return save
+
+
+def main(module: str, option: str, described: str, path: str) -> None:
+    """Take part; with a path, take one step and save the parameters there."""
     replies = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what a library prints does not belong among the replies
     work = workload(json.loads(described))
     train = importlib.import_module(f"benchmarks.speed.contenders.{module}").train
-    if save:
-        leaves = train(work, lambda: None, option)
-        np.savez(save, *(np.asarray(leaf.detach() if hasattr(leaf, "detach") else leaf) for leaf in leaves))
-        return
     try:
-        train(work, Clock(sys.stdin, replies), option)
+        train(work, saver(path) if path else Clock(sys.stdin, replies), option)
     except Ended:
         # Compilers' helpers may still be at work; there is nothing to put in order.
         os._exit(0)

@@ -4,6 +4,7 @@ One step is the exact second-order MAML gradient, averaged over tasks, and one u
 JAX or metafunc.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -11,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
+OnStep = Callable[[Sequence[Any]], None]
+"""What contenders call with their parameters after every update."""
 PROBE_RATE = 1024.0
 """The rate of the one step of gradient descent that shows a gradient: so large that rounding the parameters hides
 nothing of it, and a power of two."""

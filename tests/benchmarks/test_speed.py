@@ -19,8 +19,9 @@ from benchmarks.speed.workloads import PROBE_RATE, WORKLOADS, Array, Workload, t
 def gradient(train: Any, work: Workload, option: str = "") -> Array:
     """What `measure.gradient` does, in this process."""
     probe = replace(work, dtype="float64", outer="sgd", outer_steps=1)
-    after = train(probe, lambda: None, option)
-    parts = [(b - a.detach().numpy()) / PROBE_RATE for b, a in zip(probe.params().values(), after, strict=True)]
+    after: list[Array] = []
+    train(probe, lambda leaves: after.extend(leaf.detach().numpy() for leaf in leaves), option)
+    parts = [(b - a) / PROBE_RATE for b, a in zip(probe.params().values(), after, strict=True)]
     flat: Array = np.concatenate([part.ravel() for part in parts])
     return flat
 

@@ -1,6 +1,6 @@
-"""Who takes part in what. Each module has `train(work, on_step) -> parameters after work.outer_steps updates`.
+"""Who takes part in what. Each module has `train(work, on_step, option)`, which makes `work.outer_steps` updates.
 
-`on_step` is called after every update, when its result is there.
+`on_step` is called after every update with the parameters, when they are there; it raises when enough is enough.
 """
 
 from dataclasses import dataclass

@@ -6,10 +6,10 @@ import torch
 from torch import Tensor
 
 from benchmarks.speed.contenders.networks import Forward, forward_of, loss_of, optimiser_of, parameters_of, tasks_of
-from benchmarks.speed.workloads import Workload
+from benchmarks.speed.workloads import OnStep, Workload
 
 
-def train(work: Workload, on_step: Callable[[], None], option: str = "") -> list[Tensor]:
+def train(work: Workload, on_step: OnStep, option: str = "") -> None:
     """Meta-train."""
     params = [leaf.requires_grad_() for leaf in parameters_of(work)]
     tasks = tasks_of(work)
@@ -29,8 +29,7 @@ def train(work: Workload, on_step: Callable[[], None], option: str = "") -> list
                 loss = loss_fn(forward(adapted, query_x), query_y)
             (loss / work.num_tasks).backward()
         optimiser.step()
-        on_step()
-    return params
+        on_step(params)
 
 
 Loss = Callable[[Tensor, Tensor], Tensor]

@@ -1,18 +1,16 @@
 """Not a contender: counts the floating-point operations of matrix products and convolutions in one step of the loop."""
 
-from collections.abc import Callable
 from dataclasses import replace
 
 import torch
-from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.speed.contenders import loop
-from benchmarks.speed.workloads import Workload
+from benchmarks.speed.workloads import OnStep, Workload
 
 
-def train(work: Workload, on_step: Callable[[], None], option: str = "") -> list[Tensor]:
-    """One step of the task loop; what it returns is their number."""
+def train(work: Workload, on_step: OnStep, option: str = "") -> None:
+    """One step of the task loop; what it hands over is their number."""
     with FlopCounterMode(display=False) as counter:
-        loop.train(replace(work, outer_steps=1), on_step)
-    return [torch.tensor(float(counter.get_total_flops()), dtype=torch.float64)]
+        loop.train(replace(work, outer_steps=1), lambda _: None)
+    on_step([torch.tensor(float(counter.get_total_flops()), dtype=torch.float64)])

@@ -1,16 +1,13 @@
 """higher, as its MAML example calls it: a monkey-patched module and a differentiable optimiser for each task."""
 
-from collections.abc import Callable
-
 import higher
 import torch
-from torch import Tensor
 
 from benchmarks.speed.contenders.networks import loss_of, module_of, optimiser_of, tasks_of
-from benchmarks.speed.workloads import Workload
+from benchmarks.speed.workloads import OnStep, Workload
 
 
-def train(work: Workload, on_step: Callable[[], None], option: str = "") -> list[Tensor]:
+def train(work: Workload, on_step: OnStep, option: str = "") -> None:
     """Meta-train."""
     module, loss_fn, tasks = module_of(work), loss_of(work), tasks_of(work)
     optimiser = optimiser_of(work, module.parameters())
@@ -23,5 +20,4 @@ def train(work: Workload, on_step: Callable[[], None], option: str = "") -> list
                     differentiable.step(loss_fn(functional(support_x), support_y))
                 (loss_fn(functional(query_x), query_y) / work.num_tasks).backward()
         optimiser.step()
-        on_step()
-    return list(module.parameters())
+        on_step(list(module.parameters()))

@@ -10,20 +10,20 @@ import optax
 from jax import Array
 from jax.flatten_util import ravel_pytree
 
-from benchmarks.speed.workloads import PROBE_RATE, Workload
+from benchmarks.speed.workloads import PROBE_RATE, OnStep, Workload
 
 Params = dict[str, Array]
 Forward = Callable[[Params, Array], Array]
 TaskLoss = Callable[[Params, Array, Array, Array, Array], Array]
 
 
-def train(work: Workload, on_step: Callable[[], None], option: str = "") -> list[Array]:
+def train(work: Workload, on_step: OnStep, option: str = "") -> None:
     """Meta-train."""
     task_loss = task_loss_of(work, conv4 if work.images else mlp, squares=pairwise)
-    return run(work, on_step, jax.grad(mean_over_tasks(task_loss)))
+    run(work, on_step, jax.grad(mean_over_tasks(task_loss)))
 
 
-def run(work: Workload, on_step: Callable[[], None], gradient: Callable[[Params, Any], Params]) -> list[Array]:
+def run(work: Workload, on_step: OnStep, gradient: Callable[[Params, Any], Params]) -> None:
     """The outer loop: one jitted step of gradient and optimiser."""
     params = {name: jnp.asarray(leaf) for name, leaf in work.params().items()}
     tasks = tuple(map(jnp.asarray, work.tasks()))
@@ -37,8 +37,7 @@ def run(work: Workload, on_step: Callable[[], None], gradient: Callable[[Params,
 
     for _ in range(work.outer_steps):
         params, state = jax.block_until_ready(step(params, state, tasks))
-        on_step()
-    return [params[name] for name in work.params()]
+        on_step([params[name] for name in work.params()])
 
 
 def mean_over_tasks(task_loss: TaskLoss) -> Callable[[Params, Any], Array]:

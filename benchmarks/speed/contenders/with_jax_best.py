@@ -15,18 +15,19 @@ import optax
 from jax import Array
 
 from benchmarks.speed.contenders.with_jax import Params, TaskLoss, mean_over_tasks, mlp, run, task_loss_of
-from benchmarks.speed.workloads import Workload
+from benchmarks.speed.workloads import OnStep, Workload
 
 
-def train(work: Workload, on_step: Callable[[], None], option: str = "") -> list[Array]:
+def train(work: Workload, on_step: OnStep, option: str = "") -> None:
     """Meta-train."""
     if work.images:
-        return run(work, on_step, by_scan(task_loss_of(work, conv4, squares=gram)))
-    if max(work.input_shape) > 1:
-        return run(work, on_step, jax.grad(mean_over_tasks(factored(work))))
-    # XLA reads this when it starts, which is with the first array.
-    os.environ["XLA_FLAGS"] = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
-    return run(work, on_step, jax.grad(mean_over_tasks(task_loss_of(work, mlp, squares=gram))))
+        run(work, on_step, by_scan(task_loss_of(work, conv4, squares=gram)))
+    elif max(work.input_shape) > 1:
+        run(work, on_step, jax.grad(mean_over_tasks(factored(work))))
+    else:
+        # XLA reads this when it starts, which is with the first array.
+        os.environ["XLA_FLAGS"] = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
+        run(work, on_step, jax.grad(mean_over_tasks(task_loss_of(work, mlp, squares=gram))))
 
 
 def by_scan(task_loss: TaskLoss) -> Callable[[Params, Any], Params]:

@@ -1,15 +1,12 @@
 """learn2learn's MAML wrapper: a clone of the module for each task."""
 
-from collections.abc import Callable
-
 from learn2learn.algorithms.maml import MAML
-from torch import Tensor
 
 from benchmarks.speed.contenders.networks import loss_of, module_of, optimiser_of, tasks_of
-from benchmarks.speed.workloads import Workload
+from benchmarks.speed.workloads import OnStep, Workload
 
 
-def train(work: Workload, on_step: Callable[[], None], option: str = "") -> list[Tensor]:
+def train(work: Workload, on_step: OnStep, option: str = "") -> None:
     """Meta-train."""
     maml, loss_fn, tasks = MAML(module_of(work), lr=work.inner_lr), loss_of(work), tasks_of(work)
     optimiser = optimiser_of(work, maml.parameters())
@@ -21,5 +18,4 @@ def train(work: Workload, on_step: Callable[[], None], option: str = "") -> list
                 learner.adapt(loss_fn(learner(support_x), support_y))
             (loss_fn(learner(query_x), query_y) / work.num_tasks).backward()
         optimiser.step()
-        on_step()
-    return list(maml.parameters())
+        on_step(list(maml.parameters()))

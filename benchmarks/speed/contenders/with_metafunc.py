@@ -1,6 +1,6 @@
 """metafunc as its users call it: a learner, a family of tasks, `fit`."""
 
-from collections.abc import Callable
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -9,7 +9,7 @@ from torch import Tensor
 
 import metafunc
 from benchmarks.speed.contenders.networks import module_of, optimiser_of, parameters_of
-from benchmarks.speed.workloads import Workload
+from benchmarks.speed.workloads import OnStep, Workload
 from metafunc import (
     Batch,
     MetaLearner,
@@ -25,7 +25,7 @@ from metafunc import (
 from metafunc.types import Params
 
 
-def train(work: Workload, on_step: Callable[[], None], option: str = "auto") -> list[Tensor]:
+def train(work: Workload, on_step: OnStep, option: str = "auto") -> None:
     """Meta-train."""
     support_x, support_y, query_x, query_y = map(torch.tensor, work.tasks())
     tasks = Task(Batch(support_x, support_y), Batch(query_x, query_y))
@@ -36,18 +36,23 @@ def train(work: Workload, on_step: Callable[[], None], option: str = "auto") -> 
     family = TaskFamily("fixed", work.kind, work.input_shape, work.num_outputs, sampler, sampler, sampler)
     learner = _learner(work, option)
     names = learner.init(torch.Generator())
-    fitted = metafunc.fit(
+    leaves: list[Tensor] = []
+
+    def outer(parameters: Iterable[Tensor]) -> torch.optim.Optimizer:
+        leaves.extend(parameters)
+        return optimiser_of(work, leaves)
+
+    metafunc.fit(
         learner,
         family,
         steps=work.outer_steps,
         num_tasks=work.num_tasks,
-        optimiser=lambda parameters: optimiser_of(work, parameters),
+        optimiser=outer,
         start=dict(zip(names, parameters_of(work), strict=True)),
         chunk_size=work.chunk or None,
         backend="inductor" if option == "on" else None,
-        on_event=lambda event: on_step() if event.phase == "train" else None,
+        on_event=lambda event: on_step(leaves) if event.phase == "train" else None,
     )
-    return list(fitted.meta.values())
 
 
 def _learner(work: Workload, option: str) -> MetaLearner[Any, Any]:

@@ -1,15 +1,12 @@
 """torchopt's MetaSGD, as its MAML example calls it: the module's state is put back after each task."""
 
-from collections.abc import Callable
-
 import torchopt
-from torch import Tensor
 
 from benchmarks.speed.contenders.networks import loss_of, module_of, optimiser_of, tasks_of
-from benchmarks.speed.workloads import Workload
+from benchmarks.speed.workloads import OnStep, Workload
 
 
-def train(work: Workload, on_step: Callable[[], None], option: str = "") -> list[Tensor]:
+def train(work: Workload, on_step: OnStep, option: str = "") -> None:
     """Meta-train."""
     module, loss_fn, tasks = module_of(work), loss_of(work), tasks_of(work)
     parameters = list(module.parameters())
@@ -26,5 +23,4 @@ def train(work: Workload, on_step: Callable[[], None], option: str = "") -> list
             torchopt.recover_state_dict(module, start)
             torchopt.recover_state_dict(inner, inner_start)
         optimiser.step()
-        on_step()
-    return parameters
+        on_step(parameters)
