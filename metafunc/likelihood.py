@@ -5,6 +5,7 @@ Every loss is a masked mean over rows, so that padded tasks weigh as their real 
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from math import log, pi
 
 import torch
@@ -43,6 +44,8 @@ class Likelihood:
         predictive: outputs (particles, n, o) to the distribution of observations.
         sample: (outputs (n, o), noise (n, num_targets)) to observations (n, ...); the noise is standard normal for a
             Gaussian and standard Gumbel for classes.
+        with_scale: from a noise scale, a tensor that may be learned and broadcasts against the outputs, to the same
+            likelihood with that noise; None where there is no noise left to choose.
     """
 
     kind: Kind
@@ -53,6 +56,7 @@ class Likelihood:
     log_prob: Callable[[Tensor, Batch], Scalar]
     predictive: Callable[[Tensor], Predictive]
     sample: Callable[[Tensor, Tensor], Tensor]
+    with_scale: "Callable[[Tensor], Likelihood] | None" = None
 
     def of(self, model: Model) -> Loss[Params]:
         """The training loss of a model's parameters on a batch."""
@@ -80,7 +84,7 @@ def gaussian(num_outputs: int = 1, *, scale: float | None = None) -> Likelihood:
     Args:
         num_outputs: numbers in one target row; y is (n, num_outputs).
         scale: the noise's standard deviation in units of y. None: no noise model; predictions carry no scale, and
-            `metafunc.evaluate` fits one on validation tasks.
+            `metafunc.evaluate` fits one on validation tasks, or a learner learns one (`with_scale`).
 
     Raises:
         ValueError: if `scale` is not positive or `num_outputs` is below 1.
@@ -95,7 +99,12 @@ def gaussian(num_outputs: int = 1, *, scale: float | None = None) -> Likelihood:
     _check_outputs(num_outputs, at_least=1)
     if scale is not None and not scale > 0:
         raise ValueError(f"scale is a standard deviation and must be above 0, not {scale}; None means no noise model.")
-    sigma = 1.0 if scale is None else scale
+    return _gaussian(num_outputs, scale)
+
+
+def _gaussian(num_outputs: int, scale: float | Tensor | None) -> Likelihood:
+    def sigma(outputs: Tensor) -> Tensor:
+        return scale if isinstance(scale, Tensor) else outputs.new_full((), 1.0 if scale is None else scale)
 
     def loss(outputs: Tensor, batch: Batch) -> Scalar:
         _check_targets(outputs, batch.y)
@@ -103,16 +112,16 @@ def gaussian(num_outputs: int = 1, *, scale: float | None = None) -> Likelihood:
 
     def log_prob(outputs: Tensor, batch: Batch) -> Scalar:
         _check_targets(outputs, batch.y)
-        rows = _log_normal(batch.y, outputs, outputs.new_full((), sigma)).sum(-1)
-        return masked_sum(rows, batch.mask)
+        return masked_sum(_log_normal(batch.y, outputs, sigma(outputs)).sum(-1), batch.mask)
 
     def predictive(outputs: Tensor) -> Normal:
-        return Normal(outputs, () if scale is None else outputs.new_full((), scale))
+        return Normal(outputs, () if scale is None else sigma(outputs))
 
     def sample(outputs: Tensor, noise: Tensor) -> Tensor:
-        return outputs + sigma * noise
+        return outputs + sigma(outputs) * noise
 
-    return Likelihood("regression", num_outputs, num_outputs, _as_is, loss, log_prob, predictive, sample)
+    with_scale = partial(_gaussian, num_outputs) if scale is None else None
+    return Likelihood("regression", num_outputs, num_outputs, _as_is, loss, log_prob, predictive, sample, with_scale)
 
 
 def heteroscedastic(num_targets: int = 1, *, floor: float = 0.1) -> Likelihood:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from metafunc import algorithms, nn, tree
+from metafunc import algorithms, metrics, nn, tree
 from metafunc.algorithms import ALGORITHMS
 from metafunc.meta import query_loss, value_and_grad
 from metafunc.testing import IdentityError, LearnerCase, check_learner, learners, network, random_tasks
@@ -22,6 +22,9 @@ OWN = {
     "vampire": {"inner_lr": 0.1, "num_steps": NUM_STEPS, "num_samples": 1},
     "mr_cnp_w": {},
     "mr_cnp_a": {},
+    "bmaml": {"inner_lr": 0.01, "num_steps": NUM_STEPS, "num_particles": 3, "noise_scale": 1.0},
+    "emaml": {"inner_lr": 0.1, "num_steps": NUM_STEPS, "num_particles": 3},
+    "deep_ensemble": {"inner_lr": 0.1, "num_steps": NUM_STEPS, "num_particles": 3},
 }
 CASES = [(name, kind) for name, row in ALGORITHMS.items() for kind in row.kinds]
 close = partial(assert_close, rtol=1e-10, atol=1e-10)
@@ -62,12 +65,13 @@ def test_a_row_that_stops_gradients_is_not_the_derivative_of_its_value(name):
 
 
 @every_row
-def test_predictions_are_one_particle_of_the_kind(name, kind):
+def test_predictions_are_particles_of_the_kind(name, kind):
     learner, meta, tasks = start(name, kind)
     task = tree.unstack(tasks)[0]
     prediction = learner.predict(learner.adapt(meta, task.support), task.query.x)
     assert isinstance(prediction, Normal if kind == "regression" else Categorical)
-    assert tree.leaves(prediction)[0].shape == (1, task.query.x.shape[0], 3)
+    num_particles = OWN.get(name, {}).get("num_particles", 1)
+    assert tree.leaves(prediction)[0].shape == (num_particles, task.query.x.shape[0], 3)
 
 
 def adapted_error(learner, meta, tasks):
@@ -76,8 +80,8 @@ def adapted_error(learner, meta, tasks):
     def error(meta, task):
         prediction = learner.predict(learner.adapt(meta, task.support), task.query.x)
         if isinstance(prediction, Normal):
-            return (prediction.loc[0] - task.query.y).square().mean()
-        return torch.nn.functional.cross_entropy(prediction.logits[0], task.query.y)
+            return metrics.mse(prediction, task.query.y)
+        return metrics.nll(prediction, task.query.y)
 
     return torch.vmap(error, in_dims=(None, 0))(meta, tasks).mean().item()
 

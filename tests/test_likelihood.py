@@ -166,3 +166,15 @@ def test_targets_that_would_broadcast_over_rows_are_refused(chosen):
         with pytest.raises(ValueError, match=r"targets \(5,\).*y\[:, None\]"):
             function(outputs, batch)
         function(outputs, batch._replace(y=batch.y[:, None]))
+
+
+def test_a_gaussian_without_noise_takes_a_scale_that_is_learned():
+    free, outputs = likelihood.gaussian(3), randn(5, 3, seed=2)
+    scale = torch.tensor(0.3, dtype=torch.float64)
+    fixed = likelihood.gaussian(3, scale=0.3)
+    assert torch.allclose(free.with_scale(scale).log_prob(outputs, REGRESSION), fixed.log_prob(outputs, REGRESSION))
+    slope = torch.func.grad(lambda s: free.with_scale(s).log_prob(outputs, REGRESSION))(scale)
+    squares = (outputs - REGRESSION.y).square().sum()
+    assert torch.allclose(slope, squares / scale**3 - 15 / scale, rtol=1e-12)
+    assert fixed.with_scale is None
+    assert likelihood.categorical(3).with_scale is None

@@ -3,6 +3,7 @@
 from metafunc_cli.preset import Preset, Settings, omniglot, sinusoid
 
 FINN_XU = "Finn, Xu, Levine (2018)"
+YOON = "Yoon, Kim et al. (2018)"
 YIN = "Yin, Tucker, Zhou, Levine, Finn (2020)"
 
 NME_HYPER: Settings = {"inner_lr": 0.01, "num_steps": 1}
@@ -37,6 +38,21 @@ def _sine_or_line(name: str, algorithm: str, source: str, *, hyper: Settings) ->
         data={"num_shots": 5, "num_queries": 45},
         network={"hidden": (100, 100, 100), "context": 20, "initialisation": "xavier"},
         training={"steps": 70_000, "num_tasks": 25, "outer_lr": 1e-3, "validate_every": 5000, "clip": 10.0},
+    )
+
+
+def _few_tasks(name: str, algorithm: str, source: str, hyper: Settings) -> Preset:
+    """The protocol of few sine curves: 5 points of 100 fixed tasks, 10 tasks a step, 100,000 steps, three layers."""
+    return Preset(
+        name,
+        algorithm,
+        "few_task_sinusoid",
+        "mlp",
+        source,
+        hyper=hyper,
+        data={"num_train_tasks": 100, "num_shots": 5, "num_queries": 5},
+        network={"hidden": (40, 40, 40)},
+        training={"steps": 100_000, "num_tasks": 10, "outer_lr": 1e-3, "schedule": "cosine", "validate_every": 5000},
     )
 
 
@@ -138,5 +154,23 @@ BAYESIAN: tuple[Preset, ...] = (
         "maml_noise",
         f"{FINN_XU}, the baseline on the same network; the noise is our own",
         hyper={"inner_lr": 1e-3, "num_steps": 5, "noise_scale": 0.02},
+    ),
+    _few_tasks(
+        "emaml-few-tasks",
+        "emaml",
+        f"{YOON}, section 5.1 and the authors' code",
+        {"num_particles": 10, "inner_lr": 1e-3, "num_steps": 1},
+    ),
+    _few_tasks(
+        "bmaml-few-tasks",
+        "bmaml",
+        f"{YOON}, section 5.1 and the authors' code; their step size falls exponentially to 13 %, here along a cosine",
+        {"num_particles": 10, "inner_lr": 1e-3, "num_steps": 1, "leader_steps": 1},
+    ),
+    _few_tasks(
+        "deep-ensemble-few-tasks",
+        "deep_ensemble",
+        f"our own: the ensemble that does not meta-learn, on the tasks of {YOON}",
+        {"num_particles": 10, "inner_lr": 0.02, "num_steps": 10},
     ),
 )

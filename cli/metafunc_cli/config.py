@@ -99,6 +99,38 @@ class Imaml:
 
 
 @dataclass(frozen=True, repr=False, eq=False)
+class Emaml:
+    """EMAML: an ensemble of independent initialisations, each meta-trained by MAML."""
+
+    num_particles: int = 10
+    """members of the ensemble."""
+    inner_lr: float = 0.01
+    """step size of the inner gradient descent."""
+    num_steps: int = 1
+    """inner steps in training."""
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class Bmaml:
+    """BMAML: an ensemble from which a few steps of Stein's method approximate a task's posterior."""
+
+    num_particles: int = 10
+    """particles."""
+    inner_lr: float = 0.001
+    """step size of Stein variational gradient descent, on log-probabilities summed over rows."""
+    num_steps: int = 1
+    """its steps in training, of the chaser."""
+    objective: Literal["chaser", "bfa"] = "chaser"
+    """the meta-loss; chaser compares with a leader, bfa is the query's log predictive probability."""
+    leader_steps: int = 1
+    """steps of the leader beyond the chaser."""
+    noise_scale: float = 0.1
+    """the noise scale that particles start from, in units of y."""
+    own: str = ""
+    """how the names of the parameters begin that each particle has to itself; the others are shared and are not adapted."""
+
+
+@dataclass(frozen=True, repr=False, eq=False)
 class Protonet:
     """Prototypical networks: classify by the nearest class mean in a learned feature space."""
 
@@ -244,6 +276,18 @@ class MrCnpA:
 class Pretrain:
     """Pretraining: one network on all tasks' data, then fine-tuned on a new task (a baseline)."""
 
+    inner_lr: float = 0.01
+    """step size of the fine-tuning."""
+    num_steps: int = 10
+    """steps of the fine-tuning; training takes none."""
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class DeepEnsemble:
+    """Deep ensemble: independent members that differ in their random initialisation (by name: of pretrain)."""
+
+    num_particles: int = 5
+    """members of the ensemble."""
     inner_lr: float = 0.01
     """step size of the fine-tuning."""
     num_steps: int = 10
@@ -459,6 +503,8 @@ ALGORITHMS = {
     "imaml": Row(
         Imaml, "Implicit MAML: solve each task near the initialisation, and differentiate the solution, not its path."
     ),
+    "emaml": Row(Emaml, "EMAML: an ensemble of independent initialisations, each meta-trained by MAML."),
+    "bmaml": Row(Bmaml, "BMAML: an ensemble from which a few steps of Stein's method approximate a task's posterior."),
     "protonet": Row(
         Protonet,
         "Prototypical networks: classify by the nearest class mean in a learned feature space.",
@@ -494,6 +540,10 @@ ALGORITHMS = {
     ),
     "pretrain": Row(
         Pretrain, "Pretraining: one network on all tasks' data, then fine-tuned on a new task (a baseline)."
+    ),
+    "deep_ensemble": Row(
+        DeepEnsemble,
+        "Deep ensemble: independent members that differ in their random initialisation (by name: of pretrain).",
     ),
     "scratch": Row(
         Scratch,

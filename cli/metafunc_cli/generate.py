@@ -35,24 +35,25 @@ def source() -> str:
     from metafunc.data import CLASSIFICATION, FAMILIES
     from metafunc.data import CONTROL as PLAYED
 
-    algorithms = {name: (row.builder, "", row.kinds) for name, row in {**ALGORITHMS, **CONTROL}.items()}
+    algorithms = {name: (row.builders, "", row.kinds) for name, row in {**ALGORITHMS, **CONTROL}.items()}
     families = {
         name: (
-            builder,
+            (builder,),
             "Data",
             ("control" if name in PLAYED else "classification" if name in CLASSIFICATION else "regression",),
         )
         for name, builder in FAMILIES.items()
     }
-    models = {name: (getattr(nn, name), "Network", ALL_KINDS) for name in ("mlp", "conv4")}
+    models = {name: ((getattr(nn, name),), "Network", ALL_KINDS) for name in ("mlp", "conv4")}
     parts = [HEADER]
     for title, table in (("ALGORITHMS", algorithms), ("FAMILIES", families), ("MODELS", models)):
         rows = []
-        for name, (builder, suffix, kinds) in table.items():
-            given = 0 if suffix == "Data" else len(positional(builder))
-            parts.append(dataclass_source(class_name(name) + suffix, builder, hyperparameters(builder, given=given)))
+        for name, (builders, suffix, kinds) in table.items():
+            given = [0 if suffix == "Data" else len(positional(builder)) for builder in builders]
+            fields = [f for builder, n in zip(builders, given, strict=True) for f in hyperparameters(builder, given=n)]
+            parts.append(dataclass_source(class_name(name) + suffix, builders[0], fields))
             rest = "" if kinds == ALL_KINDS else f", {kinds!r}"
-            rows.append(f"    {name!r}: Row({class_name(name) + suffix}, {summary(builder)!r}{rest}),")
+            rows.append(f"    {name!r}: Row({class_name(name) + suffix}, {summary(builders[0])!r}{rest}),")
         parts.append(f"{title} = {{\n" + "\n".join(rows) + "\n}\n")
     return "\n\n".join(parts)
 

@@ -2,8 +2,11 @@
 
 from metafunc.algorithms.abml import abml as abml
 from metafunc.algorithms.anil import anil as anil
+from metafunc.algorithms.bmaml import bmaml as bmaml
 from metafunc.algorithms.bmaml_rl import bmaml_rl as bmaml_rl
 from metafunc.algorithms.cnp import cnp as cnp
+from metafunc.algorithms.deep_ensemble import deep_ensemble as deep_ensemble
+from metafunc.algorithms.emaml import emaml as emaml
 from metafunc.algorithms.emaml_rl import emaml_rl as emaml_rl
 from metafunc.algorithms.fomaml import fomaml as fomaml
 from metafunc.algorithms.fomaml_rl import fomaml_rl as fomaml_rl

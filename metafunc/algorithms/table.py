@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from types import MappingProxyType
 from typing import Any, Protocol, TypeAlias, runtime_checkable
@@ -10,8 +10,11 @@ from typing import Any, Protocol, TypeAlias, runtime_checkable
 from metafunc import likelihood as likelihoods
 from metafunc.algorithms.abml import abml
 from metafunc.algorithms.anil import anil
+from metafunc.algorithms.bmaml import bmaml
 from metafunc.algorithms.bmaml_rl import bmaml_rl
 from metafunc.algorithms.cnp import cnp
+from metafunc.algorithms.deep_ensemble import deep_ensemble
+from metafunc.algorithms.emaml import emaml
 from metafunc.algorithms.emaml_rl import emaml_rl
 from metafunc.algorithms.fomaml import fomaml
 from metafunc.algorithms.fomaml_rl import fomaml_rl
@@ -124,6 +127,7 @@ class Row:
         exact: whether its meta-gradient is the derivative of its task loss.
         inner_steps: whether it adapts in steps, so that none is the identity; otherwise its paths have two rows.
         trains: whether meta-training changes anything.
+        member: the row whose learner the builder takes in the place of networks and likelihood; see `over`.
     """
 
     builder: Callable[..., Learner]
@@ -133,6 +137,7 @@ class Row:
     exact: bool = True
     inner_steps: bool = True
     trains: bool = True
+    member: "Row | None" = None
 
     @property
     def summary(self) -> str:
@@ -140,10 +145,34 @@ class Row:
         return inspect.getdoc(self.builder).splitlines()[0]  # type: ignore[union-attr]  # A test holds that all have one.
 
     @property
+    def builders(self) -> tuple[Callable[..., Learner], ...]:
+        """The builder, and those of the learners that it takes."""
+        return (self.builder, *(self.member.builders if self.member else ()))
+
+    @property
     def hyperparameters(self) -> Mapping[str, inspect.Parameter]:
-        """The builder's keyword-only arguments, by name."""
-        arguments = inspect.signature(self.builder).parameters
-        return {name: argument for name, argument in arguments.items() if argument.kind is argument.KEYWORD_ONLY}
+        """The builders' keyword-only arguments, by name."""
+        return {name: argument for builder in self.builders for name, argument in keywords(builder).items()}
+
+    def assemble(self, *arguments: Any, **hyperparameters: Any) -> Learner:
+        """The learner from its networks and likelihood."""
+        if self.member is None:
+            return self.builder(*arguments, **hyperparameters)
+        own = keywords(self.builder)
+        members = {name: value for name, value in hyperparameters.items() if name not in own}
+        others = {name: value for name, value in hyperparameters.items() if name in own}
+        return self.builder(self.member.assemble(*arguments, **members), **others)
+
+
+def keywords(builder: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+    """A builder's keyword-only arguments, by name."""
+    arguments = inspect.signature(builder).parameters
+    return {name: argument for name, argument in arguments.items() if argument.kind is argument.KEYWORD_ONLY}
+
+
+def over(builder: Callable[..., Learner], member: Row) -> Row:
+    """The row of a builder that takes a learner: what is known of that learner holds of it as well."""
+    return replace(member, builder=builder, member=member)
 
 
 ALGORITHMS: Mapping[str, Row] = MappingProxyType(
@@ -155,6 +184,8 @@ ALGORITHMS: Mapping[str, Row] = MappingProxyType(
         "meta_sgd": Row(meta_sgd),
         "maml_plus_plus": Row(maml_plus_plus),
         "imaml": Row(imaml, exact=False),
+        "emaml": Row(emaml),
+        "bmaml": Row(bmaml, exact=False),
         "protonet": Row(protonet, kinds=("classification",), networks=embedding, inner_steps=False),
         "cnp": Row(cnp, networks=encoder_decoder, likelihood=_with_noise_scale, inner_steps=False),
         "maml_noise": Row(maml_noise),
@@ -169,6 +200,7 @@ ALGORITHMS: Mapping[str, Row] = MappingProxyType(
             mr_cnp_a, networks=bottleneck_aggregator_decoder, likelihood=_with_noise_scale, inner_steps=False
         ),
         "pretrain": Row(pretrain),
+        "deep_ensemble": over(deep_ensemble, Row(pretrain)),
         "scratch": Row(scratch, exact=False, trains=False),
     }
 )
@@ -239,4 +271,4 @@ def build(
     if kind == "control" and world is None:
         raise ValueError(f"{name} plays, so it needs a world to play in: pass world=, such as a family's own.")
     likelihood = row.likelihood(kind, num_outputs) if world is None else world
-    return row.builder(*row.networks(network_factory, input_shape, likelihood), likelihood, **hyperparameters)
+    return row.assemble(*row.networks(network_factory, input_shape, likelihood), likelihood, **hyperparameters)

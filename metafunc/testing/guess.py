@@ -13,15 +13,13 @@ from metafunc.testing.cases import LearnerCase
 from metafunc.testing.examination import RAISED, Examination, Step, step_of
 from metafunc.testing.identities import applicable
 from metafunc.testing.inputs import InputsError
-from metafunc.testing.problems import network, random_tasks
+from metafunc.testing.problems import SMALL, network, random_tasks, small
 from metafunc.types import Categorical, Kind, MetaLearner, Predictive, Task, Tree
 
 SIDES = (28, 32)
+NUM_STEPS = SMALL["num_steps"]
 MOST_STEPS = 12
 """Inner steps among which those of a learner's `adapt` are looked for."""
-NUM_STEPS = 2
-SMALL = {"inner_lr": 0.1, "num_steps": NUM_STEPS, "batch_size": 3}
-"""Hyperparameters with which an algorithm of the table is checked, where it has them."""
 
 
 def examine_algorithm(name: str) -> Examination:
@@ -38,8 +36,7 @@ def examine_algorithm(name: str) -> Examination:
     row = algorithms.ALGORITHMS[name]
     steps: list[Step] = []
     for kind in row.kinds:
-        hyper: dict[str, Any] = {key: value for key, value in SMALL.items() if key in row.hyperparameters}
-        learner = algorithms.build(name, network, (2,), kind, 3, **hyper)
+        learner = algorithms.build(name, network, (2,), kind, 3, **small(row))
         meta = learner.init(Generator().manual_seed(0))
         case = LearnerCase(learner, meta, random_tasks(kind), NUM_STEPS, row.exact, row.inner_steps)
         steps += [step._replace(summary=f"{kind}: {step.summary}") for step in _steps(case)]

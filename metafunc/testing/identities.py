@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import Any, Protocol, runtime_checkable
 
 from metafunc.testing import (
+    chasing,
     curvature,
     inference,
     learners,
@@ -15,6 +16,7 @@ from metafunc.testing import (
     purity,
     quadratic,
     solved,
+    stein,
     updates,
     variational,
 )
@@ -109,6 +111,11 @@ _ROWS = (
     Identity("kernel_gradient", inference.kernel_gradient, EnsembleCase),
     Identity("one_particle", inference.one_particle, EnsembleCase),
     Identity("particle_symmetry", inference.particle_symmetry, EnsembleCase),
+    Identity("stein_direction", stein.stein_direction, EnsembleCase),
+    Identity("two_particles", stein.two_particles, EnsembleCase),
+    Identity("mixture_nll", stein.mixture_nll, EnsembleCase),
+    Identity("leader_at_rest", chasing.leader_at_rest, LossCase),
+    Identity("stopped_leader", chasing.stopped_leader, LossCase),
     Identity("gaussian_kl", inference.gaussian_kl, GaussianCase),
     Identity("platipus_limit", variational.platipus_limit, NetworkCase),
     Identity("mr_maml_limit", variational.mr_maml_limit, NetworkCase),

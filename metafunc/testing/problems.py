@@ -1,11 +1,15 @@
 """Small problems in double precision, on which exactness can be told from luck."""
 
+from collections.abc import Mapping
 from dataclasses import replace
+from types import MappingProxyType
+from typing import Any
 
 import torch
 from torch import Generator, Tensor
 
 from metafunc import nn, tree
+from metafunc.algorithms import Row
 from metafunc.types import Batch, Kind, Model, Params, Task, Tree
 
 
@@ -20,6 +24,17 @@ def network(input_shape: tuple[int, ...], num_outputs: int | None, /) -> Model:
         return tree.map(Tensor.double, model.init(generator))
 
     return replace(model, init=init)
+
+
+SMALL: Mapping[str, Any] = MappingProxyType(
+    {"inner_lr": 0.1, "num_steps": 2, "batch_size": 3, "num_particles": 3, "noise_scale": 1.0}
+)
+"""Hyperparameters with which an algorithm of the table is checked, where it has them."""
+
+
+def small(row: Row, **changes: Any) -> dict[str, Any]:
+    """Those of `SMALL`, changed, that a row of `ALGORITHMS` has."""
+    return {name: value for name, value in {**SMALL, **changes}.items() if name in row.hyperparameters}
 
 
 def random_tasks(

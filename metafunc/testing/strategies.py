@@ -49,7 +49,7 @@ from metafunc.testing.draws import normals as normals
 from metafunc.testing.draws import step_counts as step_counts
 from metafunc.testing.draws import tree_loss as tree_loss
 from metafunc.testing.draws import trees as trees
-from metafunc.testing.problems import padded
+from metafunc.testing.problems import padded, small
 from metafunc.testing.tabular import Tabular
 from metafunc.types import Batch, Model, Params, Task
 
@@ -167,8 +167,7 @@ def learner_cases(draw: Draw, name: str) -> LearnerCase[Any, Any]:
     row, normal = algorithms.ALGORITHMS[name], draw(normals())
     kind = draw(st.sampled_from(row.kinds))
     num_steps = draw(step_counts(2))
-    given = {"inner_lr": draw(learning_rates()), "num_steps": num_steps, "batch_size": 3}
-    hyperparameters = {key: value for key, value in given.items() if key in row.hyperparameters}
+    hyperparameters = small(row, inner_lr=draw(learning_rates()), num_steps=num_steps)
     learner = algorithms.build(name, _tiny, (2,), kind, 2, **hyperparameters)
     start = tree.map(Tensor.double, learner.init(Generator().manual_seed(0)))
     meta = tree.add_scaled(start, 0.1, normal.like(start))

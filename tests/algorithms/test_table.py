@@ -19,9 +19,10 @@ def test_a_row_is_its_builder_s_name_signature_and_documentation(name):
     documentation = inspect.getdoc(row.builder)
     for section in ("Args:", "Returns:", "Example:", "References:"):
         assert section in documentation
+    described = "".join(inspect.getdoc(builder) for builder in row.builders)
     for hyperparameter, argument in row.hyperparameters.items():
         assert isinstance(argument.default, int | float | str | bool), hyperparameter
-        assert f"\n    {hyperparameter}: " in documentation
+        assert f"\n    {hyperparameter}: " in described
     assert ("num_steps" in row.hyperparameters) == row.inner_steps == ("inner_lr" in row.hyperparameters)
 
 

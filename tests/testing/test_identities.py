@@ -10,6 +10,7 @@ from metafunc.algorithms import ALGORITHMS
 from metafunc.inner import gradient_descent
 from metafunc.meta import query_loss, value_and_grad
 from metafunc.testing import IDENTITIES, LearnerCase, LossCase, applicable, network, random_tasks, strategies
+from metafunc.testing.problems import small
 from metafunc.testing.strategies import Normals, tree_loss
 from metafunc.types import Batch, Task
 
@@ -84,9 +85,7 @@ def test_compiled_is_eager_at_many_points():
 def test_the_compiled_step_is_eager_at_many_points(name):
     torch._dynamo.reset()
     row = ALGORITHMS[name]
-    given_arguments = {"inner_lr": 0.1, "num_steps": 2, "batch_size": 3}
-    own = {key: value for key, value in given_arguments.items() if key in row.hyperparameters}
-    learner = algorithms.build(name, network, (2,), "classification", 2, **own)
+    learner = algorithms.build(name, network, (2,), "classification", 2, **small(row))
     step = value_and_grad(learner.task_loss, backend="aot_eager")
     start = learner.init(torch.Generator().manual_seed(0))
 

@@ -8,11 +8,13 @@ import torch
 from torch import nn
 from torch.func import functional_call
 
-from metafunc import algorithms, curvature, ensemble, likelihood, posterior, tree
+from metafunc import algorithms, curvature, ensemble, likelihood, metrics, objectives, posterior, tree
 from metafunc.implicit import implicit
 from metafunc.inner import first_order as stop
 from metafunc.inner import gradient_descent, repeat
+from metafunc.meta import pool
 from metafunc.nn import from_module
+from metafunc.optim import sgd
 from metafunc.posterior import Gaussian
 from metafunc.testing import (
     IDENTITIES,
@@ -253,6 +255,43 @@ def partial_kernel(particles):
     return values._replace(gram=values.gram * torch.arange(1, len(particles) + 1))
 
 
+def stein_without_the_two(loss, lr):
+    return ensemble.stein(loss, sgd(lr), kernel=half_repulsion)
+
+
+def independent(loss, lr):
+    """Particles that do not see each other: an ensemble, and no Stein step."""
+    return lambda particles, data: torch.vmap(gradient_descent(loss, lr=lr), (0, None))(particles, data)
+
+
+def by_member(predictive, y):
+    members = [predictive._replace(**{predictive._fields[0]: one[None]}) for one in predictive[0]]
+    return torch.stack([metrics.nll(member, y) for member in members])
+
+
+def total_of_members(predictive, y):
+    """Without the 1 / M: a mixture whose probability is a sum."""
+    return -torch.logsumexp(-by_member(predictive, y), 0)
+
+
+def product_of_members(predictive, y):
+    """Members taken for independent witnesses: their log-probabilities are added up."""
+    return by_member(predictive, y).sum()
+
+
+def unstopped_leader(adapt, lead):
+    def task_loss(params, task):
+        chasing = adapt(params, task.support)
+        return objectives.squared_distance(chasing, lead(chasing, pool(task)))
+
+    return task_loss
+
+
+def linear_distance(adapt, lead):
+    """The leader is stopped, but the distance has no minimum at it."""
+    return objectives.chaser(adapt, lead, distance=lambda x, y: tree.ravel(tree.sub(x, y))[0].sum())
+
+
 def lower_half(function, params, vector):
     """Only half of a symmetric matrix."""
     flat, unravel = tree.ravel(params)
@@ -437,6 +476,13 @@ TWINS = [
     ("kernel_gradient", of("kernel_gradient", ENSEMBLE, kernel=half_repulsion)),
     ("one_particle", of("one_particle", ENSEMBLE, kernel=doubled_kernel)),
     ("particle_symmetry", of("particle_symmetry", ENSEMBLE, kernel=partial_kernel)),
+    ("stein_direction", of("stein_direction", ENSEMBLE, make_step=stein_without_the_two)),
+    ("stein_direction", of("stein_direction", ENSEMBLE, make_step=independent)),
+    ("two_particles", of("two_particles", ENSEMBLE, make_step=stein_without_the_two)),
+    ("mixture_nll", of("mixture_nll", ENSEMBLE, nll=total_of_members)),
+    ("mixture_nll", of("mixture_nll", ENSEMBLE, nll=product_of_members)),
+    ("leader_at_rest", of("leader_at_rest", LOSS, chaser=linear_distance)),
+    ("stopped_leader", of("stopped_leader", LOSS, chaser=unstopped_leader)),
     ("gaussian_kl", of("gaussian_kl", GAUSSIANS, kl=lambda q, p: posterior.kl(p, q))),
     ("platipus_limit", of("platipus_limit", NETWORK, platipus=shifted_by_the_support)),
     ("platipus_limit", of("platipus_limit", NETWORK, platipus=noise_on_top)),
