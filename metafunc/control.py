@@ -5,6 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from metafunc import tree
 from metafunc.data.source import generator_for
 from metafunc.ensemble import PerParticle
 from metafunc.rl import Trajectories, trust_region
@@ -67,6 +68,16 @@ def of_played(played: Task) -> Tensor:
     before, after = (_rewards(part, stacked) for part, stacked in zip(played, (True, False), strict=True))
     sums = before.sum(-1).flatten(2).mean(-1)
     return torch.cat([sums, after.sum(-1).flatten(1).mean(-1)[:, None]], 1).T
+
+
+def by_step(played: Task) -> list[Trajectories]:
+    """What was played before each step of adaptation and after the last, (tasks, trajectories, times, ...); of several
+    particles the first one's."""
+    support, query = (part.values if isinstance(part, PerParticle) else part for part in played)
+    if isinstance(played.query, PerParticle):
+        support, query = (tree.map(lambda leaf: leaf[:, 0], part) for part in (support, query))
+    sets = [tree.map(lambda leaf, k=k: leaf[:, k], support) for k in range(support.mask.shape[1])] + [query]
+    return [tree.map(lambda leaf: leaf[:, 0], one) if one.mask.ndim == 4 else one for one in sets]
 
 
 def _rewards(data: Data, stacked: bool) -> Tensor:

@@ -7,7 +7,7 @@ from math import nan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from metafunc import experiment, figures, metrics, tree
+from metafunc import control, experiment, figures, metrics, tree
 from metafunc.data.source import DataUnavailable, generator_for
 from metafunc.prediction import fitted_noise, own_steps, predict
 from metafunc.run import Run
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 NUM_FUNCTIONS = 3
+NUM_STEPS = 3
+"""Steps of adaptation that paths in the plane are drawn after."""
 FEW_STEPS = 5
 """Up to so many inner steps a line is drawn for each; of more, the first and the last."""
 MANY_QUERIES = 500
@@ -40,7 +42,8 @@ def plot_run(
     Returns:
         What was drawn: `learning.png` (the log), `adaptation.png` (the meta-test, and one more for each further
         meta-test), `functions.png` (three new functions, if they have one input and one output), `episode.png` (a new
-        task of images). The last two are left out, with a `UserWarning`, if the data cannot be had.
+        task of images), `paths.png` (policies in the plane). The last three are left out, with a `UserWarning`, if the
+        data cannot be had.
 
     Raises:
         ValueError: the folder is no run, it has no checkpoint, or it needs `learner` or `imports`.
@@ -86,6 +89,8 @@ def _of_tasks(run: Run, learner: MetaLearner[Any, Any], meta: Any, seed: int) ->
         return
     if family.kind == "regression" and (family.input_shape, family.num_outputs) == ((1,), 1):
         yield "functions", _functions(run, learner, meta, family, seed)
+    if run.config["tasks"]["name"] == "navigation":
+        yield "paths", _paths(learner, meta, family, seed)
     if family.kind == "classification" and len(family.input_shape) == 3 and family.input_shape[0] in (1, 3):
         yield "episode", _episode(run, learner, meta, family, seed)
 
@@ -102,6 +107,18 @@ def _functions(run: Run, learner: MetaLearner[Any, Any], meta: Any, family: Task
         noise_scale=[nan if scale is None else scale for scale in fitted_noise(run)],
         noiseless=run.config["tasks"]["name"] in TRUTH,
         names=(f"{names[0]}, standardised", f"{names[1]}, standardised") if "inputs" in family.info else ("x", "y"),
+    )
+
+
+def _paths(learner: MetaLearner[Any, Any], meta: Any, family: TaskFamily, seed: int) -> "Figure":
+    goals = family.test(generator_for(seed, "figures", 0), NUM_FUNCTIONS).support
+    played = control.draw(learner, meta, family.test, seed, "figures", 0, size=NUM_FUNCTIONS, num_steps=NUM_STEPS)
+    # Of several particles the first is shown.
+    sets = control.by_step(played)
+    return figures.paths_in_the_plane(
+        {step: sets[step].observations[..., :2] for step in (0, 1, NUM_STEPS)},
+        {step: sets[step].mask for step in (0, 1, NUM_STEPS)},
+        goals,
     )
 
 

@@ -10,7 +10,7 @@ NAVIGATION = f"{FINN}, section 5.3: 20 tasks of 20 trajectories; step sizes, noi
 def navigation(name: str, algorithm: str, source: str = NAVIGATION, **sections: Settings) -> Preset:
     """2-D navigation: 20 tasks a step, judged on 40 goals after up to 3 steps."""
     training = {
-        "steps": 300,
+        "steps": 100,
         "num_tasks": 20,
         "outer_lr": 1e-2,
         "schedule": "linear",

@@ -7,4 +7,5 @@ from metafunc.figures.curves import adaptation_curves as adaptation_curves
 from metafunc.figures.curves import learning_curve as learning_curve
 from metafunc.figures.functions import function_before_and_after as function_before_and_after
 from metafunc.figures.images import episode as episode
+from metafunc.figures.plane import paths_in_the_plane as paths_in_the_plane
 from metafunc.figures.style import save as save
