@@ -1,10 +1,13 @@
 """`metafunc check`: what it finds in a module, a loss or a learner, and how it ends."""
 
+import io
 import json
 import sys
 
 import pytest
+from metafunc_cli import check as command
 from metafunc_cli.__main__ import run
+from rich.console import Console
 
 MINE = """
 import torch
@@ -89,6 +92,19 @@ def test_a_right_module_passes_and_the_guess_is_said(check):
     assert "Batch statistics are used" in out
     assert "autograd_loop" in out
     assert "second_derivative       holds" in err
+
+
+def test_on_a_terminal_a_list_fills_and_goes_away(monkeypatch):
+    monkeypatch.setenv("TERM", "xterm")
+    console = Console(force_terminal=True, width=60, file=io.StringIO())
+    with command._watching(console, ["first", "second"], quiet=False) as watch:
+        for name in ("first", "second"):
+            watch(name)
+            watch(name, command.HOLDS)
+    shown = console.file.getvalue()
+    assert shown.count("holds") >= 2
+    assert "0 left" in shown
+    assert shown.endswith("\x1b[2K")  # The last thing that is done is to clear its line: the table takes its place.
 
 
 def test_a_wrong_module_fails_and_the_part_is_named(check):
