@@ -2,7 +2,7 @@
 
     python benchmarks/omniglot.py --path OMNIGLOT --num-shots 1
     python benchmarks/omniglot.py --path OMNIGLOT --num-shots 5
-    python benchmarks/omniglot.py --path OMNIGLOT --net conv4 --minutes 120 --schedule constant --backend None
+    python benchmarks/omniglot.py --path OMNIGLOT --net conv4 --minutes 120 --schedule constant --compile off
 
 1200 training characters, of which the last 100 choose nothing but draw the learning curve, with quarter turns as
 further characters in training; 423 characters, not turned, for the meta-test. Batch statistics are transductive: those
@@ -45,7 +45,7 @@ def main(
     validate_every: int = 1000,
     seed: int = 0,
     num_test_tasks: int = 2000,
-    backend: str | None = "inductor",
+    compile: Literal["auto", "on", "off"] = "on",
     chunk_size: int | None = None,
     threads: int = 1,
     runs: Path = Path("runs"),
@@ -70,7 +70,7 @@ def main(
         validate_every: outer steps between points of the learning curve.
         seed: of the initial parameters and of all tasks.
         num_test_tasks: new tasks of the meta-test.
-        backend: of `torch.compile`; `--backend None` runs eagerly.
+        compile: whether the whole step is compiled; `--compile off` takes longer.
         chunk_size: tasks at a time, which bounds the memory.
         threads: torch's threads.
         runs: where the run's folder goes; a run that lies there already is gone on with.
@@ -122,7 +122,7 @@ def main(
             config=settings,
             resume=True,
             chunk_size=chunk_size,
-            backend=backend,
+            compile=compile,
             threads=threads,
             on_event=watch,
         )

@@ -54,7 +54,7 @@ def main(
     clip: float | None = None,
     schedule: Literal["constant", "cosine"] = "constant",
     num_test_tasks: int = 2000,
-    backend: str | None = "inductor",
+    compile: Literal["auto", "on", "off"] = "on",
     name: str | None = None,
 ) -> None:
     """Train and test one model a seed and write the results.
@@ -71,7 +71,7 @@ def main(
         clip: bound on each element of the meta-gradient.
         schedule: of the outer step size.
         num_test_tasks: new tasks a seed, each with 100 query points.
-        backend: of `torch.compile`; `--backend None` runs eagerly, five times as long.
+        compile: whether the whole step is compiled; `--compile off` takes longer.
         name: of the files to write; the setting's if not given. Seeds that a file of this name holds already are kept.
     """
     name = name or f"sinusoid_{setting}"
@@ -85,7 +85,7 @@ def main(
     result: dict[str, Any] = {
         "setting": {**chosen._asdict(), **training},
         "outer": {"optimiser": "adam", "lr": outer_lr, "clip": clip, "schedule": schedule},
-        "backend": backend,
+        "compile": compile,
         "num_test_tasks": num_test_tasks,
         "machine": reporting.machine(threads=1),
         "seeds": reporting.read(name).get("seeds", {}),
@@ -113,7 +113,7 @@ def main(
             seed=seed,
             validate_every=5000,
             threads=1,
-            backend=backend,
+            compile=compile,
             on_event=show,
         )
         seconds = time.perf_counter() - start

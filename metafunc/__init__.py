@@ -6,6 +6,7 @@ from metafunc import data as data
 from metafunc import ensemble as ensemble
 from metafunc import factored as factored
 from metafunc import figures as figures
+from metafunc import graph as graph
 from metafunc import implicit as implicit
 from metafunc import inner as inner
 from metafunc import likelihood as likelihood

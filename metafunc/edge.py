@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from metafunc import tree
-from metafunc.types import Batch, Categorical, M, MetaLearner, P, Predictive, Task, TaskFamily, Tree
+from metafunc.types import Batch, Categorical, M, MetaLearner, P, Predictive, Task, TaskFamily
 
 T = TypeVar("T")
 
@@ -36,13 +36,6 @@ def device_of(name: str | torch.device) -> torch.device:
 def move(values: T, device: torch.device) -> T:
     """A tree on another device; the tree itself if it is there already."""
     return tree.map(lambda leaf: leaf.to(device), values)
-
-
-def threads_for(meta: Tree, tasks: Task) -> int:
-    """One thread for small work: two threads that wait for each other spin, and another busy process then slows a
-    small model's step from 3 ms to 300. Large work gets what torch would take."""
-    rows = sum(leaf.numel() for leaf in tree.leaves(tasks))
-    return 1 if tree.size(meta) <= 100_000 and rows <= 100_000 else torch.get_num_threads()
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeAlias
 import torch
 from torch import Tensor
 
-from metafunc import control, edge, metrics, tree
+from metafunc import control, edge, metrics, policy, tree
 from metafunc.data.source import at_least
 from metafunc.run import plain
 from metafunc.scoring import BLOCK, POOLED, Scores, chunks, draw, fitting, probed, sampler_of, scores
@@ -197,7 +197,7 @@ def evaluate(
 
     pooled: dict[str, tuple[float, ...]] = {}
     noise: Tree = ()
-    with edge.surroundings(threads=threads or edge.threads_for(meta, first)):
+    with edge.surroundings(threads=threads or policy.threads_for(meta, first)):
         if isinstance(prediction, Normal) and isinstance(prediction.scale, tuple):
             errors = scored(family.validation, "validation", num_validation_tasks, (), _quiet)["mse"]
             noise = errors.mean(1).sqrt()

@@ -5,7 +5,7 @@ $$\mathcal L(\theta) =
 """
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 import torch
 from torch import Generator, Tensor
@@ -15,6 +15,10 @@ from metafunc.types import Adapt, Batch, Loss, M, M_in, MetaLoss, P, Scalar, Tas
 from metafunc.types import expected as expected
 
 T = TypeVar("T")
+Gradient: TypeAlias = Callable[[M, Task], tuple[Scalar, M]]
+"""(meta, stacked tasks) to a loss and its gradient."""
+Lower: TypeAlias = Callable[[Gradient[M]], Gradient[M]]
+"""The same function, carried out in another way."""
 
 
 def query_loss(adapt: Adapt[M, P], loss: Loss[P]) -> TaskLoss[M]:
@@ -86,8 +90,8 @@ def unprepared(meta: M_in, tasks: Task, generator: Generator, /, *, step: int | 
 
 
 def value_and_grad(
-    task_loss: TaskLoss[M], *, chunk_size: int | None = None, backend: str | None = None
-) -> Callable[[M, Task], tuple[Scalar, M]]:
+    task_loss: TaskLoss[M], *, chunk_size: int | None = None, per_task: bool = False, lower: Lower[M] | None = None
+) -> Gradient[M]:
     r"""The meta-loss and its exact gradient, taken and summed chunk by chunk: what `fit` calls.
 
     The inner loop runs under `torch.func`; the outer derivative is plain reverse-mode autograd, which keeps no graph of
@@ -98,7 +102,9 @@ def value_and_grad(
         task_loss: (meta, task) to a scalar, for one task.
         chunk_size: how many tasks' graphs are alive at once; None: all. The gradient does not depend on it beyond
             rounding.
-        backend: a `torch.compile` backend ("inductor", "aot_eager") for the whole step; None: eager.
+        per_task: take each task's own gradient, by `torch.func.grad` inside `vmap`, and then their mean: as many
+            gradients in memory as a chunk has tasks, and faster for small models once it is compiled.
+        lower: how the step is carried out: `graph.Captured`, `graph.compiled`; None: as it is written.
 
     Returns:
         (meta, stacked tasks) to (mean loss, gradient with the structure of meta), both detached.
@@ -116,8 +122,8 @@ def value_and_grad(
     """
     if chunk_size is not None and chunk_size < 1:
         raise ValueError(f"chunk_size must be at least 1, or None for all tasks at once, not {chunk_size}.")
-    summed = _summed_loss(task_loss)
-    of_chunk = torch.compile(_by_func(summed), fullgraph=True, backend=backend) if backend else _by_autograd(summed)
+    plain = _by_task(task_loss) if per_task else _by_autograd(_summed_loss(task_loss))
+    of_chunk = lower(plain) if lower else plain
 
     def value_and_gradient(meta: M, tasks: Task) -> tuple[Scalar, M]:
         num_tasks = tree.leaves(tasks)[0].shape[0]
@@ -139,17 +145,15 @@ def _summed_loss(task_loss: TaskLoss[M]) -> MetaLoss[M]:
     return summed
 
 
-def _by_func(loss: MetaLoss[M]) -> Callable[[M, Task], tuple[Scalar, M]]:
-    """Inside `torch.compile` the derivative has to be `torch.func`'s: `torch.autograd.grad` breaks the graph."""
-
+def _by_task(task_loss: TaskLoss[M]) -> Gradient[M]:
     def value_and_gradient(meta: M, tasks: Task) -> tuple[Scalar, M]:
-        gradient, value = torch.func.grad_and_value(loss)(meta, tasks)
-        return value, gradient
+        gradients, values = torch.vmap(torch.func.grad_and_value(task_loss), in_dims=(None, 0))(meta, tasks)
+        return values.sum(0), tree.map(lambda leaf: leaf.sum(0), gradients)
 
     return value_and_gradient
 
 
-def _by_autograd(loss: MetaLoss[M]) -> Callable[[M, Task], tuple[Scalar, M]]:
+def _by_autograd(loss: MetaLoss[M]) -> Gradient[M]:
     def value_and_gradient(meta: M, tasks: Task) -> tuple[Scalar, M]:
         inputs = tree.map(lambda leaf: leaf.detach().requires_grad_(), meta)
         with torch.enable_grad():

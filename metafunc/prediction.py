@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from metafunc import edge, experiment, metrics, own_task, tree
+from metafunc import edge, experiment, metrics, own_task, policy, tree
 from metafunc.algorithms import ALGORITHMS, CONTROL
 from metafunc.data import own
 from metafunc.data.source import at_least, generator_for
@@ -179,7 +179,7 @@ def predict_files(
     task = own_task.read(place, *paths, target)
     steps = own_steps(place.config) if num_steps is None else num_steps
     noise = dict(enumerate(fitted_noise(place))).get(-1 if steps is None else steps)
-    with edge.surroundings(threads=edge.threads_for(meta, Task(task.support, Batch(task.x, task.x)))):
+    with edge.surroundings(threads=policy.threads_for(meta, Task(task.support, Batch(task.x, task.x)))):
         predicted = predict(learner, meta, task.support, task.x, num_steps=num_steps, noise_scale=noise, seed=seed)
     predicted = task.in_own_units(predicted)
     added, notes = _columns(predicted, task.names, steps)

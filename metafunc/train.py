@@ -17,17 +17,17 @@ from typing import Any, Generic, Literal, TypeAlias
 import torch
 from torch import Tensor
 
-from metafunc import checkpoint, edge, run, scoring, state, tree
+from metafunc import checkpoint, edge, policy, run, scoring, state, tree
 from metafunc.checkpoint import CheckpointError
 from metafunc.data.source import at_least, generator_for
 from metafunc.events import Diverged, Event, Interrupted, Watch, unwatched
-from metafunc.meta import value_and_grad
+from metafunc.meta import Gradient, value_and_grad
+from metafunc.policy import Compile
 from metafunc.recorder import Recorder
 from metafunc.run import environment
 from metafunc.state import Optimise, Plan, Schedule, State, Window
-from metafunc.types import M, MetaLearner, P, Scalar, Task, TaskFamily
+from metafunc.types import M, MetaLearner, P, Task, TaskFamily
 
-Gradient: TypeAlias = Callable[[M, Task], tuple[Scalar, M]]
 Update: TypeAlias = Callable[[M, Task, M], M]
 
 
@@ -78,7 +78,7 @@ def fit(
     checkpoint_every: int = 1000,
     checkpoint_seconds: float = 60.0,
     chunk_size: int | None = None,
-    backend: str | None = None,
+    compile: Compile = "auto",
     device: str | torch.device = "cpu",
     threads: int | None = None,
     deterministic: bool = False,
@@ -111,7 +111,7 @@ def fit(
         checkpoint_every: outer steps between checkpoints. The last two and the best are kept.
         checkpoint_seconds: the same as a time; whichever comes first.
         chunk_size: tasks whose graphs are alive at the same time; None: all.
-        backend: a `torch.compile` backend for the whole step; None: eager.
+        compile: "on" compiles the whole step before the first one, "off" never; "auto": see `metafunc.policy`.
         device: where to compute; "auto" takes an accelerator if there is one. Tasks are drawn on the CPU.
         threads: torch's threads meanwhile; None: one for small work, else torch's own choice.
         deterministic: use deterministic algorithms only, meanwhile.
@@ -148,8 +148,19 @@ def fit(
     if validate_every is not None:
         first = scoring.draw(learner, now.meta, family.validation, seed, "validation", 0, 1)
         edge.look(learner, now.meta, family, edge.move(first, where))
-    gradient_of = value_and_grad(learner.task_loss, chunk_size=chunk_size, backend=backend)
-    env = environment(family, device=where, threads=threads or edge.threads_for(now.meta, tasks))
+    choice = policy.choose(
+        policy.work(now.meta, tasks, steps=steps, device=where),
+        compile=compile,
+        chunk_size=chunk_size,
+        threads=threads,
+        deterministic=deterministic,
+    )
+
+    def warn(message: str) -> None:
+        on_event(Event("warning", now.step, steps, None, now.validation, message))
+
+    gradient_of = policy.gradient_of(learner.task_loss, choice, warn)
+    env = environment(family, device=where, threads=choice.threads)
     folder = None
     if out is not None:
         described = dict(config) or {"training": now.plan._asdict()}

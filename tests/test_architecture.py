@@ -8,7 +8,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 CORE = {"nn", "likelihood", "optim", "curvature", "posterior"}
-METHODS = {"meta", "inner", "factored", "implicit", "laplace", "ensemble", "objectives", "variational", "rl"}
+METHODS = {"meta", "graph", "inner", "factored", "implicit", "laplace", "ensemble", "objectives", "variational", "rl"}
 LEAVES = {"data", "metrics", "checkpoint", "figures"}
 SHELL = {
     "active",
@@ -20,6 +20,7 @@ SHELL = {
     "events",
     "experiment",
     "own_task",
+    "policy",
     "prediction",
     "recorder",
     "run",

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from metafunc import algorithms, metrics, nn, tree
+from metafunc import algorithms, graph, metrics, nn, tree
 from metafunc.algorithms import ALGORITHMS
 from metafunc.meta import query_loss, value_and_grad
 from metafunc.testing import IdentityError, LearnerCase, check_learner, learners, network, random_tasks
@@ -168,14 +168,14 @@ def test_the_compiled_step_is_the_eager_one(name):
 @pytest.mark.compiled
 def test_inductor_compiles_maml():
     torch._dynamo.reset()
-    learners.compiled_step(case("maml", "regression"), backend="inductor").check()
+    learners.compiled_step(case("maml", "regression"), lower=graph.compiled).check()
 
 
 @pytest.mark.nightly
 @pytest.mark.parametrize("name", [name for name in ALGORITHMS if name != "maml"])
 def test_inductor_compiles_every_other_row(name):
     torch._dynamo.reset()
-    learners.compiled_step(case(name, ALGORITHMS[name].kinds[0]), backend="inductor").check()
+    learners.compiled_step(case(name, ALGORITHMS[name].kinds[0]), lower=graph.compiled).check()
 
 
 # What each check is worth: a learner that is wrong in the way the check is about.

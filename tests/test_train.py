@@ -371,8 +371,8 @@ def test_meta_parameters_may_be_any_tree(tmp_path: Path) -> None:
 def test_a_compiled_step_trains_the_same() -> None:
     start = double(learner().init(generator_for(0, "start", 0)))
     eager, compiled = (
-        metafunc.fit(learner(), exact_family(), steps=3, num_tasks=4, start=start, backend=backend).meta
-        for backend in (None, "aot_eager")
+        metafunc.fit(learner(), exact_family(), steps=3, num_tasks=4, start=start, compile=compile).meta
+        for compile in ("off", "on")
     )
     assert distance(eager, compiled) < 1e-12
     assert distance(eager, start) > 1e-4

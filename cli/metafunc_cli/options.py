@@ -40,6 +40,8 @@ class Training:
     """outer steps between checkpoints."""
     chunk_size: int | None = None
     """tasks whose graphs are in memory at the same time; None: all."""
+    compile: Literal["auto", "on", "off"] = "auto"
+    """compile the whole step before the first one; auto: where the steps pay for it."""
     device: str = "auto"
     """cpu, cuda, mps, or auto for an accelerator if there is one."""
     threads: int | None = None

@@ -7,6 +7,7 @@ from rich.text import Text
 
 from metafunc_cli.compose import Settings
 from metafunc_cli.errors import OK
+from metafunc_cli.options import Training
 from metafunc_cli.results import tidy
 from metafunc_cli.screen import Screen, refusals
 
@@ -24,6 +25,7 @@ def preview(screen: Screen, settings: Settings, learner: Any, family: Any) -> in
             meta, tasks, generator_for(seed, "prepare", 0), step=0, num_steps=settings.training.steps
         )
         edge.look(learner, meta, family, prepared)
+        choice = _choice(settings.training, meta, prepared)
     if family.kind == "control":  # a task of control becomes data by being played
         shown, fields = [getattr(part, "values", part) for part in prepared], ["observations", "actions", "rewards"]
     else:
@@ -46,8 +48,23 @@ def preview(screen: Screen, settings: Settings, learner: Any, family: Any) -> in
     for name, seen in parts.items():
         grid.add_row(Text(f"task {name}", style="dim"), Text(seen["shape"], style="bold"), seen["values"])
     screen.out.print(grid)
-    screen.result({"config": config, "num_parameters": tree.size(meta), "task": parts})
+    screen.out.print(choice.why)
+    screen.result({"config": config, "num_parameters": tree.size(meta), "task": parts, "steps": choice.why})
     return OK
+
+
+def _choice(training: Training, meta: Any, tasks: Any) -> Any:
+    """How the steps will be carried out."""
+    from metafunc import edge, policy
+
+    one = policy.work(meta, tasks, steps=training.steps, device=edge.device_of(training.device))
+    return policy.choose(
+        one._replace(numbers=one.numbers * training.num_tasks, num_tasks=training.num_tasks),
+        compile=training.compile,
+        chunk_size=training.chunk_size,
+        threads=training.threads,
+        deterministic=training.deterministic,
+    )
 
 
 def _seen(leaf: Any) -> dict[str, str]:

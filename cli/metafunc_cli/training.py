@@ -120,6 +120,7 @@ def fitted(request: Request, learner: Any, family: Any, out: Path, watch: "Watch
             overwrite=request.output.overwrite,
             checkpoint_every=training.checkpoint_every,
             chunk_size=training.chunk_size,
+            compile=training.compile,
             device=training.device,
             threads=training.threads,
             deterministic=training.deterministic,

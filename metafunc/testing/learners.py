@@ -5,8 +5,8 @@ from typing import Any
 
 import torch
 
-from metafunc import tree
-from metafunc.meta import value_and_grad
+from metafunc import graph, tree
+from metafunc.meta import Lower, value_and_grad
 from metafunc.testing.cases import LearnerCase
 from metafunc.testing.meta_gradient import MATCHES
 from metafunc.testing.numerics import ROUNDING, bounded, by_autograd, count, direction, mean, richardson, row
@@ -187,18 +187,18 @@ def meta_hessian(case: LearnerCase[M, P]) -> Report:
 
 
 def compiled_step(
-    case: LearnerCase[M, P], *, backend: str = "aot_eager", compiled: Callable[..., Any] | None = None
+    case: LearnerCase[M, P], *, lower: Lower[M] = graph.traced, compiled: Callable[..., Any] | None = None
 ) -> Report:
-    """The whole step, value and meta-gradient, through `torch.compile` is the eager one.
+    """The whole step, value and meta-gradient, noted or compiled, is the eager one.
 
     Args:
         case: what it is checked on.
-        backend: of `torch.compile`; aot_eager traces without generating code.
+        lower: how it is carried out; `graph.traced` notes the operations without generating code.
         compiled: (meta, tasks) to the compiled (value, gradient); None: metafunc's `value_and_grad`, whole.
     """
     learner, meta, tasks = case.learner, case.meta, case.prepared
     eager = value_and_grad(learner.task_loss)
-    step = compiled or value_and_grad(learner.task_loss, backend=backend)
+    step = compiled or value_and_grad(learner.task_loss, lower=lower)
     expected, bound = bounded(eager, meta, tasks, passes=2 * case.num_steps + 2)
     claim = "The compiled step differs from the eager one."
     return summarise("compiled_step", [compare(step(meta, tasks), expected, bound, claim)], MATCHES, str(case))

@@ -5,9 +5,9 @@ from typing import Any, TypeVar
 
 import torch
 
-from metafunc import tree
+from metafunc import graph, tree
 from metafunc.inner import gradient_descent
-from metafunc.meta import expected_query_loss, query_loss, value_and_grad
+from metafunc.meta import Lower, expected_query_loss, query_loss, value_and_grad
 from metafunc.testing.cases import LossCase
 from metafunc.testing.meta_gradient import MATCHES
 from metafunc.testing.numerics import bounded, count, row
@@ -69,13 +69,13 @@ TWICE = "Every task twice is not the same mean."
 
 
 def eager_is_compiled(
-    case: LossCase[P], *, backend: str = "aot_eager", compiled: Callable[..., Any] | None = None
+    case: LossCase[P], *, lower: Lower[P] = graph.traced, compiled: Callable[..., Any] | None = None
 ) -> Report:
-    """The meta-gradient through `torch.compile` is the eager one.
+    """The meta-gradient noted or compiled, is the eager one.
 
     Args:
         case: what it is checked on.
-        backend: of `torch.compile`; aot_eager traces without generating code.
+        lower: how it is carried out; `graph.traced` notes the operations without generating code.
         compiled: (params, tasks) to the compiled (value, gradient); None: metafunc's `value_and_grad`, whole.
     """
     adapt = gradient_descent(case.loss, lr=case.inner_lr, num_steps=case.num_steps)
@@ -85,7 +85,7 @@ def eager_is_compiled(
         gradient, value = torch.func.grad_and_value(meta_loss)(params, tasks)
         return value, gradient
 
-    step = compiled or value_and_grad(query_loss(adapt, case.loss), backend=backend)
+    step = compiled or value_and_grad(query_loss(adapt, case.loss), lower=lower)
     expected, bound = bounded(eager, case.params, case.tasks, passes=2 * case.num_steps + 2)
     found = step(case.params, case.tasks)
     claim = "The compiled meta-gradient differs from the eager one."

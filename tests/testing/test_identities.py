@@ -5,7 +5,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from metafunc import algorithms, tree
+from metafunc import algorithms, graph, tree
 from metafunc.algorithms import ALGORITHMS
 from metafunc.inner import gradient_descent
 from metafunc.meta import query_loss, value_and_grad
@@ -68,7 +68,7 @@ def test_compiled_is_eager_at_many_points():
     torch._dynamo.reset()
     shapes = {"w": torch.zeros(2, 2), "b": torch.zeros(2)}
     adapt = gradient_descent(tree_loss, lr=0.1, num_steps=2)
-    step = value_and_grad(query_loss(adapt, tree_loss), backend="aot_eager")
+    step = value_and_grad(query_loss(adapt, tree_loss), lower=graph.traced)
 
     @settings(settings.get_profile("gate"), max_examples=PER_IDENTITY, database=None)
     @given(strategies.normals())
@@ -86,7 +86,7 @@ def test_the_compiled_step_is_eager_at_many_points(name):
     torch._dynamo.reset()
     row = ALGORITHMS[name]
     learner = algorithms.build(name, network, (2,), "classification", 2, **small(row))
-    step = value_and_grad(learner.task_loss, backend="aot_eager")
+    step = value_and_grad(learner.task_loss, lower=graph.traced)
     start = learner.init(torch.Generator().manual_seed(0))
 
     @settings(settings.get_profile("gate"), max_examples=20, database=None)

@@ -50,7 +50,7 @@ def train(work: Workload, on_step: OnStep, option: str = "auto") -> None:
         optimiser=outer,
         start=dict(zip(names, parameters_of(work), strict=True)),
         chunk_size=work.chunk or None,
-        backend="inductor" if option == "on" else None,
+        compile="on" if option == "on" else "off",
         on_event=lambda event: on_step(leaves) if event.phase == "train" else None,
     )
 

@@ -1,0 +1,52 @@
+"""What is chosen for the steps that the choice was measured on, and that the user has the last word."""
+
+import pytest
+import torch
+
+from metafunc import policy
+from metafunc.policy import Work
+
+SINUSOID = Work(parameters=1761, numbers=1000, num_tasks=25, steps=10_000, device="cpu")
+OMNIGLOT = Work(parameters=243_909, numbers=2_007_040, num_tasks=32, steps=60_000, device="cpu")
+
+
+def test_a_short_small_training_follows_a_list_on_one_thread() -> None:
+    choice = policy.choose(SINUSOID)
+    assert (choice.compile, choice.capture, choice.threads) == (False, True, 1)
+    assert "10,000 steps are too few" in choice.why
+
+
+def test_a_long_small_training_is_compiled_task_by_task() -> None:
+    choice = policy.choose(SINUSOID._replace(steps=60_000))
+    assert (choice.compile, choice.capture, choice.per_task, choice.threads) == (True, False, True, 1)
+
+
+def test_a_large_step_is_not_compiled_and_takes_the_threads_there_are() -> None:
+    choice = policy.choose(OMNIGLOT)
+    assert (choice.compile, choice.capture, choice.threads) == (False, True, torch.get_num_threads())
+    assert "arithmetic" in choice.why
+    assert not policy.choose(OMNIGLOT, compile="on").per_task
+
+
+def test_a_deterministic_training_is_compiled_only_if_asked() -> None:
+    long = SINUSOID._replace(steps=60_000)
+    assert not policy.choose(long, deterministic=True).compile
+    assert policy.choose(long, deterministic=True, compile="on").compile
+
+
+def test_the_user_has_the_last_word() -> None:
+    asked = policy.choose(SINUSOID._replace(steps=60_000), compile="off", chunk_size=5, threads=2)
+    assert (asked.compile, asked.chunk_size, asked.threads) == (False, 5, 2)
+    assert asked.why == (
+        "Steps are not compiled, as asked, but follow a list of their operations; 5 tasks at a time, on 2 threads."
+    )
+    assert policy.choose(SINUSOID._replace(steps=1), compile="on").compile
+
+
+def test_noting_has_to_pay() -> None:
+    assert not policy.choose(SINUSOID._replace(steps=policy.CAPTURED - 1)).capture
+
+
+def test_another_word_is_refused() -> None:
+    with pytest.raises(ValueError, match="compile is 'inductor'; give 'auto', 'on' or 'off'"):
+        policy.choose(SINUSOID, compile="inductor")  # type: ignore[arg-type]  # that is the point
