@@ -59,6 +59,11 @@ def circles(*, num_shots: int = 10, num_queries: int = 50, num_test_queries: int
     )
 
 
+def width(num_points: int) -> int:
+    """How many uniform numbers a task takes: the first three are its circle."""
+    return 3 + num_points * (2 * NUM_TRIES + 3)
+
+
 def circle(uniforms: Float64[Tensor, "*batch 3"]) -> tuple[Tensor, Tensor]:
     """A circle's centre (*batch, 2) and radius (*batch)."""
     return between(uniforms[..., :2], *CENTRE), between(uniforms[..., 2], *RADIUS)
@@ -80,7 +85,7 @@ def _draws(num_shots: int, num_queries: int) -> Sampler:
         x, y = x.float(), y.long()
         return Task(Batch(x[:, :num_shots], y[:, :num_shots]), Batch(x[:, num_shots:], y[:, num_shots:]))
 
-    return sampler(3 + num_points * (tries + 3), draw)
+    return sampler(width(num_points), draw)
 
 
 def _inside(uniforms: Tensor, centre: Tensor, radius: Tensor) -> Float64[Tensor, "t n 2"]:

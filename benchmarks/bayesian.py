@@ -1,0 +1,123 @@
+"""The Bayesian papers' benchmarks as comparisons: one command line each, a short protocol and the paper's own.
+
+    python benchmarks/bayesian.py sine_or_line              # the short protocol, the same for all methods
+    python benchmarks/bayesian.py sine_or_line --full       # the paper's
+    python benchmarks/bayesian.py pose --show               # print the command of metafunc and do nothing
+
+What is trained lies in runs/NAME and is not trained again; the table goes to results/NAME.json, the figures to
+figures/NAME_*.png.
+"""
+
+import json
+import shlex
+import shutil
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import reporting
+import tyro
+from metafunc_cli.__main__ import run
+
+
+class Setting(NamedTuple):
+    """A comparison: the algorithms, what all of them share, the short protocol, and the paper's."""
+
+    algorithms: str
+    shared: str
+    short: str
+    full: str
+
+
+SETTINGS = {
+    # Finn, Xu, Levine (2018): three layers of 100 with a context vector of 20, 70,000 steps of 25 tasks, five inner
+    # steps of .001, a weight of the divergence of .1 in their commands.
+    "sine_or_line": Setting(
+        algorithms="maml maml_noise platipus abml bmaml emaml deep_ensemble alpaca",
+        shared="--tasks sine_or_line --model mlp --model.initialisation xavier --num-steps 5 --clip 10 "
+        "--platipus.kl-weight 0.1 --abml.kl-weight 0.001",
+        short="--seeds 3 --steps 3000 --num-tasks 10 --outer-lr 0.003 --schedule cosine --validate-every 1000 "
+        "--model.hidden 40 40 --inner-lr 0.003 --test-tasks 500",
+        full="--seeds 5 --steps 70000 --num-tasks 25 --outer-lr 0.001 --validate-every 5000 "
+        "--model.hidden 100 100 100 --model.context 20 --inner-lr 0.001 --test-tasks 1000",
+    ),
+    # The same paper: ten positive points, a weight of .1 in their commands and .01 in their appendix.
+    "circles": Setting(
+        algorithms="maml platipus",
+        shared="--tasks circles --model mlp --num-steps 5 --clip 10 --platipus.kl-weight 0.01",
+        short="--seeds 3 --steps 1000 --num-tasks 10 --outer-lr 0.003 --schedule cosine --validate-every 1000 "
+        "--model.hidden 40 40 --inner-lr 0.05 --test-tasks 500",
+        full="--seeds 5 --steps 70000 --num-tasks 25 --outer-lr 0.001 --validate-every 5000 "
+        "--model.hidden 100 100 100 --model.context 20 --inner-lr 0.01 --test-tasks 1000",
+    ),
+    # Yin et al. (2020): half of thirty images are support, ten tasks a step, five inner steps of .01, twenty in the
+    # test, 30,000 steps.
+    "pose": Setting(
+        algorithms="maml mr_maml_w mr_maml_a mr_cnp_w",
+        shared="--tasks pose --model mlp --clip 10 --num-tasks 10 --num-steps 5 --inner-lr 0.01 "
+        "--mr_maml_w.kl-weight 0.00001",
+        short="--seeds 3 --steps 3000 --validate-every 1000 --model.hidden 100 40 --test-tasks 300",
+        full="--seeds 5 --steps 30000 --outer-lr 0.002 --validate-every 1000 --model.hidden 256 100 40 "
+        "--test-tasks 600",
+    ),
+}
+
+
+def main(
+    name: Literal["sine_or_line", "circles", "pose"],
+    algorithms: tuple[str, ...] = (),
+    full: bool = False,
+    show: bool = False,
+    quiet: bool = True,
+) -> None:
+    """Run a comparison and keep its table and figures.
+
+    Args:
+        name: which one.
+        algorithms: those to compare, by default all of the setting's; what has been trained is kept.
+        full: the paper's protocol instead of the short one, which costs hours a training on two cores.
+        show: print the command line only.
+        quiet: no progress.
+    """
+    chosen = SETTINGS[name]
+    label = f"{name}_full" if full else name
+    out = Path("runs") / label
+    words = [
+        "compare",
+        "--algorithms",
+        *(algorithms or chosen.algorithms.split()),
+        *shlex.split(chosen.shared),
+        *shlex.split(chosen.full if full else chosen.short),
+        "--threads",
+        "1",
+        "--out",
+        str(out),
+    ]
+    # What is not compared has no settings of its own to be given.
+    words = _without_strangers(words, algorithms or tuple(chosen.algorithms.split()))
+    print("metafunc", shlex.join(words), flush=True)
+    if show:
+        return
+    if code := run([*words, *(["--quiet"] if quiet else [])]):
+        raise SystemExit(code)
+    found = json.loads((out / "compare.json").read_text())
+    reporting.write(label, {"command": "metafunc " + shlex.join(words), "machine": reporting.machine(1), **found})
+    reporting.FIGURES.mkdir(exist_ok=True)
+    for picture in sorted((out / "figures").glob("*.png")):
+        shutil.copy(picture, reporting.FIGURES / f"{label}_{picture.name}")
+
+
+def _without_strangers(words: list[str], algorithms: tuple[str, ...]) -> list[str]:
+    kept: list[str] = []
+    waiting = [*words]
+    while waiting:
+        word = waiting.pop(0)
+        owner, dot, _ = word.removeprefix("--").partition(".")
+        if word.startswith("--") and dot and owner not in (*algorithms, "model", "data"):
+            waiting.pop(0)
+        else:
+            kept.append(word)
+    return kept
+
+
+if __name__ == "__main__":
+    tyro.cli(main)

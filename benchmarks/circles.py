@@ -1,0 +1,145 @@
+"""What MAML and PLATIPUS believe of a circle of which they have seen a few points inside: a picture, and its coverage.
+
+    python benchmarks/bayesian.py circles    # first: trains them
+    python benchmarks/circles.py             # draws figures/circles.png, writes results/circles_coverage.json
+
+A draw is a decision boundary. How well some draws cover the truth is the largest overlap (intersection over union) of
+the true disc with what one of them calls positive; one deterministic learner has one draw.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import reporting
+import torch
+import tyro
+from torch import Tensor
+
+from metafunc import experiment, metrics, tree
+from metafunc.data import generator_for
+from metafunc.data.circles import PLANE, circle, width
+from metafunc.figures.style import BLUE, GREY, INK, LIGHT_GREY, VERMILION, figure, plain, save
+from metafunc.run import Run
+from metafunc.scoring import draw
+from metafunc.types import Batch, Categorical, Task
+
+SIDE = 60
+"""Points of the plane in each direction, at which predictions are made."""
+NUM_DRAWS = 20
+
+
+def main(runs: str = "runs/circles", seeds: tuple[int, ...] = (0, 1, 2), num_tasks: int = 200, shown: int = 3) -> None:
+    """Measure the coverage of trained learners and draw the first seed's.
+
+    Args:
+        runs: the folder of the comparison.
+        seeds: whose trainings to measure.
+        num_tasks: new circles, the same for all.
+        shown: how many of them to draw.
+    """
+    centre, radius = _circles(num_tasks)
+    plane = _plane()
+    inside = (plane - centre[:, None].float()).norm(dim=-1) <= radius[:, None].float()
+    found: dict[str, Any] = {"num_tasks": num_tasks, "draws": NUM_DRAWS, "learners": {}}
+    pictures: dict[str, tuple[Tensor, Tensor]] = {}
+    for name in ("maml", "platipus"):
+        overlaps: list[Tensor] = []
+        means: list[Tensor] = []
+        for seed in seeds:
+            folder = Path(runs) / f"{name}-{seed}"
+            tasks, probabilities = _believed(folder, num_tasks, plane)
+            positive = probabilities[:, :NUM_DRAWS] > 0.5
+            union = (positive | inside[:, None]).sum(-1).clamp(min=1)
+            overlap = (positive & inside[:, None]).sum(-1) / union
+            overlaps.append(overlap.amax(1))
+            means.append(overlap.mean(1))
+            if seed == seeds[0]:
+                pictures[name] = probabilities[:shown], tasks.support.x[:shown]
+        entry = {}
+        for what, values in (("best_draw", overlaps), ("mean_draw", means)):
+            numbers = torch.stack(values)[..., None].double()
+            (draws,) = metrics.bootstrap([numbers], generator_for(0, "bootstrap", 0))
+            mean = numbers.mean().item()
+            entry[what] = {"mean": mean, "ci95": metrics.percentiles(draws, mean).half}
+        found["learners"][name] = entry
+        print(name, entry, flush=True)
+    best = {name: entry["best_draw"] for name, entry in found["learners"].items()}
+    reporting.write("circles_coverage", found)
+    save(_picture(pictures, centre[:shown], radius[:shown], best), reporting.FIGURES / "circles.png")
+
+
+def _circles(num_tasks: int) -> tuple[Tensor, Tensor]:
+    """The circles behind the tasks, from the same numbers."""
+    family = experiment.tasks_of({"tasks": {"name": "circles"}})
+    (task,) = tree.unstack(family.test(generator_for(0, "circles", 0), 1))
+    shape = num_tasks, width(len(task.support.x) + len(task.query.x))
+    return circle(torch.rand(shape, dtype=torch.float64, generator=generator_for(0, "circles", 0))[:, :3])
+
+
+def _plane() -> Tensor:
+    line = torch.linspace(*PLANE, SIDE)
+    return torch.stack(torch.meshgrid(line, line, indexing="xy"), -1).flatten(0, 1)
+
+
+def _believed(folder: Path, num_tasks: int, plane: Tensor) -> tuple[Task, Tensor]:
+    """The tasks and, for each draw, the probability of being positive at every point of the plane."""
+    learner, meta = experiment.load(folder)
+    family = experiment.tasks_of(Run(folder).config)
+    tasks = draw(learner, meta, family.test, 0, "circles", 0, num_tasks)
+
+    def of_task(support: Batch) -> Tensor:
+        predicted = learner.predict(learner.adapt(meta, support), plane)
+        assert isinstance(predicted, Categorical)
+        return torch.softmax(predicted.logits, -1)[..., 1]
+
+    with torch.no_grad():
+        parts = [torch.vmap(of_task)(part.support) for part in _chunks(tasks, 10)]
+    return tasks, torch.cat(parts)
+
+
+def _chunks(tasks: Task, size: int) -> list[Task]:
+    count = tasks.support.x.shape[0]
+    return [tree.map(lambda leaf, i=i: leaf[i : i + size], tasks) for i in range(0, count, size)]
+
+
+def _picture(
+    pictures: dict[str, tuple[Tensor, Tensor]], centre: Tensor, radius: Tensor, best: dict[str, dict[str, float]]
+) -> Any:
+    """A row a learner, a column a circle: the boundary of each draw, the truth dashed, the points that were seen."""
+    from matplotlib.patches import Circle
+
+    count = len(centre)
+    page, body = figure(
+        8.0,
+        1.2 + 2.75 * len(pictures),
+        "Where a circle may be, after ten points inside it",
+        "Blue: boundaries of twenty draws. Dashed: the true circle. Black: the points seen.\n"
+        "Overlap: of the truth with the best draw (intersection over union), mean over tasks and seeds.",
+    )
+    grid = body.subplots(len(pictures), count, sharex=True, sharey=True, squeeze=False)
+    line = torch.linspace(*PLANE, SIDE).tolist()
+    for row, (name, (probabilities, points)) in enumerate(pictures.items()):
+        for column in range(count):
+            axes = grid[row][column]
+            title = f"{name}: {best[name]['mean']:.2f} ± {best[name]['ci95']:.2f}" if column == 0 else ""
+            plain(axes, x="$x_1$" if row == len(pictures) - 1 else "", title=title)
+            axes.grid(visible=False)
+            if column == 0:
+                axes.set_ylabel("$x_2$", size=10, color=INK)
+            for one in probabilities[column, :NUM_DRAWS]:
+                heights = one.reshape(SIDE, SIDE).tolist()
+                alpha = 1.0 if probabilities.shape[1] == 1 else 0.4
+                axes.contour(line, line, heights, levels=[0.5], colors=[BLUE], linewidths=1.1, alpha=alpha)
+            x, y = centre[column].tolist()
+            axes.add_patch(
+                Circle((x, y), radius[column].item(), fill=False, edgecolor=VERMILION, linestyle="--", lw=1.4)
+            )
+            axes.plot(*points[column].T.tolist(), "o", color=INK, markersize=3.5, markeredgecolor="white", mew=0.5)
+            axes.set(xlim=PLANE, ylim=PLANE, aspect="equal")
+            axes.tick_params(color=GREY)
+            axes.axhline(0, color=LIGHT_GREY, linewidth=0.5)
+    return page
+
+
+if __name__ == "__main__":
+    tyro.cli(main)
