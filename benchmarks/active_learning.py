@@ -27,7 +27,7 @@ WAYS_OF_CHOOSING = {"entropy": active.entropy, "random": active.in_order}
 
 
 def main(
-    name: Literal["sinusoid", "omniglot", "glyphs"],
+    name: tyro.conf.Positional[Literal["sinusoid", "omniglot", "glyphs"]],
     runs: str,
     algorithms: tuple[str, ...] = ("maml", "emaml", "bmaml"),
     seeds: tuple[int, ...] = (0, 1, 2),

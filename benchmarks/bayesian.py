@@ -63,7 +63,7 @@ SETTINGS = {
 
 
 def main(
-    name: Literal["sine_or_line", "circles", "pose"],
+    name: tyro.conf.Positional[Literal["sine_or_line", "circles", "pose"]],
     algorithms: tuple[str, ...] = (),
     full: bool = False,
     show: bool = False,
