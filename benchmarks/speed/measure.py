@@ -29,6 +29,8 @@ SLACK = 10
 """In float32 a gradient may be off by as many times as much as the reference moves when the parameters move by 2^-20,
 sixteen roundings: where a kink of ReLU or max-pool flips in the one, it may flip in the other."""
 LOOP = CONTENDERS["task loop"]
+BUSY = ("metafunc", "metafunc eager", "task loop", "JAX", "JAX best")
+"""Who is timed again beside a busy process."""
 MATMUL, OPERATIONS = Contender("matmul"), Contender("operations")
 
 
@@ -112,13 +114,15 @@ def missing(contender: Contender) -> list[str]:
     return [name for name in contender.needs if importlib.util.find_spec(name) is None]
 
 
-def result_of(contender: Contender, work: Workload, env: Mapping[str, str], patience: float) -> list[Array]:
-    """The parameters of a contender after one step."""
+def first_step(
+    contender: Contender, work: Workload, env: Mapping[str, str], patience: float
+) -> tuple[list[Array], float]:
+    """The parameters of a contender after one step, and the seconds that it took with all that comes before it."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "result.npz"
-        process = start(contender, work, env, save=str(path), stderr=subprocess.PIPE)
+        process = start(contender, work, env, save=str(path), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         try:
-            _, log = process.communicate(timeout=patience)
+            answer, log = process.communicate(timeout=patience)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
@@ -126,15 +130,15 @@ def result_of(contender: Contender, work: Workload, env: Mapping[str, str], pati
         if process.returncode:
             raise Failed(last_words(log))
         with np.load(path) as saved:
-            return [saved[name] for name in saved.files]
+            return [saved[name] for name in saved.files], json.loads(answer)["seconds"]
 
 
-def gradient(contender: Contender, work: Workload, env: Mapping[str, str], patience: float) -> Array:
+def gradient(contender: Contender, work: Workload, env: Mapping[str, str], patience: float) -> tuple[Array, float]:
     """A contender's meta-gradient as one vector, from a step of gradient descent through all that is timed later."""
     probe = replace(work, outer="sgd")
-    after = result_of(contender, probe, env, patience)
+    after, seconds = first_step(contender, probe, env, patience)
     parts = [(a - np.float64(b)) / PROBE_RATE for a, b in zip(probe.params().values(), after, strict=True)]
-    return np.concatenate([part.ravel() for part in parts])
+    return np.concatenate([part.ravel() for part in parts]), seconds
 
 
 @dataclass(frozen=True)
@@ -152,20 +156,21 @@ class Reference:
 def reference(work: Workload, patience: float) -> Reference:
     """The gradient to compare with."""
     exact = replace(work, dtype="float64")
-    alone = Reference(gradient(LOOP, exact, {}, patience), 0.0)
-    moved = [gradient(LOOP, replace(exact, nudge=i + 1), {}, patience) for i in range(NUDGES)]
+    alone = Reference(gradient(LOOP, exact, {}, patience)[0], 0.0)
+    moved = [gradient(LOOP, replace(exact, nudge=i + 1), {}, patience)[0] for i in range(NUDGES)]
     return replace(alone, tolerance=SLACK * max(map(alone.error, moved)))
 
 
-def check(name: str, work: Workload, env: Mapping[str, str], truth: Reference, patience: float) -> dict[str, float]:
-    """The relative errors of a contender's gradient in both precisions; raises `Failed` if one is too large."""
-    errors = {}
+def check(name: str, work: Workload, env: Mapping[str, str], truth: Reference, patience: float) -> dict[str, Any]:
+    """The relative errors of a contender's gradient in both precisions, and the seconds of its first step in float32
+    with nothing in the caches; raises `Failed` if an error is too large."""
+    errors, seconds = {}, 0.0
     for dtype, bound in (("float64", EXACT), ("float32", truth.tolerance)):
-        error = truth.error(gradient(CONTENDERS[name], replace(work, dtype=dtype), env, patience))
-        if not error <= bound:
-            raise Failed(f"its gradient in {dtype} is off by a relative {error:.1e}, more than {bound:.1e}")
-        errors[dtype] = error
-    return errors
+        found, seconds = gradient(CONTENDERS[name], replace(work, dtype=dtype), env, patience)
+        errors[dtype] = truth.error(found)
+        if not errors[dtype] <= bound:
+            raise Failed(f"its gradient in {dtype} is off by a relative {errors[dtype]:.1e}, more than {bound:.1e}")
+    return {"errors": errors, "cold": seconds}
 
 
 @contextmanager
@@ -206,7 +211,7 @@ def race(work: Workload, names: list[str], effort: Effort, *, busy: bool = False
     """
     say(f"{work.name}: the reference")
     truth = reference(work, effort.patience)
-    flops = float(result_of(OPERATIONS, work, {}, effort.patience)[0])
+    flops = float(first_step(OPERATIONS, work, {}, effort.patience)[0][0])
     found: dict[str, Any] = {name: {} for name in names}
     with ExitStack() as stack:
         workers = {"matmul": Worker(MATMUL, work, {}, effort.patience)}
@@ -223,9 +228,9 @@ def race(work: Workload, names: list[str], effort: Effort, *, busy: bool = False
         samples = rounds(workers, effort)
         if busy:
             with spinning():
-                for name, blocks in rounds(workers, effort)[0].items():
-                    if name in found:
-                        found[name]["busy"] = blocks
+                some = {name: worker for name, worker in workers.items() if name in BUSY}
+                for name, blocks in rounds(some, replace(effort, warm=0.0))[0].items():
+                    found[name]["busy"] = blocks
     for name, blocks in samples[0].items():
         if name in found:
             found[name] |= {"seconds": blocks, "peak": samples[1][name]}
@@ -236,20 +241,13 @@ def race(work: Workload, names: list[str], effort: Effort, *, busy: bool = False
 def prepare(
     name: str, work: Workload, env: Mapping[str, str], truth: Reference, effort: Effort, workers: dict[str, Worker]
 ) -> dict[str, Any]:
-    """Start a contender cold, check its gradient, and start it again with what the first start left in the caches."""
+    """Check a contender's gradient in fresh processes, and start it again with what they left in the caches."""
     lacking = missing(CONTENDERS[name])
     if lacking:
         raise Failed(f"not installed: {', '.join(lacking)}")
-    cold = Worker(CONTENDERS[name], work, env, effort.patience)
-    cold.close()
-    errors = check(name, work, env, truth, effort.patience)
+    checked = check(name, work, env, truth, effort.patience)
     worker = workers[name] = Worker(CONTENDERS[name], work, env, effort.patience)
-    return {
-        "errors": errors,
-        "cold": cold.first["seconds"],
-        "cached": worker.first["seconds"],
-        "before": worker.first["before"],
-    }
+    return checked | {"cached": worker.first["seconds"]}
 
 
 def rounds(workers: Mapping[str, Worker], effort: Effort) -> tuple[dict[str, list[float]], dict[str, float]]:

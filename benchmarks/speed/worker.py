@@ -16,7 +16,7 @@ from typing import Any, TextIO
 
 import numpy as np
 
-from benchmarks.speed.workloads import OnStep, Workload
+from benchmarks.speed.workloads import Workload
 
 
 class Ended(Exception):  # noqa: N818 - it names what happened
@@ -29,7 +29,6 @@ class Clock:
     def __init__(self, requests: TextIO, replies: TextIO) -> None:
         self.requests, self.replies = requests, replies
         self.left = self.asked = 1
-        self.before = memory("VmRSS")
         self.started = time.perf_counter()
 
     def __call__(self, _: Sequence[Any]) -> None:
@@ -38,7 +37,7 @@ class Clock:
         if self.left:
             return
         seconds = time.perf_counter() - self.started
-        self.reply(seconds=seconds / self.asked, peak=memory("VmHWM"), before=self.before)
+        self.reply(seconds=seconds / self.asked, peak=peak_memory())
         line = self.requests.readline()
         if not line.strip():
             raise Ended
@@ -50,12 +49,10 @@ class Clock:
         print(json.dumps(values), file=self.replies, flush=True)
 
 
-def memory(field: str) -> float:
-    """Resident memory of this process in MB: VmRSS now, VmHWM at its peak."""
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith(field):
-            return int(line.split()[1]) / 1024
-    return float("nan")
+def peak_memory() -> float:
+    """This process's peak resident memory in MB; unlike `ru_maxrss` it starts anew with the program."""
+    status = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) / 1024 for line in status if line.startswith("VmHWM"))
 
 
 def workload(described: dict[str, Any]) -> Workload:
@@ -64,14 +61,19 @@ def workload(described: dict[str, Any]) -> Workload:
     return Workload(**{name: tuple(value) if name in lists else value for name, value in described.items()})
 
 
-def saver(path: str) -> OnStep:
-    """Save the parameters after the first step."""
+class Saver(Clock):
+    """Saves the parameters after the first step, says how long that took, and ends."""
 
-    def save(leaves: Sequence[Any]) -> None:
-        np.savez(path, *(np.asarray(leaf.detach() if hasattr(leaf, "detach") else leaf) for leaf in leaves))
+    def __init__(self, path: str, replies: TextIO) -> None:
+        super().__init__(sys.stdin, replies)
+        self.path = path
+
+    def __call__(self, leaves: Sequence[Any]) -> None:
+        """The first step is done."""
+        seconds = time.perf_counter() - self.started
+        np.savez(self.path, *(np.asarray(leaf.detach() if hasattr(leaf, "detach") else leaf) for leaf in leaves))
+        self.reply(seconds=seconds)
         raise Ended
-
-    return save
 
 
 def main(module: str, option: str, described: str, path: str) -> None:
@@ -81,7 +83,7 @@ def main(module: str, option: str, described: str, path: str) -> None:
     work = workload(json.loads(described))
     train = importlib.import_module(f"benchmarks.speed.contenders.{module}").train
     try:
-        train(work, saver(path) if path else Clock(sys.stdin, replies), option)
+        train(work, Saver(path, replies) if path else Clock(sys.stdin, replies), option)
     except Ended:
         # Compilers' helpers may still be at work; there is nothing to put in order.
         os._exit(0)

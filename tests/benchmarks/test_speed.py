@@ -53,7 +53,7 @@ def test_rounds_time_every_worker_and_end_them() -> None:
     assert worker.process.poll() is not None
     assert len(samples["task loop"]) == 3
     assert all(0 < seconds < 60 for seconds in samples["task loop"])
-    assert 0 < worker.first["before"] < peaks["task loop"]
+    assert peaks["task loop"] > 100  # torch alone is larger
 
 
 def test_a_failing_worker_says_why() -> None:
@@ -62,7 +62,7 @@ def test_a_failing_worker_says_why() -> None:
         Worker(broken, tiny(WORKLOADS["W1"]), {}, 60.0)
 
 
-OWN = {"errors": {"float64": 1e-16, "float32": 1e-7}, "cold": 2.0, "cached": 1.0, "peak": 300.0, "before": 200.0}
+OWN = {"errors": {"float64": 1e-16, "float32": 1e-7}, "cold": 2.0, "cached": 1.0, "peak": 300.0}
 FOUND = {
     "contenders": {
         "metafunc": OWN | {"seconds": [0.002, 0.001, 0.003], "busy": [0.003]},
