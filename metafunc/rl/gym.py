@@ -93,16 +93,15 @@ def gymnasium_world(
             for t in range(horizon):
                 observed = torch.as_tensor(seen, dtype=torch.float32)
                 observed = torch.cat([observed, known], 1) if informed else observed
-                action = act(params, observed.reshape(*shape, -1), noise[:, :, t])
+                action, log_prob = act(params, observed.reshape(*shape, -1), noise[:, :, t])
                 taken = (action_scale * action.flatten(0, 1)).clamp(low, high)
                 seen, _, _, _, info = environment.step(taken.numpy())
                 facts = {key: torch.as_tensor(info[key], dtype=torch.float32) for key in told}
-                steps.append((observed, action.flatten(0, 1), reward(each, facts, taken) * alive, alive))
+                gained = reward(each, facts, taken) * alive
+                steps.append((observed, action.flatten(0, 1), gained, alive, log_prob.flatten()))
                 alive = alive * (~done(torch.as_tensor(seen, dtype=torch.float32))).float()
             stacked = [torch.stack(parts, 1) for parts in zip(*steps, strict=True)]
-            observations, actions, rewards, mask = (leaf.reshape(*shape, *leaf.shape[1:]) for leaf in stacked)
-            log_probs = torch.vmap(torch.vmap(policy.log_prob, in_dims=(None, 0, 0)))(params, observations, actions)
-            return Trajectories(observations, actions, rewards, mask, log_probs)
+            return Trajectories(*(leaf.reshape(*shape, *leaf.shape[1:]) for leaf in stacked))
 
         def detached(policy: Policy, params: Tree, tasks: Tree, generator: Generator, count: int) -> Trajectories:
             with torch.no_grad():

@@ -56,21 +56,20 @@ def rollout(environment: Environment, policy: Policy, params: Tree, task: Tree, 
         torch.Size([5, 2])
     """
     state = environment.reset(task, noise.reset)
-    observations, actions, rewards, mask = [], [], [], []
+    observations, actions, rewards, mask, log_probs = [], [], [], [], []
     alive = None
     for t in range(environment.horizon):
         seen = environment.observe(task, state)
-        action = policy.sample(params, seen, _at(noise.action, t))
+        action, log_prob = policy.sample(params, seen, _at(noise.action, t))
         state, reward, done = environment.step(task, state, action, _at(noise.step, t))
         alive = torch.ones_like(reward) if alive is None else alive
         observations.append(seen)
         actions.append(action)
         rewards.append(reward * alive)
         mask.append(alive)
+        log_probs.append(log_prob)
         alive = alive * (~done).to(alive.dtype)
-    seen_all, acted = torch.stack(observations), torch.stack(actions)
-    log_probs = policy.log_prob(params, seen_all, acted)
-    return Trajectories(seen_all, acted, torch.stack(rewards), torch.stack(mask), log_probs)
+    return Trajectories(*(torch.stack(parts) for parts in (observations, actions, rewards, mask, log_probs)))
 
 
 Play = Callable[[Policy, Tree, Tree, Generator, int], Trajectories]

@@ -17,14 +17,15 @@ class Policy:
 
     Args:
         init: draws parameters from a generator.
-        sample: (params, observation, noise) to an action.
+        sample: (params, observation, noise) to an action and its log-probability, which costs no second look at the
+            network.
         log_prob: (params, observations (n, ...), actions (n, ...)) to $\log f_\theta(a \mid x)$ (n,).
         distribution: (params, observations (n, ...)) to `Normal` or `Categorical`, rows first.
         noise: draws what `sample` takes.
     """
 
     init: Callable[[Generator], Tree]
-    sample: Callable[[Tree, Tensor, Tree], Tensor]
+    sample: Callable[[Tree, Tensor, Tree], tuple[Tensor, Tensor]]
     log_prob: Callable[[Tree, Tensor, Tensor], Tensor]
     distribution: Callable[[Tree, Tensor], Predictive]
     noise: Draw
@@ -51,7 +52,7 @@ def gaussian(model: Model, action_size: int, *, init_std: float = 1.0, min_std: 
         >>> policy = rl.gaussian(nn.mlp((2,), 2), 2)
         >>> params = policy.init(torch.Generator().manual_seed(0))
         >>> policy.sample(params, torch.zeros(2), torch.tensor([1.0, -1.0]))
-        tensor([ 1., -1.])
+        (tensor([ 1., -1.]), tensor(-2.8379))
     """
     if not (0 < init_std < inf and min_std > 0):
         raise ValueError(
@@ -69,12 +70,15 @@ def gaussian(model: Model, action_size: int, *, init_std: float = 1.0, min_std: 
         loc = model.apply(params["network"], observations)
         return Normal(loc, log_std(params).exp().expand_as(loc))
 
-    def sample(params: Tree, observation: Tensor, noise: Tensor) -> Tensor:
-        return model.apply(params["network"], observation.unsqueeze(0))[0] + log_std(params).exp() * noise
+    def density(params: Tree, deviation: Tensor) -> Tensor:
+        return -0.5 * deviation.square().sum(-1) - log_std(params).sum() - 0.5 * action_size * log(2 * pi)
+
+    def sample(params: Tree, observation: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+        loc = model.apply(params["network"], observation.unsqueeze(0))[0]
+        return loc + log_std(params).exp() * noise, density(params, noise)
 
     def log_prob(params: Tree, observations: Tensor, actions: Tensor) -> Tensor:
-        deviation = (actions - model.apply(params["network"], observations)) * (-log_std(params)).exp()
-        return -0.5 * deviation.square().sum(-1) - log_std(params).sum() - 0.5 * action_size * log(2 * pi)
+        return density(params, (actions - model.apply(params["network"], observations)) * (-log_std(params)).exp())
 
     def noise(generator: Generator, shape: tuple[int, ...], /) -> Tensor:
         return torch.randn(*shape, action_size, generator=generator)
@@ -104,11 +108,12 @@ def categorical(model: Model) -> Policy:
     def log_probs(params: Tree, observations: Tensor) -> Tensor:
         return torch.log_softmax(model.apply(params, observations), -1)
 
-    def sample(params: Tree, observation: Tensor, noise: Tensor) -> Tensor:
+    def sample(params: Tree, observation: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
         # The inverse of the distribution function at a uniform number: one number an action, and every action has an
         # interval of them, so that a test can choose.
-        cumulated = torch.softmax(model.apply(params, observation.unsqueeze(0))[0], -1).cumsum(-1)
-        return (cumulated[:-1] <= noise).sum()
+        row = log_probs(params, observation.unsqueeze(0))[0]
+        action = (row.exp().cumsum(-1)[:-1] <= noise).sum()
+        return action, row.gather(-1, action.unsqueeze(-1))[0]
 
     def log_prob(params: Tree, observations: Tensor, actions: Tensor) -> Tensor:
         return log_probs(params, observations).gather(-1, actions.unsqueeze(-1)).squeeze(-1)
