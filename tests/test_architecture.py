@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-CORE = {"nn", "likelihood", "optim", "curvature", "posterior"}
+CORE = {"nn", "likelihood", "optim", "curvature", "posterior", "conjugate"}
 METHODS = {"meta", "graph", "inner", "factored", "implicit", "laplace", "ensemble", "objectives", "variational", "rl"}
 LEAVES = {"data", "metrics", "checkpoint", "figures"}
 SHELL = {

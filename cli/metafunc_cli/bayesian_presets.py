@@ -173,4 +173,11 @@ BAYESIAN: tuple[Preset, ...] = (
         f"our own: the ensemble that does not meta-learn, on the tasks of {YOON}",
         {"num_particles": 10, "inner_lr": 0.02, "num_steps": 10},
     ),
+    sinusoid(
+        "alpaca-sinusoid",
+        "alpaca",
+        "our own: the method of Harrison, Sharma, Pavone (2018), with tanh as theirs, on MAML's protocol",
+        hyper={"noise_scale": 0.1},
+        network={"hidden": (128, 128), "activation": "tanh", "initialisation": "xavier"},
+    ),
 )

@@ -141,6 +141,14 @@ class Cnp:
 
 
 @dataclass(frozen=True, repr=False, eq=False)
+class Alpaca:
+    """ALPaCA: exact Bayesian linear regression on learned features, for regression."""
+
+    noise_scale: float = 0.1
+    """the noise scale that is started from, in units of y."""
+
+
+@dataclass(frozen=True, repr=False, eq=False)
 class MamlNoise:
     """MAML with noise: the initialisation is moved at random before it is adapted."""
 
@@ -512,6 +520,9 @@ ALGORITHMS = {
     ),
     "cnp": Row(
         Cnp, "Conditional neural process: a task is the mean of its embedded rows, and a decoder predicts from it."
+    ),
+    "alpaca": Row(
+        Alpaca, "ALPaCA: exact Bayesian linear regression on learned features, for regression.", ("regression",)
     ),
     "maml_noise": Row(MamlNoise, "MAML with noise: the initialisation is moved at random before it is adapted."),
     "platipus": Row(

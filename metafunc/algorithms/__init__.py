@@ -1,6 +1,7 @@
 """Meta-learning algorithms: one paper a file, and the table that the tests, the command line and the docs read."""
 
 from metafunc.algorithms.abml import abml as abml
+from metafunc.algorithms.alpaca import alpaca as alpaca
 from metafunc.algorithms.anil import anil as anil
 from metafunc.algorithms.bmaml import bmaml as bmaml
 from metafunc.algorithms.bmaml_rl import bmaml_rl as bmaml_rl

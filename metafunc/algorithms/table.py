@@ -9,6 +9,7 @@ from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 from metafunc import likelihood as likelihoods
 from metafunc.algorithms.abml import abml
+from metafunc.algorithms.alpaca import alpaca
 from metafunc.algorithms.anil import anil
 from metafunc.algorithms.bmaml import bmaml
 from metafunc.algorithms.bmaml_rl import bmaml_rl
@@ -60,6 +61,9 @@ REPRESENTATION_SIZE = 128
 CODE_SIZE = 20
 """The length of an input's code where what it holds has a price, MR-CNP's."""
 
+FEATURES = 40
+"""The length of the features that ALPaCA regresses on."""
+
 
 def predictor(
     factory: NetworkFactory, input_shape: tuple[int, ...], likelihood: Likelihood | World
@@ -76,6 +80,11 @@ def told(factory: NetworkFactory, input_shape: tuple[int, ...], world: World) ->
 def embedding(factory: NetworkFactory, input_shape: tuple[int, ...], likelihood: Likelihood) -> tuple[Model, ...]:
     """One network without a head."""
     return (factory(input_shape, None),)
+
+
+def features(factory: NetworkFactory, input_shape: tuple[int, ...], likelihood: Likelihood) -> tuple[Model, ...]:
+    """One network from inputs to features."""
+    return (factory(input_shape, FEATURES),)
 
 
 def encoder_decoder(factory: NetworkFactory, input_shape: tuple[int, ...], likelihood: Likelihood) -> tuple[Model, ...]:
@@ -188,6 +197,7 @@ ALGORITHMS: Mapping[str, Row] = MappingProxyType(
         "bmaml": Row(bmaml, exact=False),
         "protonet": Row(protonet, kinds=("classification",), networks=embedding, inner_steps=False),
         "cnp": Row(cnp, networks=encoder_decoder, likelihood=_with_noise_scale, inner_steps=False),
+        "alpaca": Row(alpaca, kinds=("regression",), networks=features, inner_steps=False),
         "maml_noise": Row(maml_noise),
         "platipus": Row(platipus),
         "abml": Row(abml),
