@@ -229,13 +229,20 @@ def race(work: Workload, names: list[str], effort: Effort, *, busy: bool = False
         if busy:
             with spinning():
                 some = {name: worker for name, worker in workers.items() if name in BUSY}
-                for name, blocks in rounds(some, replace(effort, warm=0.0))[0].items():
-                    found[name]["busy"] = blocks
-    for name, blocks in samples[0].items():
-        if name in found:
-            found[name] |= {"seconds": blocks, "peak": samples[1][name]}
-    rate = [2 * MATMUL_SIZE**3 / seconds for seconds in samples[0]["matmul"]]
-    return {"contenders": found, "flops": flops, "matmul": rate, "tolerance": truth.tolerance}
+                for name, own in rounds(some, replace(effort, warm=0.0)).items():
+                    found[name]["busy"] = own["seconds"]
+    matmul = samples.pop("matmul")
+    for name, own in samples.items():
+        found[name] |= own
+    rate = [2 * MATMUL_SIZE**3 / seconds for seconds in matmul["seconds"]]
+    return {
+        "contenders": found,
+        "flops": flops,
+        "matmul": rate,
+        "tolerance": truth.tolerance,
+        "threads": os.environ.get("OMP_NUM_THREADS"),
+        "load": os.getloadavg()[0],
+    }
 
 
 def prepare(
@@ -250,21 +257,22 @@ def prepare(
     return checked | {"cached": worker.first["seconds"]}
 
 
-def rounds(workers: Mapping[str, Worker], effort: Effort) -> tuple[dict[str, list[float]], dict[str, float]]:
-    """Seconds a step of every block, everyone in turn and in another order every round; and everyone's peak memory."""
-    counts, peaks = {}, {}
-    for name, worker in workers.items():
-        counts[name] = warm(worker, effort)
-    samples: dict[str, list[float]] = {name: [] for name in workers}
+def rounds(workers: Mapping[str, Worker], effort: Effort) -> dict[str, dict[str, Any]]:
+    """Seconds and processor seconds a step of every block, everyone in turn and in another order every round; and
+    everyone's peak memory."""
+    counts = {name: warm(worker, effort) for name, worker in workers.items()}
+    samples: dict[str, dict[str, Any]] = {name: {"seconds": [], "cpu": [], "peak": 0.0} for name in workers}
     order = random.Random(0)
     for _ in range(effort.rounds):
         for name in order.sample(list(workers), len(workers)):
-            if sum(samples[name]) * counts[name] < effort.patience:
+            own = samples[name]
+            if sum(own["seconds"]) * counts[name] < effort.patience:
                 time.sleep(0.02)  # until the one before has stopped spinning
                 answer = workers[name].steps(counts[name])
-                samples[name].append(answer["seconds"])
-                peaks[name] = answer["peak"]
-    return samples, peaks
+                own["seconds"].append(answer["seconds"])
+                own["cpu"].append(answer["cpu"])
+                own["peak"] = answer["peak"]
+    return samples
 
 
 def warm(worker: Worker, effort: Effort) -> int:

@@ -40,6 +40,7 @@ def table(name: str, found: Mapping[str, Any]) -> str:
             [
                 who,
                 f"**{middle:.3g}** ({low:.3g}-{high:.3g})",
+                f"{milliseconds(own['cpu'])[0]:.3g}",
                 f"{middle / base:.2f}" if base else "",
                 f"{middle / least:.1f}",
                 f"{own['cold']:.1f} / {own['cached']:.1f}",
@@ -47,8 +48,8 @@ def table(name: str, found: Mapping[str, Any]) -> str:
                 f"{own['errors']['float64']:.0e}, {own['errors']['float32']:.0e}",
             ]
         )
-    rows += [[who, own["reason"], *[""] * 5] for who, own in found["contenders"].items() if "reason" in own]
-    header = ["", "ms a step (deciles)", "/ metafunc", "/ floor", "first step, s", "peak MB", "errors"]
+    rows += [[who, own["reason"], *[""] * 6] for who, own in found["contenders"].items() if "reason" in own]
+    header = ["", "ms a step (deciles)", "processor ms", "/ metafunc", "/ floor", "first step, s", "peak MB", "errors"]
     return f"{name}: floor {least:.3g} ms\n\n{reporting.markdown(header, rows)}\n"
 
 

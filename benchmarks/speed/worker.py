@@ -29,7 +29,7 @@ class Clock:
     def __init__(self, requests: TextIO, replies: TextIO) -> None:
         self.requests, self.replies = requests, replies
         self.left = self.asked = 1
-        self.started = time.perf_counter()
+        self.started, self.used = time.perf_counter(), time.process_time()
 
     def __call__(self, _: Sequence[Any]) -> None:
         """A step is done."""
@@ -37,12 +37,13 @@ class Clock:
         if self.left:
             return
         seconds = time.perf_counter() - self.started
-        self.reply(seconds=seconds / self.asked, peak=peak_memory())
+        used = time.process_time() - self.used
+        self.reply(seconds=seconds / self.asked, cpu=used / self.asked, peak=peak_memory())
         line = self.requests.readline()
         if not line.strip():
             raise Ended
         self.left = self.asked = int(line)
-        self.started = time.perf_counter()
+        self.started, self.used = time.perf_counter(), time.process_time()
 
     def reply(self, **values: Any) -> None:
         """Say something."""

@@ -48,12 +48,12 @@ def test_a_wrong_gradient_is_not_timed() -> None:
 def test_rounds_time_every_worker_and_end_them() -> None:
     work = tiny(WORKLOADS["W1"])
     worker = Worker(CONTENDERS["task loop"], work, {}, 60.0)
-    samples, peaks = measure.rounds({"task loop": worker}, Effort(rounds=3, block=0.01, warm=0.05))
+    samples = measure.rounds({"task loop": worker}, Effort(rounds=3, block=0.01, warm=0.05))
     worker.close()
     assert worker.process.poll() is not None
-    assert len(samples["task loop"]) == 3
-    assert all(0 < seconds < 60 for seconds in samples["task loop"])
-    assert peaks["task loop"] > 100  # torch alone is larger
+    assert len(samples["task loop"]["cpu"]) == 3
+    assert all(0 < seconds < 60 for seconds in samples["task loop"]["seconds"])
+    assert samples["task loop"]["peak"] > 100  # torch alone is larger
 
 
 def test_a_failing_worker_says_why() -> None:
@@ -65,9 +65,9 @@ def test_a_failing_worker_says_why() -> None:
 OWN = {"errors": {"float64": 1e-16, "float32": 1e-7}, "cold": 2.0, "cached": 1.0, "peak": 300.0}
 FOUND = {
     "contenders": {
-        "metafunc": OWN | {"seconds": [0.002, 0.001, 0.003], "busy": [0.003]},
-        "task loop": OWN | {"seconds": [0.02, 0.02, 0.02]},
-        "learn2learn": OWN | {"seconds": [0.02, 0.02, 0.04]},
+        "metafunc": OWN | {"seconds": [0.002, 0.001, 0.003], "cpu": [0.001], "busy": [0.003]},
+        "task loop": OWN | {"seconds": [0.02, 0.02, 0.02], "cpu": [0.03]},
+        "learn2learn": OWN | {"seconds": [0.02, 0.02, 0.04], "cpu": [0.03]},
         "higher": {"reason": "not installed: higher"},
     },
     "flops": 1e9,
@@ -82,7 +82,7 @@ def test_the_tables_hold_ratios_targets_and_reasons(tmp_path: Path) -> None:
     report.store(path, "starts", {"first": [4.0, 2.0, 3.0]})
     text = report.tables(report.read(path))
     assert "floor 1 ms" in text
-    assert "| task loop | **20** (20-20) | 10.00 | 20.0 |" in text
+    assert "| task loop | **20** (20-20) | 30 | 10.00 | 20.0 |" in text
     assert "not installed: higher" in text
     assert "| W1 | metafunc | learn2learn | 30× | 10.00× | **no** |" in text
     assert "| W1 | metafunc | 2 | 3 | 1.50× |" in text

@@ -22,7 +22,10 @@ from metafunc import (
     nn,
     query_loss,
 )
+from metafunc.policy import Compile
 from metafunc.types import Params
+
+COMPILE: dict[str, Compile] = {"on": "on", "off": "off"}
 
 
 def train(work: Workload, on_step: OnStep, option: str = "auto") -> None:
@@ -50,7 +53,7 @@ def train(work: Workload, on_step: OnStep, option: str = "auto") -> None:
         optimiser=outer,
         start=dict(zip(names, parameters_of(work), strict=True)),
         chunk_size=work.chunk or None,
-        compile="on" if option == "on" else "off",
+        compile=COMPILE.get(option, "auto"),
         on_event=lambda event: on_step(leaves) if event.phase == "train" else None,
     )
 
