@@ -19,7 +19,7 @@ from metafunc.testing.numerics import (
     row,
 )
 from metafunc.testing.report import Comparison, Report, compare, summarise
-from metafunc.types import Batch, P, Scalar
+from metafunc.types import P, Scalar
 
 DENSE_LIMIT = 256
 """Up to this number of parameters whole matrices are compared; above, products with random vectors."""
@@ -172,24 +172,31 @@ def ggn_positive(case: ModelCase[P], *, ggn_vp: GgnVp = curvature.ggn_vp) -> Rep
     r"""The Gauss-Newton matrix of a convex loss is symmetric and positive semi-definite, whatever the model.
 
     Up to `DENSE_LIMIT` parameters the error is how far below zero its least eigenvalue lies; above, the least
-    $v^\top G v$ of a few random v.
+    $v^\top G v$ of a few random v. Its rounding is also that of the same matrix with curvature 1, as in `ggn_linear`.
     """
     flat, unravel = tree.ravel(case.params)
     dense = len(flat) <= DENSE_LIMIT
     few = [tree.ravel(direction(case.params, seed))[0] for seed in range(4)]
     vectors = torch.eye(len(flat)).to(flat) if dense else torch.stack(few)
 
-    def product(v: Tensor) -> Tensor:
-        batch: Batch = case.batch
-        return ggn_vp(lambda at: case.apply(unravel(at), batch.x), lambda z: case.loss(z, batch), flat, v)  # type: ignore[no-any-return]  # a product is as untyped as the function under test
+    def outputs(at: Tensor) -> Tensor:
+        return case.apply(unravel(at), case.batch.x)
 
-    matrix: Tensor = torch.vmap(product)(vectors) @ vectors.mT
-    scale = float(matrix.norm())
+    def matrix_under(loss: Callable[[Tensor], Scalar]) -> Tensor:
+        found: Tensor = torch.vmap(lambda v: ggn_vp(outputs, loss, flat, v))(vectors) @ vectors.mT
+        return found
+
+    matrix = matrix_under(lambda z: case.loss(z, case.batch))
+    unit = float(matrix_under(lambda z: 0.5 * z.square().mean()).norm()) * outputs(flat).shape[-1]
+    scale = float(matrix.norm()) + unit
     bound = roundings(flat, case.batch, passes=4) * epsilon(flat) * scale
     least = float(torch.linalg.eigvalsh((matrix + matrix.mT) / 2)[0] if dense else matrix.diagonal().min())
     comparisons = [
         Comparison(max(0.0, -least), bound, "", "The Gauss-Newton matrix has a negative eigenvalue."),
         compare(matrix, matrix.mT, bound, "The Gauss-Newton matrix is not symmetric."),
     ]
-    why = "8 sqrt(n) eps |G|: by Weyl's inequality an eigenvalue moves no further than the matrix's rounding errors."
+    why = (
+        "8 sqrt(n) eps (|G| + |G with curvature 1|): by Weyl's inequality an eigenvalue moves no further than the "
+        "matrix's rounding errors."
+    )
     return summarise("ggn_positive", comparisons, why, str(case))
