@@ -1,7 +1,7 @@
 r"""The inner loop: how parameters are adapted to a support set.
 
 A step is an `Adapt`: (params, support) to params. `descend` makes one from a loss and an optimiser; `first_order`,
-`masked` and `clipped` change it; `repeat` and `path` run it K times:
+`masked`, `clipped` and `rematerialised` change it; `repeat` and `path` run it K times:
 
 $$\theta_{k+1} = \theta_k - \alpha \nabla L(\theta_k; D^{\mathrm{support}}), \qquad k = 0, \dots, K-1.$$
 
@@ -14,6 +14,7 @@ from metafunc.inner.loop import gradient_descent as gradient_descent
 from metafunc.inner.loop import path as path
 from metafunc.inner.loop import repeat as repeat
 from metafunc.inner.loop import trajectory as trajectory
+from metafunc.inner.rematerialise import rematerialised as rematerialised
 from metafunc.inner.step import Direction as Direction
 from metafunc.inner.step import Select as Select
 from metafunc.inner.step import Step as Step
