@@ -8,7 +8,8 @@ over `vmap` over an inner `grad`, and the inner one reaches
 * an `embedding` with a padding index or gradients scaled by frequency.
 
 Fused attention and `hardsigmoid` have no second derivative on a CPU. The functions below are made of elementary
-operations and have the signatures of their namesakes in `torch.nn.functional`.
+operations, or of functions with derivatives of their own (`normalisation`), and have the signatures of their namesakes
+in `torch.nn.functional`.
 """
 
 import math
@@ -19,17 +20,16 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
+from metafunc.nn.folding import elementary
+from metafunc.nn.normalisation import normalise_by_batch
+
 EPSILON = 1e-5
 
 
 def moments(x: Float[Tensor, "n c ..."]) -> tuple[Float[Tensor, " c"], Float[Tensor, " c"]]:
     """The mean and the (biased) variance of every channel over the batch and all positions."""
     axes = [axis for axis in range(x.ndim) if axis != 1]
-    if x.numel() == x.shape[1]:
-        raise ValueError(
-            f"batch statistics of an input of shape {tuple(x.shape)} are those of a single value, which normalises to "
-            'zero whatever it is: evaluate several rows together, or take normalisation="support" or "none".'
-        )
+    _check_several(x)
     mean = x.mean(axes)
     return mean, (x - _channels(mean, x)).square().mean(axes)
 
@@ -67,7 +67,15 @@ def batch_norm(
             "batch_norm in training would update running statistics, and a pure function cannot: pass training=False, "
             "or None for both statistics."
         )
-    return normalise(input, *moments(input), weight, bias, eps)
+    if elementary():
+        return normalise(input, *moments(input), weight, bias, eps)
+    _check_several(input)
+    return normalise_by_batch(
+        input,
+        input.new_ones(input.shape[1]) if weight is None else weight,
+        input.new_zeros(input.shape[1]) if bias is None else bias,
+        eps,
+    )
 
 
 def layer_norm(
@@ -171,6 +179,14 @@ def multi_head_attention_forward(
 def hardsigmoid(input: Tensor, inplace: bool = False) -> Tensor:
     """Zero below -3, one above 3, and a straight line between."""
     return F.relu6(input + 3) / 6
+
+
+def _check_several(x: Tensor) -> None:
+    if x.numel() == x.shape[1]:
+        raise ValueError(
+            f"batch statistics of an input of shape {tuple(x.shape)} are those of a single value, which normalises to "
+            'zero whatever it is: evaluate several rows together, or take normalisation="support" or "none".'
+        )
 
 
 def _standardise(x: Tensor, axes: tuple[int, ...], eps: float) -> Tensor:

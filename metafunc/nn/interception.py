@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 from metafunc.nn import exact
+from metafunc.nn.convolution import conv2d
 
 _Operation = Callable[..., Any]
 
@@ -33,6 +34,7 @@ def _rrelu(
 
 _REPLACED: dict[_Operation, _Operation] = {
     F.batch_norm: exact.batch_norm,
+    F.conv2d: conv2d,
     F.layer_norm: exact.layer_norm,
     F.instance_norm: exact.instance_norm,
     F.embedding: exact.embedding,

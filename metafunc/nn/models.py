@@ -9,6 +9,8 @@ from torch import Generator, Tensor
 from torch.nn import functional as F
 
 from metafunc.nn import exact
+from metafunc.nn.convolution import conv2d
+from metafunc.nn.pooling import max_pool2d
 from metafunc.types import Model, Normalisation, Params
 
 Activation: TypeAlias = Literal["relu", "tanh", "silu", "gelu"]
@@ -105,7 +107,7 @@ def mlp(
         for i in range(1, len(widths) + 1):
             h = F.linear(h, params[f"layer{i}.weight"], params.get(f"layer{i}.bias"))
             if normalised:
-                h, used = _normalise(params, f"norm{i}", h)
+                h, used = _normalise(params, f"norm{i}", h, normalisation)
                 statistics |= used
             h = phi(h)
         return _head(params, h), statistics
@@ -190,11 +192,11 @@ def conv4(
         statistics: Params = {}
         for i in range(1, 5):
             stride = 1 if maxed else 2
-            h = F.conv2d(h, params[f"layer{i}.weight"], params.get(f"layer{i}.bias"), stride=stride, padding=1)
+            h = conv2d(h, params[f"layer{i}.weight"], params.get(f"layer{i}.bias"), stride=stride, padding=1)
             if normalised:
-                h, used = _normalise(params, f"norm{i}", h)
+                h, used = _normalise(params, f"norm{i}", h, normalisation)
                 statistics |= used
-            h = torch.relu(F.max_pool2d(h, 2) if maxed else h)
+            h = torch.relu(max_pool2d(h, 2) if maxed else h)
         features = h.reshape(h.shape[0], num_features) if maxed else h.mean((2, 3))
         return _head(params, features), statistics
 
@@ -218,13 +220,16 @@ def _model(
     return Model(init, apply, normalisation=normalisation)
 
 
-def _normalise(params: Params, name: str, h: Tensor) -> tuple[Tensor, Params]:
-    """Normalise by the statistics that `condition` attached, and else by the batch's own; and say which."""
+def _normalise(params: Params, name: str, h: Tensor, normalisation: Normalisation) -> tuple[Tensor, Params]:
+    """Normalise by the statistics that `condition` attached, and else by the batch's own; and say which it may keep."""
+    scale, shift = params[f"{name}.scale"], params[f"{name}.shift"]
+    if normalisation == "transductive":
+        return exact.batch_norm(h, None, None, scale, shift, training=True), {}
     if f"{name}.mean" in params:
         mean, var = params[f"{name}.mean"], params[f"{name}.var"]
     else:
         mean, var = exact.moments(h)
-    h = exact.normalise(h, mean, var, params[f"{name}.scale"], params[f"{name}.shift"])
+    h = exact.normalise(h, mean, var, scale, shift)
     return h, {f"{name}.mean": mean, f"{name}.var": var}
 
 

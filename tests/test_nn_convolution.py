@@ -1,0 +1,157 @@
+"""Convolution, batch normalisation and pooling with derivatives of their own: right by every route, to third order."""
+
+from functools import partial
+
+import pytest
+import torch
+from torch import Tensor
+from torch.func import grad, vmap
+from torch.nn import functional as F
+
+from metafunc import tree
+from metafunc.nn import convolution, exact, normalisation
+from metafunc.nn.pooling import max_pool2d
+from metafunc.testing import IDENTITIES, LossCase
+from metafunc.types import Batch, Params, Task
+
+
+def randn(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def ours(p: Params, x: Tensor, pool=max_pool2d) -> Tensor:
+    h = convolution.conv2d(x, p["w1"], p["b1"], padding=1)
+    h = torch.tanh(pool(exact.batch_norm(h, None, None, p["g1"], p["s1"], training=True), 2))
+    h = convolution.conv2d(h, p["w2"], None, (2, 1), (1, 2), (1, 2), 2)
+    return exact.batch_norm(h, None, None, p["g2"], training=True).flatten(1) @ p["head"]
+
+
+def smooth(p: Params, x: Tensor) -> Tensor:
+    """Across the kinks of a maximum, differences measure nothing; and a scale of zero makes all pixels draw."""
+    return ours(p, x, F.avg_pool2d)
+
+
+def native(p: Params, x: Tensor) -> Tensor:
+    """Torch's convolution and pooling, and the equation of the normalisation: its own is wrong at third order."""
+
+    def norm(h: Tensor, scale: Tensor, shift: Tensor | None) -> Tensor:
+        return exact.normalise(h, *exact.moments(h), scale, shift)
+
+    h = F.conv2d(x, p["w1"], p["b1"], padding=1)
+    h = torch.tanh(F.max_pool2d(norm(h, p["g1"], p["s1"]), 2))
+    h = F.conv2d(h, p["w2"], None, (2, 1), (1, 2), (1, 2), 2)
+    return norm(h, p["g2"], None).flatten(1) @ p["head"]
+
+
+# Odd sizes, one input channel, strides, dilation and groups; and a scale that is zero.
+PARAMS = {
+    "w1": randn(4, 1, 3, 3, seed=1),
+    "b1": randn(4, seed=2),
+    "g1": torch.tensor([0.0, 1.0, -1.0, 2.0], dtype=torch.float64),
+    "s1": randn(4, seed=3),
+    "w2": randn(2, 2, 3, 3, seed=4),
+    "g2": randn(2, seed=5),
+    "head": randn(2 * 2 * 3, 2, seed=6),
+}
+X, Y = randn(3, 7, 1, 9, 7, seed=7), randn(3, 7, 2, seed=8)
+TASKS = Task(Batch(X[:, :3], Y[:, :3]), Batch(X[:, 3:], Y[:, 3:]))
+
+
+def loss(apply, p, batch):
+    return (apply(p, batch.x) - batch.y).square().mean()
+
+
+def task_loss(apply, p, task, num_steps=2):
+    for _ in range(num_steps):
+        step = grad(partial(loss, apply))(p, task.support)
+        p = tree.add_scaled(p, -0.1, step)
+    return loss(apply, p, task.query)
+
+
+def by_loop(apply, p):
+    """Nothing of torch.func."""
+    leaves = {name: leaf.clone().requires_grad_() for name, leaf in p.items()}
+    total = torch.zeros((), dtype=torch.float64)
+    for task in tree.unstack(TASKS):
+        adapted = leaves
+        for _ in range(2):
+            step = torch.autograd.grad(loss(apply, adapted, task.support), list(adapted.values()), create_graph=True)
+            adapted = {name: leaf - 0.1 * by for (name, leaf), by in zip(adapted.items(), step, strict=True)}
+        total = total + loss(apply, adapted, task.query) / len(X)
+    return dict(zip(leaves, torch.autograd.grad(total, list(leaves.values())), strict=True))
+
+
+def over_tasks(p):
+    return vmap(partial(task_loss, ours), in_dims=(None, 0))(p, TASKS).mean()
+
+
+def outer_autograd(p):
+    leaves = {name: leaf.clone().requires_grad_() for name, leaf in p.items()}
+    return dict(zip(leaves, torch.autograd.grad(over_tasks(leaves), list(leaves.values())), strict=True))
+
+
+ROUTES = {
+    "loop": lambda p: by_loop(ours, p),
+    "grad_of_vmap": grad(over_tasks),
+    "vmap_of_grad": lambda p: tree.map(
+        lambda leaf: leaf.mean(0), vmap(grad(partial(task_loss, ours)), in_dims=(None, 0))(p, TASKS)
+    ),
+    "autograd_of_vmap": outer_autograd,
+}
+
+
+def distance(first, second):
+    return float(tree.norm(tree.sub(first, second)) / tree.norm(second))
+
+
+@pytest.mark.parametrize("route", ROUTES)
+def test_the_meta_gradient_is_that_of_elementary_operations_in_a_plain_loop(route):
+    assert distance(ROUTES[route](PARAMS), by_loop(native, PARAMS)) < 1e-12
+
+
+@pytest.mark.parametrize(
+    ("owner", "name"), [(convolution, "_ConvolutionBackward"), (normalisation, "_BatchNormBackward")]
+)
+def test_a_double_backward_that_lacks_a_term_is_found(owner, name, monkeypatch):
+    right = getattr(owner, name).backward
+
+    def wrong(ctx, *cotangents):
+        found = list(right(ctx, *cotangents))
+        return (found[0], torch.zeros_like(found[1]) if found[1] is not None else None, *found[2:])
+
+    monkeypatch.setattr(getattr(owner, name), "backward", staticmethod(wrong))
+    expected = by_loop(native, PARAMS)
+    assert all(distance(route(PARAMS), expected) > 1e-4 for route in ROUTES.values())
+    assert not IDENTITIES["derivatives"](LossCase(partial(loss, smooth), PARAMS, TASKS)).holds
+
+
+@pytest.mark.parametrize(
+    "name", ["derivatives", "hessian_symmetry", "hvp_modes", "k_steps", "autograd_loop", "batching"]
+)
+def test_the_identities_hold_of_a_network_of_them(name):
+    """`hvp_modes` goes through every order of forward and reverse mode."""
+    report = IDENTITIES[name](LossCase(partial(loss, smooth if name == "derivatives" else ours), PARAMS, TASKS))
+    assert report.holds, report
+
+
+def test_the_third_derivative_is_that_of_elementary_operations():
+    """The Hessian of a loss after a step, times a vector."""
+    task, vector = tree.unstack(TASKS)[0], tree.map(lambda leaf: randn(*leaf.shape, seed=9), PARAMS)
+
+    def product(apply):
+        return grad(lambda p: tree.dot(grad(lambda p: task_loss(apply, p, task, 1))(p), vector))(PARAMS)
+
+    assert distance(product(ours), product(native)) < 1e-12
+
+
+@pytest.mark.parametrize("shared", [(), ("w1", "b1"), ("w2", "g2"), ("g1", "s1")])
+def test_tasks_may_share_some_of_their_parameters(shared):
+    stacked = {
+        name: leaf if name in shared else torch.stack([leaf + 0.1 * i for i in range(3)])
+        for name, leaf in PARAMS.items()
+    }
+    dims = {name: None if name in shared else 0 for name in PARAMS}
+    found = vmap(grad(partial(loss, ours)), in_dims=(dims, 0))(stacked, TASKS.support)
+    for i, support in enumerate(tree.unstack(TASKS.support)):
+        one = {name: leaf if name in shared else leaf[i] for name, leaf in stacked.items()}
+        assert distance(tree.map(lambda leaf, i=i: leaf[i], found), grad(partial(loss, native))(one, support)) < 1e-12
