@@ -1,8 +1,12 @@
 r"""Meta-testing: adapt to new tasks, and say how good the predictions are after every step, with intervals.
 
 For each of n new tasks and each number of steps k the query set is scored under the parameters after k steps. A learner
-of a regression without a noise model is given one scale a step, fitted on validation tasks: $\sigma_k^2$ = the mean
-squared error after k steps. That is the same rule for every method, and it is recorded with the result.
+of a regression without a noise model is given one scale a step, the likeliest one on validation tasks,
+
+$$ \sigma_k = \arg\max_\sigma \textstyle\sum_{i} \log \frac1M \sum_m \mathcal N(y_i; f_m(x_i), \sigma^2), $$
+
+which is the root of the mean squared error after k steps for a point learner, and less where particles spread. That is
+the same rule for every method, and it is recorded with the result.
 """
 
 from collections.abc import Callable, Mapping
@@ -16,7 +20,20 @@ from torch import Tensor
 from metafunc import control, edge, metrics, policy, tree
 from metafunc.data.source import at_least
 from metafunc.run import plain
-from metafunc.scoring import BLOCK, POOLED, Scores, chunks, draw, fitting, probed, sampler_of, scores
+from metafunc.scoring import (
+    BLOCK,
+    POOLED,
+    Scores,
+    chunks,
+    draw,
+    fitting,
+    likeliest,
+    likelihoods,
+    probed,
+    sampler_of,
+    scales,
+    scores,
+)
 from metafunc.state import HIGHER_IS_BETTER
 from metafunc.types import (
     Kind,
@@ -26,6 +43,7 @@ from metafunc.types import (
     Normalisation,
     P,
     Sampler,
+    Task,
     TaskFamily,
     Tree,
 )
@@ -177,12 +195,12 @@ def evaluate(
     if prediction is None:
         raise ValueError(f"{family.name} is for {family.kind}: only tasks with inputs and targets can be scored here.")
 
-    def scored(sample: Sampler, name: str, count: int, noise: Tree, progress: Progress) -> Scores:
+    def scored(sample: Sampler, name: str, count: int, judge: Callable[[Task], Scores], progress: Progress) -> Scores:
         parts: list[Scores] = []
         for done in range(0, count, BLOCK):
             tasks = draw(learner, meta, sample, seed, name, done // BLOCK, min(BLOCK, count - done))
             some = chunks(tasks, chunk_size or fitting(meta, tasks, num_steps))
-            parts.extend(scores(learner, meta, edge.move(chunk, where), noise, num_steps) for chunk in some)
+            parts.extend(judge(edge.move(chunk, where)) for chunk in some)
             progress(min(done + BLOCK, count), count)
         return {name: torch.cat([part[name] for part in parts], 1) for name in parts[0]}
 
@@ -199,10 +217,18 @@ def evaluate(
     noise: Tree = ()
     with edge.surroundings(threads=threads or policy.threads_for(meta, first)):
         if isinstance(prediction, Normal) and isinstance(prediction.scale, tuple):
-            errors = scored(family.validation, "validation", num_validation_tasks, (), _quiet)["mse"]
+            validation = family.validation, "validation", num_validation_tasks
+            errors = scored(*validation, lambda tasks: scores(learner, meta, tasks, (), num_steps), _quiet)["mse"]
             noise = errors.mean(1).sqrt()
+            if prediction.loc.shape[0] > 1:
+                tried = edge.move(scales(noise), where)
+                fitted = scored(*validation, lambda tasks: likelihoods(learner, meta, tasks, tried, num_steps), _quiet)
+                noise = likeliest(fitted["nll"], tried.cpu())
             pooled["noise_scale"] = tuple(noise.tolist())
-        values = scored(sampler, split, num_tasks, edge.move(noise, where), on_progress)
+        known = edge.move(noise, where)
+        values = scored(
+            sampler, split, num_tasks, lambda tasks: scores(learner, meta, tasks, known, num_steps), on_progress
+        )
         supports = probe()
     counts = {name: values.pop(name) for name in POOLED if name in values}
     pooled |= {name: tuple(POOLED[name](found.sum(1)).tolist()) for name, found in counts.items()}

@@ -286,3 +286,32 @@ def test_the_probe_leaves_out_a_task_without_another_one() -> None:
     assert one.memorisation_probe is None
     more = metafunc.evaluate(learner, meta, family, num_tasks=26, num_steps=0, num_validation_tasks=1)
     assert more.probe["own"].shape == (25,)
+
+
+def test_an_ensemble_without_a_noise_model_is_given_the_likeliest_scale() -> None:
+    """Two particles, a point each, and targets between and beyond them: against a fine search in numpy."""
+    apart = dataclasses.replace(
+        LEARNER, predict=lambda params, x: Normal(torch.stack([LEARNER.predict(params, x).loc[0] + d for d in (-1, 1)]))
+    )
+    result = metafunc.evaluate(apart, META, SINUSOID, seed=4, num_tasks=3, num_steps=1, num_validation_tasks=26)
+    tasks = [data.redraw(SINUSOID.validation, 4, "validation", i // 25, i % 25) for i in range(26)]
+    for step, found in enumerate(result.pooled["noise_scale"]):
+        losses: dict[float, float] = {}
+        loc = [
+            LEARNER.predict(tree.unstack(LEARNER.path(META, task.support, 1))[step], task.query.x).loc[0]
+            for task in tasks
+        ]
+        for tried in np.geomspace(0.05, 8, 600):
+            of_rows = [
+                np.logaddexp(
+                    *(-0.5 * ((task.query.y - f.detach() - d) / tried).numpy() ** 2 - math.log(tried) for d in (-1, 1))
+                )
+                for task, f in zip(tasks, loc, strict=True)
+            ]
+            losses[float(tried)] = -float(np.mean(of_rows))
+        best = min(losses, key=lambda scale: losses[scale])
+        assert found == pytest.approx(best, rel=0.06)
+        rmse = math.sqrt(
+            float(torch.stack([(t.query.y - f).square().mean() for t, f in zip(tasks, loc, strict=True)]).mean())
+        )
+        assert found < 0.97 * rmse, "the error of the mean counts the spread twice"
