@@ -24,6 +24,9 @@ from metafunc.testing.identities import IDENTITIES as IDENTITIES
 from metafunc.testing.identities import Identity as Identity
 from metafunc.testing.identities import applicable as applicable
 from metafunc.testing.identities import check as check
+from metafunc.testing.linear_gaussian import Agreement as Agreement
+from metafunc.testing.linear_gaussian import Lines as Lines
+from metafunc.testing.linear_gaussian import against_truth as against_truth
 from metafunc.testing.modules import check_module as check_module
 from metafunc.testing.modules import examine_module as examine_module
 from metafunc.testing.problems import duplicated as duplicated

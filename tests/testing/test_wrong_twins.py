@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.func import functional_call
 
-from metafunc import algorithms, curvature, ensemble, likelihood, metrics, objectives, posterior, tree
+from metafunc import algorithms, conjugate, curvature, ensemble, likelihood, metrics, objectives, posterior, tree
 from metafunc.implicit import implicit
 from metafunc.inner import first_order as stop
 from metafunc.inner import gradient_descent, repeat
@@ -264,6 +264,10 @@ def independent(loss, lr):
     return lambda particles, data: torch.vmap(gradient_descent(loss, lr=lr), (0, None))(particles, data)
 
 
+def forgets_the_prior_mean(prior, features, y):
+    return conjugate.condition(prior._replace(mean=torch.zeros_like(prior.mean)), features, y)
+
+
 def by_member(predictive, y):
     members = [predictive._replace(**{predictive._fields[0]: one[None]}) for one in predictive[0]]
     return torch.stack([metrics.nll(member, y) for member in members])
@@ -471,6 +475,7 @@ TWINS = [
     ("meta_optimum", of("meta_optimum", QUADRATIC, adapt=without_derivative)),
     ("ridge", of("ridge", QUADRATIC, **DETACHED)),
     ("ridge", of("ridge", QUADRATIC, make_implicit=wrong_sign)),
+    ("bayesian_regression", of("bayesian_regression", QUADRATIC, solve=forgets_the_prior_mean)),
     ("unrolled_limit", of("unrolled_limit", QUADRATIC, make_implicit=wrong_sign)),
     ("implicit_convex", of("implicit_convex", CONVEX, make_implicit=wrong_sign)),
     ("kernel_gradient", of("kernel_gradient", ENSEMBLE, kernel=half_repulsion)),
