@@ -15,7 +15,7 @@ from metafunc.testing.strategies import Normals, tree_loss
 from metafunc.types import Batch, Task
 
 PER_IDENTITY = 200
-PER_CELL = {False: 10, True: 15}
+PER_CELL = {False: 20, True: 30}
 """Examples for each algorithm; more where only the exact ones take part, so that each identity still sees 200."""
 SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large]
 EAGER = [identity for identity in IDENTITIES.values() if not identity.compiles]
