@@ -24,6 +24,7 @@ OWN = {
     "mr_cnp_a": {},
     "bmaml": {"inner_lr": 0.01, "num_steps": NUM_STEPS, "num_particles": 3, "noise_scale": 1.0},
     "alpaca": {"noise_scale": 1.0},
+    "versa": {"num_particles": 3},
     "emaml": {"inner_lr": 0.1, "num_steps": NUM_STEPS, "num_particles": 3},
     "deep_ensemble": {"inner_lr": 0.1, "num_steps": NUM_STEPS, "num_particles": 3},
 }

@@ -180,4 +180,14 @@ BAYESIAN: tuple[Preset, ...] = (
         hyper={"noise_scale": 0.1},
         network={"hidden": (128, 128), "activation": "tanh", "initialisation": "xavier"},
     ),
+    omniglot(
+        "versa-omniglot",
+        "versa",
+        "our own: the method of Gordon et al. (2019) over MAML's 'no conv' network on its protocol, 10 draws as theirs",
+        5,
+        5,
+        model="mlp",
+        hyper={"num_particles": 10},
+        network={"hidden": (256, 128), "initialisation": "he"},
+    ),
 )

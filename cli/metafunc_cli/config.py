@@ -149,6 +149,14 @@ class Alpaca:
 
 
 @dataclass(frozen=True, repr=False, eq=False)
+class Versa:
+    """VERSA: the last layer's weights are drawn from what a network makes of each class's mean features."""
+
+    num_particles: int = 10
+    """draws of the last layer, S, in training and in testing."""
+
+
+@dataclass(frozen=True, repr=False, eq=False)
 class MamlNoise:
     """MAML with noise: the initialisation is moved at random before it is adapted."""
 
@@ -523,6 +531,11 @@ ALGORITHMS = {
     ),
     "alpaca": Row(
         Alpaca, "ALPaCA: exact Bayesian linear regression on learned features, for regression.", ("regression",)
+    ),
+    "versa": Row(
+        Versa,
+        "VERSA: the last layer's weights are drawn from what a network makes of each class's mean features.",
+        ("classification",),
     ),
     "maml_noise": Row(MamlNoise, "MAML with noise: the initialisation is moved at random before it is adapted."),
     "platipus": Row(

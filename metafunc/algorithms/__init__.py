@@ -36,3 +36,4 @@ from metafunc.algorithms.table import CONTROL as CONTROL
 from metafunc.algorithms.table import Row as Row
 from metafunc.algorithms.table import build as build
 from metafunc.algorithms.vampire import vampire as vampire
+from metafunc.algorithms.versa import versa as versa

@@ -39,6 +39,7 @@ from metafunc.algorithms.random import random
 from metafunc.algorithms.reptile import reptile
 from metafunc.algorithms.scratch import scratch
 from metafunc.algorithms.vampire import vampire
+from metafunc.algorithms.versa import versa
 from metafunc.likelihood import Likelihood
 from metafunc.rl import World
 from metafunc.types import Kind, MetaLearner, Model
@@ -62,7 +63,7 @@ CODE_SIZE = 20
 """The length of an input's code where what it holds has a price, MR-CNP's."""
 
 FEATURES = 40
-"""The length of the features that ALPaCA regresses on."""
+"""The length of the features under a last layer that is inferred, ALPaCA's and VERSA's."""
 
 
 def predictor(
@@ -85,6 +86,13 @@ def embedding(factory: NetworkFactory, input_shape: tuple[int, ...], likelihood:
 def features(factory: NetworkFactory, input_shape: tuple[int, ...], likelihood: Likelihood) -> tuple[Model, ...]:
     """One network from inputs to features."""
     return (factory(input_shape, FEATURES),)
+
+
+def features_amortiser(
+    factory: NetworkFactory, input_shape: tuple[int, ...], likelihood: Likelihood
+) -> tuple[Model, ...]:
+    """One network from inputs to features, and one from features to means and scales of weights and a bias."""
+    return *features(factory, input_shape, likelihood), factory((FEATURES,), 2 * (FEATURES + 1))
 
 
 def encoder_decoder(factory: NetworkFactory, input_shape: tuple[int, ...], likelihood: Likelihood) -> tuple[Model, ...]:
@@ -198,6 +206,7 @@ ALGORITHMS: Mapping[str, Row] = MappingProxyType(
         "protonet": Row(protonet, kinds=("classification",), networks=embedding, inner_steps=False),
         "cnp": Row(cnp, networks=encoder_decoder, likelihood=_with_noise_scale, inner_steps=False),
         "alpaca": Row(alpaca, kinds=("regression",), networks=features, inner_steps=False),
+        "versa": Row(versa, kinds=("classification",), networks=features_amortiser, inner_steps=False),
         "maml_noise": Row(maml_noise),
         "platipus": Row(platipus),
         "abml": Row(abml),
