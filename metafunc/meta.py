@@ -122,7 +122,7 @@ def value_and_grad(
     """
     if chunk_size is not None and chunk_size < 1:
         raise ValueError(f"chunk_size must be at least 1, or None for all tasks at once, not {chunk_size}.")
-    plain = _by_task(task_loss) if per_task else _by_autograd(_summed_loss(task_loss))
+    plain = _by_task(task_loss) if per_task else by_autograd(_summed_loss(task_loss))
     of_chunk = lower(plain) if lower else plain
 
     def value_and_gradient(meta: M, tasks: Task) -> tuple[Scalar, M]:
@@ -153,7 +153,9 @@ def _by_task(task_loss: TaskLoss[M]) -> Gradient[M]:
     return value_and_gradient
 
 
-def _by_autograd(loss: MetaLoss[M]) -> Gradient[M]:
+def by_autograd(loss: MetaLoss[M]) -> Gradient[M]:
+    """A loss and its gradient by plain reverse mode, for one task or for stacked ones."""
+
     def value_and_gradient(meta: M, tasks: Task) -> tuple[Scalar, M]:
         inputs = tree.map(lambda leaf: leaf.detach().requires_grad_(), meta)
         with torch.enable_grad():

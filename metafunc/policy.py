@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple, TypeAlias
 
 import torch
 
-from metafunc import graph, tree
+from metafunc import graph, looped, tree
 from metafunc.meta import Gradient, Lower, value_and_grad
 from metafunc.types import M, Task, TaskLoss, Tree
 
@@ -34,6 +34,7 @@ class Work(NamedTuple):
         num_tasks: tasks of a step.
         steps: steps to take in all.
         device: the type of the device that takes them.
+        convolutional: whether there are kernels among the meta-parameters: leaves with four axes.
     """
 
     parameters: int
@@ -41,6 +42,7 @@ class Work(NamedTuple):
     num_tasks: int
     steps: int
     device: str
+    convolutional: bool = False
 
     @property
     def small(self) -> bool:
@@ -58,6 +60,7 @@ class Choice(NamedTuple):
         chunk_size: tasks whose graphs are alive at the same time; None: all.
         threads: torch's threads.
         why: one sentence.
+        looped: one task after the other, on a thread each, instead of `vmap`.
     """
 
     compile: bool
@@ -66,13 +69,21 @@ class Choice(NamedTuple):
     chunk_size: int | None
     threads: int
     why: str
+    looped: bool = False
 
 
 def work(meta: Tree, tasks: Task, *, steps: int, device: torch.device) -> Work:
     """What the steps of a training are, from its first tasks."""
     leaves = tree.leaves(tasks)
     numbers = sum(leaf.numel() for leaf in leaves)
-    return Work(tree.size(meta), numbers, leaves[0].shape[0], steps, device.type)
+    return Work(
+        tree.size(meta),
+        numbers,
+        leaves[0].shape[0],
+        steps,
+        device.type,
+        any(leaf.ndim == 4 for leaf in tree.leaves(meta)),
+    )
 
 
 def choose(
@@ -112,9 +123,11 @@ def choose(
     size = min(chunk_size or work.num_tasks, work.num_tasks)
     own = work.parameters * size <= PER_TASK
     count = threads or _threads(work)
-    captures = not compiles and work.steps >= CAPTURED
-    why = _why(work, compile, pays, deterministic, compiles, captures, chunk_size, count)
-    return Choice(compiles, captures, own and compiles, chunk_size, count, why)
+    # A convolution keeps a core busy by itself, and grouped ones, which vmap makes of it, are half as fast.
+    by_task = work.convolutional and not work.small and work.device == "cpu" and not compiles
+    captures = not compiles and (work.steps >= CAPTURED or by_task)
+    why = _why(work, compile, pays, deterministic, compiles, captures, chunk_size, count, by_task)
+    return Choice(compiles, captures, own and compiles, chunk_size, count, why, by_task)
 
 
 def threads_for(meta: Tree, tasks: Task) -> int:
@@ -129,6 +142,8 @@ def _threads(work: Work) -> int:
 
 def gradient_of(task_loss: TaskLoss[M], choice: Choice, warn: Callable[[str], None]) -> Gradient[M]:
     """The meta-loss and its gradient, carried out as chosen; a step that cannot be compiled is noted, and that said."""
+    if choice.looped:
+        return looped.value_and_grad(task_loss)
     lower: Lower[M] | None = None
     if choice.compile:
         lower = partial(graph.compiled, warn=warn)
@@ -146,6 +161,7 @@ def _why(
     captures: bool,
     chunk_size: int | None,
     threads: int,
+    by_task: bool,
 ) -> str:
     if asked != "auto":
         how = "Steps are compiled, as asked" if compiles else "Steps are not compiled, as asked"
@@ -158,4 +174,5 @@ def _why(
         how = f"Steps are not compiled, because {why}"
     noted = ", but follow a list of their operations" if captures else ""
     tasks = f"{chunk_size} tasks at a time" if chunk_size else "all tasks at once"
+    tasks = "one task a thread, as convolutions like it" if by_task else tasks
     return f"{how}{noted}; {tasks}, on {threads} thread{'s' * (threads > 1)}."

@@ -8,7 +8,19 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 CORE = {"nn", "likelihood", "optim", "curvature", "posterior", "conjugate"}
-METHODS = {"meta", "graph", "inner", "factored", "implicit", "laplace", "ensemble", "objectives", "variational", "rl"}
+METHODS = {
+    "meta",
+    "graph",
+    "looped",
+    "inner",
+    "factored",
+    "implicit",
+    "laplace",
+    "ensemble",
+    "objectives",
+    "variational",
+    "rl",
+}
 LEAVES = {"data", "metrics", "checkpoint", "figures"}
 SHELL = {
     "active",
