@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from benchmarks.speed.contenders import CONTENDERS
-from benchmarks.speed.measure import Failed, Worker, caches, missing
+from benchmarks.speed.measure import Failed, Worker, caches, check, missing, reference
 from benchmarks.speed.workloads import MEMORY, Workload, tiny
 
 IN_MEMORY = {
@@ -19,6 +19,7 @@ IN_MEMORY = {
     "W3-T16-chunk4": ("metafunc eager",),
     "W3-T128-chunk4": ("metafunc eager",),
 }
+PATIENCE = 240.0
 FIRST = """
 import sys, time, metafunc.state as state
 apply = state.State.apply
@@ -36,6 +37,8 @@ main()
 def memory(work: Workload, names: tuple[str, ...], say: Callable[[str], None]) -> dict[str, Any]:
     """For each contender its peak memory after three steps, and that on tiny work: the baseline, everything loaded."""
     found: dict[str, Any] = {}
+    # The gradients of the image networks are checked where they are timed.
+    truth = None if work.images else reference(work, PATIENCE)
     for name in names:
         say(f"{work.name}: {name}")
         lacking = missing(CONTENDERS[name])
@@ -43,15 +46,16 @@ def memory(work: Workload, names: tuple[str, ...], say: Callable[[str], None]) -
             found[name] = {"reason": f"not installed: {', '.join(lacking)}"}
             continue
         try:
+            errors = check(name, work, {}, truth, PATIENCE) if truth else {}
             base = _peak(name, replace(tiny(work), num_steps=1, chunk=min(work.chunk, 2)))
-            found[name] = _peak(name, work) | {"base": base["peak"]}
+            found[name] = _peak(name, work) | {"base": base["peak"]} | errors
         except Failed as failure:
             found[name] = {"reason": str(failure)}
     return found
 
 
 def _peak(name: str, work: Workload) -> dict[str, float]:
-    worker = Worker(CONTENDERS[name], work, {}, 240.0)
+    worker = Worker(CONTENDERS[name], work, {}, PATIENCE)
     try:
         answer = worker.steps(2)
         return {"peak": answer["peak"], "seconds": answer["seconds"]}

@@ -33,6 +33,8 @@ def test_metafunc_and_the_loop_do_the_same_work(name: str) -> None:
     assert truth.error(gradient(with_metafunc.train, work, "off")) <= measure.EXACT
     if work.images:
         assert truth.error(gradient(with_metafunc.train, work, "module")) <= measure.EXACT
+    rematerialised = replace(work, rematerialise=not work.num_particles)
+    assert truth.error(gradient(with_metafunc.train, rematerialised, "off")) <= measure.EXACT
     # The wrong twin: a step size that is off by a thousandth of itself.
     wrong = replace(work, inner_lr=1.001 * work.inner_lr)
     assert truth.error(gradient(with_metafunc.train, wrong, "off")) > measure.EXACT

@@ -78,8 +78,9 @@ def task_loss_of(work: Workload, forward: Forward, *, squares: Callable[[Array],
         return jax.vmap(unravel)(rows - work.inner_lr * (gram.T @ slopes - repulsion) / count)
 
     def task_loss(params: Params, support_x: Array, support_y: Array, query_x: Array, query_y: Array) -> Array:
+        step = stein if work.num_particles else adapted
         for _ in range(work.num_steps):
-            params = (stein if work.num_particles else adapted)(params, support_x, support_y)
+            params = (jax.checkpoint(step) if work.rematerialise else step)(params, support_x, support_y)
         if work.num_particles:
             return jax.vmap(loss, in_axes=(0, None, None))(params, query_x, query_y).mean()
         return loss(params, query_x, query_y)

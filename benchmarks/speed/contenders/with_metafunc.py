@@ -18,8 +18,10 @@ from metafunc import (
     TaskFamily,
     algorithms,
     ensemble,
+    inner,
     likelihood,
     nn,
+    optim,
     query_loss,
 )
 from metafunc.policy import Compile
@@ -67,6 +69,11 @@ def _learner(work: Workload, option: str) -> MetaLearner[Any, Any]:
         model = nn.mlp(work.input_shape, work.num_outputs, hidden=work.widths)
     observed = likelihood.for_kind(work.kind, work.num_outputs)
     learner = algorithms.maml(model, observed, inner_lr=work.inner_lr, num_steps=work.num_steps)
+    if work.rematerialise:
+        loss = observed.of(model)
+        step = inner.rematerialised(inner.descend(loss, optim.sgd(work.inner_lr)))
+        adapt = inner.repeat(step, work.num_steps)
+        return replace(learner, adapt=adapt, task_loss=query_loss(adapt, loss))
     return _stein(work, learner, model) if work.num_particles else learner
 
 
