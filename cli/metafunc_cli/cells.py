@@ -2,6 +2,7 @@
 
 import json
 import time
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -118,6 +119,7 @@ def from_runs(folders: Sequence[str], *, imports: bool) -> list[Trained]:
         if not imports:
             refuse_imports(sections, run.path / "config.json")
         seed = sections.get("training", {}).get("seed", 0)
+        _warn_if_unfinished(run, sections)
         with refusals():
             loaded: tuple[Any, Any] = experiment.load(run.path, imports=imports)
             family = experiment.tasks_of(run.config)
@@ -132,6 +134,15 @@ def from_runs(folders: Sequence[str], *, imports: bool) -> list[Trained]:
         Trained(label, cells[0].run.config["tasks"]["name"], tuple(cells))
         for label, cells in zip(labels, rows.values(), strict=True)
     ]
+
+
+def _warn_if_unfinished(run: "Run", sections: Mapping[str, Any]) -> None:
+    from metafunc import checkpoint
+
+    saved, _ = checkpoint.newest(run.checkpoints)
+    steps = sections.get("training", {}).get("steps")
+    if saved is not None and steps is not None and saved.step < steps:
+        warnings.warn(f"{run.path} has done {saved.step} of its {steps} steps, and is taken as it is.", stacklevel=2)
 
 
 def meta_test(screen: Screen, rows: Sequence[Trained], asked: Comparison) -> "list[Entry]":

@@ -1,6 +1,7 @@
 """`metafunc compare` as a user meets it: a grid at tiny size, resumed, from runs, and what it refuses."""
 
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -13,7 +14,7 @@ from metafunc_cli.__main__ import run
 
 TINY = "--model mlp --model.hidden 6 --num-tasks 2 --steps 4 --validate-every 2 --test-tasks 12 --test-steps 2"
 GRID = f"--algorithms maml platipus maml_noise cnp --tasks sine_or_line --seeds 2 {TINY} --quiet --inner-lr 0.01"
-ADDED = "--data.num-test-queries 9 --platipus.num-steps 2 --json"
+ADDED = "--data.num-test-queries 9 --platipus.num-steps 2 --maml.num-steps 1 --json"
 
 
 def inside(folder: Path, monkeypatch: pytest.MonkeyPatch, line: str) -> int:
@@ -101,6 +102,16 @@ def test_finished_runs_are_compared_and_seeds_of_one_learner_make_one_row(
     assert found["rows"][0]["mse"] == report["rows"][0]["mse"]
     assert found["rows"][1]["interval"] == "tasks"
     assert (folder / "runs/other/compare.csv").exists()
+
+
+def test_an_unfinished_run_is_said_to_be_one(
+    grid: tuple[Path, dict[str, Any], str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, _, _ = grid
+    shutil.copytree(folder / "runs/compare-sine_or_line/maml-0", folder / "half")
+    shutil.rmtree(folder / "half/checkpoints/step-000000004")
+    assert inside(folder, monkeypatch, "half --test-tasks 12 --quiet --no-figures --out runs/half") == 0
+    assert "half has done 2 of its 4 steps, and is taken as it is" in capsys.readouterr().err
 
 
 def test_runs_with_other_test_tasks_are_refused(
