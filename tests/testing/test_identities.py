@@ -85,7 +85,8 @@ def test_compiled_is_eager_at_many_points():
 def test_the_compiled_step_is_eager_at_many_points(name):
     torch._dynamo.reset()
     row = ALGORITHMS[name]
-    learner = algorithms.build(name, network, (2,), "classification", 2, **small(row))
+    kind = row.kinds[-1]
+    learner = algorithms.build(name, network, (2,), kind, 2, **small(row))
     step = value_and_grad(learner.task_loss, lower=graph.traced)
     start = learner.init(torch.Generator().manual_seed(0))
 
@@ -93,7 +94,7 @@ def test_the_compiled_step_is_eager_at_many_points(name):
     @given(st.integers(0, 2**16))
     def holds(seed):
         meta = tree.add_scaled(start, 0.1, Normals(seed).like(start))
-        tasks = random_tasks("classification", num_tasks=2, num_outputs=2, seed=seed)
+        tasks = random_tasks(kind, num_tasks=2, num_outputs=2, seed=seed)
         case = LearnerCase(learner, meta, tasks, 2, row.exact, row.inner_steps, seed)
         IDENTITIES["compiled_step"].check(case, compiled=step).check()
 
