@@ -31,7 +31,10 @@ def examination(options: "Options", shape: tuple[int, ...] | None) -> Examinatio
         UsageError: it is nothing that can be checked, or not with these options.
     """
     if not is_own(options.target):
-        return examine_algorithm(options.target)
+        try:
+            return examine_algorithm(options.target)
+        except ValueError as error:
+            raise UsageError(str(error)) from error
     target = thing(options.target)
     if options.params is not None:
         if options.batch is None or not callable(target):

@@ -146,6 +146,7 @@ def test_losses_learners_and_algorithms_are_checked_too(check):
         (["mine:loss"], "--params and --batch"),
         (["mine:loss", "--params", "mine:params"], "--batch"),
         (["mamll"], "Did you mean maml"),
+        (["maml_rl"], "metafunc.testing.oracle"),
     ],
 )
 def test_what_cannot_be_checked_is_a_usage_error(check, argv, message):
