@@ -1,5 +1,6 @@
 """What is chosen for the steps that the choice was measured on, and that the user has the last word."""
 
+import jaxtyping
 import pytest
 import torch
 
@@ -47,6 +48,7 @@ def test_noting_has_to_pay() -> None:
     assert not policy.choose(SINUSOID._replace(steps=policy.CAPTURED - 1)).capture
 
 
-def test_another_word_is_refused() -> None:
+def test_another_word_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # the tests' annotation hook would come first
     with pytest.raises(ValueError, match="compile is 'inductor'; give 'auto', 'on' or 'off'"):
         policy.choose(SINUSOID, compile="inductor")  # type: ignore[arg-type]  # that is the point

@@ -23,7 +23,7 @@ from metafunc.likelihood import Likelihood
 from metafunc.meta import pool
 from metafunc.optim import check_rate
 from metafunc.posterior import Gaussian, around, log_prob, standard
-from metafunc.types import Data, MetaLearner, Model, Params, Scalar, Task
+from metafunc.types import Data, MetaLearner, Model, Params, Scalar, Task, Tree
 from metafunc.variational import Inference, free_energy, preparing_inference
 
 SHAPE, RATE = 1.0, 0.01
@@ -92,7 +92,7 @@ def abml(
     def task_loss(meta: Gaussian, task: Task, /) -> Scalar:
         q = inference.posteriors(meta, task.support, num_steps)[-1]
 
-        def finished(params: Params, data: Data, /) -> Scalar:
+        def finished(params: Tree, data: Data, /) -> Scalar:
             return loss(model.finish(params, task.support), data)
 
         energy = free_energy(finished, meta, inference.draws(meta, task.support).particles, kl_weight=kl_weight)

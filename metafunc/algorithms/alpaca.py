@@ -28,7 +28,7 @@ from metafunc.algorithms import checks
 from metafunc.conjugate import MatrixNormal
 from metafunc.likelihood import Likelihood, masked_sum
 from metafunc.meta import query_loss, unprepared
-from metafunc.types import Batch, Data, MetaLearner, Model, Normal, Params, Scalar
+from metafunc.types import Batch, Data, MetaLearner, Model, Normal, Params, Scalar, Tree
 
 
 class AlpacaParams(NamedTuple):
@@ -101,7 +101,7 @@ def alpaca(
         size = num_features + 1
         return AlpacaParams(params, like.new_zeros(size, num_targets), like.new_zeros(size, size), scale.log())
 
-    def features(params: Params, x: Tensor) -> Float[Tensor, "n features"]:
+    def features(params: Tree, x: Tensor) -> Float[Tensor, "n features"]:
         found = model.apply(params, x)
         return torch.cat([found, found.new_ones(found.shape[0], 1)], dim=1)
 

@@ -21,7 +21,7 @@ from metafunc.inner.loop import check_num_steps
 from metafunc.optim import check_rate
 from metafunc.rl import Credit, Player, World, policy_loss, ratio, reward_to_go
 from metafunc.rl.particles import crowd, svpg
-from metafunc.types import MetaLearner, Model, Params, Predictive, Scalar, Task
+from metafunc.types import MetaLearner, Model, Predictive, Scalar, Task, Tree
 
 
 def bmaml_rl(
@@ -40,7 +40,7 @@ def bmaml_rl(
     init_std: float = 0.5,
     discount: float = 0.99,
     gae_lambda: float = 1.0,
-) -> MetaLearner[Params, Params]:
+) -> MetaLearner[Tree, Tree]:
     """Bayesian MAML for reinforcement learning: particles adapted by Stein variational policy gradients.
 
     Args:
@@ -80,7 +80,7 @@ def bmaml_rl(
     loss = policy_loss(policy, reward_to_go, credit)
     steps = [svpg(loss, lr=rate, temperature=temperature) for rate in (inner_lr, later_lr * inner_lr)]
     more = leader_steps if objective == "chaser" else 0
-    player = Player[Params](
+    player = Player[Tree](
         policy,
         crowd(world.play),
         start=lambda meta: meta,
@@ -92,10 +92,10 @@ def bmaml_rl(
     )
     outer_loss = torch.vmap(policy_loss(policy, ratio, credit))
 
-    def init(generator: Generator) -> Params:
+    def init(generator: Generator) -> Tree:
         return tree.stack([policy.init(generator) for _ in range(num_particles)])
 
-    def task_loss(meta: Params, task: Task, /) -> Scalar:
+    def task_loss(meta: Tree, task: Task, /) -> Scalar:
         rows = player.visited(meta, task.support, num_steps + more)
         if objective == "return":
             returns: Tensor = outer_loss(rows[-1], task.query)
@@ -105,7 +105,7 @@ def bmaml_rl(
         # The root's derivative at 0 is infinite: a particle that the leader has not left does not count.
         return torch.where(squares > 0, torch.where(squares > 0, squares, 1.0).sqrt(), 0.0).sum()
 
-    def predict(params: Params, observations: Tensor) -> Predictive:
+    def predict(params: Tree, observations: Tensor) -> Predictive:
         found: Predictive = torch.vmap(policy.distribution, in_dims=(0, None))(params, observations)
         return found
 

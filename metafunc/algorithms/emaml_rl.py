@@ -8,7 +8,7 @@ from metafunc.ensemble import lift
 from metafunc.optim import check_rate
 from metafunc.rl import Credit, World, policy_loss, ratio, reward_to_go
 from metafunc.rl.gradient import descending
-from metafunc.types import MetaLearner, Model, Params
+from metafunc.types import MetaLearner, Model, Tree
 
 
 def emaml_rl(
@@ -24,7 +24,7 @@ def emaml_rl(
     init_std: float = 0.5,
     discount: float = 0.99,
     gae_lambda: float = 1.0,
-) -> MetaLearner[Params, Params]:
+) -> MetaLearner[Tree, Tree]:
     """Ensemble MAML for reinforcement learning: particles that do not see each other.
 
     Args:

@@ -8,7 +8,7 @@ derivative is wrong, as MAML's is, the first-order gradient is often the less bi
 from metafunc.optim import check_rate
 from metafunc.rl import Credit, World, policy_loss, ratio, reward_to_go
 from metafunc.rl.gradient import descending
-from metafunc.types import MetaLearner, Model, Params
+from metafunc.types import MetaLearner, Model, Tree
 
 
 def fomaml_rl(
@@ -23,7 +23,7 @@ def fomaml_rl(
     init_std: float = 0.5,
     discount: float = 0.99,
     gae_lambda: float = 1.0,
-) -> MetaLearner[Params, Params]:
+) -> MetaLearner[Tree, Tree]:
     """First-order MAML for reinforcement learning: no derivative passes through adaptation.
 
     Args:

@@ -21,7 +21,7 @@ from metafunc.inner import descend, path, repeat
 from metafunc.likelihood import Likelihood
 from metafunc.meta import unprepared
 from metafunc.optim import check_rate, sgd
-from metafunc.types import MetaLearner, Model, Params, Scalar, Task
+from metafunc.types import MetaLearner, Model, Params, Scalar, Task, Tree
 
 
 def llama(
@@ -62,7 +62,7 @@ def llama(
     step = descend(loss, sgd(inner_lr))
     mode = repeat(step, num_steps)
 
-    def task_loss(meta: Params, task: Task, /) -> Scalar:
+    def task_loss(meta: Tree, task: Task, /) -> Scalar:
         params, support = mode(meta, task.support), task.support
         volume = laplace.log_det(
             lambda point: model.apply(model.finish(point, support), support.x),

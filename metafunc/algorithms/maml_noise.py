@@ -16,7 +16,7 @@ from metafunc.algorithms import checks
 from metafunc.inner import descend
 from metafunc.likelihood import Likelihood
 from metafunc.optim import check_rate, sgd
-from metafunc.types import Data, MetaLearner, Model, Params, Scalar, Task
+from metafunc.types import Data, MetaLearner, Model, Params, Scalar, Task, Tree
 from metafunc.variational import adapt_each, draws_of, mean_over, path_each, preparing
 
 
@@ -61,16 +61,16 @@ def maml_noise(
     step = descend(loss, sgd(inner_lr))
     inner_steps = num_steps
 
-    def starts(meta: Params, support: Data) -> Params:
+    def starts(meta: Tree, support: Data) -> Tree:
         return tree.map(lambda mean, noise: mean + noise_scale * noise, meta, draws_of(support, meta))
 
-    def adapt(meta: Params, support: Data, /) -> Params:
+    def adapt(meta: Tree, support: Data, /) -> Tree:
         return adapt_each(step, starts(meta, support), support, inner_steps, finish=model.finish)
 
-    def path(meta: Params, support: Data, num_steps: int, /) -> Params:
+    def path(meta: Tree, support: Data, num_steps: int, /) -> Tree:
         return path_each(step, starts(meta, support), support, num_steps, finish=model.finish)
 
-    def task_loss(meta: Params, task: Task, /) -> Scalar:
+    def task_loss(meta: Tree, task: Task, /) -> Scalar:
         return mean_over(lambda params: loss(params, task.query), adapt(meta, task.support))
 
     return MetaLearner(

@@ -20,7 +20,7 @@ from metafunc.optim import check_rate
 from metafunc.rl import Credit, World, check, log_probs, policy_loss, ratio, sampled_return
 from metafunc.rl.estimators import Name, named
 from metafunc.rl.gradient import descending, told_others_return
-from metafunc.types import MetaLearner, Model, Params, Scalar, Task
+from metafunc.types import MetaLearner, Model, Scalar, Task, Tree
 
 
 def maml_rl(
@@ -37,7 +37,7 @@ def maml_rl(
     credit: Literal["none", "sampling"] = "none",
     discount: float = 0.99,
     gae_lambda: float = 1.0,
-) -> MetaLearner[Params, Params]:
+) -> MetaLearner[Tree, Tree]:
     """MAML for reinforcement learning: a policy that one policy-gradient step turns to a new task.
 
     Args:
@@ -85,7 +85,7 @@ def maml_rl(
     )
     outer_loss = policy_loss(policy, ratio, usual)
 
-    def task_loss(meta: Params, task: Task, /) -> Scalar:
+    def task_loss(meta: Tree, task: Task, /) -> Scalar:
         rows = player.visited(meta, task.support, num_steps)
         if credit == "none":
             return outer_loss(rows[-1], task.query)

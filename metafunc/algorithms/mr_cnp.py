@@ -26,7 +26,7 @@ from metafunc import tree
 from metafunc.algorithms import checks
 from metafunc.likelihood import Likelihood, masked_mean
 from metafunc.posterior import Gaussian, around, kl, standard
-from metafunc.types import Batch, Data, MetaLearner, Model, Params, Predictive, Scalar, Task
+from metafunc.types import Batch, Data, MetaLearner, Model, Params, Predictive, Scalar, Task, Tree
 from metafunc.variational import (
     bottleneck,
     code_noise,
@@ -71,7 +71,7 @@ def _told(z: Tensor, representation: Tensor) -> Float[Tensor, "n width"]:
     return _joined(z, representation.expand(z.shape[0], -1))
 
 
-def _represent(aggregator: Model, likelihood: Likelihood, params: Params, z: Tensor, support: Batch) -> Tensor:
+def _represent(aggregator: Model, likelihood: Likelihood, params: Tree, z: Tensor, support: Batch) -> Tensor:
     embedded = aggregator.apply(params, _joined(z, likelihood.encode(support.y)))
     mean: Tensor = torch.vmap(masked_mean, in_dims=(1, None))(embedded, support.mask)
     return mean
@@ -126,7 +126,7 @@ def mr_cnp_w(
         return MrCnpWParams(start, aggregator.init(generator), decoder.init(generator))
 
     def codes(meta: MrCnpWParams, support: Batch, known: float) -> Code:
-        def of_draw(drawn: Params) -> Code:
+        def of_draw(drawn: Tree) -> Code:
             params = encoder.finish(drawn, support)
             z = encoder.apply(params, support.x)
             representation = known * _represent(aggregator, likelihood, meta.aggregator, z, support)

@@ -101,16 +101,16 @@ def mr_maml_w(
     def weights(meta: MrMamlParams) -> Gaussian:
         return Gaussian(tree.partition(meta.params, encodes)[0], meta.log_scale)
 
-    def starts(meta: MrMamlParams, support: Data) -> Params:
+    def starts(meta: MrMamlParams, support: Data) -> Tree:
         drawn = samples(weights(meta), draws_of(support, meta.log_scale))
         count = tree.leaves(drawn)[0].shape[0]
         stacked = tree.map(lambda leaf: leaf.expand(count, *leaf.shape), meta.params)
         return tree.partition(stacked, encodes)[1](drawn)
 
-    def adapt(meta: MrMamlParams, support: Data, /) -> Params:
+    def adapt(meta: MrMamlParams, support: Data, /) -> Tree:
         return adapt_each(step, starts(meta, support), support, inner_steps, finish=model.finish)
 
-    def path(meta: MrMamlParams, support: Data, num_steps: int, /) -> Params:
+    def path(meta: MrMamlParams, support: Data, num_steps: int, /) -> Tree:
         return path_each(step, starts(meta, support), support, num_steps, finish=model.finish)
 
     def task_loss(meta: MrMamlParams, task: Task, /) -> Scalar:

@@ -5,7 +5,7 @@ all tasks.
 """
 
 from metafunc.rl import Credit, Player, World, policy_loss, ratio
-from metafunc.types import MetaLearner, Model, Params
+from metafunc.types import MetaLearner, Model, Tree
 
 
 def oracle(
@@ -17,7 +17,7 @@ def oracle(
     init_std: float = 0.5,
     discount: float = 0.99,
     gae_lambda: float = 1.0,
-) -> MetaLearner[Params, Params]:
+) -> MetaLearner[Tree, Tree]:
     """A policy that is told the task, trained by policy gradients; it does not adapt.
 
     Args:
@@ -43,7 +43,7 @@ def oracle(
         Finn, Abbeel, Levine (2017), section 5.3.
     """
     policy = world.policy(model, init_std=init_std)
-    player = Player[Params](
+    player = Player[Tree](
         policy,
         world.told,
         start=lambda meta: meta,

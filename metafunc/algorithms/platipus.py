@@ -101,14 +101,14 @@ def platipus(
         mean = descend(loss, sgd(meta.posterior_lr))(meta.prior.mean, query)
         return Gaussian(mean, meta.posterior_scale)
 
-    def draws(meta: PlatipusParams, support: Data) -> Params:
+    def draws(meta: PlatipusParams, support: Data) -> Tree:
         return draws_of(support, meta.prior.mean)
 
-    def adapt(meta: PlatipusParams, support: Data, /) -> Params:
+    def adapt(meta: PlatipusParams, support: Data, /) -> Tree:
         starts = samples(conditioned(meta, support), draws(meta, support))
         return adapt_each(step, starts, support, inner_steps, finish=model.finish)
 
-    def path(meta: PlatipusParams, support: Data, num_steps: int, /) -> Params:
+    def path(meta: PlatipusParams, support: Data, num_steps: int, /) -> Tree:
         before = path_each(step, samples(meta.prior, draws(meta, support)), support, 0, finish=model.finish)
         starts = samples(conditioned(meta, support), draws(meta, support))
         after = path_each(step, starts, support, num_steps, finish=model.finish)

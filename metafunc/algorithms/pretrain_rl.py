@@ -8,7 +8,7 @@ from metafunc.inner.loop import check_num_steps
 from metafunc.optim import check_rate
 from metafunc.rl import Credit, World, policy_loss, ratio, reward_to_go
 from metafunc.rl.gradient import descending
-from metafunc.types import MetaLearner, Model, Params
+from metafunc.types import MetaLearner, Model, Tree
 
 
 def pretrain_rl(
@@ -23,7 +23,7 @@ def pretrain_rl(
     init_std: float = 0.5,
     discount: float = 0.99,
     gae_lambda: float = 1.0,
-) -> MetaLearner[Params, Params]:
+) -> MetaLearner[Tree, Tree]:
     """One policy for all tasks, which only meta-test adapts.
 
     Args:

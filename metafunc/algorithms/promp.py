@@ -21,7 +21,7 @@ from metafunc.optim import check_rate
 from metafunc.rl import Credit, Signal, World, log_probs, policy_loss, ratio
 from metafunc.rl.gradient import descending, told_distribution
 from metafunc.rl.policies import kl
-from metafunc.types import MetaLearner, Model, Params, Scalar, Task
+from metafunc.types import MetaLearner, Model, Scalar, Task, Tree
 
 
 def promp(
@@ -38,7 +38,7 @@ def promp(
     kl_weight: float = 5e-4,
     discount: float = 0.99,
     gae_lambda: float = 1.0,
-) -> MetaLearner[Params, Params]:
+) -> MetaLearner[Tree, Tree]:
     """ProMP: clipped likelihood ratios let the outer loop take several steps on the same trajectories.
 
     Args:
@@ -84,7 +84,7 @@ def promp(
     )
     player = replace(plain, attach=partial(told_distribution, policy, plain))
 
-    def task_loss(meta: Params, task: Task, /) -> Scalar:
+    def task_loss(meta: Tree, task: Task, /) -> Scalar:
         rows = player.visited(meta, task.support, num_steps)
         new = log_probs(policy, rows[-1], task.query)
         gain = clipped(new - task.query.log_probs * task.query.mask, credit(task.query), clip_ratio)

@@ -5,7 +5,7 @@ import torch
 from metafunc.optim import check_rate
 from metafunc.rl import Credit, World, policy_loss, reward_to_go
 from metafunc.rl.gradient import descending
-from metafunc.types import MetaLearner, Model, Params, Scalar, Task
+from metafunc.types import MetaLearner, Model, Scalar, Task, Tree
 
 
 def random(
@@ -19,7 +19,7 @@ def random(
     init_std: float = 1.0,
     discount: float = 0.99,
     gae_lambda: float = 1.0,
-) -> MetaLearner[Params, Params]:
+) -> MetaLearner[Tree, Tree]:
     """A randomly drawn policy that takes policy-gradient steps.
 
     Args:
@@ -59,7 +59,7 @@ def random(
         test_trajectories=test_trajectories,
     )
 
-    def task_loss(meta: Params, task: Task, /) -> Scalar:
+    def task_loss(meta: Tree, task: Task, /) -> Scalar:
         return torch.zeros_like(task.query.rewards.sum())
 
     return player.learner(policy.init, task_loss)

@@ -30,7 +30,7 @@ DASHES = ("-", (0, (5, 1.5)), (0, (1, 1.2)))
 """More learners than colours get another stroke."""
 
 
-def learning_curves(logs: Mapping[str, Sequence[Sequence[Mapping[str, float]]]], metric: str) -> "Figure":
+def learning_curves(logs: Mapping[str, Sequence[Sequence[Mapping[str, float | int]]]], metric: str) -> "Figure":
     """A validation score while several learners were trained.
 
     Args:

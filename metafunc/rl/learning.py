@@ -16,7 +16,7 @@ from metafunc.rl.objective import log_probs, set_of
 from metafunc.rl.playing import Play
 from metafunc.rl.policies import Policy
 from metafunc.rl.trajectories import Trajectories
-from metafunc.types import Adapt, M, MetaLearner, Path, Predictive, Prepare, Scalar, Task, TaskLoss, Tree
+from metafunc.types import Adapt, Data, M, MetaLearner, Path, Predictive, Prepare, Scalar, Task, TaskLoss, Tree
 
 Attach = Callable[[M, Task], Task]
 """(meta, stacked trajectories) to the same with whatever the loss needs attached: a constant of the other tasks."""
@@ -86,7 +86,7 @@ class Player(Generic[M]):
             return Task(tree.map(lambda leaf: leaf.unsqueeze(1)[:, :0], query), query)
         return Task(tree.map(lambda *leaves: torch.stack(leaves, 1), sets[0], *sets[1:]), query)
 
-    def visited(self, meta: M, support: Trajectories, num_steps: int) -> list[Tree]:
+    def visited(self, meta: M, support: Data, num_steps: int) -> list[Tree]:
         """A task's parameters before and after each of some inner steps."""
         rows = [self.start(meta)]
         for index in range(num_steps):

@@ -23,7 +23,7 @@ from metafunc.rl.estimators import COUNTS_SAMPLING, Estimator, box, named
 from metafunc.rl.policies import Policy
 from metafunc.rl.signals import Credit, Signal
 from metafunc.rl.trajectories import Trajectories
-from metafunc.types import Loss, Scalar, Tree
+from metafunc.types import Data, Loss, Scalar, Tree
 
 Sampling = Literal["none", "sampling"]
 
@@ -127,7 +127,7 @@ def returns_in(credit: Credit, stacked: Trajectories) -> Tensor:
     return found
 
 
-def set_of(support: Trajectories, index: int) -> Trajectories:
+def set_of(support: Data, index: int) -> Data:
     """What one inner step sees: a row of the leading axis."""
 
     def row(leaf: Tensor) -> Tensor:

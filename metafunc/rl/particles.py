@@ -10,7 +10,7 @@ from metafunc.ensemble import Kernel, KernelValues
 from metafunc.rl.playing import Play
 from metafunc.rl.policies import Policy
 from metafunc.rl.trajectories import Trajectories
-from metafunc.types import Adapt, Loss, Tree
+from metafunc.types import Adapt, Data, Loss, Tree
 
 
 def crowd(play: Play) -> Play:
@@ -68,7 +68,7 @@ def svpg(loss: Loss[Tree], *, lr: float, temperature: float = 1.0, kernel: Kerne
     if not temperature > 0:
         raise ValueError(f"temperature = {temperature} divides the return and has to be above 0.")
 
-    def step(particles: Tree, played: Trajectories, /) -> Tree:
+    def step(particles: Tree, played: Data, /) -> Tree:
         slopes = torch.vmap(torch.func.grad(loss))(particles, played)
         rows, unravel = _rows(particles), tree.ravel(tree.map(lambda leaf: leaf[0], particles))[1]
         gram, repulsion = kernel(rows)

@@ -2,6 +2,7 @@
 
 import math
 
+import jaxtyping
 import pytest
 import torch
 from torch import autograd
@@ -196,6 +197,7 @@ def test_the_noise_is_learned_unless_the_likelihood_has_its_own():
         ({"objective": "runner"}, "objective must be one of chaser, bfa"),
     ],
 )
-def test_what_does_not_fit_is_refused(settings, message):
+def test_what_does_not_fit_is_refused(settings, message, monkeypatch):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # the tests' annotation hook would come first
     with pytest.raises(ValueError, match=message):
         started("regression", **settings)

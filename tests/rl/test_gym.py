@@ -1,5 +1,6 @@
 """Gymnasium at the edge: the same trajectories type, the same numbers from the same seed, and a message without it."""
 
+import jaxtyping
 import pytest
 import torch
 from metafunc_cli.__main__ import run
@@ -71,6 +72,7 @@ def test_without_the_extra_a_message_names_it(monkeypatch, capsys, tmp_path):
     assert "metafunc[rl]" in capsys.readouterr().err
 
 
-def test_a_goal_that_is_none_is_refused():
+def test_a_goal_that_is_none_is_refused(monkeypatch):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # the tests' annotation hook would come first
     with pytest.raises(ValueError, match="goal is 'upwards'"):
         data.ant(goal="upwards")

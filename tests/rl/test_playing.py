@@ -133,7 +133,8 @@ def test_supervised_learning_is_the_case_of_one_step_whose_data_do_not_depend_on
     x = torch.linspace(-1, 1, 8).double()[:, None]
     batch = Batch(x, torch.sin(3 * x))
     step = inner.descend(loss, optim.sgd(0.1))
-    player = rl.Player(None, None, lambda meta: meta, lambda meta, index: step, 2, 1)
+    never_asked = rl.categorical(rl.table(1, 2)), rl.simulated(rl.bandit(2))
+    player = rl.Player(*never_asked, lambda meta: meta, lambda meta, index: step, 2, 1)
     support = tree.map(lambda leaf: torch.stack([leaf, leaf]), batch)
 
     def by_rl(meta, task):
