@@ -87,9 +87,8 @@ def main(argv: Sequence[str]) -> int:
             watch(step.name, verdict(reports[-1]))
     screen.out.print(_table(found, reports))
     for report in reports:
-        if verdict(report) == FAILS:
-            where = f" Worst in {report.leaf}." if report.leaf else ""
-            screen.out.print(Text.assemble((f"{report.identity}: ", "bold"), report.claim, where), soft_wrap=True)
+        if verdict(report) != HOLDS:
+            screen.out.print(Text.assemble((f"{report.identity}: ", "bold"), _reason(report)), soft_wrap=True)
     held = all(verdict(report) != FAILS for report in reports)
     screen.result(
         {
@@ -104,9 +103,7 @@ def main(argv: Sequence[str]) -> int:
 
 def verdict(report: "Report") -> str:
     """In a word or two."""
-    from metafunc.testing.probe_checks import NOT_MEASURED
-
-    if report.holds and report.why.startswith(NOT_MEASURED):
+    if not report.measured:
         return UNKNOWN
     return HOLDS if report.holds else FAILS
 
@@ -137,12 +134,22 @@ def _table(found: "Examination", reports: Sequence["Report"]) -> Table:
     return table
 
 
+def _reason(report: "Report") -> str:
+    """Why it does not hold, or why nothing can be said."""
+    if not report.measured:
+        return f"{UNKNOWN}. {report.why}"
+    return f"{report.claim} Worst in {report.leaf}." if report.leaf else report.claim
+
+
 def _number(value: float) -> str:
     return "0" if value == 0 else f"{value:.1e}" if math.isfinite(value) else tidy(None)
 
 
 def _plain(summary: str, report: "Report") -> Mapping[str, Any]:
     values = {**dataclasses.asdict(report), "summary": summary, "verdict": verdict(report)}
+    del values["measured"]  # The verdict says so.
+    if report.holds:
+        values["claim"] = ""  # What would be wrong is not.
     for name in ("error", "tolerance"):
         values[name] = values[name] if math.isfinite(values[name]) else None
     return values

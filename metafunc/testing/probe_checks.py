@@ -15,7 +15,7 @@ from metafunc.meta import expected, value_and_grad
 from metafunc.testing import numerics
 from metafunc.testing.differences import Difference, compare
 from metafunc.testing.probe import Probe, direction
-from metafunc.testing.report import Comparison, Report, identical, summarise
+from metafunc.testing.report import Comparison, Report, identical, not_measured, summarise
 from metafunc.types import Tree
 
 ROUNDING = (
@@ -25,8 +25,6 @@ ROUNDING = (
 DIFFERENCES = (
     "Ten times the differences' own error: the distance between two step sizes, plus rounding divided by the step."
 )
-NOT_MEASURED = "Not measured"
-"""How the reason begins in a report that says nothing either way."""
 LARGE = 1_000_000
 """Parameters up to which all routes to a meta-gradient are compared; a larger network is asked for those that torch has
 got wrong."""
@@ -94,7 +92,7 @@ def modes(probe: Probe) -> Report:
     except (RuntimeError, NotImplementedError) as error:
         if not any(word in str(error) for word in ("jvp", "forward AD", "forward mode")):
             raise
-        return Report("", 0.0, 0.0, f"{NOT_MEASURED}: an operation has no forward derivative, and none is needed.")
+        return not_measured("An operation has no forward derivative, and none is needed.")
     return summarise("", [_distance(forward, probe.product, probe, claim, factor=10.0)], ROUNDING)
 
 
@@ -139,7 +137,7 @@ def _distance(first: Tree, second: Tree, probe: Probe, claim: str, *, factor: fl
 
 def _report(found: Difference, claim: str, leaf: str) -> Report:
     if math.isinf(found.tolerance):
-        return Report("", 0.0, 0.0, f"{NOT_MEASURED}: the loss has kinks or noise at every step size.")
+        return not_measured("The loss has kinks or noise at every step size.")
     return Report("", found.error, found.tolerance, DIFFERENCES, leaf, claim)
 
 

@@ -64,6 +64,7 @@ class Report:
         leaf: the dotted path of the worst leaf.
         claim: what is wrong if it fails.
         example: the problem it was measured on; with a hypothesis strategy the smallest that fails.
+        measured: false where nothing can be said either way, for the reason in `why`; that is no failure.
 
     Example:
         >>> report = Report("symmetry", error=1e-3, tolerance=1e-12, why="Rounding.", leaf="w", claim="H is not H'.")
@@ -78,6 +79,7 @@ class Report:
     leaf: str = ""
     claim: str = ""
     example: str = ""
+    measured: bool = True
 
     @property
     def holds(self) -> bool:
@@ -95,6 +97,8 @@ class Report:
         return self
 
     def __str__(self) -> str:
+        if not self.measured:
+            return f"{self.identity}: not measured. {self.why}"
         sign = "<=" if self.holds else ">"
         lines = [f"{self.identity}: error {self.error:.2g} {sign} tolerance {self.tolerance:.2g}"]
         if not self.holds:
@@ -103,6 +107,11 @@ class Report:
             lines.append(f"worst leaf: {self.leaf}")
         lines += [f"example: {self.example}"] if self.example else []
         return "\n".join([*lines, f"tolerance: {self.why}"])
+
+
+def not_measured(why: str) -> Report:
+    """The report of a check that can say nothing either way."""
+    return Report("", 0.0, 0.0, why, measured=False)
 
 
 def assert_holds(report: Report) -> None:

@@ -112,6 +112,7 @@ def test_a_wrong_module_fails_and_the_part_is_named(check):
     assert code == 1
     assert "the sub-module 1 (Cube), with the autograd.Function Wrong" in out
     assert "differentiable torch operations" in out
+    assert "hvp_modes: not measured. An operation has no forward derivative" in out
 
 
 def test_json_is_one_object_with_finite_numbers(check):
@@ -123,7 +124,11 @@ def test_json_is_one_object_with_finite_numbers(check):
     assert found["identities"][0]["error"] is None
     assert "LSTM" in err
     code, out, _ = check("mine:net", "--json", "--quiet")
-    assert (code, json.loads(out)["holds"]) == (0, True)
+    right = json.loads(out)
+    assert (code, right["holds"]) == (0, True)
+    assert {each["claim"] for each in right["identities"]} == {""}
+    verdicts = [each["verdict"] for each in json.loads(check("mine:wrong", "--json", "--quiet")[1])["identities"]]
+    assert {*verdicts} == {"holds", "fails", "not measured"}
 
 
 def test_losses_learners_and_algorithms_are_checked_too(check):
