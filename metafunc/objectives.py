@@ -1,4 +1,4 @@
-r"""What particles lose on a task: the chaser's distance to its leader, and the log predictive of the ensemble."""
+r"""What particles lose: the chaser's distance to its leader, the ensemble's log predictive, a loss to follow Stein."""
 
 import math
 from collections.abc import Callable
@@ -9,8 +9,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from metafunc import tree
+from metafunc.ensemble import Kernel, rbf
 from metafunc.meta import pool
-from metafunc.types import Adapt, Data, M, P, P_in, Scalar, Task, TaskLoss, Tree
+from metafunc.types import Adapt, Data, Loss, M, P, P_in, Scalar, Task, TaskLoss, Tree
 
 
 @runtime_checkable
@@ -74,3 +75,47 @@ def chaser(
 def log_mean_exp(values: Float[Tensor, "particles ..."]) -> Float[Tensor, "..."]:
     r"""$\log \frac1M \sum_m e^{v_m}$ over the first axis: log-probabilities of particles to that of their mixture."""
     return torch.logsumexp(values, 0) - math.log(values.shape[0])
+
+
+def stein_loss(
+    energies: Callable[[P, Data], Float[Tensor, " particles"]], *, temperature: float = 1.0, kernel: Kernel = rbf
+) -> Loss[P]:
+    r"""A loss whose value is the mean energy of particles and whose gradient is Stein's direction.
+
+    $$\ell(\phi) = \frac1M \sum_j E(\phi_j), \qquad \text{gradient } \frac1M \sum_j \big[ k(\phi_j, \phi_m)
+    \nabla E(\phi_j) - t\, \nabla_{\phi_j} k(\phi_j, \phi_m) \big] \text{ for particle } m$$
+
+    So any outer optimiser moves the particles to $e^{-E/t}$, as `ensemble.svgd` does by gradient descent. The direction
+    is linear in the energies: the mean of such losses over tasks has that of the mean energy. The second derivative
+    means nothing.
+
+    Args:
+        energies: (particles, data) to the energy of each, which depends on that particle alone.
+        temperature: t.
+        kernel: from particles to the kernel's values.
+
+    Returns:
+        (particles, data) to a scalar.
+
+    Example:
+        >>> import torch
+        >>> loss = stein_loss(lambda particles, _: particles[:, 0].square() / 2)
+        >>> pair = torch.tensor([[0.0], [2.0]])  # their kernel is 1/2, and log(2) / 2 pushes each from the other
+        >>> loss(pair, ()), torch.func.grad(loss)(pair, ()).flatten()
+        (tensor(1.), tensor([0.6733, 0.8267]))
+
+    References:
+        Liu and Wang (2016), "Stein Variational Gradient Descent: A General Purpose Bayesian Inference Algorithm".
+    """
+
+    def loss(particles: P, data: Data, /) -> Scalar:
+        rows: Tensor = torch.vmap(lambda particle: tree.ravel(particle)[0])(particles)
+        unravel = tree.ravel(tree.map(lambda leaf: leaf[0], particles))[1]
+        gram, repulsion = kernel(rows.detach())
+        # Zeros with a derivative. Row j below is particle j, and its derivative for particle m is k(j, m).
+        offset = rows - rows.detach()
+        shared: P = torch.vmap(unravel)(rows.detach() + gram @ offset)
+        total: Tensor = energies(shared, data).sum() - temperature * (repulsion * offset).sum()
+        return total / rows.shape[0]
+
+    return loss

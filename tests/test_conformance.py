@@ -25,6 +25,7 @@ OWN = {
     "bmaml": {"inner_lr": 0.01, "num_steps": NUM_STEPS, "num_particles": 3, "noise_scale": 1.0},
     "alpaca": {"noise_scale": 1.0},
     "versa": {"num_particles": 3},
+    "pacoh": {"inner_lr": 0.01, "num_steps": NUM_STEPS, "num_priors": 3, "num_samples": 2, "noise_scale": 1.0},
     "emaml": {"inner_lr": 0.1, "num_steps": NUM_STEPS, "num_particles": 3},
     "deep_ensemble": {"inner_lr": 0.1, "num_steps": NUM_STEPS, "num_particles": 3},
 }
@@ -72,7 +73,9 @@ def test_predictions_are_particles_of_the_kind(name, kind):
     task = tree.unstack(tasks)[0]
     prediction = learner.predict(learner.adapt(meta, task.support), task.query.x)
     assert isinstance(prediction, Normal if kind == "regression" else Categorical)
-    num_particles = OWN.get(name, {}).get("num_particles", 1)
+    own = OWN.get(name, {})
+    # In training PACOH draws its samples from each prior.
+    num_particles = own["num_priors"] * own["num_samples"] if name == "pacoh" else own.get("num_particles", 1)
     assert tree.leaves(prediction)[0].shape == (num_particles, task.query.x.shape[0], 3)
 
 

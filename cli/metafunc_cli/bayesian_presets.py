@@ -6,6 +6,9 @@ FINN_XU = "Finn, Xu, Levine (2018)"
 YOON = "Yoon, Kim et al. (2018)"
 YIN = "Yin, Tucker, Zhou, Levine, Finn (2020)"
 
+ROTHFUSS = "Rothfuss, Fortuin, Josifoski, Krause (2021)"
+
+TEMPERED: Settings = {"tempering": 0.5, "prior_weight": 0.1}
 NME_HYPER: Settings = {"inner_lr": 0.01, "num_steps": 1}
 
 
@@ -120,6 +123,14 @@ BAYESIAN: tuple[Preset, ...] = (
         "llama",
         "Grant et al. (2018): their weight of the curvature, on MAML's protocol",
         hyper={"inner_lr": 0.01, "num_steps": 1, "curvature_weight": 1e-6},
+    ),
+    sinusoid(
+        "pacoh-sinusoid",
+        "pacoh",
+        f"our own: the method of {ROTHFUSS} on MAML's protocol, with the tempering of their code",
+        hyper={"inner_lr": 0.03, "num_steps": 20, "num_train_tasks": 10_000, "hyperprior_weight": 1e-3, **TEMPERED},
+        network={"initialisation": "xavier"},
+        training={"steps": 10_000, "outer_lr": 3e-3},
     ),
     _nme_sinusoid(
         "maml-nme-sinusoid",

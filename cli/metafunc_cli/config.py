@@ -227,6 +227,34 @@ class Vampire:
 
 
 @dataclass(frozen=True, repr=False, eq=False)
+class Pacoh:
+    """PACOH: particles that are priors over networks, moved by Stein's method to the PAC-optimal hyper-posterior."""
+
+    num_priors: int = 3
+    """priors, K."""
+    num_samples: int = 5
+    """networks that a task's marginal likelihood is estimated from, for each prior."""
+    num_particles: int = 5
+    """networks a prior at meta-test."""
+    inner_lr: float = 0.01
+    """step size of Adam in the inference of a task's networks."""
+    num_steps: int = 10
+    """its steps."""
+    num_train_tasks: int = 100
+    """how many tasks there are to train on, n, which is what the hyper-prior weighs against."""
+    tempering: float = 1.0
+    """the power p of a task's rows and of the number of tasks; .5 is the authors' code, 1 is Bayes' rule."""
+    hyperprior_weight: float = 1.0
+    """the weight w of the hyper-prior's logarithm; 1 in the theory, less in the authors' code."""
+    prior_weight: float = 1.0
+    """the weight v of a prior's logarithm at meta-test; 1 in the theory, .1 in the authors' code."""
+    scale: float = 0.05
+    """the standard deviation that every weight of the priors starts from, and that the hyper-prior expects."""
+    noise_scale: float = 0.1
+    """the noise scale that is started from and expected, in units of y."""
+
+
+@dataclass(frozen=True, repr=False, eq=False)
 class Llama:
     """LLAMA: MAML whose meta-loss counts the curvature at the adapted parameters, by Laplace's approximation."""
 
@@ -545,6 +573,10 @@ ALGORITHMS = {
         Abml, "ABML: a learned Gaussian prior that a few gradient steps turn into a task's variational posterior."
     ),
     "vampire": Row(Vampire, "VAMPIRE: a Gaussian prior, trained for how its variational posteriors predict."),
+    "pacoh": Row(
+        Pacoh,
+        "PACOH: particles that are priors over networks, moved by Stein's method to the PAC-optimal hyper-posterior.",
+    ),
     "llama": Row(
         Llama, "LLAMA: MAML whose meta-loss counts the curvature at the adapted parameters, by Laplace's approximation."
     ),

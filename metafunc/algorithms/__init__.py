@@ -23,6 +23,7 @@ from metafunc.algorithms.mr_cnp import mr_cnp_w as mr_cnp_w
 from metafunc.algorithms.mr_maml_a import mr_maml_a as mr_maml_a
 from metafunc.algorithms.mr_maml_w import mr_maml_w as mr_maml_w
 from metafunc.algorithms.oracle import oracle as oracle
+from metafunc.algorithms.pacoh import pacoh as pacoh
 from metafunc.algorithms.platipus import platipus as platipus
 from metafunc.algorithms.pretrain import pretrain as pretrain
 from metafunc.algorithms.pretrain_rl import pretrain_rl as pretrain_rl

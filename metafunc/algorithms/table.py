@@ -30,6 +30,7 @@ from metafunc.algorithms.mr_cnp import mr_cnp_a, mr_cnp_w
 from metafunc.algorithms.mr_maml_a import mr_maml_a
 from metafunc.algorithms.mr_maml_w import mr_maml_w
 from metafunc.algorithms.oracle import oracle
+from metafunc.algorithms.pacoh import pacoh
 from metafunc.algorithms.platipus import platipus
 from metafunc.algorithms.pretrain import pretrain
 from metafunc.algorithms.pretrain_rl import pretrain_rl
@@ -211,6 +212,7 @@ ALGORITHMS: Mapping[str, Row] = MappingProxyType(
         "platipus": Row(platipus),
         "abml": Row(abml),
         "vampire": Row(vampire),
+        "pacoh": Row(pacoh, exact=False),
         "llama": Row(llama),
         "mr_maml_w": Row(mr_maml_w),
         "mr_maml_a": Row(mr_maml_a, networks=bottleneck_head),

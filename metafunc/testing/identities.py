@@ -114,6 +114,7 @@ _ROWS = (
     Identity("one_particle", inference.one_particle, EnsembleCase),
     Identity("particle_symmetry", inference.particle_symmetry, EnsembleCase),
     Identity("stein_direction", stein.stein_direction, EnsembleCase),
+    Identity("stein_loss", stein.stein_loss, EnsembleCase),
     Identity("two_particles", stein.two_particles, EnsembleCase),
     Identity("mixture_nll", stein.mixture_nll, EnsembleCase),
     Identity("leader_at_rest", chasing.leader_at_rest, LossCase),

@@ -7,12 +7,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from metafunc import ensemble, metrics, tree
+from metafunc import ensemble, metrics, objectives, tree
 from metafunc.optim import sgd
 from metafunc.testing.cases import EnsembleCase
 from metafunc.testing.numerics import ROUNDING, bounded, by_autograd, count, row
 from metafunc.testing.report import Comparison, Report, compare, summarise
-from metafunc.types import Adapt, Categorical, Loss, Normal, P, Predictive, Tree
+from metafunc.types import Adapt, Categorical, Data, Loss, Normal, P, Predictive, Tree
 
 MakeStep = Callable[[Loss[Any], float], Adapt[Any, Any]]
 """(loss of one particle, step size) to a step of Stein variational gradient descent."""
@@ -29,10 +29,20 @@ def stein_direction(case: EnsembleCase[P], *, make_step: MakeStep = stein_step) 
     The other route is a double loop over particles, with every gradient, the kernel's too, by plain autograd and the
     median taken of a sorted list.
     """
+    rows, directions = _by_double_loop(case)
+    moved = [own - case.lr * direction for own, direction in zip(rows, directions, strict=True)]
+    step = make_step(case.loss, case.lr)
+    found, bound = bounded(lambda particles: _rows(step(particles, case.data)), case.particles, passes=4)
+    claim = "A Stein step is not that of the double loop."
+    return summarise("stein_direction", [compare(found, torch.stack(moved), bound, claim)], ROUNDING, str(case))
+
+
+def _by_double_loop(case: EnsembleCase[Any], temperature: float = 1.0) -> tuple[list[Tensor], list[Tensor]]:
+    """Particles as vectors, and where Stein's method would not have them go."""
     rows = [tree.ravel(row(case.particles, m))[0].detach() for m in range(count(case.particles))]
     slopes = [tree.ravel(by_autograd(case.loss, row(case.particles, m), case.data))[0] for m in range(len(rows))]
     bandwidth = _bandwidth(rows)
-    moved = []
+    directions = []
     for own in rows:
         total = torch.zeros_like(own)
         for j, other in enumerate(rows):
@@ -40,12 +50,41 @@ def stein_direction(case: EnsembleCase[P], *, make_step: MakeStep = stein_step) 
             with torch.enable_grad():
                 k = torch.exp(-(at - own).square().sum() / bandwidth)
                 push = torch.autograd.grad(k, at)[0]
-            total = total + k.detach() * slopes[j] - push
-        moved.append(own - case.lr / len(rows) * total)
-    step = make_step(case.loss, case.lr)
-    found, bound = bounded(lambda particles: _rows(step(particles, case.data)), case.particles, passes=4)
-    claim = "A Stein step is not that of the double loop."
-    return summarise("stein_direction", [compare(found, torch.stack(moved), bound, claim)], ROUNDING, str(case))
+            total = total + k.detach() * slopes[j] - temperature * push
+        directions.append(total / len(rows))
+    return rows, directions
+
+
+StepLoss = Callable[..., Loss[Any]]
+"""(energies, temperature=...) to a loss of particles: `objectives.stein_loss`, or another's."""
+
+
+def stein_loss(case: EnsembleCase[P], *, make_loss: StepLoss = objectives.stein_loss) -> Report:
+    r"""A loss to follow Stein by: its value is the mean energy, its gradient the double loop's direction.
+
+    $\frac1M \sum_j [k_{jm} \nabla E(\theta_j) - t\, \nabla_{\theta_j} k_{jm}]$ for particle m, at a temperature t
+    other than 1. The energies are that of one particle under `vmap`.
+    """
+    temperature = 0.7
+
+    def energies(particles: P, data: Data) -> Tensor:
+        values: Tensor = torch.vmap(lambda particle: case.loss(particle, data))(particles)
+        return values
+
+    loss = make_loss(energies, temperature=temperature)
+
+    def both(particles: P) -> tuple[Tensor, Tensor]:
+        gradient, value = torch.func.grad_and_value(lambda at: loss(at, case.data))(particles)
+        return value, _rows(gradient)
+
+    (value, found), bound = bounded(both, case.particles, passes=4)
+    mean = torch.stack([case.loss(row(case.particles, m), case.data) for m in range(count(case.particles))]).mean()
+    directions = torch.stack(_by_double_loop(case, temperature)[1])
+    comparisons = [
+        compare(value, mean, bound, "The loss is not the particles' mean energy."),
+        compare(found, directions, bound, "The loss's gradient is not Stein's direction by the double loop."),
+    ]
+    return summarise("stein_loss", comparisons, ROUNDING, str(case))
 
 
 def _bandwidth(rows: list[Tensor]) -> float:

@@ -264,6 +264,26 @@ def independent(loss, lr):
     return lambda particles, data: torch.vmap(gradient_descent(loss, lr=lr), (0, None))(particles, data)
 
 
+def mean_energy(energies, temperature):
+    """Its plain gradient: particles that do not see each other."""
+    return lambda particles, data: energies(particles, data).mean()
+
+
+def warm_repulsion(energies, temperature):
+    """A temperature that scales the energies' part and not the repulsion."""
+    return objectives.stein_loss(energies)
+
+
+def unstopped_kernel(energies, temperature):
+    """The kernel-weighted energies, differentiated through the kernel as well."""
+
+    def loss(particles, data):
+        rows = torch.vmap(lambda particle: tree.ravel(particle)[0])(particles)
+        return (ensemble.rbf(rows).gram @ energies(particles, data)).mean()
+
+    return loss
+
+
 def forgets_the_prior_mean(prior, features, y):
     return conjugate.condition(prior._replace(mean=torch.zeros_like(prior.mean)), features, y)
 
@@ -483,6 +503,9 @@ TWINS = [
     ("particle_symmetry", of("particle_symmetry", ENSEMBLE, kernel=partial_kernel)),
     ("stein_direction", of("stein_direction", ENSEMBLE, make_step=stein_without_the_two)),
     ("stein_direction", of("stein_direction", ENSEMBLE, make_step=independent)),
+    ("stein_loss", of("stein_loss", ENSEMBLE, make_loss=mean_energy)),
+    ("stein_loss", of("stein_loss", ENSEMBLE, make_loss=warm_repulsion)),
+    ("stein_loss", of("stein_loss", ENSEMBLE, make_loss=unstopped_kernel)),
     ("two_particles", of("two_particles", ENSEMBLE, make_step=stein_without_the_two)),
     ("mixture_nll", of("mixture_nll", ENSEMBLE, nll=total_of_members)),
     ("mixture_nll", of("mixture_nll", ENSEMBLE, nll=product_of_members)),
