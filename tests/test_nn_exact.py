@@ -18,6 +18,11 @@ def ones(*shape: int) -> Tensor:
     return torch.ones(*shape, dtype=torch.float64)
 
 
+def weight_norm(functions):
+    """Torch has it outside `torch.nn.functional`."""
+    return torch._weight_norm if functions is F else functions.weight_norm
+
+
 X, SCALE, SHIFT = randn(3, 2, 4), 1 + 0.3 * randn(2, seed=1), randn(2, seed=2)
 ROWS, ROW_SCALE, ROW_SHIFT = randn(3, 4), 1 + 0.3 * randn(4, seed=1), randn(4, seed=2)
 MEAN, VAR = randn(2, seed=3), randn(2, seed=4).exp()
@@ -56,6 +61,9 @@ PAIRS = {
         lambda f, q, k, v: f.scaled_dot_product_attention(q, k, v, enable_gqa=True),
         (randn(1, 4, 3, 4), randn(1, 2, 3, 4, seed=1), randn(1, 2, 3, 5, seed=2)),
     ),
+    "weight_norm": (lambda f, v, g: weight_norm(f)(v, g), (ROWS, 1 + randn(3, 1, seed=5).square())),
+    "weight_norm_inner_axis": (lambda f, v, g: weight_norm(f)(v, g, 1), (X, 1 + randn(1, 2, 1, seed=5).square())),
+    "weight_norm_whole": (lambda f, v, g: weight_norm(f)(v, g, -1), (X, 1.5 * ones(1).sum())),
     "hardsigmoid": (lambda f, x: f.hardsigmoid(2 * x), (ROWS,)),
 }
 

@@ -7,9 +7,9 @@ over `vmap` over an inner `grad`, and the inner one reaches
   statistics for constants;
 * an `embedding` with a padding index or gradients scaled by frequency.
 
-Fused attention and `hardsigmoid` have no second derivative on a CPU. The functions below are made of elementary
-operations, or of functions with derivatives of their own (`normalisation`), and have the signatures of their namesakes
-in `torch.nn.functional`.
+The second derivative of `weight_norm` is wrong by any route. Fused attention and `hardsigmoid` have none on a CPU. The
+functions below are made of elementary operations, or of functions with derivatives of their own (`normalisation`), and
+have the signatures of their namesakes in `torch.nn.functional` (`weight_norm` that of `torch._weight_norm`).
 """
 
 import math
@@ -179,6 +179,12 @@ def multi_head_attention_forward(
 def hardsigmoid(input: Tensor, inplace: bool = False) -> Tensor:
     """Zero below -3, one above 3, and a straight line between."""
     return F.relu6(input + 3) / 6
+
+
+def weight_norm(v: Tensor, g: Tensor, dim: int = 0) -> Tensor:
+    r"""$g\,v / \lVert v \rVert$, the norm over all axes but `dim`; over all of them if it is -1, as for torch."""
+    axes = tuple(axis for axis in range(v.ndim) if axis != dim)
+    return v * (g * v.square().sum(axes, keepdim=dim != -1).rsqrt())
 
 
 def _check_several(x: Tensor) -> None:

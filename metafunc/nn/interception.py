@@ -41,6 +41,7 @@ _REPLACED: dict[_Operation, _Operation] = {
     F.scaled_dot_product_attention: exact.scaled_dot_product_attention,
     F.multi_head_attention_forward: exact.multi_head_attention_forward,
     F.hardsigmoid: exact.hardsigmoid,
+    torch._weight_norm: exact.weight_norm,
     F.dropout: _dropout,
     F.dropout1d: _dropout,
     F.dropout2d: _dropout,
@@ -69,7 +70,7 @@ _RANDOM = (
 
 
 class Exact(TorchFunctionMode):
-    """While it is entered, `torch.nn.functional` differentiates exactly, and operations that cannot are refused.
+    """While it is entered, torch's operations differentiate exactly, and operations that cannot are refused.
 
     Args:
         batch_statistics: whether `batch_norm` may normalise by the statistics of the batch.
