@@ -171,9 +171,9 @@ def outer_loop(
     if not outer_lr > 0:
         raise ValueError(f"outer_lr is a step size and has to be above 0, not {outer_lr}.")
     optimisers: dict[str, Optimise] = {
-        "adam": partial(torch.optim.Adam, lr=outer_lr),
+        "adam": partial(torch.optim.Adam, lr=outer_lr, fused=True),
         "sgd": partial(torch.optim.SGD, lr=outer_lr),
-        "sign": partial(torch.optim.Adam, lr=outer_lr, betas=(0.0, 0.0)),
+        "sign": partial(torch.optim.Adam, lr=outer_lr, betas=(0.0, 0.0), fused=True),
     }
     schedules: dict[str, Schedule | None] = {
         "constant": None,

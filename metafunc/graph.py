@@ -5,6 +5,7 @@ the same at every step: a pure function does what the shapes of its arguments sa
 out from the list afterwards: bitwise the same numbers, in about half the time.
 """
 
+import logging
 from collections.abc import Callable, Sequence
 from typing import Any, Generic, TypeAlias, TypeVar
 
@@ -16,6 +17,9 @@ from metafunc import tree
 from metafunc.types import Tree
 
 T = TypeVar("T")
+LOG = logging.getLogger(__name__)
+Run: TypeAlias = Callable[..., list[Tensor]]
+"""From the leaves of the arguments to those of the value."""
 Signature: TypeAlias = tuple[tuple[torch.Size, tuple[int, ...], torch.dtype, torch.device], ...]
 
 MOST = 8
@@ -79,12 +83,9 @@ def compiled(function: Callable[..., T], *, warn: Callable[[str], None] | None =
         >>> step = value_and_grad(lambda meta, task: (meta - task.query).square().sum(), lower=graph.compiled)
     """
 
-    def compile(noted: fx.GraphModule, leaves: list[Tensor]) -> Callable[..., list[Tensor]]:
-        import torch._inductor
-
+    def compile(noted: fx.GraphModule, leaves: list[Tensor]) -> Run:
         try:
-            made: Callable[..., list[Tensor]] = torch._inductor.compile(noted, list(leaves))
-            return made
+            return by_inductor(noted, leaves)
         except Exception as error:
             if warn is None:
                 raise
@@ -93,6 +94,14 @@ def compiled(function: Callable[..., T], *, warn: Callable[[str], None] | None =
             return noted
 
     return _Lowered(function, compile)
+
+
+def by_inductor(noted: fx.GraphModule, leaves: Sequence[Tensor]) -> Run:
+    """A list of operations, compiled in this process."""
+    import torch._inductor
+
+    made: Run = torch._inductor.compile(noted, list(leaves))
+    return made
 
 
 class _Lowered(Generic[T]):
@@ -131,29 +140,39 @@ class Captured(Generic[T]):
 
     def __init__(self, function: Callable[..., T]) -> None:
         self.function = function
-        self.noted: dict[Signature, fx.GraphModule | None] = {}
+        self.noted: dict[Signature, Run | None] = {}
         self.structures: dict[Signature, T] = {}
 
     def __call__(self, *arguments: Any) -> T:
         """The function's value."""
         leaves = tree.leaves(arguments)
         key = signature(leaves)
-        if (noted := self.noted.get(key)) is not None:
+        if (run := self.noted.get(key)) is not None:
             with torch.no_grad():
-                return tree.unflatten(self.structures[key], noted(*leaves))
+                return tree.unflatten(self.structures[key], run(*leaves))
+        return self.unnoted(key, arguments)
+
+    def unnoted(self, key: Signature, arguments: tuple[Any, ...]) -> T:
+        """The function as it is written; its second value is the one that its list is held to."""
         value = self.function(*arguments)
         if key in self.structures and key not in self.noted:
-            self.noted[key] = self._checked(arguments, value)
+            self.note(key, arguments, value)
         elif len(self.structures) < MOST:
             self.structures[key] = value
         return value
 
-    def _checked(self, arguments: tuple[Any, ...], value: T) -> fx.GraphModule | None:
-        """The operations, if there is a list of them that gives this very value."""
+    def note(self, key: Signature, arguments: tuple[Any, ...], value: T) -> None:
+        """Note the operations, if there is a list of them that gives this very value."""
+        self.noted[key] = None
+        leaves = tree.leaves(arguments)
         try:
             noted = capture(self.function, *arguments)
-        except Exception:  # the function has just given a value: it is its list that there is not
-            return None
+        except Exception:  # whatever a function does without numbers; with them it has just given a value
+            LOG.info("The operations cannot be noted; they are carried out as written.", exc_info=True)
+            return
         with torch.no_grad():
-            again = noted(*tree.leaves(arguments))
-        return noted if all(map(torch.equal, again, tree.leaves(value))) else None
+            again = noted(*leaves)
+        if all(map(torch.equal, again, tree.leaves(value))):
+            self.noted[key] = noted
+        else:
+            LOG.info("The noted operations give other numbers; they are carried out as written.")

@@ -1,16 +1,17 @@
 """How a training's steps are carried out: compiled or not, in chunks, by how many threads. All that is chosen is here.
 
-What is chosen depends on what a step is and on nothing that is measured, so that a resumed run chooses the same.
+What is chosen depends on what a step is and on nothing that is measured, so that a resumed run chooses the same. Only
+when steps that are compiled in the background are ready depends on the clock: the run's folder keeps a record of that.
 """
 
-from collections.abc import Callable
-from functools import partial
 from typing import Literal, NamedTuple, TypeAlias
 
 import torch
 
 from metafunc import graph, looped, tree
 from metafunc.meta import Gradient, Lower, value_and_grad
+from metafunc.native import Compiler
+from metafunc.native.build import possible
 from metafunc.types import M, Task, TaskLoss, Tree
 
 Compile: TypeAlias = Literal["auto", "on", "off"]
@@ -21,8 +22,11 @@ PER_TASK = 2**18
 """Numbers in the gradients of all tasks up to which they are kept apart: a third less time for a compiled step."""
 CAPTURED = 500
 """Steps from which it pays to note the operations: that takes as long as some 200 steps, and saves half of each."""
+BACKGROUND = 5_000
+"""Small steps from which it pays to compile while they go on: another core does it, in the time of 5,000 to 10,000
+steps; a later run finds the code in the cache and takes it after its second step."""
 COMPILED = 30_000
-"""Small steps from which compiling pays: it takes 20 to 40 s, and saves at least 2 ms of each."""
+"""Small steps from which it pays to wait for the code: it takes 20 to 40 s, and saves at least 2 ms of each."""
 
 
 class Work(NamedTuple):
@@ -61,6 +65,7 @@ class Choice(NamedTuple):
         threads: torch's threads.
         why: one sentence.
         looped: one task after the other, on a thread each, instead of `vmap`.
+        background: compile the whole step while the first ones follow a list of its operations.
     """
 
     compile: bool
@@ -70,6 +75,7 @@ class Choice(NamedTuple):
     threads: int
     why: str
     looped: bool = False
+    background: bool = False
 
 
 def work(meta: Tree, tasks: Task, *, steps: int, device: torch.device) -> Work:
@@ -93,6 +99,7 @@ def choose(
     chunk_size: int | None = None,
     threads: int | None = None,
     deterministic: bool = False,
+    recorded: bool = False,
 ) -> Choice:
     """Choose for a training; what the user gives is taken as it is.
 
@@ -102,12 +109,13 @@ def choose(
         chunk_size: tasks at a time; None: all.
         threads: torch's threads; None: one for small work, else torch's own choice.
         deterministic: leave the choice of "auto" to nothing but the eager step.
+        recorded: whether the run has a folder, where the step is recorded that background compiling changes over at.
 
     Returns:
         The choice.
 
     Raises:
-        ValueError: `compile` is none of the three.
+        ValueError: `compile` is none of the three, or `chunk_size` below 1.
 
     Example:
         >>> from metafunc import policy
@@ -118,16 +126,20 @@ def choose(
     """
     if compile not in ("auto", "on", "off"):
         raise ValueError(f"compile is {compile!r}; give 'auto', 'on' or 'off'.")
-    pays = work.small and work.steps >= COMPILED and not deterministic
-    compiles = compile == "on" or (compile == "auto" and pays)
+    if chunk_size is not None and chunk_size < 1:
+        raise ValueError(f"chunk_size must be at least 1, or None for all tasks at once, not {chunk_size}.")
+    auto = compile == "auto" and work.small and not deterministic
+    background = auto and recorded and work.steps >= BACKGROUND and possible(work.device)
+    compiles = compile == "on" or (auto and not background and work.steps >= COMPILED)
     size = min(chunk_size or work.num_tasks, work.num_tasks)
     own = work.parameters * size <= PER_TASK
     count = threads or _threads(work)
     # A convolution keeps a core busy by itself, and grouped ones, which vmap makes of it, are half as fast.
     by_task = work.convolutional and not work.small and work.device == "cpu" and not compiles
     captures = not compiles and (work.steps >= CAPTURED or by_task)
-    why = _why(work, compile, pays, deterministic, compiles, captures, chunk_size, count, by_task)
-    return Choice(compiles, captures, own and compiles, chunk_size, count, why, by_task)
+    per_task = own and (compiles or background)
+    choice = Choice(compiles, captures, per_task, chunk_size, count, "", by_task, background)
+    return choice._replace(why=_why(work, choice, compile, deterministic))
 
 
 def threads_for(meta: Tree, tasks: Task) -> int:
@@ -140,39 +152,31 @@ def _threads(work: Work) -> int:
     return 1 if work.small else torch.get_num_threads()
 
 
-def gradient_of(task_loss: TaskLoss[M], choice: Choice, warn: Callable[[str], None]) -> Gradient[M]:
-    """The meta-loss and its gradient, carried out as chosen; a step that cannot be compiled is noted, and that said."""
+def gradient_of(task_loss: TaskLoss[M], choice: Choice, compiler: Compiler) -> Gradient[M]:
+    """The meta-loss and its gradient, carried out as chosen."""
     if choice.looped:
         return looped.value_and_grad(task_loss)
     lower: Lower[M] | None = None
-    if choice.compile:
-        lower = partial(graph.compiled, warn=warn)
+    if choice.compile or choice.background:
+        lower = compiler.lower
     elif choice.capture:
         lower = graph.Captured
     return value_and_grad(task_loss, chunk_size=choice.chunk_size, per_task=choice.per_task, lower=lower)
 
 
-def _why(
-    work: Work,
-    asked: Compile,
-    pays: bool,
-    deterministic: bool,
-    compiles: bool,
-    captures: bool,
-    chunk_size: int | None,
-    threads: int,
-    by_task: bool,
-) -> str:
-    if asked != "auto":
-        how = "Steps are compiled, as asked" if compiles else "Steps are not compiled, as asked"
-    elif pays:
+def _why(work: Work, choice: Choice, asked: Compile, deterministic: bool) -> str:
+    if choice.background:
+        how = "Steps follow a list of their operations until they are compiled, which goes on in the background"
+    elif asked != "auto":
+        how = "Steps are compiled, as asked" if choice.compile else "Steps are not compiled, as asked"
+    elif choice.compile:
         how = f"Steps are compiled, which {work.steps:,} small steps pay for"
     elif not work.small:
         how = "Steps are not compiled, because their time goes into arithmetic"
     else:
         why = "the run is deterministic" if deterministic else f"{work.steps:,} steps are too few to pay for it"
         how = f"Steps are not compiled, because {why}"
-    noted = ", but follow a list of their operations" if captures else ""
-    tasks = f"{chunk_size} tasks at a time" if chunk_size else "all tasks at once"
-    tasks = "one task a thread, as convolutions like it" if by_task else tasks
-    return f"{how}{noted}; {tasks}, on {threads} thread{'s' * (threads > 1)}."
+    noted = ", but follow a list of their operations" if choice.capture and not choice.background else ""
+    tasks = f"{choice.chunk_size} tasks at a time" if choice.chunk_size else "all tasks at once"
+    tasks = "one task a thread, as convolutions like it" if choice.looped else tasks
+    return f"{how}{noted}; {tasks}, on {choice.threads} thread{'s' * (choice.threads > 1)}."

@@ -10,7 +10,8 @@ from typing import Any
 
 from metafunc import checkpoint, run
 from metafunc.checkpoint import Checkpoint, CheckpointError
-from metafunc.run import Run
+from metafunc.native import Swap
+from metafunc.run import COMPILED, Run
 from metafunc.state import State
 from metafunc.types import M
 
@@ -94,6 +95,15 @@ class Recorder:
         if self.run is None or now.best is None:
             return None
         return checkpoint.read(checkpoint.at(self.run.checkpoints, now.best.step))
+
+    def swap(self) -> Swap | None:
+        """When the run changed over to compiled steps, if it did."""
+        return Swap(**self.run.compiled) if self.run is not None and self.run.compiled else None
+
+    def record_swap(self, swap: Swap) -> None:
+        """Note the first compiled step, which is about to be taken."""
+        if self.run is not None:
+            checkpoint.write_json(self.run.path / COMPILED, swap._asdict())
 
     def _remember(self, run: Run, now: State[M]) -> None:
         self._saved, self._time, self.last = now.step, time.monotonic(), checkpoint.at(run.checkpoints, now.step)

@@ -1,7 +1,8 @@
 """A run's folder: what was asked for, where it ran, how it went, and what came out.
 
 `config.json` (what was asked for), `env.json` (where), `metrics.jsonl` (a line every so many steps, without clock
-times, so that a resumed run writes the same bytes), `checkpoints/`, `figures/`, `meta_test.json`.
+times, so that a resumed run writes the same bytes), `compiled.json` (since which step it is), `checkpoints/`,
+`figures/`, `meta_test.json`.
 """
 
 import json
@@ -26,7 +27,8 @@ try:
 except ImportError:  # not on Windows
     fcntl = None  # type: ignore[assignment]  # the module, or None where there is none
 
-_OURS = ("config.json", "env.json", "metrics.jsonl", "meta_test.json", "checkpoints", "figures")
+COMPILED = "compiled.json"
+_OURS = ("config.json", "env.json", COMPILED, "metrics.jsonl", "meta_test.json", "checkpoints", "figures")
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,11 @@ class Run:
     def env(self) -> dict[str, Any]:
         """Where the run was started."""
         return self._read("env.json")
+
+    @property
+    def compiled(self) -> dict[str, Any] | None:
+        """Since when the run's steps are compiled; None if they are not, or were from the beginning."""
+        return self._read(COMPILED) if (self.path / COMPILED).exists() else None
 
     def lines(self) -> Iterator[dict[str, Any]]:
         """The log, line by line; a last line that was cut off by a crash is left out."""

@@ -17,7 +17,7 @@ from typing import Any, Generic, Literal, TypeAlias
 import torch
 from torch import Tensor
 
-from metafunc import checkpoint, edge, policy, run, scoring, state, tree
+from metafunc import checkpoint, edge, native, policy, run, scoring, state, tree
 from metafunc.checkpoint import CheckpointError
 from metafunc.data.source import at_least, generator_for
 from metafunc.events import Diverged, Event, Interrupted, Watch, unwatched
@@ -32,8 +32,8 @@ Update: TypeAlias = Callable[[M, Task, M], M]
 
 
 def adam(parameters: Iterable[Tensor]) -> torch.optim.Optimizer:
-    """The papers' outer optimiser: Adam with a step size of .001."""
-    return torch.optim.Adam(parameters, lr=1e-3)
+    """The papers' outer optimiser: Adam with a step size of .001, each tensor's update in one pass."""
+    return torch.optim.Adam(parameters, lr=1e-3, fused=True)
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,8 @@ def fit(
         checkpoint_every: outer steps between checkpoints. The last two and the best are kept.
         checkpoint_seconds: the same as a time; whichever comes first.
         chunk_size: tasks whose graphs are alive at the same time; None: all.
-        compile: "on" compiles the whole step before the first one, "off" never; "auto": see `metafunc.policy`.
+        compile: "on" compiles the whole step before the first one, "off" never; "auto" where it pays, in the
+            background if there is a folder to record in since which step: see `metafunc.policy`.
         device: where to compute; "auto" takes an accelerator if there is one. Tasks are drawn on the CPU.
         threads: torch's threads meanwhile; None: one for small work, else torch's own choice.
         deterministic: use deterministic algorithms only, meanwhile.
@@ -154,12 +155,12 @@ def fit(
         chunk_size=chunk_size,
         threads=threads,
         deterministic=deterministic,
+        recorded=out is not None,
     )
 
     def warn(message: str) -> None:
         on_event(Event("warning", now.step, steps, None, now.validation, message))
 
-    gradient_of = policy.gradient_of(learner.task_loss, choice, warn)
     env = environment(family, device=where, threads=choice.threads)
     folder = None
     if out is not None:
@@ -174,10 +175,24 @@ def fit(
         stack.enter_context(edge.surroundings(threads=env["threads"], deterministic=deterministic))
         stopped = stack.enter_context(edge.stopping(enabled=folder is not None))
         best = _resume(recorder, now, env, on_event)
+        compiler = stack.enter_context(
+            native.Compiler(
+                at_once=choice.compile,
+                swap=recorder.swap(),
+                record=recorder.record_swap,
+                warn=warn,
+                halted=lambda: stopped.signal is not None,
+            )
+        )
+        gradient_of = policy.gradient_of(learner.task_loss, choice, compiler)
         loss = None
         while now.step < steps and stopped.signal is None:
             tasks = edge.move(_tasks(learner, family, now), where)
-            loss, length, gradient = _measured(gradient_of, now.meta, tasks)
+            try:
+                compiler.between_steps(now.step)
+                loss, length, gradient = _measured(gradient_of, now.meta, tasks)
+            except native.Halted:  # before anything of the step was done
+                break
             if not isfinite(loss + length):
                 found = _offenders(learner, now.meta, tasks)
                 raise Diverged(seed, now.step, found, num_tasks, loss, recorder.last)

@@ -11,6 +11,7 @@ CORE = {"nn", "likelihood", "optim", "curvature", "posterior", "conjugate"}
 METHODS = {
     "meta",
     "graph",
+    "native",
     "looped",
     "inner",
     "factored",

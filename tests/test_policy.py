@@ -22,6 +22,21 @@ def test_a_long_small_training_is_compiled_task_by_task() -> None:
     assert (choice.compile, choice.capture, choice.per_task, choice.threads) == (True, False, True, 1)
 
 
+def test_a_training_that_is_recorded_is_compiled_in_the_background() -> None:
+    choice = policy.choose(SINUSOID, recorded=True)
+    assert (choice.background, choice.compile, choice.capture, choice.per_task) == (True, False, True, True)
+    assert choice.why == (
+        "Steps follow a list of their operations until they are compiled, which goes on in the background; all tasks "
+        "at once, on 1 thread."
+    )
+    assert not policy.choose(SINUSOID._replace(steps=policy.BACKGROUND - 1), recorded=True).background
+    assert not policy.choose(SINUSOID._replace(device="cuda"), recorded=True).background
+    assert not policy.choose(SINUSOID, recorded=True, deterministic=True).background
+    assert not policy.choose(SINUSOID, recorded=True, compile="off").background
+    asked = policy.choose(SINUSOID, recorded=True, compile="on")
+    assert (asked.background, asked.compile) == (False, True)
+
+
 def test_a_large_step_is_not_compiled_and_takes_the_threads_there_are() -> None:
     choice = policy.choose(OMNIGLOT)
     assert (choice.compile, choice.capture, choice.threads) == (False, True, torch.get_num_threads())

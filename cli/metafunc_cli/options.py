@@ -41,7 +41,7 @@ class Training:
     chunk_size: int | None = None
     """tasks whose graphs are in memory at the same time; None: all."""
     compile: Literal["auto", "on", "off"] = "auto"
-    """compile the whole step before the first one; auto: where the steps pay for it."""
+    """compile the whole step before the first one; auto: where the steps pay for it, and while they go on."""
     device: str = "auto"
     """cpu, cuda, mps, or auto for an accelerator if there is one."""
     threads: int | None = None

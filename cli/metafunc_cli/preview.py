@@ -64,6 +64,7 @@ def _choice(training: Training, meta: Any, tasks: Any) -> Any:
         chunk_size=training.chunk_size,
         threads=training.threads,
         deterministic=training.deterministic,
+        recorded=True,
     )
 
 

@@ -25,6 +25,7 @@ from metafunc import (
     query_loss,
 )
 from metafunc.policy import Compile
+from metafunc.train import adam
 from metafunc.types import Params
 
 COMPILE: dict[str, Compile] = {"on": "on", "off": "off"}
@@ -45,7 +46,7 @@ def train(work: Workload, on_step: OnStep, option: str = "auto") -> None:
 
     def outer(parameters: Iterable[Tensor]) -> torch.optim.Optimizer:
         leaves.extend(parameters)
-        return optimiser_of(work, leaves)
+        return adam(leaves) if work.outer == "adam" else optimiser_of(work, leaves)
 
     metafunc.fit(
         learner,
