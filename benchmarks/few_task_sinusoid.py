@@ -5,7 +5,9 @@
     python benchmarks/few_task_sinusoid.py --table                  # print what was found so far
 
 The seeds of a method are trained in one step, vectorised over their parameters and their own tasks: Adam works number
-by number, so that they are what separate runs would be. What is in the results already is not trained again.
+by number, so that they are what separate runs would be. For the same reason EMAML's particles are independent runs of
+MAML, and MAML's numbers are the means over EMAML's particles, each tested alone. What is in the results already is not
+trained again.
 """
 
 import argparse
@@ -34,12 +36,15 @@ BLOCK = 200
 def learner_of(method: str, num_particles: int) -> MetaLearner[Any, Any]:
     """The authors' settings: three layers of 40, one inner step of .001, one step of the leader."""
     model, gaussian = nn.mlp((1,), 1, hidden=(40, 40, 40)), likelihood.gaussian()
-    if method == "maml":
-        return algorithms.maml(model, gaussian, inner_lr=1e-3)
-    if method == "emaml":
+    if method in ("maml", "emaml"):
         return algorithms.emaml(model, gaussian, num_particles=num_particles, inner_lr=1e-3)
     objective = "bfa" if method.endswith("bfa") else "chaser"
     return algorithms.bmaml(model, gaussian, num_particles=num_particles, inner_lr=1e-3, objective=objective)
+
+
+def alone() -> MetaLearner[Any, Any]:
+    """One of EMAML's particles."""
+    return algorithms.maml(nn.mlp((1,), 1, hidden=(40, 40, 40)), likelihood.gaussian(), inner_lr=1e-3)
 
 
 def train(learner: MetaLearner[Any, Any], families: list[TaskFamily], steps: int) -> Any:
@@ -81,9 +86,16 @@ def cell(method: str, train_tasks: int, shots: int, arguments: argparse.Namespac
     metas = tree.unstack(train(learner, families, arguments.steps))
     rows = []
     for seed, (meta, family) in enumerate(zip(metas, families, strict=True)):
-        found = metafunc.evaluate(learner, meta, family, num_tasks=arguments.num_tasks, num_steps=10, seed=seed)
-        errors = {name: values.mean(1).tolist() for name, values in found.values.items() if name in ("mse", "nll")}
-        rows.append({"seed": seed, **errors})
+        tested = [(learner, meta)]
+        if method == "maml":
+            tested = [(alone(), particle) for particle in tree.unstack(meta)]
+        found = [
+            metafunc.evaluate(*one, family, num_tasks=arguments.num_tasks, num_steps=10, seed=seed).values
+            for one in tested
+        ]
+        mse, nll = (torch.stack([values[name] for values in found]) for name in ("mse", "nll"))
+        columns = {"mse": mse.mean(2), "median": mse.median(2).values, "nll": nll.mean(2)}
+        rows.append({"seed": seed, **{name: column.mean(0).tolist() for name, column in columns.items()}})
     spent = {"seconds": time.perf_counter() - began, "cpu_seconds": time.process_time() - cpu}
     setting = {"steps": arguments.steps, "particles": arguments.particles, "num_tasks": arguments.num_tasks}
     return {"method": method, "train_tasks": train_tasks, "shots": shots, **setting, "rows": rows, **spent}
@@ -91,15 +103,27 @@ def cell(method: str, train_tasks: int, shots: int, arguments: argparse.Namespac
 
 def table(cells: dict[str, Any]) -> str:
     """The cells as Markdown: the error of the particles' mean, over seeds with 95 % intervals."""
-    header = ["training tasks", "shots", "method", "before", "1 step", "5 steps", "10 steps", "NLL, 1 step", "minutes"]
+    header = ["training tasks", "shots", "method", "before", "1 step", "2 steps", "5 steps", "10 steps"]
+    header += ["median, 1 step", "median, 10 steps", "difference to EMAML, 1 step", "NLL, 1 step", "CPU minutes"]
     lines = []
     for done in cells.values():
-        mse, nll = ([row[name] for row in done["rows"]] for name in ("mse", "nll"))
-        columns = [number(*over_seeds([row[step] for row in mse])) for step in (0, 1, 5, 10)]
-        likely = number(*over_seeds([row[1] for row in nll]))
-        spent = f"{done['seconds'] / 60:.1f}"
-        lines.append([str(done["train_tasks"]), str(done["shots"]), done["method"], *columns, likely, spent])
+        mse, median, nll = ([row[name] for row in done["rows"]] for name in ("mse", "median", "nll"))
+        columns = [number(*over_seeds([row[step] for row in mse])) for step in (0, 1, 2, 5, 10)]
+        columns += [number(*over_seeds([row[step] for row in median])) for step in (1, 10)]
+        columns += [_difference(done, cells), number(*over_seeds([row[1] for row in nll]))]
+        spent = f"{done['cpu_seconds'] / 60:.1f}"
+        lines.append([str(done["train_tasks"]), str(done["shots"]), done["method"], *columns, spent])
     return markdown(header, lines)
+
+
+def _difference(done: dict[str, Any], cells: dict[str, Any]) -> str:
+    """Paired by seed, which means by training tasks and by test tasks."""
+    same = ("train_tasks", "shots", "steps", "particles")
+    others = [one for one in cells.values() if one["method"] == "emaml" and all(one[k] == done[k] for k in same)]
+    if not others or done["method"] == "emaml":
+        return ""
+    pairs = zip(done["rows"], others[0]["rows"], strict=True)
+    return number(*over_seeds([row["mse"][1] - other["mse"][1] for row, other in pairs]))
 
 
 def main() -> None:

@@ -117,8 +117,8 @@ def _sorted(argv: Sequence[str]) -> tuple[list[str], list[str], list[tuple[str, 
         if not _is_flag(token):
             names.append(token)
             continue
-        flag, joined, _ = token.partition("=")
-        flag = flag.replace("_", "-")
+        given, joined, _ = token.partition("=")
+        flag = _spelled(given)
         algorithm, dot, rest = flag.removeprefix("--").partition(".")
         of_one = f"--{rest}" if dot and algorithm in ALGORITHMS else flag
         number = 0 if joined else known.get(of_one, Taken(1, str)).number
@@ -128,8 +128,16 @@ def _sorted(argv: Sequence[str]) -> tuple[list[str], list[str], list[tuple[str, 
         if flag in own:
             mine += [token, *values]
         else:
-            passed.append((flag, [token.replace(flag, of_one, 1), *values]))
+            passed.append((flag, [token.replace(given, of_one, 1), *values]))
     return mine, names, passed
+
+
+def _spelled(flag: str) -> str:
+    """A flag in its usual spelling: with hyphens, but for an algorithm's name before the dot."""
+    hyphened = flag.replace("_", "-")
+    algorithm, dot, rest = hyphened.removeprefix("--").partition(".")
+    name = algorithm.replace("-", "_")
+    return f"--{name}.{rest}" if dot and name in ALGORITHMS else hyphened
 
 
 def _is_flag(token: str) -> bool:
@@ -193,7 +201,8 @@ def _requests(
     model = next((words[-1] for flag, words in passed if flag == "--model"), None)
     known = {algorithm: _of_train(algorithm, found.tasks, model) for algorithm in found.algorithms}
     flags: dict[str, list[str]] = {algorithm: [] for algorithm in found.algorithms}
-    for flag, words in passed:
+    # What is said of one algorithm counts more than what is said of all, in whatever order they stand.
+    for flag, words in sorted(passed, key=lambda each: each[0].removeprefix("--").partition(".")[0] in ALGORITHMS):
         if flag in NOT_HERE:
             raise UsageError(f"{flag} is an option of train; compare has {NOT_HERE[flag]}.")
         owner, dot, rest = flag.removeprefix("--").partition(".")

@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 from metafunc_cli import comparing
 from metafunc_cli.__main__ import run
+from metafunc_cli.options import Comparison
+from metafunc_cli.screen import Screen
 
 TINY = "--model mlp --model.hidden 6 --num-tasks 2 --steps 4 --validate-every 2 --test-tasks 12 --test-steps 2"
 GRID = f"--algorithms maml platipus maml_noise cnp --tasks sine_or_line --seeds 2 {TINY} --quiet --inner-lr 0.01"
@@ -174,5 +176,17 @@ def test_flags_find_their_owner_wherever_they_stand() -> None:
     assert passed == [
         ("--maml.inner-lr", ["--inner-lr=0.1"]),
         ("--model.hidden", ["--model.hidden", "3", "4", "run"]),
-        ("--num-tasks", ["--num_tasks", "5"]),
+        ("--num-tasks", ["--num-tasks", "5"]),
     ]
+
+
+def test_what_is_said_of_one_algorithm_counts_more_wherever_it_stands() -> None:
+    line = "--deep_ensemble.inner-lr 0.3 --inner-lr 0.2 --num-steps 2 --maml.num_steps 4"
+    _, _, passed = comparing._sorted(line.split())
+    found = Comparison(algorithms=("maml", "deep_ensemble"), tasks="sinusoid", steps=1)
+    requests = comparing._requests(Screen(json=False, quiet=True), found, passed)
+    hyper = {name: each[0].settings.hyper for name, each in requests.items()}
+    assert {name: (each.inner_lr, each.num_steps) for name, each in hyper.items()} == {
+        "maml": (0.2, 4),
+        "deep_ensemble": (0.3, 2),
+    }
