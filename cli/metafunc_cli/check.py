@@ -89,11 +89,16 @@ def main(argv: Sequence[str]) -> int:
     for report in reports:
         if verdict(report) != HOLDS:
             screen.out.print(Text.assemble((f"{report.identity}: ", "bold"), _reason(report)), soft_wrap=True)
-    held = all(verdict(report) != FAILS for report in reports)
+    counted = {said: [verdict(report) for report in reports].count(said) for said in (HOLDS, FAILS, UNKNOWN)}
+    screen.out.print(
+        Text(f"{counted[HOLDS]} of {len(reports)} hold, {counted[FAILS]} fail, {counted[UNKNOWN]} {UNKNOWN}.")
+    )
+    held = not counted[FAILS]
     screen.result(
         {
             "target": options.target,
             "holds": held,
+            "not_measured": counted[UNKNOWN],
             "notes": [*found.notes],
             "identities": [_plain(step.summary, report) for step, report in zip(found.steps, reports, strict=True)],
         }

@@ -13,7 +13,8 @@ from metafunc.testing.examination import Examination, examine_loss
 from metafunc.testing.guess import examine_algorithm, examine_learner
 from metafunc.testing.inputs import InputsError
 from metafunc.testing.modules import examine_module
-from metafunc.types import MetaLearner
+from metafunc.testing.report import described
+from metafunc.types import MetaLearner, Task
 from metafunc_cli.custom import is_own, thing
 from metafunc_cli.errors import UsageError
 
@@ -31,6 +32,8 @@ def examination(options: "Options", shape: tuple[int, ...] | None) -> Examinatio
         UsageError: it is nothing that can be checked, or not with these options.
     """
     if not is_own(options.target):
+        _refuse(options, f"{options.target} is checked as it is", "params", "batch", "input_shape", "input_dtype")
+        _refuse(options, f"whether {options.target} is first-order is known", "first_order")
         try:
             return examine_algorithm(options.target)
         except ValueError as error:
@@ -39,13 +42,22 @@ def examination(options: "Options", shape: tuple[int, ...] | None) -> Examinatio
     if options.params is not None:
         if options.batch is None or not callable(target):
             raise UsageError("a loss needs both --params and --batch: package.module:factory of each.")
-        return examine_loss(target, _made(options.params), _made(options.batch))
+        _refuse(options, "a loss is checked on its --batch", "input_shape", "input_dtype", "first_order")
+        try:
+            return examine_loss(target, _made(options.params), _made(options.batch))
+        except ValueError as error:
+            raise UsageError(f"{options.target}: {error}") from error
     if not isinstance(target, nn.Module | MetaLearner):
         target = _built(options.target, target, shape)
     try:
         if isinstance(target, MetaLearner):
+            _refuse(options, "a learner is checked on random tasks or on those of --batch", "input_dtype")
             tasks = None if options.batch is None else _made(options.batch)
+            if not isinstance(tasks, Task | None):
+                given = type(tasks).__name__
+                raise UsageError(f"--batch: a learner takes a metafunc.Task of stacked tasks, and this is a {given}.")
             return examine_learner(target, input_shape=shape, tasks=tasks, exact=not options.first_order)
+        _refuse(options, "a module is checked on random inputs", "batch", "first_order")
         return examine_module(target, input_shape=shape, numbers=options.input_dtype)
     except InputsError as error:
         further = "--batch package.module:tasks" if isinstance(target, MetaLearner) else "--input-dtype int"
@@ -57,7 +69,14 @@ def examination(options: "Options", shape: tuple[int, ...] | None) -> Examinatio
 def _made(name: str) -> Any:
     """What a factory makes, from a fixed seed; a value stands for itself."""
     found = thing(name)
-    return _seeded(found) if callable(found) else found
+    return _seeded(name, found) if callable(found) else found
+
+
+def _refuse(options: "Options", why: str, *names: str) -> None:
+    """An option that would change nothing is an error of whoever gives it."""
+    for name in names:
+        if getattr(options, name):
+            raise UsageError(f"--{name.replace('_', '-')} changes nothing here: {why}. Leave it out.")
 
 
 def _built(name: str, target: Any, shape: tuple[int, ...] | None) -> Any:
@@ -78,13 +97,16 @@ def _built(name: str, target: Any, shape: tuple[int, ...] | None) -> Any:
         )
     if "input_shape" in needed and shape is None:
         raise UsageError(f"{name} needs an input shape: say it with --input-shape, for example 3,32,32.")
-    built = _seeded(lambda: target(**{argument: offered[argument] for argument in needed}))
+    built = _seeded(name, lambda: target(**{argument: offered[argument] for argument in needed}))
     if not isinstance(built, nn.Module | MetaLearner):
         raise UsageError(f"{name} built a {type(built).__name__}, but a torch.nn.Module or a MetaLearner is needed.")
     return built
 
 
-def _seeded(make: Callable[[], Any]) -> Any:
+def _seeded(name: str, make: Callable[[], Any]) -> Any:
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(0)
-        return make()
+        try:
+            return make()
+        except Exception as error:  # A factory of the user's own raises what it will.
+            raise UsageError(f"{name} raised {described(error)}") from error

@@ -41,17 +41,23 @@ def thing(name: str) -> Any:
     """The object that a name points at; modules in the current folder are found as well.
 
     Raises:
-        UsageError: there is no such module or no such name in it.
+        UsageError: there is no such module or no such name in it, or importing it fails.
     """
     module, _, attribute = name.partition(":")
     look_in_current_folder()
     try:
-        return getattr(importlib.import_module(module), attribute)
+        found = importlib.import_module(module)
     except ModuleNotFoundError as error:
         if error.name is None or not module.startswith(error.name):
-            raise
+            raise UsageError(f"{name}: {module} imports {error.name}, which is not installed.") from error
         raise UsageError(f"{name}: there is no module {error.name} in {os.getcwd()} or among the packages.") from error
-    except (AttributeError, ValueError) as error:
+    except Exception as error:  # A module of the user's own raises what it will.
+        from metafunc.testing.report import described  # Here, because help answers without torch.
+
+        raise UsageError(f"{name}: importing {module} raised {described(error)}") from error
+    try:
+        return getattr(found, attribute)
+    except AttributeError as error:
         raise UsageError(f"{name}: {error}. The form is package.module:builder.") from error
 
 

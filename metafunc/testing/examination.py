@@ -12,13 +12,11 @@ from metafunc import tree
 from metafunc.testing.bisect import Culprit, custom_functions
 from metafunc.testing.cases import LossCase
 from metafunc.testing.identities import IDENTITIES, Identity
-from metafunc.testing.probe import Probe, generic
+from metafunc.testing.probe import Probe, generic, refuse_loss, refuse_unfinished
 from metafunc.testing.probe_checks import CHECKS
-from metafunc.testing.report import Report
+from metafunc.testing.report import RAISED, Report, described, not_measured
 from metafunc.types import Data, Loss, Task, Tree
 
-RAISED = (RuntimeError, ValueError, TypeError, NotImplementedError, IndexError)
-"""What an operation raises that cannot be batched or differentiated again."""
 DENSE = 500
 """Parameters up to which the identities that form a Hessian are asked of a loss as well."""
 ALGEBRA = ("one_step", "k_steps", "many_tasks", "first_order", "linear_inner_loss", "meta_sgd", "reptile", "meta_test")
@@ -28,6 +26,7 @@ _AGAIN = (
     "torch operations on saved tensors (no .data, .detach(), .item() or numpy), or leave the gradient to torch; "
     "torch.autograd.gradgradcheck tries it alone"
 )
+_TWICE = "torch has no second derivative of an operation: compose it of elementary torch operations"
 _BATCHED = (
     "an operation has no right batching rule: compose it of elementary torch operations, or give its autograd.Function "
     "a vmap that is right (generate_vmap_rule = True, and setup_context)"
@@ -44,6 +43,14 @@ MENDS = {
     "meta_derivative": "differentiate through adaptation, or say --first-order if it stops gradients on purpose",
 }
 """What to do about the parts found guilty, by identity."""
+
+PURE = "pure_loss"
+_IMPURE = not_measured("The loss gives another number when it is called again, so nothing else can be said of it.")
+_BY_MESSAGE = (
+    (("Batching rule", "batching rule", "vmap"), _BATCHED),
+    (("derivative for", "not implemented", "double backward", "twice differentiable"), _TWICE),
+)
+"""What to do about what raises an error, by words in its message."""
 
 Locate = Callable[[Callable[[Probe], Report], bool], list[Culprit]]
 """From a check, and whether it raised an error, to the parts to blame."""
@@ -94,7 +101,12 @@ def examine_loss(loss: Loss[Tree], params: Tree, batch: Data) -> Examination:
         loss: (params, batch) to a scalar, pure.
         params: a tree of tensors; the checks are made near them, in double precision.
         batch: what the loss takes; more batches are made of it by moving its floating-point numbers a little.
+
+    Raises:
+        ValueError: if the parameters are not finite floating-point tensors, or the loss of them is no finite scalar.
     """
+    refuse_unfinished(params, "The parameters")
+    _refuse_value(loss, params, batch)
     generator = Generator().manual_seed(0)
 
     def other() -> Data:
@@ -111,10 +123,21 @@ def examine_loss(loss: Loss[Tree], params: Tree, batch: Data) -> Examination:
         return [Culprit("", getattr(loss, "__name__", type(loss).__name__), functions)] if functions else []
 
     steps = examine_probe(probe, locate)
-    if tree.size(probe.params) <= DENSE:
+    if tree.size(probe.params) <= DENSE and probe.repeats:
         case = LossCase(loss, probe.params, tasks, inner_lr=0.1)
         steps += tuple(step_of(IDENTITIES[name], case) for name in ALGEBRA)
     return Examination(tuple(notes), steps)
+
+
+def _refuse_value(loss: Loss[Tree], params: Tree, batch: Data) -> None:
+    """Call it once as it is given, so that what is wrong with it is not taken for what is wrong with its gradient."""
+    try:
+        value = loss(params, batch)
+    except RAISED as error:
+        raise ValueError(
+            f"the loss does not take these parameters and this batch. It raised {described(error)}"
+        ) from error
+    refuse_loss(value)
 
 
 def step_of(identity: Identity, case: object) -> Step:
@@ -133,8 +156,7 @@ def step_of(identity: Identity, case: object) -> Step:
 
 def failure(name: str, error: Exception) -> Report:
     """The report of a check that could not be made."""
-    first = (str(error).splitlines() or [type(error).__name__])[0]
-    return Report(name, float("inf"), 0.0, "It has to be computable.", "", f"It raises an error: {first}")
+    return Report(name, float("inf"), 0.0, "It has to be computable.", "", f"It raises {described(error)}")
 
 
 def summary_of(check: Callable[..., Report]) -> str:
@@ -143,15 +165,16 @@ def summary_of(check: Callable[..., Report]) -> str:
 
 
 def _explained(name: str, check: Callable[[Probe], Report], probe: Probe, locate: Locate) -> Report:
-    raised = False
+    mend, raised = MENDS[name], False
     try:
-        report = replace(check(probe), identity=name)
+        report = replace(check(probe) if name == PURE or probe.repeats else _IMPURE, identity=name)
     except RAISED as error:
         report, raised = failure(name, error), True
+        mend = next((mend for words, mend in _BY_MESSAGE if any(word in str(error) for word in words)), mend)
     if report.holds:
         return report
     guilty = " and ".join(map(str, _unique(locate(check, raised))))
-    blame = f"To blame: {guilty}; {MENDS[name]}." if guilty else f"Mend: {MENDS[name]}."
+    blame = f"To blame: {guilty}; {mend}." if guilty else f"Mend: {mend}."
     return replace(report, claim=f"{report.claim} {blame}")
 
 

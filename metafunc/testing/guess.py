@@ -10,10 +10,12 @@ from torch import Generator, Tensor
 from metafunc import algorithms, tree
 from metafunc.testing import numerics
 from metafunc.testing.cases import LearnerCase
-from metafunc.testing.examination import RAISED, Examination, Step, step_of
+from metafunc.testing.examination import Examination, Step, step_of
 from metafunc.testing.identities import applicable
 from metafunc.testing.inputs import InputsError
+from metafunc.testing.probe import refuse_loss, refuse_unfinished
 from metafunc.testing.problems import SMALL, network, random_tasks, small
+from metafunc.testing.report import RAISED, described
 from metafunc.types import Categorical, Kind, MetaLearner, Predictive, Task, Tree
 
 SIDES = (28, 32)
@@ -63,9 +65,17 @@ def examine_learner(
 
     Raises:
         InputsError: if no random tasks are found that it takes.
+        ValueError: if it does not take the tasks that are given, or its task loss is no finite scalar.
     """
     meta = _doubled(learner.init(Generator().manual_seed(0)))
+    refuse_unfinished(meta, "The meta-parameters")
     tasks = _doubled(tasks) if tasks is not None else _tasks_for(learner, meta, input_shape)
+    try:
+        task = numerics.row(learner.prepare(meta, tasks, Generator().manual_seed(0), step=0, num_steps=100), 0)
+        value = learner.task_loss(meta, task)
+    except RAISED as error:
+        raise ValueError(f"the learner does not take these tasks. It raised {described(error)}") from error
+    refuse_loss(value)
     num_steps, inner_steps = _steps_of(learner, meta, tasks)
     x = tasks.support.x
     notes = (
@@ -85,13 +95,15 @@ def _doubled(values: Tree) -> Tree:
 
 def _tasks_for(learner: MetaLearner[Any, Any], meta: Tree, input_shape: tuple[int, ...] | None) -> Task:
     shapes = [input_shape] if input_shape is not None else list(dict.fromkeys(_input_shapes(meta)))
+    problem = "Its meta-parameters tell no shape."
     for shape, kind, num_outputs in itertools.product(shapes, get_args(Kind)[:2], _output_sizes(meta)):
         tasks = _random_tasks(shape, kind, num_outputs)
-        if _takes(learner, meta, tasks, kind, num_outputs):
+        problem = _problem(learner, meta, tasks, kind, num_outputs)
+        if not problem:
             return tasks
     raise InputsError(
         f"the learner takes none of the random tasks that were tried, with rows of shape "
-        f"{', '.join(map(str, shapes[:8])) or '(none)'}."
+        f"{', '.join(map(str, shapes[:8])) or '(none)'}. {problem}"
     )
 
 
@@ -105,16 +117,19 @@ def _random_tasks(shape: tuple[int, ...], kind: Kind, num_outputs: int) -> Task:
     return Task(*(batch._replace(x=inputs(batch.y)) for batch in tasks))
 
 
-def _takes(learner: MetaLearner[Any, Any], meta: Tree, tasks: Task, kind: Kind, num_outputs: int) -> bool:
+def _problem(learner: MetaLearner[Any, Any], meta: Tree, tasks: Task, kind: Kind, num_outputs: int) -> str:
+    """Why a learner does not take these tasks; empty if it does."""
     try:
         prepared = learner.prepare(meta, tasks, Generator().manual_seed(0), step=0, num_steps=100)
         task = numerics.row(prepared, 0)
         learner.task_loss(meta, task)
         found: Predictive = learner.predict(learner.adapt(meta, task.support), task.query.x)
-    except RAISED:
-        return False
+    except RAISED as error:
+        return f"The last one raised {described(error)}"
     fits = isinstance(found, Categorical) == (kind == "classification")
-    return fits and found[0].shape[1:] == (task.query.x.shape[0], num_outputs)
+    if fits and found[0].shape[1:] == (task.query.x.shape[0], num_outputs):
+        return ""
+    return f"For the last one it predicted a {type(found).__name__} of shape {tuple(found[0].shape)}."
 
 
 def _input_shapes(meta: Tree) -> Iterator[tuple[int, ...]]:

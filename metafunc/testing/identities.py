@@ -65,6 +65,8 @@ class Identity:
     compiles: bool = False
 
     def __call__(self, case: Case) -> Report:
+        if not isinstance(case, self.needs):
+            raise TypeError(f"{self.name} is asked of a {self.needs.__name__}, and this is a {type(case).__name__}.")
         return self.check(case)
 
     def __str__(self) -> str:
@@ -144,12 +146,18 @@ def applicable(subject: Adapting | Case | type[Any], *, compiled: bool = False) 
         subject: a case, a kind of case such as `LossCase`, or a row of `metafunc.algorithms.ALGORITHMS`.
         compiled: whether to include those that call `torch.compile`.
 
+    Raises:
+        TypeError: if there is none, for that is no success.
+
     Example:
         >>> from metafunc import testing
         >>> from metafunc.algorithms import ALGORITHMS
         >>> [identity.name for identity in testing.applicable(ALGORITHMS["fomaml"])]  # doctest: +NORMALIZE_WHITESPACE
         ['pure', 'independent_tasks', 'ignored_padding', 'path_ends_in_adapt', 'own_support']
     """
+    if not any(identity.applies(subject) for identity in IDENTITIES.values()):
+        kinds = ", ".join(dict.fromkeys(identity.needs.__name__ for identity in IDENTITIES.values()))
+        raise TypeError(f"No identity can be asked of {subject!r}: give one of {kinds}, or a row of ALGORITHMS.")
     return tuple(
         identity
         for identity in IDENTITIES.values()

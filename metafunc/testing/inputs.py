@@ -9,6 +9,7 @@ from torch import Generator, Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 
+from metafunc.testing.report import RAISED, described
 from metafunc.types import Batch, Task
 
 Numbers: TypeAlias = Literal["float", "int"]
@@ -143,9 +144,8 @@ def _problem(module: nn.Module, inputs: Inputs) -> str | None:
     try:
         with torch.no_grad():
             output = module(x)
-    # Whatever a forward raises on a wrong shape, it raises: an assertion, a failed unpacking, an index out of range.
-    except (RuntimeError, ValueError, IndexError, TypeError, AssertionError, NotImplementedError) as error:
-        return f"The last one failed: {str(error).splitlines()[0] if str(error) else type(error).__name__}"
+    except RAISED as error:
+        return f"The last one failed: {described(error)}"
     if not isinstance(output, Tensor):
         return f"The module returned a {type(output).__name__}: wrap it so that it returns one tensor."
     if not output.is_floating_point() or output.ndim == 0 or output.shape[0] != ROWS:

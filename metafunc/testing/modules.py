@@ -13,11 +13,11 @@ from torch.nn.modules.batchnorm import _NormBase
 
 from metafunc.nn import from_module
 from metafunc.testing.bisect import Culprit, culprits
-from metafunc.testing.examination import RAISED, Examination, Step, examine_probe
+from metafunc.testing.examination import Examination, Step, examine_probe
 from metafunc.testing.inputs import ROWS, Inputs, Numbers, inputs_of, random_tasks_of
 from metafunc.testing.probe import Probe, generic
 from metafunc.testing.probe_checks import BITWISE
-from metafunc.testing.report import Report
+from metafunc.testing.report import RAISED, Report
 from metafunc.types import Batch, Params, Scalar
 
 PURE = "pure_module"
@@ -46,7 +46,9 @@ def check_module(
         A report an identity. The claim of one that fails names the parts of the module to blame and the mend.
 
     Raises:
-        ValueError: if no input is found that a forward takes, or the module is too large to be checked.
+        TypeError: if it is no module.
+        ValueError: if no input is found that a forward takes, a parameter is not finite, or the module is too large to
+            be checked.
 
     Example:
         >>> import torch
@@ -62,6 +64,8 @@ def examine_module(
     module: nn.Module, *, input_shape: tuple[int, ...] | None = None, numbers: Numbers | None = None
 ) -> Examination:
     """The same, to be run one by one; arguments and errors are those of `check_module`."""
+    if not isinstance(module, nn.Module):
+        raise TypeError(f"a torch.nn.Module is needed, and this is a {type(module).__name__}.")
     size = sum(leaf.numel() for leaf in module.parameters() if not nn.parameter.is_lazy(leaf))
     if size > LIMIT:
         raise ValueError(
@@ -69,6 +73,9 @@ def examine_module(
             "narrower or shallower one that is made of the same layers."
         )
     own, notes = copy.deepcopy(module).double(), []
+    for name, leaf in own.named_parameters():
+        if not nn.parameter.is_lazy(leaf) and not leaf.isfinite().all():
+            raise ValueError(f"the parameter {name} is not finite: nothing can be differentiated there.")
     if refused := _refusal(own):
         calm = copy.deepcopy(own).eval()
         if _refusal(calm):

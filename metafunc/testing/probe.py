@@ -44,6 +44,12 @@ class Probe:
         return numerics.row(self.tasks, 0).support
 
     @cached_property
+    def repeats(self) -> bool:
+        """Whether the loss gives the same number twice, without which no other check means anything."""
+        first, second = (self.loss(self.params, self.support) for _ in range(2))
+        return torch.equal(first, second)
+
+    @cached_property
     def slope(self) -> Tree:
         """The gradient of the first task's support loss by `torch.autograd` alone."""
         return self.slope_at(self.params)
@@ -124,6 +130,37 @@ class Probe:
 def generic(values: Tree, generator: Generator) -> Tree:
     """Values nearby at which nothing is special, in double precision: zero biases and unit scales hide errors."""
     return tree.map(lambda leaf: leaf.detach().double() + 0.1 * _sized_noise(leaf, generator), values)
+
+
+def refuse_unfinished(values: Tree, what: str) -> None:
+    """Refuse what holds no numbers that could be differentiated.
+
+    Raises:
+        ValueError: if a leaf is no floating-point tensor, or holds a number that is not finite, or there is none.
+    """
+    named = dict(zip(tree.paths(values), tree.leaves(values), strict=True))
+    if not named:
+        raise ValueError(f"{what} hold no tensor, but there has to be something to differentiate by.")
+    for name, leaf in named.items():
+        where = f"{what} at {name}" if name else what
+        if not isinstance(leaf, Tensor) or not leaf.is_floating_point():
+            kind = leaf.dtype if isinstance(leaf, Tensor) else type(leaf).__name__
+            raise ValueError(f"{where}: a floating-point tensor is needed, and this is {kind}.")
+        if not leaf.isfinite().all():
+            raise ValueError(f"{where} are not finite: nothing can be differentiated there. Give other values.")
+
+
+def refuse_loss(value: object) -> None:
+    """Refuse what is no loss.
+
+    Raises:
+        ValueError: if it is not one finite floating-point number.
+    """
+    if not isinstance(value, Tensor) or value.ndim or not value.is_floating_point():
+        given = f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
+        raise ValueError(f"a loss is a floating-point scalar tensor, and this one is {given}.")
+    if not value.isfinite():
+        raise ValueError(f"the loss is {float(value)} where it is to be differentiated: give other values.")
 
 
 def direction(values: Tree, generator: Generator) -> Tree:

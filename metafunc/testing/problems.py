@@ -51,10 +51,10 @@ def random_tasks(
         seed: of the generator that draws them.
 
     Raises:
-        ValueError: if the kind is "control".
+        ValueError: if the kind is neither of the two.
     """
-    if kind == "control":
-        raise ValueError('There are random tasks of kind "regression" and "classification", not "control".')
+    if kind not in ("regression", "classification"):
+        raise ValueError(f'There are random tasks of kind "regression" and "classification", not "{kind}".')
     generator = torch.Generator().manual_seed(seed)
 
     def batch(num_rows: int) -> Batch:

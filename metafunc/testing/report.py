@@ -12,6 +12,10 @@ from metafunc import tree
 from metafunc.types import Tree
 
 T = TypeVar("T")
+RAISED = (
+    RuntimeError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, AssertionError, NameError
+)  # fmt: skip
+"""What a loss, a module or an operation raises that does not take what it is given, or cannot be differentiated."""
 
 
 class IdentityError(AssertionError):
@@ -114,6 +118,12 @@ def not_measured(why: str) -> Report:
     return Report("", 0.0, 0.0, why, measured=False)
 
 
+def described(error: Exception) -> str:
+    """An error in a line."""
+    first = str(error).partition("\n")[0]
+    return f"{type(error).__name__}: {first}" if first else type(error).__name__
+
+
 def assert_holds(report: Report) -> None:
     """Raise an `IdentityError` unless the identity of a report holds."""
     report.check()
@@ -126,18 +136,20 @@ def summarise(identity: str, comparisons: Iterable[Comparison], why: str, exampl
 
 
 def compare(first: Tree, second: Tree, tolerance: float, claim: str) -> Comparison:
-    """Two trees of one structure, leaf by leaf; a structure or shape that differs is an infinite error."""
-    names, one, other = tree.paths(first), tree.leaves(first), tree.leaves(second)
-    if [leaf.shape for leaf in one] != [leaf.shape for leaf in other]:
-        shapes = f"{[tuple(leaf.shape) for leaf in one]} against {[tuple(leaf.shape) for leaf in other]}"
-        return Comparison(math.inf, tolerance, "", f"{claim} The shapes differ: {shapes}.")
-    gaps = [_gap(x, y) for x, y in zip(one, other, strict=True)]
-    worst = max(range(len(gaps)), key=lambda i: math.inf if math.isnan(gaps[i]) else gaps[i], default=None)
-    return (
-        Comparison(0.0, tolerance, "", claim)
-        if worst is None
-        else Comparison(gaps[worst], tolerance, names[worst], claim)
-    )
+    """Two trees, leaf by leaf and name by name; a leaf that only one has, or of another shape, is an infinite error."""
+    one = dict(zip(tree.paths(first), tree.leaves(first), strict=True))
+    other = dict(zip(tree.paths(second), tree.leaves(second), strict=True))
+    shapes = [{name: tuple(leaf.shape) for name, leaf in each.items()} for each in (one, other)]
+    if shapes[0] != shapes[1]:
+        differing = f"{_without(shapes[0], shapes[1])} against {_without(shapes[1], shapes[0])}"
+        return Comparison(math.inf, tolerance, "", f"{claim} The leaves differ: {differing}.")
+    gaps = {name: _gap(leaf, other[name]) for name, leaf in one.items()}
+    worst = max(gaps, key=lambda name: math.inf if math.isnan(gaps[name]) else gaps[name], default="")
+    return Comparison(gaps.get(worst, 0.0), tolerance, worst, claim)
+
+
+def _without(shapes: dict[str, tuple[int, ...]], others: dict[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
+    return {name: shape for name, shape in shapes.items() if others.get(name) != shape}
 
 
 def identical(first: Tree, second: Tree, claim: str) -> Comparison:

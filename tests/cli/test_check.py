@@ -68,12 +68,62 @@ def learner(model, likelihood):
 
 def recurrent():
     return nn.Sequential(nn.LSTM(3, 3))
+
+def unfinished():
+    network = nn.Linear(3, 2)
+    network.weight.data[0, 0] = float("nan")
+    return network
+
+def raising():
+    raise ZeroDivisionError("boom")
+
+class Gambling(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.last = nn.Linear(3, 2)
+
+    def forward(self, x):
+        import random
+        return self.last(x) * random.random()
+
+class Once(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.last = nn.Linear(3, 2)
+
+    def forward(self, x):
+        return torch.cdist(self.last(x), torch.ones(4, 2, dtype=x.dtype))
+
+def rows(params, batch):
+    return (batch.x @ params["w"] - batch.y) ** 2
+
+def lost(params, batch):
+    return params["v"].sum()
+
+def infinite(params, batch):
+    return loss(params, batch) / 0
+
+def whole():
+    return {"w": torch.ones(3, dtype=torch.int64)}
+
+def holed():
+    return {"w": torch.full((3,), float("nan"))}
+
+def learner_of_rows(model, likelihood):
+    from dataclasses import replace
+    right = learner(model, likelihood)
+    return replace(right, task_loss=lambda meta, task: right.task_loss(meta, task)[None])
 """
+
+
+OF_LOSS = ["--params", "mine:params", "--batch", "mine:batch"]
 
 
 @pytest.fixture
 def check(tmp_path, monkeypatch, capsys):
     (tmp_path / "mine.py").write_text(MINE)
+    (tmp_path / "broken.py").write_text("nothing")
+    (tmp_path / "needy.py").write_text("import no_such_package")
     monkeypatch.chdir(tmp_path)
     monkeypatch.delitem(sys.modules, "mine", raising=False)
 
@@ -131,6 +181,19 @@ def test_json_is_one_object_with_finite_numbers(check):
     assert {*verdicts} == {"holds", "fails", "not measured"}
 
 
+def test_a_mend_fits_the_cause(check):
+    code, out, _ = check("mine:Gambling", "--quiet")
+    assert code == 1
+    assert "pure_loss: The loss differs when it is computed a second time." in out
+    assert "1 of 9 hold, 1 fail, 7 not measured." in out
+    assert "backward" not in out
+    code, out, _ = check("mine:Once", "--quiet")
+    assert code == 1
+    failed = [line for line in out.splitlines() if "NotImplementedError" in line]
+    assert len(failed) >= 5
+    assert all("torch has no second derivative of an operation" in line for line in failed)
+
+
 def test_losses_learners_and_algorithms_are_checked_too(check):
     assert check("mine:loss", "--params", "mine:params", "--batch", "mine:batch", "--quiet")[0] == 0
     assert check("mine:learner", "--quiet")[0] == 0
@@ -151,6 +214,22 @@ def test_losses_learners_and_algorithms_are_checked_too(check):
         (["mine:loss"], "--params and --batch"),
         (["mine:loss", "--params", "mine:params"], "--batch"),
         (["mamll"], "Did you mean maml"),
+        (["mine:unfinished"], "the parameter weight is not finite"),
+        (["mine:raising"], "mine:raising raised ZeroDivisionError: boom"),
+        (["broken:net"], "importing broken raised NameError: name 'nothing' is not defined"),
+        (["needy:net"], "needy imports no_such_package, which is not installed"),
+        (["mine:rows", *OF_LOSS], "this one is a tensor of shape (5,)"),
+        (["mine:lost", *OF_LOSS], "It raised KeyError: 'v'"),
+        (["mine:infinite", *OF_LOSS], "the loss is inf"),
+        (["mine:loss", "--params", "mine:whole", "--batch", "mine:batch"], "at w: a floating-point tensor is needed"),
+        (["mine:loss", "--params", "mine:holed", "--batch", "mine:batch"], "The parameters at w are not finite"),
+        (
+            ["mine:learner", "--batch", "mine:batch"],
+            "a metafunc.Task of stacked tasks, and this is a Batch",
+        ),
+        (["mine:learner_of_rows"], "this one is a tensor of shape (1,)"),
+        (["maml", "--input-shape", "7"], "--input-shape changes nothing here"),
+        (["mine:Net", "--batch", "mine:batch"], "--batch changes nothing here"),
         (["maml_rl"], "metafunc.testing.oracle"),
     ],
 )

@@ -4,12 +4,14 @@ import math
 import subprocess
 import sys
 
+import jaxtyping
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import Generator, Tensor
 
-from metafunc import tree
+from metafunc import likelihood, nn, tree
 from metafunc.algorithms import ALGORITHMS
 from metafunc.testing import (
     IDENTITIES,
@@ -53,6 +55,15 @@ def test_what_is_no_number_never_holds(value):
 
 def test_another_shape_is_an_infinite_error():
     assert compare(torch.ones(2), torch.ones(2, 1), 1.0, "").error == math.inf
+
+
+def test_leaves_are_compared_by_name():
+    x, y = torch.ones(2), torch.zeros(2)
+    assert compare({"x": x, "y": y}, {"y": y, "x": x}, 0.0, "").holds
+    assert compare({"x": x, "y": y}, {"y": x, "x": y}, 0.5, "").error == 1.0
+    renamed = compare({"x": x}, {"z": x}, 1.0, "They differ.")
+    assert renamed.error == math.inf
+    assert renamed.claim == "They differ. The leaves differ: {'x': (2,)} against {'z': (2,)}."
 
 
 def test_identical_is_bitwise_and_knows_nans():
@@ -103,6 +114,44 @@ def test_differences_are_exact_where_the_closed_form_is_known():
     found = richardson(lambda x: x.sin().exp(), ONE, ONE)
     exact = math.cos(1) * math.exp(math.sin(1))
     assert abs(found.value.item() - exact) <= found.error < 1e-10
+
+
+def kinked(x):
+    """One near the point, on the side of larger numbers, and one further away."""
+    return (x - 1.0 - 1e-5).relu() + 3 * (0.9 - x).relu() + x.square()
+
+
+def test_a_kink_nearby_is_not_taken_for_a_derivative():
+    found = richardson(kinked, ONE, ONE)
+    assert abs(found.value.item() - 2.0) <= found.error < 1e-6
+
+
+@pytest.mark.parametrize("num_steps", [1, 5])
+@pytest.mark.parametrize("seed", range(3))
+def test_rectified_networks_are_told_from_first_order_ones(seed, num_steps):
+    model = nn.mlp((2,), 1, hidden=(40, 40))
+    tasks = random_tasks("regression", num_outputs=1, num_shots=10, num_queries=10, seed=seed)
+
+    def reports(name):
+        learner = ALGORITHMS[name].builder(model, likelihood.gaussian(), inner_lr=0.05, num_steps=num_steps)
+        meta = tree.map(Tensor.double, learner.init(Generator().manual_seed(seed)))
+        case = LearnerCase(learner, meta, tasks, num_steps)
+        return [IDENTITIES[identity](case) for identity in ("meta_derivative", "meta_hessian")]
+
+    for right, wrong in zip(reports("maml"), reports("fomaml"), strict=True):
+        assert right.holds, right
+        assert right.tolerance < 1e-4
+        assert not wrong.holds, wrong
+
+
+def test_what_no_identity_can_be_asked_of_is_refused(monkeypatch):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # It would say so first, in other words.
+    with pytest.raises(TypeError, match="No identity can be asked of 'maml'"):
+        applicable("maml")
+    with pytest.raises(TypeError, match="ridge is asked of a QuadraticCase, and this is a Tensor"):
+        IDENTITIES["ridge"](ONE)
+    with pytest.raises(ValueError, match='not "nope"'):
+        random_tasks("nope")
 
 
 def test_the_independent_hessian_product_is_the_dense_one():
