@@ -93,15 +93,19 @@ def gymnasium_world(
             for t in range(horizon):
                 observed = torch.as_tensor(seen, dtype=torch.float32)
                 observed = torch.cat([observed, known], 1) if informed else observed
-                action, log_prob = act(params, observed.reshape(*shape, -1), noise[:, :, t])
+                action, clue = act(params, observed.reshape(*shape, -1), noise[:, :, t])
                 taken = (action_scale * action.flatten(0, 1)).clamp(low, high)
                 seen, _, _, _, info = environment.step(taken.numpy())
                 facts = {key: torch.as_tensor(info[key], dtype=torch.float32) for key in told}
                 gained = reward(each, facts, taken) * alive
-                steps.append((observed, action.flatten(0, 1), gained, alive, log_prob.flatten()))
+                steps.append((observed, action.flatten(0, 1), gained, alive, clue.flatten(0, 1)))
                 alive = alive * (~done(torch.as_tensor(seen, dtype=torch.float32))).float()
-            stacked = [torch.stack(parts, 1) for parts in zip(*steps, strict=True)]
-            return Trajectories(*(leaf.reshape(*shape, *leaf.shape[1:]) for leaf in stacked))
+            observations, actions, rewards, mask, clues = (
+                torch.stack(parts, 1).reshape(*shape, horizon, *parts[0].shape[1:])
+                for parts in zip(*steps, strict=True)
+            )
+            log_probs = torch.vmap(torch.vmap(policy.density, in_dims=(None, 0)))(params, clues)
+            return Trajectories(observations, actions, rewards, mask, log_probs)
 
         def detached(policy: Policy, params: Tree, tasks: Tree, generator: Generator, count: int) -> Trajectories:
             with torch.no_grad():

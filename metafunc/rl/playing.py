@@ -56,20 +56,29 @@ def rollout(environment: Environment, policy: Policy, params: Tree, task: Tree, 
         torch.Size([5, 2])
     """
     state = environment.reset(task, noise.reset)
-    observations, actions, rewards, mask, log_probs = [], [], [], [], []
-    alive = None
+    steps: list[tuple[Tensor, ...]] = []
     for t in range(environment.horizon):
         seen = environment.observe(task, state)
-        action, log_prob = policy.sample(params, seen, _at(noise.action, t))
+        action, clue = policy.sample(params, seen, _at(noise.action, t))
         state, reward, done = environment.step(task, state, action, _at(noise.step, t))
-        alive = torch.ones_like(reward) if alive is None else alive
-        observations.append(seen)
-        actions.append(action)
-        rewards.append(reward * alive)
-        mask.append(alive)
-        log_probs.append(log_prob)
-        alive = alive * (~done).to(alive.dtype)
-    return Trajectories(*(torch.stack(parts) for parts in (observations, actions, rewards, mask, log_probs)))
+        steps.append((seen, action, clue, reward, done))
+    observations, actions, clues, rewards, ends = (torch.stack(parts) for parts in zip(*steps, strict=True))
+    # What does not have to be known at the next time is computed once, after the loop.
+    mask = alive(ends).to(rewards.dtype)
+    return Trajectories(observations, actions, rewards * mask, mask, policy.density(params, clues))
+
+
+def alive(ends: Tensor) -> Tensor:
+    """Whether no episode's end (h,) came before a time.
+
+    Example:
+        >>> import torch
+        >>> from metafunc.rl.playing import alive
+        >>> alive(torch.tensor([False, True, False, True]))
+        tensor([1, 1, 0, 0])
+    """
+    so_far = (~ends).cumprod(0)
+    return torch.cat([torch.ones_like(so_far[:1]), so_far[:-1]])
 
 
 Play = Callable[[Policy, Tree, Tree, Generator, int], Trajectories]

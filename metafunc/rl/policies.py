@@ -17,8 +17,9 @@ class Policy:
 
     Args:
         init: draws parameters from a generator.
-        sample: (params, observation, noise) to an action and its log-probability, which costs no second look at the
-            network.
+        sample: (params, observation, noise) to an action and a clue.
+        density: (params, clues (n, ...)) to the log-probabilities of what was sampled (n,), once for all times and
+            without a second look at the network.
         log_prob: (params, observations (n, ...), actions (n, ...)) to $\log f_\theta(a \mid x)$ (n,).
         distribution: (params, observations (n, ...)) to `Normal` or `Categorical`, rows first.
         noise: draws what `sample` takes.
@@ -26,6 +27,7 @@ class Policy:
 
     init: Callable[[Generator], Tree]
     sample: Callable[[Tree, Tensor, Tree], tuple[Tensor, Tensor]]
+    density: Callable[[Tree, Tensor], Tensor]
     log_prob: Callable[[Tree, Tensor, Tensor], Tensor]
     distribution: Callable[[Tree, Tensor], Predictive]
     noise: Draw
@@ -51,8 +53,9 @@ def gaussian(model: Model, action_size: int, *, init_std: float = 1.0, min_std: 
         >>> from metafunc import nn, rl
         >>> policy = rl.gaussian(nn.mlp((2,), 2), 2)
         >>> params = policy.init(torch.Generator().manual_seed(0))
-        >>> policy.sample(params, torch.zeros(2), torch.tensor([1.0, -1.0]))
-        (tensor([ 1., -1.]), tensor(-2.8379))
+        >>> action, clue = policy.sample(params, torch.zeros(2), torch.tensor([1.0, -1.0]))
+        >>> action, policy.density(params, clue[None])
+        (tensor([ 1., -1.]), tensor([-2.8379]))
     """
     if not (0 < init_std < inf and min_std > 0):
         raise ValueError(
@@ -75,7 +78,7 @@ def gaussian(model: Model, action_size: int, *, init_std: float = 1.0, min_std: 
 
     def sample(params: Tree, observation: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
         loc = model.apply(params["network"], observation.unsqueeze(0))[0]
-        return loc + log_std(params).exp() * noise, density(params, noise)
+        return loc + log_std(params).exp() * noise, noise
 
     def log_prob(params: Tree, observations: Tensor, actions: Tensor) -> Tensor:
         return density(params, (actions - model.apply(params["network"], observations)) * (-log_std(params)).exp())
@@ -83,7 +86,7 @@ def gaussian(model: Model, action_size: int, *, init_std: float = 1.0, min_std: 
     def noise(generator: Generator, shape: tuple[int, ...], /) -> Tensor:
         return torch.randn(*shape, action_size, generator=generator)
 
-    return Policy(init, sample, log_prob, distribution, noise)
+    return Policy(init, sample, density, log_prob, distribution, noise)
 
 
 def categorical(model: Model) -> Policy:
@@ -121,7 +124,7 @@ def categorical(model: Model) -> Policy:
     def distribution(params: Tree, observations: Tensor) -> Predictive:
         return Categorical(log_probs(params, observations))
 
-    return Policy(model.init, sample, log_prob, distribution, uniform)
+    return Policy(model.init, sample, lambda params, found: found, log_prob, distribution, uniform)
 
 
 def table(num_states: int, num_outputs: int) -> Model:
