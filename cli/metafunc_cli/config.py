@@ -358,6 +358,8 @@ class MamlRl:
     """inner steps in training."""
     later_lr: float = 0.5
     """steps beyond the trained ones take this share of inner_lr."""
+    learn_rates: bool = False
+    """learn a step size for every parameter, from inner_lr on, as Meta-SGD does."""
     num_trajectories: int = 20
     """trajectories of a data set in training."""
     test_trajectories: int = 40

@@ -19,7 +19,7 @@ from typing import Literal
 from metafunc.optim import check_rate
 from metafunc.rl import Credit, World, check, log_probs, policy_loss, ratio, sampled_return
 from metafunc.rl.estimators import Name, named
-from metafunc.rl.gradient import descending, told_others_return
+from metafunc.rl.gradient import descending, rated, told_others_return
 from metafunc.types import MetaLearner, Model, Scalar, Task, Tree
 
 
@@ -30,6 +30,7 @@ def maml_rl(
     inner_lr: float = 0.1,
     num_steps: int = 1,
     later_lr: float = 0.5,
+    learn_rates: bool = False,
     num_trajectories: int = 20,
     test_trajectories: int = 40,
     init_std: float = 0.5,
@@ -46,6 +47,7 @@ def maml_rl(
         inner_lr: step size of the inner policy gradient, for normalised advantages averaged over time.
         num_steps: inner steps in training.
         later_lr: steps beyond the trained ones take this share of inner_lr.
+        learn_rates: learn a step size for every parameter, from inner_lr on, as Meta-SGD does.
         num_trajectories: trajectories of a data set in training.
         test_trajectories: the same at meta-test.
         init_std: a Gaussian policy's standard deviation to begin with; it is learned, and adapted.
@@ -55,7 +57,8 @@ def maml_rl(
         gae_lambda: λ of the advantages.
 
     Returns:
-        The learner; meta-parameters and task parameters are both the policy's.
+        The learner; meta-parameters and task parameters are both the policy's, and with `learn_rates` the former are a
+        `Rated`: (params, inner_lr).
 
     Raises:
         ValueError: a value is out of range, or `estimator` and `credit` count the same thing twice.
@@ -65,7 +68,7 @@ def maml_rl(
         >>> learner = algorithms.maml_rl(nn.mlp((2,), 2), rl.world(rl.navigation()), inner_lr=0.1)
 
     References:
-        Finn, Abbeel, Levine (2017), algorithm 3; Stadie et al. (2018), section 3.
+        Finn, Abbeel, Levine (2017), algorithm 3; Stadie et al. (2018), section 3; Li et al. (2017), "Meta-SGD".
     """
     check_rate(inner_lr, name="inner_lr")
     check(estimator, credit)
@@ -79,6 +82,7 @@ def maml_rl(
         inner_lr=inner_lr,
         num_steps=num_steps,
         later_lr=later_lr,
+        learn_rates=learn_rates,
         num_trajectories=num_trajectories,
         test_trajectories=test_trajectories,
         attach=partial(told_others_return, exact) if credit == "sampling" else None,
@@ -92,4 +96,4 @@ def maml_rl(
         outer = log_probs(policy, rows[-1], task.query)
         return -sampled_return(outer, exact(task.query), player.score(rows, task.support), task.query.extra)
 
-    return player.learner(policy.init, task_loss)
+    return player.learner(partial(rated, policy, inner_lr) if learn_rates else policy.init, task_loss)

@@ -1,8 +1,9 @@
 """Adaptation by policy gradients, as most learners of policies have it: `Player`s put together from losses."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
+from torch import Generator
 
 from metafunc import inner, tree
 from metafunc.inner import descend
@@ -13,6 +14,19 @@ from metafunc.rl.playing import Play
 from metafunc.rl.policies import Policy
 from metafunc.rl.signals import Credit
 from metafunc.types import Adapt, Loss, Params, Task, Tree
+
+
+class Rated(NamedTuple):
+    """A policy's parameters, and a step size for each of their numbers: Meta-SGD's meta-parameters."""
+
+    params: Params
+    inner_lr: Params
+
+
+def rated(policy: Policy, inner_lr: float, generator: Generator) -> Rated:
+    """A policy's first parameters with the same step size for all."""
+    params = policy.init(generator)
+    return Rated(params, tree.map(lambda leaf: torch.full_like(leaf, inner_lr), params))
 
 
 def descending(
@@ -26,8 +40,9 @@ def descending(
     num_trajectories: int,
     test_trajectories: int,
     first_order: bool = False,
+    learn_rates: bool = False,
     attach: Attach[Any] | None = None,
-) -> Player[Params]:
+) -> Player[Any]:
     """A player that adapts by gradient descent on a loss of trajectories.
 
     Args:
@@ -40,15 +55,22 @@ def descending(
         num_trajectories: trajectories of a set in training.
         test_trajectories: the same at meta-test.
         first_order: whether the inner step has the identity for a derivative.
+        learn_rates: whether meta-parameters are a `Rated`, whose step sizes take the place of inner_lr.
         attach: what `prepare` adds.
     """
+
+    def rate(meta: Rated, index: int) -> Tree:
+        return tree.scale(meta.inner_lr, later_lr) if index >= max(1, num_steps) else meta.inner_lr
+
     steps = [descend(loss, sgd(rate)) for rate in (inner_lr, later_lr * inner_lr)]
     taken: list[Adapt[Tree, Tree]] = [inner.first_order(step) if first_order else step for step in steps]
     return Player(
         policy,
         play,
-        start=lambda meta: meta,
-        step=lambda meta, index: taken[index >= max(1, num_steps)],
+        start=(lambda meta: meta.params) if learn_rates else (lambda meta: meta),
+        step=(lambda meta, index: descend(loss, sgd(rate(meta, index))))
+        if learn_rates
+        else (lambda meta, index: taken[index >= max(1, num_steps)]),
         num_steps=num_steps,
         num_trajectories=num_trajectories,
         test_trajectories=test_trajectories,

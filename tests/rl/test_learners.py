@@ -45,14 +45,18 @@ def test_every_row_trains_and_is_scored_at_every_step(name):
     assert moved
 
 
-@pytest.mark.parametrize("name", ["maml_rl", "promp", "fomaml_rl"])
-def test_a_meta_gradient_is_that_of_a_plain_loop(name):
+@pytest.mark.parametrize(
+    ("name", "settings"), [("maml_rl", {}), ("maml_rl", {"learn_rates": True}), ("promp", {}), ("fomaml_rl", {})]
+)
+def test_a_meta_gradient_is_that_of_a_plain_loop(name, settings):
     """Densities by torch.distributions, advantages from the same credit, the derivative by torch.autograd alone."""
-    learner = built(name, inner_lr=0.3)
+    learner = built(name, inner_lr=0.3, **settings)
     meta, tasks = played(learner, dtype=torch.float64)
     found = value_and_grad(learner.task_loss)(meta, tasks)[1]
 
-    leaves = tree.map(lambda leaf: leaf.clone().requires_grad_(), meta)
+    known = tree.map(lambda leaf: leaf.clone().requires_grad_(), meta)
+    leaves = known.params if settings else known
+    rates = tree.leaves(known.inner_lr) if settings else [0.3] * len(tree.leaves(leaves))
     model, credit = network((2,), 2), rl.Credit()
 
     def density(params, data):
@@ -67,10 +71,12 @@ def test_a_meta_gradient_is_that_of_a_plain_loop(name):
         inside = (weights - support.log_probs * support.mask).exp() if name == "promp" else weights
         loss = -(inside * credit(support).advantages).sum(-1).mean()
         slopes = torch.autograd.grad(loss, tree.leaves(leaves), create_graph=name != "fomaml_rl")
-        adapted = tree.unflatten(leaves, [p - 0.3 * g for p, g in zip(tree.leaves(leaves), slopes, strict=True)])
+        adapted = tree.unflatten(
+            leaves, [p - r * g for p, r, g in zip(tree.leaves(leaves), rates, slopes, strict=True)]
+        )
         ratios = (density(adapted, task.query) - task.query.log_probs * task.query.mask).exp()
         total = total - (ratios * credit(task.query).advantages).sum(-1).mean() / 3
-    truth = tree.unflatten(leaves, list(torch.autograd.grad(total, tree.leaves(leaves))))
+    truth = tree.unflatten(known, list(torch.autograd.grad(total, tree.leaves(known))))
     # ProMP's divergence from the policy that played is at its minimum, so that it does not change this gradient.
     assert_close(tree.ravel(found)[0], tree.ravel(truth)[0], rtol=1e-9, atol=1e-11)
 
@@ -82,6 +88,34 @@ def test_stopping_the_gradient_is_noticed():
         for name in ("maml_rl", "fomaml_rl")
     )
     assert (exact - stopped).norm() > 1e-3 * exact.norm()
+
+
+def test_learned_rates_are_used_in_playing_and_shrink_later():
+    learner = built("maml_rl", inner_lr=0.3, learn_rates=True, later_lr=0.5)
+    meta, tasks = played(learner, step=None, num_steps=2)
+    still = meta._replace(inner_lr=tree.map(torch.zeros_like, meta.inner_lr))
+    task = tree.map(lambda leaf: leaf[0], tasks)
+    stays, moves = (learner.path(at, task.support, 2) for at in (still, meta))
+    assert_close(tree.map(lambda leaf: leaf[2], stays), meta.params)
+    plain = built("maml_rl", inner_lr=0.3, later_lr=0.5)
+    assert_close(moves, plain.path(meta.params, task.support, 2))
+    same = plain.prepare(
+        meta.params,
+        FAMILY.train(torch.Generator().manual_seed(0), 3),
+        torch.Generator().manual_seed(1),
+        step=None,
+        num_steps=2,
+    )
+    rated = learner.prepare(
+        meta,
+        FAMILY.train(torch.Generator().manual_seed(0), 3),
+        torch.Generator().manual_seed(1),
+        step=None,
+        num_steps=2,
+    )
+    assert_close(rated.query, same.query)
+    trained = fit(learner, FAMILY, steps=1, num_tasks=3).meta
+    assert (tree.ravel(trained.inner_lr)[0] != 0.3).any()
 
 
 def test_an_svpg_step_of_one_particle_is_a_gradient_step_and_of_several_is_the_formula():
