@@ -8,17 +8,16 @@ The settings are those of the presets (`metafunc train maml_rl navigation --dry-
 on the same 40 goals, 40 trajectories a step, at the step size of the training and then at half of it.
 """
 
-import time
 from collections.abc import Sequence
 from typing import Any
 
+import policies
 import reporting
 import torch
 import tyro
-from metafunc_cli import compose
 
 import metafunc
-from metafunc import experiment, tree
+from metafunc import tree
 from metafunc.data.source import generator_for
 from metafunc.meta import value_and_grad
 
@@ -29,6 +28,7 @@ PAPER = {
     "random": "-82.7 / -58.0 / -53.8 / -46.8",
     "oracle": "-2.3",
 }
+VARIANTS = {"maml_rl_trpo": ("maml_rl", "--outer-optimiser", "trpo", "--steps", "40")}
 SAMPLING = ("--credit", "sampling")
 
 
@@ -43,7 +43,7 @@ def main(
     """Train and test, and write results/navigation_NAME.json.
 
     Args:
-        algorithms: learners of policies by name.
+        algorithms: learners of policies by name; `maml_rl_trpo` is `maml_rl` with TRPO outside.
         estimators: inner estimators of maml_rl by name; `sampling` is the exact gradient of the sampled objective.
         seeds: of the initial parameters and of all tasks; a file's other seeds are kept.
         steps: outer steps; the preset's if not given.
@@ -53,8 +53,9 @@ def main(
     torch.set_num_threads(1)
     flags = () if steps is None else ("--steps", str(steps))
     for algorithm in algorithms:
+        builder, *own = VARIANTS.get(algorithm, (algorithm,))
         for seed in seeds:
-            _one(algorithm, algorithm, seed, flags, 0)
+            _one(algorithm, builder, seed, (*own, *flags), 0)
     for estimator in estimators:
         own = SAMPLING if estimator == "sampling" else ("--estimator", estimator)
         for seed in seeds:
@@ -64,28 +65,17 @@ def main(
 
 
 def _one(name: str, algorithm: str, seed: int, flags: Sequence[str], num_gradients: int) -> None:
-    settings = compose.read([algorithm, "navigation", "--seed", str(seed), *flags]).settings
-    config, training = settings.to_json(), settings.training
-    learner, family = experiment.build(config)
-    outer = {"outer_lr": training.outer_lr, "schedule": training.schedule, "steps": training.steps}
-    optimiser, schedule = experiment.outer_loop(**outer)
-    start, spent = time.perf_counter(), time.process_time()
-    trained = metafunc.fit(
-        learner,
-        family,
-        steps=training.steps,
-        num_tasks=training.num_tasks,
-        optimiser=optimiser,
-        schedule=schedule,
-        repeats=training.repeats,
-        seed=seed,
-        threads=1,
-    )
-    seconds, cpu = time.perf_counter() - start, time.process_time() - spent
+    trained = policies.train([algorithm, "navigation", "--seed", str(seed), *flags])
+    learner, family, config = trained.learner, trained.family, trained.config
     found = metafunc.evaluate(
         learner, trained.meta, family, num_tasks=NUM_GOALS, num_steps=NUM_STEPS, seed=TEST_SEED, threads=1
     )
-    one: dict[str, Any] = {"seconds": seconds, "cpu_seconds": cpu, "by_step": found.by_step}
+    one: dict[str, Any] = {
+        "seconds": trained.seconds,
+        "cpu_seconds": trained.cpu_seconds,
+        "by_step": found.by_step,
+        "learning_curve": trained.curve,
+    }
     if num_gradients:
         initial = learner.init(generator_for(seed, "init", 0))
         one["spread"] = {
@@ -101,7 +91,9 @@ def _one(name: str, algorithm: str, seed: int, flags: Sequence[str], num_gradien
     }
     reporting.write(name, result)
     returns = [f"{row['return']['mean']:.1f} ± {row['return']['ci95']:.1f}" for row in found.by_step]
-    print(name, seed, " / ".join(returns), f"{seconds:.0f} s, {cpu:.0f} s of CPU time", flush=True)
+    print(
+        name, seed, " / ".join(returns), f"{trained.seconds:.0f} s, {trained.cpu_seconds:.0f} s of CPU time", flush=True
+    )
 
 
 def spread(learner: Any, meta: Any, family: Any, count: int) -> float:

@@ -40,10 +40,10 @@ def plot_run(
         seed: of the new tasks that are shown.
 
     Returns:
-        What was drawn: `learning.png` (the log), `adaptation.png` (the meta-test, and one more for each further
-        meta-test), `functions.png` (three new functions, if they have one input and one output), `episode.png` (a new
-        task of images), `paths.png` (policies in the plane). The last three are left out, with a `UserWarning`, if the
-        data cannot be had.
+        What was drawn: `learning.png` (the log; of policies, the validations), `adaptation.png` (the meta-test, and one
+        more for each further meta-test), `functions.png` (three new functions, if they have one input and one output),
+        `episode.png` (a new task of images), `paths.png` (policies in the plane). The last three are left out, with a
+        `UserWarning`, if the data cannot be had.
 
     Raises:
         ValueError: the folder is no run, it has no checkpoint, or it needs `learner` or `imports`.
@@ -64,7 +64,9 @@ def plot_run(
 
 
 def _of_numbers(run: Run) -> "Iterator[tuple[str, Figure]]":
-    log = [line for line in run.lines() if "loss" in line or "validation" in line]
+    # A policy's loss is of normalised advantages: about zero, whatever the policy has learned.
+    telling = ("validation",) if run.env["data"]["kind"] == "control" else ("loss", "validation")
+    log = [line for line in run.lines() if any(name in line for name in telling)]
     if log:
         yield "learning", figures.learning_curve(log)
     for file in sorted(run.path.glob("meta_test*.json")):

@@ -117,7 +117,8 @@ def fit(
         threads: torch's threads meanwhile; None: one for small work, else torch's own choice.
         deterministic: use deterministic algorithms only, meanwhile.
         repeats: steps of the optimiser on the same prepared tasks, as ProMP takes them.
-        update: (meta, tasks, gradient) to the next meta-parameters, instead of the optimiser; see `rl.trust_region`.
+        update: (meta, tasks, gradient) to the next meta-parameters, instead of the optimiser and its schedule; see
+            `rl.trust_region`.
         on_event: called after every step, and on every other `Event`.
 
     Returns:
@@ -143,7 +144,8 @@ def fit(
         raise ValueError(f"clip is {clip}; it bounds an absolute value and has to be above 0, or None for no bound.")
     where = edge.device_of(device)
     initial = learner.init(generator_for(seed, "init", 0)) if start is None else start
-    now = state.begin(edge.move(initial, where), optimiser, schedule, Plan(seed, steps, num_tasks, clip))
+    falling = schedule if update is None else None  # torch warns of a schedule whose optimiser takes no step
+    now = state.begin(edge.move(initial, where), optimiser, falling, Plan(seed, steps, num_tasks, clip))
     tasks = _tasks(learner, family, now)
     edge.look(learner, now.meta, family, edge.move(tasks, where))
     if validate_every is not None:

@@ -70,11 +70,13 @@ def _choice(training: Training, meta: Any, tasks: Any) -> Any:
 
 def _seen(leaf: Any) -> dict[str, str]:
     """A tensor's shape, type and range."""
+    kind, shape = str(leaf.dtype).removeprefix("torch."), " x ".join(map(str, leaf.shape))
+    if not leaf.numel():
+        return {"shape": shape, "values": f"{kind}, none"}
     values = leaf.unique().tolist() if not leaf.is_floating_point() else []
     low, high = tidy(leaf.min().item()), tidy(leaf.max().item())
-    kind = str(leaf.dtype).removeprefix("torch.")
     return {
-        "shape": " x ".join(map(str, leaf.shape)),
+        "shape": shape,
         "values": f"{kind}, {', '.join(map(str, values))}" if values else f"{kind}, from {low} to {high}",
     }
 
