@@ -34,8 +34,6 @@ Config: TypeAlias = Mapping[str, Any]
 MODELS: Mapping[str, Callable[..., Model]] = {"mlp": nn.mlp, "conv4": nn.conv4}
 """Networks by name."""
 SECTIONS = ("algorithm", "tasks", "model", "training")
-USUAL = {"regression": "mlp", "classification": "conv4"}
-"""The network that is taken where a configuration names none."""
 
 
 def build(config: Config, *, imports: bool = False) -> tuple[Learner, TaskFamily]:
@@ -215,9 +213,17 @@ def _section(config: Config, section: str) -> tuple[str, dict[str, Any]]:
 
 
 def _network(config: Config, kind: Kind, imports: bool) -> Callable[[tuple[int, ...], int | None], Model]:
-    """A factory of networks: (input shape, number of outputs) to a model."""
-    usual = {"name": USUAL.get(kind, "mlp")}
-    name, settings = _section({**config, "model": config.get("model", usual)}, "model")
+    """A factory of networks: (input shape, number of outputs) to a model.
+
+    Where none is named, images to classify go through convolutions and everything else through a perceptron.
+    """
+    if "model" not in config:
+
+        def usual(shape: tuple[int, ...], outputs: int | None) -> Model:
+            return nn.conv4(shape, outputs) if kind == "classification" and len(shape) == 3 else nn.mlp(shape, outputs)
+
+        return usual
+    name, settings = _section(config, "model")
     where = f"model ({name})"
     if ":" not in name:
         factory = _row(MODELS, name, "model")

@@ -107,6 +107,10 @@ def test_the_network_has_a_default() -> None:
     learner, _ = experiment.build({"algorithm": {"name": "maml"}, "tasks": {"name": "sinusoid"}})
     usual = nn.mlp((1,), 1).init(generator_for(0, "init", 0))
     assert same(learner.init(generator_for(0, "init", 0)), usual)
+    config = {"algorithm": {"name": "mr_maml_a"}}
+    points, images = (experiment.learner_of(config, shape, "classification", 2) for shape in ((2,), (1, 16, 16)))
+    encoders = [learner.init(generator_for(0, "init", 0)).encoder for learner in (points, images)]
+    assert ["layer1.weight" in encoder and encoder["layer1.weight"].ndim for encoder in encoders] == [2, 4]
 
 
 @pytest.mark.parametrize(

@@ -125,6 +125,22 @@ BAYESIAN: tuple[Preset, ...] = (
         hyper={"inner_lr": 0.01, "num_steps": 1, "curvature_weight": 1e-6},
     ),
     sinusoid(
+        "bmaml-sinusoid",
+        "bmaml",
+        f"{YOON}, their settings and (as a cosine) their falling step size on MAML's protocol",
+        hyper={"num_particles": 10, "inner_lr": 1e-3, "num_steps": 1, "leader_steps": 1},
+        network={"hidden": (40, 40, 40), "initialisation": "xavier"},
+        training={"schedule": "cosine"},
+    ),
+    sinusoid(
+        "emaml-sinusoid",
+        "emaml",
+        f"{YOON}, the ensemble without a kernel, on MAML's protocol",
+        hyper={"num_particles": 10, "inner_lr": 0.01, "num_steps": 1},
+        network={"initialisation": "xavier"},
+        training={"schedule": "cosine"},
+    ),
+    sinusoid(
         "pacoh-sinusoid",
         "pacoh",
         f"our own: the method of {ROTHFUSS} on MAML's protocol, with the tempering of their code",

@@ -144,6 +144,8 @@ class Cnp:
 class Alpaca:
     """ALPaCA: exact Bayesian linear regression on learned features, for regression."""
 
+    num_features: int = 40
+    """how many numbers the network puts out."""
     noise_scale: float = 0.1
     """the noise scale that is started from, in units of y."""
 
@@ -152,6 +154,8 @@ class Alpaca:
 class Versa:
     """VERSA: the last layer's weights are drawn from what a network makes of each class's mean features."""
 
+    num_features: int = 40
+    """how many numbers features puts out."""
     num_particles: int = 10
     """draws of the last layer, S, in training and in testing."""
 
@@ -918,16 +922,18 @@ FAMILIES = {
         "Tell the points of a circle (class 1) from those outside (class 0) after seeing points inside only.",
         ("classification",),
     ),
-    "omniglot": Row(OmniglotData, "Episodes over Omniglot, with ink 1 and paper 0.", ("classification",)),
+    "omniglot": Row(OmniglotData, "Episodes over Omniglot, with ink 1 and paper 0.", ("classification",), "conv4"),
     "tiny_omniglot": Row(
         TinyOmniglotData,
         "A task an alphabet: which of its first characters is it, labels fixed, ink 1 and paper 0.",
         ("classification",),
+        "conv4",
     ),
     "glyphs": Row(
         GlyphsData,
         "Episodes over characters of 28 x 28 pixels, with ink 1, drawn from the fonts that matplotlib ships.",
         ("classification",),
+        "conv4",
     ),
     "pose": Row(
         PoseData, "Tell how far a character is turned, from images of 28 x 28 pixels with ink 1.", ("regression",)
@@ -936,6 +942,7 @@ FAMILIES = {
         FewShotData,
         "Episodes over a class-labelled data set, its classes split into training, validation and test.",
         ("classification",),
+        "conv4",
     ),
     "regression": Row(
         RegressionData,

@@ -32,7 +32,7 @@ def source() -> str:
     """The text that `config.py` should have, before `ruff format`."""
     from metafunc import nn
     from metafunc.algorithms import ALGORITHMS, CONTROL
-    from metafunc.data import CLASSIFICATION, FAMILIES
+    from metafunc.data import CLASSIFICATION, FAMILIES, IMAGES
     from metafunc.data import CONTROL as PLAYED
 
     algorithms = {name: (row.builders, "", row.kinds) for name, row in {**ALGORITHMS, **CONTROL}.items()}
@@ -53,6 +53,7 @@ def source() -> str:
             fields = [f for builder, n in zip(builders, given, strict=True) for f in hyperparameters(builder, given=n)]
             parts.append(dataclass_source(class_name(name) + suffix, builders[0], fields))
             rest = "" if kinds == ALL_KINDS else f", {kinds!r}"
+            rest += ", 'conv4'" if suffix == "Data" and name in IMAGES else ""
             rows.append(f"    {name!r}: Row({class_name(name) + suffix}, {summary(builders[0])!r}{rest}),")
         parts.append(f"{title} = {{\n" + "\n".join(rows) + "\n}\n")
     return "\n\n".join(parts)

@@ -94,7 +94,7 @@ def choose(
             f"The preset {preset.name} is for {preset.algorithm} on {preset.tasks}, not for {algorithm} on {tasks}: "
             "leave the names or the preset out."
         )
-    usual = preset.model if preset else "conv4" if kind == "classification" else "mlp"
+    usual = preset.model if preset else row("tasks", tasks).model
     return {"algorithm": algorithm, "tasks": tasks, "model": model or stored["model"] or usual}, preset
 
 

@@ -11,8 +11,10 @@ class Row:
         fields: the dataclass of its hyperparameters.
         summary: one line.
         kinds: the kinds of tasks that an algorithm takes or that a family has.
+        model: the network that is usual on a family.
     """
 
     fields: type
     summary: str
     kinds: tuple[str, ...] = ("regression", "classification")
+    model: str = "mlp"

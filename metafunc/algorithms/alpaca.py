@@ -63,7 +63,7 @@ def _prior(meta: AlpacaParams) -> MatrixNormal:
 
 
 def alpaca(
-    model: Model, likelihood: Likelihood, num_features: int = 40, *, noise_scale: float = 0.1
+    model: Model, likelihood: Likelihood, *, num_features: int = 40, noise_scale: float = 0.1
 ) -> MetaLearner[AlpacaParams, LastLayer]:
     """ALPaCA: exact Bayesian linear regression on learned features, for regression.
 

@@ -6,7 +6,8 @@ $$c_k = \frac{1}{|S_k|} \sum_{x \in S_k} f_\theta(x), \qquad
 p(y = k \mid x) = \mathrm{softmax}_k\big(-\lVert f_\theta(x) - c_k \rVert^2\big).$$
 
 A task's parameters are the embedding's, shared by all tasks, and the prototypes $c_k$ (`centres`). Adaptation takes no
-steps: a path has two rows, before (no support: all prototypes at the origin, hence equal odds) and after.
+steps: a path has two rows, before (no support: all prototypes at the origin, hence equal odds) and after. A class
+without support rows has its prototype at the origin, too, and the embedding learns what to put there.
 """
 
 from typing import NamedTuple

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from math import prod
 from types import MappingProxyType
-from typing import Any, Protocol, TypeAlias, runtime_checkable
+from typing import Any, TypeAlias
 
 from metafunc import likelihood as likelihoods
 from metafunc.algorithms.abml import abml
@@ -29,6 +29,19 @@ from metafunc.algorithms.meta_sgd import meta_sgd
 from metafunc.algorithms.mr_cnp import mr_cnp_a, mr_cnp_w
 from metafunc.algorithms.mr_maml_a import mr_maml_a
 from metafunc.algorithms.mr_maml_w import mr_maml_w
+from metafunc.algorithms.networks import (
+    NetworkFactory,
+    Networks,
+    bottleneck_aggregator_decoder,
+    bottleneck_head,
+    embedding,
+    encoder_aggregator_decoder,
+    encoder_decoder,
+    features,
+    features_amortiser,
+    predictor,
+    told,
+)
 from metafunc.algorithms.oracle import oracle
 from metafunc.algorithms.pacoh import pacoh
 from metafunc.algorithms.platipus import platipus
@@ -48,87 +61,6 @@ from metafunc.types import Kind, MetaLearner, Model
 Learner: TypeAlias = MetaLearner[Any, Any]
 
 
-@runtime_checkable
-class NetworkFactory(Protocol):
-    """From the shape of one input row and the number of outputs (None: features, no head) to a network."""
-
-    def __call__(self, input_shape: tuple[int, ...], num_outputs: int | None, /) -> Model: ...
-
-
-Networks: TypeAlias = Callable[[NetworkFactory, tuple[int, ...], Any], tuple[Model, ...]]
-"""The networks that a builder takes, made by a factory for one input shape and likelihood, or world."""
-
-REPRESENTATION_SIZE = 128
-"""The length of a conditional neural process's task vector, the paper's."""
-CODE_SIZE = 20
-"""The length of an input's code where what it holds has a price, MR-CNP's."""
-
-FEATURES = 40
-"""The length of the features under a last layer that is inferred, ALPaCA's and VERSA's."""
-
-
-def predictor(
-    factory: NetworkFactory, input_shape: tuple[int, ...], likelihood: Likelihood | World
-) -> tuple[Model, ...]:
-    """One network from inputs to the likelihood's parameters, or from observations to actions."""
-    return (factory(input_shape, likelihood.num_outputs),)
-
-
-def told(factory: NetworkFactory, input_shape: tuple[int, ...], world: World) -> tuple[Model, ...]:
-    """One network from observations that end with the task itself."""
-    return (factory((world.observation_size + world.task_size,), world.num_outputs),)
-
-
-def embedding(factory: NetworkFactory, input_shape: tuple[int, ...], likelihood: Likelihood) -> tuple[Model, ...]:
-    """One network without a head."""
-    return (factory(input_shape, None),)
-
-
-def features(factory: NetworkFactory, input_shape: tuple[int, ...], likelihood: Likelihood) -> tuple[Model, ...]:
-    """One network from inputs to features."""
-    return (factory(input_shape, FEATURES),)
-
-
-def features_amortiser(
-    factory: NetworkFactory, input_shape: tuple[int, ...], likelihood: Likelihood
-) -> tuple[Model, ...]:
-    """One network from inputs to features, and one from features to means and scales of weights and a bias."""
-    return *features(factory, input_shape, likelihood), factory((FEATURES,), 2 * (FEATURES + 1))
-
-
-def encoder_decoder(factory: NetworkFactory, input_shape: tuple[int, ...], likelihood: Likelihood) -> tuple[Model, ...]:
-    """A network over flattened inputs joined to targets, and one over flattened inputs joined to a task vector."""
-    size = prod(input_shape)
-    encoder = factory((size + likelihood.num_targets,), REPRESENTATION_SIZE)
-    return encoder, factory((size + REPRESENTATION_SIZE,), likelihood.num_outputs)
-
-
-def bottleneck_head(factory: NetworkFactory, input_shape: tuple[int, ...], likelihood: Likelihood) -> tuple[Model, ...]:
-    """A network from inputs to the means and scales of a code, and one from a code to the likelihood's parameters."""
-    return factory(input_shape, 2 * CODE_SIZE), factory((CODE_SIZE,), likelihood.num_outputs)
-
-
-def encoder_aggregator_decoder(
-    factory: NetworkFactory, input_shape: tuple[int, ...], likelihood: Likelihood
-) -> tuple[Model, ...]:
-    """A network from inputs to a code, one over a code joined to a target, and one over a code joined to a vector."""
-    return factory(input_shape, CODE_SIZE), *_of_codes(factory, likelihood)
-
-
-def bottleneck_aggregator_decoder(
-    factory: NetworkFactory, input_shape: tuple[int, ...], likelihood: Likelihood
-) -> tuple[Model, ...]:
-    """The same, with a network from inputs to the means and scales of a code."""
-    return factory(input_shape, 2 * CODE_SIZE), *_of_codes(factory, likelihood)
-
-
-def _of_codes(factory: NetworkFactory, likelihood: Likelihood) -> tuple[Model, Model]:
-    return (
-        factory((CODE_SIZE + likelihood.num_targets,), REPRESENTATION_SIZE),
-        factory((CODE_SIZE + REPRESENTATION_SIZE,), likelihood.num_outputs),
-    )
-
-
 def _with_noise_scale(kind: Kind, num_outputs: int) -> Likelihood:
     return likelihoods.heteroscedastic(num_outputs) if kind == "regression" else likelihoods.for_kind(kind, num_outputs)
 
@@ -140,7 +72,7 @@ class Row:
     Args:
         builder: (networks..., likelihood, *, hyperparameters) to a learner.
         kinds: the kinds of tasks it takes.
-        networks: which networks the builder takes.
+        networks: which networks the builder takes; its own keyword-only arguments are hyperparameters.
         likelihood: which observation model it is trained with, by kind and number of outputs.
         exact: whether its meta-gradient is the derivative of its task loss.
         inner_steps: whether it adapts in steps, so that none is the identity; otherwise its paths have two rows.
@@ -292,4 +224,16 @@ def build(
     if kind == "control" and world is None:
         raise ValueError(f"{name} plays, so it needs a world to play in: pass world=, such as a family's own.")
     likelihood = row.likelihood(kind, num_outputs) if world is None else world
-    return row.assemble(*row.networks(network_factory, input_shape, likelihood), likelihood, **hyperparameters)
+    defaults = {name: argument.default for name, argument in row.hyperparameters.items()}
+    sizes = {name: {**defaults, **hyperparameters}[name] for name in keywords(row.networks)}
+
+    def network(shape: tuple[int, ...], outputs: int | None, /) -> Model:
+        try:
+            return network_factory(shape, outputs)
+        except ValueError as error:
+            if shape == input_shape:
+                raise
+            beside = f"{name} needs a network over vectors of {prod(shape)} numbers beside the one over inputs"
+            raise ValueError(f"{beside}, and both are made alike: take one like mlp. {error}") from error
+
+    return row.assemble(*row.networks(network, input_shape, likelihood, **sizes), likelihood, **hyperparameters)

@@ -50,8 +50,8 @@ def versa(
     features: Model,
     amortiser: Model,
     likelihood: Likelihood,
-    num_features: int = 40,
     *,
+    num_features: int = 40,
     num_particles: int = 10,
 ) -> MetaLearner[VersaParams, Heads]:
     """VERSA: the last layer's weights are drawn from what a network makes of each class's mean features.

@@ -41,5 +41,7 @@ FAMILIES: Mapping[str, Callable[..., TaskFamily]] = {
 }
 CLASSIFICATION = frozenset({"circles", "omniglot", "tiny_omniglot", "glyphs", "few_shot"})
 """The families that predict classes."""
+IMAGES = CLASSIFICATION - {"circles"}
+"""Those that predict the classes of images."""
 CONTROL = frozenset({"navigation", "half_cheetah", "ant"})
 """The families that are played; the others predict numbers."""

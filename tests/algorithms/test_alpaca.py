@@ -14,7 +14,7 @@ TASKS = random_tasks("regression", num_outputs=2)
 
 
 def started(likelihood=None):
-    learner = algorithms.alpaca(network((2,), 5), likelihood or gaussian(2), 5, noise_scale=0.5)
+    learner = algorithms.alpaca(network((2,), 5), likelihood or gaussian(2), num_features=5, noise_scale=0.5)
     meta = learner.init(torch.Generator().manual_seed(0))
     return learner, tree.add_scaled(meta, 0.3, Normals(1).like(meta))
 
@@ -92,7 +92,7 @@ def test_no_support_is_the_prior():
 
 
 def test_the_noise_is_the_likelihood_s_where_it_has_one():
-    learner = algorithms.alpaca(network((2,), 5), gaussian(2, scale=0.3), 5)
+    learner = algorithms.alpaca(network((2,), 5), gaussian(2, scale=0.3), num_features=5)
     assert learner.init(torch.Generator().manual_seed(0)).log_scale.exp() == pytest.approx(0.3)
 
 
@@ -106,4 +106,4 @@ def test_a_given_noise_is_not_trained():
 @pytest.mark.parametrize("likelihood", [categorical(2), heteroscedastic(2)])
 def test_what_has_no_closed_form_is_refused(likelihood):
     with pytest.raises(ValueError, match=r"needs likelihood\.gaussian"):
-        algorithms.alpaca(network((2,), 5), likelihood, 5)
+        algorithms.alpaca(network((2,), 5), likelihood, num_features=5)

@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from metafunc import algorithms, nn, tree
+import metafunc
+from metafunc import algorithms, data, nn, tree
 from metafunc.likelihood import categorical, gaussian, heteroscedastic
 from metafunc.testing import network, random_tasks
 
@@ -38,6 +39,19 @@ def test_a_prototype_does_not_count_masked_rows():
     bare = IMAGES.support._replace(x=IMAGES.support.x[kept], y=IMAGES.support.y[kept])
     assert torch.allclose(centres, learner.adapt(meta, bare).centres, rtol=1e-12)
     assert not torch.allclose(centres, learner.adapt(meta, IMAGES.support).centres, rtol=1e-3)
+
+
+def test_a_class_without_support_rows_has_the_origin_for_a_prototype():
+    """Circles are told by points inside alone: what is left of the plane has to find its place by itself."""
+    family = data.circles(num_shots=4, num_queries=20)
+    learner = algorithms.protonet(nn.mlp((2,), None, hidden=(16,), initialisation="xavier"), categorical(2))
+    result = metafunc.fit(learner, family, steps=60, optimiser=lambda leaves: torch.optim.Adam(leaves, lr=0.02))
+    tasks = family.test(torch.Generator().manual_seed(0), 50)
+    centres = torch.vmap(learner.adapt, in_dims=(None, 0))(result.meta, tasks.support).centres
+    assert torch.equal(centres[:, 0], torch.zeros_like(centres[:, 0]))
+    assert learner.meta_loss(result.meta, tasks) < 0.9 * learner.meta_loss(
+        learner.init(data.generator_for(0, "init", 0)), tasks
+    )
 
 
 def test_before_any_support_all_classes_are_alike():

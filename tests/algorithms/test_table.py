@@ -63,6 +63,25 @@ def test_networks_are_made_to_measure():
     assert asked == [*maml, *protonet, ((7,), 128), ((132,), 6), ((7,), 128), ((132,), 3)]
 
 
+def test_hyperparameters_that_are_sizes_reach_the_networks():
+    asked = []
+
+    def factory(input_shape, num_outputs):
+        asked.append((input_shape, num_outputs))
+        return network(input_shape, num_outputs)
+
+    algorithms.build("alpaca", factory, (2,), "regression", 3, num_features=7)
+    algorithms.build("versa", factory, (2,), "classification", 3, num_features=7)
+    algorithms.build("alpaca", factory, (2,), "regression", 3)
+    assert asked == [((2,), 7), ((2,), 7), ((7,), 16), ((2,), 40)]
+
+
+@pytest.mark.parametrize("name", ["mr_maml_a", "mr_cnp_w", "mr_cnp_a", "cnp", "versa"])
+def test_networks_over_vectors_cannot_be_convolutions(name):
+    with pytest.raises(ValueError, match=rf"{name} needs a network over vectors of \d+ numbers beside .*mlp"):
+        algorithms.build(name, nn.conv4, (1, 28, 28), "classification", 3)
+
+
 @pytest.mark.parametrize(
     ("name", "kind", "settings", "message"),
     [

@@ -13,7 +13,7 @@ TASKS = random_tasks("classification", num_outputs=3)
 
 
 def started():
-    learner = algorithms.versa(network((2,), 5), network((5,), 12), categorical(3), 5, num_particles=4)
+    learner = algorithms.versa(network((2,), 5), network((5,), 12), categorical(3), num_features=5, num_particles=4)
     meta = learner.init(torch.Generator().manual_seed(0))
     meta = tree.add_scaled(meta, 0.1, Normals(1).like(meta))
     return learner, meta, learner.prepare(meta, TASKS, torch.Generator().manual_seed(2), step=0, num_steps=1)
@@ -80,4 +80,4 @@ def test_without_draws_the_weights_are_their_mean():
 
 def test_only_classes_are_taken():
     with pytest.raises(ValueError, match="versa classifies"):
-        algorithms.versa(network((2,), 5), network((5,), 12), gaussian(3), 5)
+        algorithms.versa(network((2,), 5), network((5,), 12), gaussian(3), num_features=5)

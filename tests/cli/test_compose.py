@@ -11,6 +11,7 @@ from metafunc_cli import compose
 from metafunc_cli.__main__ import run
 from metafunc_cli.config import ALGORITHMS, FAMILIES, MODELS
 from metafunc_cli.errors import UsageError
+from metafunc_cli.names import choose
 from metafunc_cli.options import Output, Training
 from metafunc_cli.presets import PRESETS
 
@@ -122,6 +123,13 @@ def test_an_empty_command_line_is_the_quick_preset_and_flags_alone_change_it() -
 def test_another_network_leaves_the_presets_network_settings_behind() -> None:
     assert read("maml", "glyphs")["model"]["hidden"] == [256, 128, 64, 64]
     assert read("maml", "glyphs", "--model", "conv4")["model"]["filters"] == MODELS["conv4"].fields().filters
+
+
+@pytest.mark.parametrize(("tasks", "usual"), [("circles", "mlp"), ("glyphs", "conv4"), ("pose", "mlp")])
+def test_images_to_classify_go_through_convolutions_where_nobody_says_otherwise(tasks, usual):
+    names, preset = choose(("maml_noise", tasks), None, {}, None)
+    assert preset is None
+    assert names["model"] == usual
 
 
 def test_another_algorithm_takes_tasks_and_network_of_a_file(tmp_path: Path) -> None:

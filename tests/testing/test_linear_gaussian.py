@@ -35,7 +35,7 @@ def test_the_truth_is_the_integral_over_a_grid():
 def exact():
     """ALPaCA with the true prior on the identity's features: the truth itself."""
     model = nn.mlp((1,), 1, hidden=())
-    learner = algorithms.alpaca(model, NOISY, 1)
+    learner = algorithms.alpaca(model, NOISY, num_features=1)
     meta = learner.init(torch.Generator().manual_seed(0))
     params = {"head.weight": torch.ones(1, 1), "head.bias": torch.zeros(1)}
     ratio = torch.tensor(WORLD.noise / WORLD.scale)  # Precisions are in units of the noise's.
