@@ -152,12 +152,14 @@ class Alpaca:
 
 @dataclass(frozen=True, repr=False, eq=False)
 class Versa:
-    """VERSA: the last layer's weights are drawn from what a network makes of each class's mean features."""
+    """VERSA: the last layer's weights are drawn from what a network makes of the support set's mean features."""
 
     num_features: int = 40
     """how many numbers features puts out."""
     num_particles: int = 10
     """draws of the last layer, S, in training and in testing."""
+    noise_scale: float = 0.1
+    """the noise scale that regression starts from, in units of y."""
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -567,9 +569,7 @@ ALGORITHMS = {
         Alpaca, "ALPaCA: exact Bayesian linear regression on learned features, for regression.", ("regression",)
     ),
     "versa": Row(
-        Versa,
-        "VERSA: the last layer's weights are drawn from what a network makes of each class's mean features.",
-        ("classification",),
+        Versa, "VERSA: the last layer's weights are drawn from what a network makes of the support set's mean features."
     ),
     "maml_noise": Row(MamlNoise, "MAML with noise: the initialisation is moved at random before it is adapted."),
     "platipus": Row(

@@ -53,8 +53,9 @@ def features(
 def features_amortiser(
     factory: NetworkFactory, input_shape: tuple[int, ...], likelihood: Likelihood, *, num_features: int
 ) -> tuple[Model, ...]:
-    """One network from inputs to features, and one from features to means and scales of weights and a bias."""
-    return factory(input_shape, num_features), factory((num_features,), 2 * (num_features + 1))
+    """One network from inputs to features, and one from means of features to means and scales of weights and a bias."""
+    pooled = num_features if likelihood.kind == "classification" else 2 * num_features
+    return factory(input_shape, num_features), factory((pooled,), 2 * (num_features + 1))
 
 
 def encoder_decoder(factory: NetworkFactory, input_shape: tuple[int, ...], likelihood: Likelihood) -> tuple[Model, ...]:

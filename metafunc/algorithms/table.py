@@ -139,7 +139,7 @@ ALGORITHMS: Mapping[str, Row] = MappingProxyType(
         "protonet": Row(protonet, kinds=("classification",), networks=embedding, inner_steps=False),
         "cnp": Row(cnp, networks=encoder_decoder, likelihood=_with_noise_scale, inner_steps=False),
         "alpaca": Row(alpaca, kinds=("regression",), networks=features, inner_steps=False),
-        "versa": Row(versa, kinds=("classification",), networks=features_amortiser, inner_steps=False),
+        "versa": Row(versa, networks=features_amortiser, inner_steps=False),
         "maml_noise": Row(maml_noise),
         "platipus": Row(platipus),
         "abml": Row(abml),

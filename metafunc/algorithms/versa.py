@@ -1,4 +1,4 @@
-r"""VERSA: a network that maps a class's support rows to a distribution over the weights of its output.
+r"""VERSA: a network that maps a task's support rows to a distribution over the weights of its last layer.
 
 Gordon, Bronskill, Bauer, Nowozin, Turner (2019), "Meta-Learning Probabilistic Inference For Prediction". With features
 $h_\theta(x)$ and an amortiser $g_\phi$, class c's column of the last layer (weights and bias) is
@@ -12,10 +12,16 @@ over S draws:
 $$\min_{\theta, \phi}\; -\tfrac1n \textstyle\sum_{(x, y) \in D^{\mathrm{query}}} \log \frac1S \sum_{s=1}^S
 p\big(y \mid h_\theta(x), \psi^{(s)}\big).$$
 
+For regression, where the paper only has a generator of images, an output's column is drawn from what the amortiser
+makes of two means over all rows, $\frac1n \sum y_c h_\theta(x)$ (for one-hot targets the class's mean but for its size)
+and $\frac1n \sum h_\theta(x)$: linear regression needs no more of the targets than the first, and of the inputs what
+features put into the second. The noise scale is learned unless the likelihood has one.
+
 Draws are attached by `prepare`; without them $\psi_c = \mu_c$. Adaptation takes no steps: a path has two rows, before
 (no support: the mean of no rows is zero) and after.
 """
 
+from math import log
 from typing import NamedTuple
 
 import torch
@@ -28,22 +34,24 @@ from metafunc.likelihood import Likelihood, masked_mean
 from metafunc.meta import query_loss
 from metafunc.objectives import log_mean_exp
 from metafunc.posterior import Gaussian
-from metafunc.types import Batch, Categorical, Data, MetaLearner, Model, Params, Scalar, Task
+from metafunc.types import Batch, Data, MetaLearner, Model, Params, Predictive, Scalar, Task, Tree
 from metafunc.variational import draws_for, draws_of, samples
 
 
 class VersaParams(NamedTuple):
-    """The two networks' parameters."""
+    """The two networks' parameters, and the logarithm of the noise scale: the empty tuple if there is none to learn."""
 
     features: Params
     amortiser: Params
+    log_scale: Tree
 
 
 class Heads(NamedTuple):
-    """What a task is: the features' parameters, and draws of the last layer, weights and then the bias."""
+    """What a task is: the features' parameters, draws of the last layer, weights and then the bias, and the noise."""
 
     params: Params
-    columns: Float[Tensor, "particles classes width"]
+    columns: Float[Tensor, "particles outputs width"]
+    log_scale: Tree
 
 
 def versa(
@@ -53,21 +61,24 @@ def versa(
     *,
     num_features: int = 40,
     num_particles: int = 10,
+    noise_scale: float = 0.1,
 ) -> MetaLearner[VersaParams, Heads]:
-    """VERSA: the last layer's weights are drawn from what a network makes of each class's mean features.
+    """VERSA: the last layer's weights are drawn from what a network makes of the support set's mean features.
 
     Args:
         features: the network from inputs to `num_features` numbers.
-        amortiser: the network from these to means and log-scales of a class's weights and bias, 2 (`num_features` + 1).
-        likelihood: the observation model, categorical.
+        amortiser: the network from a class's mean of these, or a regression's two means, to means and log-scales of an
+            output's weights and bias, 2 (`num_features` + 1).
+        likelihood: the observation model, categorical or Gaussian.
         num_features: how many numbers `features` puts out.
         num_particles: draws of the last layer, S, in training and in testing.
+        noise_scale: the noise scale that regression starts from, in units of y.
 
     Returns:
         The learner; meta-parameters are a `VersaParams`, task parameters `Heads`.
 
     Raises:
-        ValueError: if the likelihood is not categorical, or `num_particles` or `num_features` is below 1.
+        ValueError: if the likelihood is neither, or a value is out of its range.
 
     Example:
         >>> from metafunc import algorithms, likelihood, nn
@@ -77,13 +88,17 @@ def versa(
     References:
         Gordon, Bronskill, Bauer, Nowozin, Turner (2019), sections 3 and 4.
     """
-    if likelihood.kind != "classification":
-        raise ValueError(f"versa classifies and needs likelihood.categorical(...), not one of {likelihood.kind}.")
+    if likelihood.num_outputs != likelihood.num_targets:
+        raise ValueError("versa infers one column a target: it needs likelihood.categorical(...) or gaussian(...).")
     checks.at_least("num_particles", num_particles, 1)
     checks.at_least("num_features", num_features, 1)
+    checks.above("noise_scale", noise_scale, 0)
+    classes = likelihood.kind == "classification"
 
     def init(generator: Generator) -> VersaParams:
-        return VersaParams(features.init(generator), amortiser.init(generator))
+        params = features.init(generator)
+        scale = () if likelihood.with_scale is None else tree.leaves(params)[0].new_full((), log(noise_scale))
+        return VersaParams(params, amortiser.init(generator), scale)
 
     def column(meta: VersaParams) -> Tensor:
         return tree.leaves(meta)[0].new_zeros(likelihood.num_outputs, num_features + 1)
@@ -92,29 +107,46 @@ def versa(
         noise = draws_for(column(meta), tasks, generator, num_draws=num_particles)
         return tasks._replace(support=tasks.support._replace(extra=noise))
 
-    def drawn(meta: VersaParams, support: Batch, pooled: Float[Tensor, "classes f"]) -> Heads:
+    def drawn(meta: VersaParams, support: Batch, pooled: Float[Tensor, "outputs f"]) -> Heads:
         mean, log_scale = amortiser.apply(meta.amortiser, pooled).chunk(2, dim=-1)
         columns = samples(Gaussian(mean, log_scale), draws_of(support, column(meta)))
-        return Heads(features.finish(meta.features, support), columns)
+        return Heads(features.finish(meta.features, support), columns, meta.log_scale)
+
+    def pool(meta: VersaParams, support: Batch) -> Float[Tensor, "outputs f"]:
+        rows = features.apply(meta.features, support.x)
+        targets = likelihood.encode(support.y).to(rows.dtype)
+        mask = rows.new_ones(rows.shape[0]) if isinstance(support.mask, tuple) else support.mask
+        weights = targets * mask[:, None]
+        if classes:
+            return weights.mT @ rows / weights.sum(0).clamp(min=1)[:, None]
+        of_all = (mask @ rows).expand(targets.shape[1], -1)
+        return torch.cat([weights.mT @ rows, of_all], -1) / mask.sum().clamp(min=1)
 
     def adapt(meta: VersaParams, support: Batch, /) -> Heads:
-        rows = features.apply(meta.features, support.x)
-        members = likelihood.encode(support.y).to(rows.dtype)
-        weights = members if isinstance(support.mask, tuple) else members * support.mask[:, None]
-        return drawn(meta, support, weights.mT @ rows / weights.sum(0).clamp(min=1)[:, None])
+        return drawn(meta, support, pool(meta, support))
 
     def path(meta: VersaParams, support: Data, num_steps: int, /) -> Heads:
-        nothing = column(meta)[:, :-1]
+        nothing = column(meta).new_zeros(likelihood.num_outputs, num_features if classes else 2 * num_features)
         return tree.stack([drawn(meta, support, nothing), adapt(meta, support)])
 
-    def predict(params: Heads, x: Tensor) -> Categorical:
+    def observed(log_scale: Tree) -> Likelihood:
+        if likelihood.with_scale is None or isinstance(log_scale, tuple):
+            return likelihood
+        return likelihood.with_scale(log_scale.exp())
+
+    def outputs(params: Heads, x: Tensor) -> Float[Tensor, "particles n outputs"]:
         rows = features.apply(params.params, x)
-        return Categorical(rows @ params.columns[..., :-1].mT + params.columns[..., None, :, -1])
+        return rows @ params.columns[..., :-1].mT + params.columns[..., None, :, -1]
+
+    def predict(params: Heads, x: Tensor) -> Predictive:
+        return observed(params.log_scale).predictive(outputs(params, x))
 
     def loss(params: Heads, query: Data, /) -> Scalar:
-        log_probs = torch.log_softmax(predict(params, query.x).logits, -1)
-        mixed = log_mean_exp(log_probs.gather(-1, query.y.expand(log_probs.shape[0], -1)[..., None])[..., 0])
-        return -masked_mean(mixed, query.mask)
+        def log_prob(row: Tensor, y: Tensor) -> Scalar:
+            return observed(params.log_scale).log_prob(row[None], Batch(row[None], y[None]))
+
+        by_row = torch.vmap(torch.vmap(log_prob), in_dims=(0, None))(outputs(params, query.x), query.y)
+        return -masked_mean(log_mean_exp(by_row), query.mask)
 
     return MetaLearner(
         init=init,
