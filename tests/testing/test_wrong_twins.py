@@ -1,5 +1,8 @@
 """What the identities are worth: each must fail on an implementation that is wrong in the way it is about."""
 
+import importlib
+import pkgutil
+import re
 from dataclasses import replace
 from functools import partial
 
@@ -8,7 +11,18 @@ import torch
 from torch import nn
 from torch.func import functional_call
 
-from metafunc import algorithms, conjugate, curvature, ensemble, likelihood, metrics, objectives, posterior, tree
+from metafunc import (
+    algorithms,
+    conjugate,
+    curvature,
+    ensemble,
+    likelihood,
+    metrics,
+    objectives,
+    posterior,
+    testing,
+    tree,
+)
 from metafunc.implicit import implicit
 from metafunc.inner import first_order as stop
 from metafunc.inner import gradient_descent, repeat
@@ -30,6 +44,7 @@ from metafunc.testing import (
     TabularCase,
     network,
     random_tasks,
+    report,
     tabular,
     updates,
 )
@@ -179,6 +194,94 @@ def wrong_double_backward(params, batch):
     return (WrongDoubleBackward.apply(params["w"]).sum(0) * batch.x[:, :1] - batch.y).square().mean()
 
 
+class WrongBackward(torch.autograd.Function):
+    """Doubles, but claims to have tripled."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(x):
+        return 2 * x
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        pass
+
+    @staticmethod
+    def backward(ctx, slope):
+        return 3 * slope
+
+
+class WrongForwardMode(WrongBackward):
+    """Doubles, and claims to have tripled in forward mode only."""
+
+    @staticmethod
+    def backward(ctx, slope):
+        return 2 * slope
+
+    @staticmethod
+    def jvp(ctx, tangent):
+        return 3 * tangent
+
+
+class WrongBatchingRule(torch.autograd.Function):
+    """The identity, which under `vmap` doubles, as do its derivatives."""
+
+    @staticmethod
+    def forward(x):
+        return x.clone()
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        pass
+
+    @staticmethod
+    def backward(ctx, slope):
+        return WrongBatchingRule.apply(slope)
+
+    @staticmethod
+    def jvp(ctx, tangent):
+        return WrongBatchingRule.apply(tangent)
+
+    @staticmethod
+    def vmap(info, in_dims, x):
+        return 2 * x, in_dims[0]
+
+
+def through(function):
+    """The loss of parameters that have passed through a function."""
+    return replace(LOSS, loss=lambda params, batch: tree_loss(tree.map(function.apply, params), batch))
+
+
+def growing_loss():
+    calls = []
+
+    def loss(params, batch):
+        calls.append(None)
+        return tree_loss(params, batch) * len(calls)
+
+    return replace(LOSS, loss=loss)
+
+
+def sum_of_tasks(loss, params, tasks, inner_lr, num_steps):
+    found = LOSS.meta_gradient(loss, params, tasks, inner_lr, num_steps)
+    return tree.scale(found, float(count(tasks)))
+
+
+def sum_of_losses(loss, adapt, params, tasks):
+    """A meta-test loss that is no mean."""
+    return torch.vmap(lambda task: loss(adapt(params, task.support), task.query))(tasks) * count(tasks)
+
+
+def half_a_step(step):
+    """First order, but for half of the factor I."""
+
+    def stopped(params, data):
+        return tree.map(lambda leaf: 0.5 * (leaf + leaf.detach()), stop(step)(params, data))
+
+    return stopped
+
+
 def stateful():
     calls = []
 
@@ -311,6 +414,10 @@ def unstopped_leader(adapt, lead):
     return task_loss
 
 
+def distance_with_an_offset(adapt, lead):
+    return objectives.chaser(adapt, lead, distance=lambda x, y: objectives.squared_distance(x, y) + 1)
+
+
 def linear_distance(adapt, lead):
     """The leader is stopped, but the distance has no minimum at it."""
     return objectives.chaser(adapt, lead, distance=lambda x, y: tree.ravel(tree.sub(x, y))[0].sum())
@@ -318,8 +425,13 @@ def linear_distance(adapt, lead):
 
 def lower_half(function, params, vector):
     """Only half of a symmetric matrix."""
+    return lower_half_of(lambda v: curvature.hvp(function, params, v), params, vector)
+
+
+def lower_half_of(product, params, vector):
     flat, unravel = tree.ravel(params)
-    return unravel(curvature.hessian(lambda at: function(unravel(at)), flat).tril() @ tree.ravel(vector)[0])
+    matrix = torch.vmap(lambda v: tree.ravel(product(unravel(v)))[0])(torch.eye(len(flat)).to(flat)).mT
+    return unravel(matrix.tril() @ tree.ravel(vector)[0])
 
 
 def whole_hessian(output, loss, params, vector):
@@ -361,6 +473,27 @@ def wrong_sign(solve, stationarity):
         return 2 * solution.detach() - solution
 
     return adapt
+
+
+def right_once(solve, stationarity):
+    """One Newton step from the detached solution: its gradient is right, and its second derivative is not."""
+
+    def adapt(meta, support):
+        solution, held = solve(meta, support).detach(), meta.detach()
+        matrix = torch.func.jacrev(lambda at: stationarity(at, held, support))(solution).detach()
+        offset = torch.linalg.solve(matrix, stationarity(solution, meta, support))
+        return solution - (offset - offset.detach())
+
+    return adapt
+
+
+def triangular_ggn(output, loss, params, vector):
+    return lower_half_of(lambda v: curvature.ggn_vp(output, loss, params, v), params, vector)
+
+
+def leaking_process():
+    """Transitions whose probabilities do not sum to one."""
+    return TabularCase(MDP._replace(transitions=0.9 * MDP.transitions), TABULAR.logits)
 
 
 def shifted_by_the_support(model, likelihood, **settings):
@@ -408,6 +541,11 @@ def of_the_whole_hessian(output, loss, params, *, variance):
     return torch.linalg.slogdet(torch.eye(len(flat)).double() + variance * matrix).logabsdet
 
 
+def learner(**changes):
+    """MAML with one of its functions changed."""
+    return replace(LEARNER, learner=replace(LEARNER.learner, **changes))
+
+
 def remembering():
     calls = []
 
@@ -415,11 +553,53 @@ def remembering():
         calls.append(None)
         return tree.scale(LEARNER.learner.adapt(meta, support), 1 + 0.1 * len(calls))
 
-    return replace(LEARNER, learner=replace(LEARNER.learner, adapt=adapt))
+    return learner(adapt=adapt)
 
 
-def with_task_loss(task_loss):
-    return replace(LEARNER, learner=replace(LEARNER.learner, task_loss=task_loss))
+def shrinking():
+    def adapt(meta, support):
+        adapted = LEARNER.learner.adapt(meta, support)
+        tree.map(lambda leaf: leaf.mul_(0.5), meta)
+        return adapted
+
+    return replace(learner(adapt=adapt), meta=tree.map(torch.clone, LEARNER.meta))
+
+
+def dicing():
+    def adapt(meta, support):
+        torch.rand(())
+        return LEARNER.learner.adapt(meta, support)
+
+    return learner(adapt=adapt)
+
+
+def preparing(prepare):
+    def whole(meta, tasks, generator, /, *, step, num_steps):
+        return prepare(tasks)
+
+    tasks = tree.map(torch.clone, TASKS)
+    return replace(learner(prepare=whole), tasks=tasks)
+
+
+def marking(tasks):
+    tasks.support.y.zero_()
+    return tasks
+
+
+def drawing(tasks):
+    torch.rand(())
+    return tasks
+
+
+def counting():
+    """A `prepare` with a counter of its own for dice."""
+    calls = []
+
+    def prepare(tasks):
+        calls.append(None)
+        return tasks._replace(support=tasks.support._replace(x=tasks.support.x + len(calls)))
+
+    return preparing(prepare)
 
 
 def growing():
@@ -429,11 +609,15 @@ def growing():
         calls.append(None)
         return LEARNER.learner.task_loss(meta, task) * len(calls)
 
-    return with_task_loss(task_loss)
+    return learner(task_loss=task_loss)
 
 
 def unmasked(meta, task):
     return network_loss(meta, task.query)
+
+
+def unmasked_adapt(meta, support):
+    return LEARNER.learner.adapt(meta, support._replace(mask=()))
 
 
 def half_gradient(meta, task):
@@ -448,19 +632,30 @@ def first_order_loss(meta, task):
     return network_loss(adapt(meta, task.support), task.query)
 
 
+def wrong_in_forward_mode(meta, task):
+    weight = WrongForwardMode.apply(meta["head.weight"])
+    return LEARNER.learner.task_loss({**meta, "head.weight": weight}, task)
+
+
 def network_loss(params, batch):
     return (LEARNER.learner.predict(params, batch.x).loc[0] - batch.y).square().mean()
 
 
-def short_path():
-    right = LEARNER.learner.path
-
-    def path(meta, support, num_steps):
-        return right(meta, support, num_steps - 1)
-
-    return replace(LEARNER, learner=replace(LEARNER.learner, path=path))
+def short_path(meta, support, num_steps):
+    return LEARNER.learner.path(meta, support, num_steps - 1)
 
 
+def late_path(meta, support, num_steps):
+    """Its zeroth row is the first, but only if it is asked for alone."""
+    return LEARNER.learner.path(meta if num_steps else tree.scale(meta, 1.5), support, num_steps)
+
+
+def elsewhere(function):
+    """What starts from other parameters than it is given."""
+    return lambda meta, *rest: function(tree.scale(meta, 1.5), *rest)
+
+
+ELSEWHERE = {"path": elsewhere(LEARNER.learner.path), "adapt": elsewhere(LEARNER.learner.adapt)}
 DETACHED = {"make_implicit": lambda solve, stationarity: lambda meta, support: solve(meta, support).detach()}
 
 TWINS = [
@@ -476,21 +671,29 @@ TWINS = [
     ("finite_differences", meta("finite_differences", detached_hessian)),
     ("finite_differences", of("finite_differences", replace(LOSS, loss=wrong_double_backward))),
     ("batching", lambda: IDENTITIES["batching"](plain_layer_norm())),
+    ("batching", lambda: IDENTITIES["batching"](growing_loss())),
     ("first_order", of("first_order", LOSS, transform=lambda step: step)),
     ("linear_inner_loss", of("linear_inner_loss", LOSS, transform=lambda step: step)),
+    ("linear_inner_loss", of("linear_inner_loss", LOSS, transform=half_a_step)),
     ("meta_sgd", of("meta_sgd", LOSS, gradient=rates_of_the_wrong_sign)),
     ("meta_sgd", of("meta_sgd", LOSS, gradient=one_rate_for_all)),
     ("reptile", of("reptile", LOSS, surrogate=unstopped)),
     ("meta_test", of("meta_test", LOSS, evaluate=leaking_evaluation)),
+    ("meta_test", of("meta_test", LOSS, evaluate=sum_of_losses)),
     ("pure_loss", lambda: IDENTITIES["pure_loss"](stateful())),
     ("pure_loss", lambda: IDENTITIES["pure_loss"](writes_into_its_argument())),
     ("pure_loss", lambda: IDENTITIES["pure_loss"](replace(throws_dice(), tasks=TASKS, meta_gradient=first_task_alone))),
     ("task_symmetry", meta("task_symmetry", first_task_only)),
+    ("task_symmetry", meta("task_symmetry", sum_of_tasks)),
     ("derivatives", of("derivatives", replace(LOSS, loss=wrong_double_backward))),
+    ("derivatives", lambda: IDENTITIES["derivatives"](through(WrongBackward))),
     ("hessian_symmetry", of("hessian_symmetry", LOSS, hvp=lower_half)),
     ("hvp_modes", of("hvp_modes", LOSS, hvp=lower_half)),
+    ("hvp_modes", lambda: IDENTITIES["hvp_modes"](through(WrongForwardMode))),
+    ("hvp_modes", lambda: IDENTITIES["hvp_modes"](through(WrongBatchingRule))),
     ("ggn_linear", of("ggn_linear", MODEL, ggn_vp=doubled_ggn)),
     ("ggn_positive", of("ggn_positive", MODEL, ggn_vp=whole_hessian)),
+    ("ggn_positive", of("ggn_positive", MODEL, ggn_vp=triangular_ggn)),
     ("adapted_point", of("adapted_point", QUADRATIC, adapt=one_step_less)),
     ("meta_optimum", of("meta_optimum", QUADRATIC, adapt=without_derivative)),
     ("ridge", of("ridge", QUADRATIC, **DETACHED)),
@@ -498,6 +701,7 @@ TWINS = [
     ("bayesian_regression", of("bayesian_regression", QUADRATIC, solve=forgets_the_prior_mean)),
     ("unrolled_limit", of("unrolled_limit", QUADRATIC, make_implicit=wrong_sign)),
     ("implicit_convex", of("implicit_convex", CONVEX, make_implicit=wrong_sign)),
+    ("implicit_convex", of("implicit_convex", CONVEX, make_implicit=right_once)),
     ("kernel_gradient", of("kernel_gradient", ENSEMBLE, kernel=half_repulsion)),
     ("one_particle", of("one_particle", ENSEMBLE, kernel=doubled_kernel)),
     ("particle_symmetry", of("particle_symmetry", ENSEMBLE, kernel=partial_kernel)),
@@ -510,8 +714,10 @@ TWINS = [
     ("mixture_nll", of("mixture_nll", ENSEMBLE, nll=total_of_members)),
     ("mixture_nll", of("mixture_nll", ENSEMBLE, nll=product_of_members)),
     ("leader_at_rest", of("leader_at_rest", LOSS, chaser=linear_distance)),
+    ("leader_at_rest", of("leader_at_rest", LOSS, chaser=distance_with_an_offset)),
     ("stopped_leader", of("stopped_leader", LOSS, chaser=unstopped_leader)),
     ("gaussian_kl", of("gaussian_kl", GAUSSIANS, kl=lambda q, p: posterior.kl(p, q))),
+    ("gaussian_kl", of("gaussian_kl", GAUSSIANS, kl=lambda q, p: -posterior.kl(q, p))),
     ("platipus_limit", of("platipus_limit", NETWORK, platipus=shifted_by_the_support)),
     ("platipus_limit", of("platipus_limit", NETWORK, platipus=noise_on_top)),
     ("mr_maml_limit", of("mr_maml_limit", NETWORK, mr_maml=adapted_encoder)),
@@ -520,13 +726,24 @@ TWINS = [
     ("policy_gradient", of("policy_gradient", TABULAR, surrogate=undiscounted)),
     ("policy_gradient", of("policy_gradient", TABULAR, surrogate=immediate_reward)),
     ("policy_gradient", of("policy_gradient", TABULAR, surrogate=mean_over_time)),
+    ("policy_gradient", of("policy_gradient", leaking_process())),
     ("pure", lambda: IDENTITIES["pure"](remembering())),
+    ("pure", lambda: IDENTITIES["pure"](shrinking())),
+    ("pure", lambda: IDENTITIES["pure"](dicing())),
+    ("pure", lambda: IDENTITIES["pure"](preparing(marking))),
+    ("pure", lambda: IDENTITIES["pure"](preparing(drawing))),
+    ("pure", lambda: IDENTITIES["pure"](counting())),
     ("independent_tasks", lambda: IDENTITIES["independent_tasks"](growing())),
-    ("ignored_padding", of("ignored_padding", with_task_loss(unmasked))),
-    ("path_ends_in_adapt", lambda: IDENTITIES["path_ends_in_adapt"](short_path())),
+    ("ignored_padding", of("ignored_padding", learner(task_loss=unmasked))),
+    ("ignored_padding", of("ignored_padding", learner(adapt=unmasked_adapt))),
+    ("path_ends_in_adapt", of("path_ends_in_adapt", learner(path=short_path))),
+    ("path_ends_in_adapt", of("path_ends_in_adapt", learner(path=ELSEWHERE["path"]))),
+    ("path_ends_in_adapt", of("path_ends_in_adapt", learner(**ELSEWHERE))),
+    ("path_ends_in_adapt", of("path_ends_in_adapt", learner(path=late_path))),
     ("own_support", lambda: IDENTITIES["own_support"](remembering())),
-    ("meta_derivative", of("meta_derivative", with_task_loss(half_gradient))),
-    ("meta_hessian", of("meta_hessian", with_task_loss(first_order_loss))),
+    ("meta_derivative", of("meta_derivative", learner(task_loss=half_gradient))),
+    ("meta_hessian", of("meta_hessian", learner(task_loss=first_order_loss))),
+    ("meta_hessian", of("meta_hessian", learner(task_loss=wrong_in_forward_mode))),
 ]
 
 
@@ -536,10 +753,10 @@ EAGER = {name: identity for name, identity in IDENTITIES.items() if not identity
 
 @pytest.mark.parametrize("twin", range(len(TWINS)), ids=lambda i: f"{TWINS[i][0]}-{i}")
 def test_a_wrong_twin_fails(twin):
-    report = TWINS[twin][1]()
-    assert not report.holds
-    with pytest.raises(IdentityError, match=report.identity):
-        report.check()
+    found = TWINS[twin][1]()
+    assert not found.holds
+    with pytest.raises(IdentityError, match=found.identity):
+        found.check()
 
 
 @pytest.mark.parametrize("name", EAGER)
@@ -549,6 +766,31 @@ def test_what_the_twins_are_twins_of_holds(name):
 
 def test_every_identity_has_a_wrong_twin():
     assert {name for name, _ in TWINS} == set(EAGER)
+
+
+def test_every_claim_is_seen_to_fail(monkeypatch):
+    """An identity is several comparisons, each with its own claim: none may hold of all twins."""
+    made, failed = set(), set()
+
+    def spy(identity, comparisons, why, example=""):
+        comparisons = list(comparisons)
+        for comparison in comparisons:
+            claim = (identity, re.sub(r"\d+", "#", comparison.claim.split(" The shapes")[0]))
+            made.add(claim)
+            if not comparison.holds:
+                failed.add(claim)
+        return report.summarise(identity, comparisons, why, example)
+
+    for module in pkgutil.iter_modules(testing.__path__, f"{testing.__name__}."):
+        loaded = importlib.import_module(module.name)
+        if loaded is not report and getattr(loaded, "summarise", None) is report.summarise:
+            monkeypatch.setattr(loaded, "summarise", spy)
+    for _, twin in TWINS:
+        twin()
+    for name, identity in EAGER.items():
+        identity(CASES[identity.needs])
+        assert any(of == name for of, _ in made)
+    assert not made - failed
 
 
 def test_the_layer_norm_of_a_module_is_mended_by_from_module():
