@@ -62,15 +62,14 @@ def test_no_identity_is_left_out():
     assert min(PER_CELL[each.exact] * of_learners.count(each) for each in of_learners) >= PER_IDENTITY
 
 
-@pytest.mark.compiled
-def test_compiled_is_eager_at_many_points():
+def ask_compiled(profile, num_examples):
     """One trace for all examples: the shapes stay, the numbers change."""
     torch._dynamo.reset()
     shapes = {"w": torch.zeros(2, 2), "b": torch.zeros(2)}
     adapt = gradient_descent(tree_loss, lr=0.1, num_steps=2)
     step = value_and_grad(query_loss(adapt, tree_loss), lower=graph.traced)
 
-    @settings(settings.get_profile("gate"), max_examples=PER_IDENTITY, database=None)
+    @settings(settings.get_profile(profile), max_examples=num_examples, database=None)
     @given(strategies.normals())
     def holds(normal):
         tasks = Task(*(Batch(normal(2, 3, 2), normal(2, 3, 1)) for _ in range(2)))
@@ -80,17 +79,14 @@ def test_compiled_is_eager_at_many_points():
     holds()
 
 
-@pytest.mark.compiled
-@pytest.mark.parametrize("name", ALGORITHMS)
-def test_the_compiled_step_is_eager_at_many_points(name):
+def ask_compiled_step(name, kind, profile, num_examples):
     torch._dynamo.reset()
     row = ALGORITHMS[name]
-    kind = row.kinds[-1]
     learner = algorithms.build(name, network, (2,), kind, 2, **small(row))
     step = value_and_grad(learner.task_loss, lower=graph.traced)
     start = learner.init(torch.Generator().manual_seed(0))
 
-    @settings(settings.get_profile("gate"), max_examples=20, database=None)
+    @settings(settings.get_profile(profile), max_examples=num_examples, database=None)
     @given(st.integers(0, 2**16))
     def holds(seed):
         meta = tree.add_scaled(start, 0.1, Normals(seed).like(start))
@@ -99,3 +95,25 @@ def test_the_compiled_step_is_eager_at_many_points(name):
         IDENTITIES["compiled_step"].check(case, compiled=step).check()
 
     holds()
+
+
+@pytest.mark.compiled
+def test_compiled_is_eager_at_many_points():
+    ask_compiled("gate", PER_IDENTITY)
+
+
+@pytest.mark.compiled
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_the_compiled_step_is_eager_at_many_points(name):
+    ask_compiled_step(name, ALGORITHMS[name].kinds[-1], "gate", PER_CELL[False])
+
+
+@pytest.mark.nightly
+def test_compiled_is_eager_at_other_points_every_night():
+    ask_compiled("nightly", 1000)
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize(("name", "kind"), [(name, kind) for name, row in ALGORITHMS.items() for kind in row.kinds])
+def test_the_compiled_step_is_eager_at_other_points_every_night(name, kind):
+    ask_compiled_step(name, kind, "nightly", 200)
