@@ -19,7 +19,10 @@ Chaser = Callable[[Adapt[Any, Any], Adapt[Any, Any]], TaskLoss[Any]]
 
 
 def leader_at_rest(case: LossCase[P], *, chaser: Chaser = objectives.chaser) -> Report:
-    r"""Where the leader is the chaser nothing is left to learn: $d(\phi, \mathrm{sg}(\phi)) = 0$, with gradient 0."""
+    r"""Where the leader is the chaser nothing is left to learn: loss and gradient are zero.
+
+    $d(\phi, \mathrm{sg}(\phi)) = 0$.
+    """
     adapt = gradient_descent(case.loss, lr=case.inner_lr, num_steps=case.num_steps)
     task_loss = chaser(adapt, lambda params, _: params)
     task = row(case.tasks, 0)
@@ -32,10 +35,11 @@ def leader_at_rest(case: LossCase[P], *, chaser: Chaser = objectives.chaser) -> 
 
 
 def stopped_leader(case: LossCase[P], *, chaser: Chaser = objectives.chaser) -> Report:
-    r"""The chaser's gradient is $2 J^\top (\phi - \phi')$ with the leader $\phi'$ held fixed, J that of adaptation.
+    r"""The chaser's gradient is that of its distance to a leader that is held fixed.
 
-    The other route is a Python loop of plain autograd: it adapts, goes on to the leader on support and query, and
-    differentiates the distance to those numbers.
+    $2 J^\top (\phi - \phi')$, with the leader $\phi'$ and J that of adaptation. The other route is a Python loop of
+    plain autograd: it adapts, goes on to the leader on support and query, and differentiates the distance to those
+    numbers.
     """
     rate, steps = case.inner_lr, case.num_steps
     adapt, lead = (gradient_descent(case.loss, lr=rate, num_steps=k) for k in (steps, steps + 1))

@@ -34,7 +34,10 @@ def _support_loss(case: LossCase[P]) -> Callable[[P], Scalar]:
 
 
 def hessian_symmetry(case: LossCase[P], *, hvp: Hvp = curvature.hvp) -> Report:
-    r"""$u^\top (H v) = v^\top (H u)$: the order of two derivatives does not matter."""
+    r"""The Hessian of the loss is symmetric: the order of two derivatives does not matter.
+
+    $u^\top (H v) = v^\top (H u)$.
+    """
     loss = _support_loss(case)
     u, v = direction(case.params, 1), direction(case.params, 2)
     along_v, rounding = bounded(lambda params: hvp(loss, params, v), case.params, passes=4)
@@ -45,7 +48,7 @@ def hessian_symmetry(case: LossCase[P], *, hvp: Hvp = curvature.hvp) -> Report:
 
 
 def hvp_modes(case: LossCase[P], *, hvp: Hvp | None = None) -> Report:
-    r"""Forward over reverse, reverse over reverse, reverse over forward and forward over forward are one product H v.
+    r"""The Hessian times a vector is the same by forward and reverse mode, in every order of the two.
 
     The other side is the Hessian of plain autograd: up to `DENSE_LIMIT` parameters the dense matrix, column by column
     of which all products are taken under `vmap`; above, its product with a random vector.
@@ -126,7 +129,7 @@ GgnVp = Callable[[Callable[[Any], Tensor], Callable[[Tensor], Tensor], Any, Any]
 
 
 def ggn_linear(case: ModelCase[P], *, ggn_vp: GgnVp = curvature.ggn_vp) -> Report:
-    r"""For a model that is linear in its parameters the generalised Gauss-Newton matrix *is* the Hessian.
+    r"""For a model that is linear in its parameters the generalised Gauss-Newton matrix is the Hessian.
 
     Taken of the model's tangent $z(\theta + d) = f(\theta) + J d$, under the squared error and under the case's own
     loss.

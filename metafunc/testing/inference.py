@@ -17,10 +17,11 @@ from metafunc.types import P, Scalar, Tree
 
 
 def kernel_gradient(case: EnsembleCase[P], *, kernel: Kernel = ensemble.rbf) -> Report:
-    r"""A kernel's repulsion of particle m is $\sum_j \nabla_{\theta_j} k(\theta_j, \theta_m)$.
+    r"""A kernel's repulsion of a particle is the sum of the kernel's gradients for the other particles.
 
-    For $j \ne m$ only $k(\theta_j, \theta_m)$ in the m-th column of the Gram matrix knows $\theta_j$, so plain autograd
-    through that column gives every term but j = m, which is zero for a kernel with its maximum on the diagonal.
+    $\sum_j \nabla_{\theta_j} k(\theta_j, \theta_m)$, of particle m. For $j \ne m$ only $k(\theta_j, \theta_m)$ in
+    the m-th column of the Gram matrix knows $\theta_j$, so plain autograd through that column gives every term but
+    j = m, which is zero for a kernel with its maximum on the diagonal.
     """
     particles = _rows(case.particles).detach().requires_grad_()
     with torch.enable_grad():
@@ -61,11 +62,11 @@ def particle_symmetry(case: EnsembleCase[P], *, kernel: Kernel = ensemble.rbf) -
 
 
 def gaussian_kl(case: GaussianCase, *, kl: Callable[[Gaussian, Gaussian], Scalar] = posterior.kl) -> Report:
-    r"""$\mathrm{KL}(q \| p) = E_q[\log q - \log p]$, with an expectation that two draws give exactly.
+    r"""The divergence of two Gaussians is the mean log-ratio of their densities, which two draws give exactly.
 
-    The integrand is a sum of squares of single coordinates, whose mean under q is that of its values at
-    $\mu + \sigma$ and $\mu - \sigma$. So `kl`, `log_prob` and `sample` are held against each other. No divergence is
-    negative.
+    $\mathrm{KL}(q \| p) = E_q[\log q - \log p]$. The integrand is a sum of squares of single coordinates, whose
+    mean under q is that of its values at $\mu + \sigma$ and $\mu - \sigma$. So `kl`, `log_prob` and `sample` are
+    held against each other. No divergence is negative.
     """
 
     def draws(q: Tree, p: Tree) -> Scalar:

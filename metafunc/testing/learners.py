@@ -133,7 +133,7 @@ def own_support(case: LearnerCase[M, P]) -> Report:
 
 
 def meta_derivative(case: LearnerCase[M, P], *, num_directions: int = 1, slack: float = 0.0) -> Report:
-    r"""The meta-gradient is the derivative of the meta-loss, and the Hessian that of the gradient, by differences.
+    r"""The meta-gradient along a random direction is what differences of the learner's meta-loss say.
 
     Args:
         case: what it is checked on.
@@ -162,7 +162,10 @@ _DIFFERENCES = (
 
 
 def meta_hessian(case: LearnerCase[M, P]) -> Report:
-    """u'Hv = v'Hu for the meta-loss's Hessian, and u'Hv is what differences of the gradient along v say."""
+    r"""The meta-loss's Hessian is symmetric, and is the derivative of the gradient, by differences.
+
+    $u^\top H v = v^\top H u$, which is the derivative of $u^\top \nabla \mathcal L$ along v.
+    """
     learner, meta, tasks = case.learner, case.meta, case.prepared
 
     def gradient(at: M) -> M:

@@ -38,24 +38,29 @@ Transform = Callable[[Adapt[Any, Any]], Adapt[Any, Any]]
 
 
 def one_step(case: LossCase[P]) -> Report:
-    r"""One step on one task: $\nabla_\theta L(\theta - \alpha \nabla L) = (I - \alpha H) g$.
+    r"""One step on one task: the meta-gradient is the query gradient, minus the step size times the Hessian times it.
 
-    H is the Hessian of the *support* loss where the step started, g the gradient of the *query* loss where it ended.
+    $\nabla_\theta L(\theta - \alpha \nabla L) = (I - \alpha H) g$: H is the Hessian of the *support* loss where the
+    step started, g the gradient of the *query* loss where it ended.
     """
     return _products(case, "one_step", 1, 1, "The meta-gradient of one step is not (I - aH)g.")
 
 
 def k_steps(case: LossCase[P]) -> Report:
-    r"""K steps on one task: $(I - \alpha H_0)(I - \alpha H_1) \cdots (I - \alpha H_{K-1})\, g$, in this order.
+    r"""K steps on one task: a product of one factor a step, each with its own Hessian, in the right order.
 
-    Each Hessian is taken where its step started. Two of them do not commute, and none counts twice.
+    $(I - \alpha H_0)(I - \alpha H_1) \cdots (I - \alpha H_{K-1})\, g$. Each Hessian is taken where its step
+    started. Two of them do not commute, and none counts twice.
     """
     claim = "The meta-gradient is not the product of (I - aH) over the steps, each with its own Hessian, in order."
     return _products(case, "k_steps", 1, case.num_steps, claim)
 
 
 def many_tasks(case: LossCase[P]) -> Report:
-    r"""n tasks: $\frac1n \sum_i (I - \alpha H_i) g_i$. The factor belongs to its task, inside the sum."""
+    r"""One step on n tasks: the mean of each task's own product; the factor belongs to its task.
+
+    $\frac1n \sum_i (I - \alpha H_i) g_i$, with the factor inside the sum.
+    """
     claim = "The meta-gradient of n tasks is not the mean of (I - aH_i)g_i."
     return _products(case, "many_tasks", count(case.tasks), 1, claim)
 
@@ -116,9 +121,10 @@ def _unrolled(case: LossCase[P], params: P, task: Task) -> torch.Tensor:
 
 
 def finite_differences(case: LossCase[P], *, num_directions: int = 1) -> Report:
-    r"""Along random d, $d^\top \nabla \mathcal L$ is the limit of difference quotients of $\mathcal L$ itself.
+    r"""The meta-gradient along a random direction is what differences of the meta-loss say.
 
-    Only values of the loss and its first derivative enter the other side, so a wrong double backward is found here.
+    $d^\top \nabla \mathcal L$ is the limit of difference quotients of $\mathcal L$ along d. Only values of the loss
+    and its first derivative enter the other side, so a wrong double backward is found here.
     """
     adapt = gradient_descent(case.loss, lr=case.inner_lr, num_steps=case.num_steps)
     meta_loss = expected_query_loss(adapt, case.loss)
@@ -140,7 +146,7 @@ def finite_differences(case: LossCase[P], *, num_directions: int = 1) -> Report:
 
 
 def batching(case: LossCase[P]) -> Report:
-    r"""grad(vmap), the mean of vmap(grad), and gradients summed chunk by chunk are one derivative."""
+    """The gradient of the mean, the mean of the gradients, and gradients summed chunk by chunk are one derivative."""
     adapt = gradient_descent(case.loss, lr=case.inner_lr, num_steps=case.num_steps)
     task_loss = query_loss(adapt, case.loss)
 
@@ -160,7 +166,10 @@ def batching(case: LossCase[P]) -> Report:
 
 
 def first_order_gradient(case: LossCase[P], *, transform: Transform = first_order) -> Report:
-    r"""First-order MAML is the query gradient at the adapted point, $\nabla L(\theta_K; D^q)$: every factor is I."""
+    r"""First-order MAML's meta-gradient is the query gradient at the adapted point.
+
+    $\nabla L(\theta_K; D^q)$: every factor is I.
+    """
 
     def gradient(params: P, tasks: Task) -> P:
         adapt = repeat(transform(descend(case.loss, sgd(case.inner_lr))), case.num_steps)

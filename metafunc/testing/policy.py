@@ -14,10 +14,11 @@ from metafunc.types import Scalar
 
 
 def policy_gradient(case: TabularCase, *, surrogate: Surrogate = tabular.reward_to_go) -> Report:
-    r"""$\nabla J = E \sum_t \nabla \log \pi(a_t \mid s_t) \sum_{t' \ge t} \gamma^{t'} r_{t'}$.
+    r"""The expected policy-gradient estimate is the derivative of the mean return by backward induction.
 
-    The left side is the derivative of J by backward induction, the right one the sum over all trajectories. J itself
-    and the sum of all probabilities are compared on the way.
+    $\nabla J = E \sum_t \nabla \log \pi(a_t \mid s_t) \sum_{t' \ge t} \gamma^{t'} r_{t'}$: the left side is the
+    derivative of J by backward induction, the right one the sum over all trajectories. J itself and the sum of all
+    probabilities are compared on the way.
 
     Rounding is measured as everywhere, and one term is added, for sums that cancel. With
     $R = E \sum_t \gamma^t \lvert r_t \rvert$ the terms of J have the absolute sum R, and, since

@@ -75,7 +75,7 @@ def grad_of_vmap(probe: Probe) -> Report:
 
 
 def symmetry(probe: Probe) -> Report:
-    """u'Hv = v'Hu for the Hessian of the loss."""
+    """The Hessian of the loss is symmetric: the order of two derivatives does not matter."""
     v = direction(probe.params, Generator().manual_seed(4))
     uhv = float(tree.dot(probe.along, probe.hvp(v, "reverse-over-reverse")))
     vhu = float(tree.dot(v, probe.product))
@@ -85,7 +85,7 @@ def symmetry(probe: Probe) -> Report:
 
 
 def modes(probe: Probe) -> Report:
-    """Forward over reverse gives the Hessian's product that reverse over reverse gives."""
+    """The Hessian times a vector is the same by forward and by reverse mode."""
     claim = "Forward mode and reverse mode give different second derivatives."
     try:
         forward = probe.hvp(probe.along, "forward-over-reverse")

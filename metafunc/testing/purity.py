@@ -71,7 +71,7 @@ TWICE = "Every task twice is not the same mean."
 def eager_is_compiled(
     case: LossCase[P], *, lower: Lower[P] = graph.traced, compiled: Callable[..., Any] | None = None
 ) -> Report:
-    """The meta-gradient noted or compiled, is the eager one.
+    """The meta-gradient, noted or compiled, is the eager one.
 
     Args:
         case: what it is checked on.

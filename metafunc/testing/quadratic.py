@@ -43,7 +43,10 @@ def affine(case: QuadraticCase, support: Batch) -> tuple[Tensor, Tensor]:
 
 
 def adapted_point(case: QuadraticCase, *, adapt: Builder = _descend) -> Report:
-    r"""K steps of gradient descent on least squares end in $(I - \alpha A)^K \theta + m$."""
+    r"""Gradient descent on least squares ends where its closed form says.
+
+    K steps end in $(I - \alpha A)^K \theta + m$.
+    """
     inner = adapt(case.loss, case.inner_lr, case.num_steps)
 
     def adapted(params: Tensor, support: Batch) -> Tensor:
@@ -58,7 +61,7 @@ def adapted_point(case: QuadraticCase, *, adapt: Builder = _descend) -> Report:
 
 
 def meta_optimum(case: QuadraticCase, *, adapt: Builder = _descend) -> Report:
-    r"""MAML's objective on least squares is quadratic too, and so are its gradient and its minimum in closed form:
+    r"""MAML's objective on least squares is quadratic too, with its gradient and its minimum in closed form.
 
     $$\nabla \mathcal L(\theta) = B\theta - c, \quad B = \tfrac1n \sum_i M_i^\top A^q_i M_i, \quad
     c = \tfrac1n \sum_i M_i^\top (b^q_i - A^q_i m_i), \qquad \theta^* = B^{-1} c.$$

@@ -53,7 +53,10 @@ def _by_hand(case: QuadraticCase, task: Task) -> Tensor:
 
 
 def ridge(case: QuadraticCase, *, make_implicit: Implicit = _implicit) -> Report:
-    r"""The implicit gradient of ridge regression is $\lambda (A + \lambda I)^{-1} \nabla L(w; D^q)$."""
+    r"""The implicit gradient of ridge regression is its closed form.
+
+    $\lambda (A + \lambda I)^{-1} \nabla L(w; D^q)$.
+    """
     adapt = _adapt(case, make_implicit)
 
     def gradient(params: Tensor, tasks: Task) -> Tensor:
@@ -104,10 +107,11 @@ def unrolled_limit(case: QuadraticCase, *, make_implicit: Implicit = _implicit) 
 
 
 def implicit_convex(case: ConvexCase, *, make_implicit: Implicit = _implicit) -> Report:
-    r"""Poisson regression with counts $e^{B\theta}$ and a square design is solved by $w = X^{-1} B \theta$.
+    r"""The implicit gradient, and its derivative, of a Poisson regression that is solved in closed form.
 
-    The loss is not quadratic, its Hessian $X^\top \mathrm{diag}(e^{Xw}) X$ moves with the solution, and the derivative
-    is $X^{-1} B$ all the same; also the second derivative of a function of w follows.
+    With counts $e^{B\theta}$ and a square design $w = X^{-1} B \theta$. The loss is not quadratic, its Hessian
+    $X^\top \mathrm{diag}(e^{Xw}) X$ moves with the solution, and the derivative is $X^{-1} B$ all the same; also
+    the second derivative of a function of w follows.
 
     The weights $e^{Xw}$ and $e^{B\theta}$ cancel in that derivative, so no measured conditioning sees them; in
     floating-point numbers they cancel up to the error of an exponential, which is that of its exponent: a relative one

@@ -24,10 +24,11 @@ def stein_step(loss: Loss[P], lr: float) -> Adapt[P, P]:
 
 
 def stein_direction(case: EnsembleCase[P], *, make_step: MakeStep = stein_step) -> Report:
-    r"""A Stein step is $\theta_m - \frac\epsilon M \sum_j [k_{jm} \nabla L(\theta_j) - \nabla_{\theta_j} k_{jm}]$.
+    r"""A step of Stein variational gradient descent is that of a double loop over the particles.
 
-    The other route is a double loop over particles, with every gradient, the kernel's too, by plain autograd and the
-    median taken of a sorted list.
+    $\theta_m - \frac\epsilon M \sum_j [k_{jm} \nabla L(\theta_j) - \nabla_{\theta_j} k_{jm}]$. The other route is a
+    double loop over particles, with every gradient, the kernel's too, by plain autograd and the median taken of a
+    sorted list.
     """
     rows, directions = _by_double_loop(case)
     moved = [own - case.lr * direction for own, direction in zip(rows, directions, strict=True)]
@@ -94,10 +95,11 @@ def _bandwidth(rows: list[Tensor]) -> float:
 
 
 def two_particles(case: EnsembleCase[P], *, make_step: MakeStep = stein_step) -> Report:
-    r"""Two particles have a closed form: with $h = \lVert d \rVert^2 / \log 2$ the kernel is 1/2, so that
+    r"""Two particles move as their closed form says, wherever they are.
 
+    With $h = \lVert d \rVert^2 / \log 2$ the kernel is 1/2, so that
     $\theta_1 \leftarrow \theta_1 - \frac\epsilon2 \big[ g_1 + \tfrac12 g_2
-    - \frac{\log 2}{\lVert d \rVert^2} (\theta_1 - \theta_2) \big]$, wherever they are.
+    - \frac{\log 2}{\lVert d \rVert^2} (\theta_1 - \theta_2) \big]$.
     """
     first = row(case.particles, 0)
     pair = tree.stack([first, tree.map(lambda leaf: 0.5 - leaf, first)])
@@ -119,7 +121,7 @@ def two_particles(case: EnsembleCase[P], *, make_step: MakeStep = stein_step) ->
 
 
 def mixture_nll(case: EnsembleCase[P], *, nll: Callable[[Predictive, Tensor], Tensor] = metrics.nll) -> Report:
-    r"""A mixture's NLL lies between its best member's and that plus $\log M$, and not above its members' mean.
+    r"""A mixture's NLL lies between its best member's and that plus log M, and not above its members' mean.
 
     With $p = \frac1M \sum_m p_m$: $p \le \max_m p_m \le M p$, and $-\log$ is convex. Asked of
     one row, of normals around the particles' numbers and of classes with the particles' numbers for logits.

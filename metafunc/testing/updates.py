@@ -31,8 +31,9 @@ def meta_sgd_gradient(loss: Loss[P], params: P, rates: P, tasks: Task, num_steps
 
 
 def meta_sgd(case: LossCase[P], *, gradient: SgdGradient = meta_sgd_gradient) -> Report:
-    r"""Meta-SGD has two derivatives. With $\theta_{k+1} = \theta_k - a \odot \nabla L(\theta_k)$, $v_K = g$ and
+    r"""Meta-SGD has two derivatives, for the parameters and for their step sizes, by one recursion backwards.
 
+    With $\theta_{k+1} = \theta_k - a \odot \nabla L(\theta_k)$, $v_K = g$ and
     $v_k = v_{k+1} - H_k (a \odot v_{k+1})$: for $\theta$ it is $v_0$, for a it is
     $-\sum_k \nabla L(\theta_k) \odot v_{k+1}$.
     """
@@ -80,7 +81,10 @@ def reptile_surrogate(adapt: Adapt[P, P]) -> TaskLoss[P]:
 
 
 def reptile(case: LossCase[P], *, surrogate: Callable[[Adapt[P, P]], TaskLoss[P]] = reptile_surrogate) -> Report:
-    r"""Reptile's update is a gradient: that of its surrogate is $\theta - \frac1n \sum_i U_i(\theta)$."""
+    r"""Reptile's update is a gradient, that of its surrogate: the way back from the mean of the adapted parameters.
+
+    $\theta - \frac1n \sum_i U_i(\theta)$.
+    """
     task_loss = surrogate(gradient_descent(case.loss, lr=case.inner_lr, num_steps=case.num_steps))
 
     def gradient(params: P, tasks: Task) -> P:
@@ -110,9 +114,10 @@ def evaluate_tasks(loss: Loss[P], adapt: Adapt[P, P], params: P, tasks: Task) ->
 
 
 def meta_test(case: LossCase[P], *, evaluate: Evaluate = evaluate_tasks) -> Report:
-    r"""Meta-testing averages over $n_{test}$ tasks, each adapted on its own support set from the same $\theta$.
+    r"""Meta-testing averages over its own tasks, each adapted on its own support set from the same parameters.
 
-    Nothing that one task learned reaches the next: the losses do not depend on the order of the tasks or their company.
+    There are $n_{test}$ of them. Nothing that one task learned reaches the next: the losses do not depend on the
+    order of the tasks or their company.
     """
     adapt = gradient_descent(case.loss, lr=case.inner_lr, num_steps=case.num_steps)
 

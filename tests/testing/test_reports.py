@@ -1,8 +1,10 @@
 """Reports, tolerances and differences: what every identity stands on."""
 
 import math
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import jaxtyping
 import pytest
@@ -181,7 +183,15 @@ def test_all_identities_of_a_case_are_asked_at_once():
 
 @pytest.mark.parametrize("name", IDENTITIES)
 def test_every_identity_is_documented(name):
-    assert len(IDENTITIES[name].summary) > 20
+    """In plain words for the command line, and on the page: in prose, and by its own name in code that is run."""
+    summary = IDENTITIES[name].summary
+    assert 20 < len(summary) <= 115
+    assert summary.endswith(".")
+    assert not set("$\\*") & set(summary)
+    page = (Path(__file__).parents[2] / "docs/identities.md").read_text()
+    blocks = re.findall(r"```python\n.*?```", page, re.DOTALL)
+    assert any(f'"{name}"' in block for block in blocks)
+    assert f"`{name}`" in re.sub(r"```.*?```", "", page, flags=re.DOTALL)
 
 
 def test_padding_twice_keeps_what_the_first_mask_said():
