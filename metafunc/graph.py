@@ -6,6 +6,7 @@ out from the list afterwards: bitwise the same numbers, in about half the time.
 """
 
 import logging
+import operator
 from collections.abc import Callable, Sequence
 from typing import Any, Generic, TypeAlias, TypeVar
 
@@ -31,8 +32,13 @@ def signature(leaves: Sequence[Tensor]) -> Signature:
     return tuple((leaf.shape, leaf.stride(), leaf.dtype, leaf.device) for leaf in leaves)
 
 
-def capture(function: Callable[..., Tree], *arguments: Tree) -> fx.GraphModule:
+def capture(function: Callable[..., Tree], *arguments: Tree, imagined: bool = False) -> fx.GraphModule:
     """The operations of a function, as a module from the leaves of the arguments to those of the result.
+
+    Args:
+        function: from trees of tensors to a tree of tensors.
+        *arguments: what it is called with.
+        imagined: carry nothing out, and look at the arguments' shapes alone.
 
     Raises:
         Exception: whatever the function does when the numbers that it looks at are not there, such as an `if` that
@@ -49,7 +55,8 @@ def capture(function: Callable[..., Tree], *arguments: Tree) -> fx.GraphModule:
     def flat(*leaves: Tensor) -> list[Tensor]:
         return tree.leaves(function(*tree.unflatten(arguments, list(leaves))))
 
-    noted = make_fx(flat)(*tree.leaves(arguments))
+    follow = make_fx(flat, tracing_mode="fake" if imagined else "real", _allow_non_fake_inputs=imagined)
+    noted = follow(*tree.leaves(arguments))
     for node in noted.graph.nodes:
         if node.target is torch.ops.aten.detach.default:  # nothing is differentiated any more
             node.replace_all_uses_with(node.args[0])
@@ -61,6 +68,51 @@ def capture(function: Callable[..., Tree], *arguments: Tree) -> fx.GraphModule:
 def operations(noted: fx.GraphModule) -> int:
     """How many operations there are."""
     return sum(node.op == "call_function" for node in noted.graph.nodes)
+
+
+def peak_bytes(noted: fx.GraphModule) -> int:
+    """The most memory that results take at the same time, if each is given back after its last use.
+
+    Example:
+        >>> import torch
+        >>> from metafunc import graph
+        >>> graph.peak_bytes(graph.capture(lambda x: (2 * x).exp().sum(), torch.ones(100)))  # 2x and its exponential
+        800
+    """
+    nodes = list(noted.graph.nodes)
+    owners = {node: _owner(node) for node in nodes}
+    last: dict[fx.Node, fx.Node] = {}
+    for node in nodes:
+        for used in node.all_input_nodes:
+            last[_root(used, owners)] = node
+    ends: dict[fx.Node, list[fx.Node]] = {}
+    for root, node in last.items():
+        ends.setdefault(node, []).append(root)
+    alive, most = 0, 0
+    for node in nodes:
+        alive += _bytes(node) if owners[node] is node else 0
+        most = max(most, alive)
+        alive -= sum(_bytes(root) for root in ends.get(node, []))
+    return most
+
+
+def _owner(node: fx.Node) -> fx.Node:
+    """Whose memory a result lies in: its own, or for a view, and for an item of several results, an argument's."""
+    schema = getattr(node.target, "_schema", None)
+    view = schema is not None and any(found.alias_info is not None for found in schema.returns)
+    return node.all_input_nodes[0] if view or node.target is operator.getitem else node
+
+
+def _root(node: fx.Node, owners: dict[fx.Node, fx.Node]) -> fx.Node:
+    while owners[node] is not node:
+        node = owners[node]
+    return node
+
+
+def _bytes(node: fx.Node) -> int:
+    """Of an operation's results; arguments and constants are there anyway."""
+    found = node.meta.get("val") if node.op == "call_function" else ()
+    return sum(leaf.numel() * leaf.element_size() for leaf in tree.leaves(found) if isinstance(leaf, Tensor))
 
 
 def traced(function: Callable[..., T]) -> Callable[..., T]:

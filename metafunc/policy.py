@@ -4,6 +4,7 @@ What is chosen depends on what a step is and on nothing that is measured, so tha
 when steps that are compiled in the background are ready depends on the clock: the run's folder keeps a record of that.
 """
 
+import logging
 from typing import Literal, NamedTuple, TypeAlias
 
 import torch
@@ -14,10 +15,13 @@ from metafunc.native import Compiler
 from metafunc.native.build import possible
 from metafunc.types import M, Task, TaskLoss, Tree
 
+LOG = logging.getLogger(__name__)
 Compile: TypeAlias = Literal["auto", "on", "off"]
 
 SMALL = 100_000
 """Numbers in parameters or tasks up to which a step is small: its time goes into calls, not into arithmetic."""
+GRAPHS = 2**30
+"""Bytes that the graphs of the tasks at a time may take."""
 PER_TASK = 2**18
 """Numbers in the gradients of all tasks up to which they are kept apart: a third less time for a compiled step."""
 CAPTURED = 500
@@ -39,6 +43,7 @@ class Work(NamedTuple):
         steps: steps to take in all.
         device: the type of the device that takes them.
         convolutional: whether there are kernels among the meta-parameters: leaves with four axes.
+        task_bytes: what one task's graph takes; 0 where that is not known, little, or of no matter.
     """
 
     parameters: int
@@ -47,6 +52,7 @@ class Work(NamedTuple):
     steps: int
     device: str
     convolutional: bool = False
+    task_bytes: int = 0
 
     @property
     def small(self) -> bool:
@@ -61,7 +67,7 @@ class Choice(NamedTuple):
         compile: compile the whole step before the first one.
         capture: follow a list of its operations.
         per_task: `vmap(grad)` instead of `grad(vmap)`.
-        chunk_size: tasks whose graphs are alive at the same time; None: all.
+        chunk_size: tasks whose graphs are alive at the same time; None: all, or one a thread where it is `looped`.
         threads: torch's threads.
         why: one sentence.
         looped: one task after the other, on a thread each, instead of `vmap`.
@@ -78,11 +84,11 @@ class Choice(NamedTuple):
     background: bool = False
 
 
-def work(meta: Tree, tasks: Task, *, steps: int, device: torch.device) -> Work:
-    """What the steps of a training are, from its first tasks."""
+def work(meta: M, tasks: Task, *, steps: int, device: torch.device, task_loss: TaskLoss[M] | None = None) -> Work:
+    """What the steps of a training are, from its first tasks and, for their memory, from what is differentiated."""
     leaves = tree.leaves(tasks)
     numbers = sum(leaf.numel() for leaf in leaves)
-    return Work(
+    found = Work(
         tree.size(meta),
         numbers,
         leaves[0].shape[0],
@@ -90,6 +96,19 @@ def work(meta: Tree, tasks: Task, *, steps: int, device: torch.device) -> Work:
         device.type,
         any(leaf.ndim == 4 for leaf in tree.leaves(meta)),
     )
+    if task_loss is None or found.small or (found.convolutional and found.device == "cpu"):
+        return found
+    return found._replace(task_bytes=_task_bytes(task_loss, meta, tasks))
+
+
+def _task_bytes(task_loss: TaskLoss[M], meta: M, tasks: Task) -> int:
+    """What a task's graph takes, by the list of a step's operations."""
+    try:
+        noted = graph.capture(value_and_grad(task_loss), meta, tasks, imagined=True)
+    except Exception:  # whatever a function does without numbers
+        LOG.info("A step's memory cannot be told from its operations; all tasks are taken at once.", exc_info=True)
+        return 0
+    return graph.peak_bytes(noted) // tree.leaves(tasks)[0].shape[0]
 
 
 def choose(
@@ -106,7 +125,7 @@ def choose(
     Args:
         work: what a step is.
         compile: "on", "off", or "auto" for where it pays.
-        chunk_size: tasks at a time; None: all.
+        chunk_size: tasks at a time; None: as many as `GRAPHS` has room for.
         threads: torch's threads; None: one for small work, else torch's own choice.
         deterministic: leave the choice of "auto" to nothing but the eager step.
         recorded: whether the run has a folder, where the step is recorded that background compiling changes over at.
@@ -131,15 +150,23 @@ def choose(
     auto = compile == "auto" and work.small and not deterministic
     background = auto and recorded and work.steps >= BACKGROUND and possible(work.device)
     compiles = compile == "on" or (auto and not background and work.steps >= COMPILED)
-    size = min(chunk_size or work.num_tasks, work.num_tasks)
-    own = work.parameters * size <= PER_TASK
     count = threads or _threads(work)
     # A convolution keeps a core busy by itself, and grouped ones, which vmap makes of it, are half as fast.
     by_task = work.convolutional and not work.small and work.device == "cpu" and not compiles
+    given = chunk_size is not None
+    if not given and not by_task and work.task_bytes * work.num_tasks > GRAPHS:
+        chunk_size = _fitting(work)
+    own = work.parameters * min(chunk_size or work.num_tasks, work.num_tasks) <= PER_TASK
     captures = not compiles and (work.steps >= CAPTURED or by_task)
     per_task = own and (compiles or background)
     choice = Choice(compiles, captures, per_task, chunk_size, count, "", by_task, background)
-    return choice._replace(why=_why(work, choice, compile, deterministic))
+    return choice._replace(why=_why(work, choice, compile, deterministic, given))
+
+
+def _fitting(work: Work) -> int:
+    """The largest part of the tasks that has room, of those that divide them: one shape of chunk is one list."""
+    room = max(1, GRAPHS // work.task_bytes)
+    return max(size for size in range(1, room + 1) if work.num_tasks % size == 0)
 
 
 def threads_for(meta: Tree, tasks: Task) -> int:
@@ -155,7 +182,7 @@ def _threads(work: Work) -> int:
 def gradient_of(task_loss: TaskLoss[M], choice: Choice, compiler: Compiler) -> Gradient[M]:
     """The meta-loss and its gradient, carried out as chosen."""
     if choice.looped:
-        return looped.value_and_grad(task_loss)
+        return looped.value_and_grad(task_loss, num_threads=min(choice.chunk_size or choice.threads, choice.threads))
     lower: Lower[M] | None = None
     if choice.compile or choice.background:
         lower = compiler.lower
@@ -164,7 +191,7 @@ def gradient_of(task_loss: TaskLoss[M], choice: Choice, compiler: Compiler) -> G
     return value_and_grad(task_loss, chunk_size=choice.chunk_size, per_task=choice.per_task, lower=lower)
 
 
-def _why(work: Work, choice: Choice, asked: Compile, deterministic: bool) -> str:
+def _why(work: Work, choice: Choice, asked: Compile, deterministic: bool, given: bool) -> str:
     if choice.background:
         how = "Steps follow a list of their operations until they are compiled, which goes on in the background"
     elif asked != "auto":
@@ -178,5 +205,9 @@ def _why(work: Work, choice: Choice, asked: Compile, deterministic: bool) -> str
         how = f"Steps are not compiled, because {why}"
     noted = ", but follow a list of their operations" if choice.capture and not choice.background else ""
     tasks = f"{choice.chunk_size} tasks at a time" if choice.chunk_size else "all tasks at once"
-    tasks = "one task a thread, as convolutions like it" if choice.looped else tasks
+    if choice.chunk_size and not given:
+        tasks += f", because a task's graph takes {work.task_bytes / 2**20:,.0f} MiB"
+    if choice.looped:
+        most = f", at most {choice.chunk_size} at a time" if choice.chunk_size else ""
+        tasks = f"one task a thread, as convolutions like it{most}"
     return f"{how}{noted}; {tasks}, on {choice.threads} thread{'s' * (choice.threads > 1)}."

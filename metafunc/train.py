@@ -110,7 +110,7 @@ def fit(
         overwrite: delete the run in `out` first.
         checkpoint_every: outer steps between checkpoints. The last two and the best are kept.
         checkpoint_seconds: the same as a time; whichever comes first.
-        chunk_size: tasks whose graphs are alive at the same time; None: all.
+        chunk_size: tasks whose graphs are alive at the same time; None: as many as fit into a gigabyte.
         compile: "on" compiles the whole step before the first one, "off" never; "auto" where it pays, in the
             background if there is a folder to record in since which step: see `metafunc.policy`.
         device: where to compute; "auto" takes an accelerator if there is one. Tasks are drawn on the CPU.
@@ -152,7 +152,13 @@ def fit(
         first = scoring.draw(learner, now.meta, family.validation, seed, "validation", 0, 1)
         edge.look(learner, now.meta, family, edge.move(first, where))
     choice = policy.choose(
-        policy.work(now.meta, tasks, steps=steps, device=where),
+        policy.work(
+            now.meta,
+            edge.move(tasks, where),
+            steps=steps,
+            device=where,
+            task_loss=learner.task_loss if chunk_size is None else None,
+        ),
         compile=compile,
         chunk_size=chunk_size,
         threads=threads,

@@ -101,3 +101,20 @@ def test_where_inductor_fails_it_is_said_once_and_the_list_is_followed(monkeypat
     assert "RuntimeError: no compiler)" in said[0]
     with pytest.raises(RuntimeError):
         graph.compiled(lambda x: 2 * x)(torch.ones(1))
+
+
+def test_the_peak_counts_what_is_alive_at_the_same_time() -> None:
+    def chain(x: Tensor) -> Tensor:
+        first = x.sin()
+        second = first.cos()
+        return (second.exp() + 1).view(2, -1).sum()
+
+    def kept(x: Tensor) -> Tensor:
+        first, second, third = x.sin(), x.cos(), x.exp()
+        return (first + second + third).sum()
+
+    x = torch.ones(1000)
+    assert graph.peak_bytes(graph.capture(chain, x)) == 2 * 4000
+    assert graph.peak_bytes(graph.capture(kept, x)) == 4 * 4000
+    assert graph.peak_bytes(graph.capture(chain, x, imagined=True)) == 2 * 4000
+    assert graph.peak_bytes(graph.capture(lambda x: torch.var_mean(x.sin()), x)) == 4000 + 8

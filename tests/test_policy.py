@@ -3,9 +3,11 @@
 import jaxtyping
 import pytest
 import torch
+from torch import Tensor
 
 from metafunc import policy
 from metafunc.policy import Work
+from metafunc.types import Batch, Params, Task
 
 SINUSOID = Work(parameters=1761, numbers=1000, num_tasks=25, steps=10_000, device="cpu")
 OMNIGLOT = Work(parameters=243_909, numbers=2_007_040, num_tasks=32, steps=60_000, device="cpu")
@@ -67,3 +69,32 @@ def test_another_word_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # the tests' annotation hook would come first
     with pytest.raises(ValueError, match="compile is 'inductor'; give 'auto', 'on' or 'off'"):
         policy.choose(SINUSOID, compile="inductor")  # type: ignore[arg-type]  # that is the point
+
+
+def test_tasks_are_taken_as_many_at_a_time_as_their_graphs_have_room() -> None:
+    """Two layers of 2048 rows and 1000 numbers: 8 MB each, of which two and more are alive."""
+    meta, tasks = {"w": torch.ones(1000, 1000)}, Task(Batch(torch.ones(6, 1), ()), Batch(torch.ones(6, 2048, 1000), ()))
+
+    def loss(meta: Params, task: Task) -> Tensor:
+        return (task.query.x @ meta["w"]).sin().square().mean()
+
+    found = policy.work(meta, tasks, steps=10, device=torch.device("cpu"), task_loss=loss)
+    layer = 4 * 2048 * 1000
+    assert 2 * layer <= found.task_bytes <= 4 * layer
+    assert policy.choose(found).chunk_size is None
+    many = found._replace(num_tasks=120)
+    choice = policy.choose(many)
+    assert choice.chunk_size in (30, 40, 60)
+    assert choice.chunk_size * found.task_bytes <= policy.GRAPHS
+    assert f"{choice.chunk_size} tasks at a time, because a task's graph takes" in choice.why
+    assert policy.choose(many, chunk_size=120).chunk_size == 120
+    assert policy.choose(many._replace(num_tasks=127)).chunk_size == 1, "no other number divides it"
+
+
+def test_what_cannot_be_told_is_not_known() -> None:
+    meta, tasks = torch.ones(200_000), Task(Batch(torch.ones(3, 1), ()), Batch(torch.ones(3, 1), ()))
+
+    def loss(meta: Tensor, task: Task) -> Tensor:
+        return meta.sum() if meta.sum() > 0 else -meta.sum()
+
+    assert policy.work(meta, tasks, steps=10, device=torch.device("cpu"), task_loss=loss).task_bytes == 0

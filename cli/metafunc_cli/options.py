@@ -39,7 +39,7 @@ class Training:
     checkpoint_every: int = 1000
     """outer steps between checkpoints."""
     chunk_size: int | None = None
-    """tasks whose graphs are in memory at the same time; None: all."""
+    """tasks whose graphs are in memory at the same time; None: as many as fit into a gigabyte."""
     compile: Literal["auto", "on", "off"] = "auto"
     """compile the whole step before the first one; auto: where the steps pay for it, and while they go on."""
     device: str = "auto"

@@ -25,7 +25,7 @@ def preview(screen: Screen, settings: Settings, learner: Any, family: Any) -> in
             meta, tasks, generator_for(seed, "prepare", 0), step=0, num_steps=settings.training.steps
         )
         edge.look(learner, meta, family, prepared)
-        choice = _choice(settings.training, meta, prepared)
+        choice = _choice(settings.training, learner, meta, prepared)
     if family.kind == "control":  # a task of control becomes data by being played
         shown, fields = [getattr(part, "values", part) for part in prepared], ["observations", "actions", "rewards"]
     else:
@@ -53,13 +53,17 @@ def preview(screen: Screen, settings: Settings, learner: Any, family: Any) -> in
     return OK
 
 
-def _choice(training: Training, meta: Any, tasks: Any) -> Any:
+def _choice(training: Training, learner: Any, meta: Any, tasks: Any) -> Any:
     """How the steps will be carried out."""
-    from metafunc import edge, policy
+    from metafunc import edge, policy, tree
 
-    one = policy.work(meta, tasks, steps=training.steps, device=edge.device_of(training.device))
+    many = tree.map(lambda leaf: leaf.expand(training.num_tasks, *leaf.shape[1:]), tasks)
+    where = edge.device_of(training.device)
+    asked = None if training.chunk_size else learner.task_loss
     return policy.choose(
-        one._replace(numbers=one.numbers * training.num_tasks, num_tasks=training.num_tasks),
+        policy.work(
+            edge.move(meta, where), edge.move(many, where), steps=training.steps, device=where, task_loss=asked
+        ),
         compile=training.compile,
         chunk_size=training.chunk_size,
         threads=training.threads,
