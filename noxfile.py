@@ -98,7 +98,10 @@ def constraints(session: nox.Session) -> None:
 
 @nox.session(venv_backend="virtualenv", reuse_venv=True)
 def speed(session: nox.Session) -> None:
-    """metafunc and its peers side by side on the same work, in an environment that has the peers; see its --help."""
+    """metafunc and its peers side by side on the same work, in an environment that has the peers; see its --help.
+
+    Without arguments all of it, in 35 minutes or so, with the tables and the figure at the end.
+    """
     session.install("--constraint", "constraints.txt", "--editable", ".", *PEERS)
     source = Path(session.create_tmp())
     download = ["pip", "download", "--quiet", "--no-deps", "--no-build-isolation", "--no-binary", ":all:"]

@@ -1,10 +1,14 @@
 """`python -m benchmarks.speed [WORKLOAD ...]`: metafunc and its peers, side by side on the same work.
 
-Everyone's gradient is checked first. The samples are written to results/speed.json, workload by workload; the tables
-and the figure are made of that file with --report, so that workloads can be measured at different times.
+Everyone's gradient is checked first. The samples are written to results/speed.json, part by part; the tables and the
+figure are made of that file with --report, so that parts can be measured at different times. Without a workload all
+parts are measured, the most asked for first, as far as --minutes last; then the tables and the figure are made.
 """
 
 import argparse
+import time
+from collections.abc import Callable
+from dataclasses import replace
 from datetime import date
 from functools import partial
 from pathlib import Path
@@ -15,6 +19,26 @@ from benchmarks.speed.contenders import CONTENDERS, who
 from benchmarks.speed.measure import Effort, race
 from benchmarks.speed.workloads import WORKLOADS, tiny
 
+IMAGES = Effort(rounds=5, block=0.0, warm=0.0)
+"""A step of an image network takes seconds: five rounds of one step each, after the one that is taken anyway."""
+ORDER = (
+    "W1",
+    "W1-K5",
+    "W2",
+    "W3",
+    "W4",
+    "starts",
+    "memory",
+    "W3-Q75",
+    "W1-T128",
+    "W1-T32",
+    "W1-T8",
+    "W3-K5",
+    "W3-Q75-K5",
+)
+"""All parts."""
+BESIDE_A_BUSY_PROCESS = ("W1",)
+
 
 def main() -> None:
     """The command line."""
@@ -22,10 +46,13 @@ def main() -> None:
     parser.add_argument("workloads", nargs="*", metavar="WORKLOAD", help=f"of {', '.join(WORKLOADS)}; default: all")
     parser.add_argument("--only", nargs="+", choices=CONTENDERS, metavar="CONTENDER", help="these contenders")
     parser.add_argument("--without", nargs="+", choices=CONTENDERS, default=[], metavar="CONTENDER", help="not these")
-    parser.add_argument("--rounds", type=int, default=Effort.rounds, help="interleaved rounds (default: %(default)s)")
-    parser.add_argument("--block", type=float, default=Effort.block, help="seconds a block (default: %(default)s)")
-    parser.add_argument("--warm", type=float, default=Effort.warm, help="seconds before them (default: %(default)s)")
+    parser.add_argument(
+        "--rounds", type=int, help=f"interleaved rounds (default: {Effort.rounds}; images {IMAGES.rounds})"
+    )
+    parser.add_argument("--block", type=float, help=f"seconds a block (default: {Effort.block}; images: a step)")
+    parser.add_argument("--warm", type=float, help=f"seconds before them (default: {Effort.warm}; images: a step)")
     parser.add_argument("--patience", type=float, default=Effort.patience, help="seconds for a first step")
+    parser.add_argument("--minutes", type=float, default=35.0, help="no part is begun later (default: %(default)s)")
     parser.add_argument("--busy", action="store_true", help="time again with another process on one core")
     parser.add_argument("--tiny", action="store_true", help="shrink the work, to try the harness")
     parser.add_argument("--memory", action="store_true", help="measure memory instead")
@@ -36,22 +63,36 @@ def main() -> None:
     unknown = set(asked.workloads) - set(WORKLOADS)
     if unknown:
         parser.error(f"unknown workload {', '.join(sorted(unknown))}; there are {', '.join(WORKLOADS)}")
-    effort = Effort(asked.rounds, asked.block, asked.warm, asked.patience)
-    say = partial(print, flush=True)
     if asked.report:
         return report.write(asked.out)
-    if asked.memory:
-        return report.store(asked.out, "memory", extras.all_memory(say))
-    if asked.starts:
-        return report.store(asked.out, "starts", extras.starts(say))
-    for name in asked.workloads or WORKLOADS:
-        work = tiny(WORKLOADS[name]) if asked.tiny else WORKLOADS[name]
-        everyone = who(particles=work.num_particles > 0, images=work.images)
-        names = [name for name in everyone if name in (asked.only or everyone) and name not in asked.without]
-        found = race(work, names, effort, busy=asked.busy, say=say)
-        report.store(asked.out, name, found | {"date": str(date.today())})
-        say(report.table(name, found))
-    return None
+    extra = [name for name in ("memory", "starts") if getattr(asked, name)]
+    end = time.monotonic() + 60 * asked.minutes
+    for name in [*asked.workloads, *extra] or ORDER:
+        if time.monotonic() > end:
+            say(f"{name}: left out, because {asked.minutes:g} minutes are over")
+        else:
+            measure(name, asked)
+    return None if asked.workloads or extra or asked.tiny else report.write(asked.out)
+
+
+say: Callable[[str], None] = partial(print, flush=True)
+
+
+def measure(name: str, asked: argparse.Namespace) -> None:
+    """Measure one part and store it."""
+    if name == "memory":
+        return report.store(asked.out, name, extras.all_memory(say))
+    if name == "starts":
+        return report.store(asked.out, name, extras.starts(say))
+    work = tiny(WORKLOADS[name]) if asked.tiny else WORKLOADS[name]
+    given = {key: getattr(asked, key) for key in ("rounds", "block", "warm", "patience")}
+    effort = replace(IMAGES if work.images else Effort(), **{key: value for key, value in given.items() if value is not None})
+    everyone = who(particles=work.num_particles > 0, images=work.images, large=max(work.input_shape) > 1)
+    names = [who for who in everyone if who in (asked.only or everyone) and who not in asked.without]
+    busy = asked.busy or (not asked.workloads and name in BESIDE_A_BUSY_PROCESS)
+    found = race(work, names, effort, busy=busy, say=say)
+    report.store(asked.out, name, found | {"date": str(date.today())})
+    return say(report.table(name, found))
 
 
 if __name__ == "__main__":

@@ -20,6 +20,8 @@ IN_MEMORY = {
     "W3-T128-chunk4": ("metafunc eager",),
 }
 PATIENCE = 240.0
+WHOLE = 15_000
+"""Steps of a run that is timed from start to end."""
 FIRST = """
 import sys, time, metafunc.state as state
 apply = state.State.apply
@@ -100,7 +102,14 @@ def all_memory(say: Callable[[str], None]) -> dict[str, Any]:
 
 
 def starts(say: Callable[[str], None], repeats: int = 5) -> dict[str, Any]:
-    """How soon `metafunc train` makes its first update; the first of the repeats starts with cold caches."""
+    """How soon `metafunc train` makes its first update, where the first of the repeats starts with cold caches; and how
+    long whole runs take that compile in the background, with cold and with warm caches, or not at all."""
     with caches() as env:
         say("the first update of `metafunc train`")
-        return {"first": [first_update([], env) for _ in range(repeats)]}
+        first = [first_update([], env) for _ in range(repeats)]
+    with caches() as env:
+        say(f"{WHOLE:,} steps of `metafunc train`")
+        words = ["maml", "sinusoid", "--steps", str(WHOLE), "--validate-every", str(WHOLE)]
+        off = whole_run([*words, "--compile", "off"], env)
+        cold, warm = whole_run(words, env), whole_run(words, env)
+    return {"first": first, "whole": {"steps": WHOLE, "off": off, "cold": cold, "warm": warm}}

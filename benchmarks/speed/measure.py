@@ -45,13 +45,13 @@ class Effort:
     Args:
         rounds: blocks of steps that each contender is timed for.
         block: seconds that a block of steps should take; at least one step is taken.
-        warm: seconds of steps before the first round; a step that is compiled meanwhile is swapped in.
+        warm: seconds of steps before the first round.
         patience: seconds that a first step may take, and all rounds of one contender together.
     """
 
-    rounds: int = 15
+    rounds: int = 11
     block: float = 0.25
-    warm: float = 10.0
+    warm: float = 2.0
     patience: float = 240.0
 
 
@@ -179,6 +179,7 @@ def caches() -> Iterator[dict[str, str]]:
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         yield {
             "TORCHINDUCTOR_CACHE_DIR": f"{folder}/inductor",
+            "XDG_CACHE_HOME": f"{folder}/cache",
             "JAX_COMPILATION_CACHE_DIR": f"{folder}/jax",
             "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
         }

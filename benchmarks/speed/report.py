@@ -80,6 +80,13 @@ def tables(samples: Mapping[str, Any]) -> str:
             f"## First update\n\n`metafunc train` without arguments ends its first update {first:.1f} s after its "
             f"start with empty caches, and {min(others):.1f} to {max(others):.1f} s in the next {len(others)} runs.\n"
         )
+    if "whole" in samples.get("starts", {}):
+        whole = samples["starts"]["whole"]
+        parts.append(
+            f"## Whole runs\n\nFrom start to end, `metafunc train maml sinusoid --steps {whole['steps']}` takes "
+            f"{whole['off']:.0f} s without compiling, {whole['cold']:.0f} s compiling in the background with empty "
+            f"caches, and {whole['warm']:.0f} s once the code is in the cache.\n"
+        )
     return "\n".join(parts)
 
 

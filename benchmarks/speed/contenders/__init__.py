@@ -34,11 +34,15 @@ CONTENDERS = {
     "JAX best": Contender("with_jax_best", needs=("jax", "optax")),
 }
 
-STEIN = ("metafunc", "metafunc eager", "metafunc compiled", "task loop", "JAX", "JAX best")
+STEIN = ("metafunc", "metafunc eager", "task loop", "JAX", "JAX best")
 """Those who take part in Stein variational gradient descent, which the other libraries do not have."""
 
 
-def who(*, particles: bool, images: bool) -> list[str]:
-    """Everyone who takes part in a workload."""
+def who(*, particles: bool, images: bool, large: bool) -> list[str]:
+    """Everyone who takes part in a workload.
+
+    metafunc compiles small steps anyway, and compiling those of image networks takes minutes and gains nothing.
+    """
     names = list(STEIN if particles else CONTENDERS)
-    return names if images else [name for name in names if name != "metafunc from_module"]
+    absent = {"metafunc compiled" if images or not large else "", "" if images else "metafunc from_module"}
+    return [name for name in names if name not in absent]
