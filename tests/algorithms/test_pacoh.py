@@ -9,6 +9,7 @@ from torch.distributions import MultivariateNormal, Normal
 from torch.nn import functional as F
 
 from metafunc import algorithms, nn, tree
+from metafunc.ensemble import lift
 from metafunc.likelihood import categorical, gaussian
 from metafunc.meta import value_and_grad
 from metafunc.posterior import Gaussian
@@ -211,6 +212,17 @@ def test_the_meta_test_has_particles_of_every_prior_and_nothing_of_the_support_b
     before, after = ([learner.predict(path[i], x).loc for path in rows] for i in (0, 1))
     assert torch.equal(*before)
     assert not torch.equal(*after)
+
+
+def test_an_ensemble_of_it_gives_each_member_its_own_draws():
+    learner, _, _ = started("regression")
+    ensemble = lift(learner, num_particles=2)
+    metas = ensemble.init(torch.Generator().manual_seed(0))
+    prepared = ensemble.prepare(metas, TASKS["regression"], torch.Generator().manual_seed(1), step=0, num_steps=1)
+    dice = torch.Generator().manual_seed(1)
+    own = [learner.prepare(meta, TASKS["regression"], dice, step=0, num_steps=1) for meta in tree.unstack(metas)]
+    losses = [learner.meta_loss(meta, tasks) for meta, tasks in zip(tree.unstack(metas), own, strict=True)]
+    torch.testing.assert_close(ensemble.meta_loss(metas, prepared), torch.stack(losses).mean(), rtol=1e-10, atol=0)
 
 
 def test_the_noise_is_learned_unless_the_likelihood_has_its_own():
