@@ -11,6 +11,7 @@ import reporting
 from matplotlib.ticker import LogLocator
 
 from metafunc import figures
+from metafunc.figures.curves import running_mean
 from metafunc.figures.style import COLOURS, Name, figure, name_lines, plain
 
 SINUSOIDS = {
@@ -79,6 +80,37 @@ def omniglot() -> None:
     figures.save(page, reporting.FIGURES / "omniglot.png")
 
 
+def half_cheetah() -> None:
+    """The returns of training tasks over outer steps, and those of the meta-test after every step of adaptation."""
+    result = reporting.read("half_cheetah")
+    page, body = figure(
+        9.0,
+        3.7,
+        "Half-cheetahs that run forwards or backwards: ProMP with one inner step in training",
+        "Left: 20 training tasks a step, line: running mean of 11. Right: 40 new tasks, band: 95 % over tasks.",
+    )
+    learning, adapted = body.subplots(1, 2)
+    plain(learning, x="Steps of meta-training", y="Return of an episode")
+    plain(adapted, x="Steps of adaptation", y="Return of an episode")
+    ends: list[Name] = []
+    for key, label, colour in (("before", "before", COLOURS[1]), ("after", "after adaptation", COLOURS[0])):
+        values = [point[key] for point in result["learning_curve"]]
+        learning.plot(values, color=colour, linewidth=0, marker="o", markersize=2, alpha=0.4)
+        mean = running_mean(values, 5)
+        learning.plot(mean, color=colour, linewidth=1.8)
+        ends.append(Name(label, mean[-1], colour))
+    steps = [row["step"] for row in result["by_step"]]
+    centre = [row["return"]["mean"] for row in result["by_step"]]
+    half = [row["return"]["ci95"] for row in result["by_step"]]
+    low, high = ([c + sign * h for c, h in zip(centre, half, strict=True)] for sign in (-1, 1))
+    adapted.fill_between(steps, low, high, color=COLOURS[0], alpha=0.2, linewidth=0)
+    adapted.plot(steps, centre, color=COLOURS[0], linewidth=1.8, marker="o", markersize=4)
+    adapted.set_xticks(steps)
+    page.draw_without_rendering()
+    name_lines(learning, ends)
+    figures.save(page, reporting.FIGURES / "half_cheetah.png")
+
+
 def _range(curves: Sequence[Sequence[float]]) -> tuple[list[float], list[float]]:
     return [min(values) for values in zip(*curves, strict=True)], [max(values) for values in zip(*curves, strict=True)]
 
@@ -92,3 +124,4 @@ if __name__ == "__main__":
         if reporting.read(name):
             sinusoid(name, title)
     omniglot()
+    half_cheetah()

@@ -28,7 +28,7 @@ PAPER = {
     "random": "-82.7 / -58.0 / -53.8 / -46.8",
     "oracle": "-2.3",
 }
-VARIANTS = {"maml_rl_trpo": ("maml_rl", "--outer-optimiser", "trpo", "--steps", "40")}
+VARIANTS = {"maml_rl_trpo": ("maml_rl", "--outer-optimiser", "trpo")}
 SAMPLING = ("--credit", "sampling")
 
 
