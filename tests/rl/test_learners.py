@@ -185,7 +185,7 @@ def test_repeats_are_more_steps_on_the_same_trajectories():
     meta = learner.init(data.generator_for(0, "init", 0))
     tasks = learner.prepare(meta, FAMILY.train(drawn, 3), data.generator_for(0, "prepare", 0), step=0, num_steps=1)
     own = tree.map(lambda leaf: leaf.clone(), meta)
-    adam = torch.optim.Adam(tree.leaves(own), lr=1e-3)
+    adam = torch.optim.Adam(tree.leaves(own), lr=1e-3, fused=True)
     for n in range(3):
         for leaf, slope in zip(
             tree.leaves(own), tree.leaves(value_and_grad(learner.task_loss)(own, tasks)[1]), strict=True
