@@ -112,7 +112,8 @@ def _root(node: fx.Node, owners: dict[fx.Node, fx.Node]) -> fx.Node:
 def _bytes(node: fx.Node) -> int:
     """Of an operation's results; arguments and constants are there anyway."""
     found = node.meta.get("val") if node.op == "call_function" else ()
-    return sum(leaf.numel() * leaf.element_size() for leaf in tree.leaves(found) if isinstance(leaf, Tensor))
+    results = found if isinstance(found, tuple | list) else (found,)
+    return sum(leaf.numel() * leaf.element_size() for leaf in results if isinstance(leaf, Tensor))
 
 
 def traced(function: Callable[..., T]) -> Callable[..., T]:

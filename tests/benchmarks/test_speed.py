@@ -95,6 +95,8 @@ def test_the_tables_hold_ratios_targets_and_reasons(tmp_path: Path) -> None:
 
 
 def test_only_those_who_can_take_part() -> None:
-    assert "higher" not in who(particles=True, images=False)
-    assert "metafunc from_module" in who(particles=False, images=True)
-    assert "metafunc from_module" not in who(particles=False, images=False)
+    assert "higher" not in who(particles=True, images=False, large=False)
+    assert "metafunc from_module" in who(particles=False, images=True, large=True)
+    assert "metafunc from_module" not in who(particles=False, images=False, large=True)
+    assert "metafunc compiled" in who(particles=False, images=False, large=True)
+    assert "metafunc compiled" not in who(particles=False, images=False, large=False)
