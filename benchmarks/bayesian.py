@@ -37,7 +37,7 @@ SETTINGS = {
         "--platipus.kl-weight 0.1 --abml.kl-weight 0.001 --bmaml.inner-lr 0.001 --bmaml.noise-scale 0.3 "
         "--bmaml.num-particles 5 --emaml.num-particles 5 --deep_ensemble.num-particles 5 --alpaca.noise-scale 0.3",
         short="--seeds 3 --steps 3000 --num-tasks 10 --outer-lr 0.003 --schedule cosine --validate-every 1000 "
-        "--model.hidden 40 40 --inner-lr 0.003 --test-tasks 500",
+        "--model.hidden 40 40 --model.context 0 --inner-lr 0.003 --test-tasks 500",
         full="--seeds 5 --steps 70000 --num-tasks 25 --outer-lr 0.001 --validate-every 5000 "
         "--model.hidden 100 100 100 --model.context 20 --inner-lr 0.001 --test-tasks 1000",
     ),
