@@ -72,12 +72,12 @@ SETTINGS = {
         "--model mlp --model.hidden 256 128 64 --model.initialisation he --test-tasks 300 "
         "--mr_maml_w.encoder layer1. --mr_maml_w.kl-weight 0.000001",
         full="--seeds 5 --steps 100000 --num-tasks 16 --outer-lr 0.001 --validate-every 5000 --model conv4 "
-        "--mr_maml_w.encoder conv1.,norm1.,conv2.,norm2. --mr_maml_w.kl-weight 0.0000002 --test-tasks 600",
+        "--mr_maml_w.encoder layer1.,norm1.,layer2.,norm2. --mr_maml_w.kl-weight 0.0000002 --test-tasks 600",
     ),
     # Rothfuss et al. and others: 30 alphabets to train on, 20 to test on, the first five characters of each.
     "tiny_omniglot": Setting(
         algorithms="maml bmaml pacoh deep_ensemble",
-        shared="--tasks tiny_omniglot --clip 10 --bmaml.own layer3. --data.num-queries 15",
+        shared="--tasks tiny_omniglot --clip 10 --bmaml.own head. --data.num-queries 15",
         short="--seeds 3 --steps 1500 --num-tasks 5 --outer-lr 0.001 --schedule cosine --validate-every 500 "
         "--model mlp --model.hidden 128 64 --model.initialisation he --test-tasks 300 --maml.inner-lr 0.1 "
         "--maml.num-steps 5 --bmaml.num-particles 5 --bmaml.num-steps 5 --bmaml.inner-lr 0.01 "
@@ -105,23 +105,10 @@ def main(
         show: print the command line only.
         quiet: no progress.
     """
-    chosen = SETTINGS[name]
     label = f"{name}_full" if full else name
     out = Path("runs") / label
-    words = [
-        "compare",
-        "--algorithms",
-        *(algorithms or chosen.algorithms.split()),
-        *shlex.split(chosen.shared),
-        *shlex.split(chosen.full if full else chosen.short),
-        *(("--data.path", path) if path else ()),
-        "--threads",
-        "1",
-        "--out",
-        str(out),
-    ]
-    # What is not compared has no settings of its own to be given.
-    words = _without_strangers(words, algorithms or tuple(chosen.algorithms.split()))
+    words = ["compare", *arguments(name, algorithms, full=full), *(("--data.path", path) if path else ())]
+    words += ["--threads", "1", "--out", str(out)]
     print("metafunc", shlex.join(words), flush=True)
     if show:
         return
@@ -132,6 +119,15 @@ def main(
     reporting.FIGURES.mkdir(exist_ok=True)
     for picture in sorted((out / "figures").glob("*.png")):
         shutil.copy(picture, reporting.FIGURES / f"{label}_{picture.name}")
+
+
+def arguments(name: str, algorithms: tuple[str, ...] = (), *, full: bool = False) -> list[str]:
+    """What `metafunc compare` is asked for: a setting, for all of its algorithms or some."""
+    chosen = SETTINGS[name]
+    compared = algorithms or tuple(chosen.algorithms.split())
+    words = shlex.split(f"{chosen.shared} {chosen.full if full else chosen.short}")
+    # What is not compared has no settings of its own to be given.
+    return ["--algorithms", *compared, *_without_strangers(words, compared)]
 
 
 def _without_strangers(words: list[str], algorithms: tuple[str, ...]) -> list[str]:

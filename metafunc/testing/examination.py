@@ -103,10 +103,11 @@ def examine_loss(loss: Loss[Tree], params: Tree, batch: Data) -> Examination:
         batch: what the loss takes; more batches are made of it by moving its floating-point numbers a little.
 
     Raises:
-        ValueError: if the parameters are not finite floating-point tensors, or the loss of them is no finite scalar.
+        ValueError: if the parameters are not finite floating-point tensors, or the loss of them, as they are and in
+            double precision, is no finite scalar.
     """
     refuse_unfinished(params, "The parameters")
-    _refuse_value(loss, params, batch)
+    _refuse_value(loss, params, batch, "")
     generator = Generator().manual_seed(0)
 
     def other() -> Data:
@@ -114,6 +115,7 @@ def examine_loss(loss: Loss[Tree], params: Tree, batch: Data) -> Examination:
 
     tasks = Task(tree.stack([other(), other()]), tree.stack([other(), other()]))
     probe = Probe(loss, loss, generic(params, generator), tasks)
+    _refuse_value(loss, probe.params, probe.support, " in double precision")
     notes = ["Two tasks are made of the batch by moving its numbers by a tenth."]
 
     def locate(check: Callable[[Probe], Report], raised: bool) -> list[Culprit]:
@@ -129,13 +131,13 @@ def examine_loss(loss: Loss[Tree], params: Tree, batch: Data) -> Examination:
     return Examination(tuple(notes), steps)
 
 
-def _refuse_value(loss: Loss[Tree], params: Tree, batch: Data) -> None:
-    """Call it once as it is given, so that what is wrong with it is not taken for what is wrong with its gradient."""
+def _refuse_value(loss: Loss[Tree], params: Tree, batch: Data, how: str) -> None:
+    """Call it once, so that what is wrong with it is not taken for what is wrong with its gradient."""
     try:
         value = loss(params, batch)
     except RAISED as error:
         raise ValueError(
-            f"the loss does not take these parameters and this batch. It raised {described(error)}"
+            f"the loss does not take these parameters and this batch{how}. It raised {described(error)}"
         ) from error
     refuse_loss(value)
 

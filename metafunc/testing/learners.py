@@ -9,7 +9,17 @@ from metafunc import graph, tree
 from metafunc.meta import Lower, value_and_grad
 from metafunc.testing.cases import LearnerCase
 from metafunc.testing.meta_gradient import MATCHES
-from metafunc.testing.numerics import ROUNDING, bounded, by_autograd, count, direction, mean, richardson, row
+from metafunc.testing.numerics import (
+    DIFFERENCES,
+    ROUNDING,
+    bounded,
+    by_autograd,
+    count,
+    direction,
+    mean,
+    richardson,
+    row,
+)
 from metafunc.testing.problems import duplicated, padded
 from metafunc.testing.purity import BITWISE, ORDER, TWICE, called_twice
 from metafunc.testing.report import Comparison, Report, compare, identical, summarise
@@ -152,13 +162,7 @@ def meta_derivative(case: LearnerCase[M, P], *, num_directions: int = 1, slack: 
         allowed = slack * max(float(slope.abs()), float(limit.value.abs()), 1.0)
         bound = limit.error + rounding * float(tree.norm(along)) + allowed
         comparisons.append(compare(slope, limit.value, bound, "The meta-gradient is not the derivative."))
-    return summarise("meta_derivative", comparisons, _DIFFERENCES, str(case))
-
-
-_DIFFERENCES = (
-    "Richardson's own estimate of its error (the last change of the extrapolation, and rounding over h), plus "
-    + ROUNDING
-)
+    return summarise("meta_derivative", comparisons, DIFFERENCES, str(case))
 
 
 def meta_hessian(case: LearnerCase[M, P]) -> Report:
@@ -186,7 +190,7 @@ def meta_hessian(case: LearnerCase[M, P]) -> Report:
         compare(tree.dot(u, along_v), tree.dot(v, product(meta, u)), bound, symmetric),
         compare(tree.dot(u, along_v), limit.value, limit.error + bound, derived),
     ]
-    return summarise("meta_hessian", comparisons, _DIFFERENCES, str(case))
+    return summarise("meta_hessian", comparisons, DIFFERENCES, str(case))
 
 
 def compiled_step(

@@ -16,6 +16,7 @@ from metafunc.meta import expected_query_loss, query_loss, value_and_grad
 from metafunc.optim import sgd
 from metafunc.testing.cases import LossCase
 from metafunc.testing.numerics import (
+    DIFFERENCES,
     ROUNDING,
     bounded,
     by_autograd,
@@ -141,8 +142,7 @@ def finite_differences(case: LossCase[P], *, num_directions: int = 1) -> Report:
         bound = limit.error + rounding * float(tree.norm(along))
         claim = "The meta-gradient is not the derivative of the meta-loss."
         comparisons.append(compare(tree.dot(found, along), limit.value, bound, claim))
-    why = "Richardson's own estimate of its error (the last change of the extrapolation, and rounding over h), plus "
-    return summarise("finite_differences", comparisons, why + ROUNDING, str(case))
+    return summarise("finite_differences", comparisons, DIFFERENCES, str(case))
 
 
 def batching(case: LossCase[P]) -> Report:

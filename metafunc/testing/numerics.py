@@ -35,6 +35,11 @@ ROUNDING = (
     "relative change, when all inputs are moved by sqrt(eps)."
 )
 
+DIFFERENCES = (
+    "The differences' own estimate of their error (the last change of the extrapolation, or near a kink ten times that "
+    "from one tiny step to the next, and rounding over h), plus " + ROUNDING
+)
+
 
 def epsilon(values: Tree) -> float:
     """The relative spacing of the coarsest floating-point type in a tree."""

@@ -100,6 +100,9 @@ def rows(params, batch):
 def lost(params, batch):
     return params["v"].sum()
 
+def single(params, batch):
+    return (batch.x @ torch.eye(3) @ params["w"]).sum()
+
 def infinite(params, batch):
     return loss(params, batch) / 0
 
@@ -221,6 +224,7 @@ def test_losses_learners_and_algorithms_are_checked_too(check):
         (["mine:rows", *OF_LOSS], "this one is a tensor of shape (5,)"),
         (["mine:lost", *OF_LOSS], "It raised KeyError: 'v'"),
         (["mine:infinite", *OF_LOSS], "the loss is inf"),
+        (["mine:single", *OF_LOSS], "and this batch in double precision. It raised RuntimeError"),
         (["mine:loss", "--params", "mine:whole", "--batch", "mine:batch"], "at w: a floating-point tensor is needed"),
         (["mine:loss", "--params", "mine:holed", "--batch", "mine:batch"], "The parameters at w are not finite"),
         (
