@@ -219,7 +219,7 @@ class Captured(Generic[T]):
         self.noted[key] = None
         leaves = tree.leaves(arguments)
         try:
-            noted = capture(self.function, *arguments)
+            noted = capture(self.function, *arguments, imagined=True)  # or all results would be in memory at once
         except Exception:  # whatever a function does without numbers; with them it has just given a value
             LOG.info("The operations cannot be noted; they are carried out as written.", exc_info=True)
             return

@@ -17,7 +17,9 @@ from metafunc.types import expected as expected
 T = TypeVar("T")
 Gradient: TypeAlias = Callable[[M, Task], tuple[Scalar, M]]
 """(meta, stacked tasks) to a loss and its gradient."""
-Lower: TypeAlias = Callable[[Gradient[M]], Gradient[M]]
+Measured: TypeAlias = Callable[[M, Task], tuple[Tensor, M]]
+"""(meta, stacked tasks) to two numbers, the loss and the gradient's length, and the gradient."""
+Lower: TypeAlias = Callable[[Measured[M]], Measured[M]]
 """The same function, carried out in another way."""
 
 
@@ -167,6 +169,17 @@ def by_autograd(loss: MetaLoss[M]) -> Gradient[M]:
         return value.detach(), tree.unflatten(meta, list(gradient))
 
     return value_and_gradient
+
+
+def measured(gradient_of: Gradient[M]) -> Measured[M]:
+    """A gradient with what a loop has to know of it, in one tensor, so that a device is waited for once."""
+
+    def step(meta: M, tasks: Task) -> tuple[Tensor, M]:
+        value, gradient = gradient_of(meta, tasks)
+        lengths = torch.stack([torch.linalg.vector_norm(leaf) for leaf in tree.leaves(gradient)])
+        return torch.stack([value, torch.linalg.vector_norm(lengths).to(value.dtype)]), gradient
+
+    return step
 
 
 def _rows(tasks: T, start: int, stop: int) -> T:

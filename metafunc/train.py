@@ -17,11 +17,11 @@ from typing import Any, Generic, Literal, TypeAlias
 import torch
 from torch import Tensor
 
-from metafunc import checkpoint, edge, native, policy, run, scoring, state, tree
+from metafunc import checkpoint, edge, native, policy, run, scoring, state
 from metafunc.checkpoint import CheckpointError
 from metafunc.data.source import at_least, generator_for
 from metafunc.events import Diverged, Event, Interrupted, Watch, unwatched
-from metafunc.meta import Gradient, value_and_grad
+from metafunc.meta import Measured, measured, value_and_grad
 from metafunc.policy import Compile
 from metafunc.recorder import Recorder
 from metafunc.run import environment
@@ -192,19 +192,20 @@ def fit(
                 halted=lambda: stopped.signal is not None,
             )
         )
-        gradient_of = policy.gradient_of(learner.task_loss, choice, compiler)
+        gradient_at = policy.measured_gradient(learner.task_loss, choice, compiler)
         loss = None
         while now.step < steps and stopped.signal is None:
             tasks = edge.move(_tasks(learner, family, now), where)
             try:
                 compiler.between_steps(now.step)
-                loss, length, gradient = _measured(gradient_of, now.meta, tasks)
+                sizes, gradient = gradient_at(now.meta, tasks)
+                loss, length = sizes.tolist()
             except native.Halted:  # before anything of the step was done
                 break
             if not isfinite(loss + length):
                 found = _offenders(learner, now.meta, tasks)
                 raise Diverged(seed, now.step, found, num_tasks, loss, recorder.last)
-            _update(now, gradient_of, tasks, gradient, repeats, update)
+            _update(now, gradient_at, tasks, gradient, repeats, update)
             now.window = now.window.add(loss, length)
             on_event(Event("train", now.step, steps, loss, now.validation))
             if now.step % log_every == 0 or now.step == steps:
@@ -259,7 +260,7 @@ def _tasks(learner: MetaLearner[M, P], family: TaskFamily, now: State[M]) -> Tas
 
 
 def _update(
-    now: State[M], gradient_of: Gradient[M], tasks: Task, gradient: M, repeats: int, update: Update[M] | None
+    now: State[M], gradient_at: Measured[M], tasks: Task, gradient: M, repeats: int, update: Update[M] | None
 ) -> None:
     """The outer step on prepared tasks, of which the first gradient is known."""
     if update is not None:
@@ -267,20 +268,12 @@ def _update(
     else:
         now.descend(gradient)
         for _ in range(repeats - 1):
-            now.descend(gradient_of(now.meta, tasks)[1])
+            now.descend(gradient_at(now.meta, tasks)[1])
     now.finish()
-
-
-def _measured(gradient_of: Gradient[M], meta: M, tasks: Task) -> tuple[float, float, M]:
-    """The loss, the gradient's length and the gradient; the device is waited for once."""
-    value, gradient = gradient_of(meta, tasks)
-    length = torch.nn.utils.get_total_norm(tree.leaves(gradient))
-    loss, norm = torch.stack([value, length.to(value.dtype)]).tolist()
-    return loss, norm, gradient
 
 
 def _offenders(learner: MetaLearner[M, P], meta: M, tasks: Task) -> tuple[int, ...]:
     """The tasks whose own loss or gradient is not finite."""
-    alone = value_and_grad(learner.task_loss)
-    sizes = [_measured(alone, meta, task)[:2] for task in scoring.chunks(tasks, 1)]
-    return tuple(i for i, (loss, length) in enumerate(sizes) if not isfinite(loss + length))
+    alone = measured(value_and_grad(learner.task_loss))
+    sizes = [alone(meta, task)[0].sum().item() for task in scoring.chunks(tasks, 1)]
+    return tuple(i for i, size in enumerate(sizes) if not isfinite(size))

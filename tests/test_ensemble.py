@@ -1,6 +1,8 @@
 """Ensembles against their members one by one, and SVGD against double loops and closed forms, in float64."""
 
 import math
+from functools import partial
+from itertools import product
 
 import pytest
 import torch
@@ -256,6 +258,25 @@ def test_no_derivative_passes_through_the_bandwidth():
         return torch.exp(-squares / squares[first, second].quantile(0.5) * math.log(4)).sin().sum()
 
     assert not close(derivative, torch.func.grad(with_moving)(rows), 1e-3)
+
+
+def test_second_derivatives_are_those_of_differences_in_every_mode():
+    rows = noise(4, 3)
+    h = median_bandwidth(rows)
+
+    def scalar(values):
+        return values.gram.sin().sum() + values.repulsion.pow(3).sum()
+
+    def by_differences(rows, factor=2.0):
+        differences = rows - rows[:, None]
+        gram = torch.exp(-differences.square().sum(-1) / h)
+        return scalar(KernelValues(gram, factor / h * torch.einsum("jm,jmd->md", gram, differences)))
+
+    right = torch.func.jacrev(torch.func.grad(by_differences))(rows)
+    for first, second in product((torch.func.jacrev, torch.func.jacfwd), repeat=2):
+        assert close(second(first(lambda rows: scalar(rbf(rows))))(rows), right, 1e-11)
+    wrong = torch.func.jacrev(torch.func.grad(partial(by_differences, factor=2.001)))(rows)
+    assert not close(wrong, right, 1e-5)
 
 
 @pytest.mark.parametrize("rows", [torch.zeros(1, 3), torch.ones(4, 3), torch.tensor([[1.0], [1.0], [1.0], [2.0]])])

@@ -5,11 +5,13 @@ from functools import partial
 import pytest
 import torch
 from torch import Tensor
-from torch.func import grad, vmap
+from torch.func import grad, hessian, jacrev, vmap
 from torch.nn import functional as F
 
 from metafunc import tree
 from metafunc.nn import convolution, exact, normalisation
+from metafunc.nn.first_layer import convolve_and_normalise
+from metafunc.nn.interception import Exact
 from metafunc.nn.pooling import max_pool2d
 from metafunc.testing import IDENTITIES, LossCase
 from metafunc.types import Batch, Params, Task
@@ -142,6 +144,70 @@ def test_the_third_derivative_is_that_of_elementary_operations():
         return grad(lambda p: tree.dot(grad(lambda p: task_loss(apply, p, task, 1))(p), vector))(PARAMS)
 
     assert distance(product(ours), product(native)) < 1e-12
+
+
+def apart(x: Tensor, weight: Tensor, scale: Tensor, shift: Tensor, stride: int) -> Tensor:
+    """Convolve, then normalise, by the equation."""
+    h = F.conv2d(x, weight, None, stride, 1)
+    return exact.normalise(h, *exact.moments(h), scale, shift)
+
+
+def folded(x: Tensor, weight: Tensor, scale: Tensor, shift: Tensor, stride: int) -> Tensor:
+    return convolve_and_normalise(x, weight, scale, shift, stride=stride, padding=1)
+
+
+def without_the_mean(x: Tensor, weight: Tensor, scale: Tensor, shift: Tensor, stride: int) -> Tensor:
+    """A wrong twin: the kernels' own scale is right, and what they add is not."""
+    return folded(x, weight, scale, shift + 1e-6 * weight.sum((1, 2, 3)), stride)
+
+
+def all_derivatives(form, arguments: tuple[Tensor, ...], stride: int) -> list[Tensor]:
+    """Of a sum of cubes: itself, its gradient and its Hessian by reverse mode and by both, for all arguments."""
+
+    def cubes(*arguments: Tensor) -> Tensor:
+        return (form(*arguments, stride) ** 3).sum()
+
+    places = tuple(range(len(arguments)))
+    gradient = grad(cubes, places)
+    hessians = (jacrev(gradient, places)(*arguments), hessian(cubes, places)(*arguments))
+    return tree.leaves((cubes(*arguments), gradient(*arguments), hessians))
+
+
+@pytest.mark.parametrize(("channels", "stride"), [(1, 1), (1, 2), (3, 1)])
+def test_a_convolution_and_its_normalisation_are_one_convolution(channels, stride):
+    arguments = randn(2, channels, 5, 4), randn(3, channels, 3, 3, seed=1), randn(3, seed=2), randn(3, seed=3)
+    right = all_derivatives(apart, arguments, stride)
+    assert distance(all_derivatives(folded, arguments, stride), right) < 1e-12
+    assert distance(all_derivatives(without_the_mean, arguments, stride), right) > 1e-9
+    tasks = [torch.stack([leaf, 2 * leaf + 1]) for leaf in arguments]
+    together = vmap(partial(folded, stride=stride))(*tasks)
+    torch.testing.assert_close(together, vmap(partial(apart, stride=stride))(*tasks), rtol=1e-11, atol=1e-11)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"kernel_size": 2},
+        {"kernel_size": (2, 2), "stride": 2},
+        {"kernel_size": (3, 2)},
+        {"kernel_size": 3, "stride": 2},
+        {"kernel_size": 2, "padding": 1},
+        {"kernel_size": 2, "dilation": 2},
+        {"kernel_size": 2, "ceil_mode": True},
+    ],
+)
+def test_a_module_s_pooling_is_torch_s(settings):
+    x = randn(2, 3, 7, 7)
+
+    def squares(x: Tensor) -> Tensor:
+        return F.max_pool2d(x, **settings).square().sum()
+
+    with Exact(batch_statistics=False):
+        found = squares(x), grad(squares)(x), grad(lambda x: grad(squares)(x).sin().sum())(x)
+        assert torch.equal(F.max_pool2d(x[0], **settings), F.max_pool2d(x, **settings)[0])
+        assert len(F.max_pool2d(x, return_indices=True, **settings)) == 2
+    right = squares(x), grad(squares)(x), grad(lambda x: grad(squares)(x).sin().sum())(x)
+    torch.testing.assert_close(found, right, rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("shared", [(), ("w1", "b1"), ("w2", "g2"), ("g1", "s1")])

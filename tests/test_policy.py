@@ -1,5 +1,7 @@
 """What is chosen for the steps that the choice was measured on, and that the user has the last word."""
 
+from typing import Any
+
 import jaxtyping
 import pytest
 import torch
@@ -39,11 +41,29 @@ def test_a_training_that_is_recorded_is_compiled_in_the_background() -> None:
     assert (asked.background, asked.compile) == (False, True)
 
 
-def test_a_large_step_is_not_compiled_and_takes_the_threads_there_are() -> None:
-    choice = policy.choose(OMNIGLOT)
-    assert (choice.compile, choice.capture, choice.threads) == (False, True, torch.get_num_threads())
+def test_a_step_of_moderate_size_is_compiled_sooner_and_takes_the_threads_there_are() -> None:
+    choice = policy.choose(OMNIGLOT._replace(steps=policy.BACKGROUND))
+    assert (choice.compile, choice.per_task, choice.threads) == (True, False, torch.get_num_threads())
+    assert choice.why.startswith("Steps are compiled, which 5,000 of them pay for; all tasks at once, on ")
+    assert policy.choose(OMNIGLOT, recorded=True).background
+    few = policy.choose(OMNIGLOT._replace(steps=policy.BACKGROUND - 1), recorded=True)
+    assert (few.compile, few.background, few.capture) == (False, False, True)
+    assert "4,999 steps are too few to pay for it" in few.why
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"convolutional": True},
+        {"device": "cuda"},
+        {"parameters": policy.MODERATE + 1},
+        {"numbers": policy.MODERATE + 1},
+    ],
+)
+def test_a_step_that_is_arithmetic_alone_is_not_compiled(change: dict[str, Any]) -> None:
+    choice = policy.choose(OMNIGLOT._replace(**change), recorded=True)
+    assert (choice.compile, choice.background, choice.capture) == (False, False, True)
     assert "arithmetic" in choice.why
-    assert not policy.choose(OMNIGLOT, compile="on").per_task
 
 
 def test_a_deterministic_training_is_compiled_only_if_asked() -> None:

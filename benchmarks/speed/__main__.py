@@ -88,7 +88,7 @@ def measure(name: str, asked: argparse.Namespace) -> None:
     given = {key: getattr(asked, key) for key in ("rounds", "block", "warm", "patience")}
     given = {key: value for key, value in given.items() if value is not None}
     effort = replace(IMAGES if work.images else Effort(), **given)
-    everyone = who(particles=work.num_particles > 0, images=work.images, large=max(work.input_shape) > 1)
+    everyone = who(particles=work.num_particles > 0, images=work.images)
     names = [who for who in everyone if who in (asked.only or everyone) and who not in asked.without]
     busy = asked.busy or (not asked.workloads and name in BESIDE_A_BUSY_PROCESS)
     found = race(work, names, effort, busy=busy, say=say)

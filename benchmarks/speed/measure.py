@@ -9,17 +9,19 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from benchmarks.speed.contenders import CONTENDERS, Contender
 from benchmarks.speed.workloads import MATMUL_SIZE, PROBE_RATE, Array, Workload
 
+T = TypeVar("T")
 ROOT = Path(__file__).parents[2]
 EXACT = 1e-11
 """The bound on a relative error in float64: 1e5 roundings, of which a step of a convolutional network sums about as
@@ -71,8 +73,9 @@ class Worker:
     def steps(self, count: int) -> dict[str, float]:
         """Take so many; returns seconds a step and the peak memory so far."""
         assert self.process.stdin is not None
-        self.process.stdin.write(f"{count}\n")
-        self.process.stdin.flush()
+        with suppress(BrokenPipeError):  # whoever has ended said why
+            self.process.stdin.write(f"{count}\n")
+            self.process.stdin.flush()
         return self._reply()
 
     def _reply(self) -> dict[str, float]:
@@ -260,19 +263,27 @@ def prepare(
 
 def rounds(workers: Mapping[str, Worker], effort: Effort) -> dict[str, dict[str, Any]]:
     """Seconds and processor seconds a step of every block, everyone in turn and in another order every round; and
-    everyone's peak memory."""
-    counts = {name: warm(worker, effort) for name, worker in workers.items()}
+    everyone's peak memory. Of whoever fails on the way, the reason."""
     samples: dict[str, dict[str, Any]] = {name: {"seconds": [], "cpu": [], "peak": 0.0} for name in workers}
+
+    def ask(name: str, question: Callable[[Worker], T]) -> T | None:
+        if "reason" not in samples[name]:
+            try:
+                return question(workers[name])
+            except Failed as failure:
+                samples[name] = {"reason": str(failure)}
+        return None
+
+    counts = {name: ask(name, partial(warm, effort=effort)) or 0 for name in workers}
     order = random.Random(0)
     for _ in range(effort.rounds):
         for name in order.sample(list(workers), len(workers)):
-            own = samples[name]
-            if sum(own["seconds"]) * counts[name] < effort.patience:
-                time.sleep(0.02)  # until the one before has stopped spinning
-                answer = workers[name].steps(counts[name])
-                own["seconds"].append(answer["seconds"])
-                own["cpu"].append(answer["cpu"])
-                own["peak"] = answer["peak"]
+            spent = sum(samples[name].get("seconds", ())) * counts[name]
+            time.sleep(0.02)  # until the one before has stopped spinning
+            if spent < effort.patience and (answer := ask(name, partial(Worker.steps, count=counts[name]))):
+                samples[name]["seconds"].append(answer["seconds"])
+                samples[name]["cpu"].append(answer["cpu"])
+                samples[name]["peak"] = answer["peak"]
     return samples
 
 

@@ -25,14 +25,15 @@ class Target:
     ratio: float
 
 
-RIVALS = ("task loop", "torchopt", "learn2learn", "JAX", "JAX best")
+RIVALS = ("task loop", "torchopt", "learn2learn", "JAX")
+IMAGES = ("W3", "W3-K5", "W3-Q75", "W3-Q75-K5")
 TARGETS = (
     *(Target(work, "metafunc", (jax,), 1.3) for work in ("W1", "W1-K5") for jax in ("JAX", "JAX best")),
     *(Target(work, "metafunc", (peer,), 30) for work in ("W1", "W1-K5") for peer in PEERS),
     *(Target(work, "metafunc eager", ("task loop",), 4) for work in ("W1", "W1-K5")),
     Target("W2", "metafunc", ("JAX",), 4),
-    *(Target(work, "metafunc", RIVALS, 1.8) for work in ("W3", "W3-K5", "W3-Q75", "W3-Q75-K5")),
-    *(Target(work, "metafunc from_module", RIVALS, 1.4) for work in ("W3", "W3-K5", "W3-Q75", "W3-Q75-K5")),
+    *(Target(work, "metafunc", rivals, 1.8) for work in IMAGES for rivals in (RIVALS, ("JAX best",))),
+    *(Target(work, "metafunc from_module", RIVALS, 1.4) for work in IMAGES),
     Target("W4", "metafunc", ("JAX",), 2.5),
 )
 

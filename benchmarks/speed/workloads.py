@@ -139,7 +139,7 @@ WORKLOADS = {
     work.name: work
     for work in (
         SINES,
-        replace(SINES, name="W1-K5", num_steps=5),
+        replace(SINES, name="W1-K5", num_steps=5, inner_lr=0.001),  # five of .01 diverge on tasks that never change
         *(replace(SINES, name=f"W1-T{num}", num_tasks=num) for num in (8, 32, 128)),
         FLAT,
         IMAGES,

@@ -18,6 +18,8 @@ class Maml:
     """step size of the inner gradient descent."""
     num_steps: int = 1
     """inner steps in training."""
+    rematerialise: bool = False
+    """keep of an inner step its parameters only, and take it again on the way back: the same meta-gradient in a fraction of the memory, for one more computation of each step."""
 
 
 @dataclass(frozen=True, repr=False, eq=False)

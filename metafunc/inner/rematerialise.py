@@ -1,9 +1,11 @@
 """Inner steps that keep their inputs only, and are computed again where their derivative is asked for."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.fx.experimental.proxy_tensor import get_proxy_mode
 
 from metafunc import tree
 from metafunc.inner.step import Step
@@ -14,7 +16,8 @@ def rematerialised(step: Adapt[P, P]) -> Adapt[P, P]:
     r"""The same step, of which only $(\theta_k, D)$ is kept for the way back: one set of parameters a step.
 
     Value and derivatives are the step's own, to every order of reverse mode and under `vmap`; the meta-gradient takes
-    one more computation of each step. Forward mode (`torch.func.jvp`, and so `torch.func.hessian`) is not there: take
+    one more computation of each step. `fit` carries such a step out as it is written, since a list of its operations
+    would take the memory that is saved. Forward mode (`torch.func.jvp`, and so `torch.func.hessian`) is not there: take
     `torch.func.jacrev(torch.func.grad(...))`. `torch.utils.checkpoint` fails under `torch.func`.
 
     Args:
@@ -24,6 +27,8 @@ def rematerialised(step: Adapt[P, P]) -> Adapt[P, P]:
 
     Returns:
         (params, support) to params. Give it to `repeat` or `path` afterwards: a finished loop of K steps saves nothing.
+        Parts of a long loop may be rematerialised once more: of `repeat(rematerialised(repeat(rematerialised(step),
+        10)), 10)`, which takes a hundred steps, twenty sets of parameters are kept.
 
     Raises:
         ValueError: where it runs, if the step's optimiser carries a state.
@@ -45,45 +50,46 @@ def rematerialised(step: Adapt[P, P]) -> Adapt[P, P]:
             raise ValueError(
                 "A rematerialised step would forget its optimiser's state; give one of plain gradient descent (sgd)."
             )
-        given = tree.leaves((params, support))
+        nothing = torch.empty(0)
+        structure = tree.map(lambda _: nothing, (params, support))
 
-        def flat(*leaves: Tensor) -> tuple[Tensor, ...]:
-            return tuple(tree.leaves(step(*tree.unflatten((params, support), list(leaves)))))
+        def of_leaves(*leaves: Tensor) -> tuple[Tensor, ...]:
+            return tuple(tree.leaves(step(*tree.unflatten(structure, list(leaves)))))
 
-        return tree.unflatten(params, list(_recomputed(flat).apply(*given)))
+        found: tuple[Tensor, ...] = _Recomputed.apply(of_leaves, *tree.leaves((params, support)))
+        return tree.unflatten(params, list(found))
 
     return again
 
 
-def _recomputed(function: Any) -> Any:
-    """A custom function of torch's for one function of tensors."""
+class _Recomputed(torch.autograd.Function):
+    """A function of tensors, of which the arguments alone are kept; it may not hold on to tensors itself."""
 
-    class Recomputed(torch.autograd.Function):
-        generate_vmap_rule = True
+    generate_vmap_rule = True
 
-        @staticmethod
-        def forward(*leaves: Tensor) -> tuple[Tensor, ...]:
-            found: tuple[Tensor, ...] = function(*leaves)
+    @staticmethod
+    def forward(function: Callable[..., tuple[Tensor, ...]], *leaves: Tensor) -> tuple[Tensor, ...]:
+        if get_proxy_mode() is not None:
+            raise NotImplementedError("A rematerialised step is not noted: the list alone would take what it saves.")
+        return function(*leaves)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+        ctx.function, *leaves = inputs
+        ctx.save_for_backward(*leaves)
+
+    @staticmethod
+    def backward(ctx: Any, *cotangents: Tensor) -> tuple[Tensor | None, ...]:
+        saved = list(ctx.saved_tensors)
+        smooth = [i for i, leaf in enumerate(saved) if leaf.is_floating_point() and ctx.needs_input_grad[i + 1]]
+
+        def of_smooth(*leaves: Tensor) -> tuple[Tensor, ...]:
+            whole = list(saved)
+            for i, leaf in zip(smooth, leaves, strict=True):
+                whole[i] = leaf
+            found: tuple[Tensor, ...] = ctx.function(*whole)
             return found
 
-        @staticmethod
-        def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: tuple[Tensor, ...]) -> None:
-            ctx.save_for_backward(*inputs)
-
-        @staticmethod
-        def backward(ctx: Any, *cotangents: Tensor) -> tuple[Tensor | None, ...]:
-            saved = list(ctx.saved_tensors)
-            smooth = [i for i, leaf in enumerate(saved) if leaf.is_floating_point() and ctx.needs_input_grad[i]]
-
-            def of_smooth(*leaves: Tensor) -> tuple[Tensor, ...]:
-                whole = list(saved)
-                for i, leaf in zip(smooth, leaves, strict=True):
-                    whole[i] = leaf
-                found: tuple[Tensor, ...] = function(*whole)
-                return found
-
-            pull = torch.func.vjp(of_smooth, *(saved[i] for i in smooth))[1]
-            found = dict(zip(smooth, pull(cotangents), strict=True))
-            return tuple(found.get(i) for i in range(len(saved)))
-
-    return Recomputed
+        pull = torch.func.vjp(of_smooth, *(saved[i] for i in smooth))[1]
+        found = dict(zip(smooth, pull(cotangents), strict=True))
+        return None, *(found.get(i) for i in range(len(saved)))

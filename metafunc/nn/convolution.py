@@ -43,12 +43,13 @@ def conv2d(
     """
     if elementary() or isinstance(padding, str) or input.ndim != 4:
         return F.conv2d(input, weight, bias, stride, padding, dilation, groups)
-    geometry = Geometry(_pair(stride), _pair(padding), _pair(dilation), groups)
+    geometry = Geometry(pair(stride), pair(padding), pair(dilation), groups)
     y: Tensor = call(_Convolution, input, weight, bias, geometry)
     return y
 
 
-def _pair(value: int | Sequence[int]) -> tuple[int, int]:
+def pair(value: int | Sequence[int]) -> tuple[int, int]:
+    """What holds for both axes of an image, given once or for each."""
     if isinstance(value, int):
         return value, value
     first, second = value if len(value) == 2 else (value[0], value[0])

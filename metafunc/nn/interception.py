@@ -9,7 +9,8 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 from metafunc.nn import exact
-from metafunc.nn.convolution import conv2d
+from metafunc.nn.convolution import conv2d, pair
+from metafunc.nn.pooling import max_pool2d
 
 _Operation = Callable[..., Any]
 
@@ -32,9 +33,21 @@ def _rrelu(
     return F.leaky_relu(input, (lower + upper) / 2)
 
 
+def _max_pool2d(
+    input: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1, ceil_mode: bool = False,
+    return_indices: bool = False
+) -> Any:  # fmt: skip
+    size, steps = pair(kernel_size), pair(stride or kernel_size)
+    simple = size[0] == size[1] and size == steps and (pair(padding), pair(dilation)) == ((0, 0), (1, 1))
+    if simple and input.ndim == 4 and not (ceil_mode or return_indices):
+        return max_pool2d(input, size[0])
+    return F.max_pool2d(input, kernel_size, stride, padding, dilation, ceil_mode, return_indices)
+
+
 _REPLACED: dict[_Operation, _Operation] = {
     F.batch_norm: exact.batch_norm,
     F.conv2d: conv2d,
+    F.max_pool2d: _max_pool2d,
     F.layer_norm: exact.layer_norm,
     F.instance_norm: exact.instance_norm,
     F.embedding: exact.embedding,

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from metafunc.nn import exact
 from metafunc.nn.convolution import conv2d
+from metafunc.nn.first_layer import FEW, convolve_and_normalise
 from metafunc.nn.pooling import max_pool2d
 from metafunc.types import Model, Normalisation, Params
 
@@ -191,11 +192,15 @@ def conv4(
         h = x
         statistics: Params = {}
         for i in range(1, 5):
-            stride = 1 if maxed else 2
-            h = conv2d(h, params[f"layer{i}.weight"], params.get(f"layer{i}.bias"), stride=stride, padding=1)
-            if normalised:
-                h, used = _normalise(params, f"norm{i}", h, normalisation)
-                statistics |= used
+            weight, stride = params[f"layer{i}.weight"], 1 if maxed else 2
+            if i == 1 and normalisation == "transductive" and weight[0].numel() <= FEW:
+                scale, shift = params[f"norm{i}.scale"], params[f"norm{i}.shift"]
+                h = convolve_and_normalise(h, weight, scale, shift, stride=stride, padding=1)
+            else:
+                h = conv2d(h, weight, params.get(f"layer{i}.bias"), stride=stride, padding=1)
+                if normalised:
+                    h, used = _normalise(params, f"norm{i}", h, normalisation)
+                    statistics |= used
             h = torch.relu(max_pool2d(h, 2) if maxed else h)
         features = h.reshape(h.shape[0], num_features) if maxed else h.mean((2, 3))
         return _head(params, features), statistics

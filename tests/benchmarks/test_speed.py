@@ -58,6 +58,18 @@ def test_rounds_time_every_worker_and_end_them() -> None:
     assert samples["task loop"]["peak"] > 100  # torch alone is larger
 
 
+def test_a_worker_that_fails_in_a_round_leaves_the_others_alone() -> None:
+    work = tiny(WORKLOADS["W1"])
+    workers = {name: Worker(CONTENDERS["task loop"], work, {}, 60.0) for name in ("well", "ill")}
+    workers["ill"].process.kill()
+    workers["ill"].process.wait()
+    samples = measure.rounds(workers, Effort(rounds=2, block=0.01, warm=0.05))
+    for worker in workers.values():
+        worker.close()
+    assert samples["ill"] == {"reason": "ended without a word"}
+    assert len(samples["well"]["seconds"]) == 2
+
+
 def test_a_failing_worker_says_why() -> None:
     broken = replace(CONTENDERS["task loop"], module="no_such_file")
     with pytest.raises(Failed, match="no_such_file"):
@@ -95,8 +107,6 @@ def test_the_tables_hold_ratios_targets_and_reasons(tmp_path: Path) -> None:
 
 
 def test_only_those_who_can_take_part() -> None:
-    assert "higher" not in who(particles=True, images=False, large=False)
-    assert "metafunc from_module" in who(particles=False, images=True, large=True)
-    assert "metafunc from_module" not in who(particles=False, images=False, large=True)
-    assert "metafunc compiled" in who(particles=False, images=False, large=True)
-    assert "metafunc compiled" not in who(particles=False, images=False, large=False)
+    assert "higher" not in who(particles=True, images=False)
+    assert "metafunc from_module" in who(particles=False, images=True)
+    assert "metafunc from_module" not in who(particles=False, images=False)

@@ -24,7 +24,6 @@ class Contender:
 CONTENDERS = {
     "metafunc": Contender("with_metafunc", "auto"),
     "metafunc eager": Contender("with_metafunc", "off"),
-    "metafunc compiled": Contender("with_metafunc", "on"),
     "metafunc from_module": Contender("with_metafunc", "module"),
     "task loop": Contender("loop"),
     "learn2learn": Contender("with_learn2learn", needs=("learn2learn",)),
@@ -38,11 +37,7 @@ STEIN = ("metafunc", "metafunc eager", "task loop", "JAX", "JAX best")
 """Those who take part in Stein variational gradient descent, which the other libraries do not have."""
 
 
-def who(*, particles: bool, images: bool, large: bool) -> list[str]:
-    """Everyone who takes part in a workload.
-
-    metafunc compiles small steps anyway, and compiling those of image networks takes minutes and gains nothing.
-    """
+def who(*, particles: bool, images: bool) -> list[str]:
+    """Everyone who takes part in a workload."""
     names = list(STEIN if particles else CONTENDERS)
-    absent = {"metafunc compiled" if images or not large else "", "" if images else "metafunc from_module"}
-    return [name for name in names if name not in absent]
+    return [name for name in names if images or name != "metafunc from_module"]

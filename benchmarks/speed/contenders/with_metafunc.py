@@ -24,11 +24,8 @@ from metafunc import (
     optim,
     query_loss,
 )
-from metafunc.policy import Compile
 from metafunc.train import adam
 from metafunc.types import Params
-
-COMPILE: dict[str, Compile] = {"on": "on", "off": "off"}
 
 
 def train(work: Workload, on_step: OnStep, option: str = "auto") -> None:
@@ -56,7 +53,7 @@ def train(work: Workload, on_step: OnStep, option: str = "auto") -> None:
         optimiser=outer,
         start=dict(zip(names, parameters_of(work), strict=True)),
         chunk_size=work.chunk or None,
-        compile=COMPILE.get(option, "auto"),
+        compile="off" if option == "off" else "auto",
         on_event=lambda event: on_step(leaves) if event.phase == "train" else None,
     )
 
