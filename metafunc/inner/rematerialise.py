@@ -56,7 +56,8 @@ def rematerialised(step: Adapt[P, P]) -> Adapt[P, P]:
         def of_leaves(*leaves: Tensor) -> tuple[Tensor, ...]:
             return tuple(tree.leaves(step(*tree.unflatten(structure, list(leaves)))))
 
-        found: tuple[Tensor, ...] = _Recomputed.apply(of_leaves, *tree.leaves((params, support)))
+        given = tree.leaves((params, support))
+        found: tuple[Tensor, ...] = _Recomputed.apply(of_leaves, *given)  # type: ignore[no-untyped-call]  # torch's
         return tree.unflatten(params, list(found))
 
     return again

@@ -34,14 +34,13 @@ def _rrelu(
 
 
 def _max_pool2d(
-    input: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1, ceil_mode: bool = False,
-    return_indices: bool = False
-) -> Any:  # fmt: skip
+    input: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1, **options: Any
+) -> Any:
     size, steps = pair(kernel_size), pair(stride or kernel_size)
     simple = size[0] == size[1] and size == steps and (pair(padding), pair(dilation)) == ((0, 0), (1, 1))
-    if simple and input.ndim == 4 and not (ceil_mode or return_indices):
+    if simple and input.ndim == 4 and not any(options.values()):
         return max_pool2d(input, size[0])
-    return F.max_pool2d(input, kernel_size, stride, padding, dilation, ceil_mode, return_indices)
+    return F.max_pool2d(input, kernel_size, stride, padding, dilation, **options)
 
 
 _REPLACED: dict[_Operation, _Operation] = {
