@@ -16,7 +16,9 @@ SHAPES = {"sine_or_line": (1,), "circles": (2,)}
 
 
 @pytest.mark.parametrize("full", [False, True], ids=["short", "full"])
-@pytest.mark.parametrize("name", ["sine_or_line", "circles", "pose", "nme_omniglot", "tiny_omniglot"])
+@pytest.mark.parametrize(
+    "name", ["sine_or_line", "circles", "pose", "nme_omniglot_1", "nme_omniglot_5", "tiny_omniglot"]
+)
 def test_every_setting_can_be_trained(name: str, full: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(BENCHMARKS))
     bayesian = importlib.import_module("bayesian")
