@@ -68,11 +68,6 @@ class State(Generic[M]):
         """The step size that the next step takes (of the first parameter group)."""
         return float(self.optimiser.param_groups[0]["lr"])
 
-    def apply(self, gradient: M) -> None:
-        """One outer step."""
-        self.descend(gradient)
-        self.finish()
-
     def descend(self, gradient: M) -> None:
         """The optimiser's part of an outer step, which may be repeated on the same tasks."""
         for leaf, slope in zip(tree.leaves(self.meta), tree.leaves(gradient), strict=True):

@@ -10,7 +10,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[2]))  # `benchmarks` is no part of the installed package
 
-from benchmarks.speed import figure, measure, report
+from benchmarks.speed import extras, figure, measure, report
 from benchmarks.speed.contenders import CONTENDERS, loop, who, with_metafunc
 from benchmarks.speed.measure import Effort, Failed, Reference, Worker
 from benchmarks.speed.workloads import PROBE_RATE, WORKLOADS, Array, Workload, tiny
@@ -68,6 +68,10 @@ def test_a_worker_that_fails_in_a_round_leaves_the_others_alone() -> None:
         worker.close()
     assert samples["ill"] == {"reason": "ended without a word"}
     assert len(samples["well"]["seconds"]) == 2
+
+
+def test_the_first_update_of_a_run_is_timed() -> None:
+    assert 0 < extras.first_update(["maml", "sinusoid", "--num-tasks", "2"], {}) < 120
 
 
 def test_a_failing_worker_says_why() -> None:
