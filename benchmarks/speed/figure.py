@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks.speed.units import floor
+from benchmarks.speed.units import floor, spoken
 from metafunc import figures
 from metafunc.figures.style import BLUE, GREY, LIGHT_GREY, ORANGE, SKY, VERMILION, figure, plain
 
@@ -53,4 +53,4 @@ def draw(samples: Mapping[str, Any], path: Path) -> None:
 
 
 def _title(name: str, found: Mapping[str, Any]) -> str:
-    return f"{name}  ({floor(found):.2g} ms)"
+    return f"{name}  ({spoken(floor(found))} ms)"

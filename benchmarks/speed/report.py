@@ -7,7 +7,8 @@ from typing import Any
 
 from benchmarks import reporting
 from benchmarks.speed import figure, targets
-from benchmarks.speed.units import floor, milliseconds
+from benchmarks.speed.units import floor, milliseconds, spoken
+from benchmarks.speed.workloads import WORKLOADS
 
 README = Path(__file__).with_name("README.md")
 BEGIN, END = "<!-- tables -->\n", "<!-- end of tables -->\n"
@@ -22,9 +23,9 @@ def store(path: Path, name: str, found: Mapping[str, Any]) -> None:
 
 
 def read(path: Path) -> dict[str, Any]:
-    """What has been stored."""
+    """What has been stored, the workloads in their order."""
     kept: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
-    return kept
+    return {name: kept[name] for name in (*WORKLOADS, *kept) if name in kept}
 
 
 def table(name: str, found: Mapping[str, Any]) -> str:
@@ -39,8 +40,8 @@ def table(name: str, found: Mapping[str, Any]) -> str:
         rows.append(
             [
                 who,
-                f"**{middle:.3g}** ({low:.3g}-{high:.3g})",
-                f"{milliseconds(own['cpu'])[0]:.3g}",
+                f"**{spoken(middle)}** ({spoken(low)}-{spoken(high)})",
+                spoken(milliseconds(own["cpu"])[0]),
                 f"{middle / base:.2f}" if base else "",
                 f"{middle / least:.1f}",
                 f"{own['cold']:.1f} / {own['cached']:.1f}",
@@ -50,7 +51,7 @@ def table(name: str, found: Mapping[str, Any]) -> str:
         )
     rows += [[who, own["reason"], *[""] * 6] for who, own in found["contenders"].items() if "reason" in own]
     header = ["", "ms a step (deciles)", "processor ms", "/ metafunc", "/ floor", "first step, s", "peak MB", "errors"]
-    return f"{name}: floor {least:.3g} ms\n\n{reporting.markdown(header, rows)}\n"
+    return f"{name}: floor {spoken(least)} ms\n\n{reporting.markdown(header, rows)}\n"
 
 
 def write(path: Path) -> None:
@@ -95,8 +96,8 @@ def _memory(found: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
     for work, everyone in found.items():
         for who, own in everyone.items():
             if "reason" in own:
-                rows.append([work, who, own["reason"], "", ""])
+                rows.append([work, who, own["reason"], ""])
             else:
                 above = own["peak"] - own["base"]
-                rows.append([work, who, f"{above:.0f}", f"{own['peak']:.0f}", f"{1e3 * own['seconds']:.0f}"])
-    return ["work", "who", "MB above the baseline", "peak MB", "ms a step"], rows
+                rows.append([work, who, f"{above:.0f}", f"{own['peak']:.0f}"])
+    return ["work", "who", "MB above the baseline", "peak MB"], rows

@@ -5,6 +5,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from benchmarks.speed.units import spoken
+
 PEERS = ("learn2learn", "higher", "torchopt")
 
 
@@ -59,4 +61,4 @@ def busy(samples: Mapping[str, Any]) -> Iterator[list[str]]:
         for name, own in found.get("contenders", {}).items() if isinstance(found, dict) else ():
             if own.get("busy"):
                 quiet, loud = statistics.median(own["seconds"]), statistics.median(own["busy"])
-                yield [work, name, f"{1e3 * quiet:.3g}", f"{1e3 * loud:.3g}", f"{loud / quiet:.2f}×"]
+                yield [work, name, spoken(1e3 * quiet), spoken(1e3 * loud), f"{loud / quiet:.2f}×"]

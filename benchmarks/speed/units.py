@@ -15,3 +15,8 @@ def milliseconds(seconds: Sequence[float]) -> tuple[float, float, float]:
 def floor(found: Mapping[str, Any]) -> float:
     """Milliseconds that the task loop's matrix products and convolutions would take at the rate of a large product."""
     return float(1e3 * found["flops"] / statistics.median(found["matmul"]))
+
+
+def spoken(value: float) -> str:
+    """Three digits, and no powers of ten."""
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
