@@ -121,7 +121,8 @@ def main(
     if code := run([*words, *(["--quiet"] if quiet else [])]):
         raise SystemExit(code)
     found = json.loads((out / "compare.json").read_text())
-    reporting.write(label, {"command": "metafunc " + shlex.join(words), "machine": reporting.machine(1), **found})
+    told = shlex.join("OMNIGLOT" if path and word == path else word for word in words)
+    reporting.write(label, {"command": f"metafunc {told}", "machine": reporting.machine(1), **found})
     reporting.FIGURES.mkdir(exist_ok=True)
     for picture in sorted((out / "figures").glob("*.png")):
         shutil.copy(picture, reporting.FIGURES / f"{label}_{picture.name}")
