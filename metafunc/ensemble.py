@@ -13,7 +13,6 @@ from torch import Generator, Tensor
 
 from metafunc import tree
 from metafunc.inner import Select, Step, descend, repeat
-from metafunc.nn.folding import call, elementary
 from metafunc.optim import Optimiser, sgd
 from metafunc.types import Adapt, Batch, Data, Loss, M, MetaLearner, Normal, P, Predictive, Scalar, Task, Tree
 
@@ -174,8 +173,9 @@ def rbf(particles: Float[Tensor, "particles size"], /) -> KernelValues:
         Liu and Wang (2016), "Stein Variational Gradient Descent", section 5.
     """
     count = particles.shape[0]
-    rows = particles - particles[0].detach()  # only differences count, and are rounded least around one of them
-    squares: Tensor = _differences_squared(rows) if elementary() else call(_SquaredDistances, rows)
+    # Differences rather than a Gram matrix: particles in one place are then exactly in one place.
+    differences = particles - particles[:, None]
+    squares = differences.square().sum(-1)
     bandwidth = squares.new_ones(())
     if count > 1:
         first, second = torch.triu_indices(count, count, 1, device=particles.device)
@@ -183,39 +183,7 @@ def rbf(particles: Float[Tensor, "particles size"], /) -> KernelValues:
         median = (pairs[(len(pairs) - 1) // 2] + pairs[len(pairs) // 2]) / 2
         bandwidth = torch.where(median > 0, median / math.log(count), 1.0)
     gram = torch.exp(-squares / bandwidth)
-    return KernelValues(gram, 2 / bandwidth * _spread(gram, rows))
-
-
-def _spread(weights: Float[Tensor, "particles particles"], rows: Float[Tensor, "particles size"]) -> Tensor:
-    r"""$\sum_j w_{jm} (\theta_m - \theta_j)$ for each m, by a product of matrices instead of all differences."""
-    return weights.sum(0)[:, None] * rows - weights.T @ rows
-
-
-def _differences_squared(rows: Tensor) -> Tensor:
-    return (rows - rows[:, None]).square().sum(-1)
-
-
-class _SquaredDistances(torch.autograd.Function):
-    r"""$\|\theta_j - \theta_m\|^2$ for all pairs.
-
-    Taken of differences, so that particles in one place are exactly in one place, where a Gram matrix would leave the
-    rounding of their length. Its derivatives keep no differences, of which there are as many as particles for each.
-    """
-
-    generate_vmap_rule = True
-
-    @staticmethod
-    def forward(rows: Tensor) -> Tensor:
-        return _differences_squared(rows)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
-        ctx.save_for_backward(*inputs)
-
-    @staticmethod
-    def backward(ctx: Any, g: Tensor) -> Tensor:
-        (rows,) = ctx.saved_tensors
-        return 2 * _spread(g + g.T, rows)
+    return KernelValues(gram, 2 / bandwidth * torch.einsum("jm,jmd->md", gram, differences))
 
 
 def stein(loss: Loss[P], optimiser: Optimiser, *, kernel: Kernel = rbf) -> Step[P]:

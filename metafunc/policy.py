@@ -22,20 +22,20 @@ SMALL = 100_000
 """Numbers in parameters or tasks up to which a step is small: its time goes into calls, not into arithmetic."""
 MODERATE = 3_000_000
 """Numbers up to which a step without convolutions gains by being compiled as well, on a processor: a perceptron of
-240,000 parameters on 32 tasks takes two thirds of the time, with the matrix products the same and the rest fused."""
+240,000 parameters on 32 tasks takes 17 % less time, with the matrix products the same and the rest fused."""
 GRAPHS = 2**30
 """Bytes that the graphs of the tasks at a time may take."""
 PER_TASK = 2**20
-"""Numbers in the gradients of all tasks up to which they are kept apart: a third less time for a compiled step, and for
-ten particles on 25 tasks 60 % less."""
+"""Numbers in the gradients of all tasks up to which they are kept apart: a third less time for a compiled step."""
 CAPTURED = 500
 """Steps from which it pays to note the operations: that takes as long as some 200 steps, and saves half of each."""
 BACKGROUND = 5_000
 """Steps from which it pays to compile while they go on: another core does it, in the time of 5,000 to 10,000 small
-steps; a later run finds the code in the cache and takes it after its second step. Steps of moderate size save more than
-10 ms each, so that from here on it pays to wait as well."""
+steps; a later run finds the code in the cache and takes it after its second step. """
+WAITED = 10_000
+"""Steps of moderate size from which it pays to wait for the code: some 30 s, for 6 ms of each."""
 COMPILED = 30_000
-"""Small steps from which it pays to wait for the code: it takes 20 to 40 s, and saves at least 2 ms of each."""
+"""Small steps from which it pays to wait for the code: it takes 25 to 45 s, and saves at least 2 ms of each."""
 
 
 class Work(NamedTuple):
@@ -160,7 +160,7 @@ def choose(
         raise ValueError(f"chunk_size must be at least 1, or None for all tasks at once, not {chunk_size}.")
     auto = compile == "auto" and (work.small or work.moderate) and not deterministic
     background = auto and recorded and work.steps >= BACKGROUND and possible(work.device)
-    enough = BACKGROUND if work.moderate else COMPILED
+    enough = WAITED if work.moderate else COMPILED
     compiles = compile == "on" or (auto and not background and work.steps >= enough)
     count = threads or _threads(work)
     # A convolution keeps a core busy by itself, and grouped ones, which vmap makes of it, are half as fast.

@@ -184,6 +184,14 @@ def test_a_convolution_and_its_normalisation_are_one_convolution(channels, strid
     torch.testing.assert_close(together, vmap(partial(apart, stride=stride))(*tasks), rtol=1e-11, atol=1e-11)
 
 
+def test_in_single_precision_many_sparse_images_are_normalised_as_well():
+    x = (torch.rand(75, 1, 28, 28, generator=torch.Generator().manual_seed(0)) < 0.05).double()
+    arguments = x, randn(8, 1, 3, 3, seed=1), randn(8, seed=2), randn(8, seed=3)
+    right = apart(*arguments, stride=1)
+    found = folded(*(leaf.float() for leaf in arguments), stride=1).double()
+    assert float((found - right).abs().max() / right.abs().max()) < 5e-6
+
+
 @pytest.mark.parametrize(
     "settings",
     [

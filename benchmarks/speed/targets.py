@@ -35,7 +35,7 @@ TARGETS = (
     *(Target(work, "metafunc eager", ("task loop",), 4) for work in ("W1", "W1-K5")),
     Target("W2", "metafunc", ("JAX",), 4),
     *(Target(work, "metafunc", rivals, 1.8) for work in IMAGES for rivals in (RIVALS, ("JAX best",))),
-    *(Target(work, "metafunc from_module", RIVALS, 1.4) for work in IMAGES),
+    *(Target(work, "metafunc from_module", rivals, 1.4) for work in IMAGES for rivals in (RIVALS, ("JAX best",))),
     Target("W4", "metafunc", ("JAX",), 2.5),
 )
 
@@ -50,7 +50,7 @@ def held(samples: Mapping[str, Any]) -> Iterator[list[str]]:
             continue
         fastest = min(rivals, key=lambda name: rivals[name])
         ratio = rivals[fastest] / times[target.who]
-        against = f"the fastest of all: {fastest}" if len(target.against) > 1 else fastest
+        against = f"the fastest as commonly written: {fastest}" if len(target.against) > 1 else fastest
         verdict = "yes" if ratio >= target.ratio else "**no**"
         yield [target.work, target.who, against, f"{target.ratio:g}×", f"{ratio:.2f}×", verdict]
 

@@ -24,10 +24,10 @@ def convolve_and_normalise(
 ) -> Tensor:
     r"""$\gamma \widehat{(w * x)} + \beta$ for images x (n, c, h, w), by the batch's own statistics."""
     patches = F.unfold(x, weight.shape[2:], padding=padding, stride=stride)  # (n, numbers of a patch, positions)
-    rows = patches.movedim(1, -1).flatten(0, 1)
-    mean = rows.mean(0)
-    centred = rows - mean
-    covariance = centred.T @ centred / len(rows)
+    mean = patches.mean((0, 2))
+    centred = patches - mean[:, None]
+    # Image by image: one product over all rows would round in float32 by more than the normalisation itself does.
+    covariance = (centred @ centred.mT).mean(0) / patches.shape[2]
     kernels = weight.flatten(1)
     gain = scale * (((kernels @ covariance) * kernels).sum(1) + eps).rsqrt()
     return conv2d(x, gain[:, None, None, None] * weight, shift - gain * (kernels @ mean), stride, padding)
