@@ -65,7 +65,8 @@ SETTINGS = {
         "--test-tasks 600",
     ),
     # The same paper: every character keeps one label out of 20, without augmentation. Four convolutions and 16 tasks a
-    # step; the 100,000 steps are those of others who made its table again.
+    # step; the 100,000 steps are those of others who made its table again. Not compiled, since the two trainings were
+    # made side by side on two cores.
     **{
         f"nme_omniglot_{shots}": Setting(
             algorithms="maml mr_maml_w",

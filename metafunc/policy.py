@@ -25,15 +25,16 @@ MODERATE = 3_000_000
 240,000 parameters on 32 tasks takes 17 % less time, with the matrix products the same and the rest fused."""
 GRAPHS = 2**30
 """Bytes that the graphs of the tasks at a time may take."""
-PER_TASK = 2**20
+PER_TASK = 2**18
 """Numbers in the gradients of all tasks up to which they are kept apart: a third less time for a compiled step."""
 CAPTURED = 500
 """Steps from which it pays to note the operations: that takes as long as some 200 steps, and saves half of each."""
 BACKGROUND = 5_000
-"""Steps from which it pays to compile while they go on: another core does it, in the time of 5,000 to 10,000 small
-steps; a later run finds the code in the cache and takes it after its second step. """
-WAITED = 10_000
-"""Steps of moderate size from which it pays to wait for the code: some 30 s, for 6 ms of each."""
+"""Small steps from which it pays to compile while they go on: another core does it, in the time of 5,000 to 10,000
+steps; a later run finds the code in the cache and takes it after its second step."""
+LONG = 10_000
+"""Steps of moderate size from which compiling pays, in the background or not: it takes some 30 s, in which several
+threads that wait for each other get hardly further beside it, and saves 6 ms of each."""
 COMPILED = 30_000
 """Small steps from which it pays to wait for the code: it takes 25 to 45 s, and saves at least 2 ms of each."""
 
@@ -159,9 +160,9 @@ def choose(
     if chunk_size is not None and chunk_size < 1:
         raise ValueError(f"chunk_size must be at least 1, or None for all tasks at once, not {chunk_size}.")
     auto = compile == "auto" and (work.small or work.moderate) and not deterministic
-    background = auto and recorded and work.steps >= BACKGROUND and possible(work.device)
-    enough = WAITED if work.moderate else COMPILED
-    compiles = compile == "on" or (auto and not background and work.steps >= enough)
+    meanwhile, before = (LONG, LONG) if work.moderate else (BACKGROUND, COMPILED)
+    background = auto and recorded and work.steps >= meanwhile and possible(work.device)
+    compiles = compile == "on" or (auto and not background and work.steps >= before)
     count = threads or _threads(work)
     # A convolution keeps a core busy by itself, and grouped ones, which vmap makes of it, are half as fast.
     by_task = work.convolutional and not work.small and work.device == "cpu" and not compiles

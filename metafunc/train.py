@@ -275,5 +275,5 @@ def _update(
 def _offenders(learner: MetaLearner[M, P], meta: M, tasks: Task) -> tuple[int, ...]:
     """The tasks whose own loss or gradient is not finite."""
     alone = measured(value_and_grad(learner.task_loss))
-    sizes = [alone(meta, task)[0].sum().item() for task in scoring.chunks(tasks, 1)]
+    sizes = [sum(alone(meta, task)[0].tolist()) for task in scoring.chunks(tasks, 1)]
     return tuple(i for i, size in enumerate(sizes) if not isfinite(size))

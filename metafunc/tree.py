@@ -39,8 +39,19 @@ def _is_sequence(kind: type) -> bool:
 def leaves(tree: Tree) -> list[Tensor]:
     """The leaves in a fixed order."""
     found: list[Tensor] = []
-    map(found.append, tree)
+    _collect(tree, found)
     return found
+
+
+def _collect(node: Any, found: list[Tensor]) -> None:
+    kind = type(node)
+    if isinstance(node, Tensor):
+        found.append(node)
+    elif kind is dict or _is_sequence(kind):
+        for part in node.values() if kind is dict else node:
+            _collect(part, found)
+    else:
+        found += pytree.tree_leaves(node)
 
 
 def paths(tree: Tree) -> list[str]:

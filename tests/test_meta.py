@@ -11,7 +11,7 @@ import torch
 from metafunc import tree
 from metafunc.inner import descend, first_order, gradient_descent, repeat
 from metafunc.likelihood import gaussian
-from metafunc.meta import expected_query_loss, pool, query_loss, value_and_grad
+from metafunc.meta import expected_query_loss, measured, pool, query_loss, value_and_grad
 from metafunc.optim import sgd
 from metafunc.testing import network, random_tasks
 from metafunc.types import Batch, Task
@@ -168,3 +168,12 @@ def test_pooling_keeps_every_row_and_what_counts():
     assert pool(Task(half, full)).mask.tolist() == [1, 0, 1, 1]
     assert pool(Task(half, half)).mask.tolist() == [1, 0, 1, 0]
     assert pool(Task(full, half)).x.squeeze(-1).tolist() == [0, 0, 1, 1]
+
+
+def test_what_is_measured_is_the_loss_and_the_length_of_the_whole_gradient():
+    plain = value_and_grad(query_loss(gradient_descent(LOSS, lr=LR, num_steps=1), LOSS))
+    value, slope = plain(META, TASKS)
+    (loss, length), gradient = measured(plain)(META, TASKS)
+    assert torch.equal(loss, value)
+    torch.testing.assert_close(length, torch.linalg.vector_norm(tree.ravel(slope)[0]), rtol=1e-14, atol=0)
+    assert all(map(torch.equal, tree.leaves(gradient), tree.leaves(slope)))

@@ -42,13 +42,13 @@ def test_a_training_that_is_recorded_is_compiled_in_the_background() -> None:
 
 
 def test_a_step_of_moderate_size_is_compiled_sooner_and_takes_the_threads_there_are() -> None:
-    choice = policy.choose(OMNIGLOT._replace(steps=policy.WAITED))
+    choice = policy.choose(OMNIGLOT._replace(steps=policy.LONG))
     assert (choice.compile, choice.per_task, choice.threads) == (True, False, torch.get_num_threads())
     assert choice.why.startswith("Steps are compiled, which 10,000 of them pay for; all tasks at once, on ")
     assert policy.choose(OMNIGLOT, recorded=True).background
-    few = policy.choose(OMNIGLOT._replace(steps=policy.BACKGROUND - 1), recorded=True)
+    few = policy.choose(OMNIGLOT._replace(steps=policy.LONG - 1), recorded=True)
     assert (few.compile, few.background, few.capture) == (False, False, True)
-    assert "4,999 steps are too few to pay for it" in few.why
+    assert "9,999 steps are too few to pay for it" in few.why
 
 
 @pytest.mark.parametrize(

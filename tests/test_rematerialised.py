@@ -12,10 +12,12 @@ import torch
 from torch import Tensor
 
 from metafunc import algorithms, graph, inner, optim, tree
+from metafunc.events import Event
 from metafunc.likelihood import categorical, gaussian
 from metafunc.meta import expected, query_loss, value_and_grad
 from metafunc.testing import network, random_tasks
-from metafunc.types import Adapt, Params, TaskLoss
+from metafunc.train import fit
+from metafunc.types import Adapt, Params, Task, TaskFamily, TaskLoss
 
 MODEL = network((2,), 3)
 META: Params = MODEL.init(torch.Generator().manual_seed(0))
@@ -84,14 +86,38 @@ def test_its_operations_are_not_noted() -> None:
     assert same(second, third)
 
 
+def test_that_it_is_not_compiled_is_said() -> None:
+    learner = algorithms.maml(MODEL, KINDS["regression"], rematerialise=True)
+    told: list[str] = []
+
+    def watch(event: Event) -> None:
+        told.extend([event.message] if event.phase == "warning" else [])
+
+    fit(learner, family(), steps=3, num_tasks=2, compile="on", on_event=watch)
+    assert told == [
+        "The step cannot be compiled (there is no list of its operations to compile); it is carried out without."
+    ]
+    told.clear()
+    fit(learner, family(), steps=3, num_tasks=2, compile="off", on_event=watch)
+    assert not told
+
+
+def family() -> TaskFamily:
+    def sampler(generator: torch.Generator, num_tasks: int, /) -> Task:
+        return random_tasks("regression", num_tasks=num_tasks, num_outputs=3)
+
+    return TaskFamily("random", "regression", (2,), 3, sampler, sampler, sampler)
+
+
 def test_nothing_is_left_in_memory() -> None:
-    """A step that is taken makes no cycle of references that would hold its parameters until it is found."""
+    """A meta-gradient makes no cycle of references that would hold its parameters until it is found."""
     params = {name: leaf.clone() for name, leaf in META.items()}
+    gradient = torch.func.grad(task_loss("regression", inner.rematerialised))
     seen = weakref.ref(params["head.bias"])
     gc.collect()
     gc.disable()
     try:
-        inner.rematerialised(inner.descend(KINDS["regression"].of(MODEL), optim.sgd(LR)))(params, TASK.support)
+        gradient(params, TASK)
         del params
         assert seen() is None
     finally:

@@ -1,5 +1,6 @@
 """Trees as a vector space: the laws, the order of leaves, and what goes around comes around."""
 
+from collections import OrderedDict
 from typing import NamedTuple
 
 import pytest
@@ -7,6 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
+from torch.utils import _pytree as pytree
 
 from metafunc import tree
 
@@ -39,6 +41,26 @@ def test_paths_name_the_leaves_in_their_order():
     assert tree.paths(sample()) == ["a.w", "a.b", "pair.first", "pair.second.0", "tuple.0"]
     assert [leaf.shape for leaf in tree.leaves(sample())] == [(2, 3), (3,), (), (1,), (2,)]
     assert tree.size(sample()) == 6 + 3 + 1 + 1 + 2
+
+
+class Checked(NamedTuple("Checked", [("leaf", Tensor)])):
+    """A node that refuses anything else."""
+
+    def __new__(cls, leaf):
+        assert isinstance(leaf, Tensor)
+        return super().__new__(cls, leaf)
+
+
+def test_every_kind_of_node_is_walked_as_torch_does():
+    one, two = torch.ones(1), torch.zeros(2)
+    trees = [one, (), {}, OrderedDict(b=one, a=two), [one, (two, ())], Pair(one, {"x": [two]}), Checked(one)]
+    for each in trees:
+        assert all(x is y for x, y in zip(tree.leaves(each), pytree.tree_leaves(each), strict=True))
+        doubled, right = tree.map(torch.neg, each), pytree.tree_map(torch.neg, each)
+        assert pytree.tree_structure(doubled) == pytree.tree_structure(right)
+        assert all(map(torch.equal, pytree.tree_leaves(doubled), pytree.tree_leaves(right)))
+    with pytest.raises(ValueError, match="2 leaves, and 1 were given"):
+        tree.unflatten({"a": one, "b": two}, [one])
 
 
 def test_map_keeps_the_class_of_every_node():

@@ -50,17 +50,16 @@ def memory(work: Workload, names: tuple[str, ...], say: Callable[[str], None]) -
         try:
             errors = check(name, work, {}, truth, PATIENCE) if truth else {}
             base = _peak(name, replace(tiny(work), num_steps=1, chunk=min(work.chunk, 2)))
-            found[name] = _peak(name, work) | {"base": base["peak"]} | errors
+            found[name] = {"peak": _peak(name, work), "base": base} | errors
         except Failed as failure:
             found[name] = {"reason": str(failure)}
     return found
 
 
-def _peak(name: str, work: Workload) -> dict[str, float]:
+def _peak(name: str, work: Workload) -> float:
     worker = Worker(CONTENDERS[name], work, {}, PATIENCE)
     try:
-        answer = worker.steps(2)
-        return {"peak": answer["peak"], "seconds": answer["seconds"]}
+        return worker.steps(2)["peak"]
     finally:
         worker.close()
 

@@ -212,3 +212,5 @@ class _Compiled(Captured[T]):
         super().note(key, arguments, value)
         if isinstance(noted := self.noted[key], fx.GraphModule):
             self.compiler.begin(self, key, noted, tree.leaves(arguments))
+        else:
+            self.compiler.refuse(ValueError("there is no list of its operations to compile"))

@@ -52,7 +52,7 @@ def pair(value: int | Sequence[int]) -> tuple[int, int]:
     """What holds for both axes of an image, given once or for each."""
     if isinstance(value, int):
         return value, value
-    first, second = value if len(value) == 2 else (value[0], value[0])
+    first, second = value if len(value) != 1 else (value[0], value[0])
     return first, second
 
 
