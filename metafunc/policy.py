@@ -25,9 +25,11 @@ MODERATE = 3_000_000
 240,000 parameters on 32 tasks takes 17 % less time, with the matrix products the same and the rest fused."""
 GRAPHS = 2**30
 """Bytes that the graphs of the tasks at a time may take."""
-PER_TASK = 2**20
-"""Numbers in the gradients of all tasks up to which they are kept apart: a third less time for a compiled step, and for
-ten particles on 25 tasks a sixth."""
+PER_TASK = 2**19
+"""Numbers in the gradients of all tasks up to which they are kept apart: a quarter less time for a compiled step."""
+FEW = 10_000
+"""Parameters up to which they are. Of more, such as those of ten particles on 25 tasks, a fair share of the derivative is
+the same for all tasks: kept apart it is computed for each, and the compiled step takes twice the time."""
 CAPTURED = 500
 """Steps from which it pays to note the operations: that takes as long as some 200 steps, and saves half of each."""
 BACKGROUND = 5_000
@@ -170,7 +172,8 @@ def choose(
     given = chunk_size is not None
     if not given and not by_task and work.task_bytes * work.num_tasks > GRAPHS:
         chunk_size = _fitting(work)
-    own = work.parameters * min(chunk_size or work.num_tasks, work.num_tasks) <= PER_TASK
+    numbers = work.parameters * min(chunk_size or work.num_tasks, work.num_tasks)
+    own = work.parameters <= FEW and numbers <= PER_TASK
     captures = not compiles and (work.steps >= CAPTURED or by_task)
     per_task = own and (compiles or background)
     choice = Choice(compiles, captures, per_task, chunk_size, count, "", by_task, background)

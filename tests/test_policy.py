@@ -26,6 +26,13 @@ def test_a_long_small_training_is_compiled_task_by_task() -> None:
     assert (choice.compile, choice.capture, choice.per_task, choice.threads) == (True, False, True, 1)
 
 
+def test_gradients_are_summed_over_tasks_where_there_are_many_particles_or_tasks() -> None:
+    long = SINUSOID._replace(steps=60_000)
+    assert not policy.choose(long._replace(parameters=10 * long.parameters)).per_task
+    assert policy.choose(long._replace(num_tasks=256)).per_task
+    assert not policy.choose(long._replace(num_tasks=512)).per_task
+
+
 def test_a_training_that_is_recorded_is_compiled_in_the_background() -> None:
     choice = policy.choose(SINUSOID, recorded=True)
     assert (choice.background, choice.compile, choice.capture, choice.per_task) == (True, False, True, True)
