@@ -10,7 +10,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from metafunc import tree
+from metafunc import allocator, tree
 from metafunc.types import Batch, Categorical, M, MetaLearner, P, Predictive, Task, TaskFamily
 
 T = TypeVar("T")
@@ -40,12 +40,13 @@ def move(values: T, device: torch.device) -> T:
 
 @contextmanager
 def surroundings(*, threads: int | None = None, deterministic: bool = False) -> Iterator[None]:
-    """A number of torch threads and deterministic algorithms, for a while; both are put back afterwards."""
+    """A number of torch threads, deterministic algorithms and kept memory, for a while; all are put back afterwards."""
     before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
     torch.set_num_threads(before[0] if threads is None else threads)
     torch.use_deterministic_algorithms(deterministic or before[1])
     try:
-        yield
+        with allocator.kept():
+            yield
     finally:
         torch.set_num_threads(before[0])
         torch.use_deterministic_algorithms(before[1])

@@ -212,7 +212,7 @@ def stein(loss: Loss[P], optimiser: Optimiser, *, kernel: Kernel = rbf) -> Step[
         gradients = torch.vmap(lambda particle: gradient_of(particle, data, select))(particles)
         chosen, slopes = (tree.partition(values, select)[0] for values in (particles, gradients))
         gram, repulsion = kernel(_rows(chosen))
-        # As a product of a task's own two matrices: `gram.mT @ ...` becomes one of all tasks' rows, which is far slower.
+        # One product a task; vmap makes a far slower one, of all tasks' rows, out of `gram.mT @ ...`.
         moves = (torch.einsum("jm,jd->md", gram, _rows(slopes)) - repulsion) / repulsion.shape[0]
         unravel = tree.ravel(tree.map(lambda leaf: leaf[0], chosen))[1]
         return tree.partition(gradients, select)[1](torch.vmap(unravel)(moves))

@@ -28,8 +28,8 @@ GRAPHS = 2**30
 PER_TASK = 2**19
 """Numbers in the gradients of all tasks up to which they are kept apart: a quarter less time for a compiled step."""
 FEW = 10_000
-"""Parameters up to which they are. Of more, such as those of ten particles on 25 tasks, a fair share of the derivative is
-the same for all tasks: kept apart it is computed for each, and the compiled step takes twice the time."""
+"""Parameters up to which they are. Much of the derivative by more of them, such as ten particles', is the same for all
+tasks: kept apart it is computed for each, and the compiled step takes twice the time."""
 CAPTURED = 500
 """Steps from which it pays to note the operations: that takes as long as some 200 steps, and saves half of each."""
 BACKGROUND = 5_000

@@ -25,6 +25,7 @@ METHODS = {
 LEAVES = {"data", "metrics", "checkpoint", "figures"}
 SHELL = {
     "active",
+    "allocator",
     "comparison",
     "comparison_tables",
     "control",
