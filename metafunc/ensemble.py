@@ -97,7 +97,8 @@ def lift(learner: MetaLearner[M, P], *, num_particles: int) -> MetaLearner[M, P]
 
         return tree.map(lambda leaf: leaf.flatten(0, 1), torch.vmap(of_particle)(params))
 
-    return MetaLearner(init, prepare, adapt, path, task_loss, predict, learner.normalisation, learner.network)
+    own = (learner.normalisation, learner.network, learner.listed)
+    return MetaLearner(init, prepare, adapt, path, task_loss, predict, *own)
 
 
 def _over_particles(function: Callable[..., Any], meta: Tree, *data: Data, out_dims: int = 0) -> Any:

@@ -53,6 +53,7 @@ class Work(NamedTuple):
         device: the type of the device that takes them.
         convolutional: whether there are kernels among the meta-parameters: leaves with four axes.
         task_bytes: what one task's graph takes; 0 where that is not known, little, or of no matter.
+        listed: whether a step's operations may be noted, and so compiled; not where inner steps are rematerialised.
     """
 
     parameters: int
@@ -62,6 +63,7 @@ class Work(NamedTuple):
     device: str
     convolutional: bool = False
     task_bytes: int = 0
+    listed: bool = True
 
     @property
     def small(self) -> bool:
@@ -99,7 +101,15 @@ class Choice(NamedTuple):
     background: bool = False
 
 
-def work(meta: M, tasks: Task, *, steps: int, device: torch.device, task_loss: TaskLoss[M] | None = None) -> Work:
+def work(
+    meta: M,
+    tasks: Task,
+    *,
+    steps: int,
+    device: torch.device,
+    task_loss: TaskLoss[M] | None = None,
+    listed: bool = True,
+) -> Work:
     """What the steps of a training are, from its first tasks and, for their memory, from what is differentiated."""
     leaves = tree.leaves(tasks)
     numbers = sum(leaf.numel() for leaf in leaves)
@@ -110,8 +120,9 @@ def work(meta: M, tasks: Task, *, steps: int, device: torch.device, task_loss: T
         steps,
         device.type,
         any(leaf.ndim == 4 for leaf in tree.leaves(meta)),
+        listed=listed,
     )
-    if task_loss is None or found.small or (found.convolutional and found.device == "cpu"):
+    if task_loss is None or not listed or found.small or (found.convolutional and found.device == "cpu"):
         return found
     return found._replace(task_bytes=_task_bytes(task_loss, meta, tasks))
 
@@ -149,7 +160,7 @@ def choose(
         The choice.
 
     Raises:
-        ValueError: `compile` is none of the three, or `chunk_size` below 1.
+        ValueError: `compile` is none of the three, or "on" for steps that cannot be; or `chunk_size` below 1.
 
     Example:
         >>> from metafunc import policy
@@ -162,7 +173,9 @@ def choose(
         raise ValueError(f"compile is {compile!r}; give 'auto', 'on' or 'off'.")
     if chunk_size is not None and chunk_size < 1:
         raise ValueError(f"chunk_size must be at least 1, or None for all tasks at once, not {chunk_size}.")
-    auto = compile == "auto" and (work.small or work.moderate) and not deterministic
+    if compile == "on" and not work.listed:
+        raise ValueError("compile is 'on', but rematerialised steps are not compiled; give 'auto' or do without.")
+    auto = compile == "auto" and work.listed and (work.small or work.moderate) and not deterministic
     meanwhile, before = (LONG, LONG) if work.moderate else (BACKGROUND, COMPILED)
     background = auto and recorded and work.steps >= meanwhile and possible(work.device)
     compiles = compile == "on" or (auto and not background and work.steps >= before)
@@ -174,7 +187,7 @@ def choose(
         chunk_size = _fitting(work)
     numbers = work.parameters * min(chunk_size or work.num_tasks, work.num_tasks)
     own = work.parameters <= FEW and numbers <= PER_TASK
-    captures = not compiles and (work.steps >= CAPTURED or by_task)
+    captures = work.listed and not compiles and (work.steps >= CAPTURED or by_task)
     per_task = own and (compiles or background)
     choice = Choice(compiles, captures, per_task, chunk_size, count, "", by_task, background)
     return choice._replace(why=_why(work, choice, compile, deterministic, given))
@@ -218,6 +231,8 @@ def _why(work: Work, choice: Choice, asked: Compile, deterministic: bool, given:
         how = "Steps are compiled, as asked" if choice.compile else "Steps are not compiled, as asked"
     elif choice.compile:
         how = f"Steps are compiled, which {work.steps:,} of them pay for"
+    elif not work.listed:
+        how = "Steps are not compiled, because a list of rematerialised ones would take the memory that they save"
     elif not (work.small or work.moderate):
         how = "Steps are not compiled, because their time goes into arithmetic"
     else:
@@ -229,5 +244,6 @@ def _why(work: Work, choice: Choice, asked: Compile, deterministic: bool, given:
         tasks += f", because a task's graph takes {work.task_bytes / 2**20:,.0f} MiB"
     if choice.looped:
         most = f", at most {choice.chunk_size} at a time" if choice.chunk_size else ""
-        tasks = f"one task a thread, as convolutions like it{most}"
+        pace = "one task a thread" if work.listed else "one task after the other"
+        tasks = f"{pace}, as convolutions like it{most}"
     return f"{how}{noted}; {tasks}, on {choice.threads} thread{'s' * (choice.threads > 1)}."

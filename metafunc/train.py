@@ -158,6 +158,7 @@ def fit(
             steps=steps,
             device=where,
             task_loss=learner.task_loss if chunk_size is None else None,
+            listed=learner.listed,
         ),
         compile=compile,
         chunk_size=chunk_size,

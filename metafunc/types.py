@@ -161,6 +161,8 @@ class MetaLearner(Generic[M, P]):
         normalisation: the model's protocol.
         network: how the paths of the network's own parameters, or of their means, begin within the meta-parameters,
             such as "prior.mean."; a warm start takes them from one learner to another.
+        listed: whether a training may follow a list of a step's operations, and compile it; not where a list would
+            take the memory that rematerialised inner steps save.
     """
 
     init: Callable[[Generator], M]
@@ -171,6 +173,7 @@ class MetaLearner(Generic[M, P]):
     predict: Callable[[P, Tensor], Predictive]
     normalisation: Normalisation = "none"
     network: str = ""
+    listed: bool = True
 
     @property
     def meta_loss(self) -> MetaLoss[M]:

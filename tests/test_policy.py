@@ -33,6 +33,17 @@ def test_gradients_are_summed_over_tasks_where_there_are_many_particles_or_tasks
     assert not policy.choose(long._replace(num_tasks=512)).per_task
 
 
+def test_rematerialised_steps_are_neither_noted_nor_compiled() -> None:
+    for work in (SINUSOID._replace(steps=60_000), OMNIGLOT):
+        choice = policy.choose(work._replace(listed=False), recorded=True)
+        assert (choice.compile, choice.background, choice.capture) == (False, False, False)
+        assert choice.why.startswith(
+            "Steps are not compiled, because a list of rematerialised ones would take the memory that they save; all"
+        )
+    images = OMNIGLOT._replace(convolutional=True, listed=False)
+    assert "one task after the other" in policy.choose(images).why
+
+
 def test_a_training_that_is_recorded_is_compiled_in_the_background() -> None:
     choice = policy.choose(SINUSOID, recorded=True)
     assert (choice.background, choice.compile, choice.capture, choice.per_task) == (True, False, True, True)

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import weakref
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor
 
 from metafunc import algorithms, graph, inner, optim, tree
+from metafunc.ensemble import lift
 from metafunc.events import Event
 from metafunc.likelihood import categorical, gaussian
 from metafunc.meta import expected, query_loss, value_and_grad
@@ -86,8 +88,16 @@ def test_its_operations_are_not_noted() -> None:
     assert same(second, third)
 
 
-def test_that_it_is_not_compiled_is_said() -> None:
+def test_that_it_is_not_compiled_is_said_before_it_starts() -> None:
     learner = algorithms.maml(MODEL, KINDS["regression"], rematerialise=True)
+    assert not learner.listed
+    assert not lift(learner, num_particles=2).listed
+    with pytest.raises(ValueError, match="compile is 'on', but rematerialised steps are not compiled; give 'auto'"):
+        fit(learner, family(), steps=3, num_tasks=2, compile="on")
+
+
+def test_of_a_learner_of_ones_own_it_is_said_meanwhile() -> None:
+    learner = replace(algorithms.maml(MODEL, KINDS["regression"], rematerialise=True), listed=True)
     told: list[str] = []
 
     def watch(event: Event) -> None:

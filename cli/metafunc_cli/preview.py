@@ -62,7 +62,12 @@ def _choice(training: Training, learner: Any, meta: Any, tasks: Any) -> Any:
     asked = None if training.chunk_size else learner.task_loss
     return policy.choose(
         policy.work(
-            edge.move(meta, where), edge.move(many, where), steps=training.steps, device=where, task_loss=asked
+            edge.move(meta, where),
+            edge.move(many, where),
+            steps=training.steps,
+            device=where,
+            task_loss=asked,
+            listed=learner.listed,
         ),
         compile=training.compile,
         chunk_size=training.chunk_size,

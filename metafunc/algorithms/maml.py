@@ -64,4 +64,5 @@ def maml(
         task_loss=task_loss,
         predict=likelihood.predict(model),
         normalisation=model.normalisation,
+        listed=not rematerialise,
     )
