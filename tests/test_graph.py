@@ -89,6 +89,17 @@ def test_the_compiled_step_is_the_plain_one(per_task: bool) -> None:
         torch.testing.assert_close(compiled(META, tasks), plain, rtol=1e-12, atol=1e-13)
 
 
+@pytest.mark.compiled
+def test_what_is_viewed_may_be_laid_out_in_another_way() -> None:
+    """Inductor lays out the one part of a `cat` as it lay before, torch anew."""
+
+    def viewed(x: Tensor) -> Tensor:
+        return torch.cat([x.mT], 1)[..., :8].view(3, 12, 2, 4).view(36, 2, 4).exp()
+
+    x = torch.linspace(0, 1, 3 * 39 * 12).reshape(3, 39, 12)
+    torch.testing.assert_close(graph.compiled(viewed)(x), viewed(x))
+
+
 def test_where_inductor_fails_it_is_said_once_and_the_list_is_followed(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: Any) -> None:
         raise RuntimeError("no compiler\nand more")
