@@ -72,7 +72,7 @@ SETTINGS = {
             algorithms="maml mr_maml_w",
             shared="--tasks omniglot --data.fixed-labels --data.rotations none --data.num-ways 20 "
             f"--data.num-shots {shots} --data.num-queries {shots} --inner-lr 0.1 --clip 10",
-            short="--seeds 3 --steps 8000 --num-tasks 8 --num-steps 1 --outer-lr 0.003 --schedule cosine "
+            short=f"--seeds 3 --steps {8000 if shots == 1 else 4000} --num-tasks 8 --num-steps 1 --outer-lr 0.003 --schedule cosine "
             "--validate-every 1000 --model mlp --model.hidden 256 128 64 --model.initialisation he --test-tasks 300 "
             "--compile off --mr_maml_w.encoder layer1.,layer2. --mr_maml_w.kl-weight 0.00003",
             full="--seeds 5 --steps 100000 --num-tasks 16 --num-steps 5 --outer-lr 0.001 --validate-every 5000 "
@@ -85,10 +85,11 @@ SETTINGS = {
     "tiny_omniglot": Setting(
         algorithms="maml bmaml pacoh deep_ensemble",
         shared="--tasks tiny_omniglot --clip 10 --bmaml.own head. --data.num-queries 15",
-        short="--seeds 3 --steps 1500 --num-tasks 5 --outer-lr 0.001 --schedule cosine --validate-every 100 "
+        short="--seeds 3 --steps 300 --num-tasks 5 --outer-lr 0.001 --schedule cosine --validate-every 100 "
         "--model mlp --model.hidden 128 64 --model.initialisation he --test-tasks 300 --maml.inner-lr 0.1 "
         "--maml.num-steps 5 --bmaml.num-particles 5 --bmaml.num-steps 5 --bmaml.inner-lr 0.01 "
-        "--deep_ensemble.num-particles 5 --deep_ensemble.inner-lr 0.1 --deep_ensemble.num-steps 10",
+        "--deep_ensemble.num-particles 5 --deep_ensemble.inner-lr 0.1 --deep_ensemble.num-steps 10 "
+        "--pacoh.num-steps 10",
         full="--seeds 5 --steps 20000 --num-tasks 5 --validate-every 1000 --model mlp --model.hidden 128 64",
     ),
 }
