@@ -71,7 +71,8 @@ class State(Generic[M]):
     def descend(self, gradient: M) -> None:
         """The optimiser's part of an outer step, which may be repeated on the same tasks."""
         for leaf, slope in zip(tree.leaves(self.meta), tree.leaves(gradient), strict=True):
-            leaf.grad = slope
+            # Adam's fused update goes through both as they lie in memory, and does not look whether they lie alike.
+            leaf.grad = slope if slope.stride() == leaf.stride() else torch.empty_like(leaf).copy_(slope)
         if self.plan.clip is not None:
             torch.nn.utils.clip_grad_value_(tree.leaves(self.meta), self.plan.clip)
         self.optimiser.step()

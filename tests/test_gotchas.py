@@ -380,6 +380,22 @@ def test_numpy_breaks_the_graph():
 
 
 @pytest.mark.compiled
+@pytest.mark.parametrize("name", ["Adam", "AdamW", "SGD", "Adagrad"])
+def test_fused_optimisers_are_silently_wrong(name):
+    gradient = torch.tensor([[1.0, 2.0, 3.0], [-4.0, -5.0, -6.0]]).T
+
+    def updated(gradient: Tensor, *, fused: bool) -> Tensor:
+        leaf = torch.zeros(3, 2, requires_grad=True)
+        leaf.grad = gradient
+        getattr(torch.optim, name)([leaf], lr=0.1, fused=fused).step()
+        return leaf.detach()
+
+    right = updated(gradient, fused=False)
+    torch.testing.assert_close(updated(gradient.contiguous(), fused=True), right)
+    if torch.allclose(updated(gradient, fused=True), right):
+        mended(f"fused {name} for gradients with other strides", "the copy in `State.descend`")
+
+
 def test_the_whole_step_compiles():
     """What metafunc does instead of compiling the inner loss."""
     torch.compiler.reset()

@@ -85,6 +85,27 @@ def test_it_takes_the_steps_of_the_formula(chunk_size: int | None) -> None:
     assert distance(fit.meta, by_hand(start, 6, 5, lambda step: 0.02, clip=0.5)) > 1e-4
 
 
+@pytest.mark.parametrize("name", ["conv4", "emaml", "deep_ensemble"])
+def test_a_gradient_that_lies_otherwise_in_memory_moves_the_right_numbers(name: str) -> None:
+    """Fused updates go through memory in its order; derivatives of these are transposed or have channels last."""
+    images, categorical = data.glyphs(num_ways=3, num_shots=1, num_queries=1), likelihood.categorical(3)
+    wide = nn.mlp(images.input_shape, 3, hidden=(64,))
+    trained: MetaLearner[Any, Any] = {
+        "conv4": lambda: algorithms.maml(nn.conv4(images.input_shape, 3), categorical),
+        "emaml": lambda: algorithms.emaml(wide, categorical, num_particles=2),
+        "deep_ensemble": lambda: algorithms.deep_ensemble(algorithms.pretrain(wide, categorical), num_particles=2),
+    }[name]()
+    start = trained.init(torch.Generator().manual_seed(0))
+    tasks = images.train(generator_for(0, "train", 0), 2)
+    prepared = trained.prepare(start, tasks, generator_for(0, "prepare", 0), step=0, num_steps=1)
+    gradient = metafunc.value_and_grad(trained.task_loss)(start, prepared)[1]
+    leaves, slopes = tree.leaves(start), tree.leaves(gradient)
+    moved = tree.leaves(metafunc.fit(trained, images, steps=1, num_tasks=2, start=start).meta)
+    for before, after, slope in zip(leaves, moved, slopes, strict=True):
+        sure = slope.abs() > 1e-4 * slope.abs().max()
+        assert torch.equal((after - before).sign()[sure], -slope.sign()[sure])
+
+
 def test_it_learns() -> None:
     losses: list[float] = []
     fast = {"optimiser": lambda leaves: torch.optim.Adam(leaves, lr=0.01)}
