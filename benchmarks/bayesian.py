@@ -73,8 +73,8 @@ SETTINGS = {
             shared="--tasks omniglot --data.fixed-labels --data.rotations none --data.num-ways 20 "
             f"--data.num-shots {shots} --data.num-queries {shots} --inner-lr 0.1 --clip 10",
             short=f"--seeds 3 --steps {8000 if shots == 1 else 4000} --num-tasks 8 --num-steps 1 --outer-lr 0.003 "
-            "--schedule cosine --validate-every 1000 --model mlp --model.hidden 256 128 64 --model.initialisation he --test-tasks 300 "
-            "--compile off --mr_maml_w.encoder layer1.,layer2. --mr_maml_w.kl-weight 0.00003",
+            "--schedule cosine --validate-every 1000 --model mlp --model.hidden 256 128 64 --model.initialisation he "
+            "--test-tasks 300 --compile off --mr_maml_w.encoder layer1.,layer2. --mr_maml_w.kl-weight 0.00003",
             full="--seeds 5 --steps 100000 --num-tasks 16 --num-steps 5 --outer-lr 0.001 --validate-every 5000 "
             "--model conv4 --test-tasks 600 --mr_maml_w.encoder layer1.,norm1.,layer2.,norm2. "
             "--mr_maml_w.kl-weight 0.0000002",
