@@ -22,7 +22,7 @@ VARIABLES = ("MALLOC_MMAP_MAX_", "MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOL
 
 
 class _Holders:
-    """How many want memory kept: the setting is the process's, and the last to leave puts it back."""
+    """How many want memory kept: the setting is the process's, and the last to leave ends it."""
 
     count = 0
     lock = threading.Lock()
@@ -30,7 +30,9 @@ class _Holders:
 
 @contextmanager
 def kept() -> Iterator[None]:
-    """Keep freed memory for a while and give it back afterwards; what the user set for malloc is left alone.
+    """Keep freed memory for a while and give it back; afterwards malloc is set to what its own adjustment ends at.
+
+    What the user set by malloc's environment variables is left alone.
 
     Example:
         >>> from metafunc import allocator
@@ -62,6 +64,17 @@ def _apply(library: ctypes.CDLL, settings: dict[int, int]) -> None:
 @cache
 def _glibc() -> ctypes.CDLL | None:
     return ctypes.CDLL(None) if platform.libc_ver()[0] == "glibc" else None
+
+
+def _begin_anew() -> None:
+    """In a forked child, where nobody is left of those who wanted memory kept."""
+    held, _Holders.count, _Holders.lock = _Holders.count, 0, threading.Lock()
+    if held and (library := _glibc()) is not None:
+        _apply(library, GIVEN_BACK)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_begin_anew)
 
 
 def _set_by_user() -> bool:

@@ -40,7 +40,10 @@ def move(values: T, device: torch.device) -> T:
 
 @contextmanager
 def surroundings(*, threads: int | None = None, deterministic: bool = False) -> Iterator[None]:
-    """A number of torch threads, deterministic algorithms and kept memory, for a while; all are put back afterwards."""
+    """A number of torch threads and deterministic algorithms, for a while; both are put back afterwards.
+
+    Freed memory is kept meanwhile.
+    """
     before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
     torch.set_num_threads(before[0] if threads is None else threads)
     torch.use_deterministic_algorithms(deterministic or before[1])

@@ -60,7 +60,7 @@ def capture(function: Callable[..., Tree], *arguments: Tree, imagined: bool = Fa
     for node in noted.graph.nodes:
         if node.target is torch.ops.aten.detach.default:  # nothing is differentiated any more
             node.replace_all_uses_with(node.args[0])
-        elif node.target is torch.ops.aten.view.default:  # a compiler may lay out what is viewed in another way
+        elif node.target is torch.ops.aten.view.default:  # which copies where a compiler laid it out anew
             node.target = torch.ops.aten.reshape.default
     noted.graph.eliminate_dead_code()
     noted.recompile()

@@ -174,7 +174,7 @@ def choose(
     if chunk_size is not None and chunk_size < 1:
         raise ValueError(f"chunk_size must be at least 1, or None for all tasks at once, not {chunk_size}.")
     if compile == "on" and not work.listed:
-        raise ValueError("compile is 'on', but rematerialised steps are not compiled; give 'auto' or do without.")
+        raise ValueError("compile is 'on', but rematerialised steps are not compiled; give compile='auto'.")
     auto = compile == "auto" and work.listed and (work.small or work.moderate) and not deterministic
     meanwhile, before = (LONG, LONG) if work.moderate else (BACKGROUND, COMPILED)
     background = auto and recorded and work.steps >= meanwhile and possible(work.device)
@@ -244,6 +244,6 @@ def _why(work: Work, choice: Choice, asked: Compile, deterministic: bool, given:
         tasks += f", because a task's graph takes {work.task_bytes / 2**20:,.0f} MiB"
     if choice.looped:
         most = f", at most {choice.chunk_size} at a time" if choice.chunk_size else ""
-        pace = "one task a thread" if work.listed else "one task after the other"
-        tasks = f"{pace}, as convolutions like it{most}"
-    return f"{how}{noted}; {tasks}, on {choice.threads} thread{'s' * (choice.threads > 1)}."
+        tasks = f"one task a thread, as convolutions like it{most}" if work.listed else "one task after the other"
+    threads = 1 if choice.looped and not work.listed else choice.threads
+    return f"{how}{noted}; {tasks}, on {threads} thread{'s' * (threads > 1)}."

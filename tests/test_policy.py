@@ -41,7 +41,7 @@ def test_rematerialised_steps_are_neither_noted_nor_compiled() -> None:
             "Steps are not compiled, because a list of rematerialised ones would take the memory that they save; all"
         )
     images = OMNIGLOT._replace(convolutional=True, listed=False)
-    assert "one task after the other" in policy.choose(images).why
+    assert policy.choose(images, chunk_size=2, threads=2).why.endswith("; one task after the other, on 1 thread.")
 
 
 def test_a_training_that_is_recorded_is_compiled_in_the_background() -> None:

@@ -92,7 +92,7 @@ def test_that_it_is_not_compiled_is_said_before_it_starts() -> None:
     learner = algorithms.maml(MODEL, KINDS["regression"], rematerialise=True)
     assert not learner.listed
     assert not lift(learner, num_particles=2).listed
-    with pytest.raises(ValueError, match="compile is 'on', but rematerialised steps are not compiled; give 'auto'"):
+    with pytest.raises(ValueError, match="rematerialised steps are not compiled; give compile='auto'"):
         fit(learner, family(), steps=3, num_tasks=2, compile="on")
 
 

@@ -17,8 +17,9 @@ def rematerialised(step: Adapt[P, P]) -> Adapt[P, P]:
 
     Value and derivatives are the step's own, to every order of reverse mode and under `vmap`; the meta-gradient takes
     one more computation of each step. `fit` carries such a step out as it is written, since a list of its operations
-    would take the memory that is saved. Forward mode (`torch.func.jvp`, and so `torch.func.hessian`) is not there: take
-    `torch.func.jacrev(torch.func.grad(...))`. `torch.utils.checkpoint` fails under `torch.func`.
+    would take the memory that is saved (a learner's `listed=False` says so beforehand). Forward mode (`torch.func.jvp`,
+    and so `torch.func.hessian`) is not there: take `torch.func.jacrev(torch.func.grad(...))`. `torch.utils.checkpoint`
+    fails under `torch.func`.
 
     Args:
         step: one update that carries no optimiser's state from step to step, such as one of plain gradient descent. It
