@@ -119,6 +119,7 @@ def _picture(result: dict[str, Any], *, regression: bool) -> Any:
             if how == "entropy":
                 ends.append(Name(algorithm, mean[-1], colour))
     axes.set_ylim(bottom=0)
+    axes.xaxis.get_major_locator().set_params(integer=True)
     page.draw_without_rendering()  # The layout has to be settled before names can keep their distance.
     name_lines(axes, ends)
     return page
