@@ -8,7 +8,7 @@ import ctypes
 import os
 import platform
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 
@@ -45,20 +45,20 @@ def kept() -> Iterator[None]:
     with _Holders.lock:
         _Holders.count += 1
         if _Holders.count == 1:
-            _apply(library, KEPT)
+            _apply(library.mallopt, KEPT)
     try:
         yield
     finally:
         with _Holders.lock:
             _Holders.count -= 1
             if _Holders.count == 0:
-                _apply(library, GIVEN_BACK)
+                _apply(library.mallopt, GIVEN_BACK)
                 library.malloc_trim(0)
 
 
-def _apply(library: ctypes.CDLL, settings: dict[int, int]) -> None:
+def _apply(mallopt: Callable[[int, int], object], settings: dict[int, int]) -> None:
     for name, value in settings.items():
-        library.mallopt(name, value)
+        mallopt(name, value)
 
 
 @cache
@@ -70,7 +70,7 @@ def _begin_anew() -> None:
     """In a forked child, where nobody is left of those who wanted memory kept."""
     held, _Holders.count, _Holders.lock = _Holders.count, 0, threading.Lock()
     if held and (library := _glibc()) is not None:
-        _apply(library, GIVEN_BACK)
+        _apply(library.mallopt, GIVEN_BACK)
 
 
 if hasattr(os, "register_at_fork"):
