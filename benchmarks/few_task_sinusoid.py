@@ -57,6 +57,7 @@ def train(learner: MetaLearner[Any, Any], families: list[TaskFamily], steps: int
         total: torch.Tensor = torch.vmap(learner.meta_loss)(metas, tasks).sum()
         return total
 
+    torch.compiler.reset()  # what was compiled for other learners counts towards a limit
     gradient = torch.compile(torch.func.grad(losses), fullgraph=True)
     for step in range(steps):
         if step % BLOCK == 0:

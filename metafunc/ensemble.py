@@ -13,6 +13,7 @@ from torch import Generator, Tensor
 
 from metafunc import tree
 from metafunc.inner import Select, Step, descend, repeat
+from metafunc.meta import unprepared
 from metafunc.optim import Optimiser, sgd
 from metafunc.types import Adapt, Batch, Data, Loss, M, MetaLearner, Normal, P, Predictive, Scalar, Task, Tree
 
@@ -98,7 +99,8 @@ def lift(learner: MetaLearner[M, P], *, num_particles: int) -> MetaLearner[M, P]
         return tree.map(lambda leaf: leaf.flatten(0, 1), torch.vmap(of_particle)(params))
 
     own = (learner.normalisation, learner.network, learner.listed)
-    return MetaLearner(init, prepare, adapt, path, task_loss, predict, *own)
+    dice = unprepared if learner.prepare is unprepared else prepare  # which looks at every particle, at every step
+    return MetaLearner(init, dice, adapt, path, task_loss, predict, *own)
 
 
 def _over_particles(function: Callable[..., Any], meta: Tree, *data: Data, out_dims: int = 0) -> Any:

@@ -161,6 +161,12 @@ def test_a_lifted_ensemble_predicts_all_particles():
     assert twice.predict(params, tasks().query.x[0]).loc.shape == (6, 6, 2)
 
 
+def test_tasks_that_need_no_dice_are_not_looked_at():
+    ensemble = lift(point_learner(), num_particles=3)
+    before = tasks()
+    assert ensemble.prepare(ensemble.init(seeded()), before, seeded(), step=0, num_steps=10) is before
+
+
 def test_noise_is_drawn_for_each_particle_and_data_are_shared():
     learner = point_learner(prepare=attach, noisy=True)
     ensemble = lift(learner, num_particles=3)

@@ -695,7 +695,9 @@ class NmeSinusoidData:
     num_test_queries: int = 100
     """query points a task in validation and meta-test."""
     num_amplitudes: int = 20
-    """how many amplitudes there are to train on."""
+    """how many amplitudes there are, and numbers in a one-hot vector."""
+    num_shown: int | None = None
+    """how many of them are trained on, from the lowest; the authors' notebook draws 15."""
     noise: float = 0.1
     """standard deviation of the noise on support and query targets."""
 

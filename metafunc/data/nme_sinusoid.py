@@ -25,6 +25,7 @@ def nme_sinusoid(
     num_queries: int = 5,
     num_test_queries: int = 100,
     num_amplitudes: int = 20,
+    num_shown: int | None = None,
     noise: float = 0.1,
 ) -> TaskFamily:
     r"""Regression on $y = A \sin u$ with an input that tells the amplitude in training, and lies in testing.
@@ -36,14 +37,15 @@ def nme_sinusoid(
         num_shots: support points a task.
         num_queries: query points a task in meta-training.
         num_test_queries: query points a task in validation and meta-test.
-        num_amplitudes: how many amplitudes there are to train on.
+        num_amplitudes: how many amplitudes there are, and numbers in a one-hot vector.
+        num_shown: how many of them are trained on, from the lowest; the authors' notebook draws 15. None: all.
         noise: standard deviation of the noise on support and query targets.
 
     Returns:
         A family with inputs (tasks, points, 1 + num_amplitudes) and targets (tasks, points, 1).
 
     Raises:
-        ValueError: a count is below 1, fewer than two amplitudes, or the noise below 0.
+        ValueError: a count is below 1, fewer than two amplitudes, more shown than there are, or the noise below 0.
 
     Example:
         >>> import torch
@@ -53,27 +55,32 @@ def nme_sinusoid(
     """
     at_least(1, num_shots=num_shots, num_queries=num_queries, num_test_queries=num_test_queries)
     at_least(2, num_amplitudes=num_amplitudes)
+    shown = num_amplitudes if num_shown is None else num_shown
+    at_least(1, num_shown=shown)
+    if shown > num_amplitudes:
+        raise ValueError(f"num_shown is {shown}; there are {num_amplitudes} amplitudes (num_amplitudes).")
     not_negative(noise=noise)
-    test = _curves(num_shots, num_test_queries, num_amplitudes, noise, telling=False)
+    test = _curves(num_shots, num_test_queries, num_amplitudes, noise, shown=0)
     return TaskFamily(
         name="nme_sinusoid",
         kind="regression",
         input_shape=(1 + num_amplitudes,),
         num_outputs=1,
-        train=_curves(num_shots, num_queries, num_amplitudes, noise, telling=True),
+        train=_curves(num_shots, num_queries, num_amplitudes, noise, shown=shown),
         validation=test,
         test=test,
-        info={"amplitude": AMPLITUDE, "train_amplitudes": num_amplitudes, "input": (-5.0, 5.0), "noise": noise},
+        info={"amplitude": AMPLITUDE, "train_amplitudes": shown, "input": (-5.0, 5.0), "noise": noise},
     )
 
 
-def _curves(num_shots: int, num_queries: int, num_amplitudes: int, noise: float, *, telling: bool) -> Sampler:
+def _curves(num_shots: int, num_queries: int, num_amplitudes: int, noise: float, *, shown: int) -> Sampler:
+    """Curves whose input tells which of the lowest amplitudes they have; where none is shown, it tells nothing."""
     num_points = num_shots + num_queries
     amplitudes = torch.linspace(*AMPLITUDE, num_amplitudes, dtype=torch.float64)
 
     def draw(uniforms: Float64[Tensor, "t width"]) -> Task:
-        which = (uniforms[:, 0] * num_amplitudes).long()
-        amplitude = amplitudes[which] if telling else between(uniforms[:, 1], *AMPLITUDE)
+        which = (uniforms[:, 0] * (shown or num_amplitudes)).long()
+        amplitude = amplitudes[which] if shown else between(uniforms[:, 1], *AMPLITUDE)
         u = between(uniforms[:, 2 : 2 + num_points], -5.0, 5.0)
         y = amplitude[:, None] * torch.sin(u) + noise * standard_normal(uniforms[:, 2 + num_points :])
         one_hot = torch.nn.functional.one_hot(which, num_amplitudes)[:, None].expand(-1, num_points, -1)

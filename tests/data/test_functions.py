@@ -52,6 +52,7 @@ def test_counts_below_one_are_refused(family, name):
     [
         (sine_or_line, {"noise": -0.1}, "noise is -0.1"),
         (nme_sinusoid, {"noise": math.nan}, "noise is nan"),
+        (nme_sinusoid, {"num_shown": 21}, "num_shown is 21; there are 20 amplitudes"),
         (nme_sinusoid, {"num_amplitudes": 1}, "num_amplitudes is 1; it has to be at least 2"),
         (few_task_sinusoid, {"num_train_tasks": 0}, "num_train_tasks is 0"),
     ],
@@ -143,6 +144,13 @@ def test_in_training_the_input_tells_the_amplitude():
     assert torch.allclose(query.y[..., 0], told * u[..., 0].sin(), atol=1e-5)
     assert len(told.unique()) == 20
     uniform_on(u.flatten(), -5, 5)
+
+
+def test_only_the_lowest_amplitudes_may_be_shown():
+    family = nme_sinusoid(num_shown=15)
+    assert drawn(family.train).query.x[..., 1:].argmax(-1).unique().tolist() == [*range(15)]
+    assert drawn(family.test).query.x[..., 1:].argmax(-1).unique().tolist() == [*range(20)]
+    assert drawn(nme_sinusoid(num_amplitudes=4).train).query.x[..., 1:].argmax(-1).unique().tolist() == [*range(4)]
 
 
 def test_in_testing_the_input_says_nothing_of_the_amplitude():
