@@ -4,7 +4,8 @@
     python benchmarks/circles.py             # draws figures/circles.png, writes results/circles_coverage.json
 
 A draw is a decision boundary. How well some draws cover the truth is the largest overlap (intersection over union) of
-the true disc with what one of them calls positive; one deterministic learner has one draw.
+the true disc with what one of them calls positive; one deterministic learner has one draw. The exact posterior, from
+many circles of the prior, says what the points allow.
 """
 
 from pathlib import Path
@@ -21,66 +22,111 @@ from metafunc.data.circles import PLANE, circle, width
 from metafunc.figures.style import BLUE, GREY, INK, LIGHT_GREY, VERMILION, figure, plain, save
 from metafunc.run import Run
 from metafunc.scoring import draw
-from metafunc.types import Batch, Categorical, Task
+from metafunc.types import Batch, Categorical, Task, TaskFamily
 
+EXACT = "exact posterior"
 SIDE = 60
 """Points of the plane in each direction, at which predictions are made."""
-NUM_DRAWS = 20
+NUM_DRAWS = 10
 """At most; a learner has as many as it has particles."""
+NUM_CIRCLES = 2_000_000
+"""Circles of the prior that the exact posterior chooses from."""
 
 
-def main(runs: str = "runs/circles", seeds: tuple[int, ...] = (0, 1, 2), num_tasks: int = 200, shown: int = 3) -> None:
+def main(
+    runs: str = "runs/circles",
+    name: str = "circles",
+    seeds: tuple[int, ...] = (0, 1, 2),
+    num_tasks: int = 200,
+    shown: int = 3,
+) -> None:
     """Measure the coverage of trained learners and draw the first seed's.
 
     Args:
         runs: the folder of the comparison.
+        name: of the files to write.
         seeds: whose trainings to measure.
         num_tasks: new circles, the same for all.
         shown: how many of them to draw.
     """
-    centre, radius = _circles(num_tasks)
+    family = experiment.tasks_of(Run(Path(runs) / f"maml-{seeds[0]}").config)
+    tasks, centre, radius = _circles(family, num_tasks)
     plane = _plane()
-    inside = (plane - centre[:, None].float()).norm(dim=-1) <= radius[:, None].float()
+    inside = _covered(plane, centre, radius)
     found: dict[str, Any] = {"num_tasks": num_tasks, "draws": NUM_DRAWS, "learners": {}}
     pictures: dict[str, tuple[Tensor, Tensor]] = {}
     covered: list[Tensor] = []
-    for name in ("maml", "platipus"):
+    for learner in ("maml", "platipus", EXACT):
         overlaps: list[Tensor] = []
         means: list[Tensor] = []
         for seed in seeds:
-            folder = Path(runs) / f"{name}-{seed}"
-            tasks, probabilities = _believed(folder, num_tasks, plane)
+            if learner == EXACT:
+                probabilities = _posterior(tasks.support.x.double(), plane, seed)
+            else:
+                probabilities = _believed(Path(runs) / f"{learner}-{seed}", family, num_tasks, plane)
             positive = probabilities[:, :NUM_DRAWS] > 0.5
             union = (positive | inside[:, None]).sum(-1).clamp(min=1)
             overlap = (positive & inside[:, None]).sum(-1) / union
             overlaps.append(overlap.amax(1))
             means.append(overlap.mean(1))
             if seed == seeds[0]:
-                pictures[name] = probabilities[:shown], tasks.support.x[:shown]
+                pictures[learner] = probabilities[:shown], tasks.support.x[:shown]
         entry = {}
         for what, values in (("best_draw", overlaps), ("mean_draw", means)):
             numbers = torch.stack(values)[..., None].double()
             (draws,) = metrics.bootstrap([numbers], generator_for(0, "bootstrap", 0))
             mean = numbers.mean().item()
             entry[what] = {"mean": mean, "ci95": metrics.percentiles(draws, mean).half}
-        found["learners"][name] = entry
+        found["learners"][learner] = entry
         covered.append(torch.stack(overlaps)[..., None].double())
-        print(name, entry, flush=True)
-    first, second = metrics.bootstrap(covered, generator_for(0, "bootstrap", 0))
+        print(learner, entry, flush=True)
+    first, second = metrics.bootstrap(covered[:2], generator_for(0, "bootstrap", 0))
     diff = (covered[1].mean() - covered[0].mean()).item()
     found["difference"] = {"diff": diff, "ci95": metrics.percentiles(second - first, diff).half}
     print("difference of the best draws", found["difference"])
     best = {name: entry["best_draw"] for name, entry in found["learners"].items()}
-    reporting.write("circles_coverage", found)
-    save(_picture(pictures, centre[:shown], radius[:shown], best), reporting.FIGURES / "circles.png")
+    reporting.write(f"{name}_coverage", found)
+    save(_picture(pictures, centre[:shown], radius[:shown], best), reporting.FIGURES / f"{name}.png")
 
 
-def _circles(num_tasks: int) -> tuple[Tensor, Tensor]:
-    """The circles behind the tasks, from the same numbers."""
-    family = experiment.tasks_of({"tasks": {"name": "circles"}})
-    (task,) = tree.unstack(family.test(generator_for(0, "circles", 0), 1))
-    shape = num_tasks, width(len(task.support.x) + len(task.query.x))
-    return circle(torch.rand(shape, dtype=torch.float64, generator=generator_for(0, "circles", 0))[:, :3])
+def _circles(family: TaskFamily, num_tasks: int) -> tuple[Task, Tensor, Tensor]:
+    """New tasks, and the circles behind them, from the same numbers."""
+    tasks = family.test(generator_for(0, "circles", 0), num_tasks)
+    shape = num_tasks, width(tasks.support.x.shape[1] + tasks.query.x.shape[1])
+    return tasks, *circle(torch.rand(shape, dtype=torch.float64, generator=generator_for(0, "circles", 0))[:, :3])
+
+
+def _covered(plane: Tensor, centre: Tensor, radius: Tensor) -> Tensor:
+    """Which points of the plane lie in each circle."""
+    return (plane - centre[..., None, :].float()).norm(dim=-1) <= radius[..., None].float()
+
+
+def _posterior(points: Tensor, plane: Tensor, seed: int) -> Tensor:
+    """Draws of the exact posterior: circles of the prior that hold all points, by one over their area a point."""
+    generator = generator_for(seed, "posterior", 0)
+    centre, radius = circle(torch.rand(NUM_CIRCLES, 3, dtype=torch.float64, generator=generator))
+    log_area = torch.cat(
+        [_area(*part).log() for part in zip(centre.split(100_000), radius.split(100_000), strict=True)]
+    )
+    drawn = []
+    for seen in points:
+        rows = torch.arange(NUM_CIRCLES)
+        for point in seen:
+            rows = rows[(centre[rows] - point).square().sum(-1) <= radius[rows].square()]
+        weights = torch.softmax(-len(seen) * log_area[rows], 0)
+        drawn.append(rows[torch.multinomial(weights, NUM_DRAWS, replacement=True, generator=generator)])
+    chosen = torch.stack(drawn)
+    return _covered(plane, centre[chosen], radius[chosen]).float()
+
+
+def _area(centre: Tensor, radius: Tensor) -> Tensor:
+    """The part of each circle that lies in the square, by the midpoint rule over its strips."""
+    low, high = PLANE
+    middle = (torch.arange(64) + 0.5) / 32 - 1
+    x = centre[:, :1] + radius[:, None] * middle
+    half = radius[:, None] * (1 - middle.square()).sqrt()
+    height = (centre[:, 1:] + half).clamp(max=high) - (centre[:, 1:] - half).clamp(min=low)
+    return torch.where((low <= x) & (x <= high), height, 0).sum(-1) * radius / 32
 
 
 def _plane() -> Tensor:
@@ -88,10 +134,9 @@ def _plane() -> Tensor:
     return torch.stack(torch.meshgrid(line, line, indexing="xy"), -1).flatten(0, 1)
 
 
-def _believed(folder: Path, num_tasks: int, plane: Tensor) -> tuple[Task, Tensor]:
-    """The tasks and, for each draw, the probability of being positive at every point of the plane."""
+def _believed(folder: Path, family: TaskFamily, num_tasks: int, plane: Tensor) -> Tensor:
+    """For each task and draw the probability of being positive at every point of the plane."""
     learner, meta = experiment.load(folder)
-    family = experiment.tasks_of(Run(folder).config)
     tasks = draw(learner, meta, family.test, 0, "circles", 0, num_tasks)
 
     def of_task(support: Batch) -> Tensor:
@@ -101,7 +146,7 @@ def _believed(folder: Path, num_tasks: int, plane: Tensor) -> tuple[Task, Tensor
 
     with torch.no_grad():
         parts = [torch.vmap(of_task)(part.support) for part in _chunks(tasks, 10)]
-    return tasks, torch.cat(parts)
+    return torch.cat(parts)
 
 
 def _chunks(tasks: Task, size: int) -> list[Task]:
@@ -116,16 +161,17 @@ def _picture(
     from matplotlib.patches import Circle
 
     count = len(centre)
+    points = next(iter(pictures.values()))[1].shape[1]
     page, body = figure(
         8.0,
         1.2 + 2.75 * len(pictures),
-        "Where a circle may be, after ten points inside it",
+        f"Where a circle may be, after {points} point{'s' * (points > 1)} inside it",
         "Blue: the boundary of each draw. Dashed: the true circle. Black: the points seen.\n"
         "Overlap: of the truth with the best draw (intersection over union), mean over tasks and seeds.",
     )
     grid = body.subplots(len(pictures), count, sharex=True, sharey=True, squeeze=False)
     line = torch.linspace(*PLANE, SIDE).tolist()
-    for row, (name, (probabilities, points)) in enumerate(pictures.items()):
+    for row, (name, (probabilities, seen)) in enumerate(pictures.items()):
         for column in range(count):
             axes = grid[row][column]
             title = f"{name}: {best[name]['mean']:.2f} ± {best[name]['ci95']:.2f}" if column == 0 else ""
@@ -141,7 +187,7 @@ def _picture(
             axes.add_patch(
                 Circle((x, y), radius[column].item(), fill=False, edgecolor=VERMILION, linestyle="--", lw=1.4)
             )
-            axes.plot(*points[column].T.tolist(), "o", color=INK, markersize=3.5, markeredgecolor="white", mew=0.5)
+            axes.plot(*seen[column].T.tolist(), "o", color=INK, markersize=3.5, markeredgecolor="white", mew=0.5)
             axes.set(xlim=PLANE, ylim=PLANE, aspect="equal")
             axes.tick_params(color=GREY)
             axes.axhline(0, color=LIGHT_GREY, linewidth=0.5)

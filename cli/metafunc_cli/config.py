@@ -697,7 +697,7 @@ class NmeSinusoidData:
     num_amplitudes: int = 20
     """how many amplitudes there are, and numbers in a one-hot vector."""
     num_shown: int | None = None
-    """how many of them are trained on, from the lowest; the authors' notebook draws 15."""
+    """how many of them, from the lowest, are trained on and hinted at in testing; None: all."""
     noise: float = 0.1
     """standard deviation of the noise on support and query targets."""
 

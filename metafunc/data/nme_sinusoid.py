@@ -38,7 +38,8 @@ def nme_sinusoid(
         num_queries: query points a task in meta-training.
         num_test_queries: query points a task in validation and meta-test.
         num_amplitudes: how many amplitudes there are, and numbers in a one-hot vector.
-        num_shown: how many of them are trained on, from the lowest; the authors' notebook draws 15. None: all.
+        num_shown: how many of them, from the lowest, are trained on and hinted at in testing; None: all. The authors'
+            notebook has 16.
         noise: standard deviation of the noise on support and query targets.
 
     Returns:
@@ -60,27 +61,28 @@ def nme_sinusoid(
     if shown > num_amplitudes:
         raise ValueError(f"num_shown is {shown}; there are {num_amplitudes} amplitudes (num_amplitudes).")
     not_negative(noise=noise)
-    test = _curves(num_shots, num_test_queries, num_amplitudes, noise, shown=0)
+    test = _curves(num_shots, num_test_queries, num_amplitudes, noise, shown, telling=False)
     return TaskFamily(
         name="nme_sinusoid",
         kind="regression",
         input_shape=(1 + num_amplitudes,),
         num_outputs=1,
-        train=_curves(num_shots, num_queries, num_amplitudes, noise, shown=shown),
+        train=_curves(num_shots, num_queries, num_amplitudes, noise, shown, telling=True),
         validation=test,
         test=test,
         info={"amplitude": AMPLITUDE, "train_amplitudes": shown, "input": (-5.0, 5.0), "noise": noise},
     )
 
 
-def _curves(num_shots: int, num_queries: int, num_amplitudes: int, noise: float, *, shown: int) -> Sampler:
-    """Curves whose input tells which of the lowest amplitudes they have; where none is shown, it tells nothing."""
+def _curves(
+    num_shots: int, num_queries: int, num_amplitudes: int, noise: float, shown: int, *, telling: bool
+) -> Sampler:
     num_points = num_shots + num_queries
     amplitudes = torch.linspace(*AMPLITUDE, num_amplitudes, dtype=torch.float64)
 
     def draw(uniforms: Float64[Tensor, "t width"]) -> Task:
-        which = (uniforms[:, 0] * (shown or num_amplitudes)).long()
-        amplitude = amplitudes[which] if shown else between(uniforms[:, 1], *AMPLITUDE)
+        which = (uniforms[:, 0] * shown).long()
+        amplitude = amplitudes[which] if telling else between(uniforms[:, 1], *AMPLITUDE)
         u = between(uniforms[:, 2 : 2 + num_points], -5.0, 5.0)
         y = amplitude[:, None] * torch.sin(u) + noise * standard_normal(uniforms[:, 2 + num_points :])
         one_hot = torch.nn.functional.one_hot(which, num_amplitudes)[:, None].expand(-1, num_points, -1)
