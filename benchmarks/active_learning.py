@@ -14,6 +14,7 @@ from typing import Any, Literal
 import reporting
 import torch
 import tyro
+from matplotlib.ticker import ScalarFormatter
 from torch import Tensor
 
 from metafunc import active, experiment, metrics, tree
@@ -102,7 +103,8 @@ def _shuffled(support: Batch) -> Batch:
 def _picture(result: dict[str, Any], *, regression: bool) -> Any:
     page, body = figure(
         8.0, 4.2, "Error against labels bought" if regression else "Accuracy against labels bought",
-        "Solid: where predictive entropy is highest. Dashed: at random. Band: 95 % interval over seeds and tasks.",
+        "Solid: where predictive entropy is highest. Dashed: at random.\n"
+        "Band: 95 % interval over seeds and tasks, where it is narrower than the mean.",
     )  # fmt: skip
     axes = body.subplots()
     plain(axes, x="Labels of a new task", y="Mean squared error" if regression else "Accuracy (%)")
@@ -115,10 +117,17 @@ def _picture(result: dict[str, Any], *, regression: bool) -> Any:
             half = [scale * row[how]["ci95"] for row in rows]
             axes.plot(labels, mean, color=colour, linestyle=dashes, linewidth=1.7)
             low, high = zip(*((m - h, m + h) for m, h in zip(mean, half, strict=True)), strict=True)
-            axes.fill_between(labels, low, high, color=colour, alpha=0.1, linewidth=0)
+            drawn = [h < m for m, h in zip(mean, half, strict=True)]  # a mean of outliers is wider than itself
+            axes.fill_between(labels, low, high, where=drawn, color=colour, alpha=0.1, linewidth=0)
             if how == "entropy":
                 ends.append(Name(algorithm, mean[-1], colour))
-    axes.set_ylim(bottom=0)
+    if regression:  # learners that diverge on few points would flatten all others
+        means = [row[how]["mean"] for rows in result["curves"].values() for row in rows for how in WAYS_OF_CHOOSING]
+        axes.set_yscale("log")
+        axes.yaxis.set_major_formatter(ScalarFormatter())
+        axes.set_ylim(min(means) / 1.5, min(max(means) * 1.5, 10 * sorted(means)[len(means) // 2]))
+    else:
+        axes.set_ylim(bottom=0)
     axes.xaxis.get_major_locator().set_params(integer=True)
     page.draw_without_rendering()  # The layout has to be settled before names can keep their distance.
     name_lines(axes, ends)
