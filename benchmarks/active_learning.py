@@ -14,7 +14,7 @@ from typing import Any, Literal
 import reporting
 import torch
 import tyro
-from matplotlib.ticker import ScalarFormatter
+from matplotlib.ticker import LogLocator, NullLocator
 from torch import Tensor
 
 from metafunc import active, experiment, metrics, tree
@@ -101,10 +101,11 @@ def _shuffled(support: Batch) -> Batch:
 
 
 def _picture(result: dict[str, Any], *, regression: bool) -> Any:
+    narrow = ", where narrower than the mean; the scale is logarithmic and cut off above" if regression else ""
     page, body = figure(
         8.0, 4.2, "Error against labels bought" if regression else "Accuracy against labels bought",
         "Solid: where predictive entropy is highest. Dashed: at random.\n"
-        "Band: 95 % interval over seeds and tasks, where it is narrower than the mean.",
+        f"Band: 95 % interval over seeds and tasks{narrow}.",
     )  # fmt: skip
     axes = body.subplots()
     plain(axes, x="Labels of a new task", y="Mean squared error" if regression else "Accuracy (%)")
@@ -124,7 +125,9 @@ def _picture(result: dict[str, Any], *, regression: bool) -> Any:
     if regression:  # learners that diverge on few points would flatten all others
         means = [row[how]["mean"] for rows in result["curves"].values() for row in rows for how in WAYS_OF_CHOOSING]
         axes.set_yscale("log")
-        axes.yaxis.set_major_formatter(ScalarFormatter())
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.yaxis.set_minor_locator(NullLocator())
         axes.set_ylim(min(means) / 1.5, min(max(means) * 1.5, 10 * sorted(means)[len(means) // 2]))
     else:
         axes.set_ylim(bottom=0)

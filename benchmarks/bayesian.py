@@ -55,15 +55,16 @@ SETTINGS = {
         "--model.hidden 100 100 100 --model.context 20 --inner-lr 0.01 --test-tasks 1000",
     ),
     # Yin et al. (2020): half of thirty images are support, ten tasks a step, five inner steps of .002 (their code's;
-    # .01 in the paper), twenty in the test, 30,000 steps, a weight of .001 in their code. Ours takes smaller steps.
+    # .01 in the paper), twenty in the test, 30,000 steps, a weight of .001 in their code. The short one takes
+    # smaller steps.
     "pose": Setting(
         algorithms="maml mr_maml_w mr_maml_a mr_cnp_w",
-        shared="--tasks pose --model mlp --clip 10 --num-tasks 10 --num-steps 5 --inner-lr 0.001 --test-steps 20 "
+        shared="--tasks pose --model mlp --clip 10 --num-tasks 10 --num-steps 5 --test-steps 20 "
         "--mr_maml_w.kl-weight 0.001",
-        short="--seeds 3 --steps 10000 --outer-lr 0.002 --schedule cosine --validate-every 1000 "
-        "--model.hidden 100 40 --test-tasks 300",
-        full="--seeds 5 --steps 30000 --outer-lr 0.002 --validate-every 1000 --model.hidden 256 100 40 "
-        "--test-tasks 600",
+        short="--seeds 3 --steps 10000 --inner-lr 0.001 --outer-lr 0.002 --schedule cosine "
+        "--validate-every 1000 --model.hidden 100 40 --test-tasks 300",
+        full="--seeds 5 --steps 30000 --inner-lr 0.002 --outer-lr 0.002 "
+        "--validate-every 1000 --model.hidden 256 100 40 --test-tasks 600",
     ),
     # The same paper: every character keeps one label out of 20, without augmentation. Four convolutions and 16 tasks a
     # step; the 100,000 steps are those of others who made its table again. Not compiled, since the two trainings were

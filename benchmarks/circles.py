@@ -4,8 +4,8 @@
     python benchmarks/circles.py             # draws figures/circles.png, writes results/circles_coverage.json
 
 A draw is a decision boundary. How well some draws cover the truth is the largest overlap (intersection over union) of
-the true disc with what one of them calls positive; one deterministic learner has one draw. The exact posterior, from
-many circles of the prior, says what the points allow.
+the true disc with what one of them calls positive; one deterministic learner has one draw. The exact posterior says
+what the points allow: circles of the prior, drawn again by their likelihood (of the smallest, some repeatedly).
 """
 
 from pathlib import Path
@@ -44,7 +44,6 @@ def main(
 
     Args:
         runs: the folder of the comparison.
-        name: of the files to write.
         seeds: whose trainings to measure.
         num_tasks: new circles, the same for all.
         shown: how many of them to draw.
@@ -52,7 +51,7 @@ def main(
     family = experiment.tasks_of(Run(Path(runs) / f"maml-{seeds[0]}").config)
     tasks, centre, radius = _circles(family, num_tasks)
     plane = _plane()
-    inside = _covered(plane, centre, radius)
+    inside = _depth(plane, centre, radius) >= 0
     found: dict[str, Any] = {"num_tasks": num_tasks, "draws": NUM_DRAWS, "learners": {}}
     pictures: dict[str, tuple[Tensor, Tensor]] = {}
     covered: list[Tensor] = []
@@ -85,8 +84,8 @@ def main(
     found["difference"] = {"diff": diff, "ci95": metrics.percentiles(second - first, diff).half}
     print("difference of the best draws", found["difference"])
     best = {name: entry["best_draw"] for name, entry in found["learners"].items()}
-    reporting.write(f"{name}_coverage", found)
-    save(_picture(pictures, centre[:shown], radius[:shown], best), reporting.FIGURES / f"{name}.png")
+    reporting.write("circles_coverage", found)
+    save(_picture(pictures, centre[:shown], radius[:shown], best), reporting.FIGURES / "circles.png")
 
 
 def _circles(family: TaskFamily, num_tasks: int) -> tuple[Task, Tensor, Tensor]:
@@ -96,9 +95,9 @@ def _circles(family: TaskFamily, num_tasks: int) -> tuple[Task, Tensor, Tensor]:
     return tasks, *circle(torch.rand(shape, dtype=torch.float64, generator=generator_for(0, "circles", 0))[:, :3])
 
 
-def _covered(plane: Tensor, centre: Tensor, radius: Tensor) -> Tensor:
-    """Which points of the plane lie in each circle."""
-    return (plane - centre[..., None, :].float()).norm(dim=-1) <= radius[..., None].float()
+def _depth(plane: Tensor, centre: Tensor, radius: Tensor) -> Tensor:
+    """How far each point of the plane lies inside each circle; below zero outside."""
+    return radius[..., None].float() - (plane - centre[..., None, :].float()).norm(dim=-1)
 
 
 def _posterior(points: Tensor, plane: Tensor, seed: int) -> Tensor:
@@ -113,10 +112,11 @@ def _posterior(points: Tensor, plane: Tensor, seed: int) -> Tensor:
         rows = torch.arange(NUM_CIRCLES)
         for point in seen:
             rows = rows[(centre[rows] - point).square().sum(-1) <= radius[rows].square()]
+        assert len(rows) > NUM_DRAWS, f"{len(rows)} circles of the prior hold all points; raise NUM_CIRCLES"
         weights = torch.softmax(-len(seen) * log_area[rows], 0)
         drawn.append(rows[torch.multinomial(weights, NUM_DRAWS, replacement=True, generator=generator)])
     chosen = torch.stack(drawn)
-    return _covered(plane, centre[chosen], radius[chosen]).float()
+    return torch.sigmoid(_depth(plane, centre[chosen], radius[chosen]))  # above a half inside, for the contour
 
 
 def _area(centre: Tensor, radius: Tensor) -> Tensor:
@@ -165,7 +165,7 @@ def _picture(
     page, body = figure(
         8.0,
         1.2 + 2.75 * len(pictures),
-        f"Where a circle may be, after {points} point{'s' * (points > 1)} inside it",
+        f"Where a circle may be, after {points} points inside it",
         "Blue: the boundary of each draw. Dashed: the true circle. Black: the points seen.\n"
         "Overlap: of the truth with the best draw (intersection over union), mean over tasks and seeds.",
     )

@@ -1,6 +1,6 @@
 """Meta-learning without memorization on sine curves: Yin, Tucker, Zhou, Levine, Finn (2020), table 1.
 
-    python benchmarks/nme_sinusoid.py                      # the whole table: 12 cells of five seeds, and the controls
+    python benchmarks/nme_sinusoid.py                      # the whole table: 24 cells of five seeds
     python benchmarks/nme_sinusoid.py --methods maml mr_maml_w --shots 5
     python benchmarks/nme_sinusoid.py --table              # print what was found so far
 
@@ -31,6 +31,9 @@ TEST_STEPS = 100
 """Gradient steps at meta-test, the authors'."""
 INPUTS, CODE = 21, 5
 HEAD = (40, 40)
+LOWEST_LIE, REACH, NUM_INSIDE = 5, 4.5, 80
+"""Of the notebook's tests: the least amplitude that a process is told, counted from 0, how far out MAML's query points
+lie, and how many of them we take."""
 GAUSSIAN = likelihood.gaussian()
 ALL, NONE, ENCODER = "", None, "encoder."
 """How the paths of the numbers begin that move by their gradient's sign instead of by Adam. The authors' notebook makes
@@ -163,22 +166,25 @@ def train(method: Method, family: TaskFamily, seeds: Sequence[int], steps: int) 
 
 
 def _no_low_lies(sampler: Sampler) -> Sampler:
-    """Tasks whose one-hot vector is of the sixth amplitude or a higher one."""
+    """Tasks whose one-hot vector is of the sixth amplitude or a higher one, which eleven in sixteen have."""
 
     def sample(generator: torch.Generator, num_tasks: int) -> Task:
         tasks = sampler(generator, 4 * num_tasks)
-        rows = torch.nonzero(tasks.support.x[:, 0, 1:].argmax(-1) >= 5).flatten()[:num_tasks]
+        rows = torch.nonzero(tasks.support.x[:, 0, 1:].argmax(-1) >= LOWEST_LIE).flatten()[:num_tasks]
+        assert len(rows) == num_tasks, f"{len(rows)} of {num_tasks} tasks lie high enough"
         return tree.map(lambda leaf: leaf[rows], tasks)
 
     return sample
 
 
 def _not_at_the_ends(sampler: Sampler) -> Sampler:
-    """Tasks with the first 80 of their query points that lie between -4.5 and 4.5, as nine in ten do."""
+    """Tasks with the first 80 of their query points between -4.5 and 4.5, where nine in ten of the 120 lie."""
 
     def sample(generator: torch.Generator, num_tasks: int) -> Task:
         tasks = sampler(generator, num_tasks)
-        order = (tasks.query.x[..., 0].abs() > 4.5).long().argsort(dim=1, stable=True)[:, :80]
+        outside = tasks.query.x[..., 0].abs() > REACH
+        order = outside.long().argsort(dim=1, stable=True)[:, :NUM_INSIDE]
+        assert not outside.gather(1, order).any(), f"a task has fewer than {NUM_INSIDE} points within {REACH}"
         return tasks._replace(query=tree.map(lambda leaf: leaf[torch.arange(num_tasks)[:, None], order], tasks.query))
 
     return sample
@@ -196,8 +202,8 @@ def cell(name: str, shots: int, seeds: Sequence[int], steps: int | None, num_tas
     seen = family
     if method.notebook:
         seen = nme_sinusoid(num_shots=10, num_queries=10, num_shown=16)
-        family = nme_sinusoid(num_shots=shots, num_shown=16)
-        choose = _no_low_lies if method.test_steps == 1 else _not_at_the_ends
+        family = nme_sinusoid(num_shots=shots, num_queries=shots, num_test_queries=120, num_shown=16)
+        choose = _no_low_lies if method.test_steps == 1 else _not_at_the_ends  # a process takes one step
         family = replace(family, test=choose(family.test))
     learner, metas = train(method, seen, seeds, steps or method.steps)
     rows = []

@@ -99,7 +99,8 @@ def lift(learner: MetaLearner[M, P], *, num_particles: int) -> MetaLearner[M, P]
         return tree.map(lambda leaf: leaf.flatten(0, 1), torch.vmap(of_particle)(params))
 
     own = (learner.normalisation, learner.network, learner.listed)
-    dice = unprepared if learner.prepare is unprepared else prepare  # which looks at every particle, at every step
+    # A learner without dice is spared `prepare`, which looks at every particle at every step.
+    dice = unprepared if learner.prepare is unprepared else prepare
     return MetaLearner(init, dice, adapt, path, task_loss, predict, *own)
 
 
