@@ -35,7 +35,6 @@ NUM_CIRCLES = 2_000_000
 
 def main(
     runs: str = "runs/circles",
-    name: str = "circles",
     seeds: tuple[int, ...] = (0, 1, 2),
     num_tasks: int = 200,
     shown: int = 3,

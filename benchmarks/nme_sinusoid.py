@@ -86,7 +86,7 @@ class Method:
         test_steps: gradient steps at meta-test.
         notebook: with what the authors' notebook does otherwise than their paper says: 16 of the 20 amplitudes in
             training and in testing's lies, ten support points in training whatever there are in testing, query points
-            between -4.5 and 4.5 for MAML, and no lies of the five lowest for a process.
+            between -4.5 and 4.5 but for a process, and no lies of the five lowest for that.
     """
 
     learner: Callable[[], MetaLearner[Any, Any]]
@@ -135,6 +135,7 @@ def train(method: Method, family: TaskFamily, seeds: Sequence[int], steps: int) 
     metas = tree.stack([learner.init(generator_for(seed, "init", 0)) for seed in seeds])
     leaves = [leaf.clone().requires_grad_() for leaf in tree.leaves(metas)]
     signs = [method.sign is not None and path.startswith(method.sign) for path in tree.paths(metas)]
+    assert method.sign is None or any(signs), f"no path begins with {method.sign!r}"
     groups = [
         {"params": [leaf for leaf, by in zip(leaves, signs, strict=True) if by is sign], "betas": betas}
         for sign, betas in ((False, (0.9, 0.999)), (True, (0.0, 0.0)))
