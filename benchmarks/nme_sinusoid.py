@@ -5,7 +5,8 @@
     python benchmarks/nme_sinusoid.py --table              # print what was found so far
 
 The seeds of a cell are trained in one step, vectorised over their parameters and their own tasks: Adam works number by
-number, so that they are what separate runs would be. Cells that are in the results already are not trained again.
+number, so that they are what separate runs would be. Cells that are in the results already, at the same
+settings, are not trained again.
 """
 
 import argparse
@@ -195,17 +196,37 @@ def _row(tasks: Task, at: int) -> Task:
     return tree.map(lambda leaf: leaf[at : at + 1], tasks)
 
 
+def setting(name: str, shots: int, steps: int | None, num_tasks: int) -> dict[str, Any]:
+    """What decides a cell's numbers besides its seeds."""
+    method = METHODS[name]
+    return {
+        "method": name,
+        "shots": shots,
+        "steps": steps or method.steps,
+        "num_tasks": num_tasks,
+        "test_steps": method.test_steps,
+        "sign": method.sign,
+        "cosine": method.cosine,
+        "notebook": method.notebook,
+    }
+
+
+def families(method: Method, shots: int) -> tuple[TaskFamily, TaskFamily]:
+    """Where the tasks to train on come from, and those to test on."""
+    if not method.notebook:
+        family = nme_sinusoid(num_shots=shots, num_queries=shots)
+        return family, family
+    seen = nme_sinusoid(num_shots=10, num_queries=10, num_shown=16)
+    family = nme_sinusoid(num_shots=shots, num_queries=shots, num_test_queries=120, num_shown=16)
+    choose = _no_low_lies if method.test_steps == 1 else _not_at_the_ends  # a process takes one step
+    return seen, replace(family, test=choose(family.test))
+
+
 def cell(name: str, shots: int, seeds: Sequence[int], steps: int | None, num_tasks: int) -> dict[str, Any]:
     """Train and meta-test one method at one number of shots."""
     method = METHODS[name]
     began, cpu = time.perf_counter(), time.process_time()
-    family = nme_sinusoid(num_shots=shots, num_queries=shots)
-    seen = family
-    if method.notebook:
-        seen = nme_sinusoid(num_shots=10, num_queries=10, num_shown=16)
-        family = nme_sinusoid(num_shots=shots, num_queries=shots, num_test_queries=120, num_shown=16)
-        choose = _no_low_lies if method.test_steps == 1 else _not_at_the_ends  # a process takes one step
-        family = replace(family, test=choose(family.test))
+    seen, family = families(method, shots)
     learner, metas = train(method, seen, seeds, steps or method.steps)
     rows = []
     for seed, meta in zip(seeds, tree.unstack(metas), strict=True):
@@ -216,16 +237,7 @@ def cell(name: str, shots: int, seeds: Sequence[int], steps: int | None, num_tas
         before = known.values["mse"].mean(1).tolist()[0]
         rows.append({"seed": seed, "before": mse[0], "one": mse[1], "mse": mse[-1], "ci95": half, "train": before})
     spent = {"seconds": time.perf_counter() - began, "cpu_seconds": time.process_time() - cpu}
-    setting = {"method": name, "shots": shots, "steps": steps or method.steps, "num_tasks": num_tasks}
-    return {
-        **setting,
-        "test_steps": method.test_steps,
-        "sign": method.sign,
-        "cosine": method.cosine,
-        "notebook": method.notebook,
-        "rows": rows,
-        **spent,
-    }
+    return {**setting(name, shots, steps, num_tasks), "rows": rows, **spent}
 
 
 def table(cells: dict[str, Any]) -> str:
@@ -257,7 +269,10 @@ def main() -> None:
     torch.set_num_threads(1)
     for shots in () if arguments.table else arguments.shots:
         for name in arguments.methods:
-            if f"{name} {shots}" in read(NAME).get("cells", {}):
+            kept = read(NAME).get("cells", {}).get(f"{name} {shots}", {"rows": []})
+            wanted = setting(name, shots, arguments.steps, arguments.num_tasks)
+            same = all(kept.get(key) == value for key, value in wanted.items())
+            if same and [row["seed"] for row in kept["rows"]] == arguments.seeds:
                 continue
             done = cell(name, shots, arguments.seeds, arguments.steps, arguments.num_tasks)
             write(NAME, {"machine": machine(1), "cells": {**read(NAME).get("cells", {}), f"{name} {shots}": done}})

@@ -1,0 +1,86 @@
+"""What the benchmarks' drivers compute themselves, beside a route of its own."""
+
+import importlib
+import math
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import torch
+
+from metafunc import tree
+from metafunc.data import circles, generator_for
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+
+
+@pytest.fixture
+def driver(monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+
+    def load(name: str) -> ModuleType:
+        return importlib.import_module(name)
+
+    return load
+
+
+def test_the_area_of_a_circle_ends_at_the_square(driver: Any) -> None:
+    centre = torch.tensor([[2.5, 2.5], [1.0, 1.0], [4.0, 2.0], [3.0, 4.0]], dtype=torch.float64)
+    radius = torch.tensor([1.0, 2.0, 1.5, 1.8], dtype=torch.float64)
+    line = (torch.arange(2000, dtype=torch.float64) + 0.5) * 5 / 2000
+    points = torch.stack(torch.meshgrid(line, line, indexing="xy"), -1).flatten(0, 1)
+    counted = [
+        (points - c).square().sum(-1).le(r * r).double().mean() * 25 for c, r in zip(centre, radius, strict=True)
+    ]
+    found = driver("circles")._area(centre, radius)
+    assert found[0] == pytest.approx(math.pi, rel=2e-3)
+    assert torch.allclose(found, torch.stack(counted), rtol=2e-3)
+
+
+def test_the_circles_behind_the_tasks_are_theirs(driver: Any) -> None:
+    for num_shots in (1, 10):
+        tasks, centre, radius = driver("circles")._circles(circles(num_shots=num_shots), 50)
+        inside = (tasks.query.x - centre[:, None]).norm(dim=-1) <= radius[:, None]
+        assert (inside == (tasks.query.y == 1)).double().mean() > 0.999  # a point may be rounded over the edge
+        assert ((tasks.support.x - centre[:, None]).norm(dim=-1) <= radius[:, None] + 1e-6).all()
+
+
+def test_draws_of_the_posterior_hold_all_points(driver: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = driver("circles")
+    monkeypatch.setattr(module, "NUM_CIRCLES", 200_000)
+    seen = torch.tensor([[[1.5, 2.0], [3.0, 2.2], [2.4, 3.1]]], dtype=torch.float64)
+    believed = module._posterior(seen, seen[0].float(), 0)
+    assert believed.shape == (1, module.NUM_DRAWS, 3)
+    assert (believed > 0.5 - 1e-6).all()
+    # With more points in the same place, the smallest circles that hold them are all that is left.
+    few, many = (module._posterior(seen.repeat(1, n, 1), module._plane(), 0) for n in (1, 20))
+    assert (many > 0.5).double().mean() < 0.8 * (few > 0.5).double().mean()
+
+
+def test_the_notebooks_tests_are_what_they_are_called(driver: Any) -> None:
+    module = driver("nme_sinusoid")
+    seen, family = module.families(module.METHODS["cnp, notebook"], 5)
+    assert seen.train(generator_for(0, "train", 0), 3).support.x.shape == (3, 10, 21)
+    lies = family.test(generator_for(0, "test", 0), 200).support.x[:, 0, 1:].argmax(-1)
+    assert lies.shape == (200,)
+    assert sorted(lies.unique().tolist()) == [*range(5, 16)]
+    test = module.families(module.METHODS["maml, notebook"], 5)[1].test(generator_for(0, "test", 0), 200)
+    assert test.query.x.shape == (200, 80, 21)
+    assert test.query.x[..., 0].abs().max() <= 4.5
+    amplitude = (test.query.y / test.query.x[..., :1].sin()).median(1).values
+    assert amplitude.max() > 3.2, "inputs and targets stay together"
+    plain = module.families(module.METHODS["maml"], 5)
+    assert plain[0] is plain[1]
+
+
+def test_sign_descent_moves_what_it_is_asked_to(driver: Any) -> None:
+    module = driver("nme_sinusoid")
+    method = module.METHODS["mr_maml_a"]
+    family, _ = module.families(method, 5)
+    (_, one), (_, two) = (module.train(method, family, [0], steps) for steps in (1, 2))  # the same but for a step
+    for path, first, second in zip(tree.paths(one), tree.leaves(one), tree.leaves(two), strict=True):
+        moved = (second - first).abs()
+        signed = ((moved - 1e-3).abs() < 1e-6) | (moved == 0)  # a whole step, or a unit that is not in use
+        share = signed.double().mean()
+        assert share > 0.95 if path.startswith("encoder.") else share < 0.7, (path, share)
