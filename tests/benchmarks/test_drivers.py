@@ -74,6 +74,7 @@ def test_the_notebooks_tests_are_what_they_are_called(driver: Any) -> None:
     assert plain[0] is plain[1]
 
 
+@pytest.mark.compiled
 def test_sign_descent_moves_what_it_is_asked_to(driver: Any) -> None:
     module = driver("nme_sinusoid")
     method = module.METHODS["mr_maml_a"]
