@@ -141,7 +141,7 @@ def compiled(function: Callable[..., T], *, warn: Callable[[str], None] | None =
     def compile(noted: fx.GraphModule, leaves: list[Tensor]) -> Run:
         try:
             return by_inductor(noted, leaves)
-        except Exception as error:
+        except Exception as error:  # whatever inductor fails with
             if warn is None:
                 raise
             first = next(iter(str(error).splitlines()), "")

@@ -67,7 +67,7 @@ def run(argv: Sequence[str]) -> int:
         return FAILURE
     except KeyboardInterrupt:
         return _complain(argv, "interrupted.", INTERRUPTED)
-    except Exception as error:
+    except Exception as error:  # no traceback reaches a user who has not asked for one
         return _complain(argv, *_expected(error))
     return code
 

@@ -176,6 +176,7 @@ def meta_test(screen: Screen, rows: Sequence[Trained], asked: Comparison) -> "li
                         num_steps=max(steps, asked.test_steps),
                         seed=asked.test_seed,
                         split=asked.split,
+                        # mypy gives a lambda whose argument has a default no type.
                         on_progress=lambda done, total, advance=advance: advance(done, total, ""),  # type: ignore[misc]
                     )
                 )
