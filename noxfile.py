@@ -76,14 +76,14 @@ def package(session: nox.Session) -> None:
     for old in wheels.glob("*.whl"):
         old.unlink()
     _python(session, "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(wheels), ".")
-    session.run(sys.executable, "tests/wheel_contents.py", str(next(wheels.glob("*.whl"))))
+    session.run(sys.executable, "tests/house/wheel_contents.py", str(next(wheels.glob("*.whl"))))
 
 
 @nox.session
 def config(session: nox.Session) -> None:
     """Write the command line's configuration anew from the builders' signatures and docstrings."""
-    _python(session, "metafunc_cli.generate")
-    _python(session, "ruff", "format", "--quiet", "cli/metafunc_cli/config.py")
+    _python(session, "metafunc_cli.settings.generate")
+    _python(session, "ruff", "format", "--quiet", "cli/metafunc_cli/settings/generated.py")
 
 
 @nox.session

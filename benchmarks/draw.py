@@ -1,18 +1,18 @@
 """Draw every picture of this folder from `results/`.
 
-python benchmarks/draw.py
+python -m benchmarks.draw
 """
 
 import statistics
 from collections.abc import Sequence
 from typing import Any
 
-import reporting
 from matplotlib.ticker import LogLocator
 
-from metafunc import figures
-from metafunc.figures.curves import running_mean
-from metafunc.figures.style import COLOURS, Name, figure, name_lines, plain
+from benchmarks import reporting
+from metafunc.results import figures
+from metafunc.results.figures.curves import running_mean
+from metafunc.results.figures.style import COLOURS, Name, figure, name_lines, plain
 
 SINUSOIDS = {
     "sinusoid_paper": "Sine curves, the paper's setting",

@@ -1,42 +1,110 @@
-"""metafunc: Bayesian meta-learning as pure functions on `torch.func`, with gradients that are checked."""
+"""metafunc: Bayesian meta-learning as pure functions on `torch.func`, with gradients that are checked.
 
-from metafunc import algorithms as algorithms
-from metafunc import curvature as curvature
-from metafunc import data as data
-from metafunc import ensemble as ensemble
-from metafunc import factored as factored
-from metafunc import figures as figures
-from metafunc import graph as graph
-from metafunc import implicit as implicit
-from metafunc import inner as inner
-from metafunc import likelihood as likelihood
-from metafunc import meta as meta
-from metafunc import metrics as metrics
-from metafunc import nn as nn
-from metafunc import optim as optim
-from metafunc import posterior as posterior
-from metafunc import rl as rl
-from metafunc import start as start
-from metafunc import tree as tree
-from metafunc import types as types
-from metafunc.ensemble import lift as lift
-from metafunc.ensemble import svgd as svgd
-from metafunc.evaluation import evaluate as evaluate
-from metafunc.experiment import load as load
-from metafunc.inner import first_order as first_order
-from metafunc.inner import gradient_descent as gradient_descent
-from metafunc.meta import expected as expected
-from metafunc.meta import expected_query_loss as expected_query_loss
-from metafunc.meta import query_loss as query_loss
-from metafunc.meta import value_and_grad as value_and_grad
-from metafunc.prediction import predict as predict
-from metafunc.train import fit as fit
-from metafunc.types import Batch as Batch
-from metafunc.types import Categorical as Categorical
-from metafunc.types import MetaLearner as MetaLearner
-from metafunc.types import Model as Model
-from metafunc.types import Normal as Normal
-from metafunc.types import Task as Task
-from metafunc.types import TaskFamily as TaskFamily
+Names are loaded when they are asked for, so that the vocabulary alone (`metafunc.types`) costs next to nothing.
+"""
 
-__version__ = "0.1.0"
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # for type checkers the names that are looked up below
+    from metafunc import algorithms as algorithms
+    from metafunc import data as data
+    from metafunc import nn as nn
+    from metafunc import rl as rl
+    from metafunc import testing as testing
+    from metafunc import tree as tree
+    from metafunc import types as types
+    from metafunc.bayes import ensemble as ensemble
+    from metafunc.bayes.ensemble import lift as lift
+    from metafunc.bayes.stein import svgd as svgd
+    from metafunc.evaluation import metrics as metrics
+    from metafunc.evaluation.meta_test import evaluate as evaluate
+    from metafunc.evaluation.prediction import predict as predict
+    from metafunc.execution import tracing as tracing
+    from metafunc.execution.gradient import value_and_grad as value_and_grad
+    from metafunc.nn import likelihood as likelihood
+    from metafunc.results import figures as figures
+    from metafunc.training import warm_start as warm_start
+    from metafunc.training.fit import fit as fit
+    from metafunc.training.load import load as load
+    from metafunc.transforms import curvature as curvature
+    from metafunc.transforms import implicit as implicit
+    from metafunc.transforms import inner as inner
+    from metafunc.transforms import low_rank as low_rank
+    from metafunc.transforms import objectives as objectives
+    from metafunc.transforms import optim as optim
+    from metafunc.transforms.inner import first_order as first_order
+    from metafunc.transforms.inner import gradient_descent as gradient_descent
+    from metafunc.transforms.objectives import expected_query_loss as expected_query_loss
+    from metafunc.transforms.objectives import query_loss as query_loss
+    from metafunc.types import Batch as Batch
+    from metafunc.types import Categorical as Categorical
+    from metafunc.types import MetaLearner as MetaLearner
+    from metafunc.types import Model as Model
+    from metafunc.types import Normal as Normal
+    from metafunc.types import Task as Task
+    from metafunc.types import TaskFamily as TaskFamily
+    from metafunc.types import expected as expected
+
+_MODULES = {
+    "algorithms": "metafunc.algorithms",
+    "curvature": "metafunc.transforms.curvature",
+    "data": "metafunc.data",
+    "ensemble": "metafunc.bayes.ensemble",
+    "figures": "metafunc.results.figures",
+    "implicit": "metafunc.transforms.implicit",
+    "inner": "metafunc.transforms.inner",
+    "likelihood": "metafunc.nn.likelihood",
+    "low_rank": "metafunc.transforms.low_rank",
+    "metrics": "metafunc.evaluation.metrics",
+    "nn": "metafunc.nn",
+    "objectives": "metafunc.transforms.objectives",
+    "optim": "metafunc.transforms.optim",
+    "rl": "metafunc.rl",
+    "testing": "metafunc.testing",
+    "tracing": "metafunc.execution.tracing",
+    "tree": "metafunc.tree",
+    "types": "metafunc.types",
+    "warm_start": "metafunc.training.warm_start",
+}
+_NAMES = {
+    "lift": "metafunc.bayes.ensemble",
+    "svgd": "metafunc.bayes.stein",
+    "evaluate": "metafunc.evaluation.meta_test",
+    "predict": "metafunc.evaluation.prediction",
+    "value_and_grad": "metafunc.execution.gradient",
+    "fit": "metafunc.training.fit",
+    "load": "metafunc.training.load",
+    "first_order": "metafunc.transforms.inner",
+    "gradient_descent": "metafunc.transforms.inner",
+    "expected_query_loss": "metafunc.transforms.objectives",
+    "query_loss": "metafunc.transforms.objectives",
+    "Batch": "metafunc.types",
+    "Categorical": "metafunc.types",
+    "MetaLearner": "metafunc.types",
+    "Model": "metafunc.types",
+    "Normal": "metafunc.types",
+    "Task": "metafunc.types",
+    "TaskFamily": "metafunc.types",
+    "expected": "metafunc.types",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Load a module or a name of the face when it is first asked for."""
+    if name == "__version__":
+        from importlib.metadata import version
+
+        found: Any = version("metafunc")
+    elif name in _MODULES:
+        found = import_module(_MODULES[name])
+    elif name in _NAMES:
+        found = getattr(import_module(_NAMES[name]), name)
+    else:
+        raise AttributeError(f"module 'metafunc' has no attribute {name!r}")
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_MODULES, *_NAMES, "__version__"})

@@ -23,7 +23,7 @@ PATIENCE = 240.0
 WHOLE = 15_000
 """Steps of a run that is timed from start to end."""
 FIRST = """
-import sys, time, metafunc.state as state
+import sys, time, metafunc.training.state as state
 finish = state.State.finish
 def report(self):
     finish(self)

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.speed.units import floor, spoken
-from metafunc import figures
-from metafunc.figures.style import BLUE, GREY, LIGHT_GREY, ORANGE, SKY, VERMILION, figure, plain
+from metafunc.results import figures
+from metafunc.results.figures.style import BLUE, GREY, LIGHT_GREY, ORANGE, SKY, VERMILION, figure, plain
 
 MARKS = {
     "metafunc": (BLUE, "D", 52),

@@ -11,17 +11,13 @@ from types import FrameType
 from metafunc_cli.errors import DATA, DIVERGED, FAILURE, INTERRUPTED, OK, USAGE, UsageError, unknown
 
 COMMANDS = {
-    "train": ("training", "[ALGORITHM] [TASKS] [OPTIONS]", "meta-train, then meta-test on new tasks"),
-    "eval": ("testing", "RUN [OPTIONS]", "meta-test a run again, on other tasks or with more steps"),
-    "plot": ("plotting", "RUN [OPTIONS]", "draw a run: learning and adaptation curves, tasks before and after"),
-    "compare": (
-        "comparing",
-        "[RUN ...] [OPTIONS]",
-        "train algorithms, or take runs, and compare them",
-    ),
-    "predict": ("predicting", "RUN --support F --query F --out F", "adapt to a new task of your own, and predict"),
-    "check": ("check", "TARGET [OPTIONS]", "check meta-gradients through your module, loss or learner"),
-    "list": ("listing", "", "algorithms, tasks, networks and presets"),
+    "train": ("[ALGORITHM] [TASKS] [OPTIONS]", "meta-train, then meta-test on new tasks"),
+    "eval": ("RUN [OPTIONS]", "meta-test a run again, on other tasks or with more steps"),
+    "plot": ("RUN [OPTIONS]", "draw a run: learning and adaptation curves, tasks before and after"),
+    "compare": ("[RUN ...] [OPTIONS]", "train algorithms, or take runs, and compare them"),
+    "predict": ("RUN --support F --query F --out F", "adapt to a new task of your own, and predict"),
+    "check": ("TARGET [OPTIONS]", "check meta-gradients through your module, loss or learner"),
+    "list": ("", "algorithms, tasks, networks and presets"),
 }
 HELP = """usage: metafunc COMMAND [OPTIONS]
 
@@ -74,16 +70,16 @@ def run(argv: Sequence[str]) -> int:
 
 def _dispatch(argv: Sequence[str]) -> int:
     if not argv or argv[0] in ("-h", "--help"):
-        usages = {name: f"{name} {usage}".strip() for name, (_, usage, _) in COMMANDS.items()}
+        usages = {name: f"{name} {usage}".strip() for name, (usage, _) in COMMANDS.items()}
         width = max(map(len, usages.values())) + 3
-        sys.stdout.write(HELP.format(commands="\n".join(f"  {usages[n]:{width}}{COMMANDS[n][2]}" for n in COMMANDS)))
+        sys.stdout.write(HELP.format(commands="\n".join(f"  {usages[n]:{width}}{COMMANDS[n][1]}" for n in COMMANDS)))
         return OK
     if argv[0] == "--version":
         print(f"metafunc {version('metafunc')}")
         return OK
     if argv[0] not in COMMANDS:
         raise unknown("command", argv[0], COMMANDS)
-    command: Callable[[Sequence[str]], int] = import_module(f"metafunc_cli.{COMMANDS[argv[0]][0]}").main
+    command: Callable[[Sequence[str]], int] = import_module(f"metafunc_cli.commands.{argv[0]}").main
     return command(argv[1:])
 
 

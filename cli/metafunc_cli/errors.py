@@ -1,7 +1,8 @@
 """How the command line ends when it does not end well."""
 
 from collections.abc import Iterable
-from difflib import get_close_matches
+
+from metafunc.checks import no_such
 
 OK, FAILURE, USAGE, DATA, DIVERGED, INTERRUPTED = 0, 1, 2, 3, 4, 130
 
@@ -11,9 +12,5 @@ class UsageError(Exception):
 
 
 def unknown(what: str, given: str, known: Iterable[str]) -> UsageError:
-    """There is no such thing; did you mean another one?"""
-    names = list(known)
-    listed = ", ".join(names) or "none"
-    close = get_close_matches(given.lower().replace("-", "_"), names, n=1)
-    hint = f"Did you mean {close[0]}? " if close else ""
-    return UsageError(f"There is no {what} {given!r}. {hint}There are: {listed}.")
+    """The error about a name that is not known."""
+    return UsageError(no_such(what, given, known))

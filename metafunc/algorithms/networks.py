@@ -4,7 +4,7 @@ from collections.abc import Callable
 from math import prod
 from typing import Protocol, TypeAlias, runtime_checkable
 
-from metafunc.likelihood import Likelihood
+from metafunc.nn.likelihood import Likelihood
 from metafunc.rl import World
 from metafunc.types import Model
 

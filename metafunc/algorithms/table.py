@@ -7,28 +7,34 @@ from math import prod
 from types import MappingProxyType
 from typing import Any, TypeAlias
 
-from metafunc import likelihood as likelihoods
-from metafunc.algorithms.abml import abml
-from metafunc.algorithms.alpaca import alpaca
-from metafunc.algorithms.anil import anil
-from metafunc.algorithms.bmaml import bmaml
-from metafunc.algorithms.bmaml_rl import bmaml_rl
-from metafunc.algorithms.cnp import cnp
-from metafunc.algorithms.deep_ensemble import deep_ensemble
-from metafunc.algorithms.emaml import emaml
-from metafunc.algorithms.emaml_rl import emaml_rl
-from metafunc.algorithms.fomaml import fomaml
-from metafunc.algorithms.fomaml_rl import fomaml_rl
-from metafunc.algorithms.imaml import imaml
-from metafunc.algorithms.llama import llama
-from metafunc.algorithms.maml import maml
-from metafunc.algorithms.maml_noise import maml_noise
-from metafunc.algorithms.maml_plus_plus import maml_plus_plus
-from metafunc.algorithms.maml_rl import maml_rl
-from metafunc.algorithms.meta_sgd import meta_sgd
-from metafunc.algorithms.mr_cnp import mr_cnp_a, mr_cnp_w
-from metafunc.algorithms.mr_maml_a import mr_maml_a
-from metafunc.algorithms.mr_maml_w import mr_maml_w
+from metafunc.algorithms.baselines.oracle_policy import oracle
+from metafunc.algorithms.baselines.pretrain import pretrain
+from metafunc.algorithms.baselines.pretrain_rl import pretrain_rl
+from metafunc.algorithms.baselines.random_policy import random
+from metafunc.algorithms.baselines.scratch import scratch
+from metafunc.algorithms.bayesian.abml import abml
+from metafunc.algorithms.bayesian.bmaml import bmaml
+from metafunc.algorithms.bayesian.deep_ensemble import deep_ensemble
+from metafunc.algorithms.bayesian.emaml import emaml
+from metafunc.algorithms.bayesian.llama import llama
+from metafunc.algorithms.bayesian.maml_noise import maml_noise
+from metafunc.algorithms.bayesian.mr_maml_a import mr_maml_a
+from metafunc.algorithms.bayesian.mr_maml_w import mr_maml_w
+from metafunc.algorithms.bayesian.pacoh import pacoh
+from metafunc.algorithms.bayesian.platipus import platipus
+from metafunc.algorithms.bayesian.vampire import vampire
+from metafunc.algorithms.conditioning.alpaca import alpaca
+from metafunc.algorithms.conditioning.cnp import cnp
+from metafunc.algorithms.conditioning.mr_cnp import mr_cnp_a, mr_cnp_w
+from metafunc.algorithms.conditioning.protonet import protonet
+from metafunc.algorithms.conditioning.versa import versa
+from metafunc.algorithms.gradient_based.anil import anil
+from metafunc.algorithms.gradient_based.fomaml import fomaml
+from metafunc.algorithms.gradient_based.imaml import imaml
+from metafunc.algorithms.gradient_based.maml import maml
+from metafunc.algorithms.gradient_based.maml_plus_plus import maml_plus_plus
+from metafunc.algorithms.gradient_based.meta_sgd import meta_sgd
+from metafunc.algorithms.gradient_based.reptile import reptile
 from metafunc.algorithms.networks import (
     NetworkFactory,
     Networks,
@@ -42,19 +48,13 @@ from metafunc.algorithms.networks import (
     predictor,
     told,
 )
-from metafunc.algorithms.oracle import oracle
-from metafunc.algorithms.pacoh import pacoh
-from metafunc.algorithms.platipus import platipus
-from metafunc.algorithms.pretrain import pretrain
-from metafunc.algorithms.pretrain_rl import pretrain_rl
-from metafunc.algorithms.promp import promp
-from metafunc.algorithms.protonet import protonet
-from metafunc.algorithms.random import random
-from metafunc.algorithms.reptile import reptile
-from metafunc.algorithms.scratch import scratch
-from metafunc.algorithms.vampire import vampire
-from metafunc.algorithms.versa import versa
-from metafunc.likelihood import Likelihood
+from metafunc.algorithms.policies.bmaml_rl import bmaml_rl
+from metafunc.algorithms.policies.emaml_rl import emaml_rl
+from metafunc.algorithms.policies.fomaml_rl import fomaml_rl
+from metafunc.algorithms.policies.maml_rl import maml_rl
+from metafunc.algorithms.policies.promp import promp
+from metafunc.nn import likelihood as likelihoods
+from metafunc.nn.likelihood import Likelihood
 from metafunc.rl import World
 from metafunc.types import Kind, MetaLearner, Model
 

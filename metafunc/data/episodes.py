@@ -8,8 +8,9 @@ import torch
 from jaxtyping import Float64, Int64, Shaped
 from torch import Tensor
 
-from metafunc.data.classes import Partition
-from metafunc.data.source import at_least, distinct, sampler
+from metafunc.checks import at_least
+from metafunc.data.class_split import Partition
+from metafunc.data.sampling import distinct, sampler
 from metafunc.types import Batch, Sampler, Task, TaskFamily
 
 QUARTER_TURNS = 4

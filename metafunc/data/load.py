@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
-from metafunc.data.classes import one_of
-from metafunc.data.source import DataUnavailable
+from metafunc.checks import one_of
+from metafunc.data.sampling import DataUnavailable
 
 if TYPE_CHECKING:
     from datasets import Dataset

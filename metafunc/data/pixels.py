@@ -9,11 +9,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from metafunc.data.classes import one_of
-
 if TYPE_CHECKING:
     from datasets import Dataset
     from PIL.Image import Image
+
+from metafunc.checks import one_of
 
 GREY_MODES = frozenset({"1", "L", "LA"})
 DEEP_MODES = ("I", "F")

@@ -20,8 +20,8 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from metafunc.nn.folding import elementary
-from metafunc.nn.normalisation import normalise_by_batch
+from metafunc.nn.kernels.channel_folding import elementary
+from metafunc.nn.kernels.normalisation import normalise_by_batch
 
 EPSILON = 1e-5
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from metafunc.nn.interception import Exact
+from metafunc.nn.exact_mode import Exact
 from metafunc.types import Params
 
 

@@ -8,10 +8,11 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
+from metafunc.checks import at_least, one_of
 from metafunc.nn import exact
-from metafunc.nn.convolution import conv2d
-from metafunc.nn.first_layer import FEW, convolve_and_normalise
-from metafunc.nn.pooling import max_pool2d
+from metafunc.nn.kernels.conv_batch_norm import FEW, convolve_and_normalise
+from metafunc.nn.kernels.convolution import conv2d
+from metafunc.nn.kernels.pooling import max_pool2d
 from metafunc.types import Model, Normalisation, Params
 
 Activation: TypeAlias = Literal["relu", "tanh", "silu", "gelu"]
@@ -79,9 +80,8 @@ def mlp(
     widths = (*_positive("hidden", tuple(hidden), allow_empty=True),)
     num_inputs = math.prod(_positive("input_shape", tuple(input_shape)))
     _check_common(num_outputs, normalisation, initialisation)
-    _check("activation", activation, tuple(_ACTIVATIONS))
-    if context < 0:
-        raise ValueError(f"context is {context}, but it is the length of a vector: give 0 (no context) or more.")
+    one_of(activation, tuple(_ACTIVATIONS), "activation")
+    at_least(0, context=context)
     if num_outputs is None and not widths:
         raise ValueError("num_outputs=None asks for the last hidden layer, but hidden is empty: give a width.")
     normalised = normalisation != "none"
@@ -161,7 +161,7 @@ def conv4(
     shape = _positive("input_shape", tuple(input_shape))
     _positive("filters", (filters,))
     _check_common(num_outputs, normalisation, initialisation)
-    _check("pooling", pooling, get_args(Pooling))
+    one_of(pooling, get_args(Pooling), "pooling")
     if len(shape) != 3:
         raise ValueError(
             f"conv4 was given input_shape={shape}, but it needs (channels, height, width): add the channel axis to the "
@@ -264,15 +264,9 @@ def _norm(name: str, width: int, generator: Generator) -> Params:
 
 
 def _check_common(num_outputs: int | None, normalisation: str, initialisation: str) -> None:
-    if num_outputs is not None and num_outputs < 1:
-        raise ValueError(f"num_outputs is {num_outputs}: give at least 1, or None for the features without a head.")
-    _check("normalisation", normalisation, get_args(Normalisation))
-    _check("initialisation", initialisation, get_args(Initialisation))
-
-
-def _check(name: str, value: str, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        raise ValueError(f"{name} is {value!r}, but it must be one of {', '.join(allowed)}.")
+    at_least(1, num_outputs=num_outputs)
+    one_of(normalisation, get_args(Normalisation), "normalisation")
+    one_of(initialisation, get_args(Initialisation), "initialisation")
 
 
 def _positive(name: str, values: tuple[int, ...], *, allow_empty: bool = False) -> tuple[int, ...]:

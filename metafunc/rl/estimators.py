@@ -23,7 +23,7 @@ from typing import Literal, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from metafunc.rl.signals import Signal
+from metafunc.rl.advantages import Signal
 from metafunc.types import Scalar
 
 Name = Literal["total_return", "reward_to_go", "lvc", "ratio", "dice", "loaded_dice"]

@@ -11,10 +11,10 @@ import torch
 from torch import Generator, Tensor
 
 from metafunc import tree
-from metafunc.rl.playing import Play
 from metafunc.rl.policies import Policy
+from metafunc.rl.rollout import Play
+from metafunc.rl.simulator import World
 from metafunc.rl.trajectories import Trajectories
-from metafunc.rl.worlds import World
 from metafunc.types import Tree
 
 Reward = Callable[[Tree, Mapping[str, Tensor], Tensor], Tensor]

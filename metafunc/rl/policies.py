@@ -2,11 +2,12 @@ r"""Policies $f_\theta(a \mid x)$: a network, and the distribution of actions th
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from math import inf, log, pi
+from math import log, pi
 
 import torch
 from torch import Generator, Tensor
 
+from metafunc.checks import above, not_negative
 from metafunc.rl.environments import Draw, uniform
 from metafunc.types import Categorical, Model, Normal, Predictive, Scalar, Tree
 
@@ -57,10 +58,8 @@ def gaussian(model: Model, action_size: int, *, init_std: float = 1.0, min_std: 
         >>> action, policy.density(params, clue[None])
         (tensor([ 1., -1.]), tensor([-2.8379]))
     """
-    if not (0 < init_std < inf and min_std > 0):
-        raise ValueError(
-            f"init_std = {init_std} and min_std = {min_std} are standard deviations and have to be above 0."
-        )
+    above(0, init_std=init_std, min_std=min_std)
+    not_negative(init_std=init_std)
 
     def init(generator: Generator) -> Tree:
         return {"network": model.init(generator), "log_std": torch.full((action_size,), log(init_std))}

@@ -18,9 +18,10 @@ import torch
 from torch import Tensor
 
 from metafunc import tree
-from metafunc.curvature import conjugate_gradient, ggn_vp
+from metafunc.checks import above, at_least, fraction
 from metafunc.rl.policies import kl_rows
 from metafunc.rl.trajectories import Trajectories
+from metafunc.transforms.curvature import conjugate_gradient, ggn_vp
 from metafunc.types import MetaLearner, Predictive, Scalar, Task, Tree
 
 Update = Callable[[Tree, Task, Tree], Tree]
@@ -64,11 +65,10 @@ def trust_region(
         >>> bool(learner.meta_loss(after, tasks) < learner.meta_loss(meta, tasks))
         True
     """
-    if not (max_kl > 0 and damping >= 0 and 0 < shrink < 1 and num_cuts >= 1):
-        raise ValueError(
-            f"max_kl = {max_kl} has to be above 0, damping = {damping} not below it, shrink = {shrink} between 0 and "
-            f"1, and num_cuts = {num_cuts} at least 1."
-        )
+    above(0, max_kl=max_kl, shrink=shrink)
+    at_least(0, damping=damping)
+    fraction(shrink=shrink)
+    at_least(1, num_cuts=num_cuts)
 
     def update(meta: Tree, tasks: Task, gradient: Tree) -> Tree:
         if not isinstance(tasks.query, Trajectories) or tasks.query.mask.ndim != 3:

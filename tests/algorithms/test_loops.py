@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional as F
 
 from metafunc import algorithms, tree
-from metafunc.meta import value_and_grad
+from metafunc.execution.gradient import value_and_grad
 from metafunc.testing import network, random_tasks
 
 LR = 0.1

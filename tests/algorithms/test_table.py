@@ -90,7 +90,7 @@ def test_networks_over_vectors_cannot_be_convolutions(name):
         ("maml", "control", {}, "not for control; algorithms for control: maml_rl, .*, oracle"),
         ("maml", "regression", {"alpha": 1}, "maml has no hyperparameter alpha; it has inner_lr, num_steps"),
         ("protonet", "classification", {"num_steps": 1}, "protonet has no hyperparameter num_steps; it has none"),
-        ("maml", "regression", {"num_steps": -1}, "num_steps must be 0 or above, not -1"),
+        ("maml", "regression", {"num_steps": -1}, "num_steps must be at least 0, not -1"),
     ],
 )
 def test_what_does_not_fit_is_refused(name, kind, settings, message):
@@ -101,5 +101,5 @@ def test_what_does_not_fit_is_refused(name, kind, settings, message):
 @pytest.mark.parametrize("value", [-1.0, float("inf"), float("nan")])
 @pytest.mark.parametrize("name", [name for name, row in ALGORITHMS.items() if row.inner_steps])
 def test_what_is_no_inner_step_size_is_refused_by_that_name(name, value):
-    with pytest.raises(ValueError, match=f"^inner_lr = {value} is no step size"):
+    with pytest.raises(ValueError, match=f"^inner_lr must be a finite number, at least 0, not {value}"):
         algorithms.build(name, network, (2,), "regression", 3, inner_lr=value)

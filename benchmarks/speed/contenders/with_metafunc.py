@@ -10,21 +10,12 @@ from torch import Tensor
 import metafunc
 from benchmarks.speed.contenders.networks import module_of, optimiser_of, parameters_of
 from benchmarks.speed.workloads import OnStep, Workload
-from metafunc import (
-    Batch,
-    MetaLearner,
-    Model,
-    Task,
-    TaskFamily,
-    algorithms,
-    ensemble,
-    inner,
-    likelihood,
-    nn,
-    optim,
-    query_loss,
-)
-from metafunc.train import adam
+from metafunc import Batch, MetaLearner, Model, Task, TaskFamily, algorithms, nn, query_loss
+from metafunc.bayes.ensemble import lift
+from metafunc.bayes.stein import svgd
+from metafunc.nn import likelihood
+from metafunc.training.fit import adam
+from metafunc.transforms import inner, optim
 from metafunc.types import Params
 
 
@@ -78,10 +69,10 @@ def _learner(work: Workload, option: str) -> MetaLearner[Any, Any]:
 def _stein(work: Workload, learner: MetaLearner[Any, Any], model: Model) -> MetaLearner[Any, Any]:
     """An ensemble of MAML's learners whose members adapt together."""
     observed = likelihood.for_kind(work.kind, work.num_outputs)
-    adapt = ensemble.svgd(observed.nll(model), lr=work.inner_lr, num_steps=work.num_steps)
+    adapt = svgd(observed.nll(model), lr=work.inner_lr, num_steps=work.num_steps)
 
     def loss(particles: Params, query: Batch) -> Tensor:
         return torch.vmap(observed.of(model), in_dims=(0, None))(particles, query).mean()
 
-    point = ensemble.lift(learner, num_particles=work.num_particles)
+    point = lift(learner, num_particles=work.num_particles)
     return replace(point, adapt=adapt, task_loss=query_loss(adapt, loss))

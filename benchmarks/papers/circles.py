@@ -1,0 +1,200 @@
+"""What MAML and PLATIPUS believe of a circle of which they have seen a few points inside: a picture, and its coverage.
+
+    python -m benchmarks.papers.bayesian circles    # first: trains them
+    python -m benchmarks.papers.circles             # draws figures/circles.png, writes results/circles_coverage.json
+
+A draw is a decision boundary. How well some draws cover the truth is the largest overlap (intersection over union) of
+the true disc with what one of them calls positive; one deterministic learner has one draw. The exact posterior says
+what the points allow: circles of the prior, drawn again by their likelihood (of the smallest, some repeatedly).
+"""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+import tyro
+from torch import Tensor
+
+from benchmarks import reporting
+from metafunc import tree
+from metafunc.data import generator_for
+from metafunc.data.families.circles import PLANE, circle, width
+from metafunc.evaluation import metrics
+from metafunc.evaluation.scoring import draw
+from metafunc.results.figures.style import BLUE, GREY, INK, LIGHT_GREY, VERMILION, figure, plain, save
+from metafunc.training.config import tasks_of
+from metafunc.training.load import load
+from metafunc.training.run import Run
+from metafunc.types import Batch, Categorical, Task, TaskFamily
+
+EXACT = "exact posterior"
+SIDE = 60
+"""Points of the plane in each direction, at which predictions are made."""
+NUM_DRAWS = 10
+"""At most; a learner has as many as it has particles."""
+NUM_CIRCLES = 2_000_000
+"""Circles of the prior that the exact posterior chooses from."""
+
+
+def main(
+    runs: str = "runs/circles",
+    seeds: tuple[int, ...] = (0, 1, 2),
+    num_tasks: int = 200,
+    shown: int = 3,
+) -> None:
+    """Measure the coverage of trained learners and draw the first seed's.
+
+    Args:
+        runs: the folder of the comparison.
+        seeds: whose trainings to measure.
+        num_tasks: new circles, the same for all.
+        shown: how many of them to draw.
+    """
+    family = tasks_of(Run(Path(runs) / f"maml-{seeds[0]}").config)
+    tasks, centre, radius = _circles(family, num_tasks)
+    plane = _plane()
+    inside = _depth(plane, centre, radius) >= 0
+    found: dict[str, Any] = {"num_tasks": num_tasks, "draws": NUM_DRAWS, "learners": {}}
+    pictures: dict[str, tuple[Tensor, Tensor]] = {}
+    covered: list[Tensor] = []
+    for learner in ("maml", "platipus", EXACT):
+        overlaps: list[Tensor] = []
+        means: list[Tensor] = []
+        for seed in seeds:
+            if learner == EXACT:
+                probabilities = _posterior(tasks.support.x.double(), plane, seed)
+            else:
+                probabilities = _believed(Path(runs) / f"{learner}-{seed}", family, num_tasks, plane)
+            positive = probabilities[:, :NUM_DRAWS] > 0.5
+            union = (positive | inside[:, None]).sum(-1).clamp(min=1)
+            overlap = (positive & inside[:, None]).sum(-1) / union
+            overlaps.append(overlap.amax(1))
+            means.append(overlap.mean(1))
+            if seed == seeds[0]:
+                pictures[learner] = probabilities[:shown], tasks.support.x[:shown]
+        entry = {}
+        for what, values in (("best_draw", overlaps), ("mean_draw", means)):
+            numbers = torch.stack(values)[..., None].double()
+            (draws,) = metrics.bootstrap([numbers], generator_for(0, "bootstrap", 0))
+            mean = numbers.mean().item()
+            entry[what] = {"mean": mean, "ci95": metrics.percentiles(draws, mean).half}
+        found["learners"][learner] = entry
+        covered.append(torch.stack(overlaps)[..., None].double())
+        print(learner, entry, flush=True)
+    first, second = metrics.bootstrap(covered[:2], generator_for(0, "bootstrap", 0))
+    diff = (covered[1].mean() - covered[0].mean()).item()
+    found["difference"] = {"diff": diff, "ci95": metrics.percentiles(second - first, diff).half}
+    print("difference of the best draws", found["difference"])
+    best = {name: entry["best_draw"] for name, entry in found["learners"].items()}
+    reporting.write("circles_coverage", found)
+    save(_picture(pictures, centre[:shown], radius[:shown], best), reporting.FIGURES / "circles.png")
+
+
+def _circles(family: TaskFamily, num_tasks: int) -> tuple[Task, Tensor, Tensor]:
+    """New tasks, and the circles behind them, from the same numbers."""
+    tasks = family.test(generator_for(0, "circles", 0), num_tasks)
+    shape = num_tasks, width(tasks.support.x.shape[1] + tasks.query.x.shape[1])
+    return tasks, *circle(torch.rand(shape, dtype=torch.float64, generator=generator_for(0, "circles", 0))[:, :3])
+
+
+def _depth(plane: Tensor, centre: Tensor, radius: Tensor) -> Tensor:
+    """How far each point of the plane lies inside each circle; below zero outside."""
+    return radius[..., None].float() - (plane - centre[..., None, :].float()).norm(dim=-1)
+
+
+def _posterior(points: Tensor, plane: Tensor, seed: int) -> Tensor:
+    """Draws of the exact posterior: circles of the prior that hold all points, by one over their area a point."""
+    generator = generator_for(seed, "posterior", 0)
+    centre, radius = circle(torch.rand(NUM_CIRCLES, 3, dtype=torch.float64, generator=generator))
+    log_area = torch.cat(
+        [_area(*part).log() for part in zip(centre.split(100_000), radius.split(100_000), strict=True)]
+    )
+    drawn = []
+    for seen in points:
+        rows = torch.arange(NUM_CIRCLES)
+        for point in seen:
+            rows = rows[(centre[rows] - point).square().sum(-1) <= radius[rows].square()]
+        assert len(rows) > NUM_DRAWS, f"{len(rows)} circles of the prior hold all points; raise NUM_CIRCLES"
+        weights = torch.softmax(-len(seen) * log_area[rows], 0)
+        drawn.append(rows[torch.multinomial(weights, NUM_DRAWS, replacement=True, generator=generator)])
+    chosen = torch.stack(drawn)
+    return torch.sigmoid(_depth(plane, centre[chosen], radius[chosen]))  # above a half inside, for the contour
+
+
+def _area(centre: Tensor, radius: Tensor) -> Tensor:
+    """The part of each circle that lies in the square, by the midpoint rule over its strips."""
+    low, high = PLANE
+    left, right = (centre[:, 0] - radius).clamp(min=low), (centre[:, 0] + radius).clamp(max=high)
+    x = left[:, None] + (right - left)[:, None] * (torch.arange(64) + 0.5) / 64
+    half = (radius[:, None].square() - (x - centre[:, :1]).square()).clamp(min=0).sqrt()
+    height = (centre[:, 1:] + half).clamp(max=high) - (centre[:, 1:] - half).clamp(min=low)
+    return height.mean(-1) * (right - left)
+
+
+def _plane() -> Tensor:
+    line = torch.linspace(*PLANE, SIDE)
+    return torch.stack(torch.meshgrid(line, line, indexing="xy"), -1).flatten(0, 1)
+
+
+def _believed(folder: Path, family: TaskFamily, num_tasks: int, plane: Tensor) -> Tensor:
+    """For each task and draw the probability of being positive at every point of the plane."""
+    learner, meta = load(folder)
+    tasks = draw(learner, meta, family.test, 0, "circles", 0, num_tasks)
+
+    def of_task(support: Batch) -> Tensor:
+        predicted = learner.predict(learner.adapt(meta, support), plane)
+        assert isinstance(predicted, Categorical)
+        return torch.softmax(predicted.logits, -1)[..., 1]
+
+    with torch.no_grad():
+        parts = [torch.vmap(of_task)(part.support) for part in _chunks(tasks, 10)]
+    return torch.cat(parts)
+
+
+def _chunks(tasks: Task, size: int) -> list[Task]:
+    count = tasks.support.x.shape[0]
+    return [tree.map(lambda leaf, i=i: leaf[i : i + size], tasks) for i in range(0, count, size)]
+
+
+def _picture(
+    pictures: dict[str, tuple[Tensor, Tensor]], centre: Tensor, radius: Tensor, best: dict[str, dict[str, float]]
+) -> Any:
+    """A row a learner, a column a circle: the boundary of each draw, the truth dashed, the points that were seen."""
+    from matplotlib.patches import Circle
+
+    count = len(centre)
+    points = next(iter(pictures.values()))[1].shape[1]
+    page, body = figure(
+        8.0,
+        1.2 + 2.75 * len(pictures),
+        f"Where a circle may be, after {points} points inside it",
+        "Blue: the boundary of each draw. Dashed: the true circle. Black: the points seen.\n"
+        "Overlap: of the truth with the best draw (intersection over union), mean over tasks and seeds.",
+    )
+    grid = body.subplots(len(pictures), count, sharex=True, sharey=True, squeeze=False)
+    line = torch.linspace(*PLANE, SIDE).tolist()
+    for row, (name, (probabilities, seen)) in enumerate(pictures.items()):
+        for column in range(count):
+            axes = grid[row][column]
+            title = f"{name}: {best[name]['mean']:.2f} ± {best[name]['ci95']:.2f}" if column == 0 else ""
+            plain(axes, x="$x_1$" if row == len(pictures) - 1 else "", title=title)
+            axes.grid(visible=False)
+            if column == 0:
+                axes.set_ylabel("$x_2$", size=10, color=INK)
+            for one in probabilities[column, :NUM_DRAWS]:
+                heights = one.reshape(SIDE, SIDE).tolist()
+                alpha = 1.0 if probabilities.shape[1] == 1 else 0.4
+                axes.contour(line, line, heights, levels=[0.5], colors=[BLUE], linewidths=1.1, alpha=alpha)
+            x, y = centre[column].tolist()
+            axes.add_patch(
+                Circle((x, y), radius[column].item(), fill=False, edgecolor=VERMILION, linestyle="--", lw=1.4)
+            )
+            axes.plot(*seen[column].T.tolist(), "o", color=INK, markersize=3.5, markeredgecolor="white", mew=0.5)
+            axes.set(xlim=PLANE, ylim=PLANE, aspect="equal")
+            axes.tick_params(color=GREY)
+            axes.axhline(0, color=LIGHT_GREY, linewidth=0.5)
+    return page
+
+
+if __name__ == "__main__":
+    tyro.cli(main)

@@ -1,0 +1,162 @@
+"""Omniglot: MAML's classification experiment, with the fully connected or the convolutional network.
+
+    python -m benchmarks.papers.omniglot --path OMNIGLOT --num-shots 1
+    python -m benchmarks.papers.omniglot --path OMNIGLOT --num-shots 5
+    python -m benchmarks.papers.omniglot --path OMNIGLOT --net conv4 --minutes 120 --schedule constant --compile off
+
+1200 training characters, of which the last 100 choose nothing but draw the learning curve, with quarter turns as
+further characters in training; 423 characters, not turned, for the meta-test. Batch statistics are transductive: those
+of a task's 75 queries, as in the paper, which has as many queries as support drawings.
+"""
+
+import json
+import math
+import signal
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+import tyro
+from torch import Tensor
+
+import metafunc
+from benchmarks import reporting
+from metafunc import algorithms, data, nn
+from metafunc.nn import likelihood
+from metafunc.training import checkpoint
+from metafunc.training.events import Event, Interrupted
+from metafunc.training.run import Run
+
+
+def main(
+    path: str,
+    net: Literal["fc", "conv4"] = "fc",
+    num_ways: int = 5,
+    num_shots: int = 1,
+    num_queries: int = 15,
+    inner_lr: float = 0.4,
+    num_steps: int = 1,
+    test_steps: int = 10,
+    num_tasks: int = 8,
+    steps: int = 40_000,
+    minutes: float = math.inf,
+    outer_lr: float = 3e-3,
+    schedule: Literal["constant", "cosine"] = "cosine",
+    validate_every: int = 1000,
+    seed: int = 0,
+    num_test_tasks: int = 2000,
+    compile: Literal["auto", "on", "off"] = "on",
+    chunk_size: int | None = None,
+    threads: int = 1,
+    runs: Path = Path("runs"),
+    name: str | None = None,
+) -> None:
+    """Train, test and write the results with the learning curve.
+
+    Args:
+        path: the local copy of Omniglot.
+        net: 256-128-64-64 fully connected units, or four convolutions of 64 filters with stride 2.
+        num_ways: characters a task.
+        num_shots: support drawings a character.
+        num_queries: query drawings a character, in training and in the test.
+        inner_lr: the inner step size.
+        num_steps: inner steps in training.
+        test_steps: the largest number of steps in the test.
+        num_tasks: tasks an outer step.
+        steps: outer steps.
+        minutes: stop earlier if this much time has passed, keep what there is, and test that.
+        outer_lr: Adam's step size, or where its cosine begins.
+        schedule: of the outer step size.
+        validate_every: outer steps between points of the learning curve.
+        seed: of the initial parameters and of all tasks.
+        num_test_tasks: new tasks of the meta-test.
+        compile: whether the whole step is compiled; `--compile off` takes longer.
+        chunk_size: tasks at a time, which bounds the memory.
+        threads: torch's threads.
+        runs: where the run's folder goes; a run that lies there already is gone on with.
+        name: of the run and of the files to write.
+    """
+    name = name or f"omniglot_{num_ways}way_{num_shots}shot_{net}"
+    settings = {key: value for key, value in locals().items() if key not in ("path", "runs", "name", "minutes")}
+    torch.set_num_threads(threads)
+    family = data.omniglot(path=path, num_ways=num_ways, num_shots=num_shots, num_queries=num_queries)
+    shape = family.input_shape
+    model = (
+        nn.mlp(shape, num_ways, hidden=(256, 128, 64, 64), normalisation="transductive", initialisation="he")
+        if net == "fc"
+        else nn.conv4(shape, num_ways, filters=64, pooling="stride")
+    )
+    learner = algorithms.maml(model, likelihood.categorical(num_ways), inner_lr=inner_lr, num_steps=num_steps)
+
+    def optimiser(parameters: Iterable[Tensor]) -> torch.optim.Optimizer:
+        return torch.optim.Adam(parameters, lr=outer_lr, fused=True)
+
+    def cosine(optimiser: torch.optim.Optimizer) -> torch.optim.lr_scheduler.LRScheduler:
+        return torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, T_max=steps)
+
+    start = time.perf_counter()
+    curve: list[dict[str, float]] = []
+
+    def watch(event: Event) -> None:
+        seconds = time.perf_counter() - start
+        if event.phase == "validation":
+            curve.append(
+                {"step": event.step, "seconds": seconds, "cpu_seconds": time.process_time(), **event.validation}
+            )
+            print(json.dumps(curve[-1]), flush=True)
+        elif event.phase == "train" and seconds > 60 * minutes:
+            signal.raise_signal(signal.SIGTERM)  # as if somebody had stopped it: `fit` saves and says so
+
+    try:
+        trained = metafunc.fit(
+            learner,
+            family,
+            steps=steps,
+            num_tasks=num_tasks,
+            optimiser=optimiser,
+            schedule=cosine if schedule == "cosine" else None,
+            seed=seed,
+            validate_every=validate_every,
+            num_validation_tasks=200,
+            out=runs / name,
+            config=settings,
+            resume=True,
+            chunk_size=chunk_size,
+            compile=compile,
+            threads=threads,
+            on_event=watch,
+        )
+        meta, steps_done = trained.meta, trained.step
+    except Interrupted as stopped:
+        saved, _ = checkpoint.newest(Run(stopped.run).checkpoints)
+        if saved is None:
+            raise
+        meta = checkpoint.restore(learner.init(torch.Generator()), saved.tensors, "meta")
+        steps_done = stopped.step
+    seconds, cpu_seconds = time.perf_counter() - start, time.process_time()
+
+    tested = metafunc.evaluate(learner, meta, family, num_tasks=num_test_tasks, num_steps=test_steps, seed=seed)
+    result: dict[str, Any] = {
+        "settings": settings,
+        "normalisation": tested.normalisation,
+        "classes": family.info["classes"],
+        "machine": reporting.machine(threads),
+        "steps_done": steps_done,
+        "seconds": seconds,
+        "cpu_seconds": cpu_seconds,
+        "meta_test": tested.to_json(),
+        "learning_curve": curve,
+    }
+    reporting.write(name, result)
+    rows = [
+        [str(row["step"]), *(f"{100 * row['accuracy'][key]:.2f}" for key in ("mean", "ci95", "median"))]
+        for row in tested.by_step
+    ]
+    print(f"{name}: {steps_done} steps, {seconds:.0f} s, {cpu_seconds:.0f} s of CPU time")
+    print(reporting.markdown(["steps", "accuracy (%)", "± 95 %", "median"], rows))
+
+
+if __name__ == "__main__":
+    tyro.cli(main)

@@ -1,0 +1,176 @@
+"""`metafunc check`: whether the meta-gradients through a module, a loss or a learner can be trusted."""
+
+import dataclasses
+import math
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Protocol
+
+import tyro
+from rich import box
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from metafunc_cli.display.results import tidy
+from metafunc_cli.display.screen import Screen
+from metafunc_cli.errors import FAILURE, OK, UsageError, unknown
+from metafunc_cli.settings import compose
+from metafunc_cli.settings.generated import ALGORITHMS
+from metafunc_cli.settings.options import Checking
+from metafunc_cli.settings.signature import spoken
+from metafunc_cli.settings.user_builders import is_own
+
+if TYPE_CHECKING:
+    from metafunc.testing.diagnosis.checklist import Examination
+    from metafunc.testing.numerics.report import Report
+
+
+HOLDS, FAILS, UNKNOWN = "holds", "fails", "not measured"
+STYLES = {HOLDS: "green", FAILS: "bold red", UNKNOWN: "yellow"}
+DESCRIPTION = f"""Check the identities that meta-gradients have to fulfil, by routes that share nothing, in float64.
+
+TARGET is package.module:name of a torch.nn.Module (a factory or an instance), of a MetaLearner (or what builds one),
+or of a loss with --params and --batch; or an algorithm: {", ".join(ALGORITHMS)}. The current folder is importable.
+
+Exit code: 0 all hold, 1 some fail, 2 usage."""
+
+
+class Watch(Protocol):
+    """Called before a check with its name, and after it with its verdict as well."""
+
+    def __call__(self, name: str, verdict: str | None = None, /) -> None: ...
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the command; see `metafunc check --help`."""
+    with compose.uncoloured():
+        options = tyro.cli(Checking, args=[*argv], prog="metafunc check", description=DESCRIPTION)
+    shape = _shape(options.input_shape)
+    if not is_own(options.target) and options.target not in ALGORITHMS:
+        raise unknown("algorithm", options.target, ALGORITHMS)
+    # Imported here, because help and usage errors answer without torch.
+    from metafunc_cli.commands.check_target import examination
+
+    screen = Screen(json=options.json, quiet=options.quiet)
+    found = examination(options, shape)
+    for note in found.notes:
+        screen.out.print(note, markup=False, highlight=False, soft_wrap=True)
+    with _watching(screen.err, [step.name for step in found.steps], quiet=screen.quiet) as watch:
+        reports = []
+        for step in found.steps:
+            watch(step.name)
+            reports.append(step.run())
+            watch(step.name, verdict(reports[-1]))
+    screen.out.print(_table(found, reports))
+    for report in reports:
+        if verdict(report) != HOLDS:
+            screen.out.print(Text.assemble((f"{report.identity}: ", "bold"), _reason(report)), soft_wrap=True)
+    counted = {said: [verdict(report) for report in reports].count(said) for said in (HOLDS, FAILS, UNKNOWN)}
+    screen.out.print(
+        Text(f"{counted[HOLDS]} of {len(reports)} hold, {counted[FAILS]} fail, {counted[UNKNOWN]} {UNKNOWN}.")
+    )
+    held = not counted[FAILS]
+    screen.result(
+        {
+            "target": options.target,
+            "holds": held,
+            "not_measured": counted[UNKNOWN],
+            "notes": [*found.notes],
+            "identities": [_plain(step.summary, report) for step, report in zip(found.steps, reports, strict=True)],
+        }
+    )
+    return OK if held else FAILURE
+
+
+def verdict(report: "Report") -> str:
+    """In a word or two."""
+    if not report.measured:
+        return UNKNOWN
+    return HOLDS if report.holds else FAILS
+
+
+def _shape(given: str | None) -> tuple[int, ...] | None:
+    if given is None:
+        return None
+    try:
+        shape = tuple(int(part) for part in given.replace("x", ",").strip("()").split(",") if part.strip())
+    except ValueError:
+        shape = (0,)
+    if any(size < 1 for size in shape):
+        raise UsageError(f"--input-shape {given} is no shape: give sizes such as 3,32,32, without the batch axis.")
+    return shape
+
+
+def _table(found: "Examination", reports: Sequence["Report"]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("identity")
+    table.add_column("", style="dim")
+    for title in ("error", "tolerance"):
+        table.add_column(title, justify="right")
+    table.add_column("verdict", no_wrap=True)
+    for step, report in zip(found.steps, reports, strict=True):
+        said = verdict(report)
+        numbers = ["", ""] if said == UNKNOWN else [_number(report.error), _number(report.tolerance)]
+        table.add_row(step.name, spoken(step.summary), *numbers, Text(said, STYLES[said]))
+    return table
+
+
+def _reason(report: "Report") -> str:
+    """Why it does not hold, or why nothing can be said."""
+    if not report.measured:
+        return f"{UNKNOWN}. {report.why}"
+    return f"{report.claim} Worst in {report.leaf}." if report.leaf else report.claim
+
+
+def _number(value: float) -> str:
+    return "0" if value == 0 else f"{value:.1e}" if math.isfinite(value) else tidy(None)
+
+
+def _plain(summary: str, report: "Report") -> Mapping[str, Any]:
+    values = {**dataclasses.asdict(report), "summary": summary, "verdict": verdict(report)}
+    del values["measured"]  # The verdict says so.
+    if report.holds:
+        values["claim"] = ""  # What would be wrong is not.
+    for name in ("error", "tolerance"):
+        values[name] = values[name] if math.isfinite(values[name]) else None
+    return values
+
+
+@contextmanager
+def _watching(console: Console, names: Sequence[str], *, quiet: bool) -> Iterator[Watch]:
+    """A list that fills on a terminal; elsewhere a line a check."""
+    began: dict[str, float] = {}
+    done: list[Text] = []
+
+    def line(name: str, said: str | None) -> Text:
+        seconds = time.monotonic() - began[name]
+        ending = (f"{said:13}{seconds:6.1f} s", STYLES[said]) if said else ("...", "dim")
+        return Text.assemble(f"{name:24}", ending)
+
+    if quiet:
+        yield lambda name, said=None, /: None
+    elif console.is_terminal:
+        with Live(console=console, transient=True, refresh_per_second=4) as live:
+
+            def show(name: str, said: str | None = None, /) -> None:
+                began.setdefault(name, time.monotonic())
+                done.extend([line(name, said)] if said else [])
+                waiting = [] if said else [line(name, None)]
+                rest = Text(f"{len(names) - len(done)} left", "dim")
+                live.update(Text("\n").join([*done, *waiting, rest]))
+                if said:
+                    del began[name]
+
+            yield show
+    else:
+
+        def say(name: str, said: str | None = None, /) -> None:
+            began.setdefault(name, time.monotonic())
+            if said:
+                console.print(line(name, said), soft_wrap=True)
+                del began[name]
+
+        yield say

@@ -1,0 +1,97 @@
+"""`metafunc train --dry-run`: the settings, the parameter count and a look at one task."""
+
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+from metafunc_cli.display.results import tidy
+from metafunc_cli.display.screen import Screen, refusals
+from metafunc_cli.errors import OK
+from metafunc_cli.settings.compose import Settings
+from metafunc_cli.settings.options import Training
+
+
+def preview(screen: Screen, settings: Settings, learner: Any, family: Any) -> int:
+    """Show what a training would do; writes nothing."""
+    from metafunc import tree
+    from metafunc.data import generator_for
+    from metafunc.data.check_tasks import look
+
+    seed = settings.training.seed
+    with refusals():
+        meta = learner.init(generator_for(seed, "init", 0))
+        tasks = family.train(generator_for(seed, "train", 0), 1)
+        prepared = learner.prepare(
+            meta, tasks, generator_for(seed, "prepare", 0), step=0, num_steps=settings.training.steps
+        )
+        look(learner, meta, family, prepared)
+        choice = _choice(settings.training, learner, meta, prepared)
+    if family.kind == "control":  # a task of control becomes data by being played
+        shown, fields = [getattr(part, "values", part) for part in prepared], ["observations", "actions", "rewards"]
+    else:
+        shown, fields = [tasks.support, tasks.query], ["x", "y"]
+    parts = {
+        f"{name}.{field}": _seen(getattr(batch, field)[0])
+        for name, batch in zip(("support", "query"), shown, strict=True)
+        for field in fields
+    }
+    config = settings.to_json()
+    grid = Table.grid(padding=(0, 2))
+    for section, values in config.items():
+        rest = ", ".join(f"{name} {_plainly(value)}" for name, value in values.items() if name != "name")
+        grid.add_row(Text(section, style="dim"), Text(values.get("name", ""), style="bold"), rest)
+    grid.add_row(
+        Text("meta", style="dim"),
+        Text(f"{tree.size(meta):,}", style="bold"),
+        f"numbers in {len(tree.leaves(meta))} tensors",
+    )
+    for name, seen in parts.items():
+        grid.add_row(Text(f"task {name}", style="dim"), Text(seen["shape"], style="bold"), seen["values"])
+    screen.out.print(grid)
+    screen.out.print(choice.why)
+    screen.result({"config": config, "num_parameters": tree.size(meta), "task": parts, "steps": choice.why})
+    return OK
+
+
+def _choice(training: Training, learner: Any, meta: Any, tasks: Any) -> Any:
+    """How the steps will be carried out."""
+    from metafunc import tree
+    from metafunc.execution import plan
+    from metafunc.execution.device import device_of, move
+
+    many = tree.map(lambda leaf: leaf.expand(training.num_tasks, *leaf.shape[1:]), tasks)
+    where = device_of(training.device)
+    asked = None if training.chunk_size else learner.task_loss
+    return plan.choose(
+        plan.work(
+            move(meta, where),
+            move(many, where),
+            steps=training.steps,
+            device=where,
+            task_loss=asked,
+            listed=learner.listed,
+        ),
+        compile=training.compile,
+        chunk_size=training.chunk_size,
+        threads=training.threads,
+        deterministic=training.deterministic,
+        recorded=True,
+    )
+
+
+def _seen(leaf: Any) -> dict[str, str]:
+    """A tensor's shape, type and range."""
+    kind, shape = str(leaf.dtype).removeprefix("torch."), " x ".join(map(str, leaf.shape))
+    if not leaf.numel():
+        return {"shape": shape, "values": f"{kind}, none"}
+    values = leaf.unique().tolist() if not leaf.is_floating_point() else []
+    low, high = tidy(leaf.min().item()), tidy(leaf.max().item())
+    return {
+        "shape": shape,
+        "values": f"{kind}, {', '.join(map(str, values))}" if values else f"{kind}, from {low} to {high}",
+    }
+
+
+def _plainly(value: Any) -> str:
+    return " ".join(map(str, value)) if isinstance(value, list) else str(value)

@@ -1,0 +1,154 @@
+"""`metafunc eval`: meta-test a run again, on other tasks or with more steps."""
+
+import dataclasses
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from metafunc_cli.display.progress import progress
+from metafunc_cli.display.results import show, show_lines
+from metafunc_cli.display.screen import Screen, refusals
+from metafunc_cli.errors import OK, UsageError
+from metafunc_cli.settings import compose, typed_json, user_builders
+from metafunc_cli.settings.compose import Settings
+from metafunc_cli.settings.generated import FAMILIES
+from metafunc_cli.settings.names import SECTIONS, refuse_imports, row
+from metafunc_cli.settings.options import Report, Testing, Training
+from metafunc_cli.settings.run_argument import parse, run_and_flags
+
+if TYPE_CHECKING:
+    from metafunc.training.run import Run
+
+WHAT = "Meta-test a run on new tasks, after each number of adaptation steps."
+MORE = "With a RUN, --data.num-shots and all other options of its tasks can be set too."
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the command; see `metafunc eval --help`."""
+    families = (("data", family.fields) for family in FAMILIES.values())
+    run, flags = run_and_flags("eval", argv, ("", Testing), ("", Report), *families)
+    if run is None:
+        parse("metafunc eval RUN", f"{WHAT} {MORE}", flags, {"testing": Testing(), "report": Report()})
+        return OK
+    settings = _settings(Path(run), allowed="--imports" in flags)
+    usual = usual_test(settings.training)
+    parts = {"testing": usual, "data": settings.data, "report": Report()}
+    return _test(Path(run), settings, usual, parse(f"metafunc eval {run}", WHAT, flags, parts))
+
+
+def usual_test(training: Training) -> Testing:
+    """The meta-test that follows a training."""
+    return Testing(
+        num_tasks=training.test_tasks or Testing.num_tasks,
+        num_steps=training.test_steps,
+        seed=training.seed,
+        device=training.device,
+    )
+
+
+def meta_test(
+    screen: Screen, learner: Any, meta: Any, family: Any, test: Testing, settings: Settings, run: "Run"
+) -> dict[str, Any]:
+    """Score a learner on new tasks, show the table, and return the report."""
+    from metafunc.evaluation import meta_test as meta_tests
+    from metafunc.execution import device
+
+    training = settings.training
+    try:
+        with (
+            progress(screen.err, "meta-testing", quiet=screen.quiet) as advance,
+            device.surroundings(threads=run.env["threads"], deterministic=training.deterministic),
+            refusals(),
+        ):
+            result = meta_tests.evaluate(
+                learner,
+                meta,
+                family,
+                num_tasks=test.num_tasks,
+                num_steps=test.num_steps,
+                seed=test.seed,
+                split=test.split,
+                chunk_size=test.chunk_size,
+                device=test.device,
+                on_progress=lambda done, total: advance(done, total, ""),
+            )
+    except KeyboardInterrupt:
+        screen.say(f"The training is saved; repeat the meta-test with:\n  {command('eval', run.path, settings.names)}")
+        raise
+    report = meta_tests.report(
+        result,
+        algorithm=settings.names["algorithm"],
+        tasks=settings.names["tasks"],
+        run=str(run.path),
+        seed=training.seed,
+        steps=training.steps,
+    )
+    show(screen.out, report)
+    return report
+
+
+def command(name: str, run: Path, names: Mapping[str, str]) -> str:
+    """A command on a run, to be typed as it is; names of the user's own have to be allowed again."""
+    flag = "--resume " if name == "train" else ""
+    own = " --imports" if any(map(user_builders.is_own, names.values())) else ""
+    return f"metafunc {name} {flag}{shlex.quote(str(run))}{own}"
+
+
+def _settings(run: Path, *, allowed: bool) -> Settings:
+    """The settings of a run, as recorded."""
+    file = run / "config.json"
+    recorded = compose.sections_of(file)
+    if missing := [section for section in (*SECTIONS, "training") if section not in recorded]:
+        raise UsageError(f"{file} does not say which {missing[0]} it was made with: test it in Python instead.")
+    if not allowed:
+        refuse_imports(recorded, file)
+    names = {section: recorded[section].pop("name") for section in SECTIONS}
+    parts = [
+        compose.instance(fields, typed_json.checked(fields, recorded[section], section))
+        for section, fields in (
+            *((section, row(section, name).fields) for section, name in names.items()),
+            ("training", Training),
+        )
+    ]
+    return Settings(names, *parts)
+
+
+def _test(folder: Path, settings: Settings, usual: Testing, found: Any) -> int:
+    from metafunc.data import atomic_write
+    from metafunc.training.config import tasks_of
+    from metafunc.training.load import load
+    from metafunc.training.run import Run
+
+    run, screen = Run(folder), Screen(json=found.report.json, quiet=found.report.quiet)
+    user_builders.look_in_current_folder()
+    with refusals():
+        data = compose.anchored(found.data)
+        config = dataclasses.replace(settings, data=data).to_json()
+        family = tasks_of(config)
+        loaded: tuple[Any, Any] = load(run.path, which=found.testing.checkpoint, imports=found.report.imports)
+    same = run.env["data"]["info"].get("fingerprint") == family.info.get("fingerprint")
+    if not same:
+        screen.say(
+            "warning: this is not the data, or not its division into training and test, that the run was trained with: "
+            "what is tested here may have been trained on."
+        )
+    report = meta_test(screen, *loaded, family, found.testing, settings, run)
+    changes = _changes((usual, found.testing), (settings.data, data), ignored=("path",) * same)
+    file = run.path / f"meta_test{changes}.json"
+    atomic_write.write_json(file, report)
+    show_lines(screen.out, [("wrote", str(file)), ("next", command("plot", run.path, settings.names))])
+    screen.result(report)
+    return OK
+
+
+def _changes(*pairs: tuple[Any, Any], ignored: Sequence[str] = ()) -> str:
+    """What differs from the run's own meta-test, for the name of a file."""
+    ignored = ("chunk_size", "device", *ignored)
+    changed = [
+        f"-{field.name}={getattr(new, field.name)}"
+        for old, new in pairs
+        for field in dataclasses.fields(new)
+        if field.name not in ignored and getattr(old, field.name) != getattr(new, field.name)
+    ]
+    return "".join(changed).replace("/", "_").replace(" ", "")

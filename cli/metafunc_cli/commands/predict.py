@@ -1,0 +1,52 @@
+"""`metafunc predict`: adapt a run's learner to a task of the user's own, and write what it predicts."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from metafunc_cli.display.results import show_lines, tidy
+from metafunc_cli.display.screen import Screen, refusals
+from metafunc_cli.errors import OK
+from metafunc_cli.settings import user_builders
+from metafunc_cli.settings.compose import instance
+from metafunc_cli.settings.names import refuse_imports
+from metafunc_cli.settings.options import Prediction
+from metafunc_cli.settings.run_argument import parse, run_and_flags
+from metafunc_cli.settings.typed_json import load
+
+WHAT = (
+    "Adapt the learner of a run to a new task: the examples in --support say what the task is, and for each row of "
+    "--query the prediction and its spread are written to --out."
+)
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the command; see `metafunc predict --help`."""
+    run, flags = run_and_flags("predict", argv, ("", Prediction))
+    asked = parse(f"metafunc predict {run or 'RUN'}", WHAT, flags, {"prediction": instance(Prediction)})
+    found: Prediction = asked.prediction
+    file = Path(run or "") / "config.json"
+    if not found.imports:
+        refuse_imports(load(file), file)
+    from metafunc.results.predict_files import predict_files
+
+    screen = Screen(json=found.json, quiet=True)
+    user_builders.look_in_current_folder()
+    with refusals():
+        written = predict_files(
+            file.parent,
+            support=found.support,
+            query=found.query,
+            out=found.out,
+            target=found.target,
+            num_steps=found.num_steps,
+            seed=found.seed,
+            overwrite=found.overwrite,
+            imports=found.imports,
+        )
+    for note in written.notes:
+        screen.say(f"note: {note}")
+    scores = [(name, tidy(value)) for name, value in written.scores.items()]
+    rows = f"{written.out}: {written.num_rows} rows with {', '.join(written.columns)}"
+    show_lines(screen.out, [("wrote", rows), *scores])
+    screen.result(written.to_json())
+    return OK

@@ -1,0 +1,160 @@
+"""`metafunc train`: meta-train, meta-test, and say what came out."""
+
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import count
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from metafunc_cli.commands import eval
+from metafunc_cli.display.progress import Loss, Show, progress
+from metafunc_cli.display.results import show_lines, tidy
+from metafunc_cli.display.screen import Screen, refusals
+from metafunc_cli.errors import OK, UsageError
+from metafunc_cli.settings import compose
+from metafunc_cli.settings.compose import Request
+
+if TYPE_CHECKING:
+    from metafunc.training.events import Event
+
+RUNS = Path("runs")
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the command; see `metafunc train --help`."""
+    request = compose.read(argv)
+    settings = request.settings
+    data, training = compose.anchored(settings.data), compose.anchored(settings.training, "init_from")
+    request = replace(request, settings=replace(settings, data=data, training=training))
+    _refuse_to_overwrite(request)
+    from metafunc.training.config import build
+
+    screen = Screen(json=request.output.json, quiet=request.output.quiet)
+    with refusals():
+        learner, family = build(request.settings.to_json(), imports=True)
+    if request.output.dry_run:
+        from metafunc_cli.commands.dry_run import preview
+
+        return preview(screen, request.settings, learner, family)
+    return _train(screen, request, learner, family)
+
+
+def _refuse_to_overwrite(request: Request) -> None:
+    out = request.output.out
+    if out and (Path(out) / "config.json").exists() and not (request.output.overwrite or request.output.dry_run):
+        raise UsageError(
+            f"{out} holds a run already. Take another --out, go on with it by --resume {shlex.quote(out)}, or delete "
+            "it by --overwrite."
+        )
+    if request.output.overwrite and not out:
+        raise UsageError("--overwrite deletes the run that --out names: give --out as well.")
+
+
+def _train(screen: Screen, request: Request, learner: Any, family: Any) -> int:
+    from metafunc.data.atomic_write import write_json
+    from metafunc.training.events import Interrupted
+    from metafunc.training.run import Run
+
+    settings, names = request.settings, request.settings.names
+    chosen = request.output.resume or request.output.out
+    run = Run(Path(chosen) if chosen else _new_folder(names))
+    try:
+        with progress(screen.err, f"{names['algorithm']} on {names['tasks']}", quiet=screen.quiet) as advance:
+            meta = fitted(request, learner, family, run.path, Watch(screen, advance))
+    except Interrupted as stopped:
+        screen.say(f"{stopped} Go on with:\n  {eval.command('train', stopped.run, names)}")
+        return 128 + stopped.signal
+    except KeyboardInterrupt:
+        screen.say(f"Stopped at once. Go on from the last checkpoint with:\n  {eval.command('train', run.path, names)}")
+        raise
+    finally:
+        if not chosen and not any(run.path.iterdir()):
+            run.path.rmdir()
+    report: dict[str, Any] = {"algorithm": names["algorithm"], "tasks": names["tasks"], "run": str(run.path)}
+    if settings.training.test_tasks:
+        test = eval.usual_test(settings.training)
+        report = eval.meta_test(screen, learner, meta, family, test, settings, run)
+        write_json(run.meta_test, report)
+    wrote = [entry.name + "/" * entry.is_dir() for entry in sorted(run.path.iterdir()) if entry.name[0] != "."]
+    following = eval.command("plot", run.path, names)
+    show_lines(screen.out, [("run", str(run.path)), ("wrote", ", ".join(wrote)), ("next", following)])
+    screen.result(report)
+    return OK
+
+
+def fitted(request: Request, learner: Any, family: Any, out: Path, watch: "Watch") -> Any:
+    """The best meta-parameters of the training that was asked for."""
+    from metafunc.training import outer, warm_start
+    from metafunc.training.checkpoint import newest
+    from metafunc.training.fit import fit
+    from metafunc.training.outer import outer_loop
+    from metafunc.training.run import Run
+
+    training = request.settings.training
+    # A resumed run starts from its own checkpoint, whatever has become of the run that it once started from.
+    begun = request.output.resume is not None and newest(Run(out).checkpoints)[0] is not None
+    with refusals():
+        initial = None
+        if training.init_from and not begun:
+            initial = warm_start.from_run(
+                learner, training.init_from, seed=training.seed, imports=request.output.imports
+            )
+        optimiser, schedule = outer_loop(
+            steps=training.steps,
+            outer_lr=training.outer_lr,
+            outer_optimiser="adam" if training.outer_optimiser == "trpo" else training.outer_optimiser,
+            schedule=training.schedule,
+        )
+        return fit(
+            learner,
+            family,
+            steps=training.steps,
+            num_tasks=training.num_tasks,
+            optimiser=optimiser,
+            schedule=schedule,
+            clip=training.clip,
+            seed=training.seed,
+            start=initial,
+            validate_every=training.validate_every,
+            out=out,
+            config=request.settings.to_json(),
+            resume=request.output.resume is not None,
+            overwrite=request.output.overwrite,
+            checkpoint_every=training.checkpoint_every,
+            chunk_size=training.chunk_size,
+            compile=training.compile,
+            device=training.device,
+            threads=training.threads,
+            deterministic=training.deterministic,
+            repeats=training.repeats,
+            update=outer.trpo(learner, family) if training.outer_optimiser == "trpo" else None,
+            on_event=watch,
+        ).best
+
+
+class Watch:
+    """Shows what happens in a training."""
+
+    def __init__(self, screen: Screen, advance: Show) -> None:
+        self.screen, self.advance, self.loss = screen, advance, Loss()
+
+    def __call__(self, event: "Event") -> None:
+        if event.phase == "warning":
+            self.screen.say(f"warning: {event.message}")
+        elif event.phase == "train":
+            scores = (f"validation {metric} {tidy(value)}" for metric, value in event.validation.items())
+            self.advance(event.step, event.steps, "  ".join((self.loss.add(event.loss), *scores)))
+
+
+def _new_folder(names: Mapping[str, str]) -> Path:
+    """A folder of its own for a run that was given none; making it is what reserves it."""
+    stem = "-".join(names[section].rpartition(":")[2] for section in ("algorithm", "tasks"))
+    for number in count(1):
+        folder = RUNS / f"{stem}-{number}"
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        return folder
+    raise AssertionError("count never ends")

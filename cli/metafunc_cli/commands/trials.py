@@ -1,0 +1,227 @@
+"""The cells of a comparison: a learner trained with a seed, or loaded from its run, and its meta-test."""
+
+import json
+import time
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from metafunc_cli.commands.train import Watch, fitted
+from metafunc_cli.display.progress import progress
+from metafunc_cli.display.screen import Screen, refusals
+from metafunc_cli.errors import UsageError
+from metafunc_cli.settings import compose
+from metafunc_cli.settings.compose import Request
+from metafunc_cli.settings.names import refuse_imports
+from metafunc_cli.settings.options import Comparison
+
+if TYPE_CHECKING:
+    from metafunc.results.comparison import Entry
+    from metafunc.training.events import Event
+    from metafunc.training.run import Run
+
+SECONDS = "seconds.json"
+"""How long a cell's training has taken, over all its interruptions."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A trained learner and where its tasks come from."""
+
+    run: "Run"
+    learner: Any
+    meta: Any
+    family: Any
+    seed: int
+
+
+@dataclass(frozen=True)
+class Trained:
+    """The cells of one row: the same learner under different seeds."""
+
+    algorithm: str
+    tasks: str
+    cells: tuple[Cell, ...]
+
+
+def train(screen: Screen, requests: Mapping[str, Sequence[Request]], out: Path) -> list[Trained]:
+    """Train what is not trained yet, each cell into its folder `ALGORITHM-SEED`.
+
+    Raises:
+        UsageError: a cell was begun with other settings.
+        Interrupted: a signal asked to stop; what is done is kept.
+    """
+    rows = []
+    for algorithm, each in requests.items():
+        cells = tuple(_trained(screen, request, out / f"{algorithm.replace(':', '.')}-{seed}", seed)
+                      for seed, request in enumerate(each))  # fmt: skip
+        rows.append(Trained(algorithm, each[0].settings.names["tasks"], cells))
+    return rows
+
+
+def _trained(screen: Screen, request: Request, folder: Path, seed: int) -> Cell:
+    from metafunc.data.atomic_write import write_json
+    from metafunc.training.config import build
+    from metafunc.training.run import Run
+
+    run = Run(folder)
+    with refusals():
+        learner, family = build(request.settings.to_json(), imports=True)
+    asked = replace(request, output=replace(request.output, resume=str(folder)))
+    before, clock = _seconds(run) or 0.0, _Clock()
+    try:
+        with progress(screen.err, f"{folder.name}", quiet=screen.quiet) as advance:
+            meta = fitted(asked, learner, family, folder, clock.around(Watch(screen, advance)))
+    except UsageError as error:
+        raise UsageError(f"{error} Take another --out for other settings.") from error
+    finally:
+        if clock.seconds:
+            write_json(folder / SECONDS, {"seconds": before + clock.seconds})
+    return Cell(run, learner, meta, family, seed)
+
+
+class _Clock:
+    """The time from the beginning to the last step; none if there was no step to take."""
+
+    def __init__(self) -> None:
+        self.began, self.seconds = time.perf_counter(), 0.0
+
+    def around(self, watch: Watch) -> Any:
+        """A watch that also looks at the clock."""
+
+        def timed(event: "Event") -> None:
+            if event.phase in ("train", "validation", "checkpoint"):
+                self.seconds = time.perf_counter() - self.began
+            watch(event)
+
+        return timed
+
+
+def _seconds(run: "Run") -> float | None:
+    file = run.path / SECONDS
+    return float(json.loads(file.read_text())["seconds"]) if file.exists() else None
+
+
+def from_runs(folders: Sequence[str], *, imports: bool) -> list[Trained]:
+    """Finished runs; those that differ in nothing but their seed make one row.
+
+    Raises:
+        UsageError: a folder holds no trained learner, names code to import, or has tasks of another kind.
+    """
+    from metafunc.training.config import tasks_of
+    from metafunc.training.load import load
+    from metafunc.training.run import Run
+
+    rows: dict[str, list[Cell]] = {}
+    for folder in folders:
+        run = Run(Path(folder))
+        sections = compose.sections_of(run.path / "config.json")
+        if not imports:
+            refuse_imports(sections, run.path / "config.json")
+        seed = sections.get("training", {}).get("seed", 0)
+        _warn_if_unfinished(run, sections)
+        with refusals():
+            loaded: tuple[Any, Any] = load(run.path, imports=imports)
+            family = tasks_of(run.config)
+        settings = {**sections, "training": {**sections.get("training", {}), "seed": None}}
+        rows.setdefault(json.dumps(settings, sort_keys=True), []).append(Cell(run, *loaded, family, seed))
+    names = [cells[0].run.config["algorithm"]["name"] for cells in rows.values()]
+    labels = [
+        name if names.count(name) == 1 else cells[0].run.path.name
+        for name, cells in zip(names, rows.values(), strict=True)
+    ]
+    return [
+        Trained(label, cells[0].run.config["tasks"]["name"], tuple(cells))
+        for label, cells in zip(labels, rows.values(), strict=True)
+    ]
+
+
+def _warn_if_unfinished(run: "Run", sections: Mapping[str, Any]) -> None:
+    from metafunc.training import checkpoint
+
+    saved, _ = checkpoint.newest(run.checkpoints)
+    steps = sections.get("training", {}).get("steps")
+    if saved is not None and steps is not None and saved.step < steps:
+        warnings.warn(f"{run.path} has done {saved.step} of its {steps} steps, and is taken as it is.", stacklevel=2)
+
+
+def meta_test(screen: Screen, rows: Sequence[Trained], asked: Comparison) -> "list[Entry]":
+    """Test every cell on the same tasks.
+
+    Raises:
+        UsageError: the tasks of two rows are not the same.
+    """
+    from metafunc import tree
+    from metafunc.evaluation.meta_test import evaluate
+    from metafunc.execution import device
+    from metafunc.results.comparison import Entry
+    from metafunc.training.config import own_steps
+
+    _same_tasks(rows, asked)
+    entries = []
+    for row in rows:
+        steps = own_steps(row.cells[0].run.config) or 1
+        tests = []
+        for cell in row.cells:
+            with (
+                progress(screen.err, f"meta-testing {cell.run.path.name}", quiet=screen.quiet) as advance,
+                device.surroundings(threads=cell.run.env["threads"], deterministic=False),
+                refusals(),
+            ):
+                tests.append(
+                    evaluate(
+                        cell.learner,
+                        cell.meta,
+                        cell.family,
+                        num_tasks=asked.test_tasks,
+                        num_steps=max(steps, asked.test_steps),
+                        seed=asked.test_seed,
+                        split=asked.split,
+                        # mypy gives a lambda whose argument has a default no type.
+                        on_progress=lambda done, total, advance=advance: advance(done, total, ""),  # type: ignore[misc]
+                    )
+                )
+        times = [_seconds(cell.run) for cell in row.cells]
+        known = [value for value in times if value is not None]
+        seconds = sum(known) / len(known) if len(known) == len(times) else None
+        seeds = tuple(cell.seed for cell in row.cells)
+        entries.append(Entry(row.algorithm, seeds, tuple(tests), steps, seconds, tree.size(row.cells[0].meta)))
+    return entries
+
+
+def _same_tasks(rows: Sequence[Trained], asked: Comparison) -> None:
+    """Whether all rows are tested on the same tasks, which their settings need not show: look at a few."""
+    import torch
+
+    from metafunc import tree
+    from metafunc.data import generator_for
+    from metafunc.evaluation.scoring import sampler_of
+
+    def look(row: Trained) -> Any:
+        with refusals():
+            return sampler_of(row.cells[0].family, asked.split)(generator_for(asked.test_seed, asked.split, 0), 2)
+
+    first = tree.leaves(look(rows[0]))
+    for row in rows[1:]:
+        leaves = tree.leaves(look(row))
+        if len(leaves) != len(first) or not all(torch.equal(a, b) for a, b in zip(first, leaves, strict=True)):
+            mine, others = (r.cells[0].run.config["tasks"] for r in (row, rows[0]))
+            differing = [name for name in {**others, **mine} if others.get(name) != mine.get(name)]
+            raise UsageError(
+                f"{row.algorithm} and {rows[0].algorithm} have other tasks to be tested on (they differ in "
+                f"{', '.join(f'{n}: {mine.get(n)} and {others.get(n)}' for n in differing)}), and paired differences "
+                "need the same ones."
+            )
+
+
+def draw(rows: Sequence[Trained], entries: "Sequence[Entry]", folder: Path) -> list[Path]:
+    """The figures of a comparison."""
+    from metafunc.results.plot_comparison import Compared, plot_comparison
+
+    compared = [
+        Compared(entry, tuple(cell.run for cell in row.cells), row.cells[0].learner, row.cells[0].meta)
+        for row, entry in zip(rows, entries, strict=True)
+    ]
+    return plot_comparison(compared, folder)

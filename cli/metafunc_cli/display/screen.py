@@ -1,0 +1,67 @@
+"""Where the command line writes: results to stdout, everything else to stderr."""
+
+import json
+import os
+import sys
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, TextIO
+
+from rich.console import Console
+
+from metafunc_cli.errors import UsageError
+
+
+class Screen:
+    """The two streams.
+
+    Args:
+        json: whether stdout is for one JSON object alone.
+        quiet: whether to leave out progress.
+    """
+
+    def __init__(self, *, json: bool, quiet: bool) -> None:
+        self.json, self.quiet = json, quiet
+        self.err = _console(sys.stderr)
+        self.out = self.err if json else _console(sys.stdout)
+        warnings.showwarning = self._warning
+
+    def result(self, value: Mapping[str, Any]) -> None:
+        """Print the one JSON object, if it was asked for."""
+        if self.json:
+            print(json.dumps(value, allow_nan=False))
+
+    def say(self, message: str) -> None:
+        """A line for whoever looks on."""
+        self.err.print(message, markup=False, highlight=False, soft_wrap=True)
+
+    def _warning(
+        self,
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:
+        self.say(f"warning: {message}")
+
+
+@contextmanager
+def refusals() -> Iterator[None]:
+    """What metafunc refuses because of its arguments is a usage error; a damaged checkpoint is not."""
+    from metafunc.training.checkpoint import CheckpointError
+
+    try:
+        yield
+    except CheckpointError:
+        raise
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+
+
+def _console(file: TextIO) -> Console:
+    # Without a terminal rich assumes 80 columns, which breaks tables in two that a file holds easily.
+    wide = None if file.isatty() or "COLUMNS" in os.environ else 120
+    return Console(file=file, width=wide, highlight=False)

@@ -1,0 +1,1 @@
+"""Presets: the papers' settings by name."""

@@ -1,0 +1,204 @@
+"""From a command line to settings: flags over the file of `--config`, over a preset, over the builders' defaults."""
+
+import dataclasses
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import MISSING, dataclass, make_dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from metafunc_cli.errors import UsageError, unknown
+from metafunc_cli.presets.preset import Preset
+from metafunc_cli.settings import typed_json
+from metafunc_cli.settings.arguments import Taken, split, taken
+from metafunc_cli.settings.generated import ALGORITHMS, FAMILIES, MODELS
+from metafunc_cli.settings.names import SECTIONS, choose, preset_of, refuse_imports, row
+from metafunc_cli.settings.options import Output, Training
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All that decides a run.
+
+    Args:
+        names: of the algorithm, the task family and the network, by section.
+        hyper: the algorithm's settings.
+        data: the family's.
+        network: the network's.
+        training: the outer loop's.
+    """
+
+    names: Mapping[str, str]
+    hyper: Any
+    data: Any
+    network: Any
+    training: Training
+
+    def to_json(self) -> dict[str, Any]:
+        """The settings as config.json holds them, which `--config` reads back."""
+        parts = (self.hyper, self.data, self.network)
+        sections = {
+            section: {"name": self.names[section], **dataclasses.asdict(part)}
+            for section, part in zip(SECTIONS, parts, strict=True)
+        }
+        found: dict[str, Any] = plain({**sections, "training": dataclasses.asdict(self.training)})
+        return found
+
+
+@dataclass(frozen=True)
+class Request:
+    """What `metafunc train` was asked for."""
+
+    settings: Settings
+    output: Output
+    preset: Preset | None
+
+
+def read(argv: Sequence[str]) -> Request:
+    """The settings of a command line; help and malformed flags end the program here.
+
+    Raises:
+        UsageError: a name is unknown, two do not fit each other, or a file cannot be read as settings.
+    """
+    arguments = split(argv, _known(), {*ALGORITHMS, *FAMILIES})
+    resume = arguments.values.get("--resume")
+    file = str(Path(resume) / "config.json") if resume else arguments.values.get("--config")
+    recorded = sections_of(Path(file)) if file else {}
+    preset = preset_of(arguments.values.get("--preset"), empty=not (arguments.names or recorded))
+    if "--imports" not in arguments.flags:
+        refuse_imports(recorded, file, typed={*arguments.names, arguments.values.get("--model")})
+    names, preset = choose(arguments.names, arguments.values.get("--model"), recorded, preset)
+    request = _parse(arguments.flags, names, recorded, preset)
+    if resume:
+        _refuse_changes(resume, recorded, request)
+    return request
+
+
+def sections_of(file: Path) -> dict[str, dict[str, Any]]:
+    """The sections of a settings file.
+
+    Raises:
+        UsageError: it has none, or others.
+    """
+    found = typed_json.load(file)
+    for section, values in found.items():
+        if section not in (*SECTIONS, "training"):
+            raise unknown(f"section in {file}", section, (*SECTIONS, "training"))
+        if not isinstance(values, dict):
+            raise UsageError(f"{file}: {section} holds no settings by name.")
+        if section in SECTIONS and not isinstance(values.get("name"), str):
+            raise UsageError(f"{file}: {section} has no name.")
+    return found
+
+
+def anchored(section: Any, name: str = "path") -> Any:
+    """Settings with what a field names by its full path, such as local data, so that any folder will do."""
+    path = getattr(section, name, None)
+    if path is None or not Path(path).exists():
+        return section
+    return dataclasses.replace(section, **{name: str(Path(path).resolve())})
+
+
+def plain(value: Any) -> Any:
+    """A value as it is after a round trip through JSON: tuples are lists."""
+    if isinstance(value, Mapping):
+        return {key: plain(item) for key, item in value.items()}
+    return [plain(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def instance(fields: type, *layers: Mapping[str, Any]) -> Any:
+    """A dataclass with later layers over earlier ones over its defaults; what nobody gives is left for tyro to ask."""
+    needed = {f.name: tyro.MISSING for f in dataclasses.fields(fields) if f.default is MISSING}
+    merged: dict[str, Any] = dict(needed)
+    for layer in layers:
+        merged |= layer
+    return fields(**merged)
+
+
+@contextmanager
+def uncoloured() -> Iterator[None]:
+    """tyro knows a dumb terminal but not NO_COLOR."""
+    before = os.environ.get("TERM")
+    if os.environ.get("NO_COLOR"):
+        os.environ["TERM"] = "dumb"
+    try:
+        yield
+    finally:
+        if before is not None:
+            os.environ["TERM"] = before
+        elif os.environ.get("NO_COLOR"):
+            del os.environ["TERM"]
+
+
+def _known() -> dict[str, Taken]:
+    flags = {"--help": Taken(0, str), "-h": Taken(0, str), "--model": Taken(1, str)}
+    for fields in (Training, Output, *(r.fields for r in ALGORITHMS.values())):
+        flags |= taken("", fields)
+    for prefix, table in (("data", FAMILIES), ("model", MODELS)):
+        for entry in table.values():
+            flags |= taken(prefix, entry.fields)
+    return flags
+
+
+def _parse(
+    flags: Sequence[str], names: Mapping[str, str], recorded: Mapping[str, Any], preset: Preset | None
+) -> Request:
+    rows = {section: row(section, names[section]) for section in SECTIONS}
+    usual: dict[str, Mapping[str, Any]] = {"algorithm": {}, "tasks": {}, "model": {}, "training": {}}
+    if preset:
+        usual = {"algorithm": preset.hyper, "tasks": preset.data, "model": preset.network, "training": preset.training}
+        usual["model"] = usual["model"] if preset.model == names["model"] else {}
+    parts = {}
+    for section, fields in {**{s: rows[s].fields for s in SECTIONS}, "training": Training}.items():
+        stored = dict(recorded.get(section, {}))
+        if section in SECTIONS and stored.pop("name", None) != names[section]:
+            stored = {}
+        parts[section] = instance(fields, usual[section], typed_json.checked(fields, stored, section))
+    whole = make_dataclass(
+        "Train",
+        [
+            ("algorithm", Annotated[type(parts["algorithm"]), tyro.conf.OmitArgPrefixes]),
+            ("data", type(parts["tasks"])),
+            ("model", type(parts["model"])),
+            ("training", tyro.conf.OmitArgPrefixes[Training]),
+            ("output", tyro.conf.OmitArgPrefixes[Output]),
+        ],
+    )
+    with uncoloured():
+        found = tyro.cli(
+            whole,
+            args=flags,
+            default=whole(parts["algorithm"], parts["tasks"], parts["model"], parts["training"], Output()),
+            prog=f"metafunc train {names['algorithm']} {names['tasks']}",
+            description=_description(names, preset),
+        )
+    return Request(Settings(names, found.algorithm, found.data, found.model, found.training), found.output, preset)
+
+
+def _description(names: Mapping[str, str], preset: Preset | None) -> str:
+    origin = f"preset {preset.name}: {preset.source}" if preset else "the builders' defaults"
+    return (
+        "Meta-train ALGORITHM on TASKS, then meta-test it on new tasks: metafunc train [ALGORITHM] [TASKS] [OPTIONS], "
+        "in any order.\n\n"
+        f"ALGORITHM: {', '.join(ALGORITHMS)}, or package.module:builder of your own.\n"
+        f"TASKS: {', '.join(FAMILIES)}.\n\n"
+        f"Below are the options of {names['algorithm']} on {names['tasks']} with the network {names['model']} "
+        f"({origin}); other names have others."
+    )
+
+
+def _refuse_changes(run: str, recorded: Mapping[str, Any], request: Request) -> None:
+    new = request.settings.to_json()
+    for section in new:
+        for name, value in new[section].items():
+            old = recorded.get(section, {}).get(name)
+            if old != value:
+                raise UsageError(
+                    f"{run} was begun with {section}.{name} = {old}, and a resumed run keeps its settings: leave out "
+                    f"what would make it {value}, or start a new run with --config {run}/config.json."
+                )
+    if request.output.out or request.output.overwrite:
+        raise UsageError("--resume goes on in the run's own folder: leave out --out and --overwrite.")

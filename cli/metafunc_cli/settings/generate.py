@@ -1,0 +1,94 @@
+"""Writes `generated.py` from the builders' signatures and docstrings: `python -m metafunc_cli.settings.generate`."""
+
+import inspect
+import types
+from collections.abc import Callable
+from dataclasses import MISSING
+from pathlib import Path
+from typing import Any, Literal, Union, get_args, get_origin
+
+from metafunc_cli.settings.signature import Hyperparameter, hyperparameters, summary
+
+HEADER = '''"""Every algorithm, task family and network with its settings, written by `nox -s config`: do not edit.
+
+It repeats the builders' signatures and docstrings, so that the command line can answer without importing torch.
+"""
+# ruff: noqa: E501 - the help texts are not wrapped, since the terminal does that
+
+from dataclasses import dataclass
+from typing import Literal
+
+from metafunc_cli.settings.rows import Row
+'''
+ALL_KINDS = ("regression", "classification")
+
+
+def main() -> None:
+    """Write the file anew."""
+    Path(__file__).with_name("generated.py").write_text(source())
+
+
+def source() -> str:
+    """The text that `generated.py` should have, before `ruff format`."""
+    from metafunc import nn
+    from metafunc.algorithms import ALGORITHMS, CONTROL
+    from metafunc.data.table import CLASSIFICATION, FAMILIES, IMAGES
+    from metafunc.data.table import CONTROL as PLAYED
+
+    algorithms = {name: (row.builders, "", row.kinds) for name, row in {**ALGORITHMS, **CONTROL}.items()}
+    families = {
+        name: (
+            (builder,),
+            "Data",
+            ("control" if name in PLAYED else "classification" if name in CLASSIFICATION else "regression",),
+        )
+        for name, builder in FAMILIES.items()
+    }
+    models = {name: ((getattr(nn, name),), "Network", ALL_KINDS) for name in ("mlp", "conv4")}
+    parts = [HEADER]
+    for title, table in (("ALGORITHMS", algorithms), ("FAMILIES", families), ("MODELS", models)):
+        rows = []
+        for name, (builders, suffix, kinds) in table.items():
+            given = [0 if suffix == "Data" else len(positional(builder)) for builder in builders]
+            fields = [f for builder, n in zip(builders, given, strict=True) for f in hyperparameters(builder, given=n)]
+            parts.append(dataclass_source(class_name(name) + suffix, builders[0], fields))
+            rest = "" if kinds == ALL_KINDS else f", {kinds!r}"
+            rest += ", 'conv4'" if suffix == "Data" and name in IMAGES else ""
+            rows.append(f"    {name!r}: Row({class_name(name) + suffix}, {summary(builders[0])!r}{rest}),")
+        parts.append(f"{title} = {{\n" + "\n".join(rows) + "\n}\n")
+    return "\n\n".join(parts)
+
+
+def dataclass_source(name: str, builder: Callable[..., Any], fields: list[Hyperparameter]) -> str:
+    """One frozen dataclass, a docstring under every field."""
+    # What nobody asks of these classes is not made: it would take a tenth of the time that an answer may take.
+    lines = ["@dataclass(frozen=True, repr=False, eq=False)", f"class {name}:", f'    """{summary(builder)}"""']
+    for field in fields:
+        default = "" if field.default is MISSING else f" = {field.default!r}"
+        lines.append(f"    {field.name}: {type_source(field.type)}{default}")
+        lines += [f'    """{field.help or f"see {builder.__name__}."}"""']
+    return "\n".join(lines) + "\n"
+
+
+def type_source(hint: Any) -> str:
+    """A type as source text."""
+    if get_origin(hint) is Literal:
+        return f"Literal[{', '.join(map(repr, get_args(hint)))}]"
+    if get_origin(hint) in (Union, types.UnionType):
+        return " | ".join("None" if part is type(None) else type_source(part) for part in get_args(hint))
+    return hint.__name__ if isinstance(hint, type) and not get_args(hint) else str(hint)
+
+
+def class_name(name: str) -> str:
+    """maml_plus_plus becomes MamlPlusPlus."""
+    return "".join(word.capitalize() for word in name.split("_"))
+
+
+def positional(builder: Callable[..., Any]) -> list[str]:
+    """The names of the arguments that are no hyperparameters."""
+    arguments = inspect.signature(builder).parameters.values()
+    return [argument.name for argument in arguments if argument.kind is not argument.KEYWORD_ONLY]
+
+
+if __name__ == "__main__":
+    main()

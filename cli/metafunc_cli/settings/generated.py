@@ -1,0 +1,1007 @@
+"""Every algorithm, task family and network with its settings, written by `nox -s config`: do not edit.
+
+It repeats the builders' signatures and docstrings, so that the command line can answer without importing torch.
+"""
+# ruff: noqa: E501 - the help texts are not wrapped, since the terminal does that
+
+from dataclasses import dataclass
+from typing import Literal
+
+from metafunc_cli.settings.rows import Row
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class Maml:
+    """MAML: an initialisation from which a few exact gradient steps solve a task."""
+
+    inner_lr: float = 0.01
+    """step size of the inner gradient descent."""
+    num_steps: int = 1
+    """inner steps in training."""
+    rematerialise: bool = False
+    """keep of an inner step its parameters only, and take it again on the way back: the same meta-gradient in less memory, for two to three times the time; such steps are neither noted nor compiled."""
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class Fomaml:
+    """FOMAML: MAML with the second derivative left out."""
+
+    inner_lr: float = 0.01
+    """step size of the inner gradient descent."""
+    num_steps: int = 1
+    """inner steps in training."""
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class Reptile:
+    """Reptile: an initialisation moved towards where plain training on each task ends."""
+
+    inner_lr: float = 0.001
+    """step size of the inner optimiser."""
+    num_steps: int = 5
+    """inner steps in training."""
+    batch_size: int = 10
+    """rows in an inner minibatch in training; 0 takes all rows at once."""
+    optimiser: Literal["adam", "sgd"] = "adam"
+    """the inner optimiser; adam has no momentum (its first decay is 0)."""
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class Anil:
+    """ANIL: MAML whose inner loop adapts the last layer only."""
+
+    inner_lr: float = 0.01
+    """step size of the inner gradient descent."""
+    num_steps: int = 5
+    """inner steps in training."""
+    head: str = "head."
+    """how the names of the adapted parameters begin."""
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class MetaSgd:
+    """Meta-SGD: an initialisation and a step size for each of its numbers, learned together."""
+
+    inner_lr: float = 0.01
+    """every step size at the start of training."""
+    num_steps: int = 1
+    """inner steps in training."""
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class MamlPlusPlus:
+    """MAML++: MAML with a loss after every inner step, and step sizes learned for every layer and step."""
+
+    inner_lr: float = 0.01
+    """every step size at the start of training."""
+    num_steps: int = 5
+    """inner steps in training; further steps take the last one's sizes."""
+    multi_step_epochs: int = 15
+    """epochs in which every inner step's query loss counts; 0 leaves only the last one's."""
+    steps_per_epoch: int = 500
+    """outer steps that make an epoch."""
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class Imaml:
+    """Implicit MAML: solve each task near the initialisation, and differentiate the solution, not its path."""
+
+    inner_lr: float = 0.1
+    """step size of the inner gradient descent; below 2 over the sum of the largest curvature and strength."""
+    num_steps: int = 16
+    """inner steps in training; enough of them to converge."""
+    strength: float = 2.0
+    """weight of the pull towards the meta-parameters."""
+    cg_steps: int = 5
+    """steps of the conjugate gradients that apply the inverse."""
+    cg_damping: float = 0.0
+    """added to the Hessian inside the conjugate gradients, for losses that are far from convex."""
+    dense_limit: int = 256
+    """up to this number of parameters the inverse is applied by factorising the Hessian instead."""
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class Emaml:
+    """EMAML: an ensemble of independent initialisations, each meta-trained by MAML."""
+
+    num_particles: int = 10
+    """members of the ensemble."""
+    inner_lr: float = 0.01
+    """step size of the inner gradient descent."""
+    num_steps: int = 1
+    """inner steps in training."""
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class Bmaml:
+    """BMAML: an ensemble from which a few steps of Stein's method approximate a task's posterior."""
+
+    num_particles: int = 10
+    """particles."""
+    inner_lr: float = 0.001
+    """step size of Stein variational gradient descent, on log-probabilities summed over rows."""
+    num_steps: int = 1
+    """its steps in training, of the chaser."""
+    objective: Literal["chaser", "bfa"] = "chaser"
+    """the meta-loss; chaser compares with a leader, bfa is the query's log predictive probability."""
+    leader_steps: int = 1
+    """steps of the leader beyond the chaser."""
+    noise_scale: float = 0.1
+    """the noise scale that particles start from, in units of y."""
+    own: str = ""
+    """how the names of the parameters begin that each particle has to itself; the others are shared and are not adapted."""
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class Protonet:
+    """Prototypical networks: classify by the nearest class mean in a learned feature space."""
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class Cnp:
+    """Conditional neural process: a task is the mean of its embedded rows, and a decoder predicts from it."""
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class Alpaca:
+    """ALPaCA: exact Bayesian linear regression on learned features, for regression."""
+
+    num_features: int = 40
+    """how many numbers the network puts out."""
+    noise_scale: float = 0.1
+    """the noise scale that is started from, in units of y."""
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class Versa:
+    """VERSA: the last layer's weights are drawn from what a network makes of the support set's mean features."""
+
+    num_features: int = 40
+    """how many numbers features puts out."""
+    num_particles: int = 10
+    """draws of the last layer, S, in training and in testing."""
+    noise_scale: float = 0.1
+    """the noise scale that regression starts from, in units of y."""
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class MamlNoise:
+    """MAML with noise: the initialisation is moved at random before it is adapted."""
+
+    inner_lr: float = 0.01
+    """step size of the inner gradient descent."""
+    num_steps: int = 1
+    """inner steps in training."""
+    noise_scale: float = 0.1
+    """standard deviation of the noise on every parameter."""
+    num_particles: int = 10
+    """draws at meta-test; training takes one a task and step."""
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class Platipus:
+    """PLATIPUS: MAML from an initialisation drawn from a learned prior that the support set conditions."""
+
+    inner_lr: float = 0.01
+    """step size of the inner gradient descent."""
+    num_steps: int = 5
+    """inner steps in training."""
+    kl_weight: float = 0.1
+    """the weight of the divergence of posterior and prior."""
+    scale: float = 0.02
+    """the standard deviation that both start from, learned for every parameter."""
+    mean_lr: float = 0.01
+    """the step size that both means start from, learned for every leaf."""
+    num_particles: int = 10
+    """draws at meta-test; training takes one a task and step."""
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class Abml:
+    """ABML: a learned Gaussian prior that a few gradient steps turn into a task's variational posterior."""
+
+    inner_lr: float = 0.01
+    """step size of the inner gradient descent on means and log-scales."""
+    num_steps: int = 5
+    """inner steps in training."""
+    kl_weight: float = 0.1
+    """the weight of the divergence of posterior and prior, inside and outside."""
+    scale: float = 0.05
+    """the standard deviation that every weight of the prior starts from."""
+    hyperprior_weight: float = 1e-05
+    """the weight of the hyperprior; one over the number of training tasks in the paper."""
+    num_samples: int = 5
+    """draws of an expectation in training and in the inner loop."""
+    num_particles: int = 10
+    """draws of a task's posterior at meta-test."""
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class Vampire:
+    """VAMPIRE: a Gaussian prior, trained for how its variational posteriors predict."""
+
+    inner_lr: float = 0.01
+    """step size of the inner gradient descent on means and log-scales."""
+    num_steps: int = 5
+    """inner steps in training."""
+    kl_weight: float = 0.1
+    """the weight of the divergence of posterior and prior in the inner loop."""
+    scale: float = 0.05
+    """the standard deviation that every weight of the prior starts from."""
+    num_samples: int = 5
+    """draws of an expectation in training and in the inner loop."""
+    num_particles: int = 10
+    """draws of a task's posterior at meta-test."""
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class Pacoh:
+    """PACOH: particles that are priors over networks, moved by Stein's method to the PAC-optimal hyper-posterior."""
+
+    num_priors: int = 3
+    """priors, K."""
+    num_samples: int = 5
+    """networks that a task's marginal likelihood is estimated from, for each prior."""
+    num_particles: int = 5
+    """networks a prior at meta-test."""
+    inner_lr: float = 0.01
+    """step size of Adam in the inference of a task's networks."""
+    num_steps: int = 10
+    """its steps."""
+    num_train_tasks: int = 100
+    """how many tasks there are to train on, n, which is what the hyper-prior weighs against."""
+    tempering: float = 1.0
+    """the power p of a task's rows and of the number of tasks; .5 is the authors' code, 1 is Bayes' rule."""
+    hyperprior_weight: float = 1.0
+    """the weight w of the hyper-prior's logarithm; 1 in the theory, less in the authors' code."""
+    prior_weight: float = 1.0
+    """the weight v of a prior's logarithm at meta-test; 1 in the theory, .1 in the authors' code."""
+    scale: float = 0.05
+    """the standard deviation that every weight of the priors starts from, and that the hyper-prior expects."""
+    noise_scale: float = 0.1
+    """the noise scale that is started from and expected, in units of y."""
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class Llama:
+    """LLAMA: MAML whose meta-loss counts the curvature at the adapted parameters, by Laplace's approximation."""
+
+    inner_lr: float = 0.01
+    """step size of the inner gradient descent."""
+    num_steps: int = 1
+    """inner steps in training."""
+    curvature_weight: float = 1e-06
+    """the weight of half the log-determinant, the paper's."""
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class MrMamlW:
+    """MR-MAML on weights: a regularised, unadapted encoder that cannot memorise the tasks, and an adapted head."""
+
+    inner_lr: float = 0.01
+    """step size of the inner gradient descent."""
+    num_steps: int = 1
+    """inner steps in training."""
+    kl_weight: float = 0.0001
+    """the price of a nat that the encoder's weights hold."""
+    encoder: str = "layer1."
+    """how the names of the encoder's parameters begin; several beginnings are separated by commas."""
+    scale: float = 0.02
+    """the standard deviation that every weight of the encoder starts from."""
+    num_particles: int = 10
+    """draws at meta-test; training takes one a step, for all tasks."""
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class MrMamlA:
+    """MR-MAML on activations: a noisy code of the inputs that cannot hold the answer, and an adapted head."""
+
+    inner_lr: float = 0.01
+    """step size of the inner gradient descent."""
+    num_steps: int = 1
+    """inner steps in training."""
+    kl_weight: float = 0.1
+    """the price of a nat that a code holds."""
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class MrCnpW:
+    """MR-CNP on weights: a conditional neural process behind an encoder whose weights pay for what they hold."""
+
+    kl_weight: float = 0.001
+    """the price of a nat that the encoder's weights hold."""
+    scale: float = 0.02
+    """the standard deviation that every weight of the encoder starts from."""
+    num_particles: int = 10
+    """draws at meta-test; training takes one a step, for all tasks."""
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class MrCnpA:
+    """MR-CNP on activations: a conditional neural process behind noisy codes that pay for what they hold."""
+
+    kl_weight: float = 0.1
+    """the price of a nat that a code holds."""
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class Pretrain:
+    """Pretraining: one network on all tasks' data, then fine-tuned on a new task (a baseline)."""
+
+    inner_lr: float = 0.01
+    """step size of the fine-tuning."""
+    num_steps: int = 10
+    """steps of the fine-tuning; training takes none."""
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class DeepEnsemble:
+    """Deep ensemble: independent members that differ in their random initialisation (by name: of pretrain)."""
+
+    num_particles: int = 5
+    """members of the ensemble."""
+    inner_lr: float = 0.01
+    """step size of the fine-tuning."""
+    num_steps: int = 10
+    """steps of the fine-tuning; training takes none."""
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class Scratch:
+    """From scratch: each task is trained on by itself from a random initialisation (the floor of every comparison)."""
+
+    inner_lr: float = 0.01
+    """step size of the gradient descent on a task."""
+    num_steps: int = 10
+    """steps of the gradient descent on a task."""
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class MamlRl:
+    """MAML for reinforcement learning: a policy that one policy-gradient step turns to a new task."""
+
+    inner_lr: float = 0.1
+    """step size of the inner policy gradient, for normalised advantages averaged over time."""
+    num_steps: int = 1
+    """inner steps in training."""
+    later_lr: float = 0.5
+    """steps beyond the trained ones take this share of inner_lr."""
+    learn_rates: bool = False
+    """learn a step size for every parameter, from inner_lr on, as Meta-SGD does."""
+    num_trajectories: int = 20
+    """trajectories of a data set in training."""
+    test_trajectories: int = 40
+    """the same at meta-test."""
+    init_std: float = 0.5
+    """a Gaussian policy's standard deviation to begin with; it is learned, and adapted."""
+    estimator: Literal["total_return", "reward_to_go", "lvc", "ratio", "dice", "loaded_dice"] = "reward_to_go"
+    """the inner policy gradient."""
+    credit: Literal["none", "sampling"] = "none"
+    """"sampling" gives credit for the trajectories that adaptation sees."""
+    discount: float = 0.99
+    """γ."""
+    gae_lambda: float = 1.0
+    """λ of the advantages."""
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class FomamlRl:
+    """First-order MAML for reinforcement learning: no derivative passes through adaptation."""
+
+    inner_lr: float = 0.1
+    """step size of the inner policy gradient, for normalised advantages averaged over time."""
+    num_steps: int = 1
+    """inner steps in training."""
+    later_lr: float = 0.5
+    """steps beyond the trained ones take this share of inner_lr."""
+    num_trajectories: int = 20
+    """trajectories of a data set in training."""
+    test_trajectories: int = 40
+    """the same at meta-test."""
+    init_std: float = 0.5
+    """a Gaussian policy's standard deviation to begin with."""
+    discount: float = 0.99
+    """γ."""
+    gae_lambda: float = 1.0
+    """λ of the advantages."""
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class Promp:
+    """ProMP: clipped likelihood ratios let the outer loop take several steps on the same trajectories."""
+
+    inner_lr: float = 0.1
+    """step size of the inner policy gradient, for normalised advantages averaged over time."""
+    num_steps: int = 1
+    """inner steps in training."""
+    later_lr: float = 0.5
+    """steps beyond the trained ones take this share of inner_lr."""
+    num_trajectories: int = 20
+    """trajectories of a data set in training."""
+    test_trajectories: int = 40
+    """the same at meta-test."""
+    init_std: float = 0.5
+    """a Gaussian policy's standard deviation to begin with."""
+    clip_ratio: float = 0.3
+    """how far a likelihood ratio may move before it stops to count."""
+    kl_weight: float = 0.0005
+    """weight of the divergence from the policy that played."""
+    discount: float = 0.99
+    """γ."""
+    gae_lambda: float = 1.0
+    """λ of the advantages."""
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class BmamlRl:
+    """Bayesian MAML for reinforcement learning: particles adapted by Stein variational policy gradients."""
+
+    inner_lr: float = 0.1
+    """step size of the inner loop, for normalised advantages averaged over time."""
+    num_steps: int = 1
+    """the chaser's steps."""
+    later_lr: float = 0.5
+    """steps beyond the trained ones take this share of inner_lr."""
+    num_particles: int = 5
+    """policies."""
+    objective: Literal["chaser", "return"] = "chaser"
+    """"chaser", the distance to the leader; "return", that of the adapted policies."""
+    leader_steps: int = 1
+    """the leader's steps beyond the chaser's."""
+    temperature: float = 0.1
+    """the return counts for its inverse against the particles' repulsion."""
+    num_trajectories: int = 10
+    """trajectories of each policy's data set in training."""
+    test_trajectories: int = 40
+    """the same at meta-test."""
+    init_std: float = 0.5
+    """a Gaussian policy's standard deviation to begin with."""
+    discount: float = 0.99
+    """γ."""
+    gae_lambda: float = 1.0
+    """λ of the advantages."""
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class EmamlRl:
+    """Ensemble MAML for reinforcement learning: particles that do not see each other."""
+
+    inner_lr: float = 0.1
+    """step size of the inner policy gradient, for normalised advantages averaged over time."""
+    num_steps: int = 1
+    """inner steps in training."""
+    later_lr: float = 0.5
+    """steps beyond the trained ones take this share of inner_lr."""
+    num_particles: int = 5
+    """policies."""
+    num_trajectories: int = 10
+    """trajectories of each policy's data set in training."""
+    test_trajectories: int = 40
+    """the same at meta-test."""
+    init_std: float = 0.5
+    """a Gaussian policy's standard deviation to begin with."""
+    discount: float = 0.99
+    """γ."""
+    gae_lambda: float = 1.0
+    """λ of the advantages."""
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class PretrainRl:
+    """One policy for all tasks, which only meta-test adapts."""
+
+    inner_lr: float = 0.1
+    """step size of the policy gradient at meta-test."""
+    num_steps: int = 1
+    """steps of adapt; training takes none."""
+    later_lr: float = 0.5
+    """steps beyond these take this share of inner_lr."""
+    num_trajectories: int = 20
+    """trajectories of a data set in training."""
+    test_trajectories: int = 40
+    """the same at meta-test."""
+    init_std: float = 0.5
+    """a Gaussian policy's standard deviation to begin with."""
+    discount: float = 0.99
+    """γ."""
+    gae_lambda: float = 1.0
+    """λ of the advantages."""
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class Random:
+    """A randomly drawn policy that takes policy-gradient steps."""
+
+    inner_lr: float = 0.1
+    """step size of the policy gradient."""
+    num_steps: int = 1
+    """steps of adapt."""
+    later_lr: float = 0.5
+    """steps beyond these take this share of inner_lr."""
+    test_trajectories: int = 40
+    """trajectories of a data set."""
+    init_std: float = 1.0
+    """a Gaussian policy's standard deviation to begin with."""
+    discount: float = 0.99
+    """γ."""
+    gae_lambda: float = 1.0
+    """λ of the advantages."""
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class Oracle:
+    """A policy that is told the task, trained by policy gradients; it does not adapt."""
+
+    num_trajectories: int = 20
+    """trajectories of a task in training."""
+    test_trajectories: int = 40
+    """the same at meta-test."""
+    init_std: float = 0.5
+    """a Gaussian policy's standard deviation to begin with."""
+    discount: float = 0.99
+    """γ."""
+    gae_lambda: float = 1.0
+    """λ of the advantages."""
+
+
+ALGORITHMS = {
+    "maml": Row(Maml, "MAML: an initialisation from which a few exact gradient steps solve a task."),
+    "fomaml": Row(Fomaml, "FOMAML: MAML with the second derivative left out."),
+    "reptile": Row(Reptile, "Reptile: an initialisation moved towards where plain training on each task ends."),
+    "anil": Row(Anil, "ANIL: MAML whose inner loop adapts the last layer only."),
+    "meta_sgd": Row(MetaSgd, "Meta-SGD: an initialisation and a step size for each of its numbers, learned together."),
+    "maml_plus_plus": Row(
+        MamlPlusPlus,
+        "MAML++: MAML with a loss after every inner step, and step sizes learned for every layer and step.",
+    ),
+    "imaml": Row(
+        Imaml, "Implicit MAML: solve each task near the initialisation, and differentiate the solution, not its path."
+    ),
+    "emaml": Row(Emaml, "EMAML: an ensemble of independent initialisations, each meta-trained by MAML."),
+    "bmaml": Row(Bmaml, "BMAML: an ensemble from which a few steps of Stein's method approximate a task's posterior."),
+    "protonet": Row(
+        Protonet,
+        "Prototypical networks: classify by the nearest class mean in a learned feature space.",
+        ("classification",),
+    ),
+    "cnp": Row(
+        Cnp, "Conditional neural process: a task is the mean of its embedded rows, and a decoder predicts from it."
+    ),
+    "alpaca": Row(
+        Alpaca, "ALPaCA: exact Bayesian linear regression on learned features, for regression.", ("regression",)
+    ),
+    "versa": Row(
+        Versa, "VERSA: the last layer's weights are drawn from what a network makes of the support set's mean features."
+    ),
+    "maml_noise": Row(MamlNoise, "MAML with noise: the initialisation is moved at random before it is adapted."),
+    "platipus": Row(
+        Platipus, "PLATIPUS: MAML from an initialisation drawn from a learned prior that the support set conditions."
+    ),
+    "abml": Row(
+        Abml, "ABML: a learned Gaussian prior that a few gradient steps turn into a task's variational posterior."
+    ),
+    "vampire": Row(Vampire, "VAMPIRE: a Gaussian prior, trained for how its variational posteriors predict."),
+    "pacoh": Row(
+        Pacoh,
+        "PACOH: particles that are priors over networks, moved by Stein's method to the PAC-optimal hyper-posterior.",
+    ),
+    "llama": Row(
+        Llama, "LLAMA: MAML whose meta-loss counts the curvature at the adapted parameters, by Laplace's approximation."
+    ),
+    "mr_maml_w": Row(
+        MrMamlW,
+        "MR-MAML on weights: a regularised, unadapted encoder that cannot memorise the tasks, and an adapted head.",
+    ),
+    "mr_maml_a": Row(
+        MrMamlA, "MR-MAML on activations: a noisy code of the inputs that cannot hold the answer, and an adapted head."
+    ),
+    "mr_cnp_w": Row(
+        MrCnpW,
+        "MR-CNP on weights: a conditional neural process behind an encoder whose weights pay for what they hold.",
+    ),
+    "mr_cnp_a": Row(
+        MrCnpA, "MR-CNP on activations: a conditional neural process behind noisy codes that pay for what they hold."
+    ),
+    "pretrain": Row(
+        Pretrain, "Pretraining: one network on all tasks' data, then fine-tuned on a new task (a baseline)."
+    ),
+    "deep_ensemble": Row(
+        DeepEnsemble,
+        "Deep ensemble: independent members that differ in their random initialisation (by name: of pretrain).",
+    ),
+    "scratch": Row(
+        Scratch,
+        "From scratch: each task is trained on by itself from a random initialisation (the floor of every comparison).",
+    ),
+    "maml_rl": Row(
+        MamlRl,
+        "MAML for reinforcement learning: a policy that one policy-gradient step turns to a new task.",
+        ("control",),
+    ),
+    "fomaml_rl": Row(
+        FomamlRl, "First-order MAML for reinforcement learning: no derivative passes through adaptation.", ("control",)
+    ),
+    "promp": Row(
+        Promp,
+        "ProMP: clipped likelihood ratios let the outer loop take several steps on the same trajectories.",
+        ("control",),
+    ),
+    "bmaml_rl": Row(
+        BmamlRl,
+        "Bayesian MAML for reinforcement learning: particles adapted by Stein variational policy gradients.",
+        ("control",),
+    ),
+    "emaml_rl": Row(
+        EmamlRl, "Ensemble MAML for reinforcement learning: particles that do not see each other.", ("control",)
+    ),
+    "pretrain_rl": Row(PretrainRl, "One policy for all tasks, which only meta-test adapts.", ("control",)),
+    "random": Row(Random, "A randomly drawn policy that takes policy-gradient steps.", ("control",)),
+    "oracle": Row(
+        Oracle, "A policy that is told the task, trained by policy gradients; it does not adapt.", ("control",)
+    ),
+}
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class SinusoidData:
+    """Regression on y = A sin(x - phi) without noise."""
+
+    num_shots: int = 10
+    """support points a task."""
+    num_queries: int = 10
+    """query points a task in meta-training."""
+    num_test_queries: int = 100
+    """query points a task in validation and meta-test, where more of them mean less noise."""
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class SineOrLineData:
+    """Regression on a sine or a line, at even odds, with noise."""
+
+    num_shots: int = 5
+    """support points a task."""
+    num_queries: int = 10
+    """query points a task in meta-training."""
+    num_test_queries: int = 100
+    """query points a task in validation and meta-test."""
+    noise: float = 0.3
+    """standard deviation of the noise on support and query targets."""
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class FewTaskSinusoidData:
+    """Regression on y = A sin(f x - phi), trained on a fixed set of tasks whose points never change."""
+
+    num_train_tasks: int = 100
+    """how many tasks there are to train on; the paper has 100 and 1000."""
+    num_shots: int = 5
+    """support points a task; the paper has 5 and 10."""
+    num_queries: int = 5
+    """query points a task in meta-training; the paper has as many as shots."""
+    num_test_queries: int = 100
+    """query points a task in validation and meta-test."""
+    task_seed: int = 0
+    """which training tasks there are."""
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class NmeSinusoidData:
+    """Regression on y = A sin u with an input that tells the amplitude in training, and lies in testing."""
+
+    num_shots: int = 5
+    """support points a task."""
+    num_queries: int = 5
+    """query points a task in meta-training."""
+    num_test_queries: int = 100
+    """query points a task in validation and meta-test."""
+    num_amplitudes: int = 20
+    """how many amplitudes there are, and numbers in a one-hot vector."""
+    num_shown: int | None = None
+    """how many of them, from the lowest, are trained on and hinted at in testing; None: all."""
+    noise: float = 0.1
+    """standard deviation of the noise on support and query targets."""
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class CirclesData:
+    """Tell the points of a circle (class 1) from those outside (class 0) after seeing points inside only."""
+
+    num_shots: int = 10
+    """support points a task, all of them positive."""
+    num_queries: int = 50
+    """query points a task in meta-training; about half are positive."""
+    num_test_queries: int = 100
+    """query points a task in validation and meta-test."""
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class OmniglotData:
+    """Episodes over Omniglot, with ink 1 and paper 0."""
+
+    path: str | None = None
+    """a local copy (a parquet file, or a folder that holds it); by default the hub's GATE-engine/omniglot."""
+    num_ways: int = 5
+    """characters a task."""
+    num_shots: int = 1
+    """support drawings a character."""
+    num_queries: int = 15
+    """query drawings a character; a character has 20 drawings in all."""
+    split: Literal["finn", "vinyals", "background"] = "finn"
+    """finn (1100 characters for training, 100 for validation and 423 for meta-test, from a seeded shuffle), vinyals (1028, 172 and 423, as published) or background (the two halves of the collection, by alphabet)."""
+    split_seed: int = 0
+    """seed of the shuffle of the splits finn and background."""
+    rotations: Literal["none", "train", "all"] = "train"
+    """whether quarter turns count as further characters: in no part, in training, or in all parts."""
+    fixed_labels: bool = False
+    """whether a character keeps one label in every task, so that the training tasks can be learned by heart (the tasks are not mutually exclusive) and only a learner that adapts does well on new characters."""
+    image_size: int = 28
+    """side length in pixels."""
+    revision: str | None = None
+    """the hub commit, branch or tag."""
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class TinyOmniglotData:
+    """A task an alphabet: which of its first characters is it, labels fixed, ink 1 and paper 0."""
+
+    path: str | None = None
+    """a local copy (a parquet file, or a folder that holds it); by default the hub's GATE-engine/omniglot."""
+    num_ways: int = 5
+    """characters of an alphabet."""
+    num_shots: int = 5
+    """support drawings a character."""
+    num_queries: int = 15
+    """query drawings a character; a character has 20 drawings in all."""
+    image_size: int = 28
+    """side length in pixels."""
+    revision: str | None = None
+    """the hub commit, branch or tag."""
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class GlyphsData:
+    """Episodes over characters of 28 x 28 pixels, with ink 1, drawn from the fonts that matplotlib ships."""
+
+    num_ways: int = 5
+    """characters a task."""
+    num_shots: int = 1
+    """support drawings a character."""
+    num_queries: int = 10
+    """query drawings a character."""
+    min_faces: int = 16
+    """how many different drawings a character has at least: 16 leaves some 600 characters, 12 some 1,700."""
+    fractions: tuple[float, float, float] = (0.64, 0.16, 0.2)
+    """shares of the characters for training, validation and meta-test."""
+    split_seed: int = 0
+    """seed of the shuffle that fractions divides."""
+    rotations: Literal["none", "train", "all"] = "none"
+    """whether quarter turns count as further characters: in no part, in training, or in all parts."""
+    fixed_labels: bool = False
+    """whether a character keeps one label in every task."""
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class PoseData:
+    """Tell how far a character is turned, from images of 28 x 28 pixels with ink 1."""
+
+    num_shots: int = 15
+    """support images a task."""
+    num_queries: int = 15
+    """query images a task in meta-training."""
+    num_test_queries: int = 30
+    """query images a task in validation and meta-test."""
+    num_train_classes: int = 50
+    """characters to train on; the paper has 50 objects."""
+    num_test_classes: int = 100
+    """characters for validation, and as many for meta-test; the paper has 15 objects."""
+    class_seed: int = 0
+    """which characters these are, and their zeros."""
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class FewShotData:
+    """Episodes over a class-labelled data set, its classes split into training, validation and test."""
+
+    path: str
+    """a hub id, or a local parquet file or folder, save_to_disk folder, or folder of images (CLASS/IMAGE)."""
+    num_ways: int = 5
+    """classes a task."""
+    num_shots: int = 1
+    """support rows a class."""
+    num_queries: int = 15
+    """query rows a class."""
+    image_column: str = "image"
+    """the column of images, or of lists of numbers."""
+    label_column: str = "label"
+    """the column of classes."""
+    train_split: str = "train"
+    """the split, or the value of the split column, with the training classes."""
+    validation_split: str = "validation"
+    """the same for the validation classes."""
+    test_split: str = "test"
+    """the same for the meta-test classes."""
+    split_column: str | None = None
+    """a column that says to which split a row belongs."""
+    fractions: tuple[float, float, float] | None = None
+    """shares of the classes for training, validation and test, all splits taken together."""
+    split_seed: int = 0
+    """seed of the shuffle that fractions divides."""
+    local_labels: bool = False
+    """whether each split counts its classes from zero, so that equal labels are different classes."""
+    rotations: Literal["none", "train", "all"] = "none"
+    """whether quarter turns count as further classes: in no part, in training, or in all parts."""
+    fixed_labels: bool = False
+    """whether a class keeps one label in every task."""
+    image_size: int | None = None
+    """side length to which images are resized, or as which lists of numbers are read."""
+    channels: Literal[1, 3] | None = None
+    """1 for grey, 3 for colour; by default as the first image is."""
+    invert: bool = False
+    """whether to exchange black and white."""
+    small_classes: Literal["refuse", "drop"] = "refuse"
+    """what to do with classes of fewer than num_shots + num_queries rows."""
+    subset: str | None = None
+    """the subset (configuration) of a hub data set that has several."""
+    revision: str | None = None
+    """the hub commit, branch or tag."""
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class RegressionData:
+    """Tasks from a long-format table: columns for the task, the inputs x and the targets y."""
+
+    path: str
+    """a parquet file or folder, or a CSV file with a header."""
+    num_shots: int = 10
+    """support rows a task."""
+    num_queries: int = 10
+    """query rows a task in meta-training, at most."""
+    num_test_queries: int = 100
+    """query rows a task in validation and meta-test, at most."""
+    task_column: str = "task"
+    """the column that says to which task a row belongs."""
+    target_columns: tuple[str, ...] = ("y",)
+    """the columns to predict."""
+    input_columns: tuple[str, ...] = ()
+    """the columns to predict from; none stands for all others."""
+    fractions: tuple[float, float, float] = (0.64, 0.16, 0.2)
+    """shares of the tasks for training, validation and meta-test."""
+    split_seed: int = 0
+    """seed of the shuffle that fractions divides."""
+    standardise: bool = True
+    """whether to bring every column to mean 0 and standard deviation 1 over the training tasks."""
+    small_tasks: Literal["refuse", "drop"] = "refuse"
+    """what to do with tasks of fewer than num_shots + 1 rows."""
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class NavigationData:
+    """Find a goal g in [-.5, .5]^2 from the origin, with steps of at most .1; the return is minus the distances."""
+
+    horizon: int = 100
+    """steps of an episode, which ends where both coordinates are within .01 of the goal."""
+    sparse: bool = False
+    """goals in the four corners that pay only from nearby, and starts near the origin."""
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class HalfCheetahData:
+    """A cheetah that runs in a direction or at a velocity: r = pm v - .05 |a|^2, or -|v - v^*| - .05 |a|^2."""
+
+    goal: Literal["velocity", "direction"] = "direction"
+    """"direction", one of two with equal odds; "velocity", v^* sim U[0, 2] metres a second."""
+    horizon: int = 100
+    """steps of an episode, of .05 seconds each."""
+    action_scale: float = 1.0
+    """a policy's action is multiplied by it and clipped to [-1, 1]."""
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class AntData:
+    """A four-legged ant that runs in a direction or at a velocity, and falls if its height leaves [.2, 1]."""
+
+    goal: Literal["velocity", "direction"] = "direction"
+    """"direction", one of two with equal odds; "velocity", v^* sim U[0, 3] metres a second."""
+    horizon: int = 100
+    """steps of an episode, of .05 seconds each."""
+    action_scale: float = 1.0
+    """a policy's action is multiplied by it and clipped to [-1, 1]."""
+
+
+FAMILIES = {
+    "sinusoid": Row(SinusoidData, "Regression on y = A sin(x - phi) without noise.", ("regression",)),
+    "sine_or_line": Row(SineOrLineData, "Regression on a sine or a line, at even odds, with noise.", ("regression",)),
+    "few_task_sinusoid": Row(
+        FewTaskSinusoidData,
+        "Regression on y = A sin(f x - phi), trained on a fixed set of tasks whose points never change.",
+        ("regression",),
+    ),
+    "nme_sinusoid": Row(
+        NmeSinusoidData,
+        "Regression on y = A sin u with an input that tells the amplitude in training, and lies in testing.",
+        ("regression",),
+    ),
+    "circles": Row(
+        CirclesData,
+        "Tell the points of a circle (class 1) from those outside (class 0) after seeing points inside only.",
+        ("classification",),
+    ),
+    "omniglot": Row(OmniglotData, "Episodes over Omniglot, with ink 1 and paper 0.", ("classification",), "conv4"),
+    "tiny_omniglot": Row(
+        TinyOmniglotData,
+        "A task an alphabet: which of its first characters is it, labels fixed, ink 1 and paper 0.",
+        ("classification",),
+        "conv4",
+    ),
+    "glyphs": Row(
+        GlyphsData,
+        "Episodes over characters of 28 x 28 pixels, with ink 1, drawn from the fonts that matplotlib ships.",
+        ("classification",),
+        "conv4",
+    ),
+    "pose": Row(
+        PoseData, "Tell how far a character is turned, from images of 28 x 28 pixels with ink 1.", ("regression",)
+    ),
+    "few_shot": Row(
+        FewShotData,
+        "Episodes over a class-labelled data set, its classes split into training, validation and test.",
+        ("classification",),
+        "conv4",
+    ),
+    "regression": Row(
+        RegressionData,
+        "Tasks from a long-format table: columns for the task, the inputs x and the targets y.",
+        ("regression",),
+    ),
+    "navigation": Row(
+        NavigationData,
+        "Find a goal g in [-.5, .5]^2 from the origin, with steps of at most .1; the return is minus the distances.",
+        ("control",),
+    ),
+    "half_cheetah": Row(
+        HalfCheetahData,
+        "A cheetah that runs in a direction or at a velocity: r = pm v - .05 |a|^2, or -|v - v^*| - .05 |a|^2.",
+        ("control",),
+    ),
+    "ant": Row(
+        AntData,
+        "A four-legged ant that runs in a direction or at a velocity, and falls if its height leaves [.2, 1].",
+        ("control",),
+    ),
+}
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class MlpNetwork:
+    """A multi-layer perceptron over flattened rows."""
+
+    hidden: tuple[int, ...] = (40, 40)
+    """the widths of the hidden layers."""
+    activation: Literal["relu", "tanh", "silu", "gelu"] = "relu"
+    """the nonlinearity phi."""
+    normalisation: Literal["none", "transductive", "support"] = "none"
+    """whose statistics a prediction normalises by."""
+    initialisation: Literal["he", "truncated_normal", "xavier"] = "xavier"
+    """xavier is Glorot's uniform and the default: on one-dimensional inputs it trains to half the error of he, which draws from N(0, 2/fan-in), made for rectified layers of many inputs; truncated_normal has standard deviation .01, cut at two of them, as in MAML's sinusoid experiment, at the price of a plateau of thousands of steps."""
+    context: int = 0
+    """the length of a learned vector c, the leaf context, initially zero, that is joined to every input: adapting it shifts the first layer with more freedom than its bias."""
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class Conv4Network:
+    """Four 3x3 convolutions, each normalised, rectified and halved, and a linear head."""
+
+    filters: int = 64
+    """channels of every convolution: 64 for Omniglot in the papers, 32 for MAML on miniImageNet."""
+    pooling: Literal["max", "stride"] = "max"
+    """max is a 2x2 max-pool and flattens what is left; stride convolves with stride 2 and takes the mean over positions at the end, which is MAML's Omniglot network."""
+    normalisation: Literal["none", "transductive", "support"] = "transductive"
+    """whose statistics a prediction normalises by."""
+    initialisation: Literal["he", "truncated_normal", "xavier"] = "he"
+    """as in mlp; he is the default, made for rectified layers of many inputs."""
+
+
+MODELS = {
+    "mlp": Row(MlpNetwork, "A multi-layer perceptron over flattened rows."),
+    "conv4": Row(Conv4Network, "Four 3x3 convolutions, each normalised, rectified and halved, and a linear head."),
+}

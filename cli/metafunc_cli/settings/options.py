@@ -1,0 +1,198 @@
+"""What `metafunc train` and `metafunc eval` ask for besides an algorithm's, a family's and a network's own settings."""
+
+from dataclasses import dataclass
+from typing import Annotated, Literal, TypeAlias
+
+from tyro.conf import FlagCreatePairsOff, Positional, arg
+
+Switch: TypeAlias = Annotated[bool, FlagCreatePairsOff, arg(help_behavior_hint="")]
+
+
+@dataclass(frozen=True)
+class Training:
+    """The outer loop and the meta-test; recorded in config.json."""
+
+    steps: int = 10_000
+    """outer steps."""
+    num_tasks: int = 25
+    """tasks of one outer step."""
+    outer_lr: float = 1e-3
+    """step size of the outer optimiser."""
+    outer_optimiser: Literal["adam", "sgd", "sign", "trpo"] = "adam"
+    """the outer optimiser; sign is Adam without memory, trpo is for policies and takes no outer_lr."""
+    repeats: int = 1
+    """steps of the outer optimiser on the same tasks."""
+    schedule: Literal["constant", "cosine", "linear"] = "constant"
+    """how the outer step size falls: not at all, or to zero at the last step."""
+    clip: float | None = None
+    """bound on every element of the meta-gradient."""
+    seed: int = 0
+    """decides the initial parameters and all tasks."""
+    init_from: Annotated[str | None, arg(metavar="RUN", help_behavior_hint="")] = None
+    """start from what another run's meta-parameters have to give, such as PLATIPUS from MAML's."""
+    test_tasks: int = 600
+    """new tasks of the meta-test; 0 leaves it out."""
+    test_steps: int = 10
+    """adaptation steps in the meta-test."""
+    validate_every: int | None = 1000
+    """outer steps between validations; None: never."""
+    checkpoint_every: int = 1000
+    """outer steps between checkpoints."""
+    chunk_size: int | None = None
+    """tasks whose graphs are in memory at the same time; None: as many as fit into a gigabyte."""
+    compile: Literal["auto", "on", "off"] = "auto"
+    """compile the whole step before the first one; auto: where the steps pay for it, and while they go on."""
+    device: str = "auto"
+    """cpu, cuda, mps, or auto for an accelerator if there is one."""
+    threads: int | None = None
+    """torch's threads; None: one for small networks, else torch's own choice."""
+    deterministic: bool = False
+    """use deterministic algorithms only."""
+
+
+@dataclass(frozen=True)
+class Output:
+    """Where the settings come from, and what becomes of the result."""
+
+    network: Annotated[str | None, arg(name="model", metavar="NAME", help_behavior_hint="")] = None
+    """the network: mlp, conv4, or package.module:factory of your own."""
+    preset: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="")] = None
+    """start from this preset (see `metafunc list`) instead of the one that fits."""
+    config: Annotated[str | None, arg(metavar="FILE", help_behavior_hint="")] = None
+    """start from a run's config.json."""
+    resume: Annotated[str | None, arg(metavar="RUN", help_behavior_hint="")] = None
+    """go on with an interrupted run."""
+    imports: Switch = False
+    """allow importing the modules that a FILE or RUN names."""
+    out: Annotated[str | None, arg(metavar="RUN", help_behavior_hint="")] = None
+    """the run's folder; by default a new one under runs/."""
+    overwrite: Switch = False
+    """delete the run that --out names, if there is one."""
+    dry_run: Switch = False
+    """show the settings, the parameter count and one task; write nothing."""
+    json: Switch = False
+    """print the result as one JSON object on stdout, and all else on stderr."""
+    quiet: Switch = False
+    """no progress."""
+
+
+@dataclass(frozen=True)
+class Testing:
+    """The meta-test; by default as after the run's training."""
+
+    num_tasks: int = 600
+    """new tasks."""
+    num_steps: int = 10
+    """adaptation steps."""
+    split: str = "test"
+    """test, validation, train, or a variant of the family: amplitude or phase for sinusoid."""
+    checkpoint: Literal["best", "last"] = "best"
+    """the checkpoint of the best validation, or the last one."""
+    seed: int = 0
+    """what the tasks are drawn with."""
+    chunk_size: int | None = None
+    """tasks that are adapted at the same time; None: as memory allows."""
+    device: str = "auto"
+    """cpu, cuda, mps, or auto for an accelerator if there is one."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """What becomes of the result."""
+
+    imports: Switch = False
+    """allow importing the modules that the run names."""
+    json: Switch = False
+    """print the result as one JSON object on stdout, and all else on stderr."""
+    quiet: Switch = False
+    """no progress."""
+
+
+@dataclass(frozen=True)
+class Plotting:
+    """What to draw."""
+
+    seed: int = 0
+    """of the new tasks that are drawn."""
+    imports: Switch = False
+    """allow importing the modules that the run names."""
+    json: Switch = False
+    """print the files as one JSON object on stdout, and all else on stderr."""
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The task, as files."""
+
+    support: Annotated[str, arg(metavar="FILE")]
+    """the examples: a CSV or parquet file, or a folder with a folder of images for each class."""
+    query: Annotated[str, arg(metavar="FILE")]
+    """what to predict: such a table, or a folder of images; if it says what is right, that is scored."""
+    out: Annotated[str, arg(metavar="FILE")]
+    """the CSV or parquet file to write."""
+    target: Annotated[tuple[str, ...], arg(metavar="COLUMN ...", help_behavior_hint="")] = ()
+    """the columns to predict; by default those of the training, or y, or the last ones."""
+    num_steps: int | None = None
+    """steps of adaptation; None: as many as in training."""
+    seed: int = 0
+    """of the noise that some learners draw."""
+    overwrite: Switch = False
+    """replace --out if it exists."""
+    imports: Switch = False
+    """allow importing the modules that the run names."""
+    json: Switch = False
+    """print what was written as one JSON object on stdout, and all else on stderr."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What to compare, and what becomes of the result."""
+
+    algorithms: Annotated[tuple[str, ...], arg(metavar="ALGORITHM ...", help_behavior_hint="")] = ()
+    """the algorithms to train; differences are to the first."""
+    tasks: Annotated[str | None, arg(metavar="TASKS", help_behavior_hint="")] = None
+    """the task family."""
+    seeds: int = 1
+    """trainings of each algorithm, with the seeds 0, 1, ...; one leaves intervals over tasks only."""
+    steps: int | None = None
+    """outer steps of each training; None: each algorithm's own preset."""
+    test_tasks: int = 600
+    """new tasks of the meta-test, the same for all."""
+    test_steps: int = 5
+    """adaptation steps that the curves show; the table has each learner after its own number."""
+    test_seed: int = 0
+    """what the new tasks are drawn with."""
+    split: str = "test"
+    """test, validation, train, or a variant of the family."""
+    out: Annotated[str | None, arg(metavar="FOLDER", help_behavior_hint="")] = None
+    """the folder of trainings, tables and figures; by default runs/compare-TASKS."""
+    no_figures: Switch = False
+    """draw nothing."""
+    imports: Switch = False
+    """allow importing the modules that a RUN names."""
+    json: Switch = False
+    """print the result as one JSON object on stdout, and all else on stderr."""
+    quiet: Switch = False
+    """no progress."""
+
+
+@dataclass(frozen=True)
+class Checking:
+    """What to check, and on what."""
+
+    target: Annotated[str, Positional, arg(metavar="TARGET", help_behavior_hint="")]
+    """package.module:name, or an algorithm."""
+    params: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="")] = None
+    """package.module:factory of a loss's parameters."""
+    batch: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="")] = None
+    """package.module:factory of a loss's batch, or of a learner's stacked tasks."""
+    input_shape: Annotated[str | None, arg(metavar="3,32,32", help_behavior_hint="")] = None
+    """shape of one input row, without the batch axis; by default net.example_input, or what the first layers take."""
+    input_dtype: Annotated[Literal["float", "int"] | None, arg(help_behavior_hint="")] = None
+    """int for indices into an embedding; by default floats where a forward takes them."""
+    first_order: Switch = False
+    """the learner stops gradients on purpose: do not ask whether its meta-gradient is the derivative of its loss."""
+    json: Switch = False
+    """print the result as one JSON object on stdout, and all else on stderr."""
+    quiet: Switch = False
+    """no progress."""

@@ -1,0 +1,58 @@
+r"""Pretraining: one network on all tasks' data, fine-tuned on a new task. The baseline that ignores what a task is.
+
+$$\min_\theta \tfrac1n \textstyle\sum_i L(\theta; D_i^{\mathrm{support}} \cup D_i^{\mathrm{query}}), \qquad
+\theta_i = \text{K steps of gradient descent on } L(\cdot; D_i^{\mathrm{support}}) \text{ from } \theta.$$
+
+Where tasks contradict each other, as sine curves of random phase do, the best $\theta$ is their mean and the start that
+fine-tuning gets is poor: that is what meta-learning has to beat. It is the "pretrained" baseline of Finn, Abbeel,
+Levine (2017), section 5.1.
+"""
+
+from metafunc.checks import not_negative
+from metafunc.nn.likelihood import Likelihood
+from metafunc.transforms.inner import descend, path, repeat
+from metafunc.transforms.objectives import pool, unprepared
+from metafunc.transforms.optim import sgd
+from metafunc.types import MetaLearner, Model, Params, Scalar, Task, Tree
+
+
+def pretrain(
+    model: Model, likelihood: Likelihood, *, inner_lr: float = 0.01, num_steps: int = 10
+) -> MetaLearner[Params, Params]:
+    """Pretraining: one network on all tasks' data, then fine-tuned on a new task (a baseline).
+
+    Args:
+        model: the network.
+        likelihood: the observation model, whose loss is trained and fine-tuned on.
+        inner_lr: step size of the fine-tuning.
+        num_steps: steps of the fine-tuning; training takes none.
+
+    Returns:
+        The learner; meta-parameters and task parameters are both the model's.
+
+    Raises:
+        ValueError: if `inner_lr` is negative or not finite, or `num_steps` is negative.
+
+    Example:
+        >>> from metafunc import algorithms, likelihood, nn
+        >>> learner = algorithms.pretrain(nn.mlp((1,), 1), likelihood.gaussian(), inner_lr=0.02)
+
+    References:
+        Finn, Abbeel, Levine (2017), section 5.1.
+    """
+    not_negative(inner_lr=inner_lr)
+    loss = likelihood.of(model)
+    step = descend(loss, sgd(inner_lr))
+
+    def task_loss(meta: Tree, task: Task, /) -> Scalar:
+        return loss(meta, pool(task))
+
+    return MetaLearner(
+        init=model.init,
+        prepare=unprepared,
+        adapt=repeat(step, num_steps, finish=model.finish),
+        path=path(step, finish=model.finish),
+        task_loss=task_loss,
+        predict=likelihood.predict(model),
+        normalisation=model.normalisation,
+    )

@@ -1,0 +1,198 @@
+r"""Bayesian model-agnostic meta-learning (BMAML): particles that approximate a task's posterior by Stein's method.
+
+Yoon, Kim et al. (2018), "Bayesian Model-Agnostic Meta-Learning". The meta-parameters $\Theta^0$ are M particles; a
+task's parameters are K steps of Stein variational gradient descent away (`ensemble.svgd`), on
+
+$$\log p(\theta \mid D) = \sum_{(x, y) \in D} \log p(y \mid x, w, \gamma) + \log \mathcal N(w; 0, \lambda^{-1} I)
++ \log p(\log \gamma) + \log p(\log \lambda), \qquad \theta = (w, \log \gamma, \log \lambda).$$
+
+A particle has weights w, a precision $\gamma$ of the noise (regression without a noise model) and one $\lambda$ of its
+weights, with the authors' priors Gamma(2, .2) and Gamma(2, 2). Two meta-losses:
+
+- `chaser`: $\sum_m \lVert w_m^K - \mathrm{sg}(w_m^{K+S}) \rVert^2$. The leader takes S further steps from the chaser
+  $\Theta^K$, on support and query; no derivative passes through it, and precisions are not part of the distance.
+- `bfa`: $-\log \frac1M \sum_m p(D^{\mathrm{query}} \mid \theta_m^K)$, "Bayesian fast adaptation" alone.
+
+For large networks particles share a trunk, learned by the outer loop only, and differ in the leaves that `own` names.
+"""
+
+from collections.abc import Callable
+from math import log
+from typing import Literal, NamedTuple, get_args
+
+import torch
+from torch import Generator, Tensor
+
+from metafunc import tree
+from metafunc.bayes.stein import log_mean_exp, stein
+from metafunc.checks import above, at_least, not_negative, one_of
+from metafunc.nn.likelihood import Likelihood
+from metafunc.transforms.inner import Step, path, repeat
+from metafunc.transforms.objectives import chaser, squared_distance, unprepared
+from metafunc.transforms.optim import sgd
+from metafunc.types import Adapt, Batch, Data, MetaLearner, Model, Predictive, Scalar, Task, Tree
+
+Objective = Literal["chaser", "bfa"]
+NOISE_PRIOR, WEIGHT_PRIOR = (2.0, 0.2), (2.0, 2.0)
+"""Shapes and rates of the Gamma priors on the two precisions, from the authors' code."""
+
+
+class Particles(NamedTuple):
+    r"""Networks with their precisions, particles first; leaves of `params` that particles share have no such axis.
+
+    `log_noise` is $\log \gamma$ (the empty tuple if the likelihood has its own noise), `log_weight` $\log \lambda$.
+    """
+
+    params: Tree
+    log_noise: Tree
+    log_weight: Tree
+
+
+def _log_gamma_prior(log_precision: Tensor, prior: tuple[float, float]) -> Scalar:
+    r"""The density of $\log \tau$ where $\tau \sim$ Gamma(a, b), up to a constant: $a \log \tau - b \tau$."""
+    shape, rate = prior
+    return shape * log_precision - rate * log_precision.exp()
+
+
+def _log_prior(particle: Particles) -> Scalar:
+    """One particle's log-prior, up to a constant."""
+    weights, precision = tree.ravel(particle.params)[0], particle.log_weight
+    of_weights = 0.5 * len(weights) * precision - 0.5 * precision.exp() * weights.square().sum()
+    density: Tensor = of_weights + _log_gamma_prior(precision, WEIGHT_PRIOR)
+    if isinstance(particle.log_noise, tuple):
+        return density
+    return density + _log_gamma_prior(particle.log_noise, NOISE_PRIOR)
+
+
+def _weights_apart(chasing: Particles, leading: Particles) -> Scalar:
+    return squared_distance(chasing.params, leading.params)
+
+
+def bmaml(
+    model: Model,
+    likelihood: Likelihood,
+    *,
+    num_particles: int = 10,
+    inner_lr: float = 0.001,
+    num_steps: int = 1,
+    objective: Objective = "chaser",
+    leader_steps: int = 1,
+    noise_scale: float = 0.1,
+    own: str = "",
+) -> MetaLearner[Particles, Particles]:
+    """BMAML: an ensemble from which a few steps of Stein's method approximate a task's posterior.
+
+    Args:
+        model: the network.
+        likelihood: the observation model; a Gaussian one without a noise scale gets one a particle, learned.
+        num_particles: particles.
+        inner_lr: step size of Stein variational gradient descent, on log-probabilities summed over rows.
+        num_steps: its steps in training, of the chaser.
+        objective: the meta-loss; chaser compares with a leader, bfa is the query's log predictive probability.
+        leader_steps: steps of the leader beyond the chaser.
+        noise_scale: the noise scale that particles start from, in units of y.
+        own: how the names of the parameters begin that each particle has to itself; the others are shared and are not
+            adapted. Empty: all.
+
+    Returns:
+        The learner; meta-parameters and task parameters are both `Particles`.
+
+    Raises:
+        ValueError: if a value is out of its range; and by `init`, if no parameter's name begins with `own`.
+
+    Example:
+        >>> from metafunc import algorithms, likelihood, nn
+        >>> learner = algorithms.bmaml(nn.mlp((1,), 1), likelihood.gaussian(), num_particles=5)
+
+    References:
+        Yoon, Kim et al. (2018), algorithms 1 to 3.
+    """
+    at_least(1, num_particles=num_particles)
+    not_negative(inner_lr=inner_lr)
+    one_of(objective, get_args(Objective), "objective")
+    at_least(1, leader_steps=leader_steps)
+    above(0, noise_scale=noise_scale)
+
+    def is_own(name: str) -> bool:
+        return name.startswith(own)
+
+    def is_apart(name: str) -> bool:
+        # `condition` attaches the support set's statistics to each network, after which nothing is shared any more.
+        return model.normalisation == "support" or is_own(name)
+
+    def observed(log_noise: Tree) -> Likelihood:
+        if likelihood.with_scale is None or isinstance(log_noise, tuple):
+            return likelihood
+        return likelihood.with_scale((-0.5 * log_noise).exp())
+
+    def log_likelihood(particle: Particles, data: Data) -> Scalar:
+        return observed(particle.log_noise).log_prob(model.apply(particle.params, data.x), data)
+
+    def init(generator: Generator) -> Particles:
+        networks = [model.init(generator) for _ in range(num_particles)]
+        parts = [tree.partition(network, is_own) for network in networks]
+        leaves, fill = tree.stack([leaves for leaves, _ in parts]) if parts[0][0] else {}, parts[0][1]
+        if not leaves:
+            names = ", ".join(tree.paths(networks[0]))
+            raise ValueError(f"No parameter's name starts with own={own!r}; choose a prefix among {names}.")
+        ones = tree.leaves(leaves)[0].new_ones(num_particles)
+        log_noise = () if likelihood.with_scale is None else -2 * log(noise_scale) * ones
+        return Particles(fill(leaves), log_noise, torch.zeros_like(ones))
+
+    def apart(particles: Particles) -> tuple[Particles, Callable[[Particles], Particles]]:
+        """What particles have to themselves, and the function that adds what they share."""
+        leaves, fill = tree.partition(particles.params, is_own)
+        return particles._replace(params=leaves), lambda some: some._replace(params=fill(some.params))
+
+    def step(whole: Callable[[Particles], Particles]) -> Step[Particles]:
+        def energy(particle: Particles, data: Data) -> Scalar:
+            return -log_likelihood(whole(particle), data) - _log_prior(particle)
+
+        return stein(energy, sgd(inner_lr))
+
+    def finish(whole: Callable[[Particles], Particles]) -> Adapt[Particles, Particles]:
+        def finished(particles: Particles, support: Data, /) -> Particles:
+            if model.normalisation != "support":
+                return whole(particles)
+            conditioned = torch.vmap(lambda particle: model.finish(whole(particle).params, support))(particles)
+            return particles._replace(params=conditioned)
+
+        return finished
+
+    def adapt(meta: Particles, support: Batch, /) -> Particles:
+        particles, whole = apart(meta)
+        return repeat(step(whole), num_steps, finish=finish(whole))(particles, support)
+
+    def rows(meta: Particles, support: Batch, num_steps: int, /) -> Particles:
+        particles, whole = apart(meta)
+        return path(step(whole), finish=finish(whole))(particles, support, num_steps)
+
+    def each(particles: Particles, function: Callable[[Particles], Tensor]) -> Tensor:
+        leaves, fill = tree.partition(particles.params, is_apart)
+        values: Tensor = torch.vmap(lambda particle: function(particle._replace(params=fill(particle.params))))(
+            particles._replace(params=leaves)
+        )
+        return values
+
+    def lag(meta: Particles, task: Task, /) -> Scalar:
+        particles, whole = apart(meta)
+        follow, lead = (repeat(step(whole), count) for count in (num_steps, leader_steps))
+        return chaser(follow, lead, distance=_weights_apart)(particles, task)
+
+    def surprise(meta: Particles, task: Task, /) -> Scalar:
+        log_probs = each(adapt(meta, task.support), lambda particle: log_likelihood(particle, task.query))
+        return -log_mean_exp(log_probs)
+
+    def predict(params: Particles, x: Tensor) -> Predictive:
+        log_noise = params.log_noise if isinstance(params.log_noise, tuple) else params.log_noise[:, None, None]
+        return observed(log_noise).predictive(each(params, lambda particle: model.apply(particle.params, x)))
+
+    return MetaLearner(
+        init=init,
+        prepare=unprepared,
+        adapt=adapt,
+        path=rows,
+        task_loss=lag if objective == "chaser" else surprise,
+        predict=predict,
+        normalisation=model.normalisation,
+    )

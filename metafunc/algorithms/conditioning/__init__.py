@@ -1,0 +1,1 @@
+"""Learners that adapt without a step: they condition on the support set."""

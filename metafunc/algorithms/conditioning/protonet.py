@@ -1,0 +1,91 @@
+r"""Prototypical networks: a class is the mean of its embedded support rows, a query belongs to the nearest one.
+
+Snell, Swersky, Zemel (2017), "Prototypical Networks for Few-shot Learning". With an embedding $f_\theta$,
+
+$$c_k = \frac{1}{|S_k|} \sum_{x \in S_k} f_\theta(x), \qquad
+p(y = k \mid x) = \mathrm{softmax}_k\big(-\lVert f_\theta(x) - c_k \rVert^2\big).$$
+
+A task's parameters are the embedding's, shared by all tasks, and the prototypes $c_k$ (`centres`). Adaptation takes no
+steps: a path has two rows, before (no support: all prototypes at the origin, hence equal odds) and after. A class
+without support rows has its prototype at the origin, too, and the embedding learns what to put there.
+"""
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from metafunc import tree
+from metafunc.nn.likelihood import Likelihood
+from metafunc.transforms.objectives import query_loss, unprepared
+from metafunc.types import Batch, Data, MetaLearner, Model, Params, Predictive, Scalar, Tree
+
+
+class Prototypes(NamedTuple):
+    """What a task is to a prototypical network: the embedding's parameters and a point a class."""
+
+    params: Params
+    centres: Float[Tensor, "classes features"]
+
+
+def _class_means(features: Float[Tensor, "n f"], weights: Float[Tensor, "n c"]) -> Float[Tensor, "c f"]:
+    """The weighted mean of the rows of each class; zero for a class without rows."""
+    return weights.T @ features / weights.sum(0).clamp(min=1)[:, None]
+
+
+def _negative_distances(features: Float[Tensor, "n f"], centres: Float[Tensor, "c f"]) -> Float[Tensor, "n c"]:
+    return -(features[:, None] - centres).square().sum(-1)
+
+
+def protonet(model: Model, likelihood: Likelihood) -> MetaLearner[Params, Prototypes]:
+    """Prototypical networks: classify by the nearest class mean in a learned feature space.
+
+    Args:
+        model: the embedding, a network without a head.
+        likelihood: the observation model, categorical.
+
+    Returns:
+        The learner; meta-parameters are the embedding's, task parameters a `Prototypes`.
+
+    Raises:
+        ValueError: if the likelihood is not categorical.
+
+    Example:
+        >>> from metafunc import algorithms, likelihood, nn
+        >>> learner = algorithms.protonet(nn.conv4((1, 28, 28), None), likelihood.categorical(5))
+
+    References:
+        Snell, Swersky, Zemel (2017), algorithm 1.
+    """
+    if likelihood.kind != "classification":
+        raise ValueError(f"protonet classifies and needs likelihood.categorical(...), not one of {likelihood.kind}.")
+
+    def adapt(meta: Tree, support: Batch, /) -> Prototypes:
+        features = model.apply(meta, support.x)
+        members = likelihood.encode(support.y).to(features.dtype)
+        weights = members if isinstance(support.mask, tuple) else members * support.mask[:, None]
+        return Prototypes(model.finish(meta, support), _class_means(features, weights))
+
+    def path(meta: Tree, support: Data, num_steps: int, /) -> Prototypes:
+        after = adapt(meta, support)
+        return tree.stack([after._replace(centres=torch.zeros_like(after.centres)), after])
+
+    def outputs(task_params: Prototypes, x: Tensor) -> Tensor:
+        return _negative_distances(model.apply(task_params.params, x), task_params.centres)
+
+    def loss(task_params: Prototypes, query: Data, /) -> Scalar:
+        return likelihood.loss(outputs(task_params, query.x), query)
+
+    def predict(task_params: Prototypes, x: Tensor) -> Predictive:
+        return likelihood.predictive(outputs(task_params, x)[None])
+
+    return MetaLearner(
+        init=model.init,
+        prepare=unprepared,
+        adapt=adapt,
+        path=path,
+        task_loss=query_loss(adapt, loss),
+        predict=predict,
+        normalisation=model.normalisation,
+    )

@@ -1,0 +1,1 @@
+"""MAML and its family: a point learner that adapts by gradient steps."""

@@ -1,0 +1,77 @@
+r"""Almost no inner loop (ANIL): only the head is adapted to a task.
+
+Raghu, Raghu, Bengio, Vinyals (2020), "Rapid Learning or Feature Reuse? Towards Understanding the Effectiveness of
+MAML". The meta-parameters are split into a body $\theta_b$, which all tasks share, and a head $\theta_h$, the last
+layer:
+
+$$\theta_{h,i}^{k+1} = \theta_{h,i}^k - \alpha \nabla_{\theta_h} L(\theta_b, \theta_{h,i}^k; D_i^{\mathrm{support}}),
+\qquad \min_\theta \tfrac1n \textstyle\sum_i L(\theta_b, \theta_{h,i}^K; D_i^{\mathrm{query}}),$$
+
+with the exact derivative with respect to both.
+"""
+
+from collections.abc import Callable
+
+from torch import Generator
+
+from metafunc import tree
+from metafunc.checks import not_negative
+from metafunc.nn.likelihood import Likelihood
+from metafunc.transforms.inner import descend, masked, path, repeat
+from metafunc.transforms.objectives import query_loss, unprepared
+from metafunc.transforms.optim import sgd
+from metafunc.types import MetaLearner, Model, Params, Tree
+
+
+def _init_with(model: Model, head: str) -> Callable[[Generator], Tree]:
+    def init(generator: Generator) -> Tree:
+        params = model.init(generator)
+        names = tree.paths(params)
+        if not any(name.startswith(head) for name in names):
+            raise ValueError(
+                f"No parameter's name starts with head={head!r}; choose a prefix among {', '.join(names)}."
+            )
+        return params
+
+    return init
+
+
+def anil(
+    model: Model, likelihood: Likelihood, *, inner_lr: float = 0.01, num_steps: int = 5, head: str = "head."
+) -> MetaLearner[Params, Params]:
+    """ANIL: MAML whose inner loop adapts the last layer only.
+
+    Args:
+        model: the network.
+        likelihood: the observation model; its loss is both the inner and the outer one.
+        inner_lr: step size of the inner gradient descent.
+        num_steps: inner steps in training.
+        head: how the names of the adapted parameters begin.
+
+    Returns:
+        The learner; meta-parameters and task parameters are both the model's.
+
+    Raises:
+        ValueError: if `inner_lr` is negative or not finite, or `num_steps` is negative; and by `init`, if no
+            parameter's name begins with `head`.
+
+    Example:
+        >>> from metafunc import algorithms, likelihood, nn
+        >>> learner = algorithms.anil(nn.mlp((1,), 1), likelihood.gaussian(), inner_lr=0.1, num_steps=5)
+
+    References:
+        Raghu, Raghu, Bengio, Vinyals (2020), section 4.
+    """
+    not_negative(inner_lr=inner_lr)
+    loss = likelihood.of(model)
+    step = masked(descend(loss, sgd(inner_lr)), lambda name: name.startswith(head))
+    adapt = repeat(step, num_steps, finish=model.finish)
+    return MetaLearner(
+        init=_init_with(model, head),
+        prepare=unprepared,
+        adapt=adapt,
+        path=path(step, finish=model.finish),
+        task_loss=query_loss(adapt, loss),
+        predict=likelihood.predict(model),
+        normalisation=model.normalisation,
+    )

@@ -1,0 +1,56 @@
+r"""First-order MAML (FOMAML): MAML without the second derivative.
+
+Finn, Abbeel, Levine (2017), "Model-Agnostic Meta-Learning for Fast Adaptation of Deep Networks", section 5.2. The inner
+loop is MAML's, but each step has the identity for a derivative, so that the meta-gradient is the query gradient at the
+adapted parameters:
+
+$$\theta \leftarrow \theta - \beta\, \tfrac1n \textstyle\sum_i \nabla L(\theta_i^K; D_i^{\mathrm{query}}).$$
+
+The task loss has MAML's value; its gradient is the update, which is not the derivative of that value.
+"""
+
+from metafunc.checks import not_negative
+from metafunc.nn.likelihood import Likelihood
+from metafunc.transforms.inner import descend, first_order, path, repeat
+from metafunc.transforms.objectives import query_loss, unprepared
+from metafunc.transforms.optim import sgd
+from metafunc.types import MetaLearner, Model, Params
+
+
+def fomaml(
+    model: Model, likelihood: Likelihood, *, inner_lr: float = 0.01, num_steps: int = 1
+) -> MetaLearner[Params, Params]:
+    """FOMAML: MAML with the second derivative left out.
+
+    Args:
+        model: the network.
+        likelihood: the observation model; its loss is both the inner and the outer one.
+        inner_lr: step size of the inner gradient descent.
+        num_steps: inner steps in training.
+
+    Returns:
+        The learner; meta-parameters and task parameters are both the model's.
+
+    Raises:
+        ValueError: if `inner_lr` is negative or not finite, or `num_steps` is negative.
+
+    Example:
+        >>> from metafunc import algorithms, likelihood, nn
+        >>> learner = algorithms.fomaml(nn.mlp((1,), 1), likelihood.gaussian(), inner_lr=0.01)
+
+    References:
+        Finn, Abbeel, Levine (2017), section 5.2.
+    """
+    not_negative(inner_lr=inner_lr)
+    loss = likelihood.of(model)
+    step = first_order(descend(loss, sgd(inner_lr)))
+    adapt = repeat(step, num_steps, finish=model.finish)
+    return MetaLearner(
+        init=model.init,
+        prepare=unprepared,
+        adapt=adapt,
+        path=path(step, finish=model.finish),
+        task_loss=query_loss(adapt, loss),
+        predict=likelihood.predict(model),
+        normalisation=model.normalisation,
+    )

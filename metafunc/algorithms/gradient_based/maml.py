@@ -1,0 +1,69 @@
+r"""Model-agnostic meta-learning (MAML).
+
+Finn, Abbeel, Levine (2017), "Model-Agnostic Meta-Learning for Fast Adaptation of Deep Networks". The meta-parameters
+$\theta$ (`meta`) are an initialisation; a task's parameters $\theta_i$ (`params`) are K steps of gradient descent away:
+
+$$\theta_i^{k+1} = \theta_i^k - \alpha \nabla L(\theta_i^k; D_i^{\mathrm{support}}), \quad \theta_i^0 = \theta, \qquad
+\min_\theta \tfrac1n \textstyle\sum_i L(\theta_i^K; D_i^{\mathrm{query}}),$$
+
+with $\alpha$ = `inner_lr`, K = `num_steps`, and the exact derivative through all K steps. `factored.query_loss` is this
+loss, without the adapted weights of large linear layers being formed where the support set has few rows.
+"""
+
+from metafunc.checks import not_negative
+from metafunc.nn.likelihood import Likelihood
+from metafunc.transforms import low_rank
+from metafunc.transforms.inner import descend, path, rematerialised, repeat
+from metafunc.transforms.objectives import query_loss, unprepared
+from metafunc.transforms.optim import sgd
+from metafunc.types import MetaLearner, Model, Params
+
+
+def maml(
+    model: Model,
+    likelihood: Likelihood,
+    *,
+    inner_lr: float = 0.01,
+    num_steps: int = 1,
+    rematerialise: bool = False,
+) -> MetaLearner[Params, Params]:
+    """MAML: an initialisation from which a few exact gradient steps solve a task.
+
+    Args:
+        model: the network.
+        likelihood: the observation model; its loss is both the inner and the outer one.
+        inner_lr: step size of the inner gradient descent.
+        num_steps: inner steps in training.
+        rematerialise: keep of an inner step its parameters only, and take it again on the way back: the same
+            meta-gradient in less memory, for two to three times the time; such steps are neither noted nor compiled.
+
+    Returns:
+        The learner; meta-parameters and task parameters are both the model's.
+
+    Raises:
+        ValueError: if `inner_lr` is negative or not finite, or `num_steps` is negative.
+
+    Example:
+        >>> from metafunc import algorithms, likelihood, nn
+        >>> learner = algorithms.maml(nn.mlp((1,), 1), likelihood.gaussian(), inner_lr=0.01, num_steps=1)
+
+    References:
+        Finn, Abbeel, Levine (2017), algorithm 2.
+    """
+    not_negative(inner_lr=inner_lr)
+    loss = likelihood.of(model)
+    step = descend(loss, sgd(inner_lr))
+    if rematerialise:
+        task_loss = query_loss(repeat(rematerialised(step), num_steps, finish=model.finish), loss)
+    else:
+        task_loss = low_rank.query_loss(loss, lr=inner_lr, num_steps=num_steps, finish=model.finish)
+    return MetaLearner(
+        init=model.init,
+        prepare=unprepared,
+        adapt=repeat(step, num_steps, finish=model.finish),
+        path=path(step, finish=model.finish),
+        task_loss=task_loss,
+        predict=likelihood.predict(model),
+        normalisation=model.normalisation,
+        listed=not rematerialise,
+    )

@@ -1,0 +1,1 @@
+"""Distributions over parameters or functions, and ensembles of learners."""

@@ -1,0 +1,126 @@
+"""One wording for every argument that is out of range, and for every name that is not known.
+
+A check takes the arguments by their names and is silent or raises a `ValueError` that says what was given and what is
+needed. None passes: it stands for an argument that was not given. Nothing here imports torch, which a command line that
+only answers must not wait for.
+"""
+
+import math
+from collections.abc import Collection, Iterable, Mapping
+from difflib import get_close_matches
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+def at_least(minimum: float | int, /, **values: float | int | None) -> None:
+    """Refuse values below a minimum, or that are no number.
+
+    Example:
+        >>> at_least(1, num_shots=5)
+        >>> at_least(1, num_shots=0)
+        Traceback (most recent call last):
+        ValueError: num_shots must be at least 1, not 0.
+    """
+    for name, value in values.items():
+        if value is not None and not value >= minimum:
+            raise ValueError(f"{name} must be at least {minimum:g}, not {value}.")
+
+
+def above(bound: float | int, /, **values: float | int | None) -> None:
+    """Refuse values that do not exceed a bound.
+
+    Example:
+        >>> above(0, scale=0.0)
+        Traceback (most recent call last):
+        ValueError: scale must be above 0, not 0.0.
+    """
+    for name, value in values.items():
+        if value is not None and not value > bound:
+            raise ValueError(f"{name} must be above {bound:g}, not {value}.")
+
+
+def not_negative(**values: object) -> None:
+    """Refuse sizes and step sizes that are negative or not finite; tensors, which may be learned, pass.
+
+    Example:
+        >>> not_negative(inner_lr=-1.0)
+        Traceback (most recent call last):
+        ValueError: inner_lr must be a finite number, at least 0, not -1.0.
+    """
+    for name, value in values.items():
+        if isinstance(value, float | int) and not 0 <= value < math.inf:
+            raise ValueError(f"{name} must be a finite number, at least 0, not {value}.")
+
+
+def fraction(**values: float | int) -> None:
+    """Refuse numbers outside [0, 1).
+
+    Example:
+        >>> fraction(decay=1.0)
+        Traceback (most recent call last):
+        ValueError: decay must lie in [0, 1), not 1.0.
+    """
+    for name, value in values.items():
+        if not 0 <= value < 1:
+            raise ValueError(f"{name} must lie in [0, 1), not {value}.")
+
+
+def one_of(value: str, known: Collection[str], what: str, otherwise: str = "") -> str:
+    """The value, if it is one of the known ones.
+
+    Args:
+        value: what was given.
+        known: what there is.
+        what: the argument's name.
+        otherwise: another way out, for the end of the message.
+
+    Example:
+        >>> one_of("sgdd", ("adam", "sgd"), "optimiser")
+        Traceback (most recent call last):
+        ValueError: optimiser must be one of 'adam', 'sgd', not 'sgdd'. Did you mean 'sgd'?
+    """
+    if value in known:
+        return value
+    listed = ", ".join(map(repr, known)) or "none"
+    message = f"{what} must be one of {listed}, not {value!r}.{did_you_mean(value, known)} {otherwise}"
+    raise ValueError(message.rstrip())
+
+
+def look_up(table: Mapping[str, T], name: str, what: str) -> T:
+    """The entry of a table.
+
+    Args:
+        table: what there is.
+        name: what was asked for.
+        what: what an entry is called.
+
+    Raises:
+        ValueError: there is none of that name; says which there are, and the most similar one.
+
+    Example:
+        >>> look_up({"adam": 1, "sgd": 2}, "sgdd", "optimiser")
+        Traceback (most recent call last):
+        ValueError: There is no optimiser 'sgdd'. Did you mean 'sgd'? There are: adam, sgd.
+    """
+    if name not in table:
+        raise ValueError(no_such(what, name, table))
+    return table[name]
+
+
+def no_such(what: str, given: str, known: Iterable[str]) -> str:
+    """The message about a name that is not known."""
+    names = list(known)
+    return f"There is no {what} {given!r}.{did_you_mean(given, names)} There are: {', '.join(names) or 'none'}."
+
+
+def did_you_mean(given: str, known: Iterable[str]) -> str:
+    """A question after the most similar name, or nothing if none is similar.
+
+    Example:
+        >>> did_you_mean("MAML", ["maml", "reptile"])
+        " Did you mean 'maml'?"
+    """
+    by_spelling = {name.lower().replace("-", "_"): name for name in known}
+    close = get_close_matches(given.lower().replace("-", "_"), by_spelling, n=1)
+    return f" Did you mean {by_spelling[close[0]]!r}?" if close else ""

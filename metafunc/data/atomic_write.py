@@ -1,0 +1,69 @@
+"""Files that are replaced as a whole: whenever the process or the machine dies, the old or the new one is there.
+
+The new file is written under another name in the same folder, forced to disk, and then renamed, which a file system
+does at one stroke.
+"""
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+
+def replace_file(path: Path, write: Callable[[Path], object]) -> None:
+    """Write a file, all or nothing.
+
+    Args:
+        path: the file; what is there stays until the new one is complete.
+        write: writes a whole file to the path that it is given, which ends as `path` does.
+
+    Raises:
+        OSError: the disk is full or not writable; what was there before is untouched.
+
+    Example:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp()) / "note.txt"
+        >>> replace_file(path, lambda building: building.write_text("all of it"))
+        >>> path.read_text()
+        'all of it'
+    """
+    building = path.with_name(f".{os.getpid()}.{path.name}")
+    try:
+        write(building)
+        with building.open("r+b") as file:
+            os.fsync(file.fileno())
+        building.replace(path)
+    except BaseException:
+        building.unlink(missing_ok=True)
+        raise
+    force(path.parent)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a small text file, all or nothing."""
+    replace_file(path, lambda building: building.write_bytes(text.encode()))
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a small JSON file, all or nothing."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def write_through(path: Path, content: bytes) -> None:
+    """Write a file and wait until the disk has it; for files in a folder that will be renamed as a whole."""
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def force(directory: Path) -> None:
+    """Make a rename survive a power cut; a no-op on systems whose folders cannot be opened."""
+    if os.name != "posix":
+        return
+    handle = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,91 @@
+"""A first look at tasks before any work, so that wrong data is a message and not a number."""
+
+import torch
+from torch import Tensor
+
+from metafunc import tree
+from metafunc.types import Batch, Categorical, M, MetaLearner, P, Predictive, Task, TaskFamily
+
+
+def look(learner: MetaLearner[M, P], meta: M, family: TaskFamily, tasks: Task) -> Predictive | None:
+    """Look over the first tasks before any work, so that wrong data is a message and not a number.
+
+    Args:
+        learner: what will be trained or tested.
+        meta: its meta-parameters.
+        family: what the tasks should be like.
+        tasks: stacked tasks.
+
+    Returns:
+        What the learner predicts for the first task's queries before it adapts; None if its data are no rows of inputs
+        and targets.
+
+    Raises:
+        ValueError: axes disagree, a number is not finite, a label is out of range, the learner's output does not
+            fit the family, or padded rows would enter batch statistics.
+    """
+    for part, batch in (("support", tasks.support), ("query", tasks.query)):
+        if isinstance(batch, Batch):
+            _check_batch(batch, f"{family.name}: the {part} set", family)
+            _check_padding(batch, part, learner.normalisation)
+    if not isinstance(tasks.query, Batch):
+        return None
+    return _check_output(learner, meta, family, tree.map(lambda leaf: leaf[0], tasks))
+
+
+def _check_batch(batch: Batch, where: str, family: TaskFamily) -> None:
+    x, y = batch.x, batch.y
+    masks: list[Tensor] = [] if isinstance(batch.mask, tuple) else [batch.mask]
+    if x.shape[2:] != family.input_shape:
+        raise ValueError(f"{where} has inputs of shape {tuple(x.shape[2:])} a row, not {tuple(family.input_shape)}.")
+    if any(leaf.shape[:2] != x.shape[:2] for leaf in (y, *masks)):
+        shapes = ", ".join(str(tuple(leaf.shape)) for leaf in (x, y, *masks))
+        raise ValueError(f"{where} has x, y (and mask) of shapes {shapes}: (tasks, rows) have to agree.")
+    for name, leaf in zip(("x", "y", "mask"), (x, y, *masks), strict=False):
+        if leaf.is_floating_point() and not torch.isfinite(leaf).all():
+            task = int((~torch.isfinite(leaf)).flatten(1).any(1).nonzero()[0])
+            raise ValueError(f"{where} has a {name} that is not finite (task {task}): drop or fill such rows.")
+    if family.kind == "regression" and y.shape[2:] != (family.num_outputs,):
+        raise ValueError(f"{where} has targets of shape {tuple(y.shape[2:])} a row, not ({family.num_outputs},).")
+    if family.kind == "classification":
+        if y.dtype != torch.int64 or y.ndim != 2:
+            raise ValueError(f"{where} has labels of type {y.dtype} and shape {tuple(y.shape)}: int64 a row is needed.")
+        if y.numel() and (int(y.min()) < 0 or int(y.max()) >= family.num_outputs):
+            raise ValueError(
+                f"{where} has labels from {int(y.min())} to {int(y.max())}: with {family.num_outputs} classes they "
+                f"have to lie in 0..{family.num_outputs - 1}."
+            )
+
+
+def _check_padding(batch: Batch, part: str, normalisation: str) -> None:
+    if normalisation == "none" or isinstance(batch.mask, tuple) or bool((batch.mask == 1).all()):
+        return
+    raise ValueError(
+        f"The {part} sets are padded, and the model normalises by {normalisation} batch statistics, which padded rows "
+        'would enter. Give tasks of one size, or a model with normalisation="none".'
+    )
+
+
+def _check_output(learner: MetaLearner[M, P], meta: M, family: TaskFamily, task: Task) -> Predictive:
+    try:
+        with torch.no_grad():  # before any inner step: on outputs that do not fit, its loss would fail less clearly
+            params = tree.unstack(learner.path(meta, task.support, 0))[0]
+            predictive = learner.predict(params, task.query.x)
+    except RuntimeError as error:
+        raise ValueError(
+            f"The learner fails on the first task of {family.name} ({family.kind}, inputs of shape "
+            f"{tuple(family.input_shape)}, {family.num_outputs} outputs): {error}"
+        ) from error
+    outputs = predictive[0]
+    if isinstance(predictive, Categorical) != (family.kind == "classification"):
+        raise ValueError(
+            f"The learner predicts a {type(predictive).__name__}, but {family.name} is for {family.kind}: build it "
+            f"with likelihood.for_kind({family.kind!r}, {family.num_outputs})."
+        )
+    expected = (task.query.x.shape[0], family.num_outputs)
+    if outputs.ndim != 3 or outputs.shape[1:] != expected:
+        raise ValueError(
+            f"The learner predicts (particles, rows, outputs) = {tuple(outputs.shape)}, but {family.name} needs "
+            f"(particles, {expected[0]}, {expected[1]}): build its model with num_outputs={family.num_outputs}."
+        )
+    return predictive

@@ -1,0 +1,99 @@
+"""Which rows belong to which class, and which classes to which part of the data: training, validation or test."""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Int64
+from torch import Tensor
+
+from metafunc.checks import one_of
+from metafunc.data.sampling import generator_for
+
+PARTS = ("train", "validation", "test")
+DEFAULT_FRACTIONS = (0.64, 0.16, 0.2)
+ANEW = "Or give fractions (such as 0.64 0.16 0.2) to divide the classes of all rows anew."
+
+
+class Partition(NamedTuple):
+    """The classes in order, each row's class, and the classes of each part."""
+
+    names: Sequence[str]
+    of_row: Int64[Tensor, " rows"]
+    parts: Mapping[str, Int64[Tensor, " c"]]
+
+
+def by_row(labels: Sequence[str | int], split_of_row: Sequence[str], splits: Mapping[str, str]) -> Partition:
+    """Classes that the data assigns to parts: every row says to which part it belongs.
+
+    Args:
+        labels: the class of each row.
+        split_of_row: the name of each row's split.
+        splits: the names of the splits that are the training, validation and test part.
+
+    Returns:
+        The partition; rows of other splits belong to no part.
+
+    Raises:
+        ValueError: there is no such split, or a class lies in two parts, so that the meta-test would be on classes
+            that were trained on.
+    """
+    names, of_row = numbered(labels)
+    known, of_split = np.unique(np.asarray(split_of_row), return_inverse=True)
+    parts = {}
+    for part in PARTS:
+        split = one_of(splits[part], known.tolist(), f"{part}_split")
+        parts[part] = of_row[torch.from_numpy(known[of_split] == split)].bincount().nonzero()[:, 0]
+    for first, second in (("train", "test"), ("train", "validation"), ("validation", "test")):
+        shared = [names[c] for c in parts[first][torch.isin(parts[first], parts[second])].tolist()]
+        if shared:
+            raise ValueError(
+                f"{len(shared)} classes are both in the {first} part and in the {second} part: "
+                f"{', '.join(shared[:5])}{', ...' if len(shared) > 5 else ''}. Meta-testing needs classes never "
+                f"trained on. {ANEW} Or, if each split counts its classes from zero, so that equal labels are "
+                "different classes, set local_labels."
+            )
+    return Partition(names, of_row, parts)
+
+
+def by_fractions(labels: Sequence[str | int], fractions: tuple[float, float, float], seed: int) -> Partition:
+    """Classes divided by a seeded shuffle.
+
+    Args:
+        labels: the class of each row.
+        fractions: the shares of training, validation and test classes; they add up to one.
+        seed: of the shuffle.
+
+    Returns:
+        The partition.
+
+    Raises:
+        ValueError: the fractions are negative or do not add up to one.
+    """
+    names, of_row = numbered(labels)
+    parts = torch.split(shuffled(len(names), seed), shares(len(names), fractions))
+    return Partition(names, of_row, dict(zip(PARTS, parts, strict=True)))
+
+
+def shares(count: int, fractions: tuple[float, float, float]) -> list[int]:
+    """How many of `count` things each part gets."""
+    if min(fractions) < 0 or abs(sum(fractions) - 1) > 1e-6:
+        raise ValueError(
+            f"fractions is {fractions}; three shares of the classes (train, validation, test) that add up to 1 are "
+            "needed, such as 0.64 0.16 0.2."
+        )
+    train, validation = round(count * fractions[0]), round(count * fractions[1])
+    validation = min(validation, count - train)
+    return [train, validation, count - train - validation]
+
+
+def shuffled(count: int, seed: int) -> Int64[Tensor, " n"]:
+    """The numbers below `count` in an order that the seed fixes."""
+    return torch.rand(count, dtype=torch.float64, generator=generator_for(seed, "classes", 0)).argsort(stable=True)
+
+
+def numbered(labels: Sequence[str | int]) -> tuple[list[str], Int64[Tensor, " rows"]]:
+    """Classes numbered in the order of their labels, so that the order of the rows does not matter."""
+    unique, of_row = np.unique(np.asarray(labels), return_inverse=True)
+    return [str(name) for name in unique], torch.from_numpy(of_row.astype(np.int64))

@@ -1,0 +1,119 @@
+"""N-way K-shot classification over any class-labelled Hugging Face data set, from the hub or from a local path."""
+
+from typing import Literal
+
+from metafunc.checks import at_least, one_of
+from metafunc.data.class_split import ANEW, DEFAULT_FRACTIONS, PARTS, by_fractions, by_row
+from metafunc.data.episodes import Rotations, classification
+from metafunc.data.load import class_names, column, load
+from metafunc.data.pixels import inverted, materialise
+from metafunc.types import TaskFamily
+
+
+def few_shot(
+    path: str,
+    *,
+    num_ways: int = 5,
+    num_shots: int = 1,
+    num_queries: int = 15,
+    image_column: str = "image",
+    label_column: str = "label",
+    train_split: str = "train",
+    validation_split: str = "validation",
+    test_split: str = "test",
+    split_column: str | None = None,
+    fractions: tuple[float, float, float] | None = None,
+    split_seed: int = 0,
+    local_labels: bool = False,
+    rotations: Rotations = "none",
+    fixed_labels: bool = False,
+    image_size: int | None = None,
+    channels: Literal[1, 3] | None = None,
+    invert: bool = False,
+    small_classes: Literal["refuse", "drop"] = "refuse",
+    subset: str | None = None,
+    revision: str | None = None,
+) -> TaskFamily:
+    """Episodes over a class-labelled data set, its classes split into training, validation and test.
+
+    The classes are split by the data set's own splits, if it has several; by the values of a column, if `split_column`
+    is given; and otherwise by a seeded shuffle into `fractions`.
+
+    Args:
+        path: a hub id, or a local parquet file or folder, `save_to_disk` folder, or folder of images (CLASS/IMAGE).
+        num_ways: classes a task.
+        num_shots: support rows a class.
+        num_queries: query rows a class.
+        image_column: the column of images, or of lists of numbers.
+        label_column: the column of classes.
+        train_split: the split, or the value of the split column, with the training classes.
+        validation_split: the same for the validation classes.
+        test_split: the same for the meta-test classes.
+        split_column: a column that says to which split a row belongs.
+        fractions: shares of the classes for training, validation and test, all splits taken together.
+        split_seed: seed of the shuffle that `fractions` divides.
+        local_labels: whether each split counts its classes from zero, so that equal labels are different classes.
+        rotations: whether quarter turns count as further classes: in no part, in training, or in all parts.
+        fixed_labels: whether a class keeps one label in every task.
+        image_size: side length to which images are resized, or as which lists of numbers are read.
+        channels: 1 for grey, 3 for colour; by default as the first image is.
+        invert: whether to exchange black and white.
+        small_classes: what to do with classes of fewer than `num_shots + num_queries` rows.
+        subset: the subset (configuration) of a hub data set that has several.
+        revision: the hub commit, branch or tag.
+
+    Returns:
+        A family with inputs (tasks, rows, channels, height, width) in [0, 1] and labels (tasks, rows).
+
+    Raises:
+        DataUnavailable: there is no such path, or the hub does not answer and the cache is cold.
+        ValueError: no such column or split, classes shared between parts, too few classes or rows, unusable pixels.
+
+    Example:
+        >>> import tempfile, datasets, torch
+        >>> folder = tempfile.mkdtemp()
+        >>> columns = {"pixels": [[i] * 16 for i in range(120)], "label": [i // 6 for i in range(120)]}
+        >>> datasets.Dataset.from_dict(columns).to_parquet(f"{folder}/data.parquet") > 0
+        True
+        >>> family = few_shot(folder, image_column="pixels", image_size=4, num_ways=3, num_queries=5)
+        >>> family.train(torch.Generator().manual_seed(0), 8).query.x.shape
+        torch.Size([8, 15, 1, 4, 4])
+    """
+    at_least(
+        1,
+        num_ways=num_ways,
+        num_shots=num_shots,
+        num_queries=num_queries,
+        image_size=1 if image_size is None else image_size,
+    )
+    if split_column is not None and fractions is not None:
+        raise ValueError("split_column and fractions are two ways to split the classes: give one of them.")
+    names = dict(zip(PARTS, (train_split, validation_split, test_split), strict=True))
+    source = load(path, split_names=tuple(names.values()), subset=subset, revision=revision)
+    splits = source.splits
+    by_split = fractions is None and split_column is None and len(splits) > 1
+    if by_split:
+        splits = {one_of(name, list(splits), f"{part}_split", ANEW): splits[name] for part, name in names.items()}
+    labels = [label for name in splits for label in class_names(splits[name], label_column, name * local_labels)]
+    if split_column is not None:
+        rows = [str(value) for dataset in splits.values() for value in column(dataset, split_column, "split_column")]
+        partition, how = by_row(labels, rows, names), f"column {split_column}"
+    elif by_split:
+        rows = [name for name, dataset in splits.items() for _ in range(len(dataset))]
+        partition, how = by_row(labels, rows, names), "splits of the data set"
+    else:
+        fractions = fractions or DEFAULT_FRACTIONS
+        partition, how = by_fractions(labels, fractions, split_seed), f"fractions {fractions}, seed {split_seed}"
+    pixels = materialise(list(splits.values()), image_column, image_size=image_size, channels=channels)
+    return classification(
+        "few_shot",
+        inverted(pixels) if invert else pixels,
+        partition,
+        num_ways=num_ways,
+        num_shots=num_shots,
+        num_queries=num_queries,
+        rotations=rotations,
+        fixed_labels=fixed_labels,
+        small_classes=small_classes,
+        info={"source": path, "subset": subset, "revision": source.revision, "class_split": how},
+    )

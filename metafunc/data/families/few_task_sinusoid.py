@@ -1,0 +1,103 @@
+r"""Sine curves of which only a few tasks, with fixed points, exist for training: BMAML's regression.
+
+$$ y = A \sin(f x - \varphi) + \epsilon, \qquad \epsilon \sim \mathcal N(0, (0.01 A)^2), $$
+
+$A \sim U[0.1, 5]$, $f \sim U[0.5, 2]$, $\varphi \sim U[0, 2 \pi]$, $x \sim U[-5, 5]$.
+
+Reference: Yoon, Kim, Dia, Kim, Bengio, Ahn (2018), "Bayesian model-agnostic meta-learning", §5.1.
+"""
+
+import math
+
+import torch
+from jaxtyping import Float64
+from torch import Tensor
+
+from metafunc import tree
+from metafunc.checks import at_least
+from metafunc.data.families.sinusoid import AMPLITUDE
+from metafunc.data.sampling import between, generator_for, sampler, split_points, standard_normal
+from metafunc.types import Sampler, Task, TaskFamily
+
+PHASE = (0.0, 2 * math.pi)
+FREQUENCY = (0.5, 2.0)
+NOISE = 0.01
+"""In units of the amplitude."""
+
+
+def few_task_sinusoid(
+    *,
+    num_train_tasks: int = 100,
+    num_shots: int = 5,
+    num_queries: int = 5,
+    num_test_queries: int = 100,
+    task_seed: int = 0,
+) -> TaskFamily:
+    r"""Regression on $y = A \sin(f x - \varphi)$, trained on a fixed set of tasks whose points never change.
+
+    A training batch draws from the fixed tasks with replacement. Validation and meta-test tasks are drawn anew without
+    end, and their queries are free of noise, as the paper's are.
+
+    Args:
+        num_train_tasks: how many tasks there are to train on; the paper has 100 and 1000.
+        num_shots: support points a task; the paper has 5 and 10.
+        num_queries: query points a task in meta-training; the paper has as many as shots.
+        num_test_queries: query points a task in validation and meta-test.
+        task_seed: which training tasks there are.
+
+    Returns:
+        A family whose inputs and targets are (tasks, points, 1).
+
+    Raises:
+        ValueError: a count is below 1.
+
+    Example:
+        >>> import torch
+        >>> family = few_task_sinusoid(num_train_tasks=3)
+        >>> tasks = family.train(torch.Generator().manual_seed(0), 1000)
+        >>> len(tasks.support.x[:, 0, 0].unique())
+        3
+    """
+    at_least(1, num_shots=num_shots, num_queries=num_queries, num_test_queries=num_test_queries)
+    at_least(1, num_train_tasks=num_train_tasks)
+    test = _curves(num_shots, num_test_queries, noisy_queries=False)
+    tasks = _curves(num_shots, num_queries, noisy_queries=True)
+    fixed = tasks(generator_for(task_seed, "few_task_sinusoid", 0), num_train_tasks)
+
+    def draw(uniforms: Float64[Tensor, "t width"]) -> Task:
+        which = (uniforms[:, 0] * num_train_tasks).long()
+        return tree.map(lambda leaf: leaf[which], fixed)
+
+    return TaskFamily(
+        name="few_task_sinusoid",
+        kind="regression",
+        input_shape=(1,),
+        num_outputs=1,
+        train=sampler(1, draw),
+        validation=test,
+        test=test,
+        info={
+            "amplitude": AMPLITUDE,
+            "phase": PHASE,
+            "frequency": FREQUENCY,
+            "input": (-5.0, 5.0),
+            "noise": f"{NOISE} of the amplitude; none on validation and test queries",
+            "train_tasks": num_train_tasks,
+            "task_seed": task_seed,
+        },
+    )
+
+
+def _curves(num_shots: int, num_queries: int, *, noisy_queries: bool) -> Sampler:
+    num_points = num_shots + num_queries
+
+    def draw(uniforms: Float64[Tensor, "t width"]) -> Task:
+        amplitude, phase, frequency = uniforms[:, :3, None].unbind(1)
+        amplitude = between(amplitude, *AMPLITUDE)
+        x = between(uniforms[:, 3 : 3 + num_points], -5.0, 5.0)
+        y = amplitude * torch.sin(between(frequency, *FREQUENCY) * x - between(phase, *PHASE))
+        noise = NOISE * amplitude * standard_normal(uniforms[:, 3 + num_points :])
+        noisy = torch.arange(num_points) < (num_points if noisy_queries else num_shots)
+        return split_points(x, torch.where(noisy, y + noise, y), num_shots)
+
+    return sampler(3 + 2 * num_points, draw)

@@ -1,0 +1,177 @@
+"""Regression on a table of one's own: one row an observation, a column that says to which task it belongs."""
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import torch
+from jaxtyping import Float64, Int64
+from torch import Tensor
+
+from metafunc.checks import at_least, one_of
+from metafunc.data import files
+from metafunc.data.class_split import Partition, by_fractions
+from metafunc.data.episodes import Rows, fingerprint
+from metafunc.data.load import WAYS_OUT
+from metafunc.data.sampling import DataUnavailable, distinct, sampler
+from metafunc.types import Batch, Sampler, Task, TaskFamily
+
+if TYPE_CHECKING:
+    from pyarrow import Table
+
+
+def regression(
+    path: str,
+    *,
+    num_shots: int = 10,
+    num_queries: int = 10,
+    num_test_queries: int = 100,
+    task_column: str = "task",
+    target_columns: tuple[str, ...] = ("y",),
+    input_columns: tuple[str, ...] = (),
+    fractions: tuple[float, float, float] = (0.64, 0.16, 0.2),
+    split_seed: int = 0,
+    standardise: bool = True,
+    small_tasks: Literal["refuse", "drop"] = "refuse",
+) -> TaskFamily:
+    r"""Tasks from a long-format table: columns for the task, the inputs $x$ and the targets $y$.
+
+    A draw picks a task of its part, `num_shots` of its rows as support, and others as queries. A task with fewer rows
+    than that has fewer queries: the missing ones are padding, which `Batch.mask` marks with 0.
+
+    Args:
+        path: a parquet file or folder, or a CSV file with a header.
+        num_shots: support rows a task.
+        num_queries: query rows a task in meta-training, at most.
+        num_test_queries: query rows a task in validation and meta-test, at most.
+        task_column: the column that says to which task a row belongs.
+        target_columns: the columns to predict.
+        input_columns: the columns to predict from; none stands for all others.
+        fractions: shares of the tasks for training, validation and meta-test.
+        split_seed: seed of the shuffle that `fractions` divides.
+        standardise: whether to bring every column to mean 0 and standard deviation 1 over the training tasks.
+        small_tasks: what to do with tasks of fewer than `num_shots + 1` rows.
+
+    Returns:
+        A family with inputs (tasks, rows, inputs) and targets (tasks, rows, targets); `info` holds the mean and scale
+        of every column.
+
+    Raises:
+        DataUnavailable: there is no such file, or it cannot be read.
+        ValueError: no such column, a value that is missing or no number, or a task or part that is too small.
+
+    Example:
+        >>> import pathlib, tempfile, torch
+        >>> file = pathlib.Path(tempfile.mkdtemp()) / "lines.csv"
+        >>> lines = [f"{task},{x},{task * x}" for task in range(10) for x in range(8)]
+        >>> _ = file.write_text("\n".join(["task,x,y", *lines]))
+        >>> family = regression(str(file), num_shots=3, num_queries=4)
+        >>> family.train(torch.Generator().manual_seed(0), 16).support.x.shape
+        torch.Size([16, 3, 1])
+    """
+    at_least(1, num_shots=num_shots, num_queries=num_queries, num_test_queries=num_test_queries)
+    table = _read(path)
+    targets = [one_of(name, table.column_names, "target_columns") for name in target_columns]
+    tasks = table.column(one_of(task_column, table.column_names, "task_column")).to_pylist()
+    inputs = [name for name in input_columns or table.column_names if name not in (*targets, task_column)]
+    inputs = [one_of(name, table.column_names, "input_columns") for name in inputs]
+    if not inputs or not targets:
+        raise ValueError(f"{path} has {len(inputs)} input columns and {len(targets)} target columns; each needs one.")
+    if None in tasks:
+        raise ValueError(
+            f"{path}, row {tasks.index(None) + 1}, column {task_column!r} is empty; every row needs its task."
+        )
+    partition = by_fractions([str(task) for task in tasks], fractions, split_seed)
+    partition = _large_enough(partition, num_shots, small_tasks)
+    try:
+        raw = files.numbers(table.to_pandas(), (*inputs, *targets), Path(path))
+    except ValueError as error:
+        hint = "Leave such rows out, or name the columns to use with input_columns."
+        raise ValueError(f"{error} {hint}") from error
+    mean, scale = _moments(raw, partition) if standardise else (torch.zeros(raw.shape[1]), torch.ones(raw.shape[1]))
+    order = partition.of_row.argsort(stable=True)
+    sizes = partition.of_row.bincount(minlength=len(partition.names))
+    rows = Rows(((raw - mean) / scale).float()[order], sizes.cumsum(0) - sizes, sizes)
+    samplers = {
+        part: _draws(rows, members, len(inputs), num_shots, num_queries if part == "train" else num_test_queries)
+        for part, members in partition.parts.items()
+    }
+    return TaskFamily(
+        name="regression",
+        kind="regression",
+        input_shape=(len(inputs),),
+        num_outputs=len(targets),
+        train=samplers["train"],
+        validation=samplers["validation"],
+        test=samplers["test"],
+        info={
+            "source": path,
+            "inputs": inputs,
+            "targets": targets,
+            "input_mean": mean[: len(inputs)].tolist(),
+            "input_scale": scale[: len(inputs)].tolist(),
+            "target_mean": mean[len(inputs) :].tolist(),
+            "target_scale": scale[len(inputs) :].tolist(),
+            "tasks": {part: len(members) for part, members in partition.parts.items()},
+            "task_split": f"fractions {fractions}, seed {split_seed}",
+            "rows": len(raw),
+            "fingerprint": fingerprint(rows._replace(values=raw[order]), partition),
+        },
+    )
+
+
+def _draws(rows: Rows, members: Int64[Tensor, " c"], num_inputs: int, num_shots: int, num_queries: int) -> Sampler:
+    # One structure for the whole part: a mask for every draw if any of its tasks needs one, and else for none.
+    ragged = bool((rows.sizes[members] < num_shots + num_queries).any())
+
+    def draw(uniforms: Float64[Tensor, "t width"]) -> Task:
+        which = members[(uniforms[:, 0] * len(members)).long()]
+        place = distinct(uniforms[:, 1:], rows.sizes[which])
+        real = place < rows.sizes[which][:, None]
+        values = rows.values[torch.where(real, rows.offsets[which][:, None] + place, 0)] * real[..., None]
+        x, y, mask = values[..., :num_inputs], values[..., num_inputs:], real[:, num_shots:].float()
+        return Task(
+            support=Batch(x[:, :num_shots], y[:, :num_shots]),
+            query=Batch(x[:, num_shots:], y[:, num_shots:], mask if ragged else ()),
+        )
+
+    return sampler(1 + num_shots + num_queries, draw)
+
+
+def _read(path: str) -> "Table":
+    from pyarrow import ArrowInvalid, csv, parquet
+
+    place = Path(path).expanduser()
+    if not place.exists():
+        raise DataUnavailable(f"There is no file or folder {place}.\n{WAYS_OUT}")
+    try:
+        table = csv.read_csv(place) if place.suffix.lower() == ".csv" else parquet.read_table(place)
+    except (ArrowInvalid, OSError) as error:
+        raise DataUnavailable(f"{place} cannot be read as CSV or parquet: {error}\n{WAYS_OUT}") from error
+    # pandas saves its row numbers beside the data, as a column without a name (CSV) or with this one.
+    return table.drop_columns([name for name in table.column_names if re.fullmatch(r"(__index_level_\d+__)?", name)])
+
+
+def _large_enough(partition: Partition, num_shots: int, small_tasks: Literal["refuse", "drop"]) -> Partition:
+    sizes = partition.of_row.bincount(minlength=len(partition.names))
+    small = (sizes <= num_shots).nonzero()[:, 0].tolist()
+    if small and small_tasks == "refuse":
+        raise ValueError(
+            f"{len(small)} tasks have no row left to predict beside num_shots = {num_shots}, such as task "
+            f'{partition.names[small[0]]!r} with {int(sizes[small[0]])}: lower num_shots, or set small_tasks="drop".'
+        )
+    parts = {part: members[sizes[members] > num_shots] for part, members in partition.parts.items()}
+    empty = [part for part, members in parts.items() if not len(members)]
+    if empty:
+        raise ValueError(
+            f"There are {len(partition.names)} tasks, of which none is left for the {empty[0]} part: "
+            "give it a larger share in fractions."
+        )
+    return partition._replace(parts=parts)
+
+
+def _moments(raw: Float64[Tensor, "rows columns"], partition: Partition) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of every column over the training tasks; a constant column is only centred."""
+    trained = raw[torch.isin(partition.of_row, partition.parts["train"])]
+    spread = trained.std(0, correction=0)
+    return trained.mean(0), torch.where(spread > 0, spread, 1.0)

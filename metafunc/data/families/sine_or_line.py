@@ -1,0 +1,79 @@
+r"""Sines and lines: few noisy points leave open which of the two a function is. PLATIPUS's ambiguous regression.
+
+$$ y = A \sin(x - \varphi) + \epsilon \quad\text{or}\quad y = a x + b + \epsilon, \qquad
+\epsilon \sim \mathcal N(0, 0.3^2), $$
+
+each with probability 1/2, $A \sim U[0.1, 5]$, $\varphi \sim U[0, \pi]$, $a, b \sim U[-3, 3]$, $x \sim U[-5, 5]$.
+
+Reference: Finn, Xu, Levine (2018), "Probabilistic model-agnostic meta-learning", §6.1.
+"""
+
+import torch
+from jaxtyping import Float64
+from torch import Tensor
+
+from metafunc.checks import at_least, not_negative
+from metafunc.data.families.sinusoid import AMPLITUDE, PHASE
+from metafunc.data.sampling import between, sampler, split_points, standard_normal
+from metafunc.types import Sampler, Task, TaskFamily
+
+LINE = (-3.0, 3.0)
+
+
+def sine_or_line(
+    *, num_shots: int = 5, num_queries: int = 10, num_test_queries: int = 100, noise: float = 0.3
+) -> TaskFamily:
+    r"""Regression on a sine or a line, at even odds, with noise.
+
+    The variants "sine" and "line" draw from one of the two alone. With `noise` 0 the same generator draws the same
+    functions and inputs, so that a noisy task's true function can be had.
+
+    Args:
+        num_shots: support points a task.
+        num_queries: query points a task in meta-training.
+        num_test_queries: query points a task in validation and meta-test.
+        noise: standard deviation of the noise on support and query targets.
+
+    Returns:
+        A family whose inputs and targets are (tasks, points, 1).
+
+    Raises:
+        ValueError: a count is below 1 or the noise below 0.
+
+    Example:
+        >>> import torch
+        >>> tasks = sine_or_line().train(torch.Generator().manual_seed(0), 25)
+        >>> tasks.support.y.shape
+        torch.Size([25, 5, 1])
+    """
+    at_least(1, num_shots=num_shots, num_queries=num_queries, num_test_queries=num_test_queries)
+    not_negative(noise=noise)
+    test = _functions(num_shots, num_test_queries, noise, 0.5)
+    return TaskFamily(
+        name="sine_or_line",
+        kind="regression",
+        input_shape=(1,),
+        num_outputs=1,
+        train=_functions(num_shots, num_queries, noise, 0.5),
+        validation=test,
+        test=test,
+        variants={
+            "sine": _functions(num_shots, num_test_queries, noise, 1.0),
+            "line": _functions(num_shots, num_test_queries, noise, 0.0),
+        },
+        info={"amplitude": AMPLITUDE, "phase": PHASE, "line": LINE, "input": (-5.0, 5.0), "noise": noise},
+    )
+
+
+def _functions(num_shots: int, num_queries: int, noise: float, share_of_sines: float) -> Sampler:
+    num_points = num_shots + num_queries
+
+    def draw(uniforms: Float64[Tensor, "t width"]) -> Task:
+        is_sine, amplitude, phase, slope, intercept = uniforms[:, :5, None].unbind(1)
+        x = between(uniforms[:, 5 : 5 + num_points], -5.0, 5.0)
+        sine = between(amplitude, *AMPLITUDE) * torch.sin(x - between(phase, *PHASE))
+        line = between(slope, *LINE) * x + between(intercept, *LINE)
+        y = torch.where(is_sine < share_of_sines, sine, line)
+        return split_points(x, y + noise * standard_normal(uniforms[:, 5 + num_points :]), num_shots)
+
+    return sampler(5 + 2 * num_points, draw)

@@ -1,0 +1,227 @@
+"""A task of one's own, from files: tables of numbers (CSV, parquet), and folders of images."""
+
+from collections.abc import Sequence
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float64, Shaped
+from torch import Tensor
+
+from metafunc.data.atomic_write import replace_file
+from metafunc.data.load import IMAGE_SUFFIXES, class_names, load
+from metafunc.data.pixels import inverted, materialise
+from metafunc.data.sampling import DataUnavailable
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+    from pandas import DataFrame, Series
+
+TABLES = (".csv", ".parquet")
+MIDDLE_GREY = 127.5
+
+
+class Examples(NamedTuple):
+    """Rows to classify: what each is called, its class ("" where it is not known), and its values."""
+
+    names: list[str]
+    labels: list[str]
+    values: Shaped[Tensor, "n ..."]
+
+
+def table_suffix(path: Path) -> str:
+    """The kind of a table, by its name.
+
+    Raises:
+        ValueError: the name ends in neither .csv nor .parquet.
+    """
+    if path.suffix.lower() not in TABLES:
+        raise ValueError(f"{path} has to end in {' or '.join(TABLES)}.")
+    return path.suffix.lower()
+
+
+def read_table(path: Path) -> "DataFrame":
+    """A table with a header; columns without a name, as pandas writes its row numbers, are left out.
+
+    Args:
+        path: a CSV or parquet file.
+
+    Returns:
+        The table, with rows numbered from 0.
+
+    Raises:
+        DataUnavailable: there is no such file.
+        ValueError: the file is no table, has no rows, or names a column twice.
+    """
+    import pandas as pd
+
+    suffix = table_suffix(path)
+    if not path.is_file():
+        raise DataUnavailable(f"There is no file {path}.")
+    try:
+        frame = pd.read_csv(path, header=None, dtype=str) if suffix == ".csv" else pd.read_parquet(path)
+    except ValueError as error:  # pandas' and pyarrow's complaints about a file's contents are kinds of it
+        raise ValueError(f"{path} cannot be read as {suffix[1:]}: {error}") from error
+    if suffix == ".csv":
+        # The header is read as a row, because pandas renames the second of two equal columns without a word.
+        names = ["" if pd.isna(name) else name.strip() for name in frame.iloc[0]]
+        frame = frame.set_axis(names, axis=1).iloc[1:]
+    frame = frame.reset_index(drop=True)
+    frame = frame.loc[:, [name != "" for name in frame.columns]]
+    twice = frame.columns[frame.columns.duplicated()]
+    if len(twice):
+        raise ValueError(f"{path} has two columns named {twice[0]!r}.")
+    if not len(frame):
+        raise ValueError(f"{path} has no rows.")
+    return frame.apply(_numeric_if_all) if suffix == ".csv" else frame
+
+
+def numbers(
+    frame: "DataFrame", columns: Sequence[str], path: Path, *, missing: bool = False
+) -> Float64[Tensor, "n columns"]:
+    """Some columns of a table as numbers.
+
+    Args:
+        frame: the table.
+        columns: which, in this order.
+        path: the file it came from, for messages.
+        missing: whether cells may be empty; they become NaN.
+
+    Returns:
+        A row a row.
+
+    Raises:
+        ValueError: a column is not there, or a cell is empty, no number or not finite; it is named.
+
+    Example:
+        >>> import pandas
+        >>> numbers(pandas.DataFrame({"a": [1, 2], "b": [3, 4]}), ["b", "a"], Path("t.csv"))
+        tensor([[3., 1.],
+                [4., 2.]], dtype=torch.float64)
+    """
+    import pandas as pd
+
+    absent = [name for name in columns if name not in frame.columns]
+    if absent:
+        raise ValueError(f"{path} has no column {absent[0]!r}; it has {', '.join(map(str, frame.columns))}.")
+    values = np.empty((len(frame), len(columns)))
+    for place, name in enumerate(columns):
+        column = frame[name]
+        values[:, place] = _as_numbers(column)
+        bad = ~np.isfinite(values[:, place]) & ~(missing & column.isna().to_numpy())
+        if bad.any():
+            row = int(bad.argmax())
+            found = "is empty" if pd.isna(column[row]) else f"is {str(column[row])!r}"
+            raise ValueError(f"{path}, row {row + 1}, column {name!r} {found}; a finite number is needed.")
+    return torch.from_numpy(values)
+
+
+def write_table(frame: "DataFrame", path: Path) -> None:
+    """Write a table, all of it or nothing.
+
+    Args:
+        frame: the table.
+        path: the file; its name says in which format.
+    """
+    suffix = table_suffix(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write = frame.to_csv if suffix == ".csv" else frame.to_parquet
+    replace_file(path, lambda building: write(building, index=False))
+
+
+def read_examples(path: Path, input_shape: tuple[int, ...], image_column: str, label_column: str) -> Examples:
+    """Rows to classify, in the format that a network was trained on.
+
+    Args:
+        path: a folder of images, whose sub-folders are classes; one image; or a parquet file.
+        input_shape: channels (1: grey, 3: colour), height and width; square images are resized. Or the length of a row.
+        image_column: of a parquet file, the column of images or of lists of numbers.
+        label_column: of a parquet file, the column of classes, if it has one.
+
+    Returns:
+        The rows: of a folder in the order of the files' names, an image's label being the folder it lies in.
+
+    Raises:
+        DataUnavailable: there is no such file or folder.
+        ValueError: there are no images, or one cannot be used; it is named.
+    """
+    if not path.exists():
+        raise DataUnavailable(f"There is no file or folder {path}.")
+    if path.suffix.lower() == ".parquet":
+        (rows,) = load(str(path), split_names=(), subset=None, revision=None).splits.values()
+        labelled = label_column in rows.column_names
+        labels = [str(label) for label in class_names(rows, label_column)] if labelled else [""] * len(rows)
+        return Examples([str(row) for row in range(len(rows))], labels, _values(path, rows, image_column, input_shape))
+    files = [file for file in sorted(path.rglob("*")) if _is_image(file)] if path.is_dir() else [path]
+    if not all(map(_is_image, files)) or not files:
+        raise ValueError(f"{path} holds no images ({', '.join(sorted(IMAGE_SUFFIXES))}); a parquet file would do, too.")
+    try:
+        values = _pixels(files, input_shape)
+    except ValueError:
+        for file in files:
+            _pixels([file], input_shape)  # the first that cannot be used is named
+        raise
+    names = [file.relative_to(path if path.is_dir() else path.parent) for file in files]
+    labels = [name.parent.as_posix() * (name.parent != Path()) for name in names]
+    return Examples([name.as_posix() for name in names], labels, values)
+
+
+def like_trained(values: Tensor, reference: Tensor, *, invert: bool, ink: bool) -> Tensor:
+    """Pixels on [0, 1] with the polarity that a network was trained on; floating-point numbers are left as they are.
+
+    Args:
+        values: uint8 pixels, or floats.
+        reference: the values of the support set, which decide for all.
+        invert: whether the training data had black and white exchanged.
+        ink: whether they were drawings with ink 1 and paper 0. A drawing is mostly paper, so that one's own are
+            inverted if they are mostly bright.
+
+    Returns:
+        Floats of the same shape.
+    """
+    if values.dtype != torch.uint8:
+        return values
+    flip = bool(reference.float().mean() > MIDDLE_GREY) if ink else invert
+    return (inverted(values) if flip else values).float() * (1 / 255)
+
+
+def _numeric_if_all(column: "Series[Any]") -> "Series[Any]":
+    values = _as_numbers(column)
+    return values if bool((values.notna() == column.notna()).all()) else column
+
+
+def _as_numbers(column: "Series[Any]") -> "Series[Any]":
+    """Each cell as a number, or NaN; pandas would take a date for a count of nanoseconds, and stop at a list."""
+    import pandas as pd
+
+    if not pd.api.types.is_numeric_dtype(column):
+        column = column.map(lambda cell: cell if isinstance(cell, int | float | str | Decimal) else None)
+    return pd.to_numeric(column, errors="coerce").astype(float)
+
+
+def _is_image(file: Path) -> bool:
+    return file.suffix.lower() in IMAGE_SUFFIXES and not file.name.startswith(".")
+
+
+def _pixels(files: Sequence[Path], input_shape: tuple[int, ...]) -> Tensor:
+    from datasets import Dataset, Features, Image
+
+    images = Dataset.from_dict({"image": [str(file) for file in files]}, features=Features(image=Image()))
+    return _values(files[0], images, "image", input_shape)
+
+
+def _values(path: Path, rows: "Dataset", column: str, input_shape: tuple[int, ...]) -> Tensor:
+    size = input_shape[-1] if len(input_shape) == 3 and input_shape[-1] == input_shape[-2] else None
+    try:
+        values = materialise(
+            [rows], column, image_size=size, channels=input_shape[0] if len(input_shape) == 3 else None
+        )
+    except ValueError as error:
+        raise ValueError(f"{path} cannot be used: {error}") from error
+    if tuple(values.shape[1:]) != input_shape:
+        raise ValueError(
+            f"{path} has rows of shape {tuple(values.shape[1:])}, and the run was trained on {input_shape}."
+        )
+    return values

@@ -1,0 +1,154 @@
+"""Index-stable draws: a task is a pure function of (seed, split, step, index), so no sampler has a state.
+
+A sampler draws one matrix of uniforms, a row a task, and maps each row to its task deterministically. The matrix is
+filled row by row, hence row `i` does not depend on how many rows follow, and neither does task `i`.
+"""
+
+import hashlib
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Float64, Int64, Shaped
+from torch import Generator, Tensor
+
+from metafunc import tree
+from metafunc.types import Batch, Sampler, Task
+
+
+class DataUnavailable(Exception):  # noqa: N818 - it names a condition, with its own exit code
+    """The data cannot be had here and now: the hub does not answer, or a path does not exist."""
+
+
+def sampler(width: int, draw: Callable[[Float64[Tensor, "t width"]], Task]) -> Sampler:
+    """A sampler from a pure function of uniform numbers.
+
+    Args:
+        width: how many uniform numbers a task takes.
+        draw: from uniforms on [0, 1), a row a task, to stacked tasks; each task may depend on its own row only.
+
+    Returns:
+        (generator, num_tasks) to stacked tasks, of which task `i` is the same whatever `num_tasks` is.
+
+    Example:
+        >>> import torch
+        >>> from metafunc.types import Batch, Task
+        >>> coin = sampler(2, lambda u: Task(Batch(u[:, :1], u[:, :1] < 0.5), Batch(u[:, 1:], u[:, 1:] < 0.5)))
+        >>> few, many = (coin(torch.Generator().manual_seed(0), n).query.x for n in (2, 50))
+        >>> bool((few == many[:2]).all())
+        True
+    """
+
+    def sample(generator: Generator, num_tasks: int, /) -> Task:
+        # Float64 uniforms are drawn one after the other; torch's normal_ and float32 fills go by blocks of 16, whose
+        # layout depends on the size of the whole. That is why everything random is made from these.
+        return draw(torch.rand(num_tasks, width, dtype=torch.float64, generator=generator))
+
+    return sample
+
+
+def generator_for(seed: int, split: str, step: int) -> Generator:
+    """The generator of one step: a hash of the seed, the split and the step's number, on the CPU.
+
+    Args:
+        seed: the seed of the run.
+        split: what the draw is for: "train", "validation", "test", or any other name.
+        step: the number of the outer step.
+
+    Returns:
+        A fresh generator, the same for the same three arguments on every machine.
+
+    Example:
+        >>> generator_for(0, "train", 7).initial_seed() == generator_for(0, "train", 7).initial_seed()
+        True
+    """
+    digest = hashlib.sha256(f"{seed}/{split}/{step}".encode()).digest()
+    # torch's CPU engine keeps the low 32 bits of a seed, so no more are passed. Two given steps share their draws with
+    # odds of 2^-32: in a run of 70,000 steps one batch may come up twice, which is harmless.
+    return Generator().manual_seed(int.from_bytes(digest[:4], "big"))
+
+
+def redraw(sampler: Sampler, seed: int, split: str, step: int, index: int) -> Task:
+    """One task of a run again, without the task axis.
+
+    Args:
+        sampler: the sampler that the run used.
+        seed: the seed of the run.
+        split: the split that the step drew from.
+        step: the number of the outer step.
+        index: the task's position in that step's batch.
+
+    Returns:
+        The task.
+
+    Example:
+        >>> from metafunc.data import sinusoid
+        >>> redraw(sinusoid().train, seed=0, split="train", step=7, index=3).support.x.shape
+        torch.Size([10, 1])
+    """
+    tasks = sampler(generator_for(seed, split, step), index + 1)
+    return tree.map(lambda leaf: leaf[index], tasks)
+
+
+def between(uniforms: Tensor, low: float, high: float) -> Tensor:
+    """Uniform numbers on [0, 1) moved to [low, high)."""
+    return low + (high - low) * uniforms
+
+
+def standard_normal(uniforms: Float64[Tensor, "*shape"]) -> Float64[Tensor, "*shape"]:
+    """Uniform numbers on [0, 1) as standard normal ones, by the inverse distribution function.
+
+    Example:
+        >>> import torch
+        >>> standard_normal(torch.tensor([0.5, 0.975], dtype=torch.float64)).round(decimals=2).tolist()
+        [0.0, 1.96]
+    """
+    # Uniforms are multiples of 2^-53; half of that stands for a zero, whose normal number would be infinite.
+    normals: Tensor = torch.special.ndtri(uniforms.clamp(min=2.0**-54))
+    return normals
+
+
+def split_points(x: Shaped[Tensor, "t n *row"], y: Float64[Tensor, "t n"], num_shots: int) -> Task:
+    """Points of functions as tasks in float32: the first `num_shots` are the support, the others the query.
+
+    Args:
+        x: inputs, one number or a row of them a point.
+        y: targets.
+        num_shots: support points a task.
+
+    Returns:
+        Tasks with inputs (t, n, inputs) and targets (t, n, 1).
+
+    Example:
+        >>> import torch
+        >>> split_points(torch.rand(4, 7), torch.rand(4, 7, dtype=torch.float64), 5).query.x.shape
+        torch.Size([4, 2, 1])
+    """
+    x, y = (x if x.ndim == 3 else x[..., None]).float(), y.float()[..., None]
+    return Task(Batch(x[:, :num_shots], y[:, :num_shots]), Batch(x[:, num_shots:], y[:, num_shots:]))
+
+
+def distinct(uniforms: Float64[Tensor, "*batch k"], sizes: Int64[Tensor, "*batch"]) -> Int64[Tensor, "*batch k"]:
+    """The first k entries of a random permutation of 0..size-1, from k uniforms and without the other size - k.
+
+    Args:
+        uniforms: k independent numbers on [0, 1).
+        sizes: how many there are to choose from.
+
+    Returns:
+        Different integers in [0, size), every ordered choice equally likely; if k exceeds the size, the entries that
+        are left over are size, size + 1, ..., which stand for nothing.
+
+    Example:
+        >>> import torch
+        >>> distinct(torch.tensor([0.0, 0.0, 0.99], dtype=torch.float64), torch.tensor(5)).tolist()
+        [0, 1, 4]
+    """
+    chosen: list[Tensor] = []
+    taken = torch.empty(*sizes.shape, 0, dtype=torch.int64)
+    for j in range(uniforms.shape[-1]):
+        rank = (uniforms[..., j] * (sizes - j).clamp(min=0)).long()
+        # The rank-th number that is still free: the i-th smallest taken one, s_i, precedes it if s_i - i <= rank.
+        passed = taken - torch.arange(j) <= rank[..., None]
+        chosen.append(rank + passed.sum(-1))
+        taken = torch.cat([taken, chosen[-1][..., None]], -1).sort(-1).values
+    return torch.stack(chosen, -1)

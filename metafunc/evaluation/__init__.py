@@ -1,0 +1,1 @@
+"""What an adapted learner is worth: scores, meta-tests, predictions, active learning."""

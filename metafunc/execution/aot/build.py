@@ -1,0 +1,165 @@
+"""Compiles in a process of its own, for a cache that only its owner can write.
+
+A library in the cache is code that is loaded: so the cache is the user's own, never a run's folder, and is refused
+where somebody else could have put something into it. Its name says everything that a library depends on.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from metafunc.execution.aot.serialise import restore
+
+KEPT = 200
+"""How many libraries are kept: 1 to 5 MB each; those that were used last."""
+REQUEST, LIBRARY, LOG = "request.json", "step.so", "log.txt"
+
+
+class BuildError(RuntimeError):
+    """A list that could not be compiled, and why."""
+
+
+def possible(device: str) -> bool:
+    """Whether libraries are made for a type of device on this system; elsewhere `graph.compiled` is there."""
+    return device == "cpu" and os.name == "posix"
+
+
+def cache() -> Path:
+    """The folder of libraries: `metafunc` in `XDG_CACHE_HOME` or `~/.cache`; made if absent.
+
+    Raises:
+        BuildError: it belongs to somebody else, or others can write to it.
+    """
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "metafunc"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    found = folder.stat()
+    if found.st_uid != os.getuid() or found.st_mode & 0o022:
+        raise BuildError(f"others can write to {folder}, and what lies there is run: chmod go-w or remove it")
+    return folder
+
+
+def name_of(described: str) -> str:
+    """What the library of a list is called: a sum of the list, torch's version and threads, and the processor."""
+    processor = {name: value for name, value in torch.cpu.get_capabilities().items() if name != "num_logical_cores"}
+    parts = (described, torch.__version__, torch.get_num_threads(), sorted(processor.items()))
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:32]
+
+
+class Build:
+    """A compile that goes on in another process, with a session of its own; there is none if the cache has the library.
+
+    Args:
+        described: the list, from `describe`.
+        niceness: how far it steps back behind other processes, 0 to 19.
+    """
+
+    def __init__(self, described: str, *, niceness: int) -> None:
+        self.library = cache() / f"{name_of(described)}.so"
+        self.process: subprocess.Popen[bytes] | None = None
+        if self.library.exists():
+            self.library.touch()
+            return
+        self.place = Path(tempfile.mkdtemp(prefix=".building-", dir=self.library.parent))
+        request = {"list": described, "threads": torch.get_num_threads(), "niceness": niceness}
+        (self.place / REQUEST).write_text(json.dumps(request))
+        with (self.place / LOG).open("wb") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-P", "-m", "metafunc.execution.aot.build", str(self.place)],
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+            )
+
+    def done(self) -> bool:
+        """Whether it has ended, well or not."""
+        return self.process is None or self.process.poll() is not None
+
+    def wait(self, halted: Callable[[], bool]) -> bool:
+        """Wait for the end, or until `halted`; returns whether it has ended."""
+        while not (over := self.done()) and not halted():
+            time.sleep(0.02)
+        return over
+
+    def load(self) -> Callable[[list[Tensor]], list[Tensor]]:
+        """The library's function of the inputs; for when it is done.
+
+        Raises:
+            BuildError: there is none; says what the compiler said.
+        """
+        if self.process is not None:
+            made = self.place / LIBRARY
+            if self.process.returncode or not made.exists():
+                said = (self.place / LOG).read_text(errors="replace").splitlines()
+                lines = [line for line in said if line.strip() and not line[0].isspace()]
+                raise BuildError(lines[-1] if lines else f"the compiler ended with code {self.process.returncode}")
+            made.replace(self.library)
+            self.close()
+        try:
+            run: Callable[[list[Tensor]], list[Tensor]] = torch._C._aoti.AOTIModelContainerRunnerCpu(
+                str(self.library), 1
+            ).run
+        except RuntimeError as error:
+            self.library.unlink(missing_ok=True)  # the next run makes it anew
+            raise BuildError(f"{self.library} cannot be loaded: {error}") from error
+        return run
+
+    def close(self) -> None:
+        """End the process and everything that it started, and put what it left away."""
+        if self.process is None:
+            return
+        if self.process.poll() is None:
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        self.process = None
+        shutil.rmtree(self.place, ignore_errors=True)
+        _prune(self.library.parent)
+
+
+def _prune(folder: Path) -> None:
+    for old in sorted(folder.glob("*.so"), key=lambda path: path.stat().st_mtime, reverse=True)[KEPT:]:
+        old.unlink(missing_ok=True)
+    for remnant in folder.glob(".building-*"):  # of a process that was killed
+        if time.time() - remnant.stat().st_mtime > 86_400:
+            shutil.rmtree(remnant, ignore_errors=True)
+
+
+def _end_with_parent() -> None:
+    """Whoever waits for the library holds the other end of standard input; when it is gone, so is the compiler."""
+    while os.read(0, 1):
+        pass
+    os.killpg(0, signal.SIGKILL)
+
+
+def main(place: Path) -> None:
+    """Compile what is asked for in a folder."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    request = json.loads((place / REQUEST).read_text())
+    os.nice(request["niceness"])
+    torch.set_num_threads(request["threads"])
+    from torch import _inductor  # a second that only this process needs to spend
+
+    noted, inputs = restore(request["list"])
+    with torch.no_grad():
+        _inductor.aot_compile(
+            noted, inputs, options={"aot_inductor.output_path": str(place / LIBRARY), "compile_threads": 1}
+        )
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,51 @@
+"""A device, threads, and what else surrounds pure functions on a real machine."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+import torch
+
+from metafunc import tree
+from metafunc.execution import allocator
+
+T = TypeVar("T")
+
+
+def device_of(name: str | torch.device) -> torch.device:
+    """The device of a name; "auto" takes the first there is of cuda, mps and cpu.
+
+    Raises:
+        ValueError: torch does not know the name, or the machine has no such device.
+    """
+    if name == "auto":
+        accelerator = torch.accelerator.current_accelerator(check_available=True)
+        return accelerator if accelerator is not None else torch.device("cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:  # torch's CPU build raises an AssertionError for "cuda"
+        raise ValueError(f"There is no device {str(name)!r} here ({error}); give cpu, cuda, mps or auto.") from error
+    return device
+
+
+def move(values: T, device: torch.device) -> T:
+    """A tree on another device; the tree itself if it is there already."""
+    return tree.map(lambda leaf: leaf.to(device), values)
+
+
+@contextmanager
+def surroundings(*, threads: int | None = None, deterministic: bool = False) -> Iterator[None]:
+    """A number of torch threads and deterministic algorithms, for a while; both are put back afterwards.
+
+    Freed memory is kept meanwhile.
+    """
+    before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    torch.set_num_threads(before[0] if threads is None else threads)
+    torch.use_deterministic_algorithms(deterministic or before[1])
+    try:
+        with allocator.kept():
+            yield
+    finally:
+        torch.set_num_threads(before[0])
+        torch.use_deterministic_algorithms(before[1])

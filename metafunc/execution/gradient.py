@@ -1,0 +1,119 @@
+r"""From a task loss to the meta-loss and its gradient, taken chunk by chunk:
+
+$$\nabla_\theta \frac1n \sum_{i=1}^n \ell(\theta, T_i).$$
+"""
+
+from collections.abc import Callable
+from typing import TypeAlias, TypeVar
+
+import torch
+from torch import Tensor
+
+from metafunc import tree
+from metafunc.checks import at_least
+from metafunc.types import M, MetaLoss, Scalar, Task, TaskLoss, Tree
+
+T = TypeVar("T")
+Gradient: TypeAlias = Callable[[M, Task], tuple[Scalar, M]]
+"""(meta, stacked tasks) to a loss and its gradient."""
+Measured: TypeAlias = Callable[[M, Task], tuple[Tensor, M]]
+"""(meta, stacked tasks) to two numbers, the loss and the gradient's length, and the gradient."""
+Lower: TypeAlias = Callable[[Measured[M]], Measured[M]]
+"""The same function, carried out in another way."""
+
+
+def value_and_grad(
+    task_loss: TaskLoss[M], *, chunk_size: int | None = None, per_task: bool = False, lower: Lower[M] | None = None
+) -> Gradient[M]:
+    r"""The meta-loss and its exact gradient, taken and summed chunk by chunk: what `fit` calls.
+
+    The inner loop runs under `torch.func`; the outer derivative is plain reverse-mode autograd, which keeps no graph of
+    the graph (a third of the memory of `torch.func.grad` at 60 inner steps). Compose `expected(task_loss)` with
+    `torch.func` instead where something differentiates further.
+
+    Args:
+        task_loss: (meta, task) to a scalar, for one task.
+        chunk_size: how many tasks' graphs are alive at once; None: all. The gradient does not depend on it beyond
+            rounding.
+        per_task: take each task's own gradient, by `torch.func.grad` inside `vmap`, and then their mean: as many
+            gradients in memory as a chunk has tasks, and faster for small models once it is compiled.
+        lower: how the step is carried out: `graph.Captured`, `graph.compiled`; None: as it is written.
+
+    Returns:
+        (meta, stacked tasks) to (mean loss, gradient with the structure of meta), both detached.
+
+    Raises:
+        ValueError: if `chunk_size` is below 1.
+
+    Example:
+        >>> import torch
+        >>> from metafunc import Batch, Task, value_and_grad
+        >>> batch = Batch(x=torch.ones(4, 1), y=torch.ones(4, 1))
+        >>> step = value_and_grad(lambda meta, task: (meta["w"] - task.query.y).square().mean(), chunk_size=2)
+        >>> step({"w": torch.tensor(3.0)}, Task(batch, batch))
+        (tensor(4.), {'w': tensor(4.)})
+    """
+    at_least(1, chunk_size=chunk_size)
+    plain = _by_task(task_loss) if per_task else by_autograd(_summed_loss(task_loss))
+    of_chunk = lower(plain) if lower else plain
+
+    def value_and_gradient(meta: M, tasks: Task) -> tuple[Scalar, M]:
+        num_tasks = tree.leaves(tasks)[0].shape[0]
+        size = chunk_size or num_tasks
+        value, gradient = of_chunk(meta, _rows(tasks, 0, size))
+        for start in range(size, num_tasks, size):
+            part, part_gradient = of_chunk(meta, _rows(tasks, start, start + size))
+            value, gradient = value + part, tree.add(gradient, part_gradient)
+        return value / num_tasks, tree.scale(gradient, 1 / num_tasks)
+
+    return value_and_gradient
+
+
+def _summed_loss(task_loss: TaskLoss[M]) -> MetaLoss[M]:
+    def summed(meta: M, tasks: Task, /) -> Scalar:
+        losses: Tensor = torch.vmap(task_loss, in_dims=(None, 0))(meta, tasks)
+        return losses.sum()
+
+    return summed
+
+
+def _by_task(task_loss: TaskLoss[M]) -> Gradient[M]:
+    def value_and_gradient(meta: M, tasks: Task) -> tuple[Scalar, M]:
+        gradients, values = torch.vmap(torch.func.grad_and_value(task_loss), in_dims=(None, 0))(meta, tasks)
+        return values.sum(0), tree.map(lambda leaf: leaf.sum(0), gradients)
+
+    return value_and_gradient
+
+
+def by_autograd(loss: MetaLoss[M]) -> Gradient[M]:
+    """A loss and its gradient by plain reverse mode, for one task or for stacked ones."""
+
+    def value_and_gradient(meta: M, tasks: Task) -> tuple[Scalar, M]:
+        inputs = tree.map(lambda leaf: leaf.detach().requires_grad_(), meta)
+        with torch.enable_grad():
+            value = loss(inputs, tasks)
+            # A learner that does not meta-learn has the gradient zero, where autograd would refuse to answer.
+            if not value.requires_grad:
+                return value, tree.zeros_like(meta)
+            gradient = torch.autograd.grad(value, tree.leaves(inputs), materialize_grads=True)
+        return value.detach(), tree.unflatten(meta, list(gradient))
+
+    return value_and_gradient
+
+
+def measured(gradient_of: Gradient[M]) -> Measured[M]:
+    """A gradient with what a loop has to know of it, in one tensor, so that a device is waited for once."""
+
+    def step(meta: M, tasks: Task) -> tuple[Tensor, M]:
+        value, gradient = gradient_of(meta, tasks)
+        lengths = torch.stack([torch.linalg.vector_norm(leaf) for leaf in tree.leaves(gradient)])
+        return torch.stack([value, torch.linalg.vector_norm(lengths).to(value.dtype)]), gradient
+
+    return step
+
+
+def _rows(tasks: T, start: int, stop: int) -> T:
+    def cut(leaf: Tensor) -> Tree:
+        return leaf[start:stop]
+
+    return tree.map(cut, tasks)

@@ -1,0 +1,1 @@
+"""Convolution, pooling and normalisation with derivatives that are exact to every order."""

@@ -1,0 +1,1 @@
+"""What came of finished runs: comparisons, tables and figures."""

@@ -1,0 +1,191 @@
+r"""A comparison of trained learners: one table of what each does on the same new tasks, with paired intervals.
+
+Every learner is judged after its own number of adaptation steps. Intervals are those of `metrics.bootstrap`: over seeds
+and tasks, or over tasks alone where there is one seed; differences are to the first learner, paired by task.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from metafunc.data.sampling import generator_for
+from metafunc.evaluation import metrics
+from metafunc.evaluation.meta_test import Evaluation
+from metafunc.evaluation.metrics import Interval
+from metafunc.evaluation.metrics.summaries import json_safe
+from metafunc.evaluation.metrics.table import HIGHER_IS_BETTER
+from metafunc.evaluation.scoring import POOLED
+
+NUM_DRAWS = 10_000
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One learner of a comparison.
+
+    Args:
+        algorithm: its name.
+        seeds: of its trainings.
+        evaluations: a meta-test for each of them, all on the same tasks.
+        steps: after how many adaptation steps it is judged; a shorter path's last row stands for all that follow.
+        seconds: the mean time of a training; None if it is not known.
+        parameters: how many meta-parameters it has.
+    """
+
+    algorithm: str
+    seeds: tuple[int, ...]
+    evaluations: tuple[Evaluation, ...]
+    steps: int
+    seconds: float | None
+    parameters: int
+
+    @property
+    def row(self) -> int:
+        """The row of its path that it is judged by."""
+        return min(self.steps, self.length - 1)
+
+    @property
+    def length(self) -> int:
+        """The rows of its path."""
+        return next(iter(self.evaluations[0].values.values())).shape[0]
+
+    def numbers(self, metric: str, step: int | None = None) -> Tensor:
+        """What a metric is the statistic of, (seeds, tasks, numbers), after its own or another number of steps."""
+        row = self.row if step is None else step
+        found = [{**e.values, **e.counts}[metric][row] for e in self.evaluations]
+        stacked = torch.stack(found).double()
+        return stacked.reshape(*stacked.shape[:2], -1)
+
+
+def compare(tasks: str, entries: Sequence[Entry], *, num_draws: int = NUM_DRAWS) -> dict[str, Any]:
+    """The table of a comparison.
+
+    Args:
+        tasks: the family's name.
+        entries: the learners; differences are to the first.
+        num_draws: draws of the bootstrap, whose generator is fixed.
+
+    Returns:
+        {"tasks", "num_tasks", "rows"}. A row has "algorithm", "seeds", "steps", "seconds", "parameters"; for each
+        metric {"mean", "ci95", "low", "high"}, where ci95 is half the width of the 95 % interval from low to high;
+        "paired", for each metric {"diff", "ci95", "low", "high"}, empty in the first row; "interval", "seeds and tasks"
+        or, for one seed, "tasks"; and "best", the metrics in which it is best beyond doubt. What is not finite is None.
+
+    Raises:
+        ValueError: there is nothing to compare, or the entries were not judged on the same tasks by the same metrics.
+
+    Example:
+        >>> import metafunc
+        >>> from metafunc import algorithms, data, likelihood, nn
+        >>> from metafunc.results import comparison
+        >>> model, family = nn.mlp((1,), 1), data.sinusoid(num_test_queries=10)
+        >>> entries = []
+        >>> for name, learner in {"maml": algorithms.maml, "fomaml": algorithms.fomaml}.items():
+        ...     learner = learner(model, likelihood.gaussian())
+        ...     meta = learner.init(data.generator_for(0, "init", 0))
+        ...     test = metafunc.evaluate(learner, meta, family, num_tasks=20, num_steps=1)
+        ...     entries.append(comparison.Entry(name, (0,), (test,), steps=1, seconds=None, parameters=1761))
+        >>> comparison.compare("sinusoid", entries)["rows"][1]["paired"]["mse"]["diff"]  # untrained, they are one
+        0.0
+    """
+    names = _common(entries)
+    means: dict[str, list[float]] = {}
+    intervals: dict[str, list[Interval]] = {}
+    differences: dict[str, list[Interval]] = {}
+    for metric in names:
+        numbers = [entry.numbers(metric) for entry in entries]
+        statistic = statistic_of(metric)
+        # The same draws for every metric: a fixed generator, begun anew.
+        means[metric] = [estimate(found, statistic) for found in numbers]
+        draws = _draws(numbers, statistic, num_draws)
+        intervals[metric] = [_interval(d, m) for d, m in zip(draws, means[metric], strict=True)]
+        differences[metric] = [
+            _interval(d - draws[0], m - means[metric][0]) for d, m in zip(draws, means[metric], strict=True)
+        ]
+    best = {metric: _best(metric, means[metric], differences[metric]) for metric in names}
+    rows = [
+        {
+            "algorithm": entry.algorithm,
+            "seeds": list(entry.seeds),
+            "steps": entry.row,
+            "interval": "seeds and tasks" if len(entry.seeds) > 1 else "tasks",
+            **{m: {"mean": means[m][i], **_described(intervals[m][i])} for m in names},
+            "paired": {m: {"diff": means[m][i] - means[m][0], **_described(differences[m][i])} for m in names if i},
+            "best": [m for m in names if best[m] == i],
+            "seconds": entry.seconds,
+            "parameters": entry.parameters,
+        }
+        for i, entry in enumerate(entries)
+    ]
+    report: dict[str, Any] = json_safe({"tasks": tasks, "num_tasks": entries[0].evaluations[0].num_tasks, "rows": rows})
+    return report
+
+
+def statistic_of(metric: str) -> Any:
+    """From the means over tasks (*batch, numbers) to the metric (*batch): calibration errors are of counts."""
+    pooled = POOLED.get(metric)
+    if pooled is None:
+        return metrics.mean_of
+    rows = {"ece": 3, "calibration_error": 2}[metric]
+    return lambda means: pooled(means.unflatten(-1, (rows, -1)))
+
+
+def estimate(numbers: Tensor, statistic: Any) -> float:
+    """The metric itself: of each seed, averaged over seeds; infinite if some task's is not finite."""
+    if not numbers.isfinite().all():
+        return math.inf
+    return float(statistic(numbers.mean(1)).mean())
+
+
+def _common(entries: Sequence[Entry]) -> list[str]:
+    if not entries:
+        raise ValueError("There is nothing to compare: give at least one learner.")
+    first = entries[0].evaluations[0]
+    names = [*first.values, *first.counts]
+    for entry in entries:
+        for test in entry.evaluations:
+            if {*test.values, *test.counts} != {*names}:
+                raise ValueError(
+                    f"{entry.algorithm} was judged by {', '.join([*test.values, *test.counts])}, and "
+                    f"{entries[0].algorithm} by {', '.join(names)}: compare learners of the same kind of tasks."
+                )
+            if (test.split, test.seed, test.num_tasks) != (first.split, first.seed, first.num_tasks):
+                raise ValueError(
+                    f"{entry.algorithm} was tested on {test.num_tasks} tasks of {test.split}, seed {test.seed}, and "
+                    f"{entries[0].algorithm} on {first.num_tasks} of {first.split}, seed {first.seed}: paired "
+                    "differences need the same tasks."
+                )
+    return names
+
+
+def _draws(numbers: Sequence[Tensor], statistic: Any, num_draws: int) -> list[Tensor]:
+    """The draws of every learner; one that diverged has none, and all others have those they would have without it."""
+    kept = [i for i, found in enumerate(numbers) if bool(found.isfinite().all())]
+    draws = dict.fromkeys(range(len(numbers)), torch.full((num_draws,), math.nan))
+    if kept:
+        found = [numbers[i] for i in kept]
+        generator = generator_for(0, "bootstrap", 0)
+        draws |= zip(kept, metrics.bootstrap(found, generator, statistic=statistic, num_draws=num_draws), strict=True)
+    return [draws[i] for i in range(len(numbers))]
+
+
+def _interval(draws: Tensor, value: float) -> Interval:
+    if not math.isfinite(value) or not bool(draws.isfinite().all()):
+        return Interval(math.nan, math.nan)
+    return metrics.percentiles(draws, value)
+
+
+def _described(interval: Interval) -> dict[str, float]:
+    return {"ci95": interval.half, "low": interval.low, "high": interval.high}
+
+
+def _best(metric: str, means: Sequence[float], differences: Sequence[Interval]) -> int | None:
+    """The row of the best mean, if its difference to the first excludes zero; the first, if all others' do."""
+    sign = -1 if metric in HIGHER_IS_BETTER else 1
+    best = min(range(len(means)), key=lambda i: sign * means[i])
+    doubted = differences[1:] if best == 0 else [differences[best]]
+    return best if doubted and all(interval.excludes_zero for interval in doubted) else None

@@ -1,0 +1,173 @@
+"""What a learner believes a function to be, before and after it has seen some points of it."""
+
+from collections.abc import Sequence
+from math import isfinite
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from metafunc import tree
+from metafunc.checks import at_least
+from metafunc.results.figures.style import (  # fmt: skip
+    BLUE,
+    INK,
+    LIGHT_GREY,
+    SKY,
+    VERMILION,
+    Name,
+    figure,
+    name_lines,
+    plain,
+)
+from metafunc.types import M, MetaLearner, Normal, P, Task
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+MAX_PARTICLES = 20
+"""So many thin lines can still be told apart."""
+
+
+def function_before_and_after(
+    learner: MetaLearner[M, P],
+    meta: M,
+    tasks: Task,
+    *,
+    steps: Sequence[int] = (0, 1, 10),
+    noise_scale: Sequence[float] = (),
+    noiseless: bool = True,
+    names: tuple[str, str] = ("x", "y"),
+) -> "Figure":
+    """What a learner believes a function to be before it has seen any of it, and after steps on its support points.
+
+    Args:
+        learner: for regression from one input to one output.
+        meta: its meta-parameters.
+        tasks: stacked and prepared, a panel each: x and y are (tasks, points, 1). The more query points, the smoother
+            the curves.
+        steps: after how many steps predictions are drawn.
+        noise_scale: by step, the scale that was fitted for a learner without a noise model.
+        noiseless: whether the query points lie on the true curve and may be joined.
+        names: of the input and the output, with their units.
+
+    Returns:
+        A panel a task: the true function in grey, the support points, and the predictions; around the last of them a
+        band of two standard deviations, where the learner or `noise_scale` says what they are, and its particles, if
+        there are several.
+
+    Raises:
+        ValueError: inputs or outputs have more than one dimension, or there is no step to draw.
+
+    Example:
+        >>> import torch
+        >>> from metafunc import algorithms, data, figures, likelihood, nn
+        >>> learner = algorithms.maml(nn.mlp((1,), 1), likelihood.gaussian())
+        >>> meta = learner.init(torch.Generator().manual_seed(0))
+        >>> tasks = data.sinusoid().test(torch.Generator().manual_seed(0), 3)
+        >>> len(figures.function_before_and_after(learner, meta, tasks).axes)
+        3
+    """
+    from matplotlib.ticker import MaxNLocator
+
+    shapes = tasks.query.x.shape[2:], tasks.query.y.shape[2:]
+    if shapes != ((1,), (1,)):
+        raise ValueError(
+            f"A curve has one input and one output; a row here has {shapes[0]} inputs, {shapes[1]} outputs."
+        )
+    at_least(1, num_steps=len(steps))
+    at_least(0, steps=min(steps))
+    each = tree.unstack(tasks)
+    predictions = [_predictions(learner, meta, task, sorted(set(steps))) for task in each]
+    step, last = max(predictions[0].items())
+    known = step < len(noise_scale) and isfinite(noise_scale[step])
+    spread = known or isinstance(last.scale, Tensor) or last.loc.shape[0] > 1
+    page, body = figure(
+        4.8 if len(each) == 1 else 8.0,
+        3.4,
+        f"Adapting to {each[0].support.x.shape[0]} points of a new function",
+        f"Grey: {'the truth' if noiseless else 'points held out'}. Black: the points adapted to."
+        + " Band: two standard deviations." * spread,
+    )
+    panels = list(body.subplots(1, len(each), sharex=True, sharey=True, squeeze=False)[0])
+    ends: list[Name] = []
+    for axes, task, predicted in zip(panels, each, predictions, strict=True):
+        plain(axes, x=names[0], y=names[1] if axes is panels[0] else "")
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=4, steps=[1, 2, 5, 10]))
+        ends = _draw_function(axes, task, predicted, noise_scale, noiseless)
+    if max(predictions[0]) < max(steps):  # a learner that takes one step, whatever it is asked for
+        ends = [name._replace(text="after") if name.text != "before" else name for name in ends]
+    page.draw_without_rendering()  # The layout has to be settled before names can keep their distance.
+    name_lines(panels[-1], ends)
+    return page
+
+
+def _predictions(learner: MetaLearner[M, P], meta: M, task: Task, steps: Sequence[int]) -> dict[int, Normal]:
+    """By step; a learner without inner steps has a shorter path, whose last row stands for all that follow."""
+    with torch.no_grad():
+        path = tree.unstack(learner.path(meta, task.support, steps[-1]))
+        rows = sorted({min(step, len(path) - 1) for step in steps})
+        predicted = {row: learner.predict(path[row], task.query.x) for row in rows}
+    return {row: one for row, one in predicted.items() if isinstance(one, Normal)}
+
+
+def _draw_function(
+    axes: "Axes", task: Task, predictions: dict[int, Normal], noise_scale: Sequence[float], noiseless: bool
+) -> list[Name]:
+    order = task.query.x[:, 0].argsort()
+    if not isinstance(task.query.mask, tuple):
+        order = order[task.query.mask[order] == 1]
+    x = task.query.x[order, 0].tolist()
+    truth: dict[str, Any] = {"linewidth": 4} if noiseless else {"linestyle": "", "marker": "o", "markersize": 2.5}
+    axes.plot(x, task.query.y[order, 0].tolist(), color=LIGHT_GREY, alpha=0.75, **truth)
+    last = max(predictions)
+    looks = _looks(sorted(predictions))
+    for step, predicted in sorted(predictions.items()):
+        loc = predicted.loc[:, order, 0]
+        colour, dashes, width = looks[step]
+        if step == last:
+            draw_spread(axes, x, loc, _scale(predicted, noise_scale, step, order), colour)
+        axes.plot(x, loc.mean(0).tolist(), color=colour, linestyle=dashes, linewidth=width)
+    support = task.support.x[:, 0].tolist(), task.support.y[:, 0].tolist()
+    axes.plot(*support, "o", color=INK, markersize=5, markeredgecolor="white", markeredgewidth=0.8, zorder=4)
+    heights = {step: float(predicted.loc.mean(0)[order[-1], 0]) for step, predicted in predictions.items()}
+    return [Name(_after(step), heights[step], looks[step][0]) for step in sorted(predictions)]
+
+
+def _looks(steps: Sequence[int]) -> dict[int, tuple[str, Any, float]]:
+    """Before adaptation a dashed line of another colour; then from pale to full blue."""
+    from matplotlib.colors import LinearSegmentedColormap, to_hex
+
+    shades = LinearSegmentedColormap.from_list("adaptation", (SKY, BLUE))
+    between = [step for step in steps[:-1] if step]
+    looks: dict[int, tuple[str, Any, float]] = {
+        step: (to_hex(shades(place / len(between))), "-", 1.4) for place, step in enumerate(between)
+    }
+    looks[steps[-1]] = (BLUE, "-", 2.0)
+    return looks | ({0: (VERMILION, (0, (3.5, 1.8)), 1.4)} if 0 in steps else {})
+
+
+def _after(step: int) -> str:
+    return "before" if step == 0 else f"{step} step" + ("s" if step > 1 else "")
+
+
+def _scale(predicted: Normal, noise_scale: Sequence[float], step: int, order: Tensor) -> Tensor | None:
+    """The standard deviation of each particle's observation, broadcast against (particles, n); None if nobody knows."""
+    if isinstance(predicted.scale, Tensor):
+        return predicted.scale.expand_as(predicted.loc)[:, order, 0]
+    return torch.tensor(noise_scale[step]) if step < len(noise_scale) else None
+
+
+def draw_spread(axes: "Axes", x: list[float], loc: Tensor, scale: Tensor | None, colour: str) -> None:
+    """Two standard deviations of the mixture, and its particles as thin lines."""
+    if loc.shape[0] > 1:
+        for particle in loc[:MAX_PARTICLES]:
+            axes.plot(x, particle.tolist(), color=colour, linewidth=0.7, alpha=0.35)
+    if scale is None and loc.shape[0] == 1:
+        return
+    noise = torch.zeros(()) if scale is None else scale
+    deviation = (noise.square().expand_as(loc).mean(0) + loc.var(0, correction=0)).sqrt()
+    low, high = loc.mean(0) - 2 * deviation, loc.mean(0) + 2 * deviation
+    axes.fill_between(x, low.tolist(), high.tolist(), color=colour, alpha=0.13, linewidth=0)

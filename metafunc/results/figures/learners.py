@@ -1,0 +1,186 @@
+"""Several learners in one picture: how they were trained, what they believe of new functions, whether they know."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from metafunc.results.figures.curves import LEARNING, percent, scale_of
+from metafunc.results.figures.functions import draw_spread
+from metafunc.results.figures.style import (
+    BLUE,
+    COLOURS,
+    GREY,
+    INK,
+    LIGHT_GREY,
+    TEXT_SIZE,
+    Name,
+    figure,
+    name_lines,
+    plain,
+)
+from metafunc.types import Normal, Task
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+DASHES = ("-", (0, (5, 1.5)), (0, (1, 1.2)))
+"""More learners than colours get another stroke."""
+
+
+def learning_curves(logs: Mapping[str, Sequence[Sequence[Mapping[str, float | int]]]], metric: str) -> "Figure":
+    """A validation score while several learners were trained.
+
+    Args:
+        logs: for each label the trainings' rows, {"step": ..., metric: ...}.
+        metric: "mse" or "accuracy".
+
+    Returns:
+        One panel: a thin line a training, a thick one for their mean.
+
+    Raises:
+        ValueError: there is no row.
+
+    Example:
+        >>> from metafunc import figures
+        >>> rows = [{"step": k, "mse": 1 / k} for k in range(1, 9)]
+        >>> len(figures.learning_curves({"maml": [rows], "anil": [rows, rows]}, "mse").axes)
+        1
+    """
+    from matplotlib.ticker import EngFormatter, MaxNLocator
+
+    if not any(rows for each in logs.values() for rows in each):
+        raise ValueError("No training was validated: there is no curve to draw.")
+    page, body = figure(8.0, 4.2, "Meta-training", "Thick: mean over seeds. Thin: each of them.")
+    axes = body.subplots()
+    plain(axes, x="Steps of meta-training", y=LEARNING[metric])
+    ends: list[Name] = []
+    drawn: list[float] = []
+    for (label, each), (colour, dashes) in zip(logs.items(), _looks(len(logs)), strict=True):
+        curves = [{int(row["step"]): percent(metric, row[metric]) for row in rows} for rows in each if rows]
+        if not curves:
+            continue
+        for curve in curves if len(curves) > 1 else ():
+            axes.plot([*curve], [*curve.values()], color=colour, linewidth=0.7, alpha=0.45)
+        common = sorted(set.intersection(*({*curve} for curve in curves)))
+        mean = [sum(curve[step] for curve in curves) / len(curves) for step in common]
+        axes.plot(common, mean, color=colour, linestyle=dashes, linewidth=1.8, marker="o", markersize=3)
+        drawn += mean
+        finite = [value for value in mean if math.isfinite(value)]
+        ends += [Name(label, finite[-1], colour)] if finite else []
+    scale_of(axes, metric, drawn)
+    axes.set_xlim(left=0)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+    page.draw_without_rendering()  # The layout has to be settled before names can keep their distance.
+    name_lines(axes, ends)
+    return page
+
+
+def function_draws(predictions: Mapping[str, Sequence[Normal]], tasks: Sequence[Task]) -> "Figure":
+    """What several learners believe of the same new functions, after they have adapted to some points of each.
+
+    Args:
+        predictions: for each label a prediction at the query points of each task, (particles, n, 1), with a scale.
+        tasks: unstacked; the queries show the true function.
+
+    Returns:
+        A row a learner, a column a task: the truth in grey, the support points, the mean of the prediction, two
+        standard deviations around it, and its particles as thin lines.
+
+    Raises:
+        ValueError: there is nothing to draw.
+
+    Example:
+        >>> import torch
+        >>> from metafunc import data, figures, tree
+        >>> from metafunc.types import Normal
+        >>> tasks = tree.unstack(data.sinusoid().test(torch.Generator().manual_seed(0), 3))
+        >>> believed = [Normal(torch.zeros(5, 100, 1), torch.tensor(1.0)) for _ in tasks]
+        >>> len(figures.function_draws({"nothing": believed, "the same": believed}, tasks).axes)
+        6
+    """
+    from matplotlib.ticker import MaxNLocator
+
+    if not predictions or not tasks:
+        raise ValueError("There is nothing to draw: a learner and a task are needed.")
+    shots = len(tasks[0].support.x)
+    page, body = figure(
+        8.0,
+        1.1 + 1.75 * len(predictions),
+        f"What is believed of a new function after {shots} points of it",
+        "Grey: the truth. Black: the points. Blue: the mean, with a band of two standard deviations; thin: draws.",
+    )
+    grid = body.subplots(len(predictions), len(tasks), sharex=True, sharey="col", squeeze=False)
+    for number, (row, (label, each)) in enumerate(zip(grid, predictions.items(), strict=True), start=1):
+        for axes, task, predicted in zip(row, tasks, each, strict=True):
+            plain(axes, x="x" if number == len(grid) else "", title=label if axes is row[0] else "")
+            if axes is row[0]:
+                axes.set_ylabel("y", size=TEXT_SIZE, color=INK)
+            axes.xaxis.set_major_locator(MaxNLocator(nbins=4, steps=[1, 2, 5, 10]))
+            order = task.query.x[:, 0].argsort()
+            x, loc = task.query.x[order, 0].tolist(), predicted.loc[:, order, 0]
+            axes.plot(x, task.query.y[order, 0].tolist(), color=LIGHT_GREY, linewidth=3.5, alpha=0.75)
+            draw_spread(axes, x, loc, _scale(predicted, order), BLUE)
+            axes.plot(x, loc.mean(0).tolist(), color=BLUE, linewidth=1.7)
+            points = task.support.x[:, 0].tolist(), task.support.y[:, 0].tolist()
+            axes.plot(*points, "o", color=INK, markersize=4.5, markeredgecolor="white", markeredgewidth=0.7, zorder=4)
+    for column, task in enumerate(tasks):
+        heights = torch.cat([task.query.y.flatten(), task.support.y.flatten()])
+        low, high = heights.min().item(), heights.max().item()
+        margin = 0.6 * (high - low) + 1e-3  # A band may leave the panel, so that one wild learner hides no other.
+        grid[0][column].set_ylim(low - margin, high + margin)
+    return page
+
+
+def reliability(curves: Mapping[str, Sequence[tuple[float, float]]], *, regression: bool) -> "Figure":
+    """How often what is said to have a probability happens.
+
+    Args:
+        curves: for each label points (said, happened), both in [0, 1].
+        regression: whether these are quantiles of a predicted distribution and the targets below them, or confidences
+            of a predicted class and the accuracy.
+
+    Returns:
+        One square panel with the diagonal, on which a calibrated prediction lies.
+
+    Raises:
+        ValueError: there is no point.
+
+    Example:
+        >>> from metafunc import figures
+        >>> len(figures.reliability({"maml": [(0.1, 0.2), (0.9, 0.7)]}, regression=True).axes)
+        1
+    """
+    if not any(curves.values()):
+        raise ValueError("There is no point of any learner to draw.")
+    said, happened = (
+        ("Predicted quantile (%)", "Targets below it (%)") if regression else ("Confidence (%)", "Accuracy (%)")
+    )
+    page, body = figure(6.2, 5.0, "Reliability", "On the thin diagonal what is predicted is what happens.")
+    axes = body.subplots()
+    plain(axes, x=said, y=happened)
+    low = 0.0 if regression else 100 * min(x for points in curves.values() for x, _ in points) - 3
+    axes.set(xlim=(low, 100), ylim=(0.0, 100))
+    axes.plot([0, 100], [0, 100], color=GREY, linewidth=0.8, zorder=1)
+    ends: list[Name] = []
+    for (label, points), (colour, dashes) in zip(curves.items(), _looks(len(curves)), strict=True):
+        if points:
+            x, y = ([100 * value for value in values] for values in zip(*points, strict=True))
+            axes.plot(x, y, color=colour, linestyle=dashes, linewidth=1.6, marker="o", markersize=3.2)
+            ends.append(Name(label, y[-1], colour))
+    page.draw_without_rendering()  # The layout has to be settled before names can keep their distance.
+    name_lines(axes, ends)
+    return page
+
+
+def _scale(predicted: Normal, order: Tensor) -> Tensor:
+    """Each particle's standard deviation, (particles, n)."""
+    scale = predicted.loc.new_zeros(()) if isinstance(predicted.scale, tuple) else predicted.scale
+    return scale.expand_as(predicted.loc)[:, order, 0]
+
+
+def _looks(count: int) -> list[tuple[str, object]]:
+    return [(COLOURS[i % len(COLOURS)], DASHES[i // len(COLOURS) % len(DASHES)]) for i in range(count)]

@@ -1,0 +1,149 @@
+"""One restrained look for every picture: few colours, names beside the lines instead of a legend, no boxes.
+
+Everything is set on the objects themselves, never in matplotlib's global state, so that drawing here changes nothing in
+the pictures of whoever calls it.
+"""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from metafunc.data.atomic_write import replace_file
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure, SubFigure
+
+# The palette of Okabe and Ito, which people with any of the common colour deficiencies can tell apart.
+BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY = "#0072B2", "#D55E00", "#009E73", "#B8568C", "#C98300", "#56B4E9"
+COLOURS = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY)
+INK, GREY, LIGHT_GREY, HAIRLINE = "#1F2328", "#6B7280", "#B4B9C2", "#E8EAED"
+TITLE_SIZE, TEXT_SIZE, SMALL_SIZE = 12.5, 10.0, 9.0
+PIXELS_PER_INCH = 200
+"""A figure 8 inches wide is saved with 1600 pixels: twice the 800 at which a README shows it."""
+MARGIN = 0.12
+"""The empty border, in inches."""
+
+
+class Name(NamedTuple):
+    """A line's name, to be written at its right end."""
+
+    text: str
+    height: float
+    colour: str
+
+
+def figure(width: float, height: float, title: str, subtitle: str = "") -> "tuple[Figure, SubFigure]":
+    """A white page with a title, and the part of it that is left to draw on.
+
+    Args:
+        width: in inches.
+        height: in inches, the title's lines included.
+        title: in plain words, what the picture shows.
+        subtitle: how to read it.
+
+    Returns:
+        The figure, and the area below the title.
+    """
+    from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+    pads = ConstrainedLayoutEngine(w_pad=MARGIN, h_pad=MARGIN / 2, wspace=0.03, hspace=0.04)
+    page = Figure(figsize=(width, height), facecolor="white", layout=pads)
+    lines = 1 + subtitle.count("\n") if subtitle else 0
+    head_height = 0.42 + 0.2 * lines
+    spec = page.add_gridspec(2, 1, height_ratios=(head_height, height - head_height), hspace=0)
+    head, body = page.add_subfigure(spec[0]), page.add_subfigure(spec[1])
+    left, top = MARGIN / width, 1 - MARGIN / head_height
+    head.text(left, top, title, size=TITLE_SIZE, color=INK, weight="bold", va="top")
+    head.text(left, top - 0.26 / head_height, subtitle, size=SMALL_SIZE, color=GREY, va="top", linespacing=1.35)
+    return page, body
+
+
+def plain(axes: "Axes", *, x: str = "", y: str = "", title: str = "") -> None:
+    """Two thin axes, quiet ticks, and horizontal hairlines.
+
+    Args:
+        axes: what to style.
+        x: the label of the horizontal axis.
+        y: what the vertical axis measures: written above it, where it reads without turning the head.
+        title: a panel's name, in place of `y`.
+    """
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set(color=GREY, linewidth=0.7)
+    axes.tick_params(which="both", color=GREY, labelcolor=INK, labelsize=SMALL_SIZE, width=0.7, length=3)
+    axes.grid(axis="y", color=HAIRLINE, linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.margins(x=0.02)
+    axes.set_xlabel(x, size=TEXT_SIZE, color=INK)
+    axes.set_title(title or y, size=TEXT_SIZE, color=INK, loc="left", pad=8, weight="bold" if title else "normal")
+
+
+def name_lines(axes: "Axes", names: Iterable[Name]) -> None:
+    """Write each line's name to the right of its end, moved apart where two of them would touch.
+
+    Args:
+        axes: with its limits and scales already set.
+        names: text, height in units of the vertical axis, and colour.
+    """
+    box = axes.get_window_extent()
+    gap = SMALL_SIZE * 1.45 * axes.figure.dpi / 72 / box.height
+    to_axes = axes.transData + axes.transAxes.inverted()
+    right = axes.get_xlim()[1]
+    ordered = sorted(names, key=lambda name: name.height)
+    wanted = [float(to_axes.transform((right, name.height))[1]) for name in ordered]
+    for name, height in zip(ordered, spread(wanted, gap), strict=True):
+        axes.annotate(
+            name.text, (1, height), xycoords="axes fraction", xytext=(5, 0), textcoords="offset points",
+            size=SMALL_SIZE, color=name.colour, va="center", annotation_clip=False,
+        )  # fmt: skip
+
+
+def spread(heights: Sequence[float], gap: float) -> list[float]:
+    """The nearest heights, in the same order, of which no two are closer than a gap.
+
+    It is least squares under an order, solved by pooling: a group of labels that touch is centred on its members.
+
+    Args:
+        heights: in increasing order.
+        gap: the least distance.
+
+    Returns:
+        The heights moved apart.
+
+    Example:
+        >>> spread([0.0, 0.0, 5.0], gap=1.0)
+        [-0.5, 0.5, 5.0]
+    """
+    groups: list[tuple[float, int]] = []
+    for index, height in enumerate(heights):
+        # With the gaps taken off, labels may coincide but must not pass each other: isotonic regression.
+        mean, count = height - index * gap, 1
+        while groups and groups[-1][0] > mean:
+            before, members = groups.pop()
+            mean, count = (before * members + mean * count) / (members + count), members + count
+        groups.append((mean, count))
+    flat = [mean for mean, count in groups for _ in range(count)]
+    return [mean + index * gap for index, mean in enumerate(flat)]
+
+
+def save(figure: "Figure", path: Path) -> Path:
+    """Write a figure as PNG at twice the resolution it is shown at, all of it or nothing.
+
+    Args:
+        figure: what to write.
+        path: where; missing folders are made.
+
+    Returns:
+        The path.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # No date and no version inside: the same run draws the same bytes.
+    how: dict[str, Any] = {
+        "format": "png",
+        "dpi": PIXELS_PER_INCH,
+        "facecolor": "white",
+        "metadata": {"Software": None},
+    }
+    replace_file(path, lambda building: figure.savefig(building, **how))
+    return path

@@ -1,0 +1,150 @@
+"""`metafunc plot`: the pictures of a run, as far as it has got."""
+
+import json
+import warnings
+from collections.abc import Iterator, Mapping
+from math import nan
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from metafunc import tree
+from metafunc.data.sampling import DataUnavailable, generator_for
+from metafunc.data.table import TRUTH
+from metafunc.evaluation import metrics, returns
+from metafunc.evaluation.prediction import predict
+from metafunc.evaluation.scoring import draw
+from metafunc.results import figures
+from metafunc.training.config import own_steps, tasks_of
+from metafunc.training.load import load
+from metafunc.training.run import Run, fitted_noise
+from metafunc.types import Categorical, M, MetaLearner, Task, TaskFamily
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+NUM_FUNCTIONS = 3
+NUM_STEPS = 3
+"""Steps of adaptation that paths in the plane are drawn after."""
+FEW_STEPS = 5
+"""Up to so many inner steps a line is drawn for each; of more, the first and the last."""
+MANY_QUERIES = 500
+"""Query points of a task that is drawn as a curve, where tasks may have any number of them."""
+
+
+def plot_run(
+    run: str | Path, *, learner: MetaLearner[Any, Any] | None = None, imports: bool = False, seed: int = 0
+) -> list[Path]:
+    """Draw what there is to see of a run into its folder `figures`.
+
+    Args:
+        run: the run's folder.
+        learner: your own learner, for a run whose configuration does not name one of the table's.
+        imports: allow importing the modules that the run's configuration names; do so for runs of your own only.
+        seed: of the new tasks that are shown.
+
+    Returns:
+        What was drawn: `learning.png` (the log; of policies, the validations), `adaptation.png` (the meta-test, and one
+        more for each further meta-test), `functions.png` (three new functions, if they have one input and one output),
+        `episode.png` (a new task of images), `paths.png` (policies in the plane). The last three are left out, with a
+        `UserWarning`, if the data cannot be had.
+
+    Raises:
+        ValueError: the folder is no run, it has no checkpoint, or it needs `learner` or `imports`.
+
+    Example:
+        >>> import tempfile, metafunc
+        >>> from metafunc.training.config import build
+        >>> from metafunc.results.plot_run import plot_run
+        >>> config = {"algorithm": {"name": "maml"}, "tasks": {"name": "sinusoid"}}
+        >>> folder = tempfile.mkdtemp()
+        >>> _ = metafunc.fit(*build(config), steps=2, out=folder, config=config)
+        >>> [path.name for path in plot_run(folder)]
+        ['learning.png', 'functions.png']
+    """
+    place = Run(Path(run))
+    learner, meta = load(place.path, learner, imports=imports)
+    numbers, tasks = _of_numbers(place), _of_tasks(place, learner, meta, seed)
+    return [figures.save(figure, place.figures / f"{name}.png") for part in (numbers, tasks) for name, figure in part]
+
+
+def _of_numbers(run: Run) -> "Iterator[tuple[str, Figure]]":
+    # A policy's loss is of normalised advantages: about zero, whatever the policy has learned.
+    telling = ("validation",) if run.env["data"]["kind"] == "control" else ("loss", "validation")
+    log = [line for line in run.lines() if any(name in line for name in telling)]
+    if log:
+        yield "learning", figures.learning_curve(log)
+    for file in sorted(run.path.glob("meta_test*.json")):
+        report = json.loads(file.read_text())
+        test = report["meta_test"]
+        many = len(test["by_step"]) > 2
+        curves = figures.adaptation_curves(
+            {report["algorithm"]: test["by_step"]},
+            num_tasks=test["num_tasks"],
+            num_steps=own_steps(run.config) if many else None,
+        )
+        yield file.stem.replace("meta_test", "adaptation"), curves
+
+
+def _of_tasks(run: Run, learner: MetaLearner[Any, Any], meta: Any, seed: int) -> "Iterator[tuple[str, Figure]]":
+    if "tasks" not in run.config:
+        return
+    try:
+        family = tasks_of(run.config)
+    except DataUnavailable as error:
+        warnings.warn(f"No tasks are drawn: {error}", stacklevel=3)
+        return
+    if family.kind == "regression" and (family.input_shape, family.num_outputs) == ((1,), 1):
+        yield "functions", _functions(run, learner, meta, family, seed)
+    if run.config["tasks"]["name"] == "navigation":
+        yield "paths", _paths(learner, meta, family, seed)
+    if family.kind == "classification" and len(family.input_shape) == 3 and family.input_shape[0] in (1, 3):
+        yield "episode", _episode(run, learner, meta, family, seed)
+
+
+def _functions(run: Run, learner: MetaLearner[Any, Any], meta: Any, family: TaskFamily, seed: int) -> "Figure":
+    own = own_steps(run.config) or 1
+    each = range(own + 1) if own <= FEW_STEPS else (0, 1, own)
+    names = [*family.info.get("inputs", ["x"]), *family.info.get("targets", ["y"])]
+    return figures.function_before_and_after(
+        learner,
+        meta,
+        functions(learner, meta, run.config["tasks"], seed, NUM_FUNCTIONS),
+        steps=(*each, max(10, own)),
+        noise_scale=[nan if scale is None else scale for scale in fitted_noise(run)],
+        noiseless=run.config["tasks"]["name"] in TRUTH,
+        names=(f"{names[0]}, standardised", f"{names[1]}, standardised") if "inputs" in family.info else ("x", "y"),
+    )
+
+
+def _paths(learner: MetaLearner[Any, Any], meta: Any, family: TaskFamily, seed: int) -> "Figure":
+    goals = family.test(generator_for(seed, "figures", 0), NUM_FUNCTIONS).support
+    played = returns.draw(learner, meta, family.test, seed, "figures", 0, size=NUM_FUNCTIONS, num_steps=NUM_STEPS)
+    # Of several particles the first is shown.
+    sets = returns.by_step(played)
+    return figures.paths_in_the_plane(
+        {step: sets[step].observations[..., :2] for step in (0, 1, NUM_STEPS)},
+        {step: sets[step].mask for step in (0, 1, NUM_STEPS)},
+        goals,
+    )
+
+
+def functions(learner: MetaLearner[M, Any], meta: M, tasks: Mapping[str, Any], seed: int, count: int) -> Task:
+    """New functions of a family of the configuration's section `tasks`, prepared; their queries show the truth, if
+    the family knows it."""
+    exact = TRUTH.get(tasks["name"])
+    observed = {**tasks} if exact is None else {**tasks, "num_test_queries": MANY_QUERIES}
+    seen, truth = (
+        draw(learner, meta, tasks_of({"tasks": settings}).test, seed, "figures", 0, count)
+        for settings in (observed, {**observed, **(exact or {})})
+    )
+    return truth._replace(support=seen.support)
+
+
+def _episode(run: Run, learner: MetaLearner[Any, Any], meta: Any, family: TaskFamily, seed: int) -> "Figure":
+    tasks = family.test(generator_for(seed, "figures", 0), 1)
+    task = tree.map(lambda leaf: leaf[0], tasks)
+    predicted = metrics.mixture(predict(learner, meta, task.support, task.query.x, seed=seed))
+    assert isinstance(predicted, Categorical)
+    ink = bool(family.info.get("ink") or run.config["tasks"].get("invert"))
+    return figures.episode(task, predicted.logits[0].argmax(-1), ink=ink)

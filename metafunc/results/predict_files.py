@@ -1,0 +1,143 @@
+"""Predictions on files: read a task, adapt to it, and write one row for each row of the query."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from metafunc.data import files
+from metafunc.evaluation import metrics
+from metafunc.evaluation.prediction import predict
+from metafunc.execution import device, plan
+from metafunc.results import file_task
+from metafunc.results.file_task import OwnTask
+from metafunc.training import load
+from metafunc.training.config import own_steps
+from metafunc.training.run import Run, fitted_noise
+from metafunc.types import Batch, Categorical, MetaLearner, Predictive, Task
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What was written.
+
+    Args:
+        out: the file.
+        columns: those that were added to the query's own.
+        num_rows: query rows.
+        num_steps: steps of adaptation; None if only the learner knows.
+        scores: mse (in the squared unit of the target) or accuracy, and nll, where the query says what is right.
+        notes: what the reader should know, such as why there is no spread.
+    """
+
+    out: Path
+    columns: tuple[str, ...]
+    num_rows: int
+    num_steps: int | None
+    scores: dict[str, float]
+    notes: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """The same as JSON can say it."""
+        return {
+            "out": str(self.out),
+            "columns": list(self.columns),
+            "num_rows": self.num_rows,
+            "num_steps": self.num_steps,
+            "scores": self.scores,
+            "notes": list(self.notes),
+        }
+
+
+def predict_files(
+    run: str | Path,
+    *,
+    support: str | Path,
+    query: str | Path,
+    out: str | Path,
+    target: Sequence[str] = (),
+    num_steps: int | None = None,
+    learner: MetaLearner[Any, Any] | None = None,
+    seed: int = 0,
+    overwrite: bool = False,
+    imports: bool = False,
+) -> Predictions:
+    """Adapt a run's learner to a task of one's own, and write what it predicts.
+
+    Args:
+        run: the run's folder.
+        support: the examples. For regression a CSV or parquet file; for classification a folder with a folder of images
+            for each class, or a table.
+        query: what to predict: a table with the same inputs; a folder of images, or such a table. If it says what is
+            right (target columns, class folders), predictions are scored.
+        out: a CSV or parquet file.
+        target: the columns to predict; by default those that the run was trained on, or `y`, or the last ones.
+        num_steps: steps of adaptation; by default as many as the learner was built with.
+        learner: your own learner, for a run whose configuration does not name one of the table's.
+        seed: of the noise that some learners draw.
+        overwrite: whether `out` may exist.
+        imports: allow importing the modules that the run's configuration names; do so for runs of your own only.
+
+    Returns:
+        What was written. For regression TARGET_predicted and, where the noise is known, TARGET_std; for classes
+        `predicted`, `entropy` in nats, and the probability of each class as p_CLASS.
+
+    Raises:
+        DataUnavailable: a file is not there.
+        ValueError: `out` exists, or a file does not fit the run; the message names file, row and column.
+    """
+    file = Path(out).expanduser()
+    files.table_suffix(file)
+    if file.exists() and not overwrite:
+        raise ValueError(f"{file} exists: choose another name, or allow overwriting it.")
+    place = Run(Path(run))
+    learner, meta = load.load(place.path, learner, imports=imports)
+    paths = Path(support).expanduser(), Path(query).expanduser()
+    task = file_task.read(place, *paths, target)
+    steps = own_steps(place.config) if num_steps is None else num_steps
+    noise = dict(enumerate(fitted_noise(place))).get(-1 if steps is None else steps)
+    with device.surroundings(threads=plan.threads_for(meta, Task(task.support, Batch(task.x, task.x)))):
+        predicted = predict(learner, meta, task.support, task.x, num_steps=num_steps, noise_scale=noise, seed=seed)
+    predicted = task.in_own_units(predicted)
+    added, notes = _columns(predicted, task.names, steps)
+    if taken := [name for name in added if name in task.frame.columns]:
+        raise ValueError(f"{query} has a column {taken[0]!r}, where the predictions would go: rename it.")
+    files.write_table(task.frame.assign(**added), file)
+    if learner.normalisation == "transductive":
+        notes.append("The network normalises by the query rows together: each prediction depends on the other rows.")
+    return Predictions(file, tuple(added), len(task.x), steps, _scores(predicted, task), tuple(notes))
+
+
+def _columns(predicted: Predictive, names: Sequence[str], steps: int | None) -> tuple[dict[str, Any], list[str]]:
+    """What is added to the query's columns, and what there is to say about it."""
+    whole = metrics.mixture(predicted)
+    if isinstance(whole, Categorical):
+        probabilities = whole.logits[0].softmax(-1)
+        entropy = torch.special.entr(probabilities).sum(-1)
+        columns = {"predicted": [names[i] for i in probabilities.argmax(-1).tolist()], "entropy": entropy.tolist()}
+        return columns | {f"p_{name}": probabilities[:, i].tolist() for i, name in enumerate(names)}, []
+    columns = {f"{name}_predicted": whole.loc[0, :, i].tolist() for i, name in enumerate(names)}
+    if not isinstance(whole.scale, tuple):
+        deviation = whole.scale.expand_as(whole.loc)
+        return columns | {f"{name}_std": deviation[0, :, i].tolist() for i, name in enumerate(names)}, []
+    after = "" if steps is None else f" after {steps} steps"
+    return columns, [
+        f"No spread: the learner has no noise model, and the run's meta-test fitted no noise scale{after}."
+    ]
+
+
+def _scores(predicted: Predictive, task: OwnTask) -> dict[str, float]:
+    """How good the predictions are where it is known what is right; empty if nothing is."""
+    if isinstance(predicted, Categorical):
+        known = task.truth >= 0
+        mask, y = known.double(), task.truth.clamp(min=0)
+        scores = {"accuracy": metrics.accuracy(predicted, y, mask), "nll": metrics.nll(predicted, y, mask)}
+    else:
+        known = task.truth.isfinite().all(-1)
+        mask, y = known.double(), task.truth.nan_to_num()
+        scores = {"mse": metrics.mse(predicted, y, mask)}
+        if not isinstance(predicted.scale, tuple):
+            scores["nll"] = metrics.nll(predicted, y, mask)
+    return {name: score.item() for name, score in scores.items()} if bool(known.any()) else {}

@@ -1,0 +1,80 @@
+"""A comparison as text: CSV for programs, Markdown for pages, and the pieces that a terminal shows."""
+
+import csv
+import io
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from metafunc.evaluation.metrics.table import LABELS
+
+
+def metrics_of(row: Mapping[str, Any]) -> list[str]:
+    """The metrics of a row of a report."""
+    return [name for name, value in row.items() if isinstance(value, Mapping) and "mean" in value]
+
+
+def to_csv(report: Mapping[str, Any]) -> str:
+    """The table as comma-separated values: an interval is half its width, a difference is to the first row."""
+    names = metrics_of(report["rows"][0])
+    columns = [f"{m}{suffix}" for m in names for suffix in ("", "_ci95", "_diff", "_diff_ci95")]
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["algorithm", "seeds", "steps", "interval", *columns, "seconds", "parameters"])
+    for row in report["rows"]:
+        cells = [
+            cell
+            for m in names
+            for paired in (row["paired"].get(m, {"diff": None, "ci95": None}),)
+            for cell in (row[m]["mean"], row[m]["ci95"], paired["diff"], paired["ci95"])
+        ]
+        seeds = " ".join(map(str, row["seeds"]))
+        writer.writerow(
+            [row["algorithm"], seeds, row["steps"], row["interval"], *cells, row["seconds"], row["parameters"]]
+        )
+    return text.getvalue()
+
+
+def to_markdown(report: Mapping[str, Any]) -> str:
+    """The table as Markdown: a column a metric with the difference to the first row below, the best in bold."""
+    names = metrics_of(report["rows"][0])
+    header = ["", *(f"{LABELS.get(m, m)}" for m in names), "seconds", "parameters"]
+    lines = [header, ["---"] * len(header)]
+    for row in report["rows"]:
+        cells = []
+        for m in names:
+            mean = spoken(row[m]["mean"], row[m]["ci95"], m)
+            mean = f"**{mean}**" if m in row["best"] else mean
+            paired = row["paired"].get(m)
+            cells.append(mean + (f"<br>Δ {spoken(paired['diff'], paired['ci95'], m, signed=True)}" if paired else ""))
+        seconds = "" if row["seconds"] is None else f"{row['seconds']:.0f}"
+        lines.append([row["algorithm"], *cells, seconds, f"{row['parameters']:,}"])
+    return "\n".join(["| " + " | ".join(line) + " |" for line in lines] + ["", explained(report), ""])
+
+
+def explained(report: Mapping[str, Any]) -> str:
+    """What the intervals of a table are, in a sentence."""
+    rows = report["rows"]
+    counts = sorted({len(row["seeds"]) for row in rows})
+    over = {
+        True: "tasks only, for there is one training each, so they say nothing about another training",
+        False: f"{counts[-1]} seeds and the tasks",
+    }[counts == [1]]
+    mixed = " (of rows with one seed: over tasks only)" if counts[0] == 1 < counts[-1] else ""
+    return (
+        f"Meta-test on {report['num_tasks']} tasks, the same for all. ±: 95 % interval over {over}{mixed}, by "
+        f"bootstrap. Δ: difference to {rows[0]['algorithm']}, paired by task. Bold: the best, where the interval of "
+        "the difference excludes zero."
+    )
+
+
+def spoken(value: float | None, half: float | None, metric: str, *, signed: bool = False) -> str:
+    """A number with its interval, to as many digits as the interval carries; what is not finite is said to diverge."""
+    if value is None:
+        return "diverges"
+    scale, unit = (100.0, " %") if metric == "accuracy" else (1.0, "")
+    value, width = scale * value, None if half is None else scale * half
+    digits = 3 if not width else max(0, 1 - math.floor(math.log10(width)))
+    sign = "+" if signed else ""
+    text = f"{value:{sign}.{min(digits, 6)}f}"
+    return text + (f" ± {width:.{min(digits, 6)}f}" if width is not None else "") + unit

@@ -1,0 +1,1 @@
+"""What must hold for every loss and learner, one subject per file, and the table of all identities."""

@@ -1,0 +1,1 @@
+"""How exactly two routes must agree: rounding bounds, finite differences, and the report."""

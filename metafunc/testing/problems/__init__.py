@@ -1,0 +1,1 @@
+"""What identities are checked on: small problems, random draws, and expectations summed exactly."""

@@ -1,0 +1,1 @@
+"""The imperative shell: the outer loop and everything it writes."""

@@ -1,0 +1,230 @@
+"""Checkpoints that are there whole or not at all: safetensors and a JSON manifest with sums, and no pickle anywhere.
+
+A checkpoint is a folder `step-000001000` with `tensors.safetensors` and `manifest.json`. It is written under another
+name on the same file system, forced to disk, and then renamed, which a file system does at one stroke: whatever moment
+the process or the machine dies at, the folder is absent or complete. Bits that flip later are caught by the sums.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from metafunc import tree
+from metafunc.data.atomic_write import force, write_through
+from metafunc.types import Tree
+
+T = TypeVar("T")
+FORMAT = 1
+_TENSORS = "tensors.safetensors"
+_MANIFEST = "manifest.json"
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that is incomplete or damaged, or that belongs to other parameters."""
+
+
+class Checkpoint(NamedTuple):
+    """What was saved: tensors by name, and everything else as JSON."""
+
+    step: int
+    tensors: dict[str, Tensor]
+    state: Any
+
+
+def save(directory: Path, step: int, tensors: Mapping[str, Tensor], state: Any) -> Path:
+    """Write a checkpoint, all or nothing.
+
+    Args:
+        directory: where a run's checkpoints lie; made if absent.
+        step: how many updates were done; names the checkpoint.
+        tensors: by name, of any device and layout.
+        state: anything that JSON can say.
+
+    Returns:
+        The checkpoint's folder.
+
+    Raises:
+        OSError: the disk is full or not writable; what was there before is untouched.
+
+    Example:
+        >>> import tempfile, torch
+        >>> from pathlib import Path
+        >>> from metafunc.training import checkpoint
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> _ = checkpoint.save(folder, 10, {"w": torch.ones(2)}, {"loss": 0.5})
+        >>> checkpoint.newest(folder)[0].tensors["w"]
+        tensor([1., 1.])
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    target = directory / f"step-{step:09d}"
+    building = directory / f".{target.name}.{os.getpid()}"
+    shutil.rmtree(building, ignore_errors=True)
+    blob = safetensors.torch.save({name: _plain(tensor) for name, tensor in tensors.items()})
+    body = {"format": FORMAT, "step": step, "tensors": hashlib.sha256(blob).hexdigest(), "state": state}
+    try:
+        building.mkdir()
+        write_through(building / _TENSORS, blob)
+        write_through(building / _MANIFEST, json.dumps({"sha256": _sum(body), **body}, indent=1).encode())
+        force(building)
+        if target.exists():  # only ever a damaged one: a run saves a step once
+            shutil.rmtree(target)
+        building.rename(target)
+    except OSError:
+        shutil.rmtree(building, ignore_errors=True)
+        raise
+    force(directory)
+    return target
+
+
+def read(folder: Path) -> Checkpoint:
+    """Read one checkpoint and check its sums.
+
+    Raises:
+        CheckpointError: it is incomplete or damaged, or of a format that this version does not know.
+    """
+    try:
+        body = json.loads((folder / _MANIFEST).read_bytes())
+        blob = (folder / _TENSORS).read_bytes()
+    except (FileNotFoundError, ValueError) as error:
+        raise CheckpointError(f"{folder} is incomplete: {error}.") from error
+    if not isinstance(body, dict) or body.pop("sha256", None) != _sum(body):
+        raise CheckpointError(f"{folder} is damaged: its manifest does not have the sum it was written with.")
+    if body["format"] != FORMAT:
+        raise CheckpointError(f"{folder} has format {body['format']}, but this version of metafunc reads {FORMAT}.")
+    if hashlib.sha256(blob).hexdigest() != body["tensors"]:
+        raise CheckpointError(f"{folder} is damaged: its tensors do not have the sum that the manifest states.")
+    try:
+        tensors = safetensors.torch.load(blob)
+    except safetensors.SafetensorError as error:
+        raise CheckpointError(f"{folder} holds no tensors in the safetensors format: {error}.") from error
+    return Checkpoint(body["step"], tensors, body["state"])
+
+
+def steps(directory: Path) -> list[int]:
+    """The steps that have a checkpoint, whole or damaged, in ascending order."""
+    return sorted(int(folder.name.removeprefix("step-")) for folder in directory.glob("step-" + "[0-9]" * 9))
+
+
+def at(directory: Path, step: int) -> Path:
+    """The folder of a step's checkpoint."""
+    return directory / f"step-{step:09d}"
+
+
+def newest(directory: Path) -> tuple[Checkpoint | None, list[str]]:
+    """The newest checkpoint that is whole, and what is wrong with every newer one.
+
+    Returns:
+        (the checkpoint, or None if there is no whole one; one message for every damaged one that was passed over).
+    """
+    complaints: list[str] = []
+    for step in reversed(steps(directory)):
+        try:
+            return read(at(directory, step)), complaints
+        except CheckpointError as error:
+            complaints.append(str(error))
+    return None, complaints
+
+
+def prune(directory: Path, keep: Iterable[int]) -> None:
+    """Delete all checkpoints but those of the given steps, and what interrupted writes left behind."""
+    for step in set(steps(directory)) - set(keep):
+        shutil.rmtree(at(directory, step))
+    for remnant in directory.glob(".step-*"):
+        shutil.rmtree(remnant, ignore_errors=True)
+
+
+def flatten(values: Tree, prefix: str) -> dict[str, Tensor]:
+    """A tree's leaves by prefix and dotted path.
+
+    Raises:
+        ValueError: two leaves have the same path.
+    """
+    return {f"{prefix}.{name}": leaf for name, leaf in tree.by_path(values).items()}
+
+
+def restore(like: T, tensors: Mapping[str, Tensor], prefix: str) -> T:
+    """The inverse of `flatten`: saved tensors in the structure, and on the devices, of another tree.
+
+    Args:
+        like: a tree of the structure, shapes and types that were saved.
+        tensors: by prefix and dotted path.
+        prefix: what `flatten` was given.
+
+    Raises:
+        CheckpointError: names, shapes or types differ; says which.
+    """
+    wanted = flatten(like, prefix)
+    given = {name: tensor for name, tensor in tensors.items() if name.startswith(f"{prefix}.")}
+    wrong = [f"{name} is missing" for name in wanted if name not in given]
+    wrong += [f"{name} is unknown" for name in given if name not in wanted]
+    wrong += [
+        f"{name} is {_kind(given[name])}, not {_kind(leaf)}"
+        for name, leaf in wanted.items()
+        if name in given and _kind(given[name]) != _kind(leaf)
+    ]
+    if wrong:
+        more = f", and {len(wrong) - 5} more differences" if len(wrong) > 5 else ""
+        raise CheckpointError(
+            f"The checkpoint belongs to other parameters: {'; '.join(wrong[:5])}{more}. Build the learner with the "
+            "configuration that it was trained with."
+        )
+    return tree.unflatten(like, [given[name].to(leaf.device) for name, leaf in wanted.items()])
+
+
+def pack(value: Any, name: str, tensors: dict[str, Tensor]) -> Any:
+    """A nested state, such as an optimiser's `state_dict()`, as JSON; its tensors are put into `tensors` by path.
+
+    Raises:
+        ValueError: something in it is neither a tensor nor a plain value, and only pickle could store it.
+    """
+    if isinstance(value, Tensor):
+        tensors[name] = value
+        return {"tensor": name}
+    if isinstance(value, dict):
+        items = [[key, pack(item, f"{name}.{key}", tensors)] for key, item in value.items()]
+        return {"counter" if isinstance(value, Counter) else "dict": items}
+    if isinstance(value, list | tuple):
+        return {type(value).__name__: [pack(item, f"{name}.{i}", tensors) for i, item in enumerate(value)]}
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    raise ValueError(
+        f"{name} is a {type(value).__name__}, which a checkpoint cannot hold: it stores tensors, numbers and strings "
+        "only, so that loading one never runs code. Give an optimiser or schedule whose state is made of those."
+    )
+
+
+def unpack(value: Any, tensors: Mapping[str, Tensor]) -> Any:
+    """The inverse of `pack`."""
+    if not isinstance(value, dict):
+        return value
+    ((kind, content),) = value.items()
+    if kind == "tensor":
+        return tensors[content]
+    if kind in ("dict", "counter"):
+        items = {key: unpack(item, tensors) for key, item in content}
+        return Counter(items) if kind == "counter" else items
+    entries = [unpack(item, tensors) for item in content]
+    return tuple(entries) if kind == "tuple" else entries
+
+
+def _kind(tensor: Tensor) -> str:
+    return f"{str(tensor.dtype).removeprefix('torch.')} {tuple(tensor.shape)}"
+
+
+def _plain(tensor: Tensor) -> Tensor:
+    # A clone of its own: safetensors refuses tensors that share storage or are not contiguous.
+    return tensor.detach().to("cpu", copy=True).clone(memory_format=torch.contiguous_format)
+
+
+def _sum(body: Any) -> str:
+    return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()

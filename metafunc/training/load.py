@@ -1,0 +1,70 @@
+"""From a run's folder back to the trained learner, without running any code that is stored or named there."""
+
+import warnings
+from pathlib import Path
+from typing import Any, Literal
+
+from metafunc.data.sampling import generator_for
+from metafunc.training import checkpoint
+from metafunc.training.checkpoint import Checkpoint, CheckpointError
+from metafunc.training.config import learner_of
+from metafunc.training.run import Run
+from metafunc.types import M, MetaLearner
+
+
+def load(
+    run: str | Path,
+    learner: MetaLearner[M, Any] | None = None,
+    *,
+    which: Literal["best", "last"] = "best",
+    imports: bool = False,
+) -> tuple[MetaLearner[M, Any], M]:
+    """A trained learner, rebuilt from its run's folder without running any code that is stored or named there.
+
+    Args:
+        run: the folder.
+        learner: your own learner, for a run whose configuration does not name one of the table's.
+        which: the meta-parameters of the best validation, or the last ones; a run that was never validated has only
+            the latter.
+        imports: allow importing the modules that the configuration names; do so for runs of your own only.
+
+    Returns:
+        The learner and its meta-parameters, on the CPU. A damaged checkpoint is passed over for the newest whole one,
+        with a `UserWarning`.
+
+    Raises:
+        ValueError: the folder is no run or has no whole checkpoint, its learner is not in the table, or the checkpoint
+            belongs to another learner.
+
+    Example:
+        >>> import tempfile, metafunc
+        >>> from metafunc.training.config import build
+        >>> config = {"algorithm": {"name": "maml"}, "tasks": {"name": "sinusoid"}}
+        >>> folder = tempfile.mkdtemp()
+        >>> _ = metafunc.fit(*build(config), steps=2, out=folder, config=config)
+        >>> learner, meta = metafunc.load(folder)
+    """
+    place = Run(Path(run))
+    config = place.config
+    if learner is None:
+        if "algorithm" not in config:
+            raise ValueError(f"{run} does not say which algorithm it was made with: pass it, load(run, learner=...).")
+        seen = place.env["data"]
+        learner = learner_of(config, tuple(seen["input_shape"]), seen["kind"], seen["num_outputs"], imports=imports)
+    saved = _saved(place, which)
+    return learner, checkpoint.restore(learner.init(generator_for(0, "init", 0)), saved.tensors, "meta")
+
+
+def _saved(place: Run, which: str) -> Checkpoint:
+    saved, complaints = checkpoint.newest(place.checkpoints)
+    if saved is None:
+        raise ValueError(f"{place.path} has no whole checkpoint to load. {' '.join(complaints)}".rstrip())
+    best = saved.state["best"]
+    if which == "best" and best and best["step"] != saved.step:
+        try:
+            saved = checkpoint.read(checkpoint.at(place.checkpoints, best["step"]))
+        except CheckpointError as error:
+            complaints.append(str(error))
+    for complaint in complaints:
+        warnings.warn(f"{complaint} The checkpoint of step {saved.step} is taken instead.", stacklevel=3)
+    return saved

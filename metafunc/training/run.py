@@ -1,0 +1,189 @@
+"""A run's folder: what was asked for, where it ran, how it went, and what came out.
+
+`config.json` (what was asked for), `env.json` (where), `metrics.jsonl` (a line every so many steps, without clock
+times, so that a resumed run writes the same bytes), `compiled.json` (since which step it is), `checkpoints/`,
+`figures/`, `meta_test.json`.
+"""
+
+import json
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from math import inf
+from pathlib import Path
+from typing import Any
+
+from metafunc.data.atomic_write import write_json
+
+try:
+    import fcntl
+except ImportError:  # not on Windows
+    fcntl = None  # type: ignore[assignment]  # the module, or None where there is none
+
+COMPILED = "compiled.json"
+_OURS = ("config.json", "env.json", COMPILED, "metrics.jsonl", "meta_test.json", "checkpoints", "figures")
+
+
+@dataclass(frozen=True)
+class Run:
+    """The files of one run; making the object touches none of them."""
+
+    path: Path
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder of checkpoints."""
+        return self.path / "checkpoints"
+
+    @property
+    def figures(self) -> Path:
+        """The folder of figures; whoever draws makes it."""
+        return self.path / "figures"
+
+    @property
+    def metrics(self) -> Path:
+        """The log: a JSON object a line."""
+        return self.path / "metrics.jsonl"
+
+    @property
+    def meta_test(self) -> Path:
+        """The result of the meta-test."""
+        return self.path / "meta_test.json"
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """What was asked for.
+
+        Raises:
+            ValueError: the folder is no run.
+        """
+        return self._read("config.json")
+
+    @property
+    def env(self) -> dict[str, Any]:
+        """Where the run was started."""
+        return self._read("env.json")
+
+    @property
+    def compiled(self) -> dict[str, Any] | None:
+        """Since when the run's steps are compiled; None if they are not, or were from the beginning."""
+        return self._read(COMPILED) if (self.path / COMPILED).exists() else None
+
+    def lines(self) -> Iterator[dict[str, Any]]:
+        """The log, line by line; a last line that was cut off by a crash is left out."""
+        if self.metrics.exists():
+            for line in self.metrics.read_text().splitlines(keepends=True):
+                if line.endswith("\n"):
+                    yield json.loads(line)
+
+    def _read(self, name: str) -> dict[str, Any]:
+        try:
+            found = json.loads((self.path / name).read_text())
+        except FileNotFoundError:
+            raise ValueError(f"{self.path} is no run: it has no {name}. Give the folder that training wrote.") from None
+        except ValueError as error:
+            raise ValueError(f"{self.path / name} is not valid JSON: {error}.") from error
+        if not isinstance(found, dict):
+            raise ValueError(f"{self.path / name} holds no JSON object.")
+        return found
+
+
+def begin(path: Path, config: Mapping[str, Any], env: Mapping[str, Any], *, resume: bool, overwrite: bool) -> Run:
+    """Make a run's folder, or open one to go on with.
+
+    Args:
+        path: the folder.
+        config: written to `config.json`; a resumed run's has to be the same.
+        env: written to `env.json` by a new run.
+        resume: go on in an existing run; a folder that is absent or empty is begun.
+        overwrite: delete an existing run first.
+
+    Raises:
+        ValueError: the folder holds a run and neither flag is given, or both; it holds something else; or the
+            configuration differs from the run's, and says where.
+    """
+    if resume and overwrite:
+        raise ValueError("resume goes on with a run and overwrite deletes it: give one of them.")
+    run = Run(path)
+    entries = {entry.name for entry in path.iterdir()} if path.is_dir() else set()
+    foreign = sorted(name for name in entries - {"env.json"} if not name.startswith("."))
+    if path.exists() and not path.is_dir():
+        raise ValueError(f"{path} is a file; a run needs a folder.")
+    if foreign and "config.json" not in entries:
+        raise ValueError(f"{path} is no run and not empty (it holds {foreign[0]}): choose another folder.")
+    if "config.json" in entries and not (resume or overwrite):
+        raise ValueError(f"{path} holds a run already. Choose another folder, or resume it, or overwrite it.")
+    if resume and "config.json" in entries:
+        differences = list(_differences(run.config, json.loads(json.dumps(dict(config)))))
+        if differences:
+            raise ValueError(f"{path} was begun with another configuration: {'; '.join(differences)}.")
+        return run
+    for name in entries & set(_OURS):
+        shutil.rmtree(path / name) if (path / name).is_dir() else (path / name).unlink()
+    path.mkdir(parents=True, exist_ok=True)
+    write_json(path / "env.json", dict(env))
+    write_json(path / "config.json", dict(config))  # last: it is what makes the folder a run
+    return run
+
+
+def rewind(metrics: Path, step: int) -> None:
+    """Cut a log off behind a step, so that going on from there writes the same bytes again."""
+    if not metrics.exists():
+        return
+    length = 0
+    with metrics.open("rb") as file:
+        for line in file:
+            if not line.endswith(b"\n") or _step_of(line) > step:
+                break
+            length += len(line)
+    with metrics.open("rb+") as file:
+        file.truncate(length)
+
+
+def _step_of(line: bytes) -> float:
+    # Only lines behind the last checkpoint can be garbage, after a power cut: those before it were forced to disk.
+    try:
+        return float(json.loads(line)["step"])
+    except (ValueError, KeyError, TypeError):
+        return inf
+
+
+@contextmanager
+def locked(run: Run | None) -> Iterator[None]:
+    """Keep a second process out of a run's folder; the lock ends with the process, however that ends.
+
+    Raises:
+        ValueError: another process is at work in it.
+    """
+    if run is None or fcntl is None:
+        yield
+        return
+    with (run.path / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ValueError(f"Another process is training in {run.path}; wait for it or stop it first.") from None
+        yield
+
+
+def _differences(old: Any, new: Any, path: str = "") -> Iterator[str]:
+    if isinstance(old, dict) and isinstance(new, dict):
+        for key in [*old, *(key for key in new if key not in old)]:
+            name = f"{path}.{key}" if path else str(key)
+            if key not in new:
+                yield f"{name} was {json.dumps(old[key])} and is now absent"
+            elif key not in old:
+                yield f"{name} was absent and is now {json.dumps(new[key])}"
+            else:
+                yield from _differences(old[key], new[key], name)
+    elif old != new:
+        yield f"{path} was {json.dumps(old)} and is now {json.dumps(new)}"
+
+
+def fitted_noise(run: Run) -> tuple[float | None, ...]:
+    """The noise scales that a run's meta-test fitted on validation tasks, by step; empty if there are none."""
+    if not run.meta_test.exists():
+        return ()
+    by_step = json.loads(run.meta_test.read_text())["meta_test"]["by_step"]
+    return tuple(row["noise_scale"] for row in by_step) if "noise_scale" in by_step[0] else ()

@@ -1,0 +1,1 @@
+"""From losses to adaptations and meta-losses: the inner loop, objectives, implicit gradients, curvature."""

@@ -1,0 +1,110 @@
+"""The inner loop: a step taken K times on a support set, and what it visits."""
+
+from collections.abc import Sequence
+
+from metafunc import tree
+from metafunc.checks import at_least
+from metafunc.transforms.inner.step import Step, descend
+from metafunc.transforms.optim import sgd
+from metafunc.types import Adapt, Data, Loss, P, Path
+
+
+def repeat(step: Adapt[P, P], num_steps: int, *, finish: Adapt[P, P] | None = None) -> Adapt[P, P]:
+    """Take a step K times on the same support set.
+
+    Args:
+        step: one update; a `Step` carries its optimiser's state along.
+        num_steps: K; 0 is the identity.
+        finish: applied once to the last parameters, such as a model's `condition`.
+
+    Returns:
+        (params, support) to the parameters after K steps.
+
+    Raises:
+        ValueError: if `num_steps` is negative.
+
+    Example:
+        >>> import torch
+        >>> from metafunc import inner, optim
+        >>> step = inner.descend(lambda params, _: params.square().sum(), optim.sgd(0.25))
+        >>> inner.repeat(step, 3)(torch.tensor([8.0]), ())
+        tensor([1.])
+    """
+    at_least(0, num_steps=num_steps)
+
+    def adapt(params: P, support: Data, /) -> P:
+        last = trajectory(step, params, [support] * num_steps)[-1]
+        return finish(last, support) if finish else last
+
+    return adapt
+
+
+def path(step: Adapt[P, P], *, finish: Adapt[P, P] | None = None) -> Path[P, P]:
+    """The parameters after 0, 1, ..., `num_steps` steps, on a leading axis; row K is bitwise `repeat(step, K)`.
+
+    Args:
+        step: one update; a `Step` carries its optimiser's state along.
+        finish: applied once to the parameters of every row, such as a model's `condition`.
+
+    Returns:
+        (params, support, num_steps) to a tree like the parameters with `num_steps` + 1 rows.
+
+    Example:
+        >>> import torch
+        >>> from metafunc import inner, optim
+        >>> step = inner.descend(lambda params, _: params.square().sum(), optim.sgd(0.25))
+        >>> inner.path(step)(torch.tensor(8.0), (), 3)
+        tensor([8., 4., 2., 1.])
+    """
+
+    def rows(params: P, support: Data, num_steps: int, /) -> P:
+        visited = trajectory(step, params, [support] * num_steps)
+        return tree.stack([finish(row, support) for row in visited] if finish else visited)
+
+    return rows
+
+
+def trajectory(step: Adapt[P, P], params: P, data: Sequence[Data]) -> list[P]:
+    """The parameters before and after a step on each data set in turn: one more than there are data sets.
+
+    A `Step` carries its optimiser's state from one to the next. `repeat` and `path` walk over copies of one support
+    set, a learner that sees minibatches over different ones.
+    """
+    rows = [params]
+    state = step.optimiser.init(params) if isinstance(step, Step) else ()
+    for batch in data:
+        if isinstance(step, Step):
+            params, state = step.update(params, state, batch)
+        else:
+            params = step(params, batch)
+        rows.append(params)
+    return rows
+
+
+def gradient_descent(loss: Loss[P], *, lr: float, num_steps: int = 1) -> Adapt[P, P]:
+    r"""K steps of gradient descent, MAML's inner loop: $\theta_{k+1} = \theta_k - \alpha \nabla L(\theta_k)$.
+
+    Args:
+        loss: (params, data) to a scalar.
+        lr: $\alpha$, the inner step size.
+        num_steps: K.
+
+    Returns:
+        (params, support) to adapted params.
+
+    Raises:
+        ValueError: if `lr` is negative or not finite, or `num_steps` is negative.
+
+    Example:
+        >>> import torch
+        >>> from metafunc import Batch, gradient_descent
+        >>> def loss(params, batch):
+        ...     return (batch.x @ params["w"] - batch.y).square().mean()
+        >>> support = Batch(x=torch.ones(1, 1), y=torch.ones(1))
+        >>> gradient_descent(loss, lr=0.25, num_steps=2)({"w": torch.zeros(1)}, support)
+        {'w': tensor([0.7500])}
+
+    References:
+        Finn, Abbeel, Levine (2017), "Model-Agnostic Meta-Learning", equation 1.
+    """
+    return repeat(descend(loss, sgd(lr)), num_steps)

@@ -1,0 +1,185 @@
+r"""Adapted weights that are never formed: the query loss after K steps, for linear layers and few support rows.
+
+The gradient of a linear layer's weight is a sum of outer products, one for each support row, of the layer's inputs
+$x_k$ and the loss's derivatives $d_k$ at its outputs. With few rows it is cheaper to keep the two factors:
+
+$$W_i = W - \alpha \sum_k d_k x_k^\top, \qquad x W_i^\top = x W^\top - \alpha \sum_k (x^\top x_k)\, d_k.$$
+
+All tasks then share one weight, and a batch of tasks is one large matrix product where it was a copy of the weight for
+each task. Value and derivatives are those of `query_loss(gradient_descent(...), loss)` up to rounding.
+
+The $d_k$ are the gradient with respect to zeros added to the layer's outputs. A weight qualifies if its only use is as
+the weight of `torch.nn.functional.linear` and the shapes favour it; every other leaf is adapted as usual.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
+
+from metafunc import tree
+from metafunc.checks import at_least, not_negative
+from metafunc.types import Adapt, Data, Loss, P, Params, Scalar, Task, TaskLoss
+
+Factors = Mapping[str, list[tuple[Tensor, Tensor]]]
+"""For each factored weight the pairs (inputs (n, in), step size times derivatives (n, out)) of the steps so far."""
+
+SMALLEST = 2**14
+"""Weights with fewer numbers fit into the cache, and the bookkeeping costs more than their copies."""
+
+
+class _Uses(NamedTuple):
+    """How the factored weights were used: the inputs of the linear layers, and the weights that something else took."""
+
+    inputs: dict[str, list[Tensor]]
+    elsewhere: set[str]
+
+
+class _Linears(TorchFunctionMode):
+    """While entered, `linear` with a factored weight adds the factors and the zeros; all uses are noted in `uses`."""
+
+    def __init__(
+        self, params: Params, factors: Factors, uses: _Uses, zeros: Mapping[str, list[Tensor]] | None = None
+    ) -> None:
+        super().__init__()
+        self.weights = [(name, params[name]) for name in factors]
+        self.factors = factors
+        self.uses = uses
+        self.zeros = zeros
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Add to a linear layer's outputs; let everything else pass."""
+        kwargs = kwargs or {}
+        name = self._name(_weight(*args, **kwargs)) if func is F.linear else None
+        if name is None:
+            self.uses.elsewhere.update(used for used in map(self._name, _flat((*args, *kwargs.values()))) if used)
+            return func(*args, **kwargs)
+        x: Tensor = args[0] if args else kwargs["input"]
+        outputs = func(*args, **kwargs)
+        for inputs, steps in self.factors[name]:
+            outputs = outputs - (x @ inputs.T) @ steps
+        if self.zeros is not None:
+            outputs = outputs + self.zeros[name][len(self.uses.inputs[name])]
+        self.uses.inputs[name].append(x)
+        return outputs
+
+    def _name(self, leaf: object) -> str | None:
+        for name, weight in self.weights:
+            if weight is leaf:
+                return name
+        return None
+
+
+def _unused(names: Iterable[str]) -> _Uses:
+    return _Uses({name: [] for name in names}, set())
+
+
+def _weight(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    return weight
+
+
+def _flat(values: Iterable[Any]) -> Iterator[Any]:
+    for value in values:
+        if isinstance(value, list | tuple):
+            yield from _flat(value)
+        else:
+            yield value
+
+
+def query_loss(loss: Loss[P], *, lr: float, num_steps: int, finish: Adapt[P, P] | None = None) -> TaskLoss[P]:
+    """The query loss after `num_steps` of gradient descent, adapted weights kept in factors where that is cheaper.
+
+    Args:
+        loss: (params, data) to a scalar.
+        lr: the inner step size.
+        num_steps: inner steps.
+        finish: applied to the last parameters, as in `inner.repeat`.
+
+    Returns:
+        (params, task) to a scalar.
+
+    Raises:
+        ValueError: if `lr` is negative or not finite, or `num_steps` is negative.
+
+    Example:
+        >>> import torch
+        >>> from metafunc import Batch, Task, likelihood, nn
+        >>> from metafunc.transforms import low_rank
+        >>> model = nn.mlp((784,), 5)
+        >>> task_loss = low_rank.query_loss(likelihood.categorical(5).of(model), lr=0.1, num_steps=1)
+        >>> batch = Batch(x=torch.ones(5, 784), y=torch.arange(5))
+        >>> task_loss(model.init(torch.Generator().manual_seed(0)), Task(batch, batch)).shape
+        torch.Size([])
+    """
+    not_negative(lr=lr)
+    at_least(0, num_steps=num_steps)
+
+    def task_loss(meta: P, task: Task, /) -> Scalar:
+        params, whole = tree.partition(meta, lambda path: True)
+
+        def by_path(params: Params, data: Data, /) -> Scalar:
+            return loss(whole(params), data)
+
+        outputs = _favoured(by_path, params, task.support, num_steps)
+        factors: Factors = {name: [] for name in outputs}
+        for _ in range(num_steps):
+            params, factors = _descend(by_path, params, factors, outputs, task.support, lr)
+        with _Linears(params, factors, _unused(factors)):
+            last = whole(params)
+            return loss(finish(last, task.support) if finish else last, task.query)
+
+    return task_loss
+
+
+def _descend(
+    loss: Loss[Params], params: Params, factors: Factors, outputs: Mapping[str, list[torch.Size]], data: Data, lr: float
+) -> tuple[Params, Factors]:
+    """One step: a pair of factors more for each factored weight, new values for the other leaves."""
+
+    def differentiated(rest: Params, zeros: dict[str, list[Tensor]]) -> tuple[Scalar, dict[str, list[Tensor]]]:
+        uses = _unused(factors)
+        with _Linears(params, factors, uses, zeros):
+            return loss({**params, **rest}, data), uses.inputs
+
+    rest = {name: leaf for name, leaf in params.items() if name not in factors}
+    zeros = {name: [params[name].new_zeros(shape) for shape in shapes] for name, shapes in outputs.items()}
+    (gradient, derivatives), inputs = torch.func.grad(differentiated, argnums=(0, 1), has_aux=True)(rest, zeros)
+    stepped = {name: leaf - lr * gradient[name] for name, leaf in rest.items()}
+    more = {
+        name: [
+            *pairs,
+            *((_as_rows(x), lr * _as_rows(d)) for x, d in zip(inputs[name], derivatives[name], strict=True)),
+        ]
+        for name, pairs in factors.items()
+    }
+    return {**params, **stepped}, more
+
+
+def _as_rows(x: Tensor) -> Tensor:
+    """Whatever leads the last axis as one axis, also if nothing does."""
+    return x.reshape(-1, x.shape[-1])
+
+
+def _favoured(loss: Loss[Params], params: Params, data: Data, num_steps: int) -> dict[str, list[torch.Size]]:
+    """The weights to factor, with the shapes of the outputs of the layers that use them; one forward pass finds out."""
+    large: Factors = {name: [] for name, leaf in params.items() if leaf.ndim == 2 and leaf.numel() >= SMALLEST}
+    if not large or num_steps == 0:
+        return {}
+    uses = _unused(large)
+    with torch.no_grad(), _Linears(params, large, uses):
+        loss(params, data)
+
+    def cheaper(name: str) -> bool:
+        rows = sum(x.shape[:-1].numel() for x in uses.inputs[name]) * num_steps
+        return 0 < 2 * rows * sum(params[name].shape) <= params[name].numel()
+
+    return {
+        name: [torch.Size((*x.shape[:-1], params[name].shape[0])) for x in uses.inputs[name]]
+        for name in large
+        if name not in uses.elsewhere and cheaper(name)
+    }

@@ -1,0 +1,192 @@
+"""`metafunc compare` as a user meets it: a grid at tiny size, resumed, from runs, and what it refuses."""
+
+import json
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from metafunc_cli.__main__ import run
+from metafunc_cli.commands import compare
+from metafunc_cli.display.screen import Screen
+from metafunc_cli.settings.options import Comparison
+
+TINY = "--model mlp --model.hidden 6 --num-tasks 2 --steps 4 --validate-every 2 --test-tasks 12 --test-steps 2"
+GRID = f"--algorithms maml platipus maml_noise cnp --tasks sine_or_line --seeds 2 {TINY} --quiet --inner-lr 0.01"
+ADDED = "--data.num-test-queries 9 --platipus.num-steps 2 --maml.num-steps 1 --json"
+
+
+def inside(folder: Path, monkeypatch: pytest.MonkeyPatch, line: str) -> int:
+    monkeypatch.chdir(folder)
+    try:
+        return run(["compare", *line.split()])
+    except SystemExit as ended:
+        return int(ended.code or 0)
+
+
+@pytest.fixture(scope="module")
+def grid(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any], str]:
+    """A folder with a comparison of four algorithms in it, what --json said, and stderr."""
+    folder = tmp_path_factory.mktemp("work")
+    command = [sys.executable, "-m", "metafunc_cli", "compare", *GRID.split(), *ADDED.split()]
+    ended = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
+    return folder, json.loads(ended.stdout), ended.stderr
+
+
+def test_the_report_has_a_row_an_algorithm_with_paired_differences(grid: tuple[Path, dict[str, Any], str]) -> None:
+    _, report, err = grid
+    assert report["tasks"] == "sine_or_line"
+    rows = {row["algorithm"]: row for row in report["rows"]}
+    assert [*rows] == ["maml", "platipus", "maml_noise", "cnp"]
+    assert rows["maml"]["paired"] == {}
+    for row in report["rows"]:
+        assert row["seeds"] == [0, 1]
+        assert {"mse", "nll", "crps", "calibration_error"} <= {*row}
+        assert {"mean", "ci95"} <= {*row["mse"]}
+        assert row["seconds"] > 0
+        assert row["parameters"] > 0
+    assert {"diff", "ci95"} <= {*rows["cnp"]["paired"]["nll"]}
+    assert (rows["maml"]["steps"], rows["platipus"]["steps"]) == (1, 2)
+    assert "note: --inner-lr is for maml, platipus, maml_noise; cnp has no such option." in err
+    assert "comparison on sine_or_line" in err
+
+
+def test_tables_and_pictures_are_written(grid: tuple[Path, dict[str, Any], str]) -> None:
+    folder, report, _ = grid
+    out = folder / "runs/compare-sine_or_line"
+    assert json.loads((out / "compare.json").read_text()) == report
+    assert (out / "compare.csv").read_text().count("\n") == 5
+    assert "| maml |" in (out / "compare.md").read_text()
+    drawn = {path.name for path in (out / "figures").iterdir()}
+    assert drawn == {"learning.png", "adaptation.png", "functions.png", "reliability.png"}
+    assert {path.name for path in out.iterdir() if path.is_dir()} == {"figures"} | {
+        f"{name}-{seed}" for name in ("maml", "platipus", "maml_noise", "cnp") for seed in (0, 1)
+    }
+
+
+def test_finished_cells_are_not_trained_again_and_new_ones_are(
+    grid: tuple[Path, dict[str, Any], str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, report, _ = grid
+    cells = folder / "runs/compare-sine_or_line"
+    before = {path: path.stat().st_mtime_ns for path in cells.rglob("*.safetensors")}
+    line = f"{GRID} {ADDED} --no-figures".replace("cnp", "cnp anil")
+    assert inside(folder, monkeypatch, line) == 0
+    again = json.loads(capsys.readouterr().out)
+    assert again["rows"][:4] == report["rows"]
+    assert again["rows"][4]["algorithm"] == "anil"
+    assert len(before) > 0
+    assert all(path.stat().st_mtime_ns == when for path, when in before.items())
+
+
+def test_a_cell_with_other_settings_is_refused(
+    grid: tuple[Path, dict[str, Any], str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert inside(grid[0], monkeypatch, f"{GRID} {ADDED}".replace("--num-tasks 2", "--num-tasks 3")) == 2
+    said = capsys.readouterr().err
+    assert "training.num_tasks was 2 and is now 3" in said
+    assert "--out" in said
+
+
+def test_finished_runs_are_compared_and_seeds_of_one_learner_make_one_row(
+    grid: tuple[Path, dict[str, Any], str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, report, _ = grid
+    runs = " ".join(f"runs/compare-sine_or_line/{name}" for name in ("maml-0", "maml-1", "cnp-0"))
+    line = f"{runs} --test-tasks 12 --test-steps 2 --json --quiet --no-figures --out runs/other"
+    assert inside(folder, monkeypatch, line) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [(row["algorithm"], row["seeds"]) for row in found["rows"]] == [("maml", [0, 1]), ("cnp", [0])]
+    assert found["rows"][0]["mse"] == report["rows"][0]["mse"]
+    assert found["rows"][1]["interval"] == "tasks"
+    assert (folder / "runs/other/compare.csv").exists()
+
+
+def test_an_unfinished_run_is_said_to_be_one(
+    grid: tuple[Path, dict[str, Any], str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, _, _ = grid
+    shutil.copytree(folder / "runs/compare-sine_or_line/maml-0", folder / "half")
+    shutil.rmtree(folder / "half/checkpoints/step-000000004")
+    assert inside(folder, monkeypatch, "half --test-tasks 12 --quiet --no-figures --out runs/half") == 0
+    assert "half has done 2 of its 4 steps, and is taken as it is" in capsys.readouterr().err
+
+
+def test_runs_with_other_test_tasks_are_refused(
+    grid: tuple[Path, dict[str, Any], str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, _, _ = grid
+    monkeypatch.chdir(folder)
+    line = "maml sine_or_line --steps 1 --num-tasks 2 --model.hidden 6 --data.num-shots 4 --test-tasks 0 --quiet"
+    assert run(["train", *line.split(), "--out", "four"]) == 0
+    capsys.readouterr()
+    assert inside(folder, monkeypatch, "runs/compare-sine_or_line/maml-0 four --quiet") == 2
+    assert "num_shots: 4 and 5" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("", "compare needs --algorithms"),
+        ("--algorithms maml", "compare needs --tasks"),
+        ("--algorithms mamll --tasks sinusoid", "Did you mean 'maml'?"),
+        ("--algorithms maml --tasks sine_or_lin", "Did you mean 'sine_or_line'?"),
+        ("--algorithms maml maml --tasks sinusoid", "twice"),
+        ("--algorithms protonet --tasks sinusoid", "protonet is for classification"),
+        ("--algorithms maml --tasks sinusoid --seeds 0", "--seeds is 0"),
+        ("--algorithms maml --tasks sinusoid --seed 3", "compare has --seeds"),
+        ("--algorithms maml --tasks sinusoid --iner-lr 1", "Did you mean '--inner-lr'?"),
+        ("--algorithms maml --tasks sinusoid --reptile.inner-lr 1", "which --algorithms does not name"),
+        ("nowhere", "nowhere is no run"),
+        ("nowhere --algorithms maml --tasks sinusoid", "not both"),
+        ("nowhere --inner-lr 0.1", "are finished"),
+    ],
+)
+def test_what_cannot_be_is_one_paragraph_and_exit_code_2(
+    line: str, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert inside(tmp_path, monkeypatch, line) == 2
+    said = capsys.readouterr().err
+    assert says in said
+    assert "Traceback" not in said
+    assert not list(tmp_path.iterdir())
+
+
+def test_help_is_quick_and_needs_no_torch() -> None:
+    code = (
+        "import sys; from metafunc_cli.__main__ import run\n"
+        "try: run(['compare', '-h'])\nfinally: print('torch' in sys.modules)"
+    )
+    began = time.perf_counter()
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert ended.stdout.rstrip().endswith("False")
+    assert "--algorithms" in ended.stdout
+    assert time.perf_counter() - began < 5, "half a second on a quiet machine"
+
+
+def test_flags_find_their_owner_wherever_they_stand() -> None:
+    line = "--maml.inner-lr=0.1 --algorithms maml anil --seeds 2 --model.hidden 3 4 run --tasks sinusoid --num_tasks 5"
+    own, names, passed = compare._sorted(line.split())
+    assert own == ["--algorithms", "maml", "anil", "--seeds", "2", "--tasks", "sinusoid"]
+    assert names == []
+    assert passed == [
+        ("--maml.inner-lr", ["--inner-lr=0.1"]),
+        ("--model.hidden", ["--model.hidden", "3", "4", "run"]),
+        ("--num-tasks", ["--num-tasks", "5"]),
+    ]
+
+
+def test_what_is_said_of_one_algorithm_counts_more_wherever_it_stands() -> None:
+    line = "--deep_ensemble.inner-lr 0.3 --inner-lr 0.2 --num-steps 2 --maml.num_steps 4"
+    _, _, passed = compare._sorted(line.split())
+    found = Comparison(algorithms=("maml", "deep_ensemble"), tasks="sinusoid", steps=1)
+    requests = compare._requests(Screen(json=False, quiet=True), found, passed)
+    hyper = {name: each[0].settings.hyper for name, each in requests.items()}
+    assert {name: (each.inner_lr, each.num_steps) for name, each in hyper.items()} == {
+        "maml": (0.2, 4),
+        "deep_ensemble": (0.3, 2),
+    }

@@ -1,0 +1,111 @@
+import io
+import sys
+from typing import Any
+
+import pytest
+from metafunc_cli.display import progress, results
+from rich.console import Console
+
+
+def entry(mean: float | None, **others: float) -> dict[str, float | None]:
+    return {"mean": mean, "ci95": 0.1, "median": 0.5, "trimmed_mean": 0.75, **others}
+
+
+def report(metric: str, *rows: dict[str, Any], **more: Any) -> dict[str, Any]:
+    steps = [{"step": i, metric: entry(0.25), "nll": entry(1.5), "diverged": 0, **row} for i, row in enumerate(rows)]
+    test = {"split": "test", "num_tasks": 600, "by_step": steps, **more}
+    return {"algorithm": "maml", "tasks": "sinusoid", "normalisation": "none", "meta_test": test}
+
+
+def shown(value: dict[str, Any]) -> str:
+    console = Console(file=io.StringIO(), width=120)
+    results.show(console, value)
+    return console.file.getvalue()  # type: ignore[attr-defined]  # it is the StringIO above
+
+
+def test_a_table_has_a_row_for_every_number_of_steps() -> None:
+    text = shown(report("mse", {}, {"mse": entry(0.125)}))
+    assert "maml on sinusoid" in text
+    assert "600 new tasks" in text
+    assert "0.125 ± 0.100" in text
+    assert "diverged" not in text
+
+
+def test_diverged_tasks_get_a_column_and_what_is_not_finite_a_name() -> None:
+    text = shown(report("mse", {}, {"mse": entry(None), "diverged": 3}))
+    assert "diverged" in text
+    assert "3 tasks" in text
+    assert "inf" in text
+
+
+def test_accuracies_are_percentages_with_the_probe_and_the_protocol() -> None:
+    supports = {name: entry(mean) for name, mean in (("own", 0.9), ("empty", 0.19), ("shuffled", 0.18))}
+    probe = {"metric": "accuracy", "mean": 0.21, "ci95": 0.01, "chance": 0.2, **supports}
+    probed = report("accuracy", {}, memorisation_probe=probe)
+    text = shown({**probed, "normalisation": "transductive"})
+    assert "25.0 % ± 10.0 %" in text
+    assert "before adaptation 21.0 % ± 1.0 % (chance 20.0 %); adapted on its own support set 90.0 %" in text
+    assert "none 19.0 % ± 10.0 %, another task's" in " ".join(text.split())
+    assert "transductive normalisation" in text
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"), [(0.12345, "0.123"), (123.456, "123"), (2.5e7, "2.50e+07"), (None, "inf"), (-0.5, "-0.500")]
+)
+def test_numbers_are_short(value: float | None, expected: str) -> None:
+    assert results.tidy(value) == expected
+
+
+def test_without_a_terminal_a_plain_line_comes_every_half_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter(range(0, 10_000, 10))
+    monkeypatch.setattr("metafunc_cli.display.progress.time.monotonic", lambda: float(next(clock)))
+    console = Console(file=io.StringIO(), width=120)
+    with progress.progress(console, "maml on sinusoid", quiet=False) as advance:
+        for step in range(1, 11):  # ten seconds each
+            advance(step, 20, "loss 0.5")
+    lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]  # it is the StringIO above
+    assert [line.split("  ")[0] for line in lines] == [f"maml on sinusoid {step}/20" for step in (3, 6, 9)]
+    assert lines[1].endswith("left")
+    assert "\x1b" not in "".join(lines)
+
+
+def test_quiet_shows_nothing() -> None:
+    console = Console(file=io.StringIO(), force_terminal=True)
+    with progress.progress(console, "x", quiet=True) as advance:
+        advance(1, 2, "")
+    assert not console.file.getvalue()  # type: ignore[attr-defined]  # it is the StringIO above
+
+
+def test_a_terminal_gets_a_bar_with_loss_and_time_left() -> None:
+    console = Console(file=io.StringIO(), force_terminal=True, width=120)
+    with progress.progress(console, "maml", quiet=False) as advance:
+        advance(1, 20, "loss 0.5")
+        advance(15, 20, "loss 0.25")
+    text = console.file.getvalue()  # type: ignore[attr-defined]  # it is the StringIO above
+    assert "15/20" in text
+    assert "loss 0.25" in text
+    assert ":" in text
+
+
+def test_the_loss_is_the_mean_of_the_last_steps() -> None:
+    loss = progress.Loss()
+    assert loss.add(None) == ""
+    assert loss.add(1.0) == "loss 1.000"
+    assert loss.add(0.0) == "loss 0.500"
+    assert [loss.add(0.25) for _ in range(progress.WINDOW)][-1] == "loss 0.250"
+
+
+def test_a_closed_pipe_is_no_traceback() -> None:
+    import subprocess
+
+    answer = subprocess.run(
+        f"{sys.executable} -m metafunc_cli list | head -n 1", shell=True, capture_output=True, text=True, check=True
+    )
+    assert answer.stdout == "algorithms:\n"
+    assert not answer.stderr
+
+
+def test_a_long_word_in_front_does_not_run_into_its_text() -> None:
+    console = Console(file=io.StringIO(), width=120)
+    results.show_lines(console, [("wrote", "p.csv"), ("accuracy", "0.5")])
+    assert console.file.getvalue() == "wrote    p.csv\naccuracy 0.5\n"  # type: ignore[attr-defined]  # a StringIO

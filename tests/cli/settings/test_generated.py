@@ -1,0 +1,122 @@
+import ast
+import inspect
+from collections.abc import Callable
+from dataclasses import MISSING
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Literal, Optional
+
+import pytest
+from metafunc_cli.presets.all import PRESETS
+from metafunc_cli.settings import compose, generate, generated
+from metafunc_cli.settings.signature import argument_help, hyperparameters, readable, summary
+
+
+def test_config_is_what_the_builders_say() -> None:
+    written = Path(inspect.getfile(generated)).read_text()
+    assert ast.dump(ast.parse(written)) == ast.dump(ast.parse(generate.source())), "run `nox -s config`"
+
+
+def test_a_changed_default_makes_config_stale(monkeypatch: pytest.MonkeyPatch) -> None:
+    from metafunc.data.table import FAMILIES
+
+    def sinusoid(*, num_shots: int = 11) -> None: ...
+
+    before = generate.source()
+    monkeypatch.setattr("metafunc.data.table.FAMILIES", {**FAMILIES, "sinusoid": sinusoid})
+    assert ast.dump(ast.parse(generate.source())) != ast.dump(ast.parse(before))
+
+
+def test_kinds_are_those_of_the_families() -> None:
+    """Of those that need no data; the others predict classes if and only if they have a number of ways."""
+    from metafunc.data.table import FAMILIES
+
+    for name, builder in FAMILIES.items():
+        arguments = inspect.signature(builder).parameters
+        if "path" in arguments:
+            kind = "classification" if "num_ways" in arguments else "regression"
+        else:
+            kind = builder().kind
+        assert generated.FAMILIES[name].kinds == (kind,)
+
+
+def test_no_name_is_two_things() -> None:
+    assert not {*generated.ALGORITHMS} & {*generated.FAMILIES}
+
+
+@pytest.mark.parametrize("preset", PRESETS, ids=lambda preset: preset.name)
+def test_every_preset_has_settings_that_exist_and_a_learner_that_takes_them(preset: Any) -> None:
+    from metafunc.training.config import build, learner_of
+
+    settings = compose.read(["--preset", preset.name]).settings.to_json()
+    for section, values in (
+        ("algorithm", preset.hyper),
+        ("tasks", preset.data),
+        ("model", preset.network),
+        ("training", preset.training),
+    ):
+        for name, value in values.items():
+            assert settings[section][name] == compose.plain(value)
+    if generated.FAMILIES[preset.tasks].kinds == ("control",):
+        pytest.importorskip("mujoco")
+        build(settings)
+        return
+    regression = {"sinusoid": (1,), "sine_or_line": (1,), "few_task_sinusoid": (1,), "nme_sinusoid": (21,)}
+    kind = "regression" if preset.tasks in regression else "classification"
+    shape = regression.get(preset.tasks, (1, 28, 28))
+    num_outputs = 1 if kind == "regression" else settings["tasks"]["num_ways"]
+    learner_of(settings, shape, kind, num_outputs)
+
+
+def test_every_pair_with_a_paper_has_its_preset() -> None:
+    assert {(p.algorithm, p.tasks) for p in PRESETS} >= {("maml", "sinusoid"), ("maml", "omniglot"), ("maml", "glyphs")}
+    assert {p.algorithm for p in PRESETS} == {*generated.ALGORITHMS}
+    assert len({p.name for p in PRESETS}) == len(PRESETS)
+
+
+def builder(
+    model: object,
+    rate: float,
+    *,
+    sizes: list[int] = [1, 2],  # noqa: B006 - the default is looked at, never used
+    name: Optional[str] = None,  # noqa: UP045 - the older spelling has to be understood as well
+    how: Literal["a", "b"] = "a",
+    hook: Callable[[], None] = print,
+) -> None:
+    r"""Builds $\phi$.
+
+    Args:
+        model: the network.
+        rate: step size $\alpha$,
+            in units. It matters.
+        sizes (list): of `layers`.
+    """
+
+
+def test_hyperparameters_are_read_from_signature_and_docstring() -> None:
+    found = {h.name: (h.type, h.default, h.help) for h in hyperparameters(builder, given=1)}
+    assert found == {
+        "rate": (float, MISSING, "step size alpha, in units."),
+        "sizes": (tuple[int, ...], (1, 2), "of layers."),
+        "name": (str | None, None, ""),
+        "how": (Literal["a", "b"], "a", ""),
+    }
+    assert summary(builder) == "Builds phi."
+
+
+def test_an_argument_that_no_flag_can_give_is_refused() -> None:
+    def demanding(*, hook: Callable[[], None]) -> None: ...
+
+    with pytest.raises(ValueError, match="hook, which the command line cannot read"):
+        hyperparameters(demanding)
+
+
+def test_as_in_another_builder_is_resolved() -> None:
+    from metafunc import nn
+
+    assert argument_help(nn.conv4)["normalisation"] == argument_help(nn.mlp)["normalisation"]
+
+
+@pytest.mark.parametrize("hint", [Callable[[], None], dict[str, int], int | str, tuple[ModuleType, ...], object])
+def test_types_that_cannot_be_read(hint: Any) -> None:
+    assert readable(hint) is None

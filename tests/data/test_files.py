@@ -1,0 +1,172 @@
+"""Tables and images of one's own are read as they are, or refused with the place where they are wrong."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from metafunc.data import DataUnavailable, files
+
+
+def write(path: Path, text: str) -> Path:
+    path.write_text(text)
+    return path
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_a_table_comes_back_as_it_was_written(tmp_path: Path, suffix: str):
+    frame = pandas.DataFrame({"name": ["a", "b c", "d,e"], "x": [0.1, 1e-300, -7.0], "n": [1, 2, 3]})
+    path = tmp_path / "new" / f"table{suffix}"
+    files.write_table(frame, path)
+    pandas.testing.assert_frame_equal(files.read_table(path), frame, check_dtype=False)
+    assert [file.name for file in path.parent.iterdir()] == [path.name]
+
+
+@given(
+    st.lists(st.tuples(st.floats(allow_nan=False, allow_infinity=False), st.integers(-9, 9)), min_size=1, max_size=5)
+)
+def test_numbers_are_exact_in_the_order_asked_for(rows):
+    frame = pandas.DataFrame(rows, columns=["a", "b"])
+    assert files.numbers(frame, ["b", "a"], Path("t.csv")).tolist() == [[float(b), a] for a, b in rows]
+
+
+@pytest.mark.parametrize(
+    ("cells", "message"),
+    [
+        ("x,y\n1,2\n3,\n", r"t\.csv, row 2, column 'y' is empty"),
+        ("x,y\n1,nan\n", r"row 1, column 'y' is empty"),
+        ("x,y\n1,2\n5,tall\n", r"row 2, column 'y' is 'tall'"),
+        ("x,y\n1,inf\n", r"row 1, column 'y' is 'inf'"),
+        ("x,z\n1,2\n", r"t\.csv has no column 'y'; it has x, z"),
+        ("x,y\n1,True\n", r"column 'y' is 'True'"),
+    ],
+)
+def test_a_cell_that_is_no_number_is_named(tmp_path: Path, cells: str, message: str):
+    path = write(tmp_path / "t.csv", cells)
+    with pytest.raises(ValueError, match=message):
+        files.numbers(files.read_table(path), ["x", "y"], path)
+
+
+@pytest.mark.parametrize(
+    "column", [pandas.to_datetime(["2020-01-01", "2020-01-02"]), [[1.0], [2.0]], [None, "1"], [b"1", b"2"]]
+)
+def test_parquet_columns_of_other_kinds_are_no_numbers(tmp_path: Path, column: list[object]):
+    path = tmp_path / "t.parquet"
+    pandas.DataFrame({"x": column}).to_parquet(path)
+    with pytest.raises(ValueError, match="row 1, column 'x'"):
+        files.numbers(files.read_table(path), ["x"], path)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("t.csv", "", "cannot be read"),
+        ("t.csv", "x,y\n", "no rows"),
+        ("t.csv", "x,x\n1,2\n", "two columns named 'x'"),
+        ("t.csv", "x,y\n1,2,3\n", "cannot be read"),
+        ("t.parquet", "no parquet", "cannot be read"),
+        ("t.xls", "x", r"\.csv or \.parquet"),
+    ],
+)
+def test_what_is_no_table_is_refused(tmp_path: Path, name: str, text: str, message: str):
+    with pytest.raises(ValueError, match=message):
+        files.read_table(write(tmp_path / name, text))
+
+
+def test_row_numbers_that_pandas_wrote_are_left_out(tmp_path: Path):
+    pandas.DataFrame({"x": [1.0, 2.0]}).to_csv(tmp_path / "t.csv")
+    assert list(files.read_table(tmp_path / "t.csv").columns) == ["x"]
+
+
+def test_missing_cells_may_be_allowed():
+    frame = pandas.DataFrame({"x": [1.0, None]})
+    assert files.numbers(frame, ["x"], Path("t"), missing=True).isnan().tolist() == [[False], [True]]
+
+
+def test_an_absent_file_is_unavailable(tmp_path: Path):
+    with pytest.raises(DataUnavailable):
+        files.read_table(tmp_path / "t.csv")
+    with pytest.raises(DataUnavailable):
+        files.read_examples(tmp_path / "folder", (1, 4, 4), "image", "label")
+
+
+def pixels(seed: int, *shape: int) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
+
+
+def save(path: Path, values: np.ndarray) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(values).save(path)
+    return path
+
+
+def test_folders_are_classes(tmp_path: Path):
+    for i, name in enumerate(["b/1.png", "a/2.png", "a/1.png", "c/d/1.png", "loose.png"]):
+        save(tmp_path / name, pixels(i, 4, 4))
+    write(tmp_path / "a" / "notes.txt", "no image")
+    save(tmp_path / "a" / ".hidden.png", pixels(9, 4, 4))
+    read = files.read_examples(tmp_path, (1, 4, 4), "image", "label")
+    assert read.names == ["a/1.png", "a/2.png", "b/1.png", "c/d/1.png", "loose.png"]
+    assert read.labels == ["a", "a", "b", "c/d", ""]
+    assert read.values[0, 0].tolist() == pixels(2, 4, 4).tolist()
+    alone = files.read_examples(tmp_path / "loose.png", (1, 4, 4), "image", "label")
+    assert alone.names == ["loose.png"]
+    assert torch.equal(alone.values, read.values[4:])
+
+
+def test_images_take_the_format_of_the_training(tmp_path: Path):
+    save(tmp_path / "grey.png", np.full((10, 6), 40, np.uint8))
+    save(tmp_path / "red.png", np.broadcast_to(np.array([200, 0, 0], np.uint8), (3, 9, 3)))
+    colour = files.read_examples(tmp_path, (3, 4, 4), "image", "label").values
+    assert colour.shape == (2, 3, 4, 4)
+    assert colour[1, :, 0, 0].tolist() == [200, 0, 0]
+    assert files.read_examples(tmp_path, (1, 4, 4), "image", "label").values[0].unique().tolist() == [40]
+
+
+def test_an_unusable_image_is_named(tmp_path: Path):
+    save(tmp_path / "1.png", pixels(0, 4, 4))
+    write(tmp_path / "2.png", "no image")
+    with pytest.raises(ValueError, match=r"2\.png cannot be used"):
+        files.read_examples(tmp_path, (1, 4, 4), "image", "label")
+    save(tmp_path / "1.png", pixels(0, 3, 4))
+    save(tmp_path / "2.png", pixels(0, 3, 5))
+    with pytest.raises(ValueError, match=r"2\.png has rows of shape \(1, 3, 5\)"):
+        files.read_examples(tmp_path, (1, 3, 4), "image", "label")
+
+
+def test_an_empty_folder_is_refused(tmp_path: Path):
+    with pytest.raises(ValueError, match="holds no images"):
+        files.read_examples(tmp_path, (1, 4, 4), "image", "label")
+
+
+def test_parquet_rows_are_read_as_in_training(tmp_path: Path):
+    path = tmp_path / "rows.parquet"
+    flat = pixels(3, 3, 16)
+    pandas.DataFrame({"pixels": flat.tolist(), "kind": ["u", "v", "u"]}).to_parquet(path)
+    read = files.read_examples(path, (1, 4, 4), "pixels", "kind")
+    assert read.labels == ["u", "v", "u"]
+    assert np.array_equal(read.values.numpy().reshape(3, 16), flat)
+    assert files.read_examples(path, (1, 4, 4), "pixels", "label").labels == ["", "", ""]
+    with pytest.raises(ValueError, match=r"rows\.parquet cannot be used"):
+        files.read_examples(path, (1, 4, 4), "image", "kind")
+
+
+@pytest.mark.parametrize(
+    ("brightness", "invert", "ink", "flipped"),
+    [(200, False, False, False), (200, True, False, True), (200, False, True, True), (20, False, True, False)],
+)
+def test_polarity_follows_the_training(brightness: int, invert: bool, ink: bool, flipped: bool):
+    values = torch.full((1, 1, 2, 2), 50, dtype=torch.uint8)
+    support = torch.full((1, 1, 2, 2), brightness, dtype=torch.uint8)
+    shown = files.like_trained(values, support, invert=invert, ink=ink)
+    assert shown.flatten()[0].item() == pytest.approx((205 if flipped else 50) / 255)
+
+
+def test_floats_are_left_alone():
+    values = torch.tensor([[3.0, -1.0]])
+    assert files.like_trained(values, values, invert=True, ink=True) is values

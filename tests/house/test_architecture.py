@@ -1,0 +1,176 @@
+"""Who may import whom: the table of docs/architecture.md, held against the imports in the code."""
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+HOUSE = ROOT / "metafunc"
+GROUND = {"types", "tree", "checks"}
+GENERATED = ROOT / "cli/metafunc_cli/settings/generated.py"
+LAZY = {"datasets", "matplotlib", "rich", "tyro", "pandas", "PIL", "gymnasium", "mujoco"}
+
+
+def allowed() -> dict[str, set[str]]:
+    """What the page's table lets each package import."""
+    page = (ROOT / "docs/architecture.md").read_text()
+    section = page.split("## Who may import whom")[1].split("\n## ")[0]
+    rows = re.findall(r"^\| `(\w+)` \|[^|]*\|([^|]*)\|$", section, flags=re.MULTILINE)
+    return {name: set(re.findall(r"`(\w+)`", text)) for name, text in rows}
+
+
+ALLOWED = allowed()
+
+
+def modules() -> list[Path]:
+    return sorted(HOUSE.rglob("*.py"))
+
+
+def commands() -> list[Path]:
+    return sorted((ROOT / "cli").rglob("*.py"))
+
+
+def named(path: Path) -> str:
+    """The dotted name of a file of the house."""
+    base = ROOT if path.is_relative_to(HOUSE) else ROOT / "cli"
+    return ".".join(path.relative_to(base).with_suffix("").parts).removesuffix(".__init__")
+
+
+FILES = {named(path): path for path in (*modules(), *commands())}
+
+
+def imports(tree: ast.AST) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def top_level_imports(source: str) -> set[str]:
+    return {name.split(".")[0] for node in ast.parse(source).body for name in imports(node) if _at_import(node)}
+
+
+def _at_import(node: ast.stmt) -> bool:
+    return isinstance(node, ast.Import | ast.ImportFrom)
+
+
+def room(path: Path) -> str:
+    return path.relative_to(HOUSE).parts[0].removesuffix(".py")
+
+
+ROOMS = {room(path) for path in modules()} - {"__init__"}
+
+
+def forbidden(name: str, source: str) -> set[str]:
+    """The rooms that a source of a room imports and may not, wherever the import stands."""
+    found = {name for name in imports(ast.parse(source)) if name.split(".")[0] == "metafunc"}
+    rooms = {name.split(".")[1] for name in found if "." in name} & ROOMS
+    # `from metafunc import tree` names a room; anything else that is taken from there is the face's.
+    face = {"the face"} if any("." in name and name.split(".")[1] not in ROOMS for name in found) else set()
+    return (rooms - ALLOWED[name] - (GROUND if name not in GROUND else set()) - {name}) | face
+
+
+def test_the_table_names_every_room_and_no_other() -> None:
+    assert set(ALLOWED) == ROOMS | {"cli"}
+    assert set().union(*ALLOWED.values()) <= ROOMS
+
+
+def test_the_top_level_is_short() -> None:
+    entries = [path for path in HOUSE.iterdir() if path.name != "__pycache__"]
+    assert {path.stem for path in entries if path.suffix == ".py"} == GROUND | {"__init__"}
+    assert len([path for path in entries if path.is_dir()]) == 11
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_run_downwards(path: Path) -> None:
+    if path != HOUSE / "__init__.py":
+        assert not forbidden(room(path), path.read_text())
+
+
+def test_an_upward_import_is_caught() -> None:
+    assert forbidden("transforms", "from metafunc.algorithms import maml") == {"algorithms"}
+    assert forbidden("data", "def f():\n    from metafunc.training import fit") == {"training"}
+    assert forbidden("types", "from metafunc import tree") == {"tree"}
+    assert forbidden("training", "def f():\n    from metafunc import fit") == {"the face"}
+
+
+def test_the_table_itself_has_no_circle() -> None:
+    graph = {name: allowed | (GROUND if name not in GROUND else set()) for name, allowed in ALLOWED.items()}
+    assert not circle(graph)
+
+
+def circle(graph: dict[str, set[str]]) -> list[str]:
+    """A closed walk through a graph, or none."""
+    done: set[str] = set()
+
+    def visit(node: str, trail: list[str]) -> list[str]:
+        if node in trail:
+            return [*trail[trail.index(node) :], node]
+        if node not in done:
+            for other in sorted(graph.get(node, ())):
+                if found := visit(other, [*trail, node]):
+                    return found
+            done.add(node)
+        return []
+
+    return next((found for node in graph if (found := visit(node, []))), [])
+
+
+def files_imported(path: Path) -> set[str]:
+    """The files of the house that a file imports, wherever the import stands."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            inside = {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= {name if name in FILES else node.module for name in inside}
+    return (found & FILES.keys()) - {named(path)}
+
+
+def test_no_files_import_each_other() -> None:
+    assert not circle({name: files_imported(path) for name, path in FILES.items()})
+
+
+def test_a_circle_is_caught() -> None:
+    assert circle({"a": {"b"}, "b": {"c"}, "c": {"a"}}) == ["a", "b", "c", "a"]
+    assert not circle({"a": {"b", "c"}, "b": {"c"}, "c": set()})
+
+
+@pytest.mark.parametrize(
+    "path", sorted((HOUSE / "algorithms").rglob("*.py")), ids=lambda path: str(path.relative_to(HOUSE))
+)
+def test_algorithms_do_not_import_each_other(path: Path) -> None:
+    if path.stem not in ("__init__", "table"):
+        shared = {"metafunc.algorithms", "metafunc.algorithms.assembly"}
+        assert not {name for name in files_imported(path) if name.startswith("metafunc.algorithms")} - shared
+
+
+def test_execution_knows_no_learner() -> None:
+    sources = {path: path.read_text() for path in (HOUSE / "execution").rglob("*.py")}
+    assert not [path for path, source in sources.items() if "MetaLearner" in source]
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(ROOT)))
+def test_heavy_libraries_are_imported_lazily(path: Path) -> None:
+    assert not top_level_imports(path.read_text()) & LAZY
+
+
+@pytest.mark.parametrize("path", [*modules(), *commands()], ids=lambda path: str(path.relative_to(ROOT)))
+def test_files_stay_small_and_safe(path: Path) -> None:
+    source = path.read_text()
+    assert len(source.splitlines()) <= 300 or path == GENERATED
+    used = set(imports(ast.parse(source)))
+    assert not used & {"pickle", "dill", "yaml", "marshal", "shelve"}
+    calls = {ast.unparse(node.func) for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)}
+    assert not calls & {"torch.load", "torch.save", "eval", "exec"}
+
+
+def test_only_tree_knows_the_private_pytree() -> None:
+    users = {room(path) for path in modules() if "_pytree" in path.read_text()}
+    assert users == {"tree"}

@@ -1,0 +1,186 @@
+"""The whole table of algorithms through the public conformance kit."""
+
+from dataclasses import replace
+from functools import partial
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+from metafunc import algorithms, nn, tree
+from metafunc.algorithms import ALGORITHMS
+from metafunc.evaluation import metrics
+from metafunc.execution import tracing
+from metafunc.execution.gradient import value_and_grad
+from metafunc.testing import IdentityError, LearnerCase, check_learner, network, random_tasks
+from metafunc.testing.identities import learners
+from metafunc.types import Categorical, Model, Normal
+
+NUM_STEPS = 2
+OWN = {
+    "reptile": {"inner_lr": 0.05, "num_steps": NUM_STEPS, "batch_size": 3},
+    "protonet": {},
+    "cnp": {},
+    "abml": {"inner_lr": 0.1, "num_steps": NUM_STEPS, "num_samples": 1},
+    "vampire": {"inner_lr": 0.1, "num_steps": NUM_STEPS, "num_samples": 1},
+    "mr_cnp_w": {},
+    "mr_cnp_a": {},
+    "bmaml": {"inner_lr": 0.01, "num_steps": NUM_STEPS, "num_particles": 3, "noise_scale": 1.0},
+    "alpaca": {"noise_scale": 1.0},
+    "versa": {"num_particles": 3},
+    "pacoh": {"inner_lr": 0.01, "num_steps": NUM_STEPS, "num_priors": 3, "num_samples": 2, "noise_scale": 1.0},
+    "emaml": {"inner_lr": 0.1, "num_steps": NUM_STEPS, "num_particles": 3},
+    "deep_ensemble": {"inner_lr": 0.1, "num_steps": NUM_STEPS, "num_particles": 3},
+}
+CASES = [(name, kind) for name, row in ALGORITHMS.items() for kind in row.kinds]
+close = partial(assert_close, rtol=1e-10, atol=1e-10)
+identical = partial(assert_close, rtol=0, atol=0)
+every_row = pytest.mark.parametrize(("name", "kind"), CASES)
+
+
+def build(name, kind, factory=network):
+    hyperparameters = OWN.get(name, {"inner_lr": 0.1, "num_steps": NUM_STEPS})
+    return algorithms.build(name, factory, (2,), kind, 3, **hyperparameters)
+
+
+def start(name, kind, factory=network):
+    """A learner, its first meta-parameters, and prepared tasks."""
+    learner = build(name, kind, factory)
+    generator = torch.Generator().manual_seed(0)
+    meta = learner.init(generator)
+    return learner, meta, learner.prepare(meta, random_tasks(kind), generator, step=0, num_steps=100)
+
+
+def case(name, kind, factory=network):
+    learner = build(name, kind, factory)
+    return LearnerCase(learner, learner.init(torch.Generator().manual_seed(0)), random_tasks(kind), NUM_STEPS)
+
+
+@every_row
+def test_conforms(name, kind):
+    row = ALGORITHMS[name]
+    check_learner(
+        build(name, kind), random_tasks(kind), num_steps=NUM_STEPS, exact=row.exact, inner_steps=row.inner_steps
+    )
+
+
+@pytest.mark.parametrize("name", [name for name, row in ALGORITHMS.items() if not row.exact])
+def test_a_row_that_stops_gradients_is_not_the_derivative_of_its_value(name):
+    with pytest.raises(IdentityError, match="not the derivative"):
+        learners.meta_derivative(case(name, "regression")).check()
+
+
+@every_row
+def test_predictions_are_particles_of_the_kind(name, kind):
+    learner, meta, tasks = start(name, kind)
+    task = tree.unstack(tasks)[0]
+    prediction = learner.predict(learner.adapt(meta, task.support), task.query.x)
+    assert isinstance(prediction, Normal if kind == "regression" else Categorical)
+    own = OWN.get(name, {})
+    # In training PACOH draws its samples from each prior.
+    num_particles = own["num_priors"] * own["num_samples"] if name == "pacoh" else own.get("num_particles", 1)
+    assert tree.leaves(prediction)[0].shape == (num_particles, task.query.x.shape[0], 3)
+
+
+def adapted_error(learner, meta, tasks):
+    """The query error of the predictions after adaptation: comparable whatever a learner trains on."""
+
+    def error(meta, task):
+        prediction = learner.predict(learner.adapt(meta, task.support), task.query.x)
+        if isinstance(prediction, Normal):
+            return metrics.mse(prediction, task.query.y)
+        return metrics.nll(prediction, task.query.y)
+
+    return torch.vmap(error, in_dims=(None, 0))(meta, tasks).mean().item()
+
+
+def trained(learner, meta, tasks, num_steps=25):
+    step = value_and_grad(learner.task_loss)
+    leaves = [leaf.clone().requires_grad_() for leaf in tree.leaves(meta)]
+    optimiser = torch.optim.Adam(leaves, lr=0.02)
+    for _ in range(num_steps):
+        gradient = step(tree.unflatten(meta, [leaf.detach() for leaf in leaves]), tasks)[1]
+        for leaf, slope in zip(leaves, tree.leaves(gradient), strict=True):
+            leaf.grad = slope
+        optimiser.step()
+    return tree.unflatten(meta, [leaf.detach() for leaf in leaves])
+
+
+@every_row
+def test_a_few_outer_steps_lower_the_error_after_adaptation(name, kind):
+    learner, meta, _ = start(name, kind)
+    tasks = random_tasks(kind)  # Not prepared: Reptile takes all rows rather than one draw of minibatches forever.
+    after = trained(learner, meta, tasks)
+    if ALGORITHMS[name].trains:
+        assert adapted_error(learner, after, tasks) < 0.99 * adapted_error(learner, meta, tasks)
+    else:
+        assert all(torch.equal(x, y) for x, y in zip(tree.leaves(after), tree.leaves(meta), strict=True))
+
+
+def nested(input_shape, num_outputs):
+    """The same network, with its parameters in a dict of dicts."""
+    flat = network(input_shape, num_outputs)
+
+    def deepen(params):
+        layers = {}
+        for name, leaf in params.items():
+            layer, leaf_name = name.split(".")
+            layers.setdefault(layer, {})[leaf_name] = leaf
+        return layers
+
+    def flatten(params):
+        return {f"{layer}.{name}": leaf for layer, leaves in params.items() for name, leaf in leaves.items()}
+
+    return Model(lambda generator: deepen(flat.init(generator)), lambda params, x: flat.apply(flatten(params), x))
+
+
+@every_row
+def test_nested_parameters_give_what_flat_ones_give(name, kind):
+    learner, meta, tasks = start(name, kind)
+    deep_learner, deep_meta, deep_tasks = start(name, kind, nested)
+    assert len(tree.paths(deep_meta)) == len(tree.paths(meta))
+    value, gradient = value_and_grad(learner.task_loss)(meta, tasks)
+    deep_value, deep_gradient = value_and_grad(deep_learner.task_loss)(deep_meta, deep_tasks)
+    flat, deep = (dict(zip(tree.paths(side), tree.leaves(side), strict=True)) for side in (gradient, deep_gradient))
+    close(deep_value, value)
+    close(deep, {path: flat[path] for path in deep})
+
+
+def normalised(input_shape, num_outputs):
+    """A network that normalises by the support set's statistics."""
+    model = nn.mlp(input_shape, num_outputs, hidden=(4, 3), activation="tanh", normalisation="support")
+    return replace(model, init=lambda generator: tree.map(torch.Tensor.double, model.init(generator)))
+
+
+@every_row
+def test_with_support_statistics_query_rows_do_not_see_each_other(name, kind):
+    learner, meta, tasks = start(name, kind, normalised)
+    task = tree.unstack(tasks)[0]
+    adapted = learner.adapt(meta, task.support)
+    together = tree.leaves(learner.predict(adapted, task.query.x))[0]
+    alone = [tree.leaves(learner.predict(adapted, row[None]))[0] for row in task.query.x]
+    close(together, torch.cat(alone, dim=1))
+    last = tree.unstack(learner.path(meta, task.support, NUM_STEPS))[-1]
+    identical(last, adapted)
+    if ALGORITHMS[name].exact:
+        learners.meta_derivative(case(name, kind, normalised)).check()
+
+
+@pytest.mark.compiled
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_the_compiled_step_is_the_eager_one(name):
+    torch._dynamo.reset()
+    learners.compiled_step(case(name, ALGORITHMS[name].kinds[0])).check()
+
+
+@pytest.mark.compiled
+def test_inductor_compiles_maml():
+    torch._dynamo.reset()
+    learners.compiled_step(case("maml", "regression"), lower=tracing.compiled).check()
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("name", [name for name in ALGORITHMS if name != "maml"])
+def test_inductor_compiles_every_other_row(name):
+    torch._dynamo.reset()
+    learners.compiled_step(case(name, ALGORITHMS[name].kinds[0]), lower=tracing.compiled).check()
