@@ -1,0 +1,34 @@
+"""Wrong twins: wrong in the way that an identity is about; a file for each file of identities."""
+
+from . import (
+    chaser,
+    curvature,
+    ensembles,
+    implicit,
+    learners,
+    linear_gaussian,
+    meta_gradient,
+    policy_gradient,
+    purity,
+    quadratic,
+    stein,
+    updates,
+    variational,
+)
+
+FILES = (
+    meta_gradient,
+    updates,
+    purity,
+    curvature,
+    quadratic,
+    implicit,
+    linear_gaussian,
+    ensembles,
+    stein,
+    chaser,
+    variational,
+    policy_gradient,
+    learners,
+)
+TWINS = [twin for file in FILES for twin in file.TWINS]
