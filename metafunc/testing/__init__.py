@@ -2,10 +2,12 @@
 
 `applicable(case)` lists what can be asked of a `LossCase`, a `LearnerCase` or another case; every identity returns a
 `Report`, and `report.check()` raises an `IdentityError`. Hypothesis strategies that draw cases are in
-`metafunc.testing.problems.strategies`, the only module here that needs hypothesis (the extra `metafunc[testing]`).
+`metafunc.testing.strategies`, the only module here that needs hypothesis (the extra `metafunc[testing]`).
 """
 
-from metafunc.testing.diagnosis.checklist import Examination as Examination
+from typing import TYPE_CHECKING, Any
+
+from metafunc.testing.diagnosis.checklist import Checklist as Checklist
 from metafunc.testing.diagnosis.checklist import examine_loss as examine_loss
 from metafunc.testing.diagnosis.conformance import check_learner as check_learner
 from metafunc.testing.diagnosis.learner import examine_learner as examine_learner
@@ -37,3 +39,15 @@ from metafunc.testing.problems.small import network as network
 from metafunc.testing.problems.small import padded as padded
 from metafunc.testing.problems.small import random_tasks as random_tasks
 from metafunc.testing.problems.tabular import Tabular as Tabular
+
+if TYPE_CHECKING:
+    from metafunc.testing.problems import strategies as strategies
+
+
+def __getattr__(name: str) -> Any:
+    """The strategies when they are asked for, since they need hypothesis."""
+    if name == "strategies":
+        from metafunc.testing.problems import strategies
+
+        return strategies
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

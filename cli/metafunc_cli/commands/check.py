@@ -24,7 +24,7 @@ from metafunc_cli.settings.signature import spoken
 from metafunc_cli.settings.user_builders import is_own
 
 if TYPE_CHECKING:
-    from metafunc.testing.diagnosis.checklist import Examination
+    from metafunc.testing.diagnosis.checklist import Checklist
     from metafunc.testing.numerics.report import Report
 
 
@@ -104,7 +104,7 @@ def _shape(given: str | None) -> tuple[int, ...] | None:
     return shape
 
 
-def _table(found: "Examination", reports: Sequence["Report"]) -> Table:
+def _table(found: "Checklist", reports: Sequence["Report"]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("identity")
     table.add_column("", style="dim")

@@ -9,7 +9,7 @@ from torch import nn
 
 from metafunc.nn import likelihood
 from metafunc.testing import network
-from metafunc.testing.diagnosis.checklist import Examination, examine_loss
+from metafunc.testing.diagnosis.checklist import Checklist, examine_loss
 from metafunc.testing.diagnosis.inputs import InputsError
 from metafunc.testing.diagnosis.learner import examine_algorithm, examine_learner
 from metafunc.testing.diagnosis.module import examine_module
@@ -25,7 +25,7 @@ OUTPUTS = 5
 """Of a network whose factory asks for a number of outputs."""
 
 
-def examination(options: "Checking", shape: tuple[int, ...] | None) -> Examination:
+def examination(options: "Checking", shape: tuple[int, ...] | None) -> Checklist:
     """The checks of a target.
 
     Raises:

@@ -13,7 +13,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from metafunc import tree
 from metafunc.nn.exact_mode import Exact
-from metafunc.testing.diagnosis.loss_problem import Probe
+from metafunc.testing.diagnosis.loss_problem import LossProblem
 from metafunc.types import Params, Scalar, Task, Tree
 
 
@@ -38,7 +38,7 @@ class Call:
 
 
 @dataclass(frozen=True)
-class Culprit:
+class Cause:
     """A part that breaks an identity, while all of its own parts keep it.
 
     Args:
@@ -59,29 +59,29 @@ class Culprit:
         return f"{where}, with the {noun} {', '.join(self.functions)}"
 
 
-def culprits(module: nn.Module, x: Tensor, broken: Callable[[Probe], bool]) -> list[Culprit]:
-    """The smallest parts for which an identity is broken; the module itself if none of its parts is to blame.
+def causes(module: nn.Module, x: Tensor, broken: Callable[[LossProblem], bool]) -> list[Cause]:
+    """The smallest parts for which an identity is broken; the module itself if none of its parts breaks it.
 
     Args:
         module: in double precision and without running statistics; it is left as it is.
         x: its input.
-        broken: whether the identity is broken for a probe of one part.
+        broken: whether the identity is broken for a problem of one part.
     """
     calls = _first_calls(module, x)
 
-    def blamed(path: str, part: nn.Module) -> Iterator[Culprit]:
-        inner = [culprit for name, child in _called_children(path, part, calls) for culprit in of_child(name, child)]
-        yield from inner or [Culprit(path, type(part).__name__, _custom_functions(part, calls[path]))]
+    def smallest(path: str, part: nn.Module) -> Iterator[Cause]:
+        inner = [cause for name, child in _called_children(path, part, calls) for cause in of_child(name, child)]
+        yield from inner or [Cause(path, type(part).__name__, _custom_functions(part, calls[path]))]
 
-    def of_child(path: str, part: nn.Module) -> Iterator[Culprit]:
-        probe = part_probe(part, calls[path])
-        if probe is not None and broken(probe):
-            yield from blamed(path, part)
+    def of_child(path: str, part: nn.Module) -> Iterator[Cause]:
+        problem = part_problem(part, calls[path])
+        if problem is not None and broken(problem):
+            yield from smallest(path, part)
 
-    return list(blamed("", module))
+    return list(smallest("", module))
 
 
-def part_probe(part: nn.Module, call: Call) -> Probe | None:
+def part_problem(part: nn.Module, call: Call) -> LossProblem | None:
     """A part by itself as a problem, differentiated by its parameters and its inputs; None if it has neither."""
     flat = call.tensors()
     varied = [i for i, leaf in enumerate(flat) if leaf.is_floating_point()]
@@ -118,7 +118,7 @@ def part_probe(part: nn.Module, call: Call) -> Probe | None:
         targets = [torch.randn((2, *shape), generator=generator, dtype=torch.float64) for shape in shapes]
         return [torch.stack([leaf, leaf]) for leaf in constants], targets
 
-    return Probe(loss, plain, point, Task(data(), data()))
+    return LossProblem(loss, plain, point, Task(data(), data()))
 
 
 def floating(outputs: Tree) -> list[Tensor]:
@@ -139,7 +139,7 @@ def tensors_in(values: Tree) -> list[Tensor]:
 
 
 def custom_functions(value: Tensor) -> tuple[str, ...]:
-    """The names of the user's own `torch.autograd.Function`s in the graph of a value."""
+    """The names of the custom `torch.autograd.Function`s in the graph of a value."""
     waiting, seen, names = [value.grad_fn], set(), dict[str, None]()
     while waiting:
         node = waiting.pop()

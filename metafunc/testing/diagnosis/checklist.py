@@ -1,4 +1,4 @@
-"""What there is to check about something, one step after the other, and what a failure means."""
+"""What there is to check about something, one step after the other, with the cause of a failure and a fix."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -9,9 +9,9 @@ import torch
 from torch import Generator
 
 from metafunc import tree
-from metafunc.testing.diagnosis.bisect import Culprit, custom_functions
+from metafunc.testing.diagnosis.bisect import Cause, custom_functions
 from metafunc.testing.diagnosis.loss_checks import CHECKS
-from metafunc.testing.diagnosis.loss_problem import Probe, generic, refuse_loss, refuse_unfinished
+from metafunc.testing.diagnosis.loss_problem import LossProblem, generic, refuse_loss, refuse_unfinished
 from metafunc.testing.identities.table import IDENTITIES, Identity
 from metafunc.testing.numerics.report import RAISED, Report, described, not_measured
 from metafunc.testing.problems.cases import LossCase
@@ -31,7 +31,7 @@ _BATCHED = (
     "an operation has no right batching rule: compose it of elementary torch operations, or give its autograd.Function "
     "a vmap that is right (generate_vmap_rule = True, and setup_context)"
 )
-MENDS = {
+FIXES = {
     "pure_loss": "pass random numbers and state in as part of the input",
     "gradient": "its backward is wrong, or its forward is not continuous: torch.autograd.gradcheck tries it alone",
     "second_derivative": _AGAIN,
@@ -40,20 +40,20 @@ MENDS = {
     "finite_differences": _AGAIN,
     "autograd_loop": _BATCHED,
     "batching": _BATCHED,
-    "meta_derivative": "differentiate through adaptation, or say --first-order if it stops gradients on purpose",
+    "meta_derivative": "differentiate through adaptation, or give --first-order if it stops gradients on purpose",
 }
-"""What to do about the parts found guilty, by identity."""
+"""What to do about the causes, by identity."""
 
 PURE = "pure_loss"
-_IMPURE = not_measured("The loss gives another number when it is called again, so nothing else can be said of it.")
+_IMPURE = not_measured("The loss gives another number when it is called again, so no other check has a verdict.")
 _BY_MESSAGE = (
     (("Batching rule", "batching rule", "vmap"), _BATCHED),
     (("derivative for", "not implemented", "double backward", "twice differentiable"), _TWICE),
 )
 """What to do about what raises an error, by words in its message."""
 
-Locate = Callable[[Callable[[Probe], Report], bool], list[Culprit]]
-"""From a check, and whether it raised an error, to the parts to blame."""
+Locate = Callable[[Callable[[LossProblem], Report], bool], list[Cause]]
+"""From a check, and whether it raised an error, to its causes."""
 
 
 class Step(NamedTuple):
@@ -61,7 +61,7 @@ class Step(NamedTuple):
 
     Args:
         name: the identity's.
-        summary: the identity in a line.
+        summary: the identity in one line.
         run: takes a moment; never raises because of what is checked.
     """
 
@@ -71,11 +71,11 @@ class Step(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Examination:
+class Checklist:
     """Checks that wait to be run.
 
     Args:
-        notes: what whoever reads the verdict should know, full sentences.
+        notes: what a reader of the verdict should know, full sentences.
         steps: the checks.
     """
 
@@ -87,14 +87,15 @@ class Examination:
         return [step.run() for step in self.steps]
 
 
-def examine_probe(probe: Probe, locate: Locate) -> tuple[Step, ...]:
+def checks_of(problem: LossProblem, locate: Locate) -> tuple[Step, ...]:
     """What can be asked of any loss."""
     return tuple(
-        Step(name, summary_of(check), partial(_explained, name, check, probe, locate)) for name, check in CHECKS.items()
+        Step(name, summary_of(check), partial(_explained, name, check, problem, locate))
+        for name, check in CHECKS.items()
     )
 
 
-def examine_loss(loss: Loss[Tree], params: Tree, batch: Data) -> Examination:
+def examine_loss(loss: Loss[Tree], params: Tree, batch: Data) -> Checklist:
     """Check the meta-gradient through any loss.
 
     Args:
@@ -114,21 +115,21 @@ def examine_loss(loss: Loss[Tree], params: Tree, batch: Data) -> Examination:
         return tree.map(lambda leaf: generic(leaf, generator) if leaf.is_floating_point() else leaf, batch)
 
     tasks = Task(tree.stack([other(), other()]), tree.stack([other(), other()]))
-    probe = Probe(loss, loss, generic(params, generator), tasks)
-    _refuse_value(loss, probe.params, probe.support, " in double precision")
+    problem = LossProblem(loss, loss, generic(params, generator), tasks)
+    _refuse_value(loss, problem.params, problem.support, " in double precision")
     notes = ["Two tasks are made of the batch by moving its numbers by a tenth."]
 
-    def locate(check: Callable[[Probe], Report], raised: bool) -> list[Culprit]:
-        leaves = tree.map(lambda leaf: leaf.clone().requires_grad_(), probe.params)
+    def locate(check: Callable[[LossProblem], Report], raised: bool) -> list[Cause]:
+        leaves = tree.map(lambda leaf: leaf.clone().requires_grad_(), problem.params)
         with torch.enable_grad():
-            functions = custom_functions(loss(leaves, probe.support))
-        return [Culprit("", getattr(loss, "__name__", type(loss).__name__), functions)] if functions else []
+            functions = custom_functions(loss(leaves, problem.support))
+        return [Cause("", getattr(loss, "__name__", type(loss).__name__), functions)] if functions else []
 
-    steps = examine_probe(probe, locate)
-    if tree.size(probe.params) <= DENSE and probe.repeats:
-        case = LossCase(loss, probe.params, tasks, inner_lr=0.1)
+    steps = checks_of(problem, locate)
+    if tree.size(problem.params) <= DENSE and problem.repeats:
+        case = LossCase(loss, problem.params, tasks, inner_lr=0.1)
         steps += tuple(step_of(IDENTITIES[name], case) for name in ALGEBRA)
-    return Examination(tuple(notes), steps)
+    return Checklist(tuple(notes), steps)
 
 
 def _refuse_value(loss: Loss[Tree], params: Tree, batch: Data, how: str) -> None:
@@ -150,8 +151,8 @@ def step_of(identity: Identity, case: object) -> Step:
             report: Report = identity.check(case)
         except RAISED as error:
             report = failure(identity.name, error)
-        mend = MENDS.get(identity.name)
-        return report if report.holds or mend is None else replace(report, claim=f"{report.claim} Mend: {mend}.")
+        fix = FIXES.get(identity.name)
+        return report if report.holds or fix is None else replace(report, claim=f"{report.claim} Fix: {fix}.")
 
     return Step(identity.name, identity.summary, run)
 
@@ -166,19 +167,19 @@ def summary_of(check: Callable[..., Report]) -> str:
     return (check.__doc__ or "").splitlines()[0]
 
 
-def _explained(name: str, check: Callable[[Probe], Report], probe: Probe, locate: Locate) -> Report:
-    mend, raised = MENDS[name], False
+def _explained(name: str, check: Callable[[LossProblem], Report], problem: LossProblem, locate: Locate) -> Report:
+    fix, raised = FIXES[name], False
     try:
-        report = replace(check(probe) if name == PURE or probe.repeats else _IMPURE, identity=name)
+        report = replace(check(problem) if name == PURE or problem.repeats else _IMPURE, identity=name)
     except RAISED as error:
         report, raised = failure(name, error), True
-        mend = next((mend for words, mend in _BY_MESSAGE if any(word in str(error) for word in words)), mend)
+        fix = next((fix for words, fix in _BY_MESSAGE if any(word in str(error) for word in words)), fix)
     if report.holds:
         return report
-    guilty = " and ".join(map(str, _unique(locate(check, raised))))
-    blame = f"To blame: {guilty}; {mend}." if guilty else f"Mend: {mend}."
-    return replace(report, claim=f"{report.claim} {blame}")
+    causes = " and ".join(map(str, _unique(locate(check, raised))))
+    advice = f"Cause: {causes}. Fix: {fix}." if causes else f"Fix: {fix}."
+    return replace(report, claim=f"{report.claim} {advice}")
 
 
-def _unique(found: Iterable[Culprit]) -> list[Culprit]:
+def _unique(found: Iterable[Cause]) -> list[Cause]:
     return list(dict.fromkeys(found))

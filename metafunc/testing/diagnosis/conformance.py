@@ -1,4 +1,4 @@
-r"""What every meta-learner owes its users, asked all at once.
+r"""What every meta-learner must satisfy, checked all at once.
 
 Give it a learner whose parameters are in double precision: most identities compare two routes to one number at a few
 hundred roundings.
@@ -24,7 +24,7 @@ def check_learner(
         inner_steps: whether it adapts in steps; otherwise its paths have two rows.
 
     Raises:
-        IdentityError: an `AssertionError` that says which identity failed, by how much, and what that means.
+        IdentityError: an `AssertionError` that states which identity failed, by how much, and what that means.
 
     Example:
         >>> from metafunc import algorithms, testing

@@ -1,4 +1,4 @@
-"""What inputs a module takes: said by the user or by the module, or tried from the shapes of its first layers."""
+"""What inputs a module takes: stated by the user or by the module, or tried from the shapes of its first layers."""
 
 import math
 from collections.abc import Iterator
@@ -107,8 +107,8 @@ def _candidates(module: nn.Module, input_shape: tuple[int, ...] | None) -> Itera
     elif input_shape is not None:
         yield from (Inputs(input_shape), Inputs(input_shape, "int", size))
     else:
-        told = [shapes for part in module.modules() if (shapes := _shapes(part))]
-        for shapes in told[:FEW]:
+        stated = [shapes for part in module.modules() if (shapes := _shapes(part))]
+        for shapes in stated[:FEW]:
             yield from shapes
 
 

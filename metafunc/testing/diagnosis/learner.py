@@ -1,4 +1,4 @@
-"""What can be checked about a meta-learner of somebody's own: its tasks and steps are found by trying."""
+"""What can be checked about a user-supplied meta-learner: its tasks and steps are found by trying."""
 
 import itertools
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ import torch
 from torch import Generator, Tensor
 
 from metafunc import algorithms, tree
-from metafunc.testing.diagnosis.checklist import Examination, Step, step_of
+from metafunc.testing.diagnosis.checklist import Checklist, Step, step_of
 from metafunc.testing.diagnosis.inputs import InputsError
 from metafunc.testing.diagnosis.loss_problem import refuse_loss, refuse_unfinished
 from metafunc.testing.identities.table import applicable
@@ -24,15 +24,15 @@ MOST_STEPS = 12
 """Inner steps among which those of a learner's `adapt` are looked for."""
 
 
-def examine_algorithm(name: str) -> Examination:
+def examine_algorithm(name: str) -> Checklist:
     """Check a row of `metafunc.algorithms.ALGORITHMS`, on every kind of task that it takes.
 
     Raises:
-        ValueError: if there is no such row, or it plays.
+        ValueError: if there is no such row, or it acts in environments.
     """
     if name in algorithms.CONTROL:
         raise ValueError(
-            f"{name} plays, and what it plays is random: its gradients are checked as exact expectations, by "
+            f"{name} learns from trajectories, which are random: its gradients are checked as exact expectations, by "
             "metafunc.testing.problems.expectations."
         )
     row = algorithms.ALGORITHMS[name]
@@ -45,7 +45,7 @@ def examine_algorithm(name: str) -> Examination:
     notes = [f"A small network on random tasks; inner steps: {NUM_STEPS if row.inner_steps else 'none'}."]
     if not row.exact:
         notes.append("It stops gradients, so whether its meta-gradient is the derivative of its loss is not asked.")
-    return Examination(tuple(notes), tuple(steps))
+    return Checklist(tuple(notes), tuple(steps))
 
 
 def examine_learner(
@@ -54,7 +54,7 @@ def examine_learner(
     input_shape: tuple[int, ...] | None = None,
     tasks: Task | None = None,
     exact: bool = True,
-) -> Examination:
+) -> Checklist:
     """Check a learner on tasks of its own, or on random ones that it takes.
 
     Args:
@@ -82,7 +82,7 @@ def examine_learner(
         f"Tasks: {rounding.count(tasks)}, with support inputs of shape {tuple(x.shape[1:])}; inner steps: "
         f"{num_steps if inner_steps else 'none'}.",
     )
-    return Examination(notes, _steps(LearnerCase(learner, meta, tasks, num_steps, exact, inner_steps)))
+    return Checklist(notes, _steps(LearnerCase(learner, meta, tasks, num_steps, exact, inner_steps)))
 
 
 def _steps(case: LearnerCase[Any, Any]) -> tuple[Step, ...]:

@@ -14,12 +14,12 @@ from metafunc.execution.gradient import value_and_grad
 from metafunc.testing.numerics.rounding import (
     by_autograd,
     count,
+    gradients_of,
     hessian_product,
     magnitude,
     random_signs,
     roundings,
     row,
-    slopes,
 )
 from metafunc.transforms.curvature import Mode, hvp
 from metafunc.transforms.inner import gradient_descent
@@ -33,7 +33,7 @@ NUDGE = 2.0**-46
 
 
 @dataclass(frozen=True)
-class Probe:
+class LossProblem:
     """A loss in double precision, and what to evaluate it on; whatever is expensive is computed once.
 
     Args:
@@ -60,11 +60,11 @@ class Probe:
         return torch.equal(first, second)
 
     @cached_property
-    def slope(self) -> Tree:
+    def gradient(self) -> Tree:
         """The gradient of the first task's support loss by `torch.autograd` alone."""
-        return self.slope_at(self.params)
+        return self.gradient_at(self.params)
 
-    def slope_at(self, params: Tree) -> Tree:
+    def gradient_at(self, params: Tree) -> Tree:
         """The same somewhere else."""
         return by_autograd(self.plain, params, self.support)
 
@@ -74,7 +74,7 @@ class Probe:
         return direction(self.params, Generator().manual_seed(2))
 
     @cached_property
-    def bend(self) -> Tree:
+    def hessian_along(self) -> Tree:
         """The Hessian of the first task's support loss along it by `torch.autograd` alone."""
         return hessian_product(self.plain, self.params, self.along, self.support)
 
@@ -91,7 +91,7 @@ class Probe:
     @cached_property
     def inner_lr(self) -> float:
         """The step size with which an inner step has the length `STEP`."""
-        length = magnitude(self.slope)
+        length = magnitude(self.gradient)
         return STEP * magnitude(self.params) / length if length > 0 else STEP
 
     @cached_property
@@ -131,8 +131,8 @@ class Probe:
         values = []
         for i in range(count(self.tasks)):
             task = row(self.tasks, i)
-            slope = slopes(self.plain(params, task.support), tree.leaves(params), create_graph=create_graph)
-            adapted = tree.add_scaled(params, -self.inner_lr, tree.unflatten(params, list(slope)))
+            gradient = gradients_of(self.plain(params, task.support), tree.leaves(params), create_graph=create_graph)
+            adapted = tree.add_scaled(params, -self.inner_lr, tree.unflatten(params, list(gradient)))
             values.append(self.plain(adapted, task.query))
         return torch.stack(values).mean()
 

@@ -1,4 +1,4 @@
-"""Whether the meta-gradients through a module can be trusted, and which part of it is to blame where they cannot."""
+"""Whether the meta-gradients through a module can be trusted, and which of its parts is the cause where they cannot."""
 
 import copy
 from collections.abc import Callable
@@ -12,11 +12,11 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.modules.batchnorm import _NormBase
 
 from metafunc.nn import from_module
-from metafunc.testing.diagnosis.bisect import Culprit, culprits
-from metafunc.testing.diagnosis.checklist import Examination, Step, examine_probe
+from metafunc.testing.diagnosis.bisect import Cause, causes
+from metafunc.testing.diagnosis.checklist import Checklist, Step, checks_of
 from metafunc.testing.diagnosis.inputs import ROWS, Inputs, Numbers, inputs_of, random_tasks_of
 from metafunc.testing.diagnosis.loss_checks import BITWISE
-from metafunc.testing.diagnosis.loss_problem import Probe, generic
+from metafunc.testing.diagnosis.loss_problem import LossProblem, generic
 from metafunc.testing.numerics.report import RAISED, Report
 from metafunc.types import Batch, Params, Scalar
 
@@ -43,7 +43,7 @@ def check_module(
         numbers: "float" or "int" inputs; None: floats if a forward takes them.
 
     Returns:
-        A report an identity. The claim of one that fails names the parts of the module to blame and the mend.
+        One report per identity. The claim of one that fails names the failing sub-modules and a fix.
 
     Raises:
         TypeError: if it is no module.
@@ -62,8 +62,8 @@ def check_module(
 
 def examine_module(
     module: nn.Module, *, input_shape: tuple[int, ...] | None = None, numbers: Numbers | None = None
-) -> Examination:
-    """The same, to be run one by one; arguments and errors are those of `check_module`."""
+) -> Checklist:
+    """The checks of `check_module`, to be run one by one; arguments and errors are the same."""
     if not isinstance(module, nn.Module):
         raise TypeError(f"a torch.nn.Module is needed, and this is a {type(module).__name__}.")
     size = sum(leaf.numel() for leaf in module.parameters() if not nn.parameter.is_lazy(leaf))
@@ -88,16 +88,16 @@ def examine_module(
         notes.append('Batch statistics are used: from_module(module, batch_norm="batch").')
     _move(own)
     try:
-        probe, x = _probe_of(own, inputs)
+        problem, x = _problem_of(own, inputs)
     except ValueError as error:
         return _refused(str(error))
     statistics_free = _without_running_statistics(own)
 
-    def locate(check: Callable[[Probe], Report], raised: bool) -> list[Culprit]:
-        return culprits(statistics_free, x, lambda part: _breaks(check, part, raised))
+    def locate(check: Callable[[LossProblem], Report], raised: bool) -> list[Cause]:
+        return causes(statistics_free, x, lambda part: _breaks(check, part, raised))
 
     buffers = Step(BUFFERS, "The forward leaves the buffers as they were.", partial(_buffers, statistics_free, x))
-    return Examination(tuple(notes), (buffers, *examine_probe(probe, locate)))
+    return Checklist(tuple(notes), (buffers, *checks_of(problem, locate)))
 
 
 def _refusal(module: nn.Module) -> str:
@@ -108,9 +108,9 @@ def _refusal(module: nn.Module) -> str:
     return ""
 
 
-def _refused(message: str) -> Examination:
+def _refused(message: str) -> Checklist:
     report = Report(PURE, float("inf"), 0.0, "What cannot be a pure function is refused.", "", message)
-    return Examination((), (Step(PURE, "The module can be a pure function.", lambda: report),))
+    return Checklist((), (Step(PURE, "The module can be a pure function.", lambda: report),))
 
 
 def _move(module: nn.Module) -> None:
@@ -129,7 +129,7 @@ def _without_running_statistics(module: nn.Module) -> nn.Module:
     return module
 
 
-def _probe_of(module: nn.Module, inputs: Inputs) -> tuple[Probe, Tensor]:
+def _problem_of(module: nn.Module, inputs: Inputs) -> tuple[LossProblem, Tensor]:
     model = from_module(module, batch_norm="batch", reset=False)
     params = model.init(Generator())
     generator = Generator().manual_seed(0)
@@ -146,19 +146,19 @@ def _probe_of(module: nn.Module, inputs: Inputs) -> tuple[Probe, Tensor]:
             output: Tensor = functional_call(ordinary, {**buffers, **params}, (batch.x,))
         return (output - batch.y).square().mean()
 
-    probe = Probe(loss, plain, params, tasks)
+    problem = LossProblem(loss, plain, params, tasks)
     try:
-        probe.bend  # noqa: B018  # It is kept.
+        problem.hessian_along  # noqa: B018  # It is kept.
     except RuntimeError:
         # What torch itself cannot differentiate twice, such as hardsigmoid, metafunc replaces: then the loop does too.
-        probe = replace(probe, plain=loss)
-    return probe, x
+        problem = replace(problem, plain=loss)
+    return problem, x
 
 
-def _breaks(check: Callable[[Probe], Report], probe: Probe, raised: bool) -> bool:
+def _breaks(check: Callable[[LossProblem], Report], problem: LossProblem, raised: bool) -> bool:
     """Whether a part fails as the whole does: by an error if the whole raised one."""
     try:
-        holds = check(probe).holds
+        holds = check(problem).holds
     except RAISED:
         return raised
     return not raised and not holds

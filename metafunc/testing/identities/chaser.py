@@ -8,7 +8,7 @@ from torch import Tensor
 
 from metafunc import tree
 from metafunc.testing.numerics.report import Report, compare, identical, summarise
-from metafunc.testing.numerics.rounding import ROUNDING, bounded, by_autograd, count, mean, row, slopes
+from metafunc.testing.numerics.rounding import ROUNDING, bounded, by_autograd, count, gradients_of, mean, row
 from metafunc.testing.problems.cases import LossCase
 from metafunc.transforms import objectives
 from metafunc.transforms.inner import gradient_descent
@@ -69,6 +69,6 @@ def _descend(case: LossCase[P], params: P, data: Data, num_steps: int) -> P:
     for _ in range(num_steps):
         inputs = tree.map(lambda leaf: leaf.detach().requires_grad_(), params) if held else params
         with torch.enable_grad():
-            steps = slopes(case.loss(inputs, data), tree.leaves(inputs), create_graph=not held)
-        params = tree.add_scaled(params, -case.inner_lr, tree.unflatten(params, list(steps)))
+            gradient = gradients_of(case.loss(inputs, data), tree.leaves(inputs), create_graph=not held)
+        params = tree.add_scaled(params, -case.inner_lr, tree.unflatten(params, list(gradient)))
     return params

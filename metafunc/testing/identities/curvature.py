@@ -81,11 +81,11 @@ def _reverse_over_forward(function: Callable[[P], Tensor], params: P, vector: P)
 
 
 def _forward_over_forward(function: Callable[[Tensor], Tensor], at: Tensor, u: Tensor, v: Tensor) -> Tensor:
-    def slope(at: Tensor) -> Tensor:
+    def along_u(at: Tensor) -> Tensor:
         found: Tensor = torch.func.jvp(function, (at,), (u,))[1]
         return found
 
-    second: Tensor = torch.func.jvp(slope, (at,), (v,))[1]
+    second: Tensor = torch.func.jvp(along_u, (at,), (v,))[1]
     return second
 
 
@@ -107,7 +107,7 @@ def derivatives(case: LossCase[P]) -> Report:
     second = richardson(lambda at: tree.dot(torch.func.grad(loss)(at), across), case.params, along)
     length = float(tree.norm(along))
     found, slack = bounded(torch.func.grad(loss), case.params, passes=2)
-    product, bend = bounded(lambda params: hessian_product(loss, params, along), case.params, passes=4)
+    product, second_slack = bounded(lambda params: hessian_product(loss, params, along), case.params, passes=4)
     comparisons = [
         compare(
             tree.dot(found, along),
@@ -118,7 +118,7 @@ def derivatives(case: LossCase[P]) -> Report:
         compare(
             tree.dot(product, across),
             second.value,
-            second.error + bend * length,
+            second.error + second_slack * length,
             "The Hessian is not the gradient's derivative.",
         ),
     ]
@@ -136,9 +136,9 @@ def ggn_linear(case: ModelCase[P], *, ggn_vp: GgnVp = curvature.ggn_vp) -> Repor
     loss.
 
     Where a loss is flat its curvature is a small difference of larger numbers: that of the cross-entropy is
-    $\mathrm{diag}(p) - p p^\top$ a row, of probabilities that are rounded by up to $\epsilon$ whatever is left of
-    them. So the product is also off by $8 \sqrt n\,\epsilon$ of what it would be with curvature 1, which is the product
-    under the squared error, a mean over the outputs of all rows, times the outputs of one.
+    $\mathrm{diag}(p) - p p^\top$ per row, of probabilities that are rounded by up to $\epsilon$ whatever is left
+    of them. So the product is also off by $8 \sqrt n\,\epsilon$ of what it would be with curvature 1, which is the
+    product under the squared error, a mean over the outputs of all rows, times the outputs of one.
     """
 
     def tangent(params: P) -> Tensor:

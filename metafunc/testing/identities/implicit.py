@@ -96,8 +96,8 @@ def unrolled_limit(case: QuadraticCase, *, make_implicit: Implicit = _implicit) 
         return found
 
     hessian, linear = normal_equations(task.query)
-    slope = float((hessian @ solution - linear).norm())
-    apart = slope + 2 * float(torch.linalg.matrix_norm(hessian, 2)) * float((case.params - solution).norm())
+    length = float((hessian @ solution - linear).norm())
+    apart = length + 2 * float(torch.linalg.matrix_norm(hessian, 2)) * float((case.params - solution).norm())
     rounding = rounding_bound(lambda meta: case.strength * torch.linalg.solve(matrix, meta), case.params, passes=4)
     bound = contraction**num_steps * apart + rounding
     claim = "The implicit gradient is not the limit of the unrolled one."
@@ -135,14 +135,13 @@ def implicit_convex(case: ConvexCase, *, make_implicit: Implicit = _implicit) ->
     weights = torch.exp(case.rates @ case.params)
     matrix = case.design.mT @ (weights[:, None] * case.design)
     condition = float(torch.linalg.cond(matrix)) * float(torch.linalg.cond(case.design))
-    gradient, hessian = torch.func.grad(outer), torch.func.hessian(outer)
-    slope, first = bounded(gradient, case.params, passes=6)
-    bend, second = bounded(hessian, case.params, passes=12)
+    gradient, first = bounded(torch.func.grad(outer), case.params, passes=6)
+    hessian, second = bounded(torch.func.hessian(outer), case.params, passes=12)
     exponent = 1 + float((case.rates @ case.params).abs().max())
     one, two = (bound * condition * exponent for bound in (first, second))
     comparisons = [
-        compare(slope, jacobian.mT @ jacobian @ case.params, one, "The implicit gradient is not its closed form."),
-        compare(bend, jacobian.mT @ jacobian, two, "The implicit Hessian is not its closed form."),
+        compare(gradient, jacobian.mT @ jacobian @ case.params, one, "The implicit gradient is not its closed form."),
+        compare(hessian, jacobian.mT @ jacobian, two, "The implicit Hessian is not its closed form."),
     ]
     why = f"{SOLVED} And times 1 + the largest exponent, whose rounding is the weights' relative one."
     return summarise("implicit_convex", comparisons, why, str(case))

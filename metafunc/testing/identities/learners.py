@@ -1,4 +1,4 @@
-r"""Identities that every meta-learner owes its users, whatever its algorithm."""
+r"""Identities that every meta-learner must satisfy, whatever its algorithm."""
 
 from collections.abc import Callable
 from typing import Any
@@ -38,12 +38,12 @@ def pure(case: LearnerCase[M, P]) -> Report:
 
 
 def _of_prepare(comparison: Comparison) -> Comparison:
-    said = {
+    claims = {
         "A second call gave another answer.": "`prepare` drew from something else than its generator.",
         "A call changed its arguments.": "`prepare` changed its arguments.",
         "A call drew from the global generator.": "`prepare` drew from the global generator.",
     }
-    return Comparison(comparison.error, comparison.tolerance, comparison.leaf, said[comparison.claim])
+    return Comparison(comparison.error, comparison.tolerance, comparison.leaf, claims[comparison.claim])
 
 
 def independent_tasks(case: LearnerCase[M, P]) -> Report:
@@ -79,7 +79,7 @@ def _by_func(meta_loss: Callable[[Any, Task], torch.Tensor], meta: M, tasks: Tas
 
 
 def ignored_padding(case: LearnerCase[M, P]) -> Report:
-    """Rows of garbage that the mask says not to count change neither the loss, nor its gradient, nor adaptation."""
+    """Rows of garbage that are masked out change neither the loss, nor its gradient, nor adaptation."""
     learner, meta = case.learner, case.meta
     # Not prepared: `prepare` may draw rows by number, and garbage would change which.
     whole, adapt = value_and_grad(learner.task_loss), torch.vmap(learner.adapt, in_dims=(None, 0))
@@ -135,7 +135,7 @@ def own_support(case: LearnerCase[M, P]) -> Report:
 
 
 def meta_derivative(case: LearnerCase[M, P], *, num_directions: int = 1, slack: float = 0.0) -> Report:
-    r"""The meta-gradient along a random direction is what differences of the learner's meta-loss say.
+    r"""The meta-gradient along a random direction is that of differences of the learner's meta-loss.
 
     Args:
         case: what it is checked on.
@@ -150,10 +150,10 @@ def meta_derivative(case: LearnerCase[M, P], *, num_directions: int = 1, slack: 
     for seed in range(num_directions):
         along = direction(meta, seed)
         limit = richardson(lambda at: learner.meta_loss(at, tasks), meta, along)
-        slope = tree.dot(gradient, along)
-        allowed = slack * max(float(slope.abs()), float(limit.value.abs()), 1.0)
+        product = tree.dot(gradient, along)
+        allowed = slack * max(float(product.abs()), float(limit.value.abs()), 1.0)
         bound = limit.error + rounding * float(tree.norm(along)) + allowed
-        comparisons.append(compare(slope, limit.value, bound, "The meta-gradient is not the derivative."))
+        comparisons.append(compare(product, limit.value, bound, "The meta-gradient is not the derivative."))
     return summarise("meta_derivative", comparisons, DIFFERENCES, str(case))
 
 
@@ -188,11 +188,11 @@ def meta_hessian(case: LearnerCase[M, P]) -> Report:
 def compiled_step(
     case: LearnerCase[M, P], *, lower: Lower[M] = tracing.traced, compiled: Callable[..., Any] | None = None
 ) -> Report:
-    """The whole step, value and meta-gradient, noted or compiled, is the eager one.
+    """The whole step, value and meta-gradient, traced or compiled, is the eager one.
 
     Args:
         case: what it is checked on.
-        lower: how it is carried out; `graph.traced` notes the operations without generating code.
+        lower: how it is executed; `tracing.traced` traces the operations without generating code.
         compiled: (meta, tasks) to the compiled (value, gradient); None: metafunc's `value_and_grad`, whole.
     """
     learner, meta, tasks = case.learner, case.meta, case.prepared

@@ -1,4 +1,4 @@
-r"""Identities of MAML's meta-gradient, for any loss: what the chain rule says, by routes without `torch.func`.
+r"""Identities of MAML's meta-gradient, for any loss: what the chain rule gives, by routes without `torch.func`.
 
 With $\theta_{k+1} = \theta_k - \alpha \nabla L(\theta_k; D^s)$, $H_k = \nabla^2 L(\theta_k; D^s)$ and
 $g = \nabla L(\theta_K; D^q)$, the meta-gradient of a task is $(I - \alpha H_0) \cdots (I - \alpha H_{K-1})\, g$. The
@@ -21,10 +21,10 @@ from metafunc.testing.numerics.rounding import (
     by_autograd,
     count,
     direction,
+    gradients_of,
     hessian_product,
     mean,
     row,
-    slopes,
 )
 from metafunc.testing.problems.cases import LossCase
 from metafunc.transforms.inner import descend, first_order, gradient_descent, repeat
@@ -49,7 +49,7 @@ def one_step(case: LossCase[P]) -> Report:
 
 
 def k_steps(case: LossCase[P]) -> Report:
-    r"""K steps on one task: a product of one factor a step, each with its own Hessian, in the right order.
+    r"""K steps on one task: a product of one factor per step, each with its own Hessian, in the right order.
 
     $(I - \alpha H_0)(I - \alpha H_1) \cdots (I - \alpha H_{K-1})\, g$. Each Hessian is taken where its step
     started. Two of them do not commute, and none counts twice.
@@ -117,13 +117,13 @@ def autograd_loop(case: LossCase[P]) -> Report:
 
 def _unrolled(case: LossCase[P], params: P, task: Task) -> torch.Tensor:
     for _ in range(case.num_steps):
-        gradient = slopes(case.loss(params, task.support), tree.leaves(params), create_graph=True)
+        gradient = gradients_of(case.loss(params, task.support), tree.leaves(params), create_graph=True)
         params = tree.add_scaled(params, -case.inner_lr, tree.unflatten(params, list(gradient)))
     return case.loss(params, task.query)
 
 
 def finite_differences(case: LossCase[P], *, num_directions: int = 1) -> Report:
-    r"""The meta-gradient along a random direction is what differences of the meta-loss say.
+    r"""The meta-gradient along a random direction is that of differences of the meta-loss.
 
     $d^\top \nabla \mathcal L$ is the limit of difference quotients of $\mathcal L$ along d. Only values of the loss
     and its first derivative enter the other side, so a wrong double backward is found here.

@@ -30,7 +30,7 @@ def policy_gradient(case: TabularCase, *, surrogate: Surrogate = tabular.reward_
         every = tabular.trajectories(mdp)
         return tabular.probabilities(logits, every) @ every.rewards.sum(-1)
 
-    def slope(logits: Tensor, mdp: Tabular) -> Tensor:
+    def gradient(logits: Tensor, mdp: Tabular) -> Tensor:
         found: Tensor = torch.func.grad(tabular.expected_return)(logits, mdp)
         return found
 
@@ -40,7 +40,7 @@ def policy_gradient(case: TabularCase, *, surrogate: Surrogate = tabular.reward_
     logits, mdp = given = (case.logits, case.mdp)
     induced, first = bounded(tabular.expected_return, *given, passes=2 * mdp.horizon)
     summed, second = bounded(mean_return, *given, passes=2 * mdp.horizon)
-    exact, third = bounded(slope, *given, passes=2 * mdp.horizon)
+    exact, third = bounded(gradient, *given, passes=2 * mdp.horizon)
     found, fourth = bounded(estimated, *given, passes=2 * mdp.horizon)
     size = float(tabular.expected_return(logits, mdp._replace(rewards=mdp.rewards.abs())))
     cancelled = roundings(tabular.trajectories(mdp).rewards) * epsilon(given) * size

@@ -41,7 +41,7 @@ def called_twice(function: Callable[..., Tree], *arguments: Tree) -> list[Compar
     before, state = tree.map(torch.clone, arguments), torch.get_rng_state()
     first, second = function(*arguments), function(*arguments)
     drawn = torch.equal(torch.get_rng_state(), state)
-    # Whatever was found, whoever calls this next gets the generator as it was.
+    # Whatever was found, the next call gets the generator as it was.
     torch.set_rng_state(state)
     return [
         identical(first, second, "A second call gave another answer."),
@@ -73,11 +73,11 @@ TWICE = "Every task twice is not the same mean."
 def eager_is_compiled(
     case: LossCase[P], *, lower: Lower[P] = tracing.traced, compiled: Callable[..., Any] | None = None
 ) -> Report:
-    """The meta-gradient, noted or compiled, is the eager one.
+    """The meta-gradient, traced or compiled, is the eager one.
 
     Args:
         case: what it is checked on.
-        lower: how it is carried out; `graph.traced` notes the operations without generating code.
+        lower: how it is executed; `tracing.traced` traces the operations without generating code.
         compiled: (params, tasks) to the compiled (value, gradient); None: metafunc's `value_and_grad`, whole.
     """
     adapt = gradient_descent(case.loss, lr=case.inner_lr, num_steps=case.num_steps)

@@ -1,4 +1,4 @@
-r"""Identities of gradient descent on least squares, where all there is to know is known.
+r"""Identities of gradient descent on least squares, where everything has a closed form.
 
 With $A = X^\top X / n$ and $b = X^\top y / n$ the least-squares gradient is $A w - b$, so gradient descent is affine:
 
@@ -43,7 +43,7 @@ def affine(case: QuadraticCase, support: Batch) -> tuple[Tensor, Tensor]:
 
 
 def adapted_point(case: QuadraticCase, *, adapt: Builder = _descend) -> Report:
-    r"""Gradient descent on least squares ends where its closed form says.
+    r"""Gradient descent on least squares ends in its closed form.
 
     K steps end in $(I - \alpha A)^K \theta + m$.
     """

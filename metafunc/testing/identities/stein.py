@@ -1,4 +1,4 @@
-r"""Identities of ensembles: Stein's direction by other routes, and what a mixture's likelihood may be."""
+r"""Identities of ensembles: SVGD's direction by other routes, and bounds of a mixture's likelihood."""
 
 import math
 from collections.abc import Callable
@@ -41,9 +41,9 @@ def stein_direction(case: EnsembleCase[P], *, make_step: MakeStep = stein_step) 
 
 
 def _by_double_loop(case: EnsembleCase[Any], temperature: float = 1.0) -> tuple[list[Tensor], list[Tensor]]:
-    """Particles as vectors, and where Stein's method would not have them go."""
+    """Particles as vectors, and the directions of which SVGD moves them against."""
     rows = [tree.ravel(row(case.particles, m))[0].detach() for m in range(count(case.particles))]
-    slopes = [tree.ravel(by_autograd(case.loss, row(case.particles, m), case.data))[0] for m in range(len(rows))]
+    gradients = [tree.ravel(by_autograd(case.loss, row(case.particles, m), case.data))[0] for m in range(len(rows))]
     bandwidth = _bandwidth(rows)
     directions = []
     for own in rows:
@@ -53,17 +53,17 @@ def _by_double_loop(case: EnsembleCase[Any], temperature: float = 1.0) -> tuple[
             with torch.enable_grad():
                 k = torch.exp(-(at - own).square().sum() / bandwidth)
                 push = torch.autograd.grad(k, at)[0]
-            total = total + k.detach() * slopes[j] - temperature * push
+            total = total + k.detach() * gradients[j] - temperature * push
         directions.append(total / len(rows))
     return rows, directions
 
 
 StepLoss = Callable[..., Loss[Any]]
-"""(energies, temperature=...) to a loss of particles: `objectives.stein_loss`, or another's."""
+"""(energies, temperature=...) to a loss of particles: `stein.stein_loss`, or another implementation."""
 
 
 def stein_loss(case: EnsembleCase[P], *, make_loss: StepLoss = stein.stein_loss) -> Report:
-    r"""A loss to follow Stein by: its value is the mean energy, its gradient the double loop's direction.
+    r"""The Stein loss has the mean energy for its value, and the double loop's direction for its gradient.
 
     $\frac1M \sum_j [k_{jm} \nabla E(\theta_j) - t\, \nabla_{\theta_j} k_{jm}]$ for particle m, at a temperature t
     other than 1. The energies are that of one particle under `vmap`.
@@ -85,7 +85,7 @@ def stein_loss(case: EnsembleCase[P], *, make_loss: StepLoss = stein.stein_loss)
     directions = torch.stack(_by_double_loop(case, temperature)[1])
     comparisons = [
         compare(value, mean, bound, "The loss is not the particles' mean energy."),
-        compare(found, directions, bound, "The loss's gradient is not Stein's direction by the double loop."),
+        compare(found, directions, bound, "The loss's gradient is not SVGD's direction by the double loop."),
     ]
     return summarise("stein_loss", comparisons, ROUNDING, str(case))
 
@@ -97,7 +97,7 @@ def _bandwidth(rows: list[Tensor]) -> float:
 
 
 def two_particles(case: EnsembleCase[P], *, make_step: MakeStep = stein_step) -> Report:
-    r"""Two particles move as their closed form says, wherever they are.
+    r"""Two particles move by their closed form, wherever they are.
 
     With $h = \lVert d \rVert^2 / \log 2$ the kernel is 1/2, so that
     $\theta_1 \leftarrow \theta_1 - \frac\epsilon2 \big[ g_1 + \tfrac12 g_2
@@ -107,18 +107,18 @@ def two_particles(case: EnsembleCase[P], *, make_step: MakeStep = stein_step) ->
     pair = tree.stack([first, tree.map(lambda leaf: 0.5 - leaf, first)])
     # The mirror image is the same point only where every coordinate is a quarter, which no normal draw is.
     points = [tree.ravel(row(pair, m))[0] for m in range(2)]
-    slopes = [tree.ravel(by_autograd(case.loss, row(pair, m), case.data))[0] for m in range(2)]
+    gradients = [tree.ravel(by_autograd(case.loss, row(pair, m), case.data))[0] for m in range(2)]
     apart = points[0] - points[1]
     push = math.log(2) / apart.square().sum() * apart
     expected = torch.stack(
         [
-            points[0] - case.lr / 2 * (slopes[0] + slopes[1] / 2 - push),
-            points[1] - case.lr / 2 * (slopes[1] + slopes[0] / 2 + push),
+            points[0] - case.lr / 2 * (gradients[0] + gradients[1] / 2 - push),
+            points[1] - case.lr / 2 * (gradients[1] + gradients[0] / 2 + push),
         ]
     )
     step = make_step(case.loss, case.lr)
     found, bound = bounded(lambda particles: _rows(step(particles, case.data)), pair, passes=4)
-    claim = "Two particles do not move as their closed form says."
+    claim = "Two particles do not move by their closed form."
     return summarise("two_particles", [compare(found, expected, bound, claim)], ROUNDING, str(case))
 
 

@@ -63,8 +63,8 @@ def _meta_sgd_by_hand(case: LossCase[P], rates: P, task: Task) -> tuple[P, P]:
         visited.append(tree.map(lambda x, a, g: x - a * g, visited[-1], rates, gradients[-1]))
     found = by_autograd(case.loss, visited[-1], task.query)
     for_rates = tree.zeros_like(rates)
-    for point, slope in zip(reversed(visited[:-1]), reversed(gradients), strict=True):
-        for_rates = tree.map(lambda total, g, v: total - g * v, for_rates, slope, found)
+    for point, gradient in zip(reversed(visited[:-1]), reversed(gradients), strict=True):
+        for_rates = tree.map(lambda total, g, v: total - g * v, for_rates, gradient, found)
         weighted = tree.map(torch.mul, rates, found)
         found = tree.sub(found, hessian_product(case.loss, point, weighted, task.support))
     return found, for_rates

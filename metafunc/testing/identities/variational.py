@@ -1,4 +1,4 @@
-r"""Identities of Bayesian learners: what is left of them where nothing is random any more, and Laplace's volume."""
+r"""Identities of Bayesian learners: their limits without randomness, and Laplace's volume."""
 
 from collections.abc import Callable
 from typing import Any
@@ -25,7 +25,7 @@ NOTHING = -100.0
 
 
 def platipus_limit(case: NetworkCase, *, platipus: Builder = algorithms.platipus) -> Report:
-    r"""PLATIPUS without spread is MAML from a mean that the query set has shifted, in testing the support set.
+    r"""PLATIPUS without spread is MAML from a mean that the query set has shifted, at meta-test the support set.
 
     With $\sigma = \sqrt{v_q} = 0$ and $\beta = 0$ the task loss is $L(U(\mu - \gamma_q \nabla L(\mu; D^q)); D^q)$, U
     being MAML's inner loop on the support set, whatever the noise, and a particle is
@@ -59,20 +59,22 @@ def platipus_limit(case: NetworkCase, *, platipus: Builder = algorithms.platipus
         each = [maml(shifted(params, one.support, 1.0), one.support) for one in tree.unstack(tasks)]
         return tree.stack(each)
 
-    value, slope = value_and_grad(learner.task_loss)(meta, prepared)
+    value, gradient = value_and_grad(learner.task_loss)(meta, prepared)
     (limit, along), bound = bounded(value_and_grad(by_maml), case.params, case.tasks, passes=2 * case.num_steps + 4)
     particles = torch.vmap(learner.adapt, in_dims=(None, 0))(meta, prepared.support)
     points, near = bounded(adapted, case.params, case.tasks, passes=2 * case.num_steps + 4)
     first = tree.map(lambda leaf: leaf[:, 0], particles)
     comparisons = [
-        compare((value, slope.prior.mean), (limit, along), bound, "PLATIPUS without spread is not MAML in training."),
-        compare(first, points, near, "PLATIPUS without spread is not MAML in testing."),
+        compare(
+            (value, gradient.prior.mean), (limit, along), bound, "Without spread PLATIPUS is not MAML in training."
+        ),
+        compare(first, points, near, "Without spread PLATIPUS is not MAML at meta-test."),
     ]
     return summarise("platipus_limit", comparisons, MATCHES, str(case))
 
 
 def mr_maml_limit(case: NetworkCase, *, mr_maml: Builder = algorithms.mr_maml_w) -> Report:
-    r"""MR-MAML without noise and price is MAML whose inner loop leaves the encoder alone.
+    r"""MR-MAML without noise and KL term is MAML whose inner loop leaves the encoder alone.
 
     With $\theta_\sigma = 0$ and $\beta = 0$ value and gradient are those of `masked` gradient descent; the encoder,
     here the first leaf, gets its meta-gradient all the same.
@@ -87,14 +89,14 @@ def mr_maml_limit(case: NetworkCase, *, mr_maml: Builder = algorithms.mr_maml_w)
     loss = case.likelihood.of(case.model)
     step = masked(descend(loss, sgd(case.inner_lr)), lambda path: path != first)
     maml: TaskLoss[Params] = query_loss(repeat(step, case.num_steps), loss)
-    value, slope = value_and_grad(learner.task_loss)(meta, prepared)
+    value, gradient = value_and_grad(learner.task_loss)(meta, prepared)
     expected, bound = bounded(value_and_grad(maml), case.params, case.tasks, passes=2 * case.num_steps + 2)
-    claim = "MR-MAML without noise and price is not MAML with a fixed encoder."
-    return summarise("mr_maml_limit", [compare((value, slope.params), expected, bound, claim)], MATCHES, str(case))
+    claim = "MR-MAML without noise and KL term is not MAML with a fixed encoder."
+    return summarise("mr_maml_limit", [compare((value, gradient.params), expected, bound, claim)], MATCHES, str(case))
 
 
 LogDet = Callable[..., Tensor]
-"""`laplace.log_det`, or another's."""
+"""`laplace.log_det`, or another implementation."""
 
 
 def laplace_volume(case: ModelCase[P], *, log_det: LogDet = laplace.log_det) -> Report:

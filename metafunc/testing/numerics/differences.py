@@ -2,11 +2,15 @@ r"""Derivatives from values alone: central differences, extrapolated, with an es
 
 $$D(h) = \frac{f(\theta + hv) - f(\theta - hv)}{2h} = f'(\theta)v + O(h^2), \qquad
 R(h) = \tfrac13\big(4D(h/2) - D(h)\big) = f'(\theta)v + O(h^4)$$
+
+Quotient, extrapolation and rounding error stand here once, for two uses: `check_derivative` holds a given derivative of
+any function against two quotients at a time, one evaluation after the other, so that a network of ten million
+parameters has room; `richardson` takes the derivative of a scalar function from many quotients at once, to more digits.
 """
 
 import math
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -14,6 +18,24 @@ from torch import Tensor
 from metafunc import tree
 from metafunc.testing.numerics.rounding import epsilon, roundings
 from metafunc.types import M, Scalar, Tree
+
+T = TypeVar("T")
+
+
+def quotient(above: T, below: T, h: float | Tensor) -> T:
+    """The central difference quotient of two values, or of a vector of values at a vector of steps."""
+    return tree.scale(tree.sub(above, below), 0.5 / h)
+
+
+def extrapolated(coarse: T, fine: T, ratio: int) -> T:
+    """Two approximations without their leading error, which is `ratio` times as large in the coarse one."""
+    return tree.map(lambda x, y: y + (y - x) / (ratio - 1), coarse, fine)
+
+
+def rounding_error(num_roundings: float, eps: float, size: float, h: float) -> float:
+    """What some roundings of values of this size leave of a quotient."""
+    return num_roundings * eps * size / h
+
 
 STEPS = (1e-4, 1e-6, 1e-7, 1e-8)
 """In units of the parameters' size. A smooth loss is settled by the first. Across the kinks of a rectifier the
@@ -38,17 +60,19 @@ class Difference(NamedTuple):
     residual: Tree
 
 
-def compare(function: Callable[[Tree], Tree], at: Tree, along: Tree, claimed: Tree, *, scale: float) -> Difference:
+def check_derivative(
+    function: Callable[[Tree], Tree], at: Tree, along: Tree, derivative: Tree, *, scale: float
+) -> Difference:
     """Hold a directional derivative against differences of the function.
 
-    The step is chosen by the differences' own estimated error, which is the distance between two steps plus what
+    The step is chosen by the differences' own estimated error, which is the distance between two quotients plus what
     rounding leaves: $10^3$ roundings of the function, divided by the step.
 
     Args:
         function: from parameters to a tree.
         at: the parameters.
         along: the direction.
-        claimed: what the derivative along the direction is said to be.
+        derivative: along the direction; this is what is checked.
         scale: a length to which errors are relative.
 
     Returns:
@@ -56,10 +80,10 @@ def compare(function: Callable[[Tree], Tree], at: Tree, along: Tree, claimed: Tr
     """
     found: list[tuple[float, Difference]] = []
     for step in STEPS:
-        whole, half, size = _central(function, at, along, step)
-        best = tree.map(lambda x, y: (4 * y - x) / 3, whole, half)
-        residual = tree.sub(best, claimed)
-        rounding = 1e3 * torch.finfo(torch.float64).eps * size / step / scale
+        whole, _ = _central(function, at, along, step)
+        half, size = _central(function, at, along, step / 2)
+        residual = tree.sub(extrapolated(whole, half, 4), derivative)
+        rounding = rounding_error(1e3, torch.finfo(torch.float64).eps, size, step) / scale
         estimate = float(tree.norm(tree.sub(half, whole))) / scale + rounding
         tolerance = FLOOR + 10 * estimate
         error = float(tree.norm(residual)) / scale
@@ -70,13 +94,10 @@ def compare(function: Callable[[Tree], Tree], at: Tree, along: Tree, claimed: Tr
     return difference if estimate < UNDECIDED else difference._replace(tolerance=float("inf"))
 
 
-def _central(function: Callable[[Tree], Tree], at: Tree, along: Tree, step: float) -> tuple[Tree, Tree, float]:
-    quotients, size = [], 0.0
-    for h in (step, step / 2):
-        above, below = function(tree.add_scaled(at, h, along)), function(tree.add_scaled(at, -h, along))
-        quotients.append(tree.scale(tree.sub(above, below), 0.5 / h))
-        size = float(tree.norm(above))
-    return quotients[0], quotients[1], size
+def _central(function: Callable[[Tree], Tree], at: Tree, along: Tree, h: float) -> tuple[Tree, float]:
+    """The quotient at one step, and the size of the function."""
+    above, below = function(tree.add_scaled(at, h, along)), function(tree.add_scaled(at, -h, along))
+    return quotient(above, below, h), float(tree.norm(above))
 
 
 SETTLED = 1e-7
@@ -102,7 +123,7 @@ def richardson(function: Callable[[M], Scalar], at: M, along: M, *, num_levels: 
     removes one power of $h^2$ after the other. The entry is chosen whose estimated error is smallest: the larger of its
     differences from the two entries it was made of, plus the rounding error $8 \sqrt n\, \epsilon (|f| + |f'|)/h_j$
     of its smallest step. A function with kinks, such as a rectifier's, does not settle so: extrapolation supposes a
-    power series. Its derivative is taken from steps too small to reach a kink, at the price of digits.
+    power series. Its derivative is taken from steps too small to reach a kink, at the cost of digits.
 
     Args:
         function: a scalar function of a tree; only its values are used.
@@ -125,7 +146,7 @@ def richardson(function: Callable[[M], Scalar], at: M, along: M, *, num_levels: 
     best, error = first[0], math.inf
     column = first
     for k in range(1, num_levels):
-        refined = column[1:] + (column[1:] - column[:-1]) / (16**k - 1)
+        refined = extrapolated(column[:-1], column[1:], 16**k)
         change = torch.maximum((refined - column[1:]).abs(), (refined - column[:-1]).abs())
         for j, estimate in enumerate(change.tolist()):
             if estimate + noise[j + k] < error:
@@ -158,6 +179,6 @@ def _quotients(
     values: Tensor = torch.vmap(lambda h: function(tree.add_scaled(at, h, along)), chunk_size=chunk)(
         offsets.to(tree.leaves(at)[0].device)
     ).detach()
-    found = (values[0::2] - values[1::2]) / (2 * values.new_tensor(steps))
+    found = quotient(values[0::2], values[1::2], values.new_tensor(steps))
     size = float(values.abs().max()) + float(found.abs().min())
-    return found, size, [roundings(at) * epsilon(values) * size / h for h in steps]
+    return found, size, [rounding_error(roundings(at), epsilon(values), size, h) for h in steps]

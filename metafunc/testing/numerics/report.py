@@ -1,4 +1,4 @@
-"""What a check says: how far two sides of an identity are apart, how far they may be, and why."""
+"""The result of a check: how far two sides of an identity are apart, how far they may be, and why."""
 
 import math
 from collections.abc import Iterable
@@ -64,11 +64,11 @@ class Report:
         identity: its name in `metafunc.testing.IDENTITIES`.
         error: the largest difference found, in the units of what is compared.
         tolerance: the largest that is explained.
-        why: the sentence that says where the tolerance comes from.
+        why: the sentence that states where the tolerance comes from.
         leaf: the dotted path of the worst leaf.
         claim: what is wrong if it fails.
         example: the problem it was measured on; with a hypothesis strategy the smallest that fails.
-        measured: false where nothing can be said either way, for the reason in `why`; that is no failure.
+        measured: false where there is no verdict, for the reason in `why`; that is no failure.
 
     Example:
         >>> report = Report("symmetry", error=1e-3, tolerance=1e-12, why="Rounding.", leaf="w", claim="H is not H'.")
@@ -114,12 +114,12 @@ class Report:
 
 
 def not_measured(why: str) -> Report:
-    """The report of a check that can say nothing either way."""
+    """The report of a check that has no verdict."""
     return Report("", 0.0, 0.0, why, measured=False)
 
 
 def described(error: Exception) -> str:
-    """An error in a line."""
+    """An error in one line."""
     first = str(error).partition("\n")[0]
     return f"{type(error).__name__}: {first}" if first else type(error).__name__
 

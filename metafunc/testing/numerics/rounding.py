@@ -89,7 +89,7 @@ def bounded(function: Callable[..., T], *arguments: Tree, passes: int = 1) -> tu
     Args:
         function: from the arguments to a tree; it is called twice.
         arguments: trees of tensors; only floating-point leaves are moved.
-        passes: how often the computation goes over all its inputs, such as gradients an inner step.
+        passes: how often the computation goes over all its inputs, such as gradients per inner step.
     """
     eps = epsilon(arguments)
     delta = math.sqrt(eps)
@@ -100,18 +100,22 @@ def bounded(function: Callable[..., T], *arguments: Tree, passes: int = 1) -> tu
     value = function(*arguments)
     nearby = function(*tree.map(moved, arguments, random_signs(arguments)))
     size = magnitude(value)
-    slope = magnitude(tree.sub(nearby, value)) / delta
-    return value, min(roundings(*arguments, passes=passes) * eps * (size + slope), delta * (1 + size))
+    conditioning = magnitude(tree.sub(nearby, value)) / delta
+    return value, min(roundings(*arguments, passes=passes) * eps * (size + conditioning), delta * (1 + size))
 
 
 def by_autograd(loss: Callable[..., Tensor], params: M, *data: Any) -> M:
-    """The gradient by plain reverse-mode autograd, without `torch.func`: the independent route of many identities."""
+    """The gradient by plain reverse-mode autograd, without `torch.func`: the independent route of many identities.
+
+    `metafunc.execution.gradient.by_autograd` takes the same gradient in training. It is written twice on purpose: what
+    training calls is held against this, which shares no line with it.
+    """
     inputs = tree.map(lambda leaf: leaf.detach().requires_grad_(), params)
     with torch.enable_grad():
-        return tree.unflatten(params, list(slopes(loss(inputs, *data), tree.leaves(inputs))))
+        return tree.unflatten(params, list(gradients_of(loss(inputs, *data), tree.leaves(inputs))))
 
 
-def slopes(value: Tensor, inputs: list[Tensor], *, create_graph: bool = False) -> tuple[Tensor, ...]:
+def gradients_of(value: Tensor, inputs: list[Tensor], *, create_graph: bool = False) -> tuple[Tensor, ...]:
     """`torch.autograd.grad`, with zeros for what the value does not depend on."""
     if not value.requires_grad:
         return tuple(torch.zeros_like(leaf) for leaf in inputs)
@@ -122,9 +126,9 @@ def hessian_product(loss: Callable[..., Tensor], params: M, vector: M, *data: An
     r"""$\nabla^2 L(\theta)\, v$ by differentiating twice with plain reverse-mode autograd."""
     inputs = tree.map(lambda leaf: leaf.detach().requires_grad_(), params)
     with torch.enable_grad():
-        first = slopes(loss(inputs, *data), tree.leaves(inputs), create_graph=True)
+        first = gradients_of(loss(inputs, *data), tree.leaves(inputs), create_graph=True)
         along = tree.dot(list(first), [leaf.detach() for leaf in tree.leaves(vector)])
-        return tree.unflatten(params, list(slopes(along, tree.leaves(inputs))))
+        return tree.unflatten(params, list(gradients_of(along, tree.leaves(inputs))))
 
 
 def row(stacked: T, i: int) -> T:

@@ -22,7 +22,7 @@ from metafunc.types import Batch, Data, Loss, M, MetaLearner, Model, P, Params, 
 
 @runtime_checkable
 class MetaGradient(Protocol):
-    """Anybody's meta-gradient of MAML: (loss, params, stacked tasks, inner_lr, num_steps) to a tree like the params."""
+    """MAML's meta-gradient: (loss, params, stacked tasks, inner_lr, num_steps) to a tree like the params."""
 
     def __call__(self, loss: Loss[Any], params: Tree, tasks: Task, inner_lr: float, num_steps: int, /) -> Tree: ...
 

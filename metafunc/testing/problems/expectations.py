@@ -25,8 +25,6 @@ from metafunc.testing.problems import tabular
 from metafunc.testing.problems.tabular import Tabular
 from metafunc.types import Adapt, Categorical, Scalar, Task, Tree
 
-Start = Callable[[Tree], Tree]
-
 
 class Oracle(NamedTuple):
     """A decision process, who acts in it, and how adaptation goes.
@@ -79,8 +77,9 @@ class Oracle(NamedTuple):
         log_probability = self.log_probability(params, every)
 
         def weighted(row: Tensor, orders: Tensor) -> Scalar:
-            played = played_as(self.policy, params, tree.map(lambda leaf: torch.index_select(leaf, 0, row), every))
-            return orders * torch.index_select(log_probability, 0, row).sum().exp() * value(played)
+            chosen = tree.map(lambda leaf: torch.index_select(leaf, 0, row), every)
+            weight = orders * torch.index_select(log_probability, 0, row).sum().exp()
+            return weight * value(collected_by(self.policy, params, chosen))
 
         return torch.vmap(weighted, chunk_size=self.chunk_size)(*self.sets()).sum()
 
@@ -92,7 +91,7 @@ class Oracle(NamedTuple):
         r"""$J_{smp}(\theta) = E_{D_1} E_{D_2} \cdots J(\theta_n)$, each set under the parameters so far."""
         if num_steps == 0:
             return self.true_return(params)
-        return self.expectation(lambda played: self.sampled(step(params, played), step, num_steps - 1), params)
+        return self.expectation(lambda data: self.sampled(step(params, data), step, num_steps - 1), params)
 
     def surrogate(
         self,
@@ -119,16 +118,16 @@ class Oracle(NamedTuple):
                 return single.expectation(
                     lambda query: task_loss(params, Task(support, query._replace(extra=extra))), now
                 )
-            return self.expectation(lambda played: rest(tree.detach(step(now, played)), [*seen, played]), now)
+            return self.expectation(lambda data: rest(tree.detach(step(now, data)), [*seen, data]), now)
 
         return rest(tree.detach(params), [])
 
 
-def played_as(policy: Policy, params: Tree, played: Trajectories) -> Trajectories:
-    """The same trajectories as data that a policy with these parameters played."""
-    k, h = played.rewards.shape
-    flat = policy.log_prob(tree.detach(params), played.observations.flatten(0, 1), played.actions.flatten())
-    return played._replace(log_probs=flat.reshape(k, h))
+def collected_by(policy: Policy, params: Tree, trajectories: Trajectories) -> Trajectories:
+    """The same trajectories as data that a policy with these parameters collected."""
+    k, h = trajectories.rewards.shape
+    flat = policy.log_prob(tree.detach(params), trajectories.observations.flatten(0, 1), trajectories.actions.flatten())
+    return trajectories._replace(log_probs=flat.reshape(k, h))
 
 
 def spread(per_sample: Tensor, weights: Tensor) -> tuple[Tensor, Scalar]:

@@ -27,13 +27,13 @@ from metafunc.types import Batch, M, MetaLearner, Normal, P, Sampler, Task, Task
 
 @dataclass(frozen=True)
 class Lines:
-    r"""The world: $\mu$ (slope, intercept), $\tau$, $\sigma$, and points of a task; $x \sim U[-2, 2]$.
+    r"""Tasks of lines: $\mu$ (slope, intercept), $\tau$, $\sigma$, and points of a task; $x \sim U[-2, 2]$.
 
     Example:
         >>> import torch
-        >>> world = Lines()
-        >>> task = world.tasks(5)(torch.Generator().manual_seed(0), 1)
-        >>> world.truth(row(task, 0).support, torch.zeros(2, 1)).loc.shape
+        >>> lines = Lines()
+        >>> task = lines.tasks(5)(torch.Generator().manual_seed(0), 1)
+        >>> lines.truth(row(task, 0).support, torch.zeros(2, 1)).loc.shape
         torch.Size([1, 2, 1])
     """
 
@@ -56,12 +56,12 @@ class Lines:
 
     @property
     def family(self) -> TaskFamily:
-        """The world as a task family."""
+        """The lines as a task family."""
         few, many = self.tasks(10), self.tasks(50)
         return TaskFamily("lines", "regression", (1,), 1, few, many, many)
 
     def truth(self, support: Batch, x: Float[Tensor, "n 1"]) -> Normal:
-        r"""What Bayes' theorem says: $\mathcal N(m^\top (x, 1), \sigma^2 + (x, 1)^\top S (x, 1))$.
+        r"""The predictive distribution by Bayes' theorem: $\mathcal N(m^\top (x, 1), \sigma^2 + (x, 1)^\top S (x, 1))$.
 
         $S^{-1} = \tau^{-2} I + \sigma^{-2} \Phi^\top \Phi$ and $m = S (\tau^{-2} \mu + \sigma^{-2} \Phi^\top y)$.
         """
@@ -84,7 +84,7 @@ class Agreement(NamedTuple):
         mean_error: root mean square of the difference of the two means, in units of y.
         spread: the learner's standard deviation over the true one, noise included, root mean square of each.
         coverage: how often the learner's central 90 % interval holds the observation.
-        nll: the learner's negative log-likelihood beyond the truth's, in nats a row: at least 0 but for chance.
+        nll: the learner's negative log-likelihood beyond the truth's, in nats per row: at least 0 but for chance.
     """
 
     mean_error: float
@@ -94,21 +94,21 @@ class Agreement(NamedTuple):
 
 
 def against_truth(
-    learner: MetaLearner[M, P], meta: M, world: Lines, *, num_tasks: int = 500, seed: int = 0
+    learner: MetaLearner[M, P], meta: M, lines: Lines, *, num_tasks: int = 500, seed: int = 0
 ) -> Agreement:
     """Meta-test a learner on tasks whose posterior is known.
 
     Args:
         learner: a learner of regression whose predictions have a scale, as under `likelihood.gaussian(scale=...)`.
         meta: its trained meta-parameters.
-        world: where the tasks come from.
+        lines: where the tasks come from.
         num_tasks: how many.
         seed: what they are drawn with.
 
     Returns:
         The comparison; the truth itself has a mean error of 0, a spread of 1, a coverage of .9 and no excess NLL.
     """
-    tasks = world.family.test(generator_for(seed, "test", 0), num_tasks)
+    tasks = lines.family.test(generator_for(seed, "test", 0), num_tasks)
     prepared = learner.prepare(meta, tasks, generator_for(seed, "prepare", 0), step=None, num_steps=0)
 
     def of_task(prepared: Task, task: Task) -> tuple[Tensor, ...]:
@@ -116,7 +116,7 @@ def against_truth(
         if not isinstance(given, Normal):
             raise ValueError("The true posterior is known of a regression, and the learner predicts classes.")
         scale = required_scale(given, "coverage")
-        found, true = Normal(given.loc, scale.expand_as(given.loc)), world.truth(task.support, task.query.x)
+        found, true = Normal(given.loc, scale.expand_as(given.loc)), lines.truth(task.support, task.query.x)
         whole = metrics.mixture(found)
         assert isinstance(whole, Normal)  # A mixture of normals is reported as one.
         excess = metrics.nll(found, task.query.y) - metrics.nll(true, task.query.y)

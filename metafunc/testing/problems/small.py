@@ -1,4 +1,4 @@
-"""Small problems in double precision, on which exactness can be told from luck."""
+"""Small problems in double precision, on which an exact answer differs visibly from a lucky one."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -45,9 +45,9 @@ def random_tasks(
     Args:
         kind: "regression", with normal targets (tasks, rows, num_outputs), or "classification".
         num_tasks: tasks on the leading axis.
-        num_shots: support rows a task, or a class.
-        num_queries: query rows a task, or a class.
-        num_outputs: targets a row, or classes a task.
+        num_shots: support rows per task, or per class.
+        num_queries: query rows per task, or per class.
+        num_outputs: targets per row, or classes per task.
         seed: of the generator that draws them.
 
     Raises:
@@ -71,7 +71,7 @@ def random_tasks(
 
 
 def padded(tasks: Task, num_rows: int = 2) -> Task:
-    """The same tasks with rows of garbage at the end of every batch, which its mask says not to count."""
+    """The same tasks with rows of garbage at the end of every batch, which its mask leaves out."""
 
     def pad(batch: Batch) -> Batch:
         count = batch.x.shape[:2]

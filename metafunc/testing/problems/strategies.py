@@ -20,7 +20,7 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
-# Before hypothesis, because it says what to install if that is missing.
+# Before hypothesis, because it states what to install if that is missing.
 from metafunc.testing.problems.draws import Draw
 
 # isort: split
@@ -133,7 +133,7 @@ def loss_cases(draw: Draw) -> LossCase[Any]:
     if draw(st.booleans()):
         return LossCase(tree_loss, draw(trees()), draw(tasks(most=2)), *settings)
     network, classes = draw(models()), draw(st.booleans())
-    # Padding enters a batch's own statistics, which is nobody's mistake, but garbage may make them all but constant.
+    # Padding enters a batch's own statistics, which is no mistake, but garbage may make them all but constant.
     plain = network.model.normalisation == "none"
     drawn = draw(tasks(network.input_shape, classes=classes, most=2, with_padding=plain))
     loss = _likelihood(classes).of(network.model)

@@ -183,7 +183,7 @@ r"""From $\log \pi(a_t \mid s_t)$ and $\gamma^t r_t$ of one trajectory to a scal
 
 
 def reward_to_go(log_probs: Float[Tensor, " h"], rewards: Float[Tensor, " h"]) -> Scalar:
-    r"""$\sum_t \log \pi(a_t \mid s_t) \sum_{t' \ge t} \gamma^{t'} r_{t'}$: an action's credit is what comes after."""
+    r"""$\sum_t \log \pi(a_t \mid s_t) \sum_{t' \ge t} \gamma^{t'} r_{t'}$: what comes after an action weights it."""
     value: Tensor = (log_probs * rewards.flip(0).cumsum(0).flip(0)).sum()
     return value
 

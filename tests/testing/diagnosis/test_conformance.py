@@ -100,8 +100,8 @@ def trained(learner, meta, tasks, num_steps=25):
     optimiser = torch.optim.Adam(leaves, lr=0.02)
     for _ in range(num_steps):
         gradient = step(tree.unflatten(meta, [leaf.detach() for leaf in leaves]), tasks)[1]
-        for leaf, slope in zip(leaves, tree.leaves(gradient), strict=True):
-            leaf.grad = slope
+        for leaf, derivative in zip(leaves, tree.leaves(gradient), strict=True):
+            leaf.grad = derivative
         optimiser.step()
     return tree.unflatten(meta, [leaf.detach() for leaf in leaves])
 

@@ -13,8 +13,10 @@ from metafunc.nn import from_module
 from metafunc.testing import random_tasks
 from metafunc.testing.diagnosis import loss_checks
 from metafunc.testing.diagnosis.loss_checks import CHECKS
-from metafunc.testing.diagnosis.loss_problem import Probe, generic
+from metafunc.testing.diagnosis.loss_problem import LossProblem, generic
 from metafunc.testing.numerics import report
+
+from ..wrong_functions import WrongBackward, WrongForwardMode, growing
 
 TASKS = random_tasks("regression", num_tasks=2, num_outputs=1)
 
@@ -28,7 +30,7 @@ def of_module(module, apply=None):
     torch.manual_seed(0)
     params = generic(dict(module.double().named_parameters()), torch.Generator().manual_seed(0))
     loss = squared_error(apply or (lambda params, x: functional_call(module, params, (x,))))
-    return Probe(loss, loss, params, TASKS)
+    return LossProblem(loss, loss, params, TASKS)
 
 
 def network(layer=nn.Identity, first=lambda: nn.Linear(2, 3)):
@@ -48,62 +50,24 @@ def right():
     return of_module(network())
 
 
-class Identity(torch.autograd.Function):
-    generate_vmap_rule = True
-
-    @staticmethod
-    def forward(x):
-        return x.clone()
-
-    @staticmethod
-    def setup_context(ctx, inputs, output):
-        pass
-
-    @staticmethod
-    def backward(ctx, slope):
-        return slope
-
-    @staticmethod
-    def jvp(ctx, tangent):
-        return tangent
-
-
-class WrongBackward(Identity):
-    @staticmethod
-    def backward(ctx, slope):
-        return 1.5 * slope
-
-
-class WrongForwardMode(Identity):
-    @staticmethod
-    def jvp(ctx, tangent):
-        return 1.5 * tangent
-
-
 def through(function):
-    probe = right()
+    problem = right()
 
     def loss(params, batch):
-        return probe.loss(tree.map(function.apply, params), batch)
+        return problem.loss(tree.map(function.apply, params), batch)
 
-    return replace(probe, loss=loss, plain=loss)
+    return replace(problem, loss=loss, plain=loss)
 
 
 def changed(loss):
     """The right network's loss, changed, and asked of tasks of its own."""
-    probe = right()
-    loss = loss(probe.loss)
-    return replace(probe, loss=loss, plain=loss, tasks=tree.map(torch.clone, TASKS))
+    problem = right()
+    loss = loss(problem.loss)
+    return replace(problem, loss=loss, plain=loss, tasks=tree.map(torch.clone, TASKS))
 
 
-def growing(loss):
-    calls = []
-
-    def grown(params, batch):
-        calls.append(None)
-        return loss(params, batch) * (1 + 0.01 * len(calls))
-
-    return grown
+def counting():
+    return changed(lambda loss: growing(loss, lambda n: 1 + 0.01 * n))
 
 
 def writing(loss):
@@ -115,7 +79,7 @@ def writing(loss):
 
 
 def seeding(loss):
-    """Not a die, which `vmap` would refuse to throw: it seeds those of everybody else."""
+    """Draws no random number, which `vmap` would refuse: it seeds the generator of all others."""
 
     def seeded(params, batch):
         torch.manual_seed(7)
@@ -125,7 +89,7 @@ def seeding(loss):
 
 
 TWINS = [
-    ("pure_loss", lambda: changed(growing)),
+    ("pure_loss", counting),
     ("pure_loss", lambda: changed(writing)),
     ("pure_loss", lambda: changed(seeding)),
     ("gradient", lambda: through(WrongBackward)),
@@ -134,22 +98,22 @@ TWINS = [
     ("hvp_modes", lambda: through(WrongForwardMode)),
     ("autograd_loop", normalised),
     ("batching", normalised),
-    ("batching", lambda: changed(growing)),
+    ("batching", counting),
     ("finite_differences", weight_normalised),
 ]
 
 
 @pytest.mark.parametrize("twin", range(len(TWINS)), ids=lambda i: f"{TWINS[i][0]}-{i}")
 def test_a_wrong_twin_fails(twin):
-    name, probe = TWINS[twin]
-    assert not CHECKS[name](probe()).holds
+    name, problem = TWINS[twin]
+    assert not CHECKS[name](problem()).holds
 
 
 @pytest.mark.parametrize("name", CHECKS)
 def test_what_the_twins_are_twins_of_holds(name):
     assert CHECKS[name](right()).holds
-    mended = from_module(network(first=lambda: parametrizations.weight_norm(nn.Linear(2, 3))).double(), reset=False)
-    assert CHECKS[name](weight_normalised(mended.apply)).holds
+    fixed = from_module(network(first=lambda: parametrizations.weight_norm(nn.Linear(2, 3))).double(), reset=False)
+    assert CHECKS[name](weight_normalised(fixed.apply)).holds
 
 
 def test_every_claim_is_seen_to_fail(monkeypatch):
@@ -162,6 +126,6 @@ def test_every_claim_is_seen_to_fail(monkeypatch):
         return report.summarise(identity, comparisons, why, example)
 
     monkeypatch.setattr(loss_checks, "summarise", spy)
-    failing = {name for name, probe in TWINS if not CHECKS[name](probe()).holds}
+    failing = {name for name, problem in TWINS if not CHECKS[name](problem()).holds}
     assert failing == set(CHECKS)
     assert not made - failed

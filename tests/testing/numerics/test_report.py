@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Generator, Tensor
 
-from metafunc import nn, tree
+from metafunc import nn, testing, tree
 from metafunc.algorithms import ALGORITHMS
 from metafunc.nn import likelihood
 from metafunc.testing import (
@@ -37,7 +37,7 @@ from metafunc.testing.problems.strategies import Normals, tree_loss
 ONE = torch.tensor(1.0, dtype=torch.float64)
 
 
-def test_a_report_says_what_failed_where_and_why():
+def test_a_report_states_what_failed_where_and_why():
     comparison = compare({"a": ONE, "b": {"w": ONE}}, {"a": ONE, "b": {"w": 2 * ONE}}, 0.5, "They differ.")
     report = summarise("sameness", [Comparison(0.1, 1.0, "a", "Fine."), comparison], "By hand.", "two numbers")
     assert (report.error, report.tolerance, report.leaf) == (1.0, 0.5, "b.w")
@@ -132,7 +132,7 @@ def test_a_kink_nearby_is_not_taken_for_a_derivative():
 
 @pytest.mark.parametrize("num_steps", [1, 5])
 @pytest.mark.parametrize("seed", range(3))
-def test_rectified_networks_are_told_from_first_order_ones(seed, num_steps):
+def test_rectified_networks_are_distinguished_from_first_order_ones(seed, num_steps):
     model = nn.mlp((2,), 1, hidden=(40, 40))
     tasks = random_tasks("regression", num_outputs=1, num_shots=10, num_queries=10, seed=seed)
 
@@ -149,7 +149,7 @@ def test_rectified_networks_are_told_from_first_order_ones(seed, num_steps):
 
 
 def test_what_no_identity_can_be_asked_of_is_refused(monkeypatch):
-    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # It would say so first, in other words.
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # It would refuse first, in other words.
     with pytest.raises(TypeError, match="No identity can be asked of 'maml'"):
         applicable("maml")
     with pytest.raises(TypeError, match="ridge is asked of a QuadraticCase, and this is a Tensor"):
@@ -196,11 +196,17 @@ def test_every_identity_is_documented(name):
     assert f"`{name}`" in re.sub(r"```.*?```", "", page, flags=re.DOTALL)
 
 
-def test_padding_twice_keeps_what_the_first_mask_said():
+def test_padding_twice_keeps_the_first_mask():
     once = padded(random_tasks("regression"), 2)
     twice = padded(once, 1)
     assert torch.equal(twice.support.mask[:, :-1], once.support.mask)
     assert not twice.support.mask[:, -1].any()
+
+
+def test_strategies_are_reached_from_the_kit():
+    assert testing.strategies is strategies
+    with pytest.raises(AttributeError, match="no attribute 'strategy'"):
+        testing.strategy  # noqa: B018
 
 
 def test_the_kit_needs_neither_hypothesis_nor_pytest():
@@ -209,7 +215,7 @@ def test_the_kit_needs_neither_hypothesis_nor_pytest():
         "tasks = testing.random_tasks('regression', num_outputs=1); import torch;"
         "case = testing.LossCase(lambda p, b: (b.x @ p - b.y).square().mean(), torch.ones(2, 1).double(), tasks);"
         "assert testing.IDENTITIES['one_step'](case).holds\n"
-        "try: from metafunc.testing.problems import strategies\n"
+        "try: from metafunc.testing import strategies\n"
         "except ModuleNotFoundError as missing: assert 'metafunc[testing]' in str(missing)\n"
         "else: raise AssertionError"
     )

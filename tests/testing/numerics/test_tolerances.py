@@ -33,7 +33,7 @@ def test_weights_that_cancel_up_to_the_rounding_of_their_exponents():
 @pytest.mark.parametrize("gap", [1.0, 8.0, 20.0, 36.0])
 @pytest.mark.parametrize("name", ["ggn_linear", "ggn_positive"])
 def test_curvature_of_classes_that_grow_certain(name, gap):
-    """Like the night's example, with a bias that parts the classes ever further, and rows of padding."""
+    """Like an example that hypothesis found, with a bias that parts the classes ever further, and rows of padding."""
     params = {
         "head.weight": double([[-0.0532, 0.1381], [-1.1130, -1.2888]]),
         "head.bias": double([-gap / 2, gap / 2]),

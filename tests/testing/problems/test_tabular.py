@@ -67,13 +67,13 @@ def test_whole_returns_and_baselines_leave_the_expectation_alone():
 
 
 def test_second_derivatives_are_those_of_differences():
-    def slope(logits):
+    def gradient(logits):
         return torch.func.grad(tabular.expected_return)(logits, MDP)
 
     hessian = torch.func.hessian(lambda logits: tabular.expected_return(logits, MDP))(LOGITS)
     along = torch.randn(3, 2, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
     h = 1e-5
-    differences = (slope(LOGITS + h * along) - slope(LOGITS - h * along)) / (2 * h)
+    differences = (gradient(LOGITS + h * along) - gradient(LOGITS - h * along)) / (2 * h)
     torch.testing.assert_close(torch.einsum("sakb,kb->sa", hessian, along), differences, rtol=1e-7, atol=1e-9)
 
 
@@ -84,8 +84,8 @@ def test_many_decision_processes_under_vmap():
     logits = torch.zeros(2, 2, dtype=torch.float64)
     found = torch.vmap(tabular.expected_return, (None, 0))(logits, stacked)
     torch.testing.assert_close(found, torch.stack([tabular.expected_return(logits, each) for each in many]))
-    slopes = torch.vmap(lambda mdp: tabular.expected_gradient(tabular.reward_to_go, logits, mdp))(stacked)
-    torch.testing.assert_close(slopes[1], torch.func.grad(tabular.expected_return)(logits, many[1]))
+    gradients = torch.vmap(lambda mdp: tabular.expected_gradient(tabular.reward_to_go, logits, mdp))(stacked)
+    torch.testing.assert_close(gradients[1], torch.func.grad(tabular.expected_return)(logits, many[1]))
     assert (stacked.num_states, stacked.num_actions, stacked.horizon) == (2, 2, 2)
 
 
