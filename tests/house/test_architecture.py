@@ -2,15 +2,13 @@
 
 import ast
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
-HOUSE = ROOT / "metafunc"
+from .sources import HOUSE, ROOT, commands, imports, modules, relative
+
 GROUND = {"types", "tree", "checks"}
-GENERATED = ROOT / "cli/metafunc_cli/settings/generated.py"
 LAZY = {"datasets", "matplotlib", "rich", "tyro", "pandas", "PIL", "gymnasium", "mujoco"}
 
 
@@ -25,14 +23,6 @@ def allowed() -> dict[str, set[str]]:
 ALLOWED = allowed()
 
 
-def modules() -> list[Path]:
-    return sorted(HOUSE.rglob("*.py"))
-
-
-def commands() -> list[Path]:
-    return sorted((ROOT / "cli").rglob("*.py"))
-
-
 def named(path: Path) -> str:
     """The dotted name of a file of the house."""
     base = ROOT if path.is_relative_to(HOUSE) else ROOT / "cli"
@@ -40,15 +30,6 @@ def named(path: Path) -> str:
 
 
 FILES = {named(path): path for path in (*modules(), *commands())}
-
-
-def imports(tree: ast.AST) -> Iterator[str]:
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            yield node.module
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
 def top_level_imports(source: str) -> set[str]:
@@ -86,7 +67,7 @@ def test_the_top_level_is_short() -> None:
     assert len([path for path in entries if path.is_dir()]) == 11
 
 
-@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(ROOT)))
+@pytest.mark.parametrize("path", modules(), ids=relative)
 def test_imports_run_downwards(path: Path) -> None:
     if path != HOUSE / "__init__.py":
         assert not forbidden(room(path), path.read_text())
@@ -156,21 +137,27 @@ def test_execution_knows_no_learner() -> None:
     assert not [path for path, source in sources.items() if "MetaLearner" in source]
 
 
-@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(ROOT)))
+KIT = ("numerics", "problems", "identities", "diagnosis")
+"""The rooms of the test kit: each imports those before it."""
+
+
+def wrong_way(kit_room: str, source: str) -> set[str]:
+    """The rooms of the test kit that a source imports and that come after its own."""
+    found = {name.split(".")[2] for name in imports(ast.parse(source)) if name.startswith("metafunc.testing.")}
+    return found - set(KIT[: KIT.index(kit_room) + 1])
+
+
+@pytest.mark.parametrize("path", sorted((HOUSE / "testing").glob("*/*.py")), ids=relative)
+def test_the_test_kit_imports_one_way(path: Path) -> None:
+    assert not wrong_way(path.parent.name, path.read_text())
+
+
+def test_an_import_against_the_way_of_the_test_kit_is_caught() -> None:
+    assert wrong_way("problems", "from metafunc.testing.identities import table") == {"identities"}
+    assert wrong_way("identities", "from metafunc.testing import network") == {"network"}
+    assert not wrong_way("diagnosis", "from metafunc.testing.numerics.report import Report")
+
+
+@pytest.mark.parametrize("path", modules(), ids=relative)
 def test_heavy_libraries_are_imported_lazily(path: Path) -> None:
     assert not top_level_imports(path.read_text()) & LAZY
-
-
-@pytest.mark.parametrize("path", [*modules(), *commands()], ids=lambda path: str(path.relative_to(ROOT)))
-def test_files_stay_small_and_safe(path: Path) -> None:
-    source = path.read_text()
-    assert len(source.splitlines()) <= 300 or path == GENERATED
-    used = set(imports(ast.parse(source)))
-    assert not used & {"pickle", "dill", "yaml", "marshal", "shelve"}
-    calls = {ast.unparse(node.func) for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)}
-    assert not calls & {"torch.load", "torch.save", "eval", "exec"}
-
-
-def test_only_tree_knows_the_private_pytree() -> None:
-    users = {room(path) for path in modules() if "_pytree" in path.read_text()}
-    assert users == {"tree"}
