@@ -1,0 +1,152 @@
+"""One concept has one word: the right-hand column of the table of docs/notation.md is refused wherever people read."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from .prose import Text, found_in, of_module, of_page
+from .sources import GENERATED, ROOT, commands, modules, relative
+
+PAGES = sorted(
+    [
+        *(ROOT / "docs").rglob("*.md"),
+        *(ROOT / "benchmarks").rglob("*.md"),
+        *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")),
+    ]
+)
+EXAMPLES = sorted((ROOT / "examples").rglob("*.py"))
+SECTION = re.compile(r"^## Words\n.*?(?=^## |\Z)", re.MULTILINE | re.DOTALL)
+RATE = "a X a Y"
+"""The one form of the table that stands for many: "a row a task", "points a class", "once a step"."""
+ONE = "row|number|column|line|panel|scale|particle|index|product|thread|report|file|seed|draw|point|copy|task"
+MANY = (
+    "points|rows|drawings|images|classes|characters|queries|tasks|steps|trajectories|numbers|draws|networks|priors|"
+    "particles|samples|targets|labels|evaluations|rollouts|gradients|epochs|operations|metres|seconds|minutes|hours|"
+    "nats|ms|columns|panels|copies|products|shots|goals"
+)
+BY = (
+    "task|step|row|class|character|run|metric|check|particle|trajectory|file|paper|chunk|point|seed|line|column|batch|"
+    "iteration|second|minute|test|update|leaf|element|prior|family|episode|group|page|namespace|thread|process|core|"
+    "copy|module|layer|method|cell|learner|kind|block|identity|observation|parameter|call|image|channel|draw|sample|"
+    "setting|place|hour|day"
+)
+RATES = re.compile(
+    rf"\b((an?|one)\s+(\w+\s+)?({ONE})|(?<!how many )({MANY})|one|once|twice)\s+an?\s+({BY})\b"
+    r"(?!\s+(has|have|takes?|needs?|is|was|can)\b)",
+    re.IGNORECASE,
+)
+"""A rate without its "per": what is counted, and what it is counted by."""
+
+
+class Legitimate(NamedTuple):
+    """Where a form of the table means something else.
+
+    Args:
+        form: the form.
+        reason: what it means there.
+        context: what it is a part of there; anything by default.
+        files: the files, or folders, where it may stand; all by default.
+    """
+
+    form: str
+    reason: str
+    context: str = ""
+    files: tuple[str, ...] = ("",)
+
+
+LEGITIMATE = (
+    Legitimate("dice", "the estimator", r"DiCE|`(loaded_)?dice`|\blvc dice\b|(loaded|lambda) dice"),
+    Legitimate("dice", "the estimator", r"\A(loaded )?dice\Z", ("metafunc/rl/estimators.py", relative(GENERATED))),
+    Legitimate("slope", "a line's", r"slopes?(,| and) intercepts?"),
+    Legitimate("slope", "a line's", files=("metafunc/data/families/sine_or_line.py",)),
+    Legitimate("slope", "a rectifier's", r"random slopes"),
+    Legitimate("swap", "one function for another", files=("metafunc/nn/", "docs/gotchas.md")),
+    Legitimate("signal", "the operating system's", files=("metafunc/training/", "metafunc/execution/", "cli/")),
+    Legitimate("signal", "the operating system's", r"signals? (handlers?|on one rank)|(on|by|until) a signal"),
+    Legitimate("signal", "beside noise", r"no signal|signal[- ]to[- ]noise"),
+    Legitimate("told", "distinguished", r"[Tt]old apart"),
+    Legitimate("turned", "another verb", r"[Tt]urned (into|to|out|off|on)\b"),
+    Legitimate("play", "a module's name", r"benchmarks[./]rl[./]play"),
+)
+
+
+def forms() -> list[str]:
+    """The right-hand column of the page's table."""
+    section = re.search(SECTION, (ROOT / "docs/notation.md").read_text())
+    assert section, "docs/notation.md has no section of words"
+    rows = re.findall(r"^\|[^|]*\|[^|]*\|([^|]*)\|$", section[0], flags=re.MULTILINE)[2:]
+    return list(dict.fromkeys(form.strip() for row in rows for form in row.split(",")))
+
+
+def pattern(form: str) -> re.Pattern[str]:
+    """A form with any ending of its first word, on one line or across two."""
+    if form == RATE:
+        return RATES
+    first, *rest = form.split()
+    stem, last = first[:-1], first[-1]
+    endings = {"e": "(e|es|ed|er|ers|ing)", "y": "(y|ies|ied|ying|ys|yed|yer|yers)"}
+    ending = endings.get(last, f"{last}({last}?(ed|er|ers|ing)|s|es)?")
+    words = [re.escape(stem) + ending, *map(re.escape, rest)]
+    return re.compile(r"\b" + r"\s+".join(words) + r"\b", re.IGNORECASE)
+
+
+PATTERNS = {form: pattern(form) for form in forms()}
+
+
+def refused(name: str, texts: list[Text]) -> Iterator[str]:
+    """The lines of a file that hold a form of the table, but for those where it means something else."""
+    for form, compiled in PATTERNS.items():
+        contexts = [each.context for each in LEGITIMATE if each.form == form and name.startswith(each.files)]
+        if "" not in contexts:
+            yield from (f"{name}:{line}: {words}" for line, words in found_in(compiled, texts, "|".join(contexts)))
+
+
+def texts_of(path: Path) -> list[Text]:
+    source = path.read_text()
+    if path.suffix == ".py":
+        return of_module(source)
+    # The table itself is left out, in such a way that lines keep their numbers.
+    return of_page(re.sub(SECTION, lambda section: "\n" * section[0].count("\n"), source))
+
+
+@pytest.mark.parametrize("path", [*modules(), *commands(), *EXAMPLES, *PAGES], ids=relative)
+def test_words_are_the_fields(path: Path) -> None:
+    assert not sorted(refused(relative(path), texts_of(path)))
+
+
+@pytest.mark.parametrize("form", PATTERNS)
+def test_a_form_is_caught_in_prose_and_in_code(form: str) -> None:
+    wrong = "one row a task" if form == RATE else form
+    broken = wrong.replace(" ", "\n")
+    assert list(refused("docs/x.md", of_page(f"It has {broken} here.")))
+    for source in (f'"""It has {wrong} here."""', f"# It has {wrong}\n", f'print(f"It has {wrong}, {{1}}")'):
+        assert list(refused("metafunc/x.py", of_module(source)))
+
+
+@pytest.mark.parametrize(
+    "source",
+    ["def collect_slopes(): pass", "class TaskWorld: pass", "dice = 1", "def f(told): pass", "for mended in (): pass"],
+)
+def test_a_name_is_caught(source: str) -> None:
+    assert list(refused("metafunc/x.py", of_module(source)))
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["Points a task has.", "How many rows a class has.", "The slope and intercept.", "Told apart.", "DiCE's box.",
+     "An amendment to the display.", "A row per task.", "He recommended `played`.", "```\nworld\n```\n"],
+)  # fmt: skip
+def test_what_means_something_else_passes(text: str) -> None:
+    assert not list(refused("docs/x.md", of_page(text)))
+
+
+def test_the_line_is_that_of_the_word() -> None:
+    assert list(refused("x.py", of_module('"""One.\n\nThe\nworld.\n"""\n'))) == ["x.py:4: world"]
+    assert list(refused("x.md", of_page("```\nworld\n```\n\nIt is carried\nout."))) == ["x.md:5: carried out"]
+
+
+def test_every_exception_is_of_a_form() -> None:
+    assert {each.form for each in LEGITIMATE} <= PATTERNS.keys()
