@@ -60,13 +60,15 @@ def _names(tree: ast.AST) -> Iterator[tuple[int, str]]:
 
 
 def spoken(name: str) -> str:
-    """A name as the words that it is made of.
-
-    Example:
-        >>> spoken("_policy_gradient"), spoken("MetaLearner"), spoken("MOST_STEPS")
-        ('policy gradient', 'meta learner', 'most steps')
-    """
+    """A name as the words that it is made of: `_MetaLearner` and `meta_learner` are "meta learner"."""
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", name).replace("_", " ").strip().lower()
+
+
+def first_lines(source: str) -> Iterator[tuple[str, str]]:
+    """The first lines of the docstrings of functions and classes, by name."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.FunctionDef | ast.ClassDef) and (docstring := ast.get_docstring(node)):
+            yield node.name, docstring.splitlines()[0]
 
 
 def found_in(pattern: re.Pattern[str], texts: list[Text], unless: str) -> Iterator[tuple[int, str]]:

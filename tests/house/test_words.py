@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import pytest
 
-from .prose import Text, found_in, of_module, of_page
+from .prose import Text, first_lines, found_in, of_module, of_page
 from .sources import GENERATED, ROOT, commands, modules, relative
 
 PAGES = sorted(
@@ -144,11 +144,27 @@ def test_a_name_is_caught(source: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["Points a task has.", "How many rows a class has.", "The slope and intercept.", "Told apart.", "Draws an episode.", "DiCE's box.",
-     "An amendment to the display.", "A row per task.", "He recommended `played`.", "```\nworld\n```\n"],
-)  # fmt: skip
+    [
+        "Points a task has.",
+        "How many rows a class has.",
+        "The slope and intercept.",
+        "Told apart.",
+        "Draws an episode.",
+        "DiCE's box.",
+        "An amendment to the display.",
+        "A row per task.",
+        "He recommended `played`.",
+        "```\nworld\n```\n",
+    ],
+)
 def test_what_means_something_else_passes(text: str) -> None:
     assert not list(refused("docs/x.md", of_page(text)))
+
+
+@pytest.mark.parametrize("path", [*modules(), *commands()], ids=relative)
+def test_docstrings_begin_with_a_sentence(path: Path) -> None:
+    """Of functions and classes that are public: a word or two is a riddle."""
+    assert not [name for name, first in first_lines(path.read_text()) if name[0] != "_" and len(first.split()) < 3]
 
 
 def test_the_line_is_that_of_the_word() -> None:

@@ -83,7 +83,7 @@ class Checklist:
     steps: tuple[Step, ...]
 
     def run(self) -> list[Report]:
-        """All reports."""
+        """The reports of all checks."""
         return [step.run() for step in self.steps]
 
 

@@ -65,7 +65,7 @@ class LossProblem:
         return self.gradient_at(self.params)
 
     def gradient_at(self, params: Tree) -> Tree:
-        """The same somewhere else."""
+        """The same gradient at other parameters."""
         return by_autograd(self.plain, params, self.support)
 
     @cached_property
@@ -84,7 +84,7 @@ class LossProblem:
         return self.hvp(self.along, "reverse-over-reverse")
 
     def hvp(self, vector: Tree, mode: Mode) -> Tree:
-        """Along another vector."""
+        """The Hessian of the first task's support loss along another vector, in a given mode."""
         support = self.support  # Taken here: what is kept from inside a transform cannot be used outside it.
         return hvp(lambda params: self.loss(params, support), self.params, vector, mode=mode)
 

@@ -21,7 +21,7 @@ MakeStep = Callable[[Loss[Any], float], Adapt[Any, Any]]
 
 
 def stein_step(loss: Loss[P], lr: float) -> Adapt[P, P]:
-    """metafunc's own."""
+    """metafunc's own step of SVGD."""
     return stein.stein(loss, sgd(lr))
 
 

@@ -46,12 +46,12 @@ class Tabular(NamedTuple):
 
     @property
     def num_states(self) -> int:
-        """S."""
+        """S, the number of states."""
         return self.rewards.shape[-2]
 
     @property
     def num_actions(self) -> int:
-        """A."""
+        """A, the number of actions."""
         return self.rewards.shape[-1]
 
     @property
