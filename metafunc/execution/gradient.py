@@ -86,7 +86,10 @@ def _by_task(task_loss: TaskLoss[M]) -> Gradient[M]:
 
 
 def by_autograd(loss: MetaLoss[M]) -> Gradient[M]:
-    """A loss and its gradient by plain reverse mode, for one task or for stacked ones."""
+    """A loss and its gradient by plain reverse mode, for one task or for stacked ones.
+
+    `metafunc.testing.numerics.rounding.by_autograd` takes the same gradient again, on purpose: it checks this one.
+    """
 
     def value_and_gradient(meta: M, tasks: Task) -> tuple[Scalar, M]:
         inputs = tree.map(lambda leaf: leaf.detach().requires_grad_(), meta)

@@ -1,6 +1,6 @@
 r"""What identities are checked on: a loss, a model, a learner or a small problem with a known answer, with its data.
 
-A case is one example. Make your own from your loss or learner, or draw them: `metafunc.testing.problems.strategies`.
+A case is one example. Make your own from your loss or learner, or draw them: `metafunc.testing.strategies`.
 """
 
 from collections.abc import Callable
