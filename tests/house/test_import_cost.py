@@ -13,7 +13,7 @@ PARTS = [
 ]  # fmt: skip
 """What one import of the package reaches."""
 QUICK = 0.5
-"""Seconds of processor time that help may take; the wall clock of a shared machine says nothing."""
+"""Seconds of processor time that help may take; the wall clock of a shared machine is no measure."""
 
 
 def modules_after(code: str) -> set[str]:
