@@ -12,8 +12,9 @@ from metafunc.data.sampling import generator_for
 from metafunc.data.table import TRUTH
 from metafunc.evaluation import metrics
 from metafunc.evaluation.meta_test import summarise
+from metafunc.evaluation.metrics.table import followed
 from metafunc.results import figures
-from metafunc.results.comparison import Entry, estimate, statistic_of
+from metafunc.results.comparison import Entry, estimate
 from metafunc.results.plot_run import functions
 from metafunc.training.run import Run
 from metafunc.types import MetaLearner, Normal
@@ -21,8 +22,6 @@ from metafunc.types import MetaLearner, Normal
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-VALIDATED = {"regression": "mse", "classification": "accuracy", "control": "return"}
-"""What a training is validated by."""
 NUM_FUNCTIONS = 3
 NUM_DRAWS = 1000
 """Of the bootstrap behind a band: enough for a picture."""
@@ -63,7 +62,7 @@ def plot_comparison(compared: Sequence[Compared], folder: Path, *, seed: int = 0
 
 
 def _learning(compared: Sequence[Compared]) -> "Iterator[tuple[str, Figure]]":
-    metric = VALIDATED[compared[0].entry.evaluations[0].kind]
+    metric = followed(compared[0].entry.evaluations[0].kind)
     logs = {
         one.entry.algorithm: [
             [
@@ -91,7 +90,7 @@ def _described(entry: Entry, step: int) -> dict[str, Any]:
     for metric in entry.evaluations[0].values:
         numbers = entry.numbers(metric, step)
         described = summarise(metric, numbers.mean((0, 2)))
-        value = estimate(numbers, statistic_of(metric))
+        value = estimate(numbers, entry.statistic(metric))
         if len(entry.seeds) > 1 and bool(numbers.isfinite().all()):
             (draws,) = metrics.bootstrap([numbers], generator_for(0, "bootstrap", 0), num_draws=NUM_DRAWS)
             described["ci95"] = metrics.percentiles(draws, value).half

@@ -119,9 +119,9 @@ def _functions(run: Run, learner: MetaLearner[Any, Any], meta: Any, family: Task
 
 def _paths(learner: MetaLearner[Any, Any], meta: Any, family: TaskFamily, seed: int) -> "Figure":
     goals = family.test(generator_for(seed, "figures", 0), NUM_FUNCTIONS).support
-    played = returns.draw(learner, meta, family.test, seed, "figures", 0, size=NUM_FUNCTIONS, num_steps=NUM_STEPS)
+    collected = draw(learner, meta, family.test, seed, "figures", 0, NUM_FUNCTIONS, num_steps=NUM_STEPS)
     # Of several particles the first is shown.
-    sets = returns.by_step(played)
+    sets = returns.by_step(collected)
     return figures.paths_in_the_plane(
         {step: sets[step].observations[..., :2] for step in (0, 1, NUM_STEPS)},
         {step: sets[step].mask for step in (0, 1, NUM_STEPS)},

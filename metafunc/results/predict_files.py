@@ -9,7 +9,9 @@ import torch
 
 from metafunc.data import files
 from metafunc.evaluation import metrics
+from metafunc.evaluation.metrics.table import METRICS
 from metafunc.evaluation.prediction import predict
+from metafunc.evaluation.scoring import score
 from metafunc.execution import device, plan
 from metafunc.results import file_task
 from metafunc.results.file_task import OwnTask
@@ -131,13 +133,10 @@ def _columns(predicted: Predictive, names: Sequence[str], steps: int | None) -> 
 def _scores(predicted: Predictive, task: OwnTask) -> dict[str, float]:
     """How good the predictions are where it is known what is right; empty if nothing is."""
     if isinstance(predicted, Categorical):
-        known = task.truth >= 0
-        mask, y = known.double(), task.truth.clamp(min=0)
-        scores = {"accuracy": metrics.accuracy(predicted, y, mask), "nll": metrics.nll(predicted, y, mask)}
+        known, y = task.truth >= 0, task.truth.clamp(min=0)
     else:
-        known = task.truth.isfinite().all(-1)
-        mask, y = known.double(), task.truth.nan_to_num()
-        scores = {"mse": metrics.mse(predicted, y, mask)}
-        if not isinstance(predicted.scale, tuple):
-            scores["nll"] = metrics.nll(predicted, y, mask)
-    return {name: score.item() for name, score in scores.items()} if bool(known.any()) else {}
+        known, y = task.truth.isfinite().all(-1), task.truth.nan_to_num()
+    if not bool(known.any()):
+        return {}
+    scores = score(predicted, Batch(task.x, y, known.double()))
+    return {name: value.item() for name, value in scores.items() if METRICS[name].drawn is not None}

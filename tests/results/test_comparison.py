@@ -204,7 +204,7 @@ def test_a_pooled_error_is_that_of_all_rows_of_a_seed() -> None:
     numbers = counts.reshape(1, 4, -1)
     together = Normal(torch.cat([p.loc for p in predictions], 1), torch.tensor(0.7).double())
     right = metrics.calibration_error(together, torch.cat(targets))
-    found = comparison.estimate(numbers, comparison.statistic_of("calibration_error"))
+    found = comparison.estimate(numbers, comparison.statistic_of("calibration_error", counts.shape[1:]))
     assert found == pytest.approx(float(right), rel=1e-12)
 
 

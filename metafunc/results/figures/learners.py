@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from metafunc.results.figures.curves import LEARNING, percent, scale_of
+from metafunc.results.figures.curves import panel_titles, percent, scale_of
 from metafunc.results.figures.functions import draw_spread
 from metafunc.results.figures.style import (
     BLUE,
@@ -55,7 +55,7 @@ def learning_curves(logs: Mapping[str, Sequence[Sequence[Mapping[str, float | in
         raise ValueError("No training was validated: there is no curve to draw.")
     page, body = figure(8.0, 4.2, "Meta-training", "Thick: mean over seeds. Thin: each of them.")
     axes = body.subplots()
-    plain(axes, x="Steps of meta-training", y=LEARNING[metric])
+    plain(axes, x="Steps of meta-training", y=panel_titles()[metric])
     ends: list[Name] = []
     drawn: list[float] = []
     for (label, each), (colour, dashes) in zip(logs.items(), _looks(len(logs)), strict=True):
