@@ -1,6 +1,7 @@
 """A metric is one function and one row: what is added to the table is scored, compared, tabled, drawn and printed."""
 
 import io
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -91,12 +92,18 @@ def test_an_added_metric_is_drawn_and_printed() -> None:
     assert "worst ± 95 %" in text.getvalue()
 
 
-def test_the_first_row_of_a_kind_is_the_one_that_is_followed(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def reordered() -> Iterator[None]:
     rows = dict(METRICS)
-    monkeypatch.setitem(METRICS, "worst", Metric(worst_error, ("regression",), "worst error"))
-    for name, row in rows.items():  # to the end of the table
-        monkeypatch.delitem(METRICS, name)
-        monkeypatch.setitem(METRICS, name, row)
+    METRICS.clear()
+    METRICS.update({"worst": Metric(worst_error, ("regression",), "worst error"), **rows})
+    yield
+    METRICS.clear()
+    METRICS.update(rows)
+
+
+@pytest.mark.usefixtures("reordered")
+def test_the_first_row_of_a_kind_is_the_one_that_is_followed() -> None:
     found = validate(LEARNER, META, FAMILY, num_tasks=4, seed=0)
     assert found.keys() == {"worst"}
     probe = evaluated().memorisation_probe
