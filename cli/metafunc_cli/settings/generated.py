@@ -853,13 +853,13 @@ class RegressionData:
     path: str
     """a parquet file or folder, or a CSV file with a header."""
     num_shots: int = 10
-    """support rows a task."""
+    """support rows per task."""
     num_queries: int = 10
-    """query rows a task in meta-training, at most."""
+    """query rows per task in meta-training, at most."""
     num_test_queries: int = 100
-    """query rows a task in validation and meta-test, at most."""
+    """query rows per task in validation and meta-test, at most."""
     task_column: str = "task"
-    """the column that says to which task a row belongs."""
+    """the column that names the task a row belongs to."""
     target_columns: tuple[str, ...] = ("y",)
     """the columns to predict."""
     input_columns: tuple[str, ...] = ()

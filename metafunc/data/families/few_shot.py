@@ -1,6 +1,7 @@
 """N-way K-shot classification over any class-labelled Hugging Face data set, from the hub or from a local path."""
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from metafunc.checks import at_least, one_of
 from metafunc.data.class_split import ANEW, DEFAULT_FRACTIONS, PARTS, by_fractions, by_row
@@ -8,6 +9,11 @@ from metafunc.data.episodes import Rotations, classification
 from metafunc.data.load import class_names, column, load
 from metafunc.data.pixels import inverted, materialise
 from metafunc.types import TaskFamily
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+    Splits: TypeAlias = Mapping[str, Dataset]
 
 
 def few_shot(
@@ -90,20 +96,13 @@ def few_shot(
         raise ValueError("split_column and fractions are two ways to split the classes: give one of them.")
     names = dict(zip(PARTS, (train_split, validation_split, test_split), strict=True))
     source = load(path, split_names=tuple(names.values()), subset=subset, revision=revision)
-    splits = source.splits
-    by_split = fractions is None and split_column is None and len(splits) > 1
-    if by_split:
-        splits = {one_of(name, list(splits), f"{part}_split", ANEW): splits[name] for part, name in names.items()}
+    splits, rows, how = _parts_of_rows(source.splits, names, split_column, divided=fractions is not None)
     labels = [label for name in splits for label in class_names(splits[name], label_column, name * local_labels)]
-    if split_column is not None:
-        rows = [str(value) for dataset in splits.values() for value in column(dataset, split_column, "split_column")]
-        partition, how = by_row(labels, rows, names), f"column {split_column}"
-    elif by_split:
-        rows = [name for name, dataset in splits.items() for _ in range(len(dataset))]
-        partition, how = by_row(labels, rows, names), "splits of the data set"
-    else:
+    if rows is None:
         fractions = fractions or DEFAULT_FRACTIONS
         partition, how = by_fractions(labels, fractions, split_seed), f"fractions {fractions}, seed {split_seed}"
+    else:
+        partition = by_row(labels, rows, names)
     pixels = materialise(list(splits.values()), image_column, image_size=image_size, channels=channels)
     return classification(
         "few_shot",
@@ -117,3 +116,26 @@ def few_shot(
         small_classes=small_classes,
         info={"source": path, "subset": subset, "revision": source.revision, "class_split": how},
     )
+
+
+def _parts_of_rows(
+    splits: "Splits", names: Mapping[str, str], split_column: str | None, *, divided: bool
+) -> "tuple[Splits, list[str] | None, str]":
+    """The data sets to use, the split that each of their rows belongs to, and how that is known.
+
+    Args:
+        splits: all data sets by name.
+        names: of the splits that are the training, validation and test part.
+        split_column: the column that names each row's split; None if there is none.
+        divided: whether the classes are divided by fractions, whatever splits there are.
+
+    Returns:
+        No splits of rows where the classes have to be divided.
+    """
+    if split_column is not None:
+        rows = [str(value) for dataset in splits.values() for value in column(dataset, split_column, "split_column")]
+        return splits, rows, f"column {split_column}"
+    if divided or len(splits) <= 1:
+        return splits, None, ""
+    used = {one_of(name, list(splits), f"{part}_split", ANEW): splits[name] for part, name in names.items()}
+    return used, [name for name, dataset in used.items() for _ in range(len(dataset))], "splits of the data set"

@@ -23,9 +23,7 @@ def test_a_changed_default_makes_config_stale(monkeypatch: pytest.MonkeyPatch) -
     def sinusoid(*, num_shots: int = 11) -> None: ...
 
     before = generate.source()
-    monkeypatch.setattr(
-        "metafunc.data.table.FAMILIES", {**FAMILIES, "sinusoid": replace(FAMILIES["sinusoid"], builder=sinusoid)}
-    )
+    monkeypatch.setitem(FAMILIES, "sinusoid", replace(FAMILIES["sinusoid"], builder=sinusoid))
     assert ast.dump(ast.parse(generate.source())) != ast.dump(ast.parse(before))
 
 
