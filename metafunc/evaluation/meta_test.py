@@ -108,7 +108,7 @@ class Evaluation:
         return {"metric": metric, **summarise(metric, self.values[metric][0]), **chance, **supports}
 
     def to_json(self) -> dict[str, Any]:
-        """The result as JSON can say it; numbers that are not finite become null."""
+        """The result in the form of JSON; numbers that are not finite become null."""
         result = {"split": self.split, "seed": self.seed, "num_tasks": self.num_tasks, "by_step": self.by_step}
         if self.memorisation_probe is not None:
             result["memorisation_probe"] = self.memorisation_probe

@@ -31,7 +31,7 @@ class Draws(Generic[M, P]):
     """The tasks of one split that a learner is scored on.
 
     Args:
-        learner: who adapts.
+        learner: what adapts.
         meta: its meta-parameters, where the work is done.
         sampler: where the tasks come from.
         seed: what they are drawn with.

@@ -1,4 +1,4 @@
-"""The pictures of `metafunc compare`: how learners were trained, how they adapt, what they believe, what they know."""
+"""The pictures of `metafunc compare`: training, adaptation, reliability and predictions of several learners."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -123,18 +123,18 @@ def _functions(compared: Sequence[Compared], seed: int) -> "Iterator[tuple[str, 
     settings = compared[0].runs[0].config["tasks"]
     if FAMILIES[settings["name"]].noiseless is None:
         return
-    believed: dict[str, list[Normal]] = {}
+    predicted: dict[str, list[Normal]] = {}
     for one in compared:
         drawn = tree.unstack(functions(one.learner, one.meta, settings, seed, NUM_FUNCTIONS))
         noise = one.entry.evaluations[0].pooled.get("noise_scale")
         scale = () if noise is None else torch.tensor(noise[one.entry.row])
-        believed[one.entry.algorithm] = [_believed(one, task, scale) for task in drawn]
-    yield "functions", figures.function_draws(believed, drawn)
+        predicted[one.entry.algorithm] = [_predicted(one, task, scale) for task in drawn]
+    yield "functions", figures.function_draws(predicted, drawn)
 
 
-def _believed(one: Compared, task: Any, noise: Any) -> Normal:
+def _predicted(one: Compared, task: Any, noise: Any) -> Normal:
     with torch.no_grad():
         path = tree.unstack(one.learner.path(one.meta, task.support, one.entry.row))
-        predicted = one.learner.predict(path[one.entry.row], task.query.x)
-    assert isinstance(predicted, Normal)
-    return predicted._replace(scale=noise) if isinstance(predicted.scale, tuple) else predicted
+        found = one.learner.predict(path[one.entry.row], task.query.x)
+    assert isinstance(found, Normal)
+    return found._replace(scale=noise) if isinstance(found.scale, tuple) else found

@@ -143,7 +143,7 @@ def functions(learner: MetaLearner[M, Any], meta: M, tasks: Mapping[str, Any], s
 
 def _episode(run: Run, learner: MetaLearner[Any, Any], meta: Any, family: TaskFamily, seed: int) -> "Figure":
     tasks = family.test(generator_for(seed, "figures", 0), 1)
-    task = tree.map(lambda leaf: leaf[0], tasks)
+    task = tree.at(tasks, 0)
     predicted = metrics.mixture(predict(learner, meta, task.support, task.query.x, seed=seed))
     assert isinstance(predicted, Categorical)
     ink = bool(family.info.get("ink") or run.config["tasks"].get("invert"))

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from metafunc.checks import at_least, one_of
-from metafunc.data.class_split import ANEW, DEFAULT_FRACTIONS, PARTS, by_fractions, by_row
+from metafunc.data.class_split import DEFAULT_FRACTIONS, DIVIDE, PARTS, by_fractions, by_row
 from metafunc.data.episodes import Rotations, classification
 from metafunc.data.load import class_names, column, load
 from metafunc.data.pixels import inverted, materialise
@@ -47,19 +47,20 @@ def few_shot(
 
     Args:
         path: a hub id, or a local parquet file or folder, `save_to_disk` folder, or folder of images (CLASS/IMAGE).
-        num_ways: classes a task.
-        num_shots: support rows a class.
-        num_queries: query rows a class.
+        num_ways: classes per task.
+        num_shots: support rows per class.
+        num_queries: query rows per class.
         image_column: the column of images, or of lists of numbers.
         label_column: the column of classes.
         train_split: the split, or the value of the split column, with the training classes.
         validation_split: the same for the validation classes.
         test_split: the same for the meta-test classes.
-        split_column: a column that says to which split a row belongs.
+        split_column: a column that names the split of a row.
         fractions: shares of the classes for training, validation and test, all splits taken together.
         split_seed: seed of the shuffle that `fractions` divides.
         local_labels: whether each split counts its classes from zero, so that equal labels are different classes.
-        rotations: whether quarter turns count as further classes: in no part, in training, or in all parts.
+        rotations: whether rotations by 90, 180 and 270 degrees count as further classes: in no part, in training, or in
+            all parts.
         fixed_labels: whether a class keeps one label in every task.
         image_size: side length to which images are resized, or as which lists of numbers are read.
         channels: 1 for grey, 3 for colour; by default as the first image is.
@@ -137,5 +138,5 @@ def _parts_of_rows(
         return splits, rows, f"column {split_column}"
     if divided or len(splits) <= 1:
         return splits, None, ""
-    used = {one_of(name, list(splits), f"{part}_split", ANEW): splits[name] for part, name in names.items()}
+    used = {one_of(name, list(splits), f"{part}_split", DIVIDE): splits[name] for part, name in names.items()}
     return used, [name for name, dataset in used.items() for _ in range(len(dataset))], "splits of the data set"

@@ -44,7 +44,7 @@ def regression(
         num_shots: support rows per task.
         num_queries: query rows per task in meta-training, at most.
         num_test_queries: query rows per task in validation and meta-test, at most.
-        task_column: the column that names the task a row belongs to.
+        task_column: the column that names the task of a row.
         target_columns: the columns to predict.
         input_columns: the columns to predict from; none stands for all others.
         fractions: shares of the tasks for training, validation and meta-test.

@@ -1,4 +1,4 @@
-"""The table of metrics: a row says how a number is computed, pooled, read and drawn.
+"""The table of metrics: a row states how a number is computed, pooled, read and drawn.
 
 All that reports numbers asks these rows: the scores of a meta-test, validation, tables, figures, comparisons and the
 command line. A further metric is one function and one row.

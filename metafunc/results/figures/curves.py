@@ -24,7 +24,7 @@ def adaptation_curves(
     num_tasks: int | None = None,
     num_steps: int | None = None,
 ) -> "Figure":
-    """How well a learner predicts after 0, 1, 2, ... steps of adaptation to tasks never seen before.
+    """Draw how well a learner predicts after 0, 1, 2, ... steps of adaptation to tasks never seen before.
 
     Args:
         evaluations: for each label, the rows `by_step` of a meta-test: {"step": ..., METRIC: {"mean", "ci95",
@@ -70,7 +70,7 @@ def adaptation_curves(
 
 
 def learning_curve(rows: Sequence[Mapping[str, Any]]) -> "Figure":
-    """How meta-training went: the loss on training tasks, and the scores on validation tasks.
+    """Draw how meta-training went: the loss on training tasks, and the scores on validation tasks.
 
     Args:
         rows: of a run's log: {"step": ..., "loss": ...} or {"step": ..., "validation": {METRIC: ...}}, or both in one.

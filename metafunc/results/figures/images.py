@@ -1,4 +1,4 @@
-"""An episode of images: what a learner was given, what it was asked, and what it answered."""
+"""Draws an episode of images: what a learner was given, what it was asked, and what it answered."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
