@@ -61,8 +61,8 @@ def glyphs(
         min_faces: how many different drawings a character has at least: 16 leaves some 600 characters, 12 some 1,700.
         fractions: shares of the characters for training, validation and meta-test.
         split_seed: seed of the shuffle that `fractions` divides.
-        rotations: whether rotations by 90, 180 and 270 degrees count as further characters: in no part, in training, or in
-            all parts.
+        rotations: whether rotations by 90, 180 and 270 degrees count as further characters: in no part, in training, or
+            in all parts.
         fixed_labels: whether a character keeps one label in every task.
 
     Returns:
