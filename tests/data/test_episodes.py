@@ -54,24 +54,24 @@ def test_an_episode_is_what_it_says(sizes, num_ways, num_shots, few, rotations, 
             torch.rot90(image, -next(k for k in range(4) if torch.rot90(image, -k, (1, 2))[0, 3, 3] == 15), (1, 2))
             for image in x
         ]
-        turns = [next(k for k in range(4) if torch.rot90(image, -k, (1, 2))[0, 3, 3] == 15) for image in x]
-        found = [(turn, *image[0, 0, :2].int().tolist()) for turn, image in zip(turns, upright, strict=True)]
+        rotated_by = [next(k for k in range(4) if torch.rot90(image, -k, (1, 2))[0, 3, 3] == 15) for image in x]
+        found = [(times, *image[0, 0, :2].int().tolist()) for times, image in zip(rotated_by, upright, strict=True)]
         assert len(set(found)) == len(found), "a row came twice in one task"
         by_label = {
             label: {f[:2] for f, at in zip(found, y.tolist(), strict=True) if at == label} for label in range(num_ways)
         }
         assert all(len(classes) == 1 for classes in by_label.values()), "a label stands for one class"
         assert len(set().union(*by_label.values())) == num_ways, "two labels stand for two classes"
-        assert rotations or set(turns) == {0}
+        assert rotations or set(rotated_by) == {0}
         assert all(place < sizes[c] for _, c, place in found)
 
 
 def test_every_class_rotation_and_row_comes_up():
     sample = episodes(coded_rows([4] * 3), torch.tensor([0, 2]), num_ways=2, num_shots=1, num_queries=1, rotations=True)
     x = sample(generator_for(0, "train", 0), 2000).query.x.flatten(0, 1)
-    turn = [int(image[0].argmax()) for image in x]
-    assert set(turn) == {15, 3, 0, 12}, "the brightest pixel visits every corner"
-    upright = x[torch.tensor(turn) == 15]
+    brightest = [int(image[0].argmax()) for image in x]
+    assert set(brightest) == {15, 3, 0, 12}, "the brightest pixel visits every corner"
+    upright = x[torch.tensor(brightest) == 15]
     pairs = {tuple(image[0, 0, :2].int().tolist()) for image in upright}
     assert pairs == set(itertools.product((0, 2), range(4)))
 
@@ -111,7 +111,7 @@ def test_drawing_32_episodes_takes_a_few_milliseconds():
     assert min(durations) < 0.010
 
 
-def test_rotations_of_training_classes_only_unless_asked(saved):
+def test_rotations_of_training_classes_only_unless_asked():
     rows = coded_rows([6] * 20)
     partition = by_fractions(torch.repeat_interleave(rows.sizes).tolist(), (0.5, 0.25, 0.25), 0)
     upright = {"train": {15}, "all": {15}, "none": {15}}

@@ -47,7 +47,7 @@ def test_targets_fill_the_half_turn(tasks):
     assert abs(y.mean() - 5) < 4 * 10 / math.sqrt(12 * y.numel())
 
 
-def test_a_quarter_turn_is_that_of_rot90():
+def test_a_rotation_by_90_degrees_is_that_of_rot90():
     images = torch.rand(3, 1, 28, 28, generator=generator_for(0, "images", 0))
     rotated = module.rotated(images, torch.full((3,), math.pi / 2))
     assert torch.allclose(rotated, torch.rot90(images, 1, (-2, -1)), atol=1e-4)
