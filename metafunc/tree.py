@@ -193,3 +193,14 @@ def stack(trees: list[T]) -> T:
 def unstack(tree: T) -> list[T]:
     """The inverse of `stack`: one tree for each index of the leading axis."""
     return [map(lambda leaf, i=i: leaf[i], tree) for i in range(leaves(tree)[0].shape[0])]
+
+
+def at(values: T, index: int | slice) -> T:
+    """Row `index` of every leaf: one task of stacked ones, one particle, one step of a path.
+
+    Example:
+        >>> import torch
+        >>> at({"w": torch.arange(3)}, 1)
+        {'w': tensor(1)}
+    """
+    return map(lambda leaf: leaf[index], values)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from metafunc_cli.settings import compose
 
 import metafunc
-from metafunc.evaluation.returns import of_played
+from metafunc.evaluation.returns import of_collected
 from metafunc.training.config import build
 from metafunc.training.outer import outer_loop
 from metafunc.types import Task
@@ -54,7 +54,7 @@ def train(arguments: Sequence[str], on_step: Callable[[int, Point], None] = lamb
         played = learner.prepare(meta, tasks, generator, step=step, num_steps=num_steps)
         # The tasks of step 0 are drawn once before the training, to look at their shapes.
         if step is not None and step >= len(curve):
-            rows = of_played(played).mean(1).tolist()
+            rows = of_collected(played).mean(1).tolist()
             curve.append({"before": rows[0], "after": rows[-1]})
             on_step(step, curve[-1])
         return played

@@ -1,4 +1,4 @@
-"""Task families: where tasks come from. `FAMILIES` is the public table; a row is a builder with its defaults."""
+"""Task families: where tasks come from. `FAMILIES` is the public table, a row for each family."""
 
 from metafunc.data.families.circles import circles as circles
 from metafunc.data.families.few_shot import few_shot as few_shot
@@ -19,7 +19,4 @@ from metafunc.data.sampling import distinct as distinct
 from metafunc.data.sampling import generator_for as generator_for
 from metafunc.data.sampling import redraw as redraw
 from metafunc.data.sampling import sampler as sampler
-from metafunc.data.table import CLASSIFICATION as CLASSIFICATION
-from metafunc.data.table import CONTROL as CONTROL
 from metafunc.data.table import FAMILIES as FAMILIES
-from metafunc.data.table import IMAGES as IMAGES

@@ -1,4 +1,4 @@
-"""A first look at tasks before any work, so that wrong data is a message and not a number."""
+"""Checks of the first tasks before any work, so that wrong data is a message and not a number."""
 
 import torch
 from torch import Tensor
@@ -7,8 +7,8 @@ from metafunc import tree
 from metafunc.types import Batch, Categorical, M, MetaLearner, P, Predictive, Task, TaskFamily
 
 
-def look(learner: MetaLearner[M, P], meta: M, family: TaskFamily, tasks: Task) -> Predictive | None:
-    """Look over the first tasks before any work, so that wrong data is a message and not a number.
+def check(learner: MetaLearner[M, P], meta: M, family: TaskFamily, tasks: Task) -> Predictive | None:
+    """Check the first tasks of a family, and what a learner predicts for one of them.
 
     Args:
         learner: what will be trained or tested.
@@ -30,31 +30,39 @@ def look(learner: MetaLearner[M, P], meta: M, family: TaskFamily, tasks: Task) -
             _check_padding(batch, part, learner.normalisation)
     if not isinstance(tasks.query, Batch):
         return None
-    return _check_output(learner, meta, family, tree.map(lambda leaf: leaf[0], tasks))
+    return _check_output(learner, meta, family, tree.at(tasks, 0))
 
 
 def _check_batch(batch: Batch, where: str, family: TaskFamily) -> None:
     x, y = batch.x, batch.y
     masks: list[Tensor] = [] if isinstance(batch.mask, tuple) else [batch.mask]
     if x.shape[2:] != family.input_shape:
-        raise ValueError(f"{where} has inputs of shape {tuple(x.shape[2:])} a row, not {tuple(family.input_shape)}.")
+        raise ValueError(f"{where} has inputs of shape {tuple(x.shape[2:])} per row, not {tuple(family.input_shape)}.")
     if any(leaf.shape[:2] != x.shape[:2] for leaf in (y, *masks)):
         shapes = ", ".join(str(tuple(leaf.shape)) for leaf in (x, y, *masks))
         raise ValueError(f"{where} has x, y (and mask) of shapes {shapes}: (tasks, rows) have to agree.")
     for name, leaf in zip(("x", "y", "mask"), (x, y, *masks), strict=False):
-        if leaf.is_floating_point() and not torch.isfinite(leaf).all():
-            task = int((~torch.isfinite(leaf)).flatten(1).any(1).nonzero()[0])
-            raise ValueError(f"{where} has a {name} that is not finite (task {task}): drop or fill such rows.")
+        _check_finite(leaf, name, where)
     if family.kind == "regression" and y.shape[2:] != (family.num_outputs,):
-        raise ValueError(f"{where} has targets of shape {tuple(y.shape[2:])} a row, not ({family.num_outputs},).")
+        raise ValueError(f"{where} has targets of shape {tuple(y.shape[2:])} per row, not ({family.num_outputs},).")
     if family.kind == "classification":
-        if y.dtype != torch.int64 or y.ndim != 2:
-            raise ValueError(f"{where} has labels of type {y.dtype} and shape {tuple(y.shape)}: int64 a row is needed.")
-        if y.numel() and (int(y.min()) < 0 or int(y.max()) >= family.num_outputs):
-            raise ValueError(
-                f"{where} has labels from {int(y.min())} to {int(y.max())}: with {family.num_outputs} classes they "
-                f"have to lie in 0..{family.num_outputs - 1}."
-            )
+        _check_labels(y, where, family.num_outputs)
+
+
+def _check_finite(leaf: Tensor, name: str, where: str) -> None:
+    if leaf.is_floating_point() and not torch.isfinite(leaf).all():
+        task = int((~torch.isfinite(leaf)).flatten(1).any(1).nonzero()[0])
+        raise ValueError(f"{where} has a {name} that is not finite (task {task}): drop or fill such rows.")
+
+
+def _check_labels(y: Tensor, where: str, num_classes: int) -> None:
+    if y.dtype != torch.int64 or y.ndim != 2:
+        raise ValueError(f"{where} has labels of type {y.dtype} and shape {tuple(y.shape)}: int64 per row is needed.")
+    if y.numel() and (int(y.min()) < 0 or int(y.max()) >= num_classes):
+        raise ValueError(
+            f"{where} has labels from {int(y.min())} to {int(y.max())}: with {num_classes} classes they "
+            f"have to lie in 0..{num_classes - 1}."
+        )
 
 
 def _check_padding(batch: Batch, part: str, normalisation: str) -> None:

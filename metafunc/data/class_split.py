@@ -13,7 +13,7 @@ from metafunc.data.sampling import generator_for
 
 PARTS = ("train", "validation", "test")
 DEFAULT_FRACTIONS = (0.64, 0.16, 0.2)
-ANEW = "Or give fractions (such as 0.64 0.16 0.2) to divide the classes of all rows anew."
+DIVIDE = "Or give fractions (such as 0.64 0.16 0.2) to divide the classes of all rows again."
 
 
 class Partition(NamedTuple):
@@ -25,7 +25,7 @@ class Partition(NamedTuple):
 
 
 def by_row(labels: Sequence[str | int], split_of_row: Sequence[str], splits: Mapping[str, str]) -> Partition:
-    """Classes that the data assigns to parts: every row says to which part it belongs.
+    """Classes that the data assigns to parts: every row names the part it belongs to.
 
     Args:
         labels: the class of each row.
@@ -51,7 +51,7 @@ def by_row(labels: Sequence[str | int], split_of_row: Sequence[str], splits: Map
             raise ValueError(
                 f"{len(shared)} classes are both in the {first} part and in the {second} part: "
                 f"{', '.join(shared[:5])}{', ...' if len(shared) > 5 else ''}. Meta-testing needs classes never "
-                f"trained on. {ANEW} Or, if each split counts its classes from zero, so that equal labels are "
+                f"trained on. {DIVIDE} Or, if each split counts its classes from zero, so that equal labels are "
                 "different classes, set local_labels."
             )
     return Partition(names, of_row, parts)

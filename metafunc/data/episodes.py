@@ -13,7 +13,8 @@ from metafunc.data.class_split import Partition
 from metafunc.data.sampling import distinct, sampler
 from metafunc.types import Batch, Sampler, Task, TaskFamily
 
-QUARTER_TURNS = 4
+NUM_ROTATIONS = 4
+"""By 0, 90, 180 and 270 degrees."""
 Rotations: TypeAlias = Literal["none", "train", "all"]
 
 
@@ -39,15 +40,15 @@ def episodes(
     """A sampler of classification tasks: choose classes, then rows of each, without replacement.
 
     A class's label is its place in the draw, so labels carry nothing from one task to the next; unless they are fixed,
-    and then one function may learn all of them by heart. Rows come class by class, in the order of the labels.
+    and then one function may memorise all of them. Rows come class by class, in the order of the labels.
 
     Args:
         rows: images as uint8 (scaled to [0, 1] when drawn) or vectors as floats (left as they are).
         classes: which classes to draw from.
-        num_ways: classes a task.
-        num_shots: support rows a class.
-        num_queries: query rows a class.
-        rotations: whether a class turned by 90, 180 and 270 degrees counts as three more classes.
+        num_ways: classes per task.
+        num_shots: support rows per class.
+        num_queries: query rows per class.
+        rotations: whether a class rotated by 90, 180 and 270 degrees counts as three more classes.
         fixed_labels: whether a class keeps one label, its number modulo `num_ways`, in every task.
         part: what to call these classes in an error.
 
@@ -65,9 +66,9 @@ def episodes(
         tensor([0, 0, 1, 1, 2, 2, 3, 3, 4, 4])
     """
     at_least(1, num_ways=num_ways, num_shots=num_shots, num_queries=num_queries)
-    turns = QUARTER_TURNS if rotations else 1
+    num_rotations = NUM_ROTATIONS if rotations else 1
     per_class = num_shots + num_queries
-    _check(rows, classes, num_ways, per_class, turns, part)
+    _check(rows, classes, num_ways, per_class, num_rotations, part)
     labels = torch.arange(num_ways)
     values = rows.values.reshape(len(rows.values), -1)
     row_shape = rows.values.shape[1:]
@@ -75,14 +76,14 @@ def episodes(
 
     def draw(uniforms: Float64[Tensor, "t width"]) -> Task:
         num_tasks = len(uniforms)
-        chosen = choose(uniforms[:, :num_ways], turns * len(classes))
-        turn, which = chosen // len(classes), classes[chosen % len(classes)]
+        chosen = choose(uniforms[:, :num_ways], num_rotations * len(classes))
+        rotation, which = chosen // len(classes), classes[chosen % len(classes)]
         place = distinct(uniforms[:, num_ways:].reshape(num_tasks, num_ways, per_class), rows.sizes[which])
         index = rows.offsets[which][..., None] + place
 
         def batch(index: Int64[Tensor, "t ways n"]) -> Batch:
             x = values.index_select(0, index.reshape(-1)).reshape(*index.shape, *row_shape)
-            x = _turned(x, turn) if rotations else x
+            x = _rotated(x, rotation) if rotations else x
             y = labels[:, None].expand(index.shape)
             return Batch(unit(x).flatten(1, 2), y.flatten(1, 2))
 
@@ -123,10 +124,11 @@ def classification(
         name: what the command line calls the family.
         values: one row for each entry of `partition.of_row`.
         partition: whose classes are for training, validation and test.
-        num_ways: classes a task.
-        num_shots: support rows a class.
-        num_queries: query rows a class.
-        rotations: whether quarter turns count as further classes: in no part, in training, or in all parts.
+        num_ways: classes per task.
+        num_shots: support rows per class.
+        num_queries: query rows per class.
+        rotations: whether rotations by 90, 180 and 270 degrees count as further classes: in no part, in training, or in
+            all parts.
         fixed_labels: whether a class keeps one label in every task.
         small_classes: whether classes of fewer than `num_shots + num_queries` rows are refused or left out.
         info: what to record beside the counts and the fingerprint.
@@ -176,20 +178,20 @@ def classification(
 
 
 def fingerprint(rows: Rows, partition: Partition) -> str:
-    """A sha256 over every value, every class's name and size, and who is in which part."""
+    """A sha256 over every value, every class's name and size, and which part it is in."""
     digest = hashlib.sha256(repr((tuple(rows.values.shape), rows.sizes.tolist(), list(partition.names))).encode())
     digest.update(repr({part: classes.tolist() for part, classes in partition.parts.items()}).encode())
     digest.update(rows.values.numpy().data)
     return digest.hexdigest()
 
 
-def _turned(x: Tensor, turn: Int64[Tensor, "t ways"]) -> Tensor:
-    """Every class by its own number of quarter turns; anticlockwise, as `torch.rot90` turns."""
-    turned = x.clone()
-    for quarters in range(1, QUARTER_TURNS):
-        where = turn == quarters
-        turned[where] = torch.rot90(x[where], quarters, (-2, -1))
-    return turned
+def _rotated(x: Tensor, rotation: Int64[Tensor, "t ways"]) -> Tensor:
+    """Every class by its own multiple of 90 degrees, anticlockwise as `torch.rot90` does."""
+    rotated = x.clone()
+    for times in range(1, NUM_ROTATIONS):
+        where = rotation == times
+        rotated[where] = torch.rot90(x[where], times, (-2, -1))
+    return rotated
 
 
 def unit(x: Tensor) -> Tensor:
@@ -197,16 +199,16 @@ def unit(x: Tensor) -> Tensor:
     return x.float().mul_(1 / 255) if x.dtype == torch.uint8 else x
 
 
-def _check(rows: Rows, classes: Tensor, num_ways: int, per_class: int, turns: int, part: str) -> None:
-    if turns > 1 and (rows.values.ndim != 4 or rows.values.shape[-1] != rows.values.shape[-2]):
+def _check(rows: Rows, classes: Tensor, num_ways: int, per_class: int, num_rotations: int, part: str) -> None:
+    if num_rotations > 1 and (rows.values.ndim != 4 or rows.values.shape[-1] != rows.values.shape[-2]):
         raise ValueError(
             f"Rotations need square images, and a row has shape {tuple(rows.values.shape[1:])}: "
             'set rotations="none", or image_size=N.'
         )
-    if turns * len(classes) < num_ways:
+    if num_rotations * len(classes) < num_ways:
         raise ValueError(
-            f"The {part} part has {turns * len(classes)} classes, and num_ways is {num_ways}: lower num_ways, or give "
-            "this part a larger share of the classes."
+            f"The {part} part has {num_rotations * len(classes)} classes, and num_ways is {num_ways}: lower num_ways, "
+            "or give this part a larger share of the classes."
         )
     small = classes[rows.sizes[classes] < per_class]
     if len(small):

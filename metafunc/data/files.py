@@ -1,4 +1,4 @@
-"""A task of one's own, from files: tables of numbers (CSV, parquet), and folders of images."""
+"""A user-supplied task, from files: tables of numbers (CSV, parquet), and folders of images."""
 
 from collections.abc import Sequence
 from decimal import Decimal
@@ -62,10 +62,10 @@ def read_table(path: Path) -> "DataFrame":
         raise DataUnavailable(f"There is no file {path}.")
     try:
         frame = pd.read_csv(path, header=None, dtype=str) if suffix == ".csv" else pd.read_parquet(path)
-    except ValueError as error:  # pandas' and pyarrow's complaints about a file's contents are kinds of it
+    except ValueError as error:  # pandas' and pyarrow's errors about a file's contents are kinds of it
         raise ValueError(f"{path} cannot be read as {suffix[1:]}: {error}") from error
     if suffix == ".csv":
-        # The header is read as a row, because pandas renames the second of two equal columns without a word.
+        # The header is read as a row, because pandas renames the second of two equal columns silently.
         names = ["" if pd.isna(name) else name.strip() for name in frame.iloc[0]]
         frame = frame.set_axis(names, axis=1).iloc[1:]
     frame = frame.reset_index(drop=True)
@@ -90,7 +90,7 @@ def numbers(
         missing: whether cells may be empty; they become NaN.
 
     Returns:
-        A row a row.
+        Values (rows, columns).
 
     Raises:
         ValueError: a column is not there, or a cell is empty, no number or not finite; it is named.
@@ -123,7 +123,7 @@ def write_table(frame: "DataFrame", path: Path) -> None:
 
     Args:
         frame: the table.
-        path: the file; its name says in which format.
+        path: the file; its name states the format.
     """
     suffix = table_suffix(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -175,7 +175,7 @@ def like_trained(values: Tensor, reference: Tensor, *, invert: bool, ink: bool) 
         values: uint8 pixels, or floats.
         reference: the values of the support set, which decide for all.
         invert: whether the training data had black and white exchanged.
-        ink: whether they were drawings with ink 1 and paper 0. A drawing is mostly paper, so that one's own are
+        ink: whether they were drawings with ink 1 and paper 0. A drawing is mostly paper, so that a user's are
             inverted if they are mostly bright.
 
     Returns:

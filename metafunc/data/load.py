@@ -134,7 +134,7 @@ def _probe() -> Callable[[], bool]:
     """Begin to ask whether the hub answers; the result waits for the answer, but not for long.
 
     `load_dataset` itself tries for 23 seconds. The question is asked in a thread because no time limit covers the
-    look-up of a host name.
+    resolution of a host name.
     """
     from huggingface_hub import constants
 

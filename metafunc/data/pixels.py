@@ -17,7 +17,7 @@ from metafunc.checks import one_of
 
 GREY_MODES = frozenset({"1", "L", "LA"})
 DEEP_MODES = ("I", "F")
-"""More than 8 bits a pixel: Pillow would clip them at 255 without a word."""
+"""More than 8 bits per pixel: Pillow would clip them at 255 silently."""
 
 
 def materialise(
@@ -87,7 +87,9 @@ def _decode(image: "Image", row: int, image_size: int | None, channels: int) -> 
     from PIL.Image import Resampling
 
     if image.mode.startswith(DEEP_MODES):
-        raise ValueError(f"Image {row} has more than 8 bits a pixel (mode {image.mode}); convert the images to 8 bits.")
+        raise ValueError(
+            f"Image {row} has more than 8 bits per pixel (mode {image.mode}); convert the images to 8 bits."
+        )
     # A palette's numbers are no brightness, and Pillow resizes it and 1-bit images without smoothing: convert first.
     converted = image.convert("L" if channels == 1 else "RGB")
     if image_size is not None and converted.size != (image_size, image_size):

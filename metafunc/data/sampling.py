@@ -1,6 +1,6 @@
 """Index-stable draws: a task is a pure function of (seed, split, step, index), so no sampler has a state.
 
-A sampler draws one matrix of uniforms, a row a task, and maps each row to its task deterministically. The matrix is
+A sampler draws one matrix of uniforms, one row per task, and maps each row to its task deterministically. The matrix is
 filled row by row, hence row `i` does not depend on how many rows follow, and neither does task `i`.
 """
 
@@ -24,7 +24,7 @@ def sampler(width: int, draw: Callable[[Float64[Tensor, "t width"]], Task]) -> S
 
     Args:
         width: how many uniform numbers a task takes.
-        draw: from uniforms on [0, 1), a row a task, to stacked tasks; each task may depend on its own row only.
+        draw: from uniforms on [0, 1), one row per task, to stacked tasks; each task may depend on its own row only.
 
     Returns:
         (generator, num_tasks) to stacked tasks, of which task `i` is the same whatever `num_tasks` is.
@@ -63,7 +63,7 @@ def generator_for(seed: int, split: str, step: int) -> Generator:
     """
     digest = hashlib.sha256(f"{seed}/{split}/{step}".encode()).digest()
     # torch's CPU engine keeps the low 32 bits of a seed, so no more are passed. Two given steps share their draws with
-    # odds of 2^-32: in a run of 70,000 steps one batch may come up twice, which is harmless.
+    # probability 2^-32: in a run of 70,000 steps one batch may come up twice, which is harmless.
     return Generator().manual_seed(int.from_bytes(digest[:4], "big"))
 
 
@@ -86,7 +86,7 @@ def redraw(sampler: Sampler, seed: int, split: str, step: int, index: int) -> Ta
         torch.Size([10, 1])
     """
     tasks = sampler(generator_for(seed, split, step), index + 1)
-    return tree.map(lambda leaf: leaf[index], tasks)
+    return tree.at(tasks, index)
 
 
 def between(uniforms: Tensor, low: float, high: float) -> Tensor:
@@ -111,9 +111,9 @@ def split_points(x: Shaped[Tensor, "t n *row"], y: Float64[Tensor, "t n"], num_s
     """Points of functions as tasks in float32: the first `num_shots` are the support, the others the query.
 
     Args:
-        x: inputs, one number or a row of them a point.
+        x: inputs, one number or a row of them per point.
         y: targets.
-        num_shots: support points a task.
+        num_shots: support points per task.
 
     Returns:
         Tasks with inputs (t, n, inputs) and targets (t, n, 1).

@@ -1,7 +1,11 @@
-"""The table of task families: a row is a builder with its defaults."""
+"""The table of task families: a row is a builder, with its defaults, and what others need to know before it runs.
+
+A further family is its file and one row.
+"""
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
 from metafunc.data.families.circles import circles
 from metafunc.data.families.few_shot import few_shot
@@ -16,31 +20,41 @@ from metafunc.data.families.regression import regression
 from metafunc.data.families.sine_or_line import sine_or_line
 from metafunc.data.families.sinusoid import sinusoid
 from metafunc.data.families.tiny_omniglot import tiny_omniglot
-from metafunc.types import TaskFamily
+from metafunc.types import Kind, TaskFamily
 
-FAMILIES: Mapping[str, Callable[..., TaskFamily]] = {
-    "sinusoid": sinusoid,
-    "sine_or_line": sine_or_line,
-    "few_task_sinusoid": few_task_sinusoid,
-    "nme_sinusoid": nme_sinusoid,
-    "circles": circles,
-    "omniglot": omniglot,
-    "tiny_omniglot": tiny_omniglot,
-    "glyphs": glyphs,
-    "pose": pose,
-    "few_shot": few_shot,
-    "regression": regression,
-    "navigation": navigation,
-    "half_cheetah": half_cheetah,
-    "ant": ant,
+
+@dataclass(frozen=True)
+class Row:
+    """A task family, as far as it is known without its data.
+
+    Args:
+        builder: from settings, by keyword, to the family.
+        kind: what its tasks ask for.
+        network: the network that is usual for its inputs.
+        noiseless: the settings under which the same draw has its query points on the true function, for figures; None
+            where the truth cannot be had.
+    """
+
+    builder: Callable[..., TaskFamily]
+    kind: Kind
+    network: Literal["mlp", "conv4"] = "mlp"
+    noiseless: Mapping[str, Any] | None = None
+
+
+FAMILIES: dict[str, Row] = {
+    "sinusoid": Row(sinusoid, "regression", noiseless={}),
+    "sine_or_line": Row(sine_or_line, "regression", noiseless={"noise": 0.0}),
+    "few_task_sinusoid": Row(few_task_sinusoid, "regression", noiseless={}),
+    "nme_sinusoid": Row(nme_sinusoid, "regression"),
+    "circles": Row(circles, "classification"),
+    "omniglot": Row(omniglot, "classification", network="conv4"),
+    "tiny_omniglot": Row(tiny_omniglot, "classification", network="conv4"),
+    "glyphs": Row(glyphs, "classification", network="conv4"),
+    "pose": Row(pose, "regression"),
+    "few_shot": Row(few_shot, "classification", network="conv4"),
+    "regression": Row(regression, "regression"),
+    "navigation": Row(navigation, "control"),
+    "half_cheetah": Row(half_cheetah, "control"),
+    "ant": Row(ant, "control"),
 }
-CLASSIFICATION = frozenset({"circles", "omniglot", "tiny_omniglot", "glyphs", "few_shot"})
-"""The families that predict classes."""
-IMAGES = CLASSIFICATION - {"circles"}
-"""Those that predict the classes of images."""
-CONTROL = frozenset({"navigation", "half_cheetah", "ant"})
-"""The families that are played; the others predict numbers."""
-
-
-TRUTH: Mapping[str, Mapping[str, Any]] = {"sinusoid": {}, "few_task_sinusoid": {}, "sine_or_line": {"noise": 0.0}}
-"""The families whose true functions can be had, and the settings under which the same draw has query points on them."""
+"""By the names of the command line."""

@@ -1,8 +1,8 @@
-r"""Active learning: buy the label about whose point the adapted learner is least sure, adapt again, and so on.
+r"""Active learning: query the label of the point that the adapted learner is least sure about, adapt again, and so on.
 
 $$ x^* = \arg\max_{x \in \text{pool}} H\big[\tfrac1M \textstyle\sum_m p(y \mid x, \phi_m)\big] $$
 
-The support set of a task is the pool, and the mask of its rows says which labels have been bought.
+The support set of a task is the pool, and the mask of its rows marks the labels that have been queried.
 
 Reference: Yoon, Kim, Dia, Kim, Bengio, Ahn (2018), "Bayesian model-agnostic meta-learning", §5.3.
 """
@@ -17,16 +17,16 @@ from torch import Tensor
 
 from metafunc.checks import at_least
 from metafunc.evaluation import metrics
-from metafunc.evaluation.scoring import score
+from metafunc.evaluation.scoring import main_score
 from metafunc.types import Batch, Categorical, M, MetaLearner, P, Predictive, Task
 
 
-class Bought(NamedTuple):
-    """What came of it.
+class ActiveLearningResult(NamedTuple):
+    """The scores of an active learner, and the labels that it queried.
 
     Args:
         scores: the mean squared error or accuracy on the query set with `first`, `first` + 1, ... labels.
-        order: the rows of the pool in the order in which they were bought, after the first.
+        order: the rows of the pool in the order in which their labels were queried, after the first.
     """
 
     scores: Float[Tensor, "tasks rounds"]
@@ -60,7 +60,7 @@ def entropy(predictive: Predictive) -> Float[Tensor, " n"]:
 
 
 def in_order(predictive: Predictive) -> Float[Tensor, " n"]:
-    """Buy the rows of the pool as they come: random choice, where their order is random.
+    """Query the rows of the pool as they come: random choice, where their order is random.
 
     Example:
         >>> import torch
@@ -79,19 +79,20 @@ def active_learning(
     first: int,
     num_labels: int,
     acquire: Callable[[Predictive], Tensor] = entropy,
-) -> Bought:
-    """Buy labels of a pool one by one, for many tasks at a time.
+) -> ActiveLearningResult:
+    """Query labels of a pool one by one, for many tasks at a time.
 
     Args:
-        learner: who adapts, from its meta-parameters anew after every label.
+        learner: adapts again from its meta-parameters after every label.
         meta: its meta-parameters.
-        tasks: stacked and prepared; the support sets are the pools, of as many rows as may be bought and more.
-        first: how many rows are bought to begin with, the pool's first.
-        num_labels: how many are bought in the end.
-        acquire: from the predictions at the pool's rows to a number each; the largest that is left is bought.
+        tasks: stacked and prepared; the support sets are the pools, of as many rows as may be queried and more.
+        first: how many labels are known to begin with, those of the pool's first rows.
+        num_labels: how many are known in the end.
+        acquire: from the predictions at the pool's rows to a number each; the label of the largest that is left is
+            queried.
 
     Returns:
-        The scores after each purchase, and what was bought.
+        The scores after each query, and the rows that were queried.
 
     Raises:
         ValueError: fewer labels than to begin with, or more than the pool has.
@@ -112,26 +113,27 @@ def active_learning(
             f"num_labels is {num_labels}; it has to lie between first, {first}, and the pool's {size} rows."
         )
 
-    def look(task: Task, mask: Tensor) -> tuple[Tensor, Tensor]:
+    def scored_and_best(task: Task, mask: Tensor) -> tuple[Tensor, Tensor]:
         pool: Batch = task.support._replace(mask=mask)
         params = learner.adapt(meta, pool)
-        found = score(learner.predict(params, task.query.x), task.query)
+        found = main_score(learner.predict(params, task.query.x), task.query)
         wanted = acquire(learner.predict(params, pool.x))
         best = wanted.nan_to_num(neginf=-1e30).masked_fill(mask > 0, -math.inf).argmax()
-        return found["accuracy"] if "accuracy" in found else found["mse"], best
+        return found, best
 
     mask = (torch.arange(size) < first).to(tasks.support.x.dtype).expand(num_tasks, size)
     if not isinstance(tasks.support.mask, tuple):
         raise ValueError(
-            "The pools have a mask of their own, and rows that do not count cannot be bought: leave it out."
+            "The pools have a mask of their own, and rows that do not count cannot be queried: leave it out."
         )
     scores: list[Any] = []
     order: list[Any] = []
     with torch.no_grad():
-        for bought in range(first, num_labels + 1):
-            now, best = torch.vmap(look)(tasks, mask)
+        for known in range(first, num_labels + 1):
+            now, best = torch.vmap(scored_and_best)(tasks, mask)
             scores.append(now)
-            if bought < num_labels:
+            if known < num_labels:
                 order.append(best)
                 mask = mask + torch.nn.functional.one_hot(best, size)
-    return Bought(torch.stack(scores, 1), torch.stack(order, 1) if order else torch.empty(num_tasks, 0).long())
+    chosen = torch.stack(order, 1) if order else torch.empty(num_tasks, 0).long()
+    return ActiveLearningResult(torch.stack(scores, 1), chosen)

@@ -1,7 +1,7 @@
-r"""Meta-testing: adapt to new tasks, and say how good the predictions are after every step, with intervals.
+r"""Meta-testing: adapt to new tasks, and report how good the predictions are after every step, with intervals.
 
 For each of n new tasks and each number of steps k the query set is scored under the parameters after k steps. A learner
-of a regression without a noise model is given one scale a step, the likeliest one on validation tasks,
+of a regression without a noise model is given one scale per step, the likeliest one on validation tasks,
 
 $$ \sigma_k = \arg\max_\sigma \textstyle\sum_{i} \log \frac1M \sum_m \mathcal N(y_i; f_m(x_i), \sigma^2), $$
 
@@ -9,34 +9,36 @@ which is the root of the mean squared error after k steps for a point learner, a
 the same rule for every method, and it is recorded with the result.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from math import inf
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from metafunc import tree
 from metafunc.checks import at_least
-from metafunc.data.check_tasks import look
-from metafunc.evaluation import metrics, returns
-from metafunc.evaluation.memorisation import probed
+from metafunc.data import check_tasks
+from metafunc.evaluation import metrics
+from metafunc.evaluation.memorisation import PROBED, probed
 from metafunc.evaluation.metrics.summaries import json_safe
-from metafunc.evaluation.metrics.table import HIGHER_IS_BETTER
-from metafunc.evaluation.noise_scale import likeliest, likelihoods, scales
-from metafunc.evaluation.scoring import BLOCK, POOLED, Scores, chunks, draw, fitting, sampler_of, scores
+from metafunc.evaluation.metrics.table import METRICS, followed, higher_is_better
+from metafunc.evaluation.noise_scale import noise_scale
+from metafunc.evaluation.scoring import (
+    BLOCK,
+    Draws,
+    Progress,
+    Scores,
+    draw,
+    joined,
+    of_policies,
+    quiet,
+    sampler_of,
+    scores,
+)
 from metafunc.execution import plan
 from metafunc.execution.device import device_of, move, surroundings
-from metafunc.types import Kind, M, MetaLearner, Normal, Normalisation, P, Sampler, Task, TaskFamily, Tree
-
-Progress: TypeAlias = Callable[[int, int], None]
-PROBED = 100
-"""Tasks that are adapted on wrong support sets as well."""
-
-
-def _quiet(done: int, total: int) -> None:
-    """Let progress pass."""
+from metafunc.types import Kind, M, MetaLearner, Normal, Normalisation, P, TaskFamily, Tree
 
 
 @dataclass(frozen=True)
@@ -49,12 +51,12 @@ class Evaluation:
         kind: what was predicted.
         num_outputs: targets of a regression, or classes.
         normalisation: the model's protocol, without which numbers cannot be compared.
-        values: by metric, (steps, tasks): one number a task, so that methods can be compared task by task.
+        values: by metric, (steps, tasks): one number per task, so that methods can be compared task by task.
         probe: by support set (`own`, `empty`, `shuffled`: another task's), the accuracy or error of the first tasks
-            after as many steps as in training: who does as well without the right support set does not need it.
+            after as many steps as in training: a learner that does as well on a wrong support set does not need one.
         counts: by name, (steps, tasks, ...): what each task adds to a calibration error, `metrics.confidence_bins` for
             `ece` (classes) or `metrics.rows_below` for `calibration_error` (regression).
-        pooled: by name, a number a step: those errors of the rows of all tasks; and `noise_scale`, the standard
+        pooled: by name, one number per step: those errors of the rows of all tasks; and `noise_scale`, the standard
             deviation fitted on validation tasks, for a regression without a noise model.
     """
 
@@ -77,7 +79,8 @@ class Evaluation:
     def by_step(self) -> list[dict[str, Any]]:
         """For each number of steps every metric's mean, interval, median and trimmed mean; how many tasks have an
         error that is not finite; and what belongs to all tasks together (a calibration error, `noise_scale`)."""
-        judged = next(name for name in ("mse", "nll", "return") if name in self.values)
+        # A share lies in [0, 1], whatever has happened.
+        judged = next(name for name in self.values if not METRICS[name].percent)
         finite = self.values[judged].isfinite()
         rows: list[dict[str, Any]] = []
         for step in range(finite.shape[0]):
@@ -93,19 +96,19 @@ class Evaluation:
         """What a learner knows without the support set: its accuracy or error (`metric`) before any adaptation, and
         after adaptation on its `own` support set, on an `empty` one, and on another task's (`shuffled`).
 
-        An accuracy above `chance` before adaptation was not learned from the support set. Labels that are dealt anew in
-        every task leave nothing above it; fixed ones can be memorised, which the split "train" shows. None if only one
+        An accuracy above `chance` before adaptation was not learned from the support set. Labels that are re-assigned
+        per task leave nothing above it; fixed ones can be memorised, which the split "train" shows. None if only one
         task was scored.
         """
         if not self.probe:
             return None
-        metric = "accuracy" if self.kind == "classification" else "mse"
+        metric = followed(self.kind)
         chance = {"chance": 1 / self.num_outputs} if self.kind == "classification" else {}
         supports = {name: summarise(metric, values) for name, values in self.probe.items()}
         return {"metric": metric, **summarise(metric, self.values[metric][0]), **chance, **supports}
 
     def to_json(self) -> dict[str, Any]:
-        """The result as JSON can say it; numbers that are not finite become null."""
+        """The result in the form of JSON; numbers that are not finite become null."""
         result = {"split": self.split, "seed": self.seed, "num_tasks": self.num_tasks, "by_step": self.by_step}
         if self.memorisation_probe is not None:
             result["memorisation_probe"] = self.memorisation_probe
@@ -126,7 +129,7 @@ def evaluate(
     chunk_size: int | None = None,
     device: str | torch.device = "cpu",
     threads: int | None = None,
-    on_progress: Progress = _quiet,
+    on_progress: Progress = quiet,
 ) -> Evaluation:
     """Meta-test a learner on new tasks after 0..num_steps steps of adaptation.
 
@@ -145,7 +148,7 @@ def evaluate(
         on_progress: called with (tasks done, tasks in all).
 
     Returns:
-        The scores, a number a task.
+        The scores, one number per task.
 
     Raises:
         ValueError: the split is unknown, a count is below 1, or the tasks do not fit the learner.
@@ -161,62 +164,38 @@ def evaluate(
     """
     at_least(1, num_tasks=num_tasks, num_validation_tasks=num_validation_tasks)
     at_least(0, num_steps=num_steps)
-    sampler = sampler_of(family, split)
-    where = device_of(device)
-    meta = move(meta, where)
+    sampler, where = sampler_of(family, split), device_of(device)
+    draws = Draws(learner, move(meta, where), sampler, seed, split, num_tasks, chunk_size)
+    result = Evaluation(split, seed, family.kind, family.num_outputs, learner.normalisation, {}, {}, {}, {})
     if family.kind == "control":
         with surroundings(threads=threads or 1):
-            found = returns.returns(
-                learner, meta, sampler, seed, split, num_tasks=num_tasks, num_steps=num_steps, on_progress=on_progress
-            )
-        return Evaluation(
-            split, seed, family.kind, family.num_outputs, learner.normalisation, {returns.METRIC: found}, {}, {}, {}
-        )
-    first = draw(learner, meta, sampler, seed, split, 0, min(BLOCK, num_tasks))
-    prediction = look(learner, meta, family, move(first, where))
-    if prediction is None:
+            return replace(result, values=of_policies(draws, num_steps, on_progress))
+    first = draw(learner, draws.meta, sampler, seed, split, 0, min(BLOCK, num_tasks))
+    predictive = check_tasks.check(learner, draws.meta, family, move(first, where))
+    if predictive is None:
         raise ValueError(f"{family.name} is for {family.kind}: only tasks with inputs and targets can be scored here.")
-
-    def scored(sample: Sampler, name: str, count: int, judge: Callable[[Task], Scores], progress: Progress) -> Scores:
-        parts: list[Scores] = []
-        for done in range(0, count, BLOCK):
-            tasks = draw(learner, meta, sample, seed, name, done // BLOCK, min(BLOCK, count - done))
-            some = chunks(tasks, chunk_size or fitting(meta, tasks, num_steps))
-            parts.extend(judge(move(chunk, where)) for chunk in some)
-            progress(min(done + BLOCK, count), count)
-        return {name: torch.cat([part[name] for part in parts], 1) for name in parts[0]}
-
-    def probe() -> Scores:
-        parts = []
-        for start in range(0, min(num_tasks, PROBED), BLOCK):
-            tasks = draw(learner, meta, sampler, seed, split, start // BLOCK, min(BLOCK, num_tasks - start))
-            # A block of a single task has no other task to take a support set from.
-            if tree.leaves(tasks)[0].shape[0] > 1:
-                parts.append(probed(learner, meta, tasks, chunk_size or fitting(meta, tasks, 0)))
-        return {name: torch.cat([part[name] for part in parts]) for name in parts[0]} if parts else {}
-
-    pooled: dict[str, tuple[float, ...]] = {}
-    noise: Tree = ()
-    with surroundings(threads=threads or plan.threads_for(meta, first)):
-        if isinstance(prediction, Normal) and isinstance(prediction.scale, tuple):
-            validation = family.validation, "validation", num_validation_tasks
-            errors = scored(*validation, lambda tasks: scores(learner, meta, tasks, (), num_steps), _quiet)["mse"]
-            noise = errors.mean(1).sqrt()
-            if prediction.loc.shape[0] > 1:
-                tried = move(scales(noise), where)
-                fitted = scored(*validation, lambda tasks: likelihoods(learner, meta, tasks, tried, num_steps), _quiet)
-                noise = likeliest(fitted["nll"], tried.cpu())
-            pooled["noise_scale"] = tuple(noise.tolist())
+    with surroundings(threads=threads or plan.threads_for(draws.meta, first)):
+        noise: Tree = ()
+        if isinstance(predictive, Normal) and isinstance(predictive.scale, tuple):
+            validation = replace(draws, sampler=family.validation, split="validation", num_tasks=num_validation_tasks)
+            noise = noise_scale(validation, num_steps, spread=predictive.loc.shape[0] > 1)
         known = move(noise, where)
-        values = scored(
-            sampler, split, num_tasks, lambda tasks: scores(learner, meta, tasks, known, num_steps), on_progress
-        )
-        supports = probe()
-    counts = {name: values.pop(name) for name in POOLED if name in values}
-    pooled |= {name: tuple(POOLED[name](found.sum(1)).tolist()) for name, found in counts.items()}
-    return Evaluation(
-        split, seed, family.kind, family.num_outputs, learner.normalisation, values, supports, counts, pooled
-    )
+        tasks = draws.chunks(num_steps, on_progress)
+        found = joined([scores(learner, draws.meta, some, known, num_steps) for some in tasks], 1)
+        probe = probed(replace(draws, num_tasks=min(num_tasks, PROBED)))
+    fitted = {} if isinstance(noise, tuple) else {"noise_scale": tuple(noise.tolist())}
+    return replace(result, probe=probe, **_pooled(found, fitted))
+
+
+def _pooled(found: Scores, fitted: dict[str, tuple[float, ...]]) -> dict[str, Any]:
+    """What was found, as values of tasks, counts, and numbers of all tasks together."""
+    pooled = {name: row.pooled for name, row in METRICS.items() if name in found and row.pooled is not None}
+    errors = {name: tuple(pool(found[name].sum(1)).tolist()) for name, pool in pooled.items()}
+    return {
+        "values": {name: values for name, values in found.items() if name not in pooled},
+        "counts": {name: found[name] for name in pooled},
+        "pooled": {**fitted, **errors},
+    }
 
 
 def report(
@@ -245,7 +224,8 @@ def report(
 
 def summarise(metric: str, values: Tensor) -> dict[str, float]:
     """One metric over tasks; an error that is not a number counts as infinite."""
-    worst: Literal["smallest", "largest"] = "smallest" if metric in HIGHER_IS_BETTER else "largest"
-    values = values if metric in HIGHER_IS_BETTER else values.nan_to_num(nan=inf, posinf=inf, neginf=-inf)
+    good = higher_is_better(metric)
+    worst: Literal["smallest", "largest"] = "smallest" if good else "largest"
+    values = values if good else values.nan_to_num(nan=inf, posinf=inf, neginf=-inf)
     numbers = metrics.summary(values.double(), worst=worst)
     return {name: number.item() for name, number in numbers._asdict().items()}

@@ -7,8 +7,28 @@ from torch import Tensor
 
 from metafunc import tree
 from metafunc.evaluation import metrics
-from metafunc.evaluation.scoring import Scores
+from metafunc.evaluation.scoring import Draws, scores
+from metafunc.execution.device import move
 from metafunc.types import M, MetaLearner, Normal, P, Task
+
+
+def noise_scale(draws: Draws[M, P], num_steps: int, *, spread: bool) -> Tensor:
+    """The likeliest noise scale of each step, (steps,).
+
+    Args:
+        draws: the validation tasks.
+        num_steps: steps of adaptation.
+        spread: whether there are several particles; for a single one the likeliest scale is the root of the mean
+            squared error, and nothing has to be tried.
+    """
+    learner, meta = draws.learner, draws.meta
+    found = [scores(learner, meta, tasks, (), num_steps)["mse"] for tasks in draws.chunks(num_steps)]
+    errors = torch.cat(found, 1).mean(1).sqrt()
+    if not spread:
+        return errors
+    tried = move(scales(errors), tree.leaves(meta)[0].device)
+    nll = [likelihoods(learner, meta, tasks, tried, num_steps) for tasks in draws.chunks(num_steps)]
+    return likeliest(torch.cat(nll, 1), tried.cpu())
 
 
 def scales(errors: Tensor) -> Tensor:
@@ -20,7 +40,7 @@ def scales(errors: Tensor) -> Tensor:
     return errors[:, None] * torch.logspace(2, -6, 65, base=2.0)
 
 
-def likelihoods(learner: MetaLearner[M, P], meta: M, tasks: Task, tried: Tensor, num_steps: int) -> Scores:
+def likelihoods(learner: MetaLearner[M, P], meta: M, tasks: Task, tried: Tensor, num_steps: int) -> Tensor:
     """The nll of stacked tasks under each of the noise scales of a step, (steps, tasks, tried)."""
 
     def of_task(task: Task) -> Tensor:
@@ -36,7 +56,7 @@ def likelihoods(learner: MetaLearner[M, P], meta: M, tasks: Task, tried: Tensor,
         return torch.stack(rows)
 
     with torch.no_grad():
-        return {"nll": torch.vmap(of_task, out_dims=1)(tasks).cpu()}
+        return torch.vmap(of_task, out_dims=1)(tasks).cpu()
 
 
 def likeliest(nll: Tensor, tried: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from metafunc.data.sampling import generator_for
 from metafunc.types import Batch, Categorical, M, MetaLearner, Normal, P, Predictive, Task
 
 BLOCK = 1024
-"""Query rows that are predicted at a time, unless the network looks at all of them together."""
+"""Query rows that are predicted at a time, unless the network normalises over all of them together."""
 
 
 def predict(
@@ -56,12 +56,12 @@ def predict(
     tasks = tree.map(lambda leaf: leaf[None], Task(support, query))
     with torch.no_grad():
         prepared = learner.prepare(meta, tasks, generator_for(seed, "predict", 0), step=None, num_steps=0)
-        examples = tree.map(lambda leaf: leaf[0], prepared.support)
+        examples = tree.at(prepared.support, 0)
         if num_steps is None:
             params = learner.adapt(meta, examples)
         else:
             at_least(0, num_steps=num_steps)
-            params = tree.map(lambda leaf: leaf[-1], learner.path(meta, examples, num_steps))
+            params = tree.at(learner.path(meta, examples, num_steps), -1)
         blocks = [x] if learner.normalisation == "transductive" else torch.split(x, BLOCK)
         return _joined([_with_noise(learner.predict(params, block), noise_scale) for block in blocks])
 

@@ -1,1 +1,1 @@
-"""What came of finished runs: comparisons, tables and figures."""
+"""Comparisons, tables and figures of finished runs."""

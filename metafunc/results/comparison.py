@@ -5,9 +5,9 @@ and tasks, or over tasks alone where there is one seed; differences are to the f
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
@@ -17,10 +17,11 @@ from metafunc.evaluation import metrics
 from metafunc.evaluation.meta_test import Evaluation
 from metafunc.evaluation.metrics import Interval
 from metafunc.evaluation.metrics.summaries import json_safe
-from metafunc.evaluation.metrics.table import HIGHER_IS_BETTER
-from metafunc.evaluation.scoring import POOLED
+from metafunc.evaluation.metrics.table import METRICS, higher_is_better
 
 NUM_DRAWS = 10_000
+Statistic: TypeAlias = Callable[[Tensor], Tensor]
+"""From the means over tasks (*batch, numbers) to a metric (*batch)."""
 
 
 @dataclass(frozen=True)
@@ -56,9 +57,16 @@ class Entry:
     def numbers(self, metric: str, step: int | None = None) -> Tensor:
         """What a metric is the statistic of, (seeds, tasks, numbers), after its own or another number of steps."""
         row = self.row if step is None else step
-        found = [{**e.values, **e.counts}[metric][row] for e in self.evaluations]
-        stacked = torch.stack(found).double()
+        stacked = torch.stack([self._found(test, metric)[row] for test in self.evaluations]).double()
         return stacked.reshape(*stacked.shape[:2], -1)
+
+    def statistic(self, metric: str) -> Statistic:
+        """What makes a metric of the means of its numbers."""
+        return statistic_of(metric, self._found(self.evaluations[0], metric).shape[2:])
+
+    @staticmethod
+    def _found(test: Evaluation, metric: str) -> Tensor:
+        return test.values[metric] if metric in test.values else test.counts[metric]
 
 
 def compare(tasks: str, entries: Sequence[Entry], *, num_draws: int = NUM_DRAWS) -> dict[str, Any]:
@@ -89,7 +97,7 @@ def compare(tasks: str, entries: Sequence[Entry], *, num_draws: int = NUM_DRAWS)
         ...     meta = learner.init(data.generator_for(0, "init", 0))
         ...     test = metafunc.evaluate(learner, meta, family, num_tasks=20, num_steps=1)
         ...     entries.append(comparison.Entry(name, (0,), (test,), steps=1, seconds=None, parameters=1761))
-        >>> comparison.compare("sinusoid", entries)["rows"][1]["paired"]["mse"]["diff"]  # untrained, they are one
+        >>> comparison.compare("sinusoid", entries)["rows"][1]["paired"]["mse"]["diff"]  # untrained, they are the same
         0.0
     """
     names = _common(entries)
@@ -98,8 +106,8 @@ def compare(tasks: str, entries: Sequence[Entry], *, num_draws: int = NUM_DRAWS)
     differences: dict[str, list[Interval]] = {}
     for metric in names:
         numbers = [entry.numbers(metric) for entry in entries]
-        statistic = statistic_of(metric)
-        # The same draws for every metric: a fixed generator, begun anew.
+        statistic = entries[0].statistic(metric)
+        # The same draws for every metric: a fixed generator, begun again.
         means[metric] = [estimate(found, statistic) for found in numbers]
         draws = _draws(numbers, statistic, num_draws)
         intervals[metric] = [_interval(d, m) for d, m in zip(draws, means[metric], strict=True)]
@@ -125,16 +133,15 @@ def compare(tasks: str, entries: Sequence[Entry], *, num_draws: int = NUM_DRAWS)
     return report
 
 
-def statistic_of(metric: str) -> Any:
-    """From the means over tasks (*batch, numbers) to the metric (*batch): calibration errors are of counts."""
-    pooled = POOLED.get(metric)
+def statistic_of(metric: str, shape: Sequence[int]) -> Statistic:
+    """What makes a metric of the means of its numbers: the mean itself, or what counts of a shape are pooled to."""
+    pooled = METRICS[metric].pooled
     if pooled is None:
         return metrics.mean_of
-    rows = {"ece": 3, "calibration_error": 2}[metric]
-    return lambda means: pooled(means.unflatten(-1, (rows, -1)))
+    return lambda means: pooled(means.reshape(*means.shape[:-1], *shape))
 
 
-def estimate(numbers: Tensor, statistic: Any) -> float:
+def estimate(numbers: Tensor, statistic: Statistic) -> float:
     """The metric itself: of each seed, averaged over seeds; infinite if some task's is not finite."""
     if not numbers.isfinite().all():
         return math.inf
@@ -162,7 +169,7 @@ def _common(entries: Sequence[Entry]) -> list[str]:
     return names
 
 
-def _draws(numbers: Sequence[Tensor], statistic: Any, num_draws: int) -> list[Tensor]:
+def _draws(numbers: Sequence[Tensor], statistic: Statistic, num_draws: int) -> list[Tensor]:
     """The draws of every learner; one that diverged has none, and all others have those they would have without it."""
     kept = [i for i, found in enumerate(numbers) if bool(found.isfinite().all())]
     draws = dict.fromkeys(range(len(numbers)), torch.full((num_draws,), math.nan))
@@ -185,7 +192,7 @@ def _described(interval: Interval) -> dict[str, float]:
 
 def _best(metric: str, means: Sequence[float], differences: Sequence[Interval]) -> int | None:
     """The row of the best mean, if its difference to the first excludes zero; the first, if all others' do."""
-    sign = -1 if metric in HIGHER_IS_BETTER else 1
+    sign = -1 if higher_is_better(metric) else 1
     best = min(range(len(means)), key=lambda i: sign * means[i])
     doubted = differences[1:] if best == 0 else [differences[best]]
     return best if doubted and all(interval.excludes_zero for interval in doubted) else None

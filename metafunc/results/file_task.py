@@ -1,4 +1,4 @@
-"""A task of one's own as a learner takes it: read from files, in the format and units that a run was trained on."""
+"""A user-supplied task as a learner takes it: read from files, in the format and units that a run was trained on."""
 
 from collections.abc import Mapping, Sequence
 from math import nan, prod
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 
-class OwnTask(NamedTuple):
+class FileTask(NamedTuple):
     """A task from files, ready for a learner.
 
     Args:
@@ -37,7 +37,7 @@ class OwnTask(NamedTuple):
     mean: Tensor
     scale: Tensor
 
-    def in_own_units(self, predicted: Predictive) -> Predictive:
+    def in_units_of_file(self, predicted: Predictive) -> Predictive:
         """Predictions in the units of the file, in double precision."""
         if isinstance(predicted, Categorical):
             return Categorical(predicted.logits.double())
@@ -45,14 +45,14 @@ class OwnTask(NamedTuple):
         return Normal(predicted.loc.double() * self.scale + self.mean, scale)
 
 
-def read(run: Run, support: Path, query: Path, target: Sequence[str] = ()) -> OwnTask:
+def read(run: Run, support: Path, query: Path, target: Sequence[str] = ()) -> FileTask:
     """Read a task from files.
 
     Args:
         run: of the learner that it is for.
         support: the examples: a CSV or parquet file for a regression; for a classification a folder of class folders,
             or a parquet file like those that were trained on.
-        query: what to predict, in the same form; it need not say what is right.
+        query: what to predict, in the same form; it need not state what is right.
         target: the columns to predict, or the one column of classes; by default those of the training, or `y`, or the
             last ones.
 
@@ -71,7 +71,7 @@ def read(run: Run, support: Path, query: Path, target: Sequence[str] = ()) -> Ow
     raise ValueError(f"{run.path} was trained for {seen['kind']}: there is nothing to predict from files.")
 
 
-def _regression(support: Path, query: Path, seen: Mapping[str, Any], target: Sequence[str]) -> OwnTask:
+def _regression(support: Path, query: Path, seen: Mapping[str, Any], target: Sequence[str]) -> FileTask:
     """A regression: all columns but the targets are inputs, unless the run knows its inputs by name."""
     info, given, asked = seen["info"], files.read_table(support), files.read_table(query)
     targets = _targets(list(given.columns), target, info.get("targets", []), seen["num_outputs"], support)
@@ -89,7 +89,7 @@ def _regression(support: Path, query: Path, seen: Mapping[str, Any], target: Seq
     x, y = files.numbers(given, inputs, support), files.numbers(given, targets, support)
     known = set(targets) <= set(asked.columns)
     truth = files.numbers(asked, targets, query, missing=True) if known else y.new_full((len(asked), len(targets)), nan)
-    return OwnTask(
+    return FileTask(
         support=Batch(((x - x_mean) / x_scale).float(), ((y - y_mean) / y_scale).float()),
         x=((files.numbers(asked, inputs, query) - x_mean) / x_scale).float(),
         truth=truth,
@@ -115,7 +115,7 @@ def _targets(columns: list[str], named: Sequence[str], trained: Sequence[str], c
     return found
 
 
-def _classification(support: Path, query: Path, seen: Mapping[str, Any], target: Sequence[str]) -> OwnTask:
+def _classification(support: Path, query: Path, seen: Mapping[str, Any], target: Sequence[str]) -> FileTask:
     """A classification: the classes are named by their folders, or by the label column of a parquet file."""
     import pandas as pd
 
@@ -138,4 +138,4 @@ def _classification(support: Path, query: Path, seen: Mapping[str, Any], target:
     labels = torch.tensor([number[label] for label in given.labels])
     truth = torch.tensor([number.get(label, -1) for label in asked.labels])
     frame = pd.DataFrame({"row" if query.suffix.lower() == ".parquet" else "image": asked.names})
-    return OwnTask(Batch(x, labels), queries, truth, names, frame, torch.zeros(()), torch.ones(()))
+    return FileTask(Batch(x, labels), queries, truth, names, frame, torch.zeros(()), torch.ones(()))

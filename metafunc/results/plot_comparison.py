@@ -1,4 +1,4 @@
-"""The pictures of `metafunc compare`: how learners were trained, how they adapt, what they believe, what they know."""
+"""The pictures of `metafunc compare`: training, adaptation, reliability and predictions of several learners."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -9,11 +9,12 @@ import torch
 
 from metafunc import tree
 from metafunc.data.sampling import generator_for
-from metafunc.data.table import TRUTH
+from metafunc.data.table import FAMILIES
 from metafunc.evaluation import metrics
 from metafunc.evaluation.meta_test import summarise
+from metafunc.evaluation.metrics.table import followed
 from metafunc.results import figures
-from metafunc.results.comparison import Entry, estimate, statistic_of
+from metafunc.results.comparison import Entry, estimate
 from metafunc.results.plot_run import functions
 from metafunc.training.run import Run
 from metafunc.types import MetaLearner, Normal
@@ -21,8 +22,6 @@ from metafunc.types import MetaLearner, Normal
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-VALIDATED = {"regression": "mse", "classification": "accuracy", "control": "return"}
-"""What a training is validated by."""
 NUM_FUNCTIONS = 3
 NUM_DRAWS = 1000
 """Of the bootstrap behind a band: enough for a picture."""
@@ -63,7 +62,7 @@ def plot_comparison(compared: Sequence[Compared], folder: Path, *, seed: int = 0
 
 
 def _learning(compared: Sequence[Compared]) -> "Iterator[tuple[str, Figure]]":
-    metric = VALIDATED[compared[0].entry.evaluations[0].kind]
+    metric = followed(compared[0].entry.evaluations[0].kind)
     logs = {
         one.entry.algorithm: [
             [
@@ -91,7 +90,7 @@ def _described(entry: Entry, step: int) -> dict[str, Any]:
     for metric in entry.evaluations[0].values:
         numbers = entry.numbers(metric, step)
         described = summarise(metric, numbers.mean((0, 2)))
-        value = estimate(numbers, statistic_of(metric))
+        value = estimate(numbers, entry.statistic(metric))
         if len(entry.seeds) > 1 and bool(numbers.isfinite().all()):
             (draws,) = metrics.bootstrap([numbers], generator_for(0, "bootstrap", 0), num_draws=NUM_DRAWS)
             described["ci95"] = metrics.percentiles(draws, value).half
@@ -122,20 +121,20 @@ def _reliability(compared: Sequence[Compared]) -> "Iterator[tuple[str, Figure]]"
 
 def _functions(compared: Sequence[Compared], seed: int) -> "Iterator[tuple[str, Figure]]":
     settings = compared[0].runs[0].config["tasks"]
-    if settings["name"] not in TRUTH:
+    if FAMILIES[settings["name"]].noiseless is None:
         return
-    believed: dict[str, list[Normal]] = {}
+    predicted: dict[str, list[Normal]] = {}
     for one in compared:
         drawn = tree.unstack(functions(one.learner, one.meta, settings, seed, NUM_FUNCTIONS))
         noise = one.entry.evaluations[0].pooled.get("noise_scale")
         scale = () if noise is None else torch.tensor(noise[one.entry.row])
-        believed[one.entry.algorithm] = [_believed(one, task, scale) for task in drawn]
-    yield "functions", figures.function_draws(believed, drawn)
+        predicted[one.entry.algorithm] = [_predicted(one, task, scale) for task in drawn]
+    yield "functions", figures.function_draws(predicted, drawn)
 
 
-def _believed(one: Compared, task: Any, noise: Any) -> Normal:
+def _predicted(one: Compared, task: Any, noise: Any) -> Normal:
     with torch.no_grad():
         path = tree.unstack(one.learner.path(one.meta, task.support, one.entry.row))
-        predicted = one.learner.predict(path[one.entry.row], task.query.x)
-    assert isinstance(predicted, Normal)
-    return predicted._replace(scale=noise) if isinstance(predicted.scale, tuple) else predicted
+        found = one.learner.predict(path[one.entry.row], task.query.x)
+    assert isinstance(found, Normal)
+    return found._replace(scale=noise) if isinstance(found.scale, tuple) else found

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from metafunc import tree
 from metafunc.data.sampling import DataUnavailable, generator_for
-from metafunc.data.table import TRUTH
+from metafunc.data.table import FAMILIES
 from metafunc.evaluation import metrics, returns
 from metafunc.evaluation.prediction import predict
 from metafunc.evaluation.scoring import draw
@@ -112,16 +112,16 @@ def _functions(run: Run, learner: MetaLearner[Any, Any], meta: Any, family: Task
         functions(learner, meta, run.config["tasks"], seed, NUM_FUNCTIONS),
         steps=(*each, max(10, own)),
         noise_scale=[nan if scale is None else scale for scale in fitted_noise(run)],
-        noiseless=run.config["tasks"]["name"] in TRUTH,
+        noiseless=FAMILIES[run.config["tasks"]["name"]].noiseless is not None,
         names=(f"{names[0]}, standardised", f"{names[1]}, standardised") if "inputs" in family.info else ("x", "y"),
     )
 
 
 def _paths(learner: MetaLearner[Any, Any], meta: Any, family: TaskFamily, seed: int) -> "Figure":
     goals = family.test(generator_for(seed, "figures", 0), NUM_FUNCTIONS).support
-    played = returns.draw(learner, meta, family.test, seed, "figures", 0, size=NUM_FUNCTIONS, num_steps=NUM_STEPS)
+    collected = draw(learner, meta, family.test, seed, "figures", 0, NUM_FUNCTIONS, num_steps=NUM_STEPS)
     # Of several particles the first is shown.
-    sets = returns.by_step(played)
+    sets = returns.by_step(collected)
     return figures.paths_in_the_plane(
         {step: sets[step].observations[..., :2] for step in (0, 1, NUM_STEPS)},
         {step: sets[step].mask for step in (0, 1, NUM_STEPS)},
@@ -132,7 +132,7 @@ def _paths(learner: MetaLearner[Any, Any], meta: Any, family: TaskFamily, seed: 
 def functions(learner: MetaLearner[M, Any], meta: M, tasks: Mapping[str, Any], seed: int, count: int) -> Task:
     """New functions of a family of the configuration's section `tasks`, prepared; their queries show the truth, if
     the family knows it."""
-    exact = TRUTH.get(tasks["name"])
+    exact = FAMILIES[tasks["name"]].noiseless
     observed = {**tasks} if exact is None else {**tasks, "num_test_queries": MANY_QUERIES}
     seen, truth = (
         draw(learner, meta, tasks_of({"tasks": settings}).test, seed, "figures", 0, count)
@@ -143,7 +143,7 @@ def functions(learner: MetaLearner[M, Any], meta: M, tasks: Mapping[str, Any], s
 
 def _episode(run: Run, learner: MetaLearner[Any, Any], meta: Any, family: TaskFamily, seed: int) -> "Figure":
     tasks = family.test(generator_for(seed, "figures", 0), 1)
-    task = tree.map(lambda leaf: leaf[0], tasks)
+    task = tree.at(tasks, 0)
     predicted = metrics.mixture(predict(learner, meta, task.support, task.query.x, seed=seed))
     assert isinstance(predicted, Categorical)
     ink = bool(family.info.get("ink") or run.config["tasks"].get("invert"))

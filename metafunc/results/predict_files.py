@@ -9,10 +9,12 @@ import torch
 
 from metafunc.data import files
 from metafunc.evaluation import metrics
+from metafunc.evaluation.metrics.table import METRICS
 from metafunc.evaluation.prediction import predict
+from metafunc.evaluation.scoring import score
 from metafunc.execution import device, plan
 from metafunc.results import file_task
-from metafunc.results.file_task import OwnTask
+from metafunc.results.file_task import FileTask
 from metafunc.training import load
 from metafunc.training.config import own_steps
 from metafunc.training.run import Run, fitted_noise
@@ -28,7 +30,7 @@ class Predictions:
         columns: those that were added to the query's own.
         num_rows: query rows.
         num_steps: steps of adaptation; None if only the learner knows.
-        scores: mse (in the squared unit of the target) or accuracy, and nll, where the query says what is right.
+        scores: mse (in the squared unit of the target) or accuracy, and nll, where the query states what is right.
         notes: what the reader should know, such as why there is no spread.
     """
 
@@ -40,7 +42,7 @@ class Predictions:
     notes: tuple[str, ...]
 
     def to_json(self) -> dict[str, Any]:
-        """The same as JSON can say it."""
+        """The same in the form of JSON."""
         return {
             "out": str(self.out),
             "columns": list(self.columns),
@@ -64,13 +66,13 @@ def predict_files(
     overwrite: bool = False,
     imports: bool = False,
 ) -> Predictions:
-    """Adapt a run's learner to a task of one's own, and write what it predicts.
+    """Adapt a run's learner to a user-supplied task, and write what it predicts.
 
     Args:
         run: the run's folder.
         support: the examples. For regression a CSV or parquet file; for classification a folder with a folder of images
             for each class, or a table.
-        query: what to predict: a table with the same inputs; a folder of images, or such a table. If it says what is
+        query: what to predict: a table with the same inputs; a folder of images, or such a table. If it states what is
             right (target columns, class folders), predictions are scored.
         out: a CSV or parquet file.
         target: the columns to predict; by default those that the run was trained on, or `y`, or the last ones.
@@ -100,7 +102,7 @@ def predict_files(
     noise = dict(enumerate(fitted_noise(place))).get(-1 if steps is None else steps)
     with device.surroundings(threads=plan.threads_for(meta, Task(task.support, Batch(task.x, task.x)))):
         predicted = predict(learner, meta, task.support, task.x, num_steps=num_steps, noise_scale=noise, seed=seed)
-    predicted = task.in_own_units(predicted)
+    predicted = task.in_units_of_file(predicted)
     added, notes = _columns(predicted, task.names, steps)
     if taken := [name for name in added if name in task.frame.columns]:
         raise ValueError(f"{query} has a column {taken[0]!r}, where the predictions would go: rename it.")
@@ -111,7 +113,7 @@ def predict_files(
 
 
 def _columns(predicted: Predictive, names: Sequence[str], steps: int | None) -> tuple[dict[str, Any], list[str]]:
-    """What is added to the query's columns, and what there is to say about it."""
+    """What is added to the query's columns, and what the reader should know about it."""
     whole = metrics.mixture(predicted)
     if isinstance(whole, Categorical):
         probabilities = whole.logits[0].softmax(-1)
@@ -128,16 +130,13 @@ def _columns(predicted: Predictive, names: Sequence[str], steps: int | None) -> 
     ]
 
 
-def _scores(predicted: Predictive, task: OwnTask) -> dict[str, float]:
+def _scores(predicted: Predictive, task: FileTask) -> dict[str, float]:
     """How good the predictions are where it is known what is right; empty if nothing is."""
     if isinstance(predicted, Categorical):
-        known = task.truth >= 0
-        mask, y = known.double(), task.truth.clamp(min=0)
-        scores = {"accuracy": metrics.accuracy(predicted, y, mask), "nll": metrics.nll(predicted, y, mask)}
+        known, y = task.truth >= 0, task.truth.clamp(min=0)
     else:
-        known = task.truth.isfinite().all(-1)
-        mask, y = known.double(), task.truth.nan_to_num()
-        scores = {"mse": metrics.mse(predicted, y, mask)}
-        if not isinstance(predicted.scale, tuple):
-            scores["nll"] = metrics.nll(predicted, y, mask)
-    return {name: score.item() for name, score in scores.items()} if bool(known.any()) else {}
+        known, y = task.truth.isfinite().all(-1), task.truth.nan_to_num()
+    if not bool(known.any()):
+        return {}
+    scores = score(predicted, Batch(task.x, y, known.double()))
+    return {name: value.item() for name, value in scores.items() if METRICS[name].drawn is not None}

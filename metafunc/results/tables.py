@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from metafunc.evaluation.metrics.table import LABELS
+from metafunc.evaluation.metrics.table import METRICS, label
 
 
 def metrics_of(row: Mapping[str, Any]) -> list[str]:
@@ -36,9 +36,9 @@ def to_csv(report: Mapping[str, Any]) -> str:
 
 
 def to_markdown(report: Mapping[str, Any]) -> str:
-    """The table as Markdown: a column a metric with the difference to the first row below, the best in bold."""
+    """The table as Markdown: one column per metric with the difference to the first row below, the best in bold."""
     names = metrics_of(report["rows"][0])
-    header = ["", *(f"{LABELS.get(m, m)}" for m in names), "seconds", "parameters"]
+    header = ["", *map(label, names), "seconds", "parameters"]
     lines = [header, ["---"] * len(header)]
     for row in report["rows"]:
         cells = []
@@ -57,7 +57,7 @@ def explained(report: Mapping[str, Any]) -> str:
     rows = report["rows"]
     counts = sorted({len(row["seeds"]) for row in rows})
     over = {
-        True: "tasks only, for there is one training each, so they say nothing about another training",
+        True: "tasks only, for there is one training each, so they tell nothing about another training",
         False: f"{counts[-1]} seeds and the tasks",
     }[counts == [1]]
     mixed = " (of rows with one seed: over tasks only)" if counts[0] == 1 < counts[-1] else ""
@@ -69,10 +69,10 @@ def explained(report: Mapping[str, Any]) -> str:
 
 
 def spoken(value: float | None, half: float | None, metric: str, *, signed: bool = False) -> str:
-    """A number with its interval, to as many digits as the interval carries; what is not finite is said to diverge."""
+    """A number with its interval, to as many digits as the interval carries; what is not finite diverges."""
     if value is None:
         return "diverges"
-    scale, unit = (100.0, " %") if metric == "accuracy" else (1.0, "")
+    scale, unit = (100.0, " %") if METRICS[metric].percent else (1.0, "")
     value, width = scale * value, None if half is None else scale * half
     digits = 3 if not width else max(0, 1 - math.floor(math.log10(width)))
     sign = "+" if signed else ""

@@ -62,7 +62,7 @@ def build(config: Config, *, imports: bool = False) -> tuple[Learner, TaskFamily
 def tasks_of(config: Config) -> TaskFamily:
     """The task family of a configuration: its section `tasks`."""
     name, settings = _section(config, "tasks")
-    family: TaskFamily = _call(look_up(FAMILIES, name, "task family"), (), settings, f"tasks ({name})")
+    family: TaskFamily = _call(look_up(FAMILIES, name, "task family").builder, (), settings, f"tasks ({name})")
     return family
 
 

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from metafunc.checks import above, at_least
-from metafunc.data.check_tasks import look
+from metafunc.data import check_tasks
 from metafunc.data.sampling import generator_for
 from metafunc.evaluation import scoring
 from metafunc.execution import aot
@@ -152,10 +152,10 @@ def fit(
     falling = schedule if update is None else None  # torch warns of a schedule whose optimiser takes no step
     now = state.begin(move(initial, where), optimiser, falling, Plan(seed, steps, num_tasks, clip))
     tasks = _tasks(learner, family, now)
-    look(learner, now.meta, family, move(tasks, where))
+    check_tasks.check(learner, now.meta, family, move(tasks, where))
     if validate_every is not None:
         first = scoring.draw(learner, now.meta, family.validation, seed, "validation", 0, 1)
-        look(learner, now.meta, family, move(first, where))
+        check_tasks.check(learner, now.meta, family, move(first, where))
     choice = choose(
         work(
             now.meta,

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from metafunc import tree
-from metafunc.evaluation.metrics.table import HIGHER_IS_BETTER
+from metafunc.evaluation.metrics.table import higher_is_better
 from metafunc.training import checkpoint
 from metafunc.training.checkpoint import Checkpoint, CheckpointError
 from metafunc.types import M
@@ -92,7 +92,7 @@ class State(Generic[M]):
     def improved(self) -> bool:
         """Whether the last validation is the best so far; if so, it is noted."""
         ((metric, value),) = self.validation.items()
-        score = value if metric in HIGHER_IS_BETTER else -value
+        score = value if higher_is_better(metric) else -value
         if isfinite(score) and (self.best is None or score > self.best.score):
             self.best = Best(self.step, score)
             return True

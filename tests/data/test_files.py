@@ -1,4 +1,4 @@
-"""Tables and images of one's own are read as they are, or refused with the place where they are wrong."""
+"""User-supplied tables and images are read as they are, or refused with the place where they are wrong."""
 
 from pathlib import Path
 

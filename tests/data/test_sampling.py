@@ -91,6 +91,6 @@ def test_between_spans_its_interval():
     assert between(torch.tensor([0.0, 0.5]), -5.0, 5.0).tolist() == [-5, 0]
 
 
-def test_at_least_names_the_offender():
+def test_at_least_names_the_argument():
     with pytest.raises(ValueError, match="num_shots must be at least 1, not 0"):
         at_least(1, num_queries=3, num_shots=0)

@@ -1,4 +1,4 @@
-"""Buying labels: against a plain loop over one task, and what is bought is what nobody is sure of."""
+"""Querying labels: against a plain loop over one task, and the least certain label is the one queried."""
 
 import math
 from typing import Any
@@ -19,7 +19,7 @@ POOLS = data.sinusoid(num_shots=9, num_test_queries=7).test(generator_for(0, "te
 
 
 def farthest() -> MetaLearner[Any, Any]:
-    """Its parameters are the support set, and its spread at a point is the distance to the nearest bought one."""
+    """Its parameters are the support set, and its spread at a point is the distance to the nearest queried one."""
 
     def adapt(meta: Any, support: Batch) -> Batch:
         return support
@@ -38,7 +38,7 @@ def farthest() -> MetaLearner[Any, Any]:
     )
 
 
-def test_the_score_is_that_of_adapting_to_the_bought_rows_alone() -> None:
+def test_the_score_is_that_of_adapting_to_the_queried_rows_alone() -> None:
     found = active_learning.active_learning(MAML, META, POOLS, first=2, num_labels=6, acquire=active_learning.in_order)
     for index, task in enumerate(tree.unstack(POOLS)):
         for column, count in enumerate(range(2, 7)):
@@ -49,17 +49,17 @@ def test_the_score_is_that_of_adapting_to_the_bought_rows_alone() -> None:
     assert found.order.tolist() == [[2, 3, 4, 5]] * 3
 
 
-def test_what_is_bought_is_the_least_certain_row_that_is_left() -> None:
+def test_what_is_queried_is_the_least_certain_row_that_is_left() -> None:
     """With a learner that is unsure far from what it has seen, that is the farthest point of the pool."""
     found = active_learning.active_learning(farthest(), {}, POOLS, first=1, num_labels=9)
     for x, order in zip(POOLS.support.x[..., 0], found.order.tolist(), strict=True):
-        bought = [0]
+        queried = [0]
         for row in order:
-            left = [i for i in range(9) if i not in bought]
-            gaps = {i: min(abs(float(x[i] - x[j])) for j in bought) for i in left}
+            left = [i for i in range(9) if i not in queried]
+            gaps = {i: min(abs(float(x[i] - x[j])) for j in queried) for i in left}
             assert row == max(gaps, key=lambda i: gaps[i])
-            bought.append(row)
-        assert sorted(bought) == list(range(9)), "no row is bought twice"
+            queried.append(row)
+        assert sorted(queried) == list(range(9)), "no row is queried twice"
 
 
 def test_the_entropy_of_classes_is_that_of_the_mixture() -> None:
@@ -79,12 +79,12 @@ def test_the_entropy_of_numbers_is_a_normal_distributions() -> None:
     assert active_learning.entropy(apart)[1].item() == pytest.approx(wide.entropy().item(), rel=1e-6)
 
 
-def test_a_learner_that_is_equally_unsure_everywhere_buys_in_order() -> None:
+def test_a_learner_that_is_equally_unsure_everywhere_queries_in_order() -> None:
     found = active_learning.active_learning(MAML, META, POOLS, first=1, num_labels=4)
     assert found.order.tolist() == [[1, 2, 3]] * 3
 
 
-def test_what_cannot_be_bought_is_refused() -> None:
+def test_what_cannot_be_queried_is_refused() -> None:
     with pytest.raises(ValueError, match="num_labels is 10; it has to lie between first, 1, and the pool's 9 rows"):
         active_learning.active_learning(MAML, META, POOLS, first=1, num_labels=10)
     with pytest.raises(ValueError, match=r"first must be .*not 0"):

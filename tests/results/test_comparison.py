@@ -50,13 +50,13 @@ def test_one_seed_is_resampled_over_tasks_alone() -> None:
 
 def paired_by_loop(first: Tensor, second: Tensor, draws: int) -> list[float]:
     """One draw after the other: choose seeds of each method, choose tasks once, average what was chosen."""
-    dice = random.Random(0)
+    generator = random.Random(0)
     found = []
     for _ in range(draws):
-        tasks = dice.choices(range(first.shape[1]), k=first.shape[1])
+        tasks = generator.choices(range(first.shape[1]), k=first.shape[1])
         means = []
         for x in (first, second):
-            seeds = dice.choices(range(x.shape[0]), k=x.shape[0])
+            seeds = generator.choices(range(x.shape[0]), k=x.shape[0])
             means.append(sum(float(x[s, t]) for s in seeds for t in tasks) / (len(seeds) * len(tasks)))
         found.append(means[1] - means[0])
     return sorted(found)
@@ -117,15 +117,15 @@ def test_an_interval_covers_the_truth_about_as_often_as_it_says() -> None:
 
 
 @pytest.mark.parametrize(
-    ("methods", "says"),
+    ("methods", "expected"),
     [
         ([], "at least one method"),
         ([torch.zeros(0, 4, 1)], "at least one seed"),
         ([torch.zeros(1, 4, 1), torch.zeros(1, 5, 1)], "have 4, 5 tasks"),
     ],
 )
-def test_what_cannot_be_resampled_is_refused(methods: list[Tensor], says: str) -> None:
-    with pytest.raises(ValueError, match=says):
+def test_what_cannot_be_resampled_is_refused(methods: list[Tensor], expected: str) -> None:
+    with pytest.raises(ValueError, match=expected):
         metrics.bootstrap(methods, torch.Generator())
     with pytest.raises(ValueError, match=r"num_draws must be .*not 0"):
         metrics.bootstrap([torch.zeros(1, 1, 1)], torch.Generator(), num_draws=0)
@@ -204,7 +204,7 @@ def test_a_pooled_error_is_that_of_all_rows_of_a_seed() -> None:
     numbers = counts.reshape(1, 4, -1)
     together = Normal(torch.cat([p.loc for p in predictions], 1), torch.tensor(0.7).double())
     right = metrics.calibration_error(together, torch.cat(targets))
-    found = comparison.estimate(numbers, comparison.statistic_of("calibration_error"))
+    found = comparison.estimate(numbers, comparison.statistic_of("calibration_error", counts.shape[1:]))
     assert found == pytest.approx(float(right), rel=1e-12)
 
 
@@ -228,7 +228,7 @@ def test_a_shorter_path_is_judged_by_its_last_row() -> None:
     assert entry("maml", errors, steps=0).row == 0
 
 
-def test_csv_and_markdown_say_what_the_report_says() -> None:
+def test_csv_and_markdown_have_what_the_report_has() -> None:
     report = compared(entry("maml", randn(2, 30).abs() + 3), entry("anil", randn(2, 30, seed=5).abs(), seconds=None))
     rows = list(csv.DictReader(io.StringIO(tables.to_csv(report))))
     assert [row["algorithm"] for row in rows] == ["maml", "anil"]
@@ -241,7 +241,7 @@ def test_csv_and_markdown_say_what_the_report_says() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "half", "metric", "says"),
+    ("value", "half", "metric", "expected"),
     [
         (0.12345, 0.0123, "mse", "0.123 ± 0.012"),
         (0.98765, 0.004, "accuracy", "98.77 ± 0.40 %"),
@@ -250,12 +250,12 @@ def test_csv_and_markdown_say_what_the_report_says() -> None:
         (None, None, "mse", "diverges"),
     ],
 )
-def test_a_number_has_the_digits_that_its_interval_carries(value: Any, half: Any, metric: str, says: str) -> None:
-    assert tables.spoken(value, half, metric) == says
+def test_a_number_has_the_digits_that_its_interval_carries(value: Any, half: Any, metric: str, expected: str) -> None:
+    assert tables.spoken(value, half, metric) == expected
 
 
 def test_draws_of_different_metrics_belong_together() -> None:
-    """The same tasks and seeds are chosen for every metric, because the generator begins anew."""
+    """The same tasks and seeds are chosen for every metric, because the generator begins again."""
     x = randn(2, 10, 1)
     a, b = (metrics.bootstrap([v], generator_for(0, "bootstrap", 0), num_draws=20)[0] for v in (x, 2 * x))
     assert torch.allclose(2 * a, b)

@@ -3,6 +3,7 @@
 import json
 import sys
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import metafunc
 from metafunc import data, nn, tree
 from metafunc.algorithms import ALGORITHMS
 from metafunc.data.sampling import generator_for
+from metafunc.data.table import FAMILIES
 from metafunc.training import checkpoint
 from metafunc.training import config as configs
 from metafunc.training.outer import outer_loop
@@ -206,7 +208,7 @@ def test_loading_needs_no_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         raise data.DataUnavailable("the data set is gone")
 
     _, _, meta = trained(CONFIG, tmp_path)
-    monkeypatch.setattr(configs, "FAMILIES", {"sinusoid": gone})
+    monkeypatch.setattr(configs, "FAMILIES", {"sinusoid": replace(FAMILIES["sinusoid"], builder=gone)})
     with pytest.raises(data.DataUnavailable):
         configs.build(CONFIG)
     _, found = metafunc.load(tmp_path)

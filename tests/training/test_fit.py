@@ -291,7 +291,7 @@ WIDE = algorithms.maml(nn.mlp((1,), 2, hidden=(4,)), likelihood.gaussian(2))
         (
             learner(),
             changed(support=lambda b: {"x": b.x.expand(-1, -1, 2)}),
-            r"inputs of shape \(2,\) a row, not \(1,\)",
+            r"inputs of shape \(2,\) per row, not \(1,\)",
         ),
         (learner(), changed(query=lambda b: {"y": b.y[..., 0]}), "targets of shape"),
         (learner(), changed(query=lambda b: {"mask": torch.ones(3)}), "have to agree"),

@@ -77,7 +77,7 @@ def main(argv: Sequence[str]) -> int:
 
 def show(console: Console, report: Mapping[str, Any]) -> None:
     """Print a comparison: a row a learner, its difference to the first below each metric."""
-    from metafunc.evaluation.metrics.table import LABELS
+    from metafunc.evaluation.metrics.table import label
     from metafunc.results.tables import explained, metrics_of, spoken
 
     rows = report["rows"]
@@ -86,7 +86,7 @@ def show(console: Console, report: Mapping[str, Any]) -> None:
     console.print(Text.assemble((f"comparison on {report['tasks']}", "bold"), (title, "dim")))
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("")
-    for name in (*(LABELS.get(m, m) for m in names), "seconds", "parameters"):
+    for name in (*map(label, names), "seconds", "parameters"):
         table.add_column(name, justify="right")
     for entry in rows:
         trials: list[Text] = []

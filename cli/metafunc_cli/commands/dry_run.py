@@ -15,8 +15,7 @@ from metafunc_cli.settings.options import Training
 def preview(screen: Screen, settings: Settings, learner: Any, family: Any) -> int:
     """Show what a training would do; writes nothing."""
     from metafunc import tree
-    from metafunc.data import generator_for
-    from metafunc.data.check_tasks import look
+    from metafunc.data import check_tasks, generator_for
 
     seed = settings.training.seed
     with refusals():
@@ -25,7 +24,7 @@ def preview(screen: Screen, settings: Settings, learner: Any, family: Any) -> in
         prepared = learner.prepare(
             meta, tasks, generator_for(seed, "prepare", 0), step=0, num_steps=settings.training.steps
         )
-        look(learner, meta, family, prepared)
+        check_tasks.check(learner, meta, family, prepared)
         choice = _choice(settings.training, learner, meta, prepared)
     if family.kind == "control":  # a task of control becomes data by being played
         shown, fields = [getattr(part, "values", part) for part in prepared], ["observations", "actions", "rewards"]

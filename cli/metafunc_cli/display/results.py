@@ -1,4 +1,4 @@
-"""What a result looks like on a terminal."""
+"""Prints the results of a meta-test on a terminal."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,7 +12,7 @@ Row = Mapping[str, Any]
 
 
 def show(console: Console, report: Mapping[str, Any]) -> None:
-    """Print a meta-test: a row for every number of adaptation steps.
+    """Print a meta-test: one row per number of adaptation steps.
 
     Args:
         console: where.
@@ -46,7 +46,7 @@ def show(console: Console, report: Mapping[str, Any]) -> None:
 
 
 def show_lines(console: Console, lines: Sequence[tuple[str, str]]) -> None:
-    """Print lines with a word in front that says what they are; commands to try stand out."""
+    """Print lines with a word in front that names what they are; commands to try stand out."""
     width = max((len(name) for name, _ in lines), default=0) + 1
     for name, text in lines:
         style = "cyan" if name == "next" else ""
@@ -83,4 +83,6 @@ def _interval(entry: Mapping[str, Any], metric: str) -> str:
 
 
 def _number(value: float | None, metric: str) -> str:
-    return f"{100 * value:.1f} %" if metric == "accuracy" and value is not None else tidy(value)
+    from metafunc.evaluation.metrics.table import METRICS  # with torch, which help does not wait for
+
+    return f"{100 * value:.1f} %" if value is not None and METRICS[metric].percent else tidy(value)

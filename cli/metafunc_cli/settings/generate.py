@@ -32,28 +32,20 @@ def source() -> str:
     """The text that `generated.py` should have, before `ruff format`."""
     from metafunc import nn
     from metafunc.algorithms import ALGORITHMS, CONTROL
-    from metafunc.data.table import CLASSIFICATION, FAMILIES, IMAGES
-    from metafunc.data.table import CONTROL as PLAYED
+    from metafunc.data.table import FAMILIES
 
-    algorithms = {name: (row.builders, "", row.kinds) for name, row in {**ALGORITHMS, **CONTROL}.items()}
-    families = {
-        name: (
-            (builder,),
-            "Data",
-            ("control" if name in PLAYED else "classification" if name in CLASSIFICATION else "regression",),
-        )
-        for name, builder in FAMILIES.items()
-    }
-    models = {name: ((getattr(nn, name),), "Network", ALL_KINDS) for name in ("mlp", "conv4")}
+    algorithms = {name: (row.builders, "", row.kinds, "mlp") for name, row in {**ALGORITHMS, **CONTROL}.items()}
+    families = {name: ((row.builder,), "Data", (row.kind,), row.network) for name, row in FAMILIES.items()}
+    models = {name: ((getattr(nn, name),), "Network", ALL_KINDS, "mlp") for name in ("mlp", "conv4")}
     parts = [HEADER]
     for title, table in (("ALGORITHMS", algorithms), ("FAMILIES", families), ("MODELS", models)):
         rows = []
-        for name, (builders, suffix, kinds) in table.items():
+        for name, (builders, suffix, kinds, network) in table.items():
             given = [0 if suffix == "Data" else len(positional(builder)) for builder in builders]
             fields = [f for builder, n in zip(builders, given, strict=True) for f in hyperparameters(builder, given=n)]
             parts.append(dataclass_source(class_name(name) + suffix, builders[0], fields))
             rest = "" if kinds == ALL_KINDS else f", {kinds!r}"
-            rest += ", 'conv4'" if suffix == "Data" and name in IMAGES else ""
+            rest += "" if network == "mlp" else f", {network!r}"
             rows.append(f"    {name!r}: Row({class_name(name) + suffix}, {summary(builders[0])!r}{rest}),")
         parts.append(f"{title} = {{\n" + "\n".join(rows) + "\n}\n")
     return "\n\n".join(parts)

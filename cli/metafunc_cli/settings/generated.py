@@ -647,23 +647,23 @@ class SinusoidData:
     """Regression on y = A sin(x - phi) without noise."""
 
     num_shots: int = 10
-    """support points a task."""
+    """support points per task."""
     num_queries: int = 10
-    """query points a task in meta-training."""
+    """query points per task in meta-training."""
     num_test_queries: int = 100
-    """query points a task in validation and meta-test, where more of them mean less noise."""
+    """query points per task in validation and meta-test, where more of them mean less noise."""
 
 
 @dataclass(frozen=True, repr=False, eq=False)
 class SineOrLineData:
-    """Regression on a sine or a line, at even odds, with noise."""
+    """Regression on a sine or a line, with equal probability, with noise."""
 
     num_shots: int = 5
-    """support points a task."""
+    """support points per task."""
     num_queries: int = 10
-    """query points a task in meta-training."""
+    """query points per task in meta-training."""
     num_test_queries: int = 100
-    """query points a task in validation and meta-test."""
+    """query points per task in validation and meta-test."""
     noise: float = 0.3
     """standard deviation of the noise on support and query targets."""
 
@@ -675,25 +675,25 @@ class FewTaskSinusoidData:
     num_train_tasks: int = 100
     """how many tasks there are to train on; the paper has 100 and 1000."""
     num_shots: int = 5
-    """support points a task; the paper has 5 and 10."""
+    """support points per task; the paper has 5 and 10."""
     num_queries: int = 5
-    """query points a task in meta-training; the paper has as many as shots."""
+    """query points per task in meta-training; the paper has as many as shots."""
     num_test_queries: int = 100
-    """query points a task in validation and meta-test."""
+    """query points per task in validation and meta-test."""
     task_seed: int = 0
     """which training tasks there are."""
 
 
 @dataclass(frozen=True, repr=False, eq=False)
 class NmeSinusoidData:
-    """Regression on y = A sin u with an input that tells the amplitude in training, and lies in testing."""
+    """Regression on y = A sin u with an input that reveals A in training, and is misleading at meta-test."""
 
     num_shots: int = 5
-    """support points a task."""
+    """support points per task."""
     num_queries: int = 5
-    """query points a task in meta-training."""
+    """query points per task in meta-training."""
     num_test_queries: int = 100
-    """query points a task in validation and meta-test."""
+    """query points per task in validation and meta-test."""
     num_amplitudes: int = 20
     """how many amplitudes there are, and numbers in a one-hot vector."""
     num_shown: int | None = None
@@ -707,11 +707,11 @@ class CirclesData:
     """Tell the points of a circle (class 1) from those outside (class 0) after seeing points inside only."""
 
     num_shots: int = 10
-    """support points a task, all of them positive."""
+    """support points per task, all of them positive."""
     num_queries: int = 50
-    """query points a task in meta-training; about half are positive."""
+    """query points per task in meta-training; about half are positive."""
     num_test_queries: int = 100
-    """query points a task in validation and meta-test."""
+    """query points per task in validation and meta-test."""
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -721,19 +721,19 @@ class OmniglotData:
     path: str | None = None
     """a local copy (a parquet file, or a folder that holds it); by default the hub's GATE-engine/omniglot."""
     num_ways: int = 5
-    """characters a task."""
+    """characters per task."""
     num_shots: int = 1
-    """support drawings a character."""
+    """support drawings per character."""
     num_queries: int = 15
-    """query drawings a character; a character has 20 drawings in all."""
+    """query drawings per character; a character has 20 drawings in all."""
     split: Literal["finn", "vinyals", "background"] = "finn"
     """finn (1100 characters for training, 100 for validation and 423 for meta-test, from a seeded shuffle), vinyals (1028, 172 and 423, as published) or background (the two halves of the collection, by alphabet)."""
     split_seed: int = 0
     """seed of the shuffle of the splits finn and background."""
     rotations: Literal["none", "train", "all"] = "train"
-    """whether quarter turns count as further characters: in no part, in training, or in all parts."""
+    """whether rotations by 90, 180 and 270 degrees count as further characters: in no part, in training, or in all parts."""
     fixed_labels: bool = False
-    """whether a character keeps one label in every task, so that the training tasks can be learned by heart (the tasks are not mutually exclusive) and only a learner that adapts does well on new characters."""
+    """whether a character keeps one label in every task, so that the training tasks can be memorised (they are non-mutually-exclusive) and only a learner that adapts does well on new characters."""
     image_size: int = 28
     """side length in pixels."""
     revision: str | None = None
@@ -742,16 +742,16 @@ class OmniglotData:
 
 @dataclass(frozen=True, repr=False, eq=False)
 class TinyOmniglotData:
-    """A task an alphabet: which of its first characters is it, labels fixed, ink 1 and paper 0."""
+    """One task per alphabet: which of its first characters is it, labels fixed, ink 1 and paper 0."""
 
     path: str | None = None
     """a local copy (a parquet file, or a folder that holds it); by default the hub's GATE-engine/omniglot."""
     num_ways: int = 5
     """characters of an alphabet."""
     num_shots: int = 5
-    """support drawings a character."""
+    """support drawings per character."""
     num_queries: int = 15
-    """query drawings a character; a character has 20 drawings in all."""
+    """query drawings per character; a character has 20 drawings in all."""
     image_size: int = 28
     """side length in pixels."""
     revision: str | None = None
@@ -763,11 +763,11 @@ class GlyphsData:
     """Episodes over characters of 28 x 28 pixels, with ink 1, drawn from the fonts that matplotlib ships."""
 
     num_ways: int = 5
-    """characters a task."""
+    """characters per task."""
     num_shots: int = 1
-    """support drawings a character."""
+    """support drawings per character."""
     num_queries: int = 10
-    """query drawings a character."""
+    """query drawings per character."""
     min_faces: int = 16
     """how many different drawings a character has at least: 16 leaves some 600 characters, 12 some 1,700."""
     fractions: tuple[float, float, float] = (0.64, 0.16, 0.2)
@@ -775,21 +775,21 @@ class GlyphsData:
     split_seed: int = 0
     """seed of the shuffle that fractions divides."""
     rotations: Literal["none", "train", "all"] = "none"
-    """whether quarter turns count as further characters: in no part, in training, or in all parts."""
+    """whether rotations by 90, 180 and 270 degrees count as further characters: in no part, in training, or in all parts."""
     fixed_labels: bool = False
     """whether a character keeps one label in every task."""
 
 
 @dataclass(frozen=True, repr=False, eq=False)
 class PoseData:
-    """Tell how far a character is turned, from images of 28 x 28 pixels with ink 1."""
+    """Tell how far a character is rotated, from images of 28 x 28 pixels with ink 1."""
 
     num_shots: int = 15
-    """support images a task."""
+    """support images per task."""
     num_queries: int = 15
-    """query images a task in meta-training."""
+    """query images per task in meta-training."""
     num_test_queries: int = 30
-    """query images a task in validation and meta-test."""
+    """query images per task in validation and meta-test."""
     num_train_classes: int = 50
     """characters to train on; the paper has 50 objects."""
     num_test_classes: int = 100
@@ -805,11 +805,11 @@ class FewShotData:
     path: str
     """a hub id, or a local parquet file or folder, save_to_disk folder, or folder of images (CLASS/IMAGE)."""
     num_ways: int = 5
-    """classes a task."""
+    """classes per task."""
     num_shots: int = 1
-    """support rows a class."""
+    """support rows per class."""
     num_queries: int = 15
-    """query rows a class."""
+    """query rows per class."""
     image_column: str = "image"
     """the column of images, or of lists of numbers."""
     label_column: str = "label"
@@ -821,7 +821,7 @@ class FewShotData:
     test_split: str = "test"
     """the same for the meta-test classes."""
     split_column: str | None = None
-    """a column that says to which split a row belongs."""
+    """a column that names the split of a row."""
     fractions: tuple[float, float, float] | None = None
     """shares of the classes for training, validation and test, all splits taken together."""
     split_seed: int = 0
@@ -829,7 +829,7 @@ class FewShotData:
     local_labels: bool = False
     """whether each split counts its classes from zero, so that equal labels are different classes."""
     rotations: Literal["none", "train", "all"] = "none"
-    """whether quarter turns count as further classes: in no part, in training, or in all parts."""
+    """whether rotations by 90, 180 and 270 degrees count as further classes: in no part, in training, or in all parts."""
     fixed_labels: bool = False
     """whether a class keeps one label in every task."""
     image_size: int | None = None
@@ -853,13 +853,13 @@ class RegressionData:
     path: str
     """a parquet file or folder, or a CSV file with a header."""
     num_shots: int = 10
-    """support rows a task."""
+    """support rows per task."""
     num_queries: int = 10
-    """query rows a task in meta-training, at most."""
+    """query rows per task in meta-training, at most."""
     num_test_queries: int = 100
-    """query rows a task in validation and meta-test, at most."""
+    """query rows per task in validation and meta-test, at most."""
     task_column: str = "task"
-    """the column that says to which task a row belongs."""
+    """the column that names the task of a row."""
     target_columns: tuple[str, ...] = ("y",)
     """the columns to predict."""
     input_columns: tuple[str, ...] = ()
@@ -889,7 +889,7 @@ class HalfCheetahData:
     """A cheetah that runs in a direction or at a velocity: r = pm v - .05 |a|^2, or -|v - v^*| - .05 |a|^2."""
 
     goal: Literal["velocity", "direction"] = "direction"
-    """"direction", one of two with equal odds; "velocity", v^* sim U[0, 2] metres a second."""
+    """"direction", one of two with equal probability; "velocity", v^* sim U[0, 2] metres per second."""
     horizon: int = 100
     """steps of an episode, of .05 seconds each."""
     action_scale: float = 1.0
@@ -901,7 +901,7 @@ class AntData:
     """A four-legged ant that runs in a direction or at a velocity, and falls if its height leaves [.2, 1]."""
 
     goal: Literal["velocity", "direction"] = "direction"
-    """"direction", one of two with equal odds; "velocity", v^* sim U[0, 3] metres a second."""
+    """"direction", one of two with equal probability; "velocity", v^* sim U[0, 3] metres per second."""
     horizon: int = 100
     """steps of an episode, of .05 seconds each."""
     action_scale: float = 1.0
@@ -910,7 +910,9 @@ class AntData:
 
 FAMILIES = {
     "sinusoid": Row(SinusoidData, "Regression on y = A sin(x - phi) without noise.", ("regression",)),
-    "sine_or_line": Row(SineOrLineData, "Regression on a sine or a line, at even odds, with noise.", ("regression",)),
+    "sine_or_line": Row(
+        SineOrLineData, "Regression on a sine or a line, with equal probability, with noise.", ("regression",)
+    ),
     "few_task_sinusoid": Row(
         FewTaskSinusoidData,
         "Regression on y = A sin(f x - phi), trained on a fixed set of tasks whose points never change.",
@@ -918,7 +920,7 @@ FAMILIES = {
     ),
     "nme_sinusoid": Row(
         NmeSinusoidData,
-        "Regression on y = A sin u with an input that tells the amplitude in training, and lies in testing.",
+        "Regression on y = A sin u with an input that reveals A in training, and is misleading at meta-test.",
         ("regression",),
     ),
     "circles": Row(
@@ -929,7 +931,7 @@ FAMILIES = {
     "omniglot": Row(OmniglotData, "Episodes over Omniglot, with ink 1 and paper 0.", ("classification",), "conv4"),
     "tiny_omniglot": Row(
         TinyOmniglotData,
-        "A task an alphabet: which of its first characters is it, labels fixed, ink 1 and paper 0.",
+        "One task per alphabet: which of its first characters is it, labels fixed, ink 1 and paper 0.",
         ("classification",),
         "conv4",
     ),
@@ -940,7 +942,7 @@ FAMILIES = {
         "conv4",
     ),
     "pose": Row(
-        PoseData, "Tell how far a character is turned, from images of 28 x 28 pixels with ink 1.", ("regression",)
+        PoseData, "Tell how far a character is rotated, from images of 28 x 28 pixels with ink 1.", ("regression",)
     ),
     "few_shot": Row(
         FewShotData,

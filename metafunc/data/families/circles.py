@@ -1,9 +1,9 @@
-r"""Circles in the plane, told by points inside alone: PLATIPUS's ambiguous classification.
+r"""Circles in the plane, known by points inside alone: PLATIPUS's ambiguous classification.
 
 A point of $[0, 5]^2$ is positive if it lies in a circle of centre $U[1, 4]^2$ and radius $U[0.1, 2]$. The support holds
 positive points only, so that many circles explain it.
 
-Reference: Finn, Xu, Levine (2018), "Probabilistic model-agnostic meta-learning", §6.1. The text does not say how the
+Reference: Finn, Xu, Levine (2018), "Probabilistic model-agnostic meta-learning", §6.1. The text does not state how the
 points are spread; here positive ones are uniform in the circle, and a query is one of these or, as often, uniform in
 the square.
 """
@@ -22,7 +22,7 @@ PLANE = (0.0, 5.0)
 CENTRE = (1.0, 4.0)
 RADIUS = (0.1, 2.0)
 NUM_TRIES = 16
-"""A point of a circle lies in the square with odds of .6 at least (centre in a corner, largest radius), so that 16
+"""A point of a circle lies in the square with probability .6 at least (centre in a corner, largest radius), so that 16
 tries fail once in two million; the centre, which is always inside, is taken then."""
 
 
@@ -30,9 +30,9 @@ def circles(*, num_shots: int = 10, num_queries: int = 50, num_test_queries: int
     """Tell the points of a circle (class 1) from those outside (class 0) after seeing points inside only.
 
     Args:
-        num_shots: support points a task, all of them positive.
-        num_queries: query points a task in meta-training; about half are positive.
-        num_test_queries: query points a task in validation and meta-test.
+        num_shots: support points per task, all of them positive.
+        num_queries: query points per task in meta-training; about half are positive.
+        num_test_queries: query points per task in validation and meta-test.
 
     Returns:
         A family with inputs (tasks, points, 2) and labels (tasks, points).
@@ -81,7 +81,7 @@ def _draws(num_shots: int, num_queries: int) -> Sampler:
         anywhere = between(of_points[..., tries : tries + 2], *PLANE)
         positive = (of_points[..., -1:] < 0.5) | (torch.arange(num_points)[:, None] < num_shots)
         x = torch.where(positive, inside, anywhere)
-        # The label is the place's, but rounding must not make a support point at the very edge a negative one.
+        # The label is the place's, but rounding must not make a support point on the very boundary a negative one.
         y = ((x - centre[:, None]).norm(dim=-1) <= radius[:, None]) | positive[..., 0]
         x, y = x.float(), y.long()
         return Task(Batch(x[:, :num_shots], y[:, :num_shots]), Batch(x[:, num_shots:], y[:, num_shots:]))
@@ -91,9 +91,9 @@ def _draws(num_shots: int, num_queries: int) -> Sampler:
 
 def _inside(uniforms: Tensor, centre: Tensor, radius: Tensor) -> Float64[Tensor, "t n 2"]:
     """The first of some points, uniform in the circle, that lies in the square; the centre if none does."""
-    turn, area = uniforms.reshape(*uniforms.shape[:-1], NUM_TRIES, 2).unbind(-1)
+    angle, area = uniforms.reshape(*uniforms.shape[:-1], NUM_TRIES, 2).unbind(-1)
     distance = radius * area.sqrt()
-    steps = torch.stack([distance * torch.cos(2 * math.pi * turn), distance * torch.sin(2 * math.pi * turn)], -1)
+    steps = torch.stack([distance * torch.cos(2 * math.pi * angle), distance * torch.sin(2 * math.pi * angle)], -1)
     points = centre + steps
     fits = ((points >= PLANE[0]) & (points < PLANE[1])).all(-1)
     first = fits.long().argmax(-1)[..., None, None].expand(*fits.shape[:-1], 1, 2)

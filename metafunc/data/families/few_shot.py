@@ -1,13 +1,19 @@
 """N-way K-shot classification over any class-labelled Hugging Face data set, from the hub or from a local path."""
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from metafunc.checks import at_least, one_of
-from metafunc.data.class_split import ANEW, DEFAULT_FRACTIONS, PARTS, by_fractions, by_row
+from metafunc.data.class_split import DEFAULT_FRACTIONS, DIVIDE, PARTS, by_fractions, by_row
 from metafunc.data.episodes import Rotations, classification
 from metafunc.data.load import class_names, column, load
 from metafunc.data.pixels import inverted, materialise
 from metafunc.types import TaskFamily
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+    Splits: TypeAlias = Mapping[str, Dataset]
 
 
 def few_shot(
@@ -41,19 +47,20 @@ def few_shot(
 
     Args:
         path: a hub id, or a local parquet file or folder, `save_to_disk` folder, or folder of images (CLASS/IMAGE).
-        num_ways: classes a task.
-        num_shots: support rows a class.
-        num_queries: query rows a class.
+        num_ways: classes per task.
+        num_shots: support rows per class.
+        num_queries: query rows per class.
         image_column: the column of images, or of lists of numbers.
         label_column: the column of classes.
         train_split: the split, or the value of the split column, with the training classes.
         validation_split: the same for the validation classes.
         test_split: the same for the meta-test classes.
-        split_column: a column that says to which split a row belongs.
+        split_column: a column that names the split of a row.
         fractions: shares of the classes for training, validation and test, all splits taken together.
         split_seed: seed of the shuffle that `fractions` divides.
         local_labels: whether each split counts its classes from zero, so that equal labels are different classes.
-        rotations: whether quarter turns count as further classes: in no part, in training, or in all parts.
+        rotations: whether rotations by 90, 180 and 270 degrees count as further classes: in no part, in training, or in
+            all parts.
         fixed_labels: whether a class keeps one label in every task.
         image_size: side length to which images are resized, or as which lists of numbers are read.
         channels: 1 for grey, 3 for colour; by default as the first image is.
@@ -90,20 +97,13 @@ def few_shot(
         raise ValueError("split_column and fractions are two ways to split the classes: give one of them.")
     names = dict(zip(PARTS, (train_split, validation_split, test_split), strict=True))
     source = load(path, split_names=tuple(names.values()), subset=subset, revision=revision)
-    splits = source.splits
-    by_split = fractions is None and split_column is None and len(splits) > 1
-    if by_split:
-        splits = {one_of(name, list(splits), f"{part}_split", ANEW): splits[name] for part, name in names.items()}
+    splits, rows, how = _parts_of_rows(source.splits, names, split_column, divided=fractions is not None)
     labels = [label for name in splits for label in class_names(splits[name], label_column, name * local_labels)]
-    if split_column is not None:
-        rows = [str(value) for dataset in splits.values() for value in column(dataset, split_column, "split_column")]
-        partition, how = by_row(labels, rows, names), f"column {split_column}"
-    elif by_split:
-        rows = [name for name, dataset in splits.items() for _ in range(len(dataset))]
-        partition, how = by_row(labels, rows, names), "splits of the data set"
-    else:
+    if rows is None:
         fractions = fractions or DEFAULT_FRACTIONS
         partition, how = by_fractions(labels, fractions, split_seed), f"fractions {fractions}, seed {split_seed}"
+    else:
+        partition = by_row(labels, rows, names)
     pixels = materialise(list(splits.values()), image_column, image_size=image_size, channels=channels)
     return classification(
         "few_shot",
@@ -117,3 +117,26 @@ def few_shot(
         small_classes=small_classes,
         info={"source": path, "subset": subset, "revision": source.revision, "class_split": how},
     )
+
+
+def _parts_of_rows(
+    splits: "Splits", names: Mapping[str, str], split_column: str | None, *, divided: bool
+) -> "tuple[Splits, list[str] | None, str]":
+    """The data sets to use, the split that each of their rows belongs to, and how that is known.
+
+    Args:
+        splits: all data sets by name.
+        names: of the splits that are the training, validation and test part.
+        split_column: the column that names each row's split; None if there is none.
+        divided: whether the classes are divided by fractions, whatever splits there are.
+
+    Returns:
+        No splits of rows where the classes have to be divided.
+    """
+    if split_column is not None:
+        rows = [str(value) for dataset in splits.values() for value in column(dataset, split_column, "split_column")]
+        return splits, rows, f"column {split_column}"
+    if divided or len(splits) <= 1:
+        return splits, None, ""
+    used = {one_of(name, list(splits), f"{part}_split", DIVIDE): splits[name] for part, name in names.items()}
+    return used, [name for name, dataset in used.items() for _ in range(len(dataset))], "splits of the data set"

@@ -35,14 +35,14 @@ def few_task_sinusoid(
 ) -> TaskFamily:
     r"""Regression on $y = A \sin(f x - \varphi)$, trained on a fixed set of tasks whose points never change.
 
-    A training batch draws from the fixed tasks with replacement. Validation and meta-test tasks are drawn anew without
+    A training batch draws from the fixed tasks with replacement. Validation and meta-test tasks are new draws without
     end, and their queries are free of noise, as the paper's are.
 
     Args:
         num_train_tasks: how many tasks there are to train on; the paper has 100 and 1000.
-        num_shots: support points a task; the paper has 5 and 10.
-        num_queries: query points a task in meta-training; the paper has as many as shots.
-        num_test_queries: query points a task in validation and meta-test.
+        num_shots: support points per task; the paper has 5 and 10.
+        num_queries: query points per task in meta-training; the paper has as many as shots.
+        num_test_queries: query points per task in validation and meta-test.
         task_seed: which training tasks there are.
 
     Returns:

@@ -1,6 +1,6 @@
 """Characters from the fonts that matplotlib ships: real images without a download.
 
-A class is a character, an instance is a typeface's drawing of it, slightly turned, slanted, scaled and moved.
+A class is a character, an instance is a typeface's drawing of it, slightly rotated, slanted, scaled and moved.
 Characters that most typefaces draw alike, such as the Latin, Greek and Cyrillic capital A, are one class.
 """
 
@@ -27,7 +27,7 @@ EM, CANVAS, BASELINE = 40, 56, 42
 """Characters are drawn at twice their final size, where a capital with its accent and a descender just fit."""
 FOREIGN = ("LastResort", "cm")
 """The placeholder font has a box for every code point, and the TeX fonts (cmex10, ...) have codes of their own."""
-MAX_TURN, MAX_SLANT, MAX_ZOOM, MAX_SHIFT = math.radians(12), 0.15, 0.12, 1.5
+MAX_ROTATION, MAX_SLANT, MAX_ZOOM, MAX_SHIFT = math.radians(12), 0.15, 0.12, 1.5
 
 
 class Drawing(NamedTuple):
@@ -55,13 +55,14 @@ def glyphs(
     """Episodes over characters of 28 x 28 pixels, with ink 1, drawn from the fonts that matplotlib ships.
 
     Args:
-        num_ways: characters a task.
-        num_shots: support drawings a character.
-        num_queries: query drawings a character.
+        num_ways: characters per task.
+        num_shots: support drawings per character.
+        num_queries: query drawings per character.
         min_faces: how many different drawings a character has at least: 16 leaves some 600 characters, 12 some 1,700.
         fractions: shares of the characters for training, validation and meta-test.
         split_seed: seed of the shuffle that `fractions` divides.
-        rotations: whether quarter turns count as further characters: in no part, in training, or in all parts.
+        rotations: whether rotations by 90, 180 and 270 degrees count as further characters: in no part, in training, or
+            in all parts.
         fixed_labels: whether a character keeps one label in every task.
 
     Returns:
@@ -105,7 +106,7 @@ def rendered(min_faces: int) -> tuple[NDArray[np.uint8], list[str]]:
     kept = [
         (f"U+{c:04X}", drawing) for c, found in sorted(classes.items()) if len(found) >= min_faces for drawing in found
     ]
-    # Turn, slant, zoom, and two shifts.
+    # Rotation, slant, zoom, and two shifts.
     uniforms = torch.rand(len(kept), 5, dtype=torch.float64, generator=generator_for(0, "glyphs", 0))
     changes = between(uniforms, -1.0, 1.0).tolist()
     pixels = [_changed(drawing, *change) for (_, drawing), change in zip(kept, changes, strict=True)]
@@ -160,14 +161,16 @@ def _different(drawings: Drawings, group: Iterable[int]) -> list[Drawing]:
     return list(dict.fromkeys(drawing for code in sorted(group) for _, drawing in sorted(drawings[code].items())))
 
 
-def _changed(drawing: Drawing, turn: float, slant: float, zoom: float, right: float, down: float) -> NDArray[np.uint8]:
+def _changed(
+    drawing: Drawing, rotation: float, slant: float, zoom: float, right: float, down: float
+) -> NDArray[np.uint8]:
     """The drawing at its final size under a small affine change, its five numbers between -1 and 1."""
     from PIL import Image
 
     canvas = Image.frombytes("L", (drawing.width, CANVAS), drawing.pixels)
     # Pillow asks where in the canvas an output pixel comes from. Wide characters shrink until they fit.
     scale = max(CANVAS, drawing.width) / SIDE * math.exp(zoom * MAX_ZOOM)
-    cos, sin = scale * math.cos(turn * MAX_TURN), scale * math.sin(turn * MAX_TURN)
+    cos, sin = scale * math.cos(rotation * MAX_ROTATION), scale * math.sin(rotation * MAX_ROTATION)
     a, b, d, e = cos, cos * slant * MAX_SLANT - sin, sin, sin * slant * MAX_SLANT + cos
     x, y = SIDE / 2 + right * MAX_SHIFT, SIDE / 2 + down * MAX_SHIFT
     matrix = (a, b, drawing.width / 2 - a * x - b * y, d, e, CANVAS / 2 - d * x - e * y)

@@ -24,12 +24,12 @@ def half_cheetah(*, goal: Goal = "direction", horizon: int = 100, action_scale: 
     r"""A cheetah that runs in a direction or at a velocity: $r = \pm v - .05 |a|^2$, or $-|v - v^*| - .05 |a|^2$.
 
     Args:
-        goal: "direction", one of two with equal odds; "velocity", $v^* \sim U[0, 2]$ metres a second.
+        goal: "direction", one of two with equal probability; "velocity", $v^* \sim U[0, 2]$ metres per second.
         horizon: steps of an episode, of .05 seconds each.
         action_scale: a policy's action is multiplied by it and clipped to [-1, 1].
 
     Returns:
-        A family of control tasks, played by the extra `metafunc[rl]`.
+        A family of control tasks, simulated by the extra `metafunc[rl]`.
 
     Raises:
         DataUnavailable: Gymnasium or MuJoCo is not installed.
@@ -59,12 +59,12 @@ def ant(*, goal: Goal = "direction", horizon: int = 100, action_scale: float = 1
     out.
 
     Args:
-        goal: "direction", one of two with equal odds; "velocity", $v^* \sim U[0, 3]$ metres a second.
+        goal: "direction", one of two with equal probability; "velocity", $v^* \sim U[0, 3]$ metres per second.
         horizon: steps of an episode, of .05 seconds each.
         action_scale: a policy's action is multiplied by it and clipped to [-1, 1].
 
     Returns:
-        A family of control tasks, played by the extra `metafunc[rl]`.
+        A family of control tasks, simulated by the extra `metafunc[rl]`.
 
     Raises:
         DataUnavailable: Gymnasium or MuJoCo is not installed.
@@ -114,7 +114,7 @@ def _family(
     one_of(goal, ("velocity", "direction"), "goal")
     if missing := [module for module in ("gymnasium", "mujoco") if find_spec(module) is None]:
         raise DataUnavailable(
-            f"{name} is played in {environment}, which needs {' and '.join(missing)}: install the extra with "
+            f"{name} is simulated by {environment}, which needs {' and '.join(missing)}: install the extra with "
             "pip install 'metafunc[rl]'."
         )
 

@@ -1,10 +1,10 @@
-r"""Sine curves whose input gives the task away: a learner may memorise all training tasks and never adapt.
+r"""Sine curves whose input reveals the task: a learner may memorise all training tasks and never adapt.
 
 $$ y \sim \mathcal N(A \sin u, 0.1^2), \qquad x = (u, \mathrm{onehot}_{20}(A)), \qquad u \sim U[-5, 5]. $$
 
-In meta-training $A$ is one of 20 values, equally spaced from 0.1 to 4, and the input says which: the tasks are not
-mutually exclusive, for one function solves them all. In meta-test $A \sim U[0.1, 4]$, and the input is a random one-hot
-vector that says nothing.
+In meta-training $A$ is one of 20 values, equally spaced from 0.1 to 4, and the input reveals which: the tasks are non-
+mutually-exclusive, for one function solves them all. In meta-test $A \sim U[0.1, 4]$, and the input is a random one-hot
+vector that is misleading.
 
 Reference: Yin, Tucker, Zhou, Levine, Finn (2020), "Meta-learning without memorization", §6.1.
 """
@@ -29,15 +29,15 @@ def nme_sinusoid(
     num_shown: int | None = None,
     noise: float = 0.1,
 ) -> TaskFamily:
-    r"""Regression on $y = A \sin u$ with an input that tells the amplitude in training, and lies in testing.
+    r"""Regression on $y = A \sin u$ with an input that reveals $A$ in training, and is misleading at meta-test.
 
     The paper's task has 10 points of which 5 are the support, or 20 and 10. The split "train" meta-tests on the
     training amplitudes with true one-hot vectors, where a learner that memorised is right without any support.
 
     Args:
-        num_shots: support points a task.
-        num_queries: query points a task in meta-training.
-        num_test_queries: query points a task in validation and meta-test.
+        num_shots: support points per task.
+        num_queries: query points per task in meta-training.
+        num_test_queries: query points per task in validation and meta-test.
         num_amplitudes: how many amplitudes there are, and numbers in a one-hot vector.
         num_shown: how many of them, from the lowest, are trained on and hinted at in testing; None: all. The authors'
             notebook has 16.

@@ -47,15 +47,16 @@ def omniglot(
 
     Args:
         path: a local copy (a parquet file, or a folder that holds it); by default the hub's `GATE-engine/omniglot`.
-        num_ways: characters a task.
-        num_shots: support drawings a character.
-        num_queries: query drawings a character; a character has 20 drawings in all.
+        num_ways: characters per task.
+        num_shots: support drawings per character.
+        num_queries: query drawings per character; a character has 20 drawings in all.
         split: finn (1100 characters for training, 100 for validation and 423 for meta-test, from a seeded shuffle),
             vinyals (1028, 172 and 423, as published) or background (the two halves of the collection, by alphabet).
         split_seed: seed of the shuffle of the splits finn and background.
-        rotations: whether quarter turns count as further characters: in no part, in training, or in all parts.
-        fixed_labels: whether a character keeps one label in every task, so that the training tasks can be learned by
-            heart (the tasks are not mutually exclusive) and only a learner that adapts does well on new characters.
+        rotations: whether rotations by 90, 180 and 270 degrees count as further characters: in no part, in training, or
+            in all parts.
+        fixed_labels: whether a character keeps one label in every task, so that the training tasks can be memorised
+            (they are non-mutually-exclusive) and only a learner that adapts does well on new characters.
         image_size: side length in pixels.
         revision: the hub commit, branch or tag.
 

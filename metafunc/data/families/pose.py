@@ -1,16 +1,16 @@
-r"""How far a character is turned: images to angles, from a zero that every character hides.
+r"""How far a character is rotated: images to angles, from a zero that every character hides.
 
-A class is one drawing of a character, and its task is to tell by what part of a half turn it is turned on from the
+A class is one drawing of a character, and its task is to tell by what part of 180 degrees it is rotated from the
 class's own zero, on a scale from 0 to 10:
 
-$$ \text{image} = \mathrm{turn}(\text{drawing}_c,\; z_c + \pi y / 10), \qquad
+$$ \text{image} = \mathrm{rotate}(\text{drawing}_c,\; z_c + \pi y / 10), \qquad
 y \sim U[0, 10], \quad z_c \sim U[0, 2 \pi]. $$
 
-The zeros are fixed, so the tasks are not mutually exclusive: one function of the image solves all training tasks
-without any support set, once it knows their zeros by heart, and is lost on a new character, whose zero only the support
+The zeros are fixed, so the tasks are non-mutually-exclusive: one function of the image solves all training tasks
+without any support set, once it has memorised their zeros, and fails on a new character, whose zero only the support
 shows.
 
-Reference: Yin, Tucker, Zhou, Levine, Finn (2020), "Meta-learning without memorization", §6.2, who turn objects of the
+Reference: Yin, Tucker, Zhou, Levine, Finn (2020), "Meta-learning without memorization", §6.2, who rotate objects of the
 collection Pascal3D. That is another set of images: numbers on the two do not compare.
 """
 
@@ -29,9 +29,9 @@ from metafunc.data.sampling import generator_for, sampler
 from metafunc.types import Batch, Sampler, Task, TaskFamily
 
 SCALE = 10.0
-"""What a half turn counts as; the paper's orientations run to 10 too."""
+"""What 180 degrees count as; the paper's orientations run to 10 too."""
 LEAST_CHANGE = 0.3
-"""A drawing that differs from itself, turned by up to a half turn, in less than this share of its ink has no pose."""
+"""A drawing that differs from itself, rotated by up to 180 degrees, in less than this share of its ink has no pose."""
 LOOKS = tuple(math.radians(degrees) for degrees in range(30, 180, 15))
 
 
@@ -44,15 +44,15 @@ def pose(
     num_test_classes: int = 100,
     class_seed: int = 0,
 ) -> TaskFamily:
-    """Tell how far a character is turned, from images of 28 x 28 pixels with ink 1.
+    """Tell how far a character is rotated, from images of 28 x 28 pixels with ink 1.
 
-    Half of a class's images are support and half query, as in the paper; every image is drawn anew, at an angle of its
-    own. Characters that look alike within half a turn, such as o, + and I, are left out.
+    Half of a class's images are support and half query, as in the paper; every image is a new drawing at a new
+    angle. Characters that look alike within 180 degrees, such as o, + and I, are left out.
 
     Args:
-        num_shots: support images a task.
-        num_queries: query images a task in meta-training.
-        num_test_queries: query images a task in validation and meta-test.
+        num_shots: support images per task.
+        num_queries: query images per task in meta-training.
+        num_test_queries: query images per task in validation and meta-test.
         num_train_classes: characters to train on; the paper has 50 objects.
         num_test_classes: characters for validation, and as many for meta-test; the paper has 15 objects.
         class_seed: which characters these are, and their zeros.
@@ -110,17 +110,17 @@ def _draws(
         part = uniforms[:, 1:]
         angles = (zeros[which][:, None] + math.pi * part).float()
         repeated = drawings[which][:, None].expand(-1, part.shape[1], -1, -1, -1)
-        x = turned(repeated.flatten(0, 1), angles.flatten()).reshape(repeated.shape)
+        x = rotated(repeated.flatten(0, 1), angles.flatten()).reshape(repeated.shape)
         y = (SCALE * part).float()[..., None]
         return Task(Batch(x[:, :num_shots], y[:, :num_shots]), Batch(x[:, num_shots:], y[:, num_shots:]))
 
     return sampler(1 + num_shots + num_queries, draw)
 
 
-def turned(images: Float[Tensor, "n 1 h w"], angles: Float[Tensor, " n"]) -> Float[Tensor, "n 1 h w"]:
-    """Each image turned about its middle by its own angle in radians, anticlockwise, by bilinear interpolation."""
+def rotated(images: Float[Tensor, "n 1 h w"], angles: Float[Tensor, " n"]) -> Float[Tensor, "n 1 h w"]:
+    """Each image rotated about its middle by its own angle in radians, anticlockwise, by bilinear interpolation."""
     cos, sin, zero = angles.cos(), angles.sin(), torch.zeros_like(angles)
-    # The rows say where in the image a pixel of the result comes from; the vertical axis points down.
+    # The rows state where in the image a pixel of the result comes from; the vertical axis points down.
     matrix = torch.stack([torch.stack([cos, -sin, zero], -1), torch.stack([sin, cos, zero], -1)], -2)
     grid = F.affine_grid(matrix, list(images.shape), align_corners=False)
     return F.grid_sample(images, grid, align_corners=False)
@@ -143,16 +143,16 @@ def _all_drawings() -> Tensor:
 
 
 def _with_a_pose() -> Float[Tensor, "c 1 28 28"]:
-    """The drawings that no turn of less than half a circle leaves nearly as they are."""
+    """The drawings that no rotation of less than 180 degrees leaves nearly as they are."""
     images = _all_drawings()
     return images[_least_change(images) >= LEAST_CHANGE]
 
 
 def _least_change(images: Float[Tensor, "c 1 28 28"]) -> Float[Tensor, " c"]:
-    """The least squared distance of a drawing to itself turned, over twice its squared length."""
+    """The least squared distance of a drawing to itself rotated, over twice its squared length."""
     length = images.square().sum((1, 2, 3))
     changes = [
-        (turned(images, torch.full((len(images),), angle)) - images).square().sum((1, 2, 3)) / (2 * length)
+        (rotated(images, torch.full((len(images),), angle)) - images).square().sum((1, 2, 3)) / (2 * length)
         for angle in LOOKS
     ]
     return torch.stack(changes).amin(0)

@@ -1,4 +1,4 @@
-"""Regression on a table of one's own: one row an observation, a column that says to which task it belongs."""
+"""Regression on a user-supplied table: one row per observation, and a column that names the task it belongs to."""
 
 import re
 from pathlib import Path
@@ -41,10 +41,10 @@ def regression(
 
     Args:
         path: a parquet file or folder, or a CSV file with a header.
-        num_shots: support rows a task.
-        num_queries: query rows a task in meta-training, at most.
-        num_test_queries: query rows a task in validation and meta-test, at most.
-        task_column: the column that says to which task a row belongs.
+        num_shots: support rows per task.
+        num_queries: query rows per task in meta-training, at most.
+        num_test_queries: query rows per task in validation and meta-test, at most.
+        task_column: the column that names the task of a row.
         target_columns: the columns to predict.
         input_columns: the columns to predict from; none stands for all others.
         fractions: shares of the tasks for training, validation and meta-test.
@@ -71,18 +71,9 @@ def regression(
     """
     at_least(1, num_shots=num_shots, num_queries=num_queries, num_test_queries=num_test_queries)
     table = _read(path)
-    targets = [one_of(name, table.column_names, "target_columns") for name in target_columns]
-    tasks = table.column(one_of(task_column, table.column_names, "task_column")).to_pylist()
-    inputs = [name for name in input_columns or table.column_names if name not in (*targets, task_column)]
-    inputs = [one_of(name, table.column_names, "input_columns") for name in inputs]
-    if not inputs or not targets:
-        raise ValueError(f"{path} has {len(inputs)} input columns and {len(targets)} target columns; each needs one.")
-    if None in tasks:
-        raise ValueError(
-            f"{path}, row {tasks.index(None) + 1}, column {task_column!r} is empty; every row needs its task."
-        )
-    partition = by_fractions([str(task) for task in tasks], fractions, split_seed)
-    partition = _large_enough(partition, num_shots, small_tasks)
+    tasks = _tasks(path, table, task_column)
+    inputs, targets = _columns(path, table.column_names, task_column, input_columns, target_columns)
+    partition = _large_enough(by_fractions(tasks, fractions, split_seed), num_shots, small_tasks)
     try:
         raw = files.numbers(table.to_pandas(), (*inputs, *targets), Path(path))
     except ValueError as error:
@@ -150,6 +141,28 @@ def _read(path: str) -> "Table":
         raise DataUnavailable(f"{place} cannot be read as CSV or parquet: {error}\n{WAYS_OUT}") from error
     # pandas saves its row numbers beside the data, as a column without a name (CSV) or with this one.
     return table.drop_columns([name for name in table.column_names if re.fullmatch(r"(__index_level_\d+__)?", name)])
+
+
+def _tasks(path: str, table: "Table", task_column: str) -> list[str]:
+    """The task of each row."""
+    tasks = table.column(one_of(task_column, table.column_names, "task_column")).to_pylist()
+    if None in tasks:
+        raise ValueError(
+            f"{path}, row {tasks.index(None) + 1}, column {task_column!r} is empty; every row needs its task."
+        )
+    return [str(task) for task in tasks]
+
+
+def _columns(
+    path: str, known: list[str], task_column: str, input_columns: tuple[str, ...], target_columns: tuple[str, ...]
+) -> tuple[list[str], list[str]]:
+    """The columns to predict from, and those to predict."""
+    targets = [one_of(name, known, "target_columns") for name in target_columns]
+    inputs = [name for name in input_columns or known if name not in (*targets, task_column)]
+    inputs = [one_of(name, known, "input_columns") for name in inputs]
+    if not inputs or not targets:
+        raise ValueError(f"{path} has {len(inputs)} input columns and {len(targets)} target columns; each needs one.")
+    return inputs, targets
 
 
 def _large_enough(partition: Partition, num_shots: int, small_tasks: Literal["refuse", "drop"]) -> Partition:

@@ -23,15 +23,15 @@ LINE = (-3.0, 3.0)
 def sine_or_line(
     *, num_shots: int = 5, num_queries: int = 10, num_test_queries: int = 100, noise: float = 0.3
 ) -> TaskFamily:
-    r"""Regression on a sine or a line, at even odds, with noise.
+    r"""Regression on a sine or a line, with equal probability, with noise.
 
     The variants "sine" and "line" draw from one of the two alone. With `noise` 0 the same generator draws the same
     functions and inputs, so that a noisy task's true function can be had.
 
     Args:
-        num_shots: support points a task.
-        num_queries: query points a task in meta-training.
-        num_test_queries: query points a task in validation and meta-test.
+        num_shots: support points per task.
+        num_queries: query points per task in meta-training.
+        num_test_queries: query points per task in validation and meta-test.
         noise: standard deviation of the noise on support and query targets.
 
     Returns:

@@ -25,9 +25,9 @@ def sinusoid(*, num_shots: int = 10, num_queries: int = 10, num_test_queries: in
     The variants were never trained on: "amplitude" draws $A \sim U[5, 10]$, "phase" draws $\varphi \sim U[\pi, 2\pi]$.
 
     Args:
-        num_shots: support points a task.
-        num_queries: query points a task in meta-training.
-        num_test_queries: query points a task in validation and meta-test, where more of them mean less noise.
+        num_shots: support points per task.
+        num_queries: query points per task in meta-training.
+        num_test_queries: query points per task in validation and meta-test, where more of them mean less noise.
 
     Returns:
         A family whose inputs and targets are (tasks, points, 1).

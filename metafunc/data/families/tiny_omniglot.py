@@ -1,4 +1,4 @@
-"""One task an alphabet of Omniglot: 30 tasks to train on, 20 to test on.
+"""One task per alphabet of Omniglot: 30 tasks to train on, 20 to test on.
 
 The classes of a task are the first characters of its alphabet, and a class's label is its number there. There is
 nothing more to train on than those 30 sets of a hundred drawings, which makes it a benchmark of not overfitting.
@@ -30,17 +30,17 @@ def tiny_omniglot(
     image_size: int = 28,
     revision: str | None = None,
 ) -> TaskFamily:
-    """A task an alphabet: which of its first characters is it, labels fixed, ink 1 and paper 0.
+    """One task per alphabet: which of its first characters is it, labels fixed, ink 1 and paper 0.
 
     The 30 background alphabets are for training, the 20 evaluation alphabets for meta-test; validation is on the next
     characters of the training alphabets, which no training task shows. Which of a character's 20 drawings are support
-    and which are query is drawn anew every time.
+    and which are query is another draw every time.
 
     Args:
         path: a local copy (a parquet file, or a folder that holds it); by default the hub's `GATE-engine/omniglot`.
         num_ways: characters of an alphabet.
-        num_shots: support drawings a character.
-        num_queries: query drawings a character; a character has 20 drawings in all.
+        num_shots: support drawings per character.
+        num_queries: query drawings per character; a character has 20 drawings in all.
         image_size: side length in pixels.
         revision: the hub commit, branch or tag.
 

@@ -28,3 +28,6 @@ from metafunc.evaluation.metrics.scores import nll as nll
 from metafunc.evaluation.metrics.summaries import Summary as Summary
 from metafunc.evaluation.metrics.summaries import interval as interval
 from metafunc.evaluation.metrics.summaries import summary as summary
+from metafunc.evaluation.metrics.table import METRICS as METRICS
+from metafunc.evaluation.metrics.table import Drawn as Drawn
+from metafunc.evaluation.metrics.table import Metric as Metric

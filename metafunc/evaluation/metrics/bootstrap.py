@@ -40,7 +40,7 @@ class Interval(NamedTuple):
 
 
 def mean_of(numbers: Float[Tensor, "*batch 1"]) -> Float[Tensor, "*batch"]:
-    """The statistic of a single number a task: the mean itself."""
+    """The statistic of a single number per task: the mean itself."""
     return numbers[..., 0]
 
 
@@ -53,13 +53,13 @@ def bootstrap(
 ) -> list[Float[Tensor, " draws"]]:
     """Resampled values of every method's statistic, over the same tasks in the same draw.
 
-    A method with one seed is not resampled over seeds: its interval says nothing about another training.
+    A method with one seed is not resampled over seeds: its interval tells nothing about another training.
 
     Args:
         methods: one tensor each, (seeds, tasks, numbers); the tasks are the same.
         generator: of the draws.
         statistic: from the means over tasks (*batch, numbers) to a value for each seed (*batch), which is averaged over
-            seeds: a calibration error, say, of what the tasks have counted.
+            seeds: such as a calibration error of what the tasks have counted.
         num_draws: how many.
 
     Returns:
@@ -84,14 +84,14 @@ def bootstrap(
             f"The methods have {', '.join(str(values.shape[1]) for values in methods)} tasks; paired differences need "
             "the same tasks for all."
         )
-    # Dice of their own, so that no method's draws depend on which others are compared with it.
+    # Generators of their own, so that no method's draws depend on which others are compared with it.
     base = int(torch.randint(2**31, (), generator=generator))
-    dice = [Generator().manual_seed(base + i) for i in range(1 + len(methods))]
+    generators = [Generator().manual_seed(base + i) for i in range(1 + len(methods))]
     draws: list[list[Tensor]] = [[] for _ in methods]
     for first in range(0, num_draws, CHUNK):
         size = min(CHUNK, num_draws - first)
-        of_tasks = _weights(num_tasks, size, dice[0])
-        for values, own, found in zip(methods, dice[1:], draws, strict=True):
+        of_tasks = _weights(num_tasks, size, generators[0])
+        for values, own, found in zip(methods, generators[1:], draws, strict=True):
             of_seeds = _weights(values.shape[0], size, own)
             over_tasks = torch.einsum("bt,stn->bsn", of_tasks, values.double())
             found.append((of_seeds * statistic(over_tasks)).sum(1))

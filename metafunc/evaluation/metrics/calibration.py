@@ -1,4 +1,4 @@
-r"""Calibration: whether what is said to happen with probability p happens in a fraction p of the cases.
+r"""Calibration: whether what is predicted with probability p happens in a fraction p of the cases.
 
 It is a matter of many rows, so each error comes in two parts: what one task adds to the count, and the error of what
 all tasks have counted together.
@@ -19,7 +19,7 @@ def ece(predictive: Categorical, y: Int[Tensor, " n"], mask: Tree = (), *, num_b
     r"""The expected calibration error: how far confidence and accuracy lie apart, $\sum_b \frac{n_b}{n} |a_b - c_b|$.
 
     Rows are put into bins $(\frac{b-1}{B}, \frac bB]$ by their confidence, the mixture's largest class probability;
-    $a_b$ and $c_b$ are a bin's accuracy and mean confidence. Few rows a bin bias it upwards, so pool
+    $a_b$ and $c_b$ are a bin's accuracy and mean confidence. Few rows per bin bias it upwards, so pool
     the rows of all tasks.
 
     Args:

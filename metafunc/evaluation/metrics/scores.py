@@ -172,8 +172,25 @@ def crps(predictive: Normal, y: Float[Tensor, "n outputs"], mask: Tree = ()) -> 
     return masked_mean((error - 0.5 * spread).mean(-1), mask)
 
 
+def episode_return(rewards: Float[Tensor, "*batch time"]) -> Float[Tensor, "*batch"]:
+    """The undiscounted sum of an episode's rewards.
+
+    Args:
+        rewards: of any number of trajectories (..., times), zero after the end of an episode.
+
+    Returns:
+        One return per trajectory.
+
+    Example:
+        >>> import torch
+        >>> episode_return(torch.tensor([[1.0, 2.0], [3.0, 0.0]]))
+        tensor([3., 3.])
+    """
+    return rewards.sum(-1)
+
+
 def masked_mean(rows: Float[Tensor, " n"], mask: Tree) -> Scalar:
-    """The mean over rows whose mask is 1; zero if there is none."""
+    """The mean over rows whose mask is 1; zero if there is none. A likelihood has its own, for metrics know no loss."""
     return rows.mean() if isinstance(mask, tuple) else (rows * mask).sum() / mask.sum().clamp(min=1)
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 
 class Summary(NamedTuple):
-    """One number a task, described over tasks: see `summary`."""
+    """One number per task, described over tasks: see `summary`."""
 
     mean: Tensor
     ci95: Tensor
@@ -25,7 +25,7 @@ def interval(values: Float[Tensor, "*batch tasks"]) -> tuple[Float[Tensor, "*bat
     The normal approximation of the mean's distribution, with $s$ the sample standard deviation (divisor $n - 1$).
 
     Args:
-        values: one number a task, tasks last (such as steps × tasks).
+        values: one number per task, tasks last (such as steps × tasks).
 
     Returns:
         The mean and the half-width; the latter is not a number for a single task, whose spread is unknown.
@@ -45,10 +45,10 @@ def interval(values: Float[Tensor, "*batch tasks"]) -> tuple[Float[Tensor, "*bat
 def summary(values: Float[Tensor, "*batch tasks"], *, worst: Literal["largest", "smallest"] = "largest") -> Summary:
     """The mean with its 95 % interval, the median, and the mean without the worst 1 % of the tasks.
 
-    A learner trained for one step may diverge on a few tasks at ten, and its mean then says nothing about the others.
+    A learner trained for one step may diverge on a few tasks at ten, and its mean then tells nothing about the others.
 
     Args:
-        values: one number a task, tasks last (such as steps × tasks).
+        values: one number per task, tasks last (such as steps × tasks).
         worst: whether large values are bad, as for errors, or small ones, as for accuracies. A value that is not a
             number is worse than all others.
 
@@ -70,7 +70,7 @@ def summary(values: Float[Tensor, "*batch tasks"], *, worst: Literal["largest", 
 
 
 def json_safe(value: Any) -> Any:
-    """A value as strict JSON can say it: numbers that are not finite become null."""
+    """A value in the form of strict JSON: numbers that are not finite become null."""
     if isinstance(value, Mapping):
         return {key: json_safe(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

@@ -1,23 +1,121 @@
-"""What metrics are called, and which way is better."""
+"""The table of metrics: a row states how a number is computed, pooled, read and drawn.
 
-LABELS = {
-    "mse": "MSE",
-    "nll": "NLL (nats)",
-    "crps": "CRPS",
-    "ece": "ECE",
-    "brier": "Brier",
-    "calibration_error": "calibration error",
+All that reports numbers asks these rows: the scores of a meta-test, validation, tables, figures, comparisons and the
+command line. A further metric is one function and one row.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from torch import Tensor
+
+from metafunc.evaluation.metrics import calibration, scores
+from metafunc.types import Kind
+
+
+class Drawn(NamedTuple):
+    """How figures draw a metric.
+
+    Args:
+        axis: what its axis is called, with its unit.
+        validation: what its panel of the learning curve is called.
+        from_zero: whether it is an error, whose axis begins at zero and is logarithmic over a wide range.
+    """
+
+    axis: str
+    validation: str
+    from_zero: bool = False
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A row of the table.
+
+    Args:
+        of_task: one task's predictions, targets and mask to a number; or, if `pooled`, to what the task adds to the
+            counts. For control one task's rewards (..., times) to a number for each trajectory (...).
+        kinds: the kinds of tasks that it is a metric of.
+        label: what it is called at the head of a column.
+        higher_is_better: whether a large value is good.
+        percent: whether it is a share in [0, 1], to be shown in percent.
+        needs_scale: whether a regression has it only where predictions have a noise scale.
+        pooled: from the counts of all tasks, added up, to one number; None: tasks are averaged.
+        drawn: how adaptation and learning curves draw it; None: it is shown in tables only.
+    """
+
+    of_task: Callable[..., Tensor]
+    kinds: tuple[Kind, ...]
+    label: str
+    higher_is_better: bool = False
+    percent: bool = False
+    needs_scale: bool = False
+    pooled: Callable[[Tensor], Tensor] | None = None
+    drawn: Drawn | None = None
+
+
+REGRESSION: tuple[Kind, ...] = ("regression",)
+CLASSIFICATION: tuple[Kind, ...] = ("classification",)
+METRICS: dict[str, Metric] = {
+    "mse": Metric(
+        scores.mse, REGRESSION, "MSE", drawn=Drawn("Mean squared error", "Validation: squared error", from_zero=True)
+    ),
+    "accuracy": Metric(
+        scores.accuracy,
+        CLASSIFICATION,
+        "accuracy",
+        higher_is_better=True,
+        percent=True,
+        drawn=Drawn("Accuracy (%)", "Validation: accuracy (%)"),
+    ),
+    "nll": Metric(
+        scores.nll,
+        (*REGRESSION, *CLASSIFICATION),
+        "NLL (nats)",
+        needs_scale=True,
+        drawn=Drawn("Negative log-likelihood (nats per row)", "Validation: NLL (nats per row)"),
+    ),
+    "crps": Metric(scores.crps, REGRESSION, "CRPS", needs_scale=True),
+    "brier": Metric(scores.brier, CLASSIFICATION, "Brier"),
+    "calibration_error": Metric(
+        calibration.rows_below,
+        REGRESSION,
+        "calibration error",
+        needs_scale=True,
+        pooled=calibration.calibration_error_of,
+    ),
+    "ece": Metric(calibration.confidence_bins, CLASSIFICATION, "ECE", pooled=calibration.ece_of),
+    "return": Metric(
+        scores.episode_return,
+        ("control",),
+        "return",
+        higher_is_better=True,
+        drawn=Drawn("Return of an episode", "Validation: return"),
+    ),
 }
-"""What a metric is called at the head of a column."""
+"""By name, in the order of tables and figures. The first row of a kind is the one that validation follows."""
 
 
-MEASURES = {
-    "mse": "Mean squared error",
-    "accuracy": "Accuracy (%)",
-    "nll": "Negative log-likelihood (nats a row)",
-    "return": "Return of an episode",
-}
-"""What is drawn, in this order, and what its axis is called."""
+def of_kind(kind: Kind) -> dict[str, Metric]:
+    """The metrics of a kind of tasks, in order."""
+    return {name: row for name, row in METRICS.items() if kind in row.kinds}
 
 
-HIGHER_IS_BETTER = ("accuracy", "return")
+def followed(kind: Kind) -> str:
+    """The name of the metric that validation follows.
+
+    Example:
+        >>> followed("classification")
+        'accuracy'
+    """
+    return next(iter(of_kind(kind)))
+
+
+def higher_is_better(name: str) -> bool:
+    """Whether a large value of a metric is good."""
+    return METRICS[name].higher_is_better
+
+
+def label(name: str) -> str:
+    """What a metric is called at the head of a column."""
+    return METRICS[name].label

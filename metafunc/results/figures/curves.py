@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from metafunc.evaluation.metrics.table import MEASURES
+from metafunc.evaluation.metrics.table import METRICS
 from metafunc.results.figures.style import BLUE, COLOURS, GREY, LIGHT_GREY, SMALL_SIZE, Name, figure, name_lines, plain
 
 if TYPE_CHECKING:
@@ -12,13 +12,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-LEARNING = {
-    "loss": "Training: loss",
-    "mse": "Validation: squared error",
-    "accuracy": "Validation: accuracy (%)",
-    "nll": "Validation: NLL (nats a row)",
-    "return": "Validation: return",
-}
 WIDE_RANGE = 20.0
 """From this ratio of the largest to the smallest value on, a logarithmic axis shows more."""
 FEW = 40
@@ -31,7 +24,7 @@ def adaptation_curves(
     num_tasks: int | None = None,
     num_steps: int | None = None,
 ) -> "Figure":
-    """How well a learner predicts after 0, 1, 2, ... steps of adaptation to tasks that it has never seen.
+    """Draw how well a learner predicts after 0, 1, 2, ... steps of adaptation to tasks never seen before.
 
     Args:
         evaluations: for each label, the rows `by_step` of a meta-test: {"step": ..., METRIC: {"mean", "ci95",
@@ -41,7 +34,7 @@ def adaptation_curves(
         num_steps: the learner's own number of steps, marked with a thin line.
 
     Returns:
-        One panel a metric: the mean with its 95 % band, and the median dotted.
+        One panel per metric: the mean with its 95 % band, and the median dotted.
 
     Raises:
         ValueError: there is nothing to draw.
@@ -52,9 +45,10 @@ def adaptation_curves(
         >>> len(figures.adaptation_curves({"maml": rows}).axes)
         1
     """
-    metrics = [metric for metric in MEASURES if any(metric in row for rows in evaluations.values() for row in rows)]
+    axis_of = {name: row.drawn.axis for name, row in METRICS.items() if row.drawn is not None}
+    metrics = [metric for metric in axis_of if any(metric in row for rows in evaluations.values() for row in rows)]
     if not metrics:
-        raise ValueError(f"The evaluations ({', '.join(evaluations)}) have no row with any of {', '.join(MEASURES)}.")
+        raise ValueError(f"The evaluations ({', '.join(evaluations)}) have no row with any of {', '.join(axis_of)}.")
     over = f" over {num_tasks:,} tasks" if num_tasks else ""
     page, panels = _panels(
         len(metrics),
@@ -63,7 +57,7 @@ def adaptation_curves(
     )
     ends: list[list[Name]] = []
     for axes, metric in zip(panels, metrics, strict=True):
-        plain(axes, x="Steps of adaptation", y=MEASURES[metric])
+        plain(axes, x="Steps of adaptation", y=axis_of[metric])
         rows_by_label = {label: [row for row in rows if metric in row] for label, rows in evaluations.items()}
         ends.append(_draw_adaptation(axes, metric, rows_by_label))
         if num_steps is not None:
@@ -76,13 +70,13 @@ def adaptation_curves(
 
 
 def learning_curve(rows: Sequence[Mapping[str, Any]]) -> "Figure":
-    """How meta-training went: the loss on training tasks, and the scores on validation tasks.
+    """Draw how meta-training went: the loss on training tasks, and the scores on validation tasks.
 
     Args:
         rows: of a run's log: {"step": ..., "loss": ...} or {"step": ..., "validation": {METRIC: ...}}, or both in one.
 
     Returns:
-        One panel a quantity.
+        One panel per quantity.
 
     Raises:
         ValueError: no row has a loss or a score.
@@ -93,7 +87,8 @@ def learning_curve(rows: Sequence[Mapping[str, Any]]) -> "Figure":
         1
     """
     flat = [{**row, **(row.get("validation") or {})} for row in rows]
-    points = {key: [(row["step"], _number(row[key])) for row in flat if key in row] for key in LEARNING}
+    titles = panel_titles()
+    points = {key: [(row["step"], _number(row[key])) for row in flat if key in row] for key in titles}
     longest = max(len(found) for found in points.values())
     enough = 2 if longest > 1 else 1  # one dot is no curve, but better than nothing
     points = {key: found for key, found in points.items() if len(found) >= enough}
@@ -103,10 +98,16 @@ def learning_curve(rows: Sequence[Mapping[str, Any]]) -> "Figure":
         len(points), "Meta-training", "Dots: as measured." + " Line: running mean." * (longest > FEW)
     )
     for axes, (key, found) in zip(panels, points.items(), strict=True):
-        plain(axes, x="Steps of meta-training", y=LEARNING[key])
+        plain(axes, x="Steps of meta-training", y=titles[key])
         _draw_learning(axes, key, found)
         axes.set_xlim(left=0)
     return page
+
+
+def panel_titles() -> dict[str, str]:
+    """What can be seen of a training, in order, and what each of it is called."""
+    validation = {name: row.drawn.validation for name, row in METRICS.items() if row.drawn is not None}
+    return {"loss": "Training: loss", **validation}
 
 
 def _panels(count: int, title: str, subtitle: str) -> "tuple[Figure, list[Axes]]":
@@ -171,15 +172,20 @@ def running_mean(values: Sequence[float], reach: int) -> list[float]:
 
 
 def scale_of(axes: "Axes", metric: str, values: Sequence[float]) -> None:
+    """Errors and losses begin at zero, and are logarithmic over a wide range."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
+    drawn = METRICS[metric].drawn if metric in METRICS else None
+    from_zero = metric == "loss" or (drawn is not None and drawn.from_zero)
     finite = [value for value in values if math.isfinite(value)]
-    if metric in ("mse", "loss") and finite and min(finite) > 0 and max(finite) > WIDE_RANGE * min(finite):
+    if not finite or not from_zero:
+        return
+    if min(finite) > 0 and max(finite) > WIDE_RANGE * min(finite):
         axes.set_yscale("log")
         axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 3.0)))
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axes.yaxis.set_minor_formatter(NullFormatter())
-    elif metric in ("mse", "loss") and finite and min(finite) >= 0:
+    elif min(finite) >= 0:
         axes.set_ylim(bottom=0)
 
 
@@ -204,4 +210,5 @@ def _number(value: float | None) -> float:
 
 
 def percent(metric: str, value: float | None) -> float:
-    return _number(value) * (100 if metric == "accuracy" else 1)
+    """A value as it is drawn: shares are in percent."""
+    return _number(value) * (100 if metric in METRICS and METRICS[metric].percent else 1)

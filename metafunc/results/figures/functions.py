@@ -1,4 +1,4 @@
-"""What a learner believes a function to be, before and after it has seen some points of it."""
+"""Predictions of a function, before and after a learner has seen some points of it."""
 
 from collections.abc import Sequence
 from math import isfinite
@@ -41,7 +41,7 @@ def function_before_and_after(
     noiseless: bool = True,
     names: tuple[str, str] = ("x", "y"),
 ) -> "Figure":
-    """What a learner believes a function to be before it has seen any of it, and after steps on its support points.
+    """Draw the predictions of a function before a learner has seen any of it, and after steps on its support points.
 
     Args:
         learner: for regression from one input to one output.
@@ -54,9 +54,9 @@ def function_before_and_after(
         names: of the input and the output, with their units.
 
     Returns:
-        A panel a task: the true function in grey, the support points, and the predictions; around the last of them a
-        band of two standard deviations, where the learner or `noise_scale` says what they are, and its particles, if
-        there are several.
+        One panel per task: the true function in grey, the support points, and the predictions; around the last of them
+        a band of two standard deviations, where the learner or `noise_scale` states what they are, and its particles,
+        if there are several.
 
     Raises:
         ValueError: inputs or outputs have more than one dimension, or there is no step to draw.
@@ -154,7 +154,7 @@ def _after(step: int) -> str:
 
 
 def _scale(predicted: Normal, noise_scale: Sequence[float], step: int, order: Tensor) -> Tensor | None:
-    """The standard deviation of each particle's observation, broadcast against (particles, n); None if nobody knows."""
+    """The standard deviation of each particle's observation, broadcast against (particles, n); None if unknown."""
     if isinstance(predicted.scale, Tensor):
         return predicted.scale.expand_as(predicted.loc)[:, order, 0]
     return torch.tensor(noise_scale[step]) if step < len(noise_scale) else None

@@ -1,7 +1,7 @@
-"""An episode of images: what a learner was given, what it was asked, and what it answered."""
+"""Draws an episode of images: what a learner was given, what it was asked, and what it answered."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from jaxtyping import Int
 from torch import Tensor
@@ -34,7 +34,7 @@ def episode(task: Task, predicted: Int[Tensor, " n"], *, names: Sequence[str] = 
         ink: whether 1 stands for ink on white paper rather than for light.
 
     Returns:
-        A row a class: its support images, then its query images, each with the answer below it.
+        One row per class: its support images, then its query images, each with the answer below it.
 
     Raises:
         ValueError: the inputs are no images, or there are not as many answers as query images.
@@ -53,42 +53,75 @@ def episode(task: Task, predicted: Int[Tensor, " n"], *, names: Sequence[str] = 
         )
     if predicted.shape != task.query.y.shape:
         raise ValueError(f"There are {len(task.query.y)} query images and {len(predicted)} answers.")
-    classes = int(task.support.y.max()) + 1
-    names = list(names) or [LETTERS[c] if classes <= len(LETTERS) else str(c + 1) for c in range(classes)]
-    given = [_members(task.support.y, c)[:MAX_SHOTS] for c in range(classes)]
-    asked = [_members(task.query.y, c)[:MAX_QUERIES] for c in range(classes)]
-    gap = max(map(len, given)) + 0.6  # where the queries begin, in images
-    across = gap + max(map(len, asked))
-    beside = 2 if classes > MAX_DOWN and across < LEAST_ACROSS else 1  # many classes stand in two columns
-    lines = -(-classes // beside)
-    page_across = max(beside * across + (beside - 1) * BETWEEN, LEAST_ACROSS)
+    layout = _layout(task, names)
     right = int((predicted == task.query.y).sum())
     page, body = figure(
         8.0,
-        1.15 + 7.4 * lines * PITCH / page_across,
-        f"A new task: tell {classes} classes apart after {_examples(given)} of each",
+        1.15 + 7.4 * layout.lines * PITCH / layout.width,
+        f"A new task: tell {len(layout.given)} classes apart after {_examples(layout.given)} of each",
         f"{right} of {len(predicted)} queries right ({100 * right / len(predicted):.0f} %). "
         "Below each query: the answer, coloured and framed where it is wrong.",
     )
     axes = body.subplots()
-    axes.set(xlim=(-0.45, page_across), ylim=(lines * PITCH - 0.3, -0.35), aspect="equal", anchor="NW")
+    axes.set(xlim=(-0.45, layout.width), ylim=(layout.lines * PITCH - 0.3, -0.35), aspect="equal", anchor="NW")
     axes.set_axis_off()
-    for c in range(classes):
-        left, top = (c // lines) * (across + BETWEEN), (c % lines) * PITCH
-        if c % lines == 0:
-            axes.text(left, -0.12, "given", size=SMALL_SIZE, color=GREY)
-            axes.text(left + gap, -0.12, "asked", size=SMALL_SIZE, color=GREY)
-        axes.text(left - 0.14, top + 0.5, names[c], size=TEXT_SIZE, color=INK, weight="bold", ha="right", va="center")
-        for column, row in enumerate(given[c]):
-            _draw_image(axes, task.support.x[row], left + column, top, ink, LIGHT_GREY, 0.7)
-        for column, row in enumerate(asked[c]):
-            wrong, place = int(predicted[row]) != c, left + gap + column
-            _draw_image(axes, task.query.x[row], place, top, ink, *((VERMILION, 2.0) if wrong else (LIGHT_GREY, 0.7)))
-            axes.text(
-                place + 0.46, top + 1.13, names[int(predicted[row])], size=SMALL_SIZE, ha="center", va="center",
-                color=VERMILION if wrong else GREY, weight="bold" if wrong else "normal",
-            )  # fmt: skip
+    for c in range(len(layout.given)):
+        _draw_class(axes, task, predicted, layout, c, ink)
     return page
+
+
+class _Layout(NamedTuple):
+    """Where things stand on the page, in images.
+
+    Args:
+        names: of the classes.
+        given: the support rows of each class that are shown.
+        asked: the query rows.
+        gap: where the queries begin.
+        across: how wide a class is.
+        lines: how many classes stand one below the other.
+        width: of the page.
+    """
+
+    names: list[str]
+    given: list[list[int]]
+    asked: list[list[int]]
+    gap: float
+    across: float
+    lines: int
+    width: float
+
+
+def _layout(task: Task, names: Sequence[str]) -> _Layout:
+    classes = int(task.support.y.max()) + 1
+    names = list(names) or [LETTERS[c] if classes <= len(LETTERS) else str(c + 1) for c in range(classes)]
+    given = [_members(task.support.y, c)[:MAX_SHOTS] for c in range(classes)]
+    asked = [_members(task.query.y, c)[:MAX_QUERIES] for c in range(classes)]
+    gap = max(map(len, given)) + 0.6
+    across = gap + max(map(len, asked))
+    beside = 2 if classes > MAX_DOWN and across < LEAST_ACROSS else 1  # many classes stand in two columns
+    width = max(beside * across + (beside - 1) * BETWEEN, LEAST_ACROSS)
+    return _Layout(names, given, asked, gap, across, -(-classes // beside), width)
+
+
+def _draw_class(axes: "Axes", task: Task, predicted: Tensor, layout: _Layout, c: int, ink: bool) -> None:
+    """A class's name, its support images, and its query images with the answers."""
+    names, gap = layout.names, layout.gap
+    left, top = (c // layout.lines) * (layout.across + BETWEEN), (c % layout.lines) * PITCH
+    if c % layout.lines == 0:
+        axes.text(left, -0.12, "given", size=SMALL_SIZE, color=GREY)
+        axes.text(left + gap, -0.12, "asked", size=SMALL_SIZE, color=GREY)
+    axes.text(left - 0.14, top + 0.5, names[c], size=TEXT_SIZE, color=INK, weight="bold", ha="right", va="center")
+    for column, row in enumerate(layout.given[c]):
+        _draw_image(axes, task.support.x[row], left + column, top, ink, LIGHT_GREY, 0.7)
+    for column, row in enumerate(layout.asked[c]):
+        answer, place = int(predicted[row]), left + gap + column
+        wrong = answer != c
+        _draw_image(axes, task.query.x[row], place, top, ink, *((VERMILION, 2.0) if wrong else (LIGHT_GREY, 0.7)))
+        axes.text(
+            place + 0.46, top + 1.13, names[answer], size=SMALL_SIZE, ha="center", va="center",
+            color=VERMILION if wrong else GREY, weight="bold" if wrong else "normal",
+        )  # fmt: skip
 
 
 def _members(labels: Tensor, label: int) -> list[int]:

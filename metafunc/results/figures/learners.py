@@ -1,4 +1,4 @@
-"""Several learners in one picture: how they were trained, what they believe of new functions, whether they know."""
+"""Several learners in one picture: their training, their predictions of new functions, and how reliable these are."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from metafunc.results.figures.curves import LEARNING, percent, scale_of
+from metafunc.results.figures.curves import panel_titles, percent, scale_of
 from metafunc.results.figures.functions import draw_spread
 from metafunc.results.figures.style import (
     BLUE,
@@ -31,14 +31,14 @@ DASHES = ("-", (0, (5, 1.5)), (0, (1, 1.2)))
 
 
 def learning_curves(logs: Mapping[str, Sequence[Sequence[Mapping[str, float | int]]]], metric: str) -> "Figure":
-    """A validation score while several learners were trained.
+    """Draw a validation score while several learners were trained.
 
     Args:
         logs: for each label the trainings' rows, {"step": ..., metric: ...}.
-        metric: "mse" or "accuracy".
+        metric: its name.
 
     Returns:
-        One panel: a thin line a training, a thick one for their mean.
+        One panel: one thin line per training, a thick one for their mean.
 
     Raises:
         ValueError: there is no row.
@@ -55,7 +55,7 @@ def learning_curves(logs: Mapping[str, Sequence[Sequence[Mapping[str, float | in
         raise ValueError("No training was validated: there is no curve to draw.")
     page, body = figure(8.0, 4.2, "Meta-training", "Thick: mean over seeds. Thin: each of them.")
     axes = body.subplots()
-    plain(axes, x="Steps of meta-training", y=LEARNING[metric])
+    plain(axes, x="Steps of meta-training", y=panel_titles()[metric])
     ends: list[Name] = []
     drawn: list[float] = []
     for (label, each), (colour, dashes) in zip(logs.items(), _looks(len(logs)), strict=True):
@@ -80,14 +80,14 @@ def learning_curves(logs: Mapping[str, Sequence[Sequence[Mapping[str, float | in
 
 
 def function_draws(predictions: Mapping[str, Sequence[Normal]], tasks: Sequence[Task]) -> "Figure":
-    """What several learners believe of the same new functions, after they have adapted to some points of each.
+    """Draw the predictions of several learners of the same new functions, after adapting to some points of each.
 
     Args:
         predictions: for each label a prediction at the query points of each task, (particles, n, 1), with a scale.
         tasks: unstacked; the queries show the true function.
 
     Returns:
-        A row a learner, a column a task: the truth in grey, the support points, the mean of the prediction, two
+        One row per learner, one column per task: the truth in grey, the support points, the mean of the prediction, two
         standard deviations around it, and its particles as thin lines.
 
     Raises:
@@ -98,8 +98,8 @@ def function_draws(predictions: Mapping[str, Sequence[Normal]], tasks: Sequence[
         >>> from metafunc import data, figures, tree
         >>> from metafunc.types import Normal
         >>> tasks = tree.unstack(data.sinusoid().test(torch.Generator().manual_seed(0), 3))
-        >>> believed = [Normal(torch.zeros(5, 100, 1), torch.tensor(1.0)) for _ in tasks]
-        >>> len(figures.function_draws({"nothing": believed, "the same": believed}, tasks).axes)
+        >>> predicted = [Normal(torch.zeros(5, 100, 1), torch.tensor(1.0)) for _ in tasks]
+        >>> len(figures.function_draws({"nothing": predicted, "the same": predicted}, tasks).axes)
         6
     """
     from matplotlib.ticker import MaxNLocator
@@ -110,7 +110,7 @@ def function_draws(predictions: Mapping[str, Sequence[Normal]], tasks: Sequence[
     page, body = figure(
         8.0,
         1.1 + 1.75 * len(predictions),
-        f"What is believed of a new function after {shots} points of it",
+        f"Predictions of a new function after {shots} points of it",
         "Grey: the truth. Black: the points. Blue: the mean, with a band of two standard deviations; thin: draws.",
     )
     grid = body.subplots(len(predictions), len(tasks), sharex=True, sharey="col", squeeze=False)
@@ -136,10 +136,10 @@ def function_draws(predictions: Mapping[str, Sequence[Normal]], tasks: Sequence[
 
 
 def reliability(curves: Mapping[str, Sequence[tuple[float, float]]], *, regression: bool) -> "Figure":
-    """How often what is said to have a probability happens.
+    """Draw how often what is predicted with a probability happens.
 
     Args:
-        curves: for each label points (said, happened), both in [0, 1].
+        curves: for each label points (predicted, happened), both in [0, 1].
         regression: whether these are quantiles of a predicted distribution and the targets below them, or confidences
             of a predicted class and the accuracy.
 
@@ -156,12 +156,12 @@ def reliability(curves: Mapping[str, Sequence[tuple[float, float]]], *, regressi
     """
     if not any(curves.values()):
         raise ValueError("There is no point of any learner to draw.")
-    said, happened = (
+    predicted, happened = (
         ("Predicted quantile (%)", "Targets below it (%)") if regression else ("Confidence (%)", "Accuracy (%)")
     )
     page, body = figure(6.2, 5.0, "Reliability", "On the thin diagonal what is predicted is what happens.")
     axes = body.subplots()
-    plain(axes, x=said, y=happened)
+    plain(axes, x=predicted, y=happened)
     low = 0.0 if regression else 100 * min(x for points in curves.values() for x, _ in points) - 3
     axes.set(xlim=(low, 100), ylim=(0.0, 100))
     axes.plot([0, 100], [0, 100], color=GREY, linewidth=0.8, zorder=1)

@@ -11,11 +11,11 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 NUM_PATHS = 6
-"""So many paths a policy can still be told apart."""
+"""So many paths of a policy can still be told apart."""
 
 
 def paths_in_the_plane(paths: Mapping[int, Tensor], masks: Mapping[int, Tensor], goals: Tensor) -> "Figure":
-    """Paths of the policies after some numbers of steps of adaptation, a panel for each goal.
+    """Draw the paths of policies after some numbers of steps of adaptation, a panel for each goal.
 
     Args:
         paths: by number of steps, positions (tasks, trajectories, times, 2).

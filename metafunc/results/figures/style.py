@@ -1,7 +1,7 @@
 """One restrained look for every picture: few colours, names beside the lines instead of a legend, no boxes.
 
 Everything is set on the objects themselves, never in matplotlib's global state, so that drawing here changes nothing in
-the pictures of whoever calls it.
+the pictures of the caller.
 """
 
 from collections.abc import Iterable, Sequence
@@ -66,7 +66,7 @@ def plain(axes: "Axes", *, x: str = "", y: str = "", title: str = "") -> None:
     Args:
         axes: what to style.
         x: the label of the horizontal axis.
-        y: what the vertical axis measures: written above it, where it reads without turning the head.
+        y: what the vertical axis measures: written above it, where it reads without tilting the head.
         title: a panel's name, in place of `y`.
     """
     axes.spines[["top", "right"]].set_visible(False)

@@ -6,7 +6,7 @@ from torch.testing import assert_close
 
 from metafunc import algorithms, data, evaluate, fit, nn, rl, tree
 from metafunc.algorithms import CONTROL
-from metafunc.evaluation.returns import of_played
+from metafunc.evaluation.returns import of_collected
 from metafunc.execution.gradient import value_and_grad
 from metafunc.rl.svpg import mean_rbf, svpg
 from metafunc.training.outer import trpo
@@ -202,7 +202,7 @@ def test_particles_of_an_ensemble_play_for_themselves():
     learner = built("emaml_rl")
     _, tasks = played(learner)
     assert tasks.support.values.rewards.shape == (3, 2, 1, 3, 6)  # tasks, particles, steps, trajectories, times
-    returns = of_played(tasks)
+    returns = of_collected(tasks)
     by_hand = tasks.query.values.rewards.sum(-1).mean((1, 2))
     assert_close(returns[-1], by_hand)
 

@@ -15,7 +15,7 @@ def drawn(sample, num_tasks=2000):
 
 
 def residual(x, y, *features):
-    """How far least squares on these features stays from the targets, a number a task, and the coefficients."""
+    """How far least squares on these features stays from the targets, one number per task, and the coefficients."""
     matrix = torch.stack([feature(x.double()[..., 0]) for feature in features], -1)
     solution = torch.linalg.lstsq(matrix, y.double()).solution
     return (matrix @ solution - y).abs().amax((1, 2)), solution[..., 0]
@@ -140,9 +140,9 @@ def test_in_training_the_input_tells_the_amplitude():
     assert set(one_hot.unique().tolist()) == {0.0, 1.0}
     assert (one_hot.sum(-1) == 1).all()
     assert (one_hot == one_hot[:, :1]).all(), "it is the same for all points of a task"
-    told = torch.linspace(0.1, 4, 20)[one_hot.argmax(-1)]
-    assert torch.allclose(query.y[..., 0], told * u[..., 0].sin(), atol=1e-5)
-    assert len(told.unique()) == 20
+    shown = torch.linspace(0.1, 4, 20)[one_hot.argmax(-1)]
+    assert torch.allclose(query.y[..., 0], shown * u[..., 0].sin(), atol=1e-5)
+    assert len(shown.unique()) == 20
     uniform_on(u.flatten(), -5, 5)
 
 
@@ -157,9 +157,9 @@ def test_in_testing_the_input_says_nothing_of_the_amplitude():
     query = drawn(nme_sinusoid(noise=0.0, num_test_queries=20).test).query
     off, solution = residual(query.x[..., :1], query.y, torch.sin)
     assert (off < 1e-4).all()
-    amplitude, told = solution[:, 0], query.x[:, 0, 1:].argmax(-1).double()
+    amplitude, shown = solution[:, 0], query.x[:, 0, 1:].argmax(-1).double()
     uniform_on(amplitude, 0.1, 4)
-    assert abs(torch.corrcoef(torch.stack([amplitude, told]))[0, 1]) < 4 / math.sqrt(2000)
+    assert abs(torch.corrcoef(torch.stack([amplitude, shown]))[0, 1]) < 4 / math.sqrt(2000)
 
 
 def test_a_point_is_positive_if_it_lies_in_the_circle():

@@ -95,7 +95,7 @@ def test_a_task_needs_as_many_drawings_as_there_are():
 
 
 def test_fixed_labels_can_be_learned_by_heart_and_dealt_ones_cannot():
-    """A table from training images to labels answers all fixed ones right, and dealt ones as often as chance."""
+    """A table from training images to labels answers all fixed ones right, and re-assigned ones as often as chance."""
     for fixed in (True, False):
         sample = glyphs(num_ways=5, num_queries=1, fixed_labels=fixed).train
         learned, asked = (

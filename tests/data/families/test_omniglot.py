@@ -43,17 +43,17 @@ def test_the_published_splits(omniglot_path, split, classes):
 
 
 def test_rotations_belong_to_training(omniglot_path):
-    """Every drawing of the small sample is known, so a drawn image can be looked up in all four turns."""
+    """Every drawing of the small sample is known, so a drawn image can be looked up in all four rotations."""
     path = str(omniglot_path / SAMPLE)
     rows = datasets.load_dataset("parquet", data_files=path, split="train", keep_in_memory=True)
     known = {bytes(255 - value for value in row) for row in rows["pixels"]}
     family = omniglot(path=path, num_ways=3, num_queries=1)
     for part, sample in (("train", family.train), ("test", family.test)):
         x = sample(generator_for(0, part, 0), 40).query.x.mul(255).round().to(torch.uint8).flatten(0, 1)
-        turns = [
+        rotations = [
             next(k for k in range(4) if bytes(torch.rot90(image[0], -k).flatten().tolist()) in known) for image in x
         ]
-        assert set(turns) == ({0, 1, 2, 3} if part == "train" else {0})
+        assert set(rotations) == ({0, 1, 2, 3} if part == "train" else {0})
 
 
 def test_a_part_of_the_collection_is_divided_in_proportion(omniglot_path):

@@ -19,9 +19,9 @@ def tasks():
 
 
 def canonical(batch, *, sign=-1.0, shift=0.0):
-    """The images turned back by their targets: the drawing at its class's zero, as far as interpolation lets it."""
+    """The images rotated back by their targets: the drawing at its class's zero, as far as interpolation lets it."""
     angles = sign * math.pi * (batch.y[..., 0] + shift) / 10
-    return module.turned(batch.x.flatten(0, 1), angles.flatten()).unflatten(0, angles.shape).flatten(2)
+    return module.rotated(batch.x.flatten(0, 1), angles.flatten()).unflatten(0, angles.shape).flatten(2)
 
 
 def test_turning_back_by_the_target_gives_the_same_image_and_turning_on_does_not(tasks):
@@ -33,7 +33,7 @@ def test_turning_back_by_the_target_gives_the_same_image_and_turning_on_does_not
 
 
 def test_a_class_keeps_its_zero(tasks):
-    """Six classes: the first images of forty tasks, turned back, are six pictures."""
+    """Six classes: the first images of forty tasks, rotated back, are six pictures."""
     images = canonical(tasks.support)[:, 0]
     likeness = cosine_similarity(images[:, None], images[None], dim=-1)
     groups = {tuple((row > 0.8).nonzero()[:, 0].tolist()) for row in likeness}
@@ -47,10 +47,10 @@ def test_targets_fill_the_half_turn(tasks):
     assert abs(y.mean() - 5) < 4 * 10 / math.sqrt(12 * y.numel())
 
 
-def test_a_quarter_turn_is_that_of_rot90():
+def test_a_rotation_by_90_degrees_is_that_of_rot90():
     images = torch.rand(3, 1, 28, 28, generator=generator_for(0, "images", 0))
-    turned = module.turned(images, torch.full((3,), math.pi / 2))
-    assert torch.allclose(turned, torch.rot90(images, 1, (-2, -1)), atol=1e-4)
+    rotated = module.rotated(images, torch.full((3,), math.pi / 2))
+    assert torch.allclose(rotated, torch.rot90(images, 1, (-2, -1)), atol=1e-4)
 
 
 def test_parts_share_no_class_and_are_stable():

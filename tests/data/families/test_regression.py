@@ -1,4 +1,4 @@
-"""Tables of one's own: rows stay with their task, padding is marked, and bad cells are named."""
+"""User-supplied tables: rows stay with their task, padding is marked, and bad cells are named."""
 
 import pandas as pd
 import pytest
