@@ -1,6 +1,7 @@
 """Where a training's numbers go: a tracker is a class with `log(values, step)` and `close()`."""
 
 from collections.abc import Mapping
+from typing import Any
 
 from metafunc import Outer, Recording, Validation, algorithms, fit, likelihood, nn
 from metafunc.data import sinusoid
@@ -14,10 +15,13 @@ class Sparkline:
     def __init__(self) -> None:
         self.losses: list[float] = []
 
-    def log(self, values: Mapping[str, float], step: int) -> None:
-        print(f"step {step:3}:", ", ".join(f"{name} {value:.3g}" for name, value in values.items()))
+    def log(self, values: Mapping[str, Any], step: int, /) -> None:
         if "loss" in values:
             self.losses.append(values["loss"])
+        if "validation" in values:
+            print(
+                f"step {step:3}: validation", *(f"{name} {score:.3g}" for name, score in values["validation"].items())
+            )
 
     def close(self) -> None:
         low, high = min(self.losses), max(self.losses)
