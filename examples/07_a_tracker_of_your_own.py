@@ -19,9 +19,8 @@ class Sparkline:
         if "loss" in values:
             self.losses.append(values["loss"])
         if "validation" in values:
-            print(
-                f"step {step:3}: validation", *(f"{name} {score:.3g}" for name, score in values["validation"].items())
-            )
+            scores = (f"{name} {score:.3g}" for name, score in values["validation"].items())
+            print(f"step {step:3}: validation", *scores)
 
     def close(self) -> None:
         low, high = min(self.losses), max(self.losses)
