@@ -5,12 +5,13 @@
 
 import torch
 
-from metafunc import algorithms, evaluate, fit, nn, tree
+from metafunc import algorithms, evaluate, fit, nn, rl, tree
 from metafunc.data import navigation
 
 family = navigation(horizon=30)
 policy = nn.mlp((2,), 2, hidden=(32, 32), activation="tanh")
-learner = algorithms.maml_rl(policy, family.simulator, inner_lr=0.1, num_trajectories=10, test_trajectories=10)
+rollouts = rl.RolloutSettings(inner_lr=0.1, num_trajectories=10, test_trajectories=10)
+learner = algorithms.maml_rl(policy, family.simulator, rollouts=rollouts)
 
 goals = family.train(torch.Generator().manual_seed(0), 4)
 meta = learner.init(torch.Generator().manual_seed(0))
