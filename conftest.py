@@ -1,4 +1,4 @@
-"""Runs what the documentation shows: Python blocks share a namespace a page, `sh` blocks share a folder a page.
+"""Runs what the documentation shows: Python blocks share one namespace per page, `sh` blocks one folder per page.
 
 `bash` blocks are the README's two set-up commands, which the gate itself runs, as they stand, on a clean machine.
 """
@@ -50,7 +50,7 @@ def leave(namespace: dict[str, object]) -> None:
 
 pytest_collect_file = Sybil(
     parsers=[PythonCodeBlockParser(), ShellParser(), SkipParser()],
-    patterns=["README.md", "docs/*.md"],
+    patterns=["README.md", "docs/*.md", "docs/decisions/*.md"],
     setup=enter,
     teardown=leave,
 ).pytest()

@@ -1,7 +1,7 @@
 """Every command of the project. `nox` runs the gate; `nox -l` lists the rest.
 
 All but `speed` run in the environment that nox itself is installed in (see the README): torch weighs close to a
-gigabyte, so one environment is made, once, instead of one a session.
+gigabyte, so one environment is made, once, instead of one per session.
 """
 
 import os
@@ -37,7 +37,7 @@ def types(session: nox.Session) -> None:
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """All tests that need no compiler, with run-time shape checks; arguments go to pytest."""
+    """All tests that need no compiler, with run-time shape checks, and the examples; arguments go to pytest."""
     arguments = session.posargs or PARALLEL
     _python(
         session, "pytest", HOOK, "-m", "not compiled and not identities and not nightly", *arguments, env=ONE_THREAD
@@ -81,9 +81,10 @@ def package(session: nox.Session) -> None:
 
 @nox.session
 def config(session: nox.Session) -> None:
-    """Write the command line's configuration anew from the builders' signatures and docstrings."""
+    """Write what is made from the rows: the command line's settings, and the tables of docs/choosing.md."""
     _python(session, "metafunc_cli.settings.generate")
     _python(session, "ruff", "format", "--quiet", "cli/metafunc_cli/settings/generated.py")
+    session.run(sys.executable, "docs/generate_tables.py")
 
 
 @nox.session

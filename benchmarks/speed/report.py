@@ -50,7 +50,8 @@ def table(name: str, found: Mapping[str, Any]) -> str:
             ]
         )
     rows += [[who, own["reason"], *[""] * 6] for who, own in found["contenders"].items() if "reason" in own]
-    header = ["", "ms a step (deciles)", "processor ms", "/ metafunc", "/ floor", "first step, s", "peak MB", "errors"]
+    times = ["ms per step (deciles)", "processor ms", "/ metafunc", "/ floor", "first step, s"]
+    header = ["", *times, "peak MB", "errors"]
     return f"{name}: floor {spoken(least)} ms\n\n{reporting.markdown(header, rows)}\n"
 
 
