@@ -23,7 +23,7 @@ from torch import Tensor
 
 import metafunc
 from benchmarks import reporting
-from metafunc import algorithms, data, nn
+from metafunc import Execution, Outer, Recording, Validation, algorithms, data, nn
 from metafunc.nn import likelihood
 from metafunc.training import checkpoint
 from metafunc.training.events import Event, Interrupted
@@ -103,7 +103,12 @@ def main(
         seconds = time.perf_counter() - start
         if event.phase == "validation":
             curve.append(
-                {"step": event.step, "seconds": seconds, "cpu_seconds": time.process_time(), **event.validation}
+                {
+                    "step": event.step,
+                    "seconds": seconds,
+                    "cpu_seconds": time.process_time(),
+                    **event.values["validation"],
+                }
             )
             print(json.dumps(curve[-1]), flush=True)
         elif event.phase == "train" and seconds > 60 * minutes:
@@ -115,17 +120,13 @@ def main(
             family,
             steps=steps,
             num_tasks=num_tasks,
-            optimiser=optimiser,
-            schedule=cosine if schedule == "cosine" else None,
             seed=seed,
-            validate_every=validate_every,
-            num_validation_tasks=200,
             out=runs / name,
-            config=settings,
             resume=True,
-            chunk_size=chunk_size,
-            compile=compile,
-            threads=threads,
+            outer=Outer(optimiser, cosine if schedule == "cosine" else None),
+            validation=Validation(validate_every, num_tasks=200),
+            recording=Recording(settings),
+            execution=Execution(compile, chunk_size, threads=threads),
             on_event=watch,
         )
         meta, steps_done = trained.meta, trained.step

@@ -18,7 +18,7 @@ import tyro
 
 import metafunc
 from benchmarks import reporting
-from metafunc import algorithms, data, nn
+from metafunc import Execution, Outer, Validation, algorithms, data, nn
 from metafunc.nn import likelihood
 from metafunc.training.events import Event
 
@@ -108,13 +108,10 @@ def main(
             data.sinusoid(num_shots=chosen.num_shots, num_queries=num_queries),
             steps=steps,
             num_tasks=25,
-            optimiser=optimiser,
-            schedule=cosine if schedule == "cosine" else None,
-            clip=clip,
             seed=seed,
-            validate_every=5000,
-            threads=1,
-            compile=compile,
+            outer=Outer(optimiser, cosine if schedule == "cosine" else None, clip),
+            validation=Validation(every=5000),
+            execution=Execution(compile, threads=1),
             on_event=show,
         )
         seconds = time.perf_counter() - start
@@ -134,7 +131,7 @@ def main(
 def show(event: Event) -> None:
     """A line for each validation."""
     if event.phase == "validation":
-        print(f"  step {event.step}: validation MSE {event.validation['mse']:.4f}", flush=True)
+        print(f"  step {event.step}: validation MSE {event.values['validation']['mse']:.4f}", flush=True)
 
 
 def table(by_seed: Mapping[str, Any]) -> str:

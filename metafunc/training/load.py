@@ -6,8 +6,8 @@ from typing import Any, Literal
 
 from metafunc.data.sampling import generator_for
 from metafunc.training import checkpoint
+from metafunc.training.build import learner_of
 from metafunc.training.checkpoint import Checkpoint, CheckpointError
-from metafunc.training.config import learner_of
 from metafunc.training.run import Run
 from metafunc.types import M, MetaLearner
 
@@ -38,10 +38,10 @@ def load(
 
     Example:
         >>> import tempfile, metafunc
-        >>> from metafunc.training.config import build
-        >>> config = {"algorithm": {"name": "maml"}, "tasks": {"name": "sinusoid"}}
+        >>> from metafunc.training.config import train
+        >>> config = {"algorithm": {"name": "maml"}, "tasks": {"name": "sinusoid"}, "training": {"steps": 2}}
         >>> folder = tempfile.mkdtemp()
-        >>> _ = metafunc.fit(*build(config), steps=2, out=folder, config=config)
+        >>> _ = train(config, out=folder)
         >>> learner, meta = metafunc.load(folder)
     """
     place = Run(Path(run))
@@ -56,15 +56,15 @@ def load(
 
 
 def _saved(place: Run, which: str) -> Checkpoint:
-    saved, complaints = checkpoint.newest(place.checkpoints)
+    saved, damaged = checkpoint.newest(place.checkpoints)
     if saved is None:
-        raise ValueError(f"{place.path} has no whole checkpoint to load. {' '.join(complaints)}".rstrip())
+        raise ValueError(f"{place.path} has no whole checkpoint to load. {' '.join(damaged)}".rstrip())
     best = saved.state["best"]
     if which == "best" and best and best["step"] != saved.step:
         try:
             saved = checkpoint.read(checkpoint.at(place.checkpoints, best["step"]))
         except CheckpointError as error:
-            complaints.append(str(error))
-    for complaint in complaints:
-        warnings.warn(f"{complaint} The checkpoint of step {saved.step} is taken instead.", stacklevel=3)
+            damaged.append(str(error))
+    for message in damaged:
+        warnings.warn(f"{message} The checkpoint of step {saved.step} is taken instead.", stacklevel=3)
     return saved

@@ -9,14 +9,14 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 from metafunc_cli.settings.signature import Hyperparameter, hyperparameters, summary
 
-HEADER = '''"""Every algorithm, task family and network with its settings, written by `nox -s config`: do not edit.
+HEADER = '''"""Every algorithm, task family, network and outer update, written by `nox -s config`: do not edit.
 
 It repeats the builders' signatures and docstrings, so that the command line can answer without importing torch.
 """
 # ruff: noqa: E501 - the help texts are not wrapped, since the terminal does that
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from metafunc_cli.settings.rows import Row
 '''
@@ -24,7 +24,7 @@ ALL_KINDS = ("regression", "classification")
 
 
 def main() -> None:
-    """Write the file anew."""
+    """Write the file again."""
     Path(__file__).with_name("generated.py").write_text(source())
 
 
@@ -34,6 +34,7 @@ def source() -> str:
     from metafunc.algorithms import ALGORITHMS, CONTROL
     from metafunc.data.table import CLASSIFICATION, FAMILIES, IMAGES
     from metafunc.data.table import CONTROL as PLAYED
+    from metafunc.training.outer import OUTER, SCHEDULES
 
     algorithms = {name: (row.builders, "", row.kinds) for name, row in {**ALGORITHMS, **CONTROL}.items()}
     families = {
@@ -56,6 +57,8 @@ def source() -> str:
             rest += ", 'conv4'" if suffix == "Data" and name in IMAGES else ""
             rows.append(f"    {name!r}: Row({class_name(name) + suffix}, {summary(builders[0])!r}{rest}),")
         parts.append(f"{title} = {{\n" + "\n".join(rows) + "\n}\n")
+    for title, names in (("OuterOptimiser", OUTER), ("Schedule", SCHEDULES)):
+        parts.append(f"{title}: TypeAlias = Literal[{', '.join(map(repr, names))}]\n")
     return "\n\n".join(parts)
 
 

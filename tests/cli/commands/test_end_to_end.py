@@ -306,7 +306,7 @@ def test_a_second_interrupt_stops_at_once_and_says_so(
     def stopped(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("metafunc.training.fit.fit", stopped)
+    monkeypatch.setattr("metafunc.training.config.fit", stopped)
     assert inside(tmp_path, monkeypatch, "train", "--out", "mine", "--quiet") == 130
     assert "metafunc train --resume mine" in capsys.readouterr().err
 
