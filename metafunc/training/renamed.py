@@ -7,12 +7,12 @@ RENAMED: Mapping[str, str] = {"random": "random_policy", "oracle": "oracle_polic
 """Algorithms by the name that a run may have been recorded with."""
 
 
-def current(config: Mapping[str, Any], known: Collection[str] = tuple(RENAMED.values())) -> dict[str, Any]:
+def current(config: Mapping[str, Any], known: Collection[str] | None = None) -> dict[str, Any]:
     """A configuration with today's name of its algorithm.
 
     Args:
         config: the sections of a run's `config.json`.
-        known: the algorithms that there are; a name is only replaced by one of them.
+        known: the algorithms that there are, of which the new name has to be one; None: any will do.
 
     Example:
         >>> from metafunc.training.renamed import current
@@ -21,4 +21,6 @@ def current(config: Mapping[str, Any], known: Collection[str] = tuple(RENAMED.va
     """
     section = config.get("algorithm")
     new = RENAMED.get(str(section.get("name"))) if isinstance(section, Mapping) else None
-    return {**config, "algorithm": {**section, "name": new}} if section and new in known else dict(config)
+    if not section or new is None or (known is not None and new not in known):
+        return dict(config)
+    return {**config, "algorithm": {**section, "name": new}}

@@ -132,7 +132,7 @@ def from_runs(folders: Sequence[str], *, imports: bool) -> list[Trained]:
             family = tasks_of(run.config)
         settings = {**sections, "training": {**sections.get("training", {}), "seed": None}}
         rows.setdefault(json.dumps(settings, sort_keys=True), []).append(Cell(run, *loaded, family, seed))
-    names = [cells[0].run.config["algorithm"]["name"] for cells in rows.values()]
+    names = [json.loads(settings)["algorithm"]["name"] for settings in rows]
     labels = [
         name if names.count(name) == 1 else cells[0].run.path.name
         for name, cells in zip(names, rows.values(), strict=True)

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import tyro
 
+from metafunc.training.renamed import current
 from metafunc_cli.errors import UsageError, unknown
 from metafunc_cli.presets.preset import Preset
 from metafunc_cli.settings import typed_json
@@ -91,7 +92,7 @@ def sections_of(file: Path) -> dict[str, dict[str, Any]]:
             raise UsageError(f"{file}: {section} holds no settings by name.")
         if section in SECTIONS and not isinstance(values.get("name"), str):
             raise UsageError(f"{file}: {section} has no name.")
-    return found
+    return current(found, ALGORITHMS)
 
 
 def anchored(section: Any, name: str = "path") -> Any:

@@ -173,7 +173,7 @@ def test_flags_find_their_owner_wherever_they_stand() -> None:
     own, names, passed = compare._sorted(line.split())
     assert own == ["--algorithms", "maml", "anil", "--seeds", "2", "--tasks", "sinusoid"]
     assert names == []
-    assert passed == [
+    assert [(token.flag, compare._as_train(token)) for token in passed] == [
         ("--maml.inner-lr", ["--inner-lr=0.1"]),
         ("--model.hidden", ["--model.hidden", "3", "4", "run"]),
         ("--num-tasks", ["--num-tasks", "5"]),
