@@ -1,8 +1,8 @@
 """The traced graph of a pure function of trees: the tensor operations that it runs.
 
 Under `vmap` and two derivatives most of a small model's time goes into finding out which operations are next. They are
-the same at every step: a pure function does what the shapes of its arguments say. So it is traced once, and its graph
-is replayed afterwards: bitwise the same numbers, in about half the time.
+the same at every step: a pure function does what the shapes of its arguments decide. So it is traced once, and its
+graph is replayed afterwards: bitwise the same numbers, in about half the time.
 """
 
 import logging

@@ -76,7 +76,7 @@ def learner_of(
 ) -> Learner:
     """The learner of a configuration, for tasks of a kind: its sections `algorithm` and `model`; touches no data.
 
-    Tasks of control are played, so that the learner needs their world: by default that of the section `tasks`.
+    A learner of policies needs the simulator of its tasks: by default that of the section `tasks`.
     """
     if kind == "control" and world is None:
         world = tasks_of(config).world

@@ -26,7 +26,7 @@ def load(
         learner: your own learner, for a run whose configuration does not name one of the table's.
         which: the meta-parameters of the best validation, or the last ones; a run that was never validated has only
             the latter.
-        imports: allow importing the modules that the configuration names; do so for runs of your own only.
+        imports: allow importing the modules that the configuration names; only do so for runs that you trust.
 
     Returns:
         The learner and its meta-parameters, on the CPU. A damaged checkpoint is passed over for the newest whole one,
@@ -48,7 +48,7 @@ def load(
     config = place.config
     if learner is None:
         if "algorithm" not in config:
-            raise ValueError(f"{run} does not say which algorithm it was made with: pass it, load(run, learner=...).")
+            raise ValueError(f"{run} does not state which algorithm it was made with: pass it, load(run, learner=...).")
         seen = place.env["data"]
         learner = learner_of(config, tuple(seen["input_shape"]), seen["kind"], seen["num_outputs"], imports=imports)
     saved = _saved(place, which)

@@ -72,7 +72,7 @@ class Loop(Generic[M, P]):
 
     @cached_property
     def compiler(self) -> aot.Compiler:
-        """What compiles the steps, if the plan says so; closed by whoever runs the loop."""
+        """What compiles the steps, if that is planned; the caller closes it."""
         return aot.Compiler(
             at_once=self.plan.compile,
             switch=self.recorder.switch(),

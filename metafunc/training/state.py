@@ -145,7 +145,7 @@ class State(Generic[M]):
 
 
 def copy(meta: M) -> M:
-    """The same numbers in memory of their own."""
+    """The same numbers in other memory."""
     return tree.map(lambda leaf: leaf.detach().clone(memory_format=torch.contiguous_format), meta)
 
 

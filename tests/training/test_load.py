@@ -95,7 +95,7 @@ def test_a_run_that_cannot_be_loaded_says_why(tmp_path: Path) -> None:
         metafunc.load(tmp_path / "nowhere")
     learner, family = build(CONFIG)
     metafunc.fit(learner, family, steps=1, out=tmp_path / "plain")
-    with pytest.raises(ValueError, match="does not say which algorithm"):
+    with pytest.raises(ValueError, match="does not state which algorithm"):
         metafunc.load(tmp_path / "plain")
     assert metafunc.load(tmp_path / "plain", learner=learner)[0] is learner
     other, _ = build(having("model", hidden=[3]))

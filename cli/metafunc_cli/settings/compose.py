@@ -111,7 +111,7 @@ def plain(value: Any) -> Any:
 
 
 def instance(fields: type, *layers: Mapping[str, Any]) -> Any:
-    """A dataclass with later layers over earlier ones over its defaults; what nobody gives is left for tyro to ask."""
+    """A dataclass with later layers over earlier ones over its defaults; what none gives is left for tyro to ask."""
     needed = {f.name: tyro.MISSING for f in dataclasses.fields(fields) if f.default is MISSING}
     merged: dict[str, Any] = dict(needed)
     for layer in layers:
@@ -184,7 +184,7 @@ def _description(names: Mapping[str, str], preset: Preset | None) -> str:
     return (
         "Meta-train ALGORITHM on TASKS, then meta-test it on new tasks: metafunc train [ALGORITHM] [TASKS] [OPTIONS], "
         "in any order.\n\n"
-        f"ALGORITHM: {', '.join(ALGORITHMS)}, or package.module:builder of your own.\n"
+        f"ALGORITHM: {', '.join(ALGORITHMS)}, or package.module:builder.\n"
         f"TASKS: {', '.join(FAMILIES)}.\n\n"
         f"Below are the options of {names['algorithm']} on {names['tasks']} with the network {names['model']} "
         f"({origin}); other names have others."

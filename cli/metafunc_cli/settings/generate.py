@@ -64,7 +64,7 @@ def source() -> str:
 
 def dataclass_source(name: str, builder: Callable[..., Any], fields: list[Hyperparameter]) -> str:
     """One frozen dataclass, a docstring under every field."""
-    # What nobody asks of these classes is not made: it would take a tenth of the time that an answer may take.
+    # What is never asked of these classes is not made: it would take a tenth of the time that an answer may take.
     lines = ["@dataclass(frozen=True, repr=False, eq=False)", f"class {name}:", f'    """{summary(builder)}"""']
     for field in fields:
         default = "" if field.default is MISSING else f" = {field.default!r}"

@@ -129,7 +129,7 @@ class Prediction:
     support: Annotated[str, arg(metavar="FILE")]
     """the examples: a CSV or parquet file, or a folder with a folder of images for each class."""
     query: Annotated[str, arg(metavar="FILE")]
-    """what to predict: such a table, or a folder of images; if it says what is right, that is scored."""
+    """what to predict: such a table, or a folder of images; if it has the right answers, they are scored."""
     out: Annotated[str, arg(metavar="FILE")]
     """the CSV or parquet file to write."""
     target: Annotated[tuple[str, ...], arg(metavar="COLUMN ...", help_behavior_hint="")] = ()

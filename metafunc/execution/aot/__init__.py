@@ -1,4 +1,4 @@
-"""Traced graphs ahead of time: described, compiled in a process of their own, cached, checked and switched to."""
+"""Traced graphs ahead of time: described, compiled in another process, cached, checked and switched to."""
 
 from metafunc.execution.aot.compiler import Compiler as Compiler
 from metafunc.execution.aot.compiler import Halted as Halted

@@ -1,4 +1,4 @@
-"""Compiles in a process of its own, for a cache that only its owner can write.
+"""Compiles in another process, for a cache that only its owner can write.
 
 A library in the cache is code that is loaded: so the cache is the user's own, never a run's folder, and is refused
 where somebody else could have put something into it. Its name depends on everything that a library depends on.
@@ -58,7 +58,7 @@ def name_of(described: str) -> str:
 
 
 class Build:
-    """A compile that goes on in another process, with a session of its own; there is none if the cache has the library.
+    """A compile that goes on in another process, in a new session; there is none if the cache has the library.
 
     Args:
         described: the graph, from `describe`.
@@ -103,8 +103,8 @@ class Build:
         if self.process is not None:
             made = self.place / LIBRARY
             if self.process.returncode or not made.exists():
-                said = (self.place / LOG).read_text(errors="replace").splitlines()
-                lines = [line for line in said if line.strip() and not line[0].isspace()]
+                printed = (self.place / LOG).read_text(errors="replace").splitlines()
+                lines = [line for line in printed if line.strip() and not line[0].isspace()]
                 raise BuildError(lines[-1] if lines else f"the compiler ended with code {self.process.returncode}")
             made.replace(self.library)
             self.close()
