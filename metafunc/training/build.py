@@ -131,7 +131,7 @@ def _network(config: Config, kind: Kind, imports: bool) -> Callable[[tuple[int, 
         known = inspect.signature(own).parameters
         offered = {"input_shape": shape, "num_outputs": outputs}
         given = {name: value for name, value in offered.items() if name in known and name not in settings}
-        # A module draws its parameters from torch's global state; that they can be drawn again, it has a seed.
+        # A module draws its parameters from torch's global state; with a seed it draws the same ones again.
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             made = _call(partial(own, **given), (), settings, where)
