@@ -22,11 +22,15 @@ if TYPE_CHECKING:  # for type checkers the names that are looked up below
     from metafunc.evaluation.prediction import predict as predict
     from metafunc.execution import tracing as tracing
     from metafunc.execution.gradient import value_and_grad as value_and_grad
+    from metafunc.execution.plan import Execution as Execution
     from metafunc.nn import likelihood as likelihood
     from metafunc.results import figures as figures
     from metafunc.training import warm_start as warm_start
     from metafunc.training.fit import fit as fit
     from metafunc.training.load import load as load
+    from metafunc.training.settings import Outer as Outer
+    from metafunc.training.settings import Recording as Recording
+    from metafunc.training.settings import Validation as Validation
     from metafunc.transforms import curvature as curvature
     from metafunc.transforms import implicit as implicit
     from metafunc.transforms import inner as inner
@@ -75,6 +79,10 @@ _NAMES = {
     "value_and_grad": "metafunc.execution.gradient",
     "fit": "metafunc.training.fit",
     "load": "metafunc.training.load",
+    "Execution": "metafunc.execution.plan",
+    "Outer": "metafunc.training.settings",
+    "Recording": "metafunc.training.settings",
+    "Validation": "metafunc.training.settings",
     "first_order": "metafunc.transforms.inner",
     "gradient_descent": "metafunc.transforms.inner",
     "expected_query_loss": "metafunc.transforms.objectives",

@@ -13,20 +13,19 @@ import json
 import math
 import signal
 import time
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 import tyro
-from torch import Tensor
 
 import metafunc
 from benchmarks import reporting
-from metafunc import algorithms, data, nn
+from metafunc import Execution, Recording, Validation, algorithms, data, nn
 from metafunc.nn import likelihood
 from metafunc.training import checkpoint
 from metafunc.training.events import Event, Interrupted
+from metafunc.training.outer import outer_for
 from metafunc.training.run import Run
 
 
@@ -90,12 +89,6 @@ def main(
     )
     learner = algorithms.maml(model, likelihood.categorical(num_ways), inner_lr=inner_lr, num_steps=num_steps)
 
-    def optimiser(parameters: Iterable[Tensor]) -> torch.optim.Optimizer:
-        return torch.optim.Adam(parameters, lr=outer_lr, fused=True)
-
-    def cosine(optimiser: torch.optim.Optimizer) -> torch.optim.lr_scheduler.LRScheduler:
-        return torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, T_max=steps)
-
     start = time.perf_counter()
     curve: list[dict[str, float]] = []
 
@@ -103,7 +96,12 @@ def main(
         seconds = time.perf_counter() - start
         if event.phase == "validation":
             curve.append(
-                {"step": event.step, "seconds": seconds, "cpu_seconds": time.process_time(), **event.validation}
+                {
+                    "step": event.step,
+                    "seconds": seconds,
+                    "cpu_seconds": time.process_time(),
+                    **event.values["validation"],
+                }
             )
             print(json.dumps(curve[-1]), flush=True)
         elif event.phase == "train" and seconds > 60 * minutes:
@@ -115,17 +113,13 @@ def main(
             family,
             steps=steps,
             num_tasks=num_tasks,
-            optimiser=optimiser,
-            schedule=cosine if schedule == "cosine" else None,
             seed=seed,
-            validate_every=validate_every,
-            num_validation_tasks=200,
             out=runs / name,
-            config=settings,
             resume=True,
-            chunk_size=chunk_size,
-            compile=compile,
-            threads=threads,
+            outer=outer_for(learner, family, steps=steps, outer_lr=outer_lr, schedule=schedule),
+            validation=Validation(validate_every, num_tasks=200),
+            recording=Recording(settings),
+            execution=Execution(compile, chunk_size, threads=threads),
             on_event=watch,
         )
         meta, steps_done = trained.meta, trained.step

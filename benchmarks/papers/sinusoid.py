@@ -18,9 +18,10 @@ import tyro
 
 import metafunc
 from benchmarks import reporting
-from metafunc import algorithms, data, nn
+from metafunc import Execution, Validation, algorithms, data, nn
 from metafunc.nn import likelihood
 from metafunc.training.events import Event
+from metafunc.training.outer import outer_for
 
 SHOTS = (5, 10, 20)
 SHOWN = (0, 1, 2, 5, 10)
@@ -92,29 +93,21 @@ def main(
         "seeds": reporting.read(name).get("seeds", {}),
     }
 
-    def optimiser(parameters: Any) -> torch.optim.Optimizer:
-        return torch.optim.Adam(parameters, lr=outer_lr, fused=True)
-
-    def cosine(optimiser: torch.optim.Optimizer) -> torch.optim.lr_scheduler.LRScheduler:
-        return torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, T_max=steps)
-
     torch.set_num_threads(1)
     model = nn.mlp((1,), 1, hidden=chosen.hidden, context=chosen.context, initialisation=initialisation)
     learner = algorithms.maml(model, likelihood.gaussian(), inner_lr=chosen.inner_lr, num_steps=chosen.num_steps)
+    family = data.sinusoid(num_shots=chosen.num_shots, num_queries=num_queries)
     for seed in [seed for seed in seeds if str(seed) not in result["seeds"]]:
         start = time.perf_counter()
         trained = metafunc.fit(
             learner,
-            data.sinusoid(num_shots=chosen.num_shots, num_queries=num_queries),
+            family,
             steps=steps,
             num_tasks=25,
-            optimiser=optimiser,
-            schedule=cosine if schedule == "cosine" else None,
-            clip=clip,
             seed=seed,
-            validate_every=5000,
-            threads=1,
-            compile=compile,
+            outer=outer_for(learner, family, steps=steps, outer_lr=outer_lr, schedule=schedule, clip=clip),
+            validation=Validation(every=5000),
+            execution=Execution(compile, threads=1),
             on_event=show,
         )
         seconds = time.perf_counter() - start
@@ -134,7 +127,7 @@ def main(
 def show(event: Event) -> None:
     """A line for each validation."""
     if event.phase == "validation":
-        print(f"  step {event.step}: validation MSE {event.validation['mse']:.4f}", flush=True)
+        print(f"  step {event.step}: validation MSE {event.values['validation']['mse']:.4f}", flush=True)
 
 
 def table(by_seed: Mapping[str, Any]) -> str:

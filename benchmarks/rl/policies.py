@@ -7,13 +7,13 @@ from typing import Any, NamedTuple
 
 from metafunc_cli.settings import compose
 
-import metafunc
 from metafunc.evaluation.returns import of_collected
-from metafunc.training.config import build
-from metafunc.training.outer import outer_loop
+from metafunc.training import config as configs
 from metafunc.types import Task
 
 Point = dict[str, float]
+ALONE = {"device": "cpu", "threads": 1, "validate_every": None}
+"""One thread of the processor, and no validations, which would only take time."""
 
 
 class Trained(NamedTuple):
@@ -45,9 +45,8 @@ def train(arguments: Sequence[str], on_step: Callable[[int, Point], None] = lamb
         arguments: of the command line, such as ["maml_rl", "navigation", "--seed", "1"].
         on_step: told of every outer step's returns.
     """
-    settings = compose.read(arguments).settings
-    config, training = settings.to_json(), settings.training
-    learner, family = build(config)
+    config = compose.read(arguments).settings.to_json()
+    learner, family = configs.build(config)
     curve: list[Point] = []
 
     def prepare(meta: Any, tasks: Task, generator: Any, /, *, step: int | None, num_steps: int) -> Task:
@@ -59,26 +58,8 @@ def train(arguments: Sequence[str], on_step: Callable[[int, Point], None] = lamb
             on_step(step, curve[-1])
         return played
 
-    trpo = training.outer_optimiser == "trpo"
-    optimiser, schedule = outer_loop(
-        steps=training.steps,
-        outer_lr=training.outer_lr,
-        outer_optimiser="adam" if trpo else training.outer_optimiser,
-        schedule=training.schedule,
-    )
     start, spent = time.perf_counter(), time.process_time()
-    trained = metafunc.fit(
-        dataclasses.replace(learner, prepare=prepare),
-        family,
-        steps=training.steps,
-        num_tasks=training.num_tasks,
-        optimiser=optimiser,
-        schedule=schedule,
-        clip=training.clip,
-        repeats=training.repeats,
-        update=trpo(learner, family) if trpo else None,
-        seed=training.seed,
-        threads=1,
-    )
+    alone = {**config, "training": {**config["training"], **ALONE}}
+    trained = configs.train(alone, built=(dataclasses.replace(learner, prepare=prepare), family)).fit
     seconds, cpu = time.perf_counter() - start, time.process_time() - spent
     return Trained(config, learner, family, trained.meta, seconds, cpu, curve)

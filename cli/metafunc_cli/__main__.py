@@ -15,7 +15,7 @@ COMMANDS = {
     "eval": ("RUN [OPTIONS]", "meta-test a run again, on other tasks or with more steps"),
     "plot": ("RUN [OPTIONS]", "draw a run: learning and adaptation curves, tasks before and after"),
     "compare": ("[RUN ...] [OPTIONS]", "train algorithms, or take runs, and compare them"),
-    "predict": ("RUN --support F --query F --out F", "adapt to a new task of your own, and predict"),
+    "predict": ("RUN --support F --query F --out F", "adapt to a new task from files, and predict"),
     "check": ("TARGET [OPTIONS]", "check meta-gradients through your module, loss or learner"),
     "list": ("", "algorithms, tasks, networks and presets"),
 }
@@ -56,15 +56,15 @@ def run(argv: Sequence[str]) -> int:
         code = _dispatch(argv)
         sys.stdout.flush()
     except UsageError as error:
-        return _complain(argv, str(error), USAGE)
+        return _fail(argv, str(error), USAGE)
     except BrokenPipeError:
-        # Whoever read our output has left; stdout must not be flushed into the pipe again at exit.
+        # The reader of our output has left; stdout must not be flushed into the pipe again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILURE
     except KeyboardInterrupt:
-        return _complain(argv, "interrupted.", INTERRUPTED)
+        return _fail(argv, "interrupted.", INTERRUPTED)
     except Exception as error:  # no traceback reaches a user who has not asked for one
-        return _complain(argv, *_expected(error))
+        return _fail(argv, *_expected(error))
     return code
 
 
@@ -96,7 +96,7 @@ def _expected(error: Exception) -> tuple[str, int]:
     return f"{type(error).__name__}: {error}. {TRACEBACK}=1 shows where it comes from.", FAILURE
 
 
-def _complain(argv: Sequence[str], message: str, code: int) -> int:
+def _fail(argv: Sequence[str], message: str, code: int) -> int:
     name = f" {argv[0]}" if argv and argv[0] in COMMANDS else ""
     print(f"metafunc{name}: {message}", file=sys.stderr)
     return code

@@ -8,7 +8,7 @@ OK, FAILURE, USAGE, DATA, DIVERGED, INTERRUPTED = 0, 1, 2, 3, 4, 130
 
 
 class UsageError(Exception):
-    """What was asked for cannot be; the message says what can."""
+    """What was asked for cannot be; the message states what can."""
 
 
 def unknown(what: str, given: str, known: Iterable[str]) -> UsageError:

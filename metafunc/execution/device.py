@@ -38,13 +38,13 @@ def move(values: T, device: torch.device) -> T:
 def surroundings(*, threads: int | None = None, deterministic: bool = False) -> Iterator[None]:
     """A number of torch threads and deterministic algorithms, for a while; both are put back afterwards.
 
-    Freed memory is kept meanwhile.
+    Freed memory is retained meanwhile.
     """
     before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
     torch.set_num_threads(before[0] if threads is None else threads)
     torch.use_deterministic_algorithms(deterministic or before[1])
     try:
-        with allocator.kept():
+        with allocator.retain_freed_memory():
             yield
     finally:
         torch.set_num_threads(before[0])

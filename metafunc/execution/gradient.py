@@ -19,7 +19,7 @@ Gradient: TypeAlias = Callable[[M, Task], tuple[Scalar, M]]
 Measured: TypeAlias = Callable[[M, Task], tuple[Tensor, M]]
 """(meta, stacked tasks) to two numbers, the loss and the gradient's length, and the gradient."""
 Lower: TypeAlias = Callable[[Measured[M]], Measured[M]]
-"""The same function, carried out in another way."""
+"""The same function, executed in another way."""
 
 
 def value_and_grad(
@@ -33,11 +33,11 @@ def value_and_grad(
 
     Args:
         task_loss: (meta, task) to a scalar, for one task.
-        chunk_size: how many tasks' graphs are alive at once; None: all. The gradient does not depend on it beyond
+        chunk_size: how many tasks' graphs are in memory at once; None: all. The gradient does not depend on it beyond
             rounding.
         per_task: take each task's own gradient, by `torch.func.grad` inside `vmap`, and then their mean: as many
             gradients in memory as a chunk has tasks, and faster for small models once it is compiled.
-        lower: how the step is carried out: `graph.Captured`, `graph.compiled`; None: as it is written.
+        lower: how the step is executed: `tracing.Traced`, `tracing.compiled`; None: eagerly.
 
     Returns:
         (meta, stacked tasks) to (mean loss, gradient with the structure of meta), both detached.

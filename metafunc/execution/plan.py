@@ -1,30 +1,24 @@
-"""How a training's steps are carried out: compiled or not, in chunks, by how many threads. All that is chosen is here.
+"""How a training's steps are executed: compiled or not, in chunks, by how many threads. All that is chosen is here.
 
 What is chosen depends on what a step is and on nothing that is measured, so that a resumed run chooses the same. Only
 when steps that are compiled in the background are ready depends on the clock: the run's folder keeps a record of that.
 """
 
-import logging
+from dataclasses import dataclass
 from typing import Literal, NamedTuple, TypeAlias, get_args
 
 import torch
 
-from metafunc import tree
 from metafunc.checks import at_least, one_of
 from metafunc.execution import threaded, tracing
 from metafunc.execution.aot import Compiler
 from metafunc.execution.aot.build import possible
 from metafunc.execution.gradient import Lower, Measured, measured, value_and_grad
+from metafunc.execution.workload import Workload, workload_of
 from metafunc.types import M, Task, TaskLoss, Tree
 
-LOG = logging.getLogger(__name__)
 Compile: TypeAlias = Literal["auto", "on", "off"]
 
-SMALL = 100_000
-"""Numbers in parameters or tasks up to which a step is small: its time goes into calls, not into arithmetic."""
-MODERATE = 3_000_000
-"""Numbers up to which a step without convolutions gains by being compiled as well, on a processor: a perceptron of
-240,000 parameters on 32 tasks takes 17 % less time, with the matrix products the same and the rest fused."""
 GRAPHS = 2**30
 """Bytes that the graphs of the tasks at a time may take."""
 PER_TASK = 2**19
@@ -32,8 +26,8 @@ PER_TASK = 2**19
 FEW = 10_000
 """Parameters up to which they are. Much of the derivative by more of them, such as ten particles', is the same for all
 tasks: kept apart it is computed for each, and the compiled step takes twice the time."""
-CAPTURED = 500
-"""Steps from which it pays to note the operations: that takes as long as some 200 steps, and saves half of each."""
+TRACED = 500
+"""Steps from which it pays to trace one: that takes as long as some 200 steps, and saves half of each."""
 BACKGROUND = 5_000
 """Small steps from which it pays to compile while they go on: another core does it, in the time of 5,000 to 10,000
 steps; a later run finds the code in the cache and takes it after its second step."""
@@ -44,57 +38,55 @@ COMPILED = 30_000
 """Small steps from which it pays to wait for the code: it takes 25 to 45 s, and saves at least 2 ms of each."""
 
 
-class Work(NamedTuple):
-    """What an outer step is.
+@dataclass(frozen=True)
+class Execution:
+    """How a training is to be executed; what is given is taken as it is, and the rest is chosen.
 
     Args:
-        parameters: numbers in the meta-parameters.
-        numbers: numbers in a step's tasks.
-        num_tasks: tasks of a step.
-        steps: steps to take in all.
-        device: the type of the device that takes them.
-        convolutional: whether there are kernels among the meta-parameters: leaves with four axes.
-        task_bytes: what one task's graph takes; 0 where that is not known, little, or of no matter.
-        listed: whether a step's operations may be noted, and so compiled; not where inner steps are rematerialised.
+        compile: "on" compiles the whole step before the first one, "off" never; "auto" where it pays, in the
+            background if there is a folder to record the first compiled step in.
+        chunk_size: tasks whose graphs are in memory at the same time; None: as many as fit into a gigabyte.
+        device: where to compute; "auto" takes an accelerator if there is one. Tasks are drawn on the CPU.
+        threads: torch's threads meanwhile; None: one for small work, else torch's own choice.
+        deterministic: use deterministic algorithms only, meanwhile.
+
+    Raises:
+        ValueError: `compile` is none of the three, or a number is below 1.
+
+    Example:
+        >>> from metafunc import Execution
+        >>> Execution(threads=1).device
+        'cpu'
     """
 
-    parameters: int
-    numbers: int
-    num_tasks: int
-    steps: int
-    device: str
-    convolutional: bool = False
-    task_bytes: int = 0
-    listed: bool = True
+    compile: Compile = "auto"
+    chunk_size: int | None = None
+    device: str | torch.device = "cpu"
+    threads: int | None = None
+    deterministic: bool = False
 
-    @property
-    def small(self) -> bool:
-        """Whether the time goes into calls rather than into arithmetic."""
-        return self.parameters <= SMALL and self.numbers <= SMALL
-
-    @property
-    def moderate(self) -> bool:
-        """Whether it is larger, and enough of its time goes into what a compiler fuses."""
-        fits = self.parameters <= MODERATE and self.numbers <= MODERATE
-        return fits and not self.small and not self.convolutional and self.device == "cpu"
+    def __post_init__(self) -> None:
+        one_of(self.compile, get_args(Compile), "compile")
+        at_least(1, chunk_size=self.chunk_size, threads=self.threads)
 
 
-class Choice(NamedTuple):
-    """How it is carried out, and why.
+class Plan(NamedTuple):
+    """How a training's steps are executed, and why.
 
     Args:
         compile: compile the whole step before the first one.
-        capture: follow a list of its operations.
+        trace: replay the traced graph of a step.
         per_task: `vmap(grad)` instead of `grad(vmap)`.
-        chunk_size: tasks whose graphs are alive at the same time; None: all, or one a thread where it is `threaded`.
+        chunk_size: tasks whose graphs are in memory at the same time; None: all, or one per thread where it is
+            `threaded`.
         threads: torch's threads.
         why: one sentence.
         threaded: one task after the other, on a thread each, instead of `vmap`.
-        background: compile the whole step while the first ones follow a list of its operations.
+        background: compile the whole step while the first ones replay its traced graph.
     """
 
     compile: bool
-    capture: bool
+    trace: bool
     per_task: bool
     chunk_size: int | None
     threads: int
@@ -103,147 +95,146 @@ class Choice(NamedTuple):
     background: bool = False
 
 
-def work(
-    meta: M,
-    tasks: Task,
-    *,
-    steps: int,
-    device: torch.device,
-    task_loss: TaskLoss[M] | None = None,
-    listed: bool = True,
-) -> Work:
-    """What the steps of a training are, from its first tasks and, for their memory, from what is differentiated."""
-    leaves = tree.leaves(tasks)
-    numbers = sum(leaf.numel() for leaf in leaves)
-    found = Work(
-        tree.size(meta),
-        numbers,
-        leaves[0].shape[0],
-        steps,
-        device.type,
-        any(leaf.ndim == 4 for leaf in tree.leaves(meta)),
-        listed=listed,
-    )
-    if task_loss is None or not listed or found.small or (found.convolutional and found.device == "cpu"):
-        return found
-    return found._replace(task_bytes=_task_bytes(task_loss, meta, tasks))
-
-
-def _task_bytes(task_loss: TaskLoss[M], meta: M, tasks: Task) -> int:
-    """What a task's graph takes, by the list of a step's operations."""
-    try:
-        noted = tracing.capture(value_and_grad(task_loss), meta, tasks, imagined=True)
-    except Exception:  # whatever a function does without numbers
-        LOG.info("A step's memory cannot be told from its operations; all tasks are taken at once.", exc_info=True)
-        return 0
-    return tracing.peak_bytes(noted) // tree.leaves(tasks)[0].shape[0]
-
-
-def choose(
-    work: Work,
-    *,
-    compile: Compile = "auto",
-    chunk_size: int | None = None,
-    threads: int | None = None,
-    deterministic: bool = False,
-    recorded: bool = False,
-) -> Choice:
-    """Choose for a training; what the user gives is taken as it is.
+def choose(workload: Workload, execution: Execution = Execution(), *, recorded: bool = False) -> Plan:
+    """The plan of a training.
 
     Args:
-        work: what a step is.
-        compile: "on", "off", or "auto" for where it pays.
-        chunk_size: tasks at a time; None: as many as `GRAPHS` has room for.
-        threads: torch's threads; None: one for small work, else torch's own choice.
-        deterministic: leave the choice of "auto" to nothing but the eager step.
-        recorded: whether the run has a folder, where the step is recorded that background compiling changes over at.
-
-    Returns:
-        The choice.
+        workload: what a step is.
+        execution: what is asked for.
+        recorded: whether the run has a folder, where the first step that was compiled in the background is recorded.
 
     Raises:
-        ValueError: `compile` is none of the three, or "on" for steps that cannot be; or `chunk_size` below 1.
+        ValueError: `compile` is "on" for steps that cannot be compiled.
 
     Example:
         >>> from metafunc.execution import plan
-        >>> maml_on_sinusoids = plan.Work(parameters=1761, numbers=1000, num_tasks=25, steps=10_000, device="cpu")
-        >>> choice = plan.choose(maml_on_sinusoids, threads=1)
-        >>> choice.compile, choice.capture
+        >>> from metafunc.execution.workload import Workload
+        >>> maml_on_sinusoids = Workload(parameters=1761, numbers=1000, num_tasks=25, steps=10_000, device="cpu")
+        >>> chosen = plan.choose(maml_on_sinusoids, plan.Execution(threads=1))
+        >>> chosen.compile, chosen.trace
         (False, True)
     """
-    one_of(compile, get_args(Compile), "compile")
-    at_least(1, chunk_size=chunk_size)
-    if compile == "on" and not work.listed:
+    if execution.compile == "on" and not workload.traceable:
         raise ValueError("compile is 'on', but rematerialised steps are not compiled; give compile='auto'.")
-    auto = compile == "auto" and work.listed and (work.small or work.moderate) and not deterministic
-    meanwhile, before = (LONG, LONG) if work.moderate else (BACKGROUND, COMPILED)
-    background = auto and recorded and work.steps >= meanwhile and possible(work.device)
-    compiles = compile == "on" or (auto and not background and work.steps >= before)
-    count = threads or _threads(work)
+    background = _in_background(workload, execution, recorded=recorded)
+    compiles = not background and _compiled_first(workload, execution)
+    by_task = not compiles and _one_task_per_thread(workload)
+    chunk_size = execution.chunk_size or (None if by_task else _fitting(workload))
+    plan = Plan(
+        compile=compiles,
+        trace=not compiles and _traced(workload, threaded=by_task),
+        per_task=(compiles or background) and _few_gradients(workload, chunk_size),
+        chunk_size=chunk_size,
+        threads=execution.threads or _threads(workload),
+        why="",
+        threaded=by_task,
+        background=background,
+    )
+    return plan._replace(why=explain(workload, execution, plan))
+
+
+def _pays(workload: Workload, execution: Execution) -> bool:
+    """Whether compiled steps are quicker, and the choice is free."""
+    free = execution.compile == "auto" and workload.traceable and not execution.deterministic
+    return free and (workload.small or workload.moderate)
+
+
+def _in_background(workload: Workload, execution: Execution, *, recorded: bool) -> bool:
+    """Whether to compile while steps go on: there are enough of them, and a folder to record the first in."""
+    enough = workload.steps >= (LONG if workload.moderate else BACKGROUND)
+    return _pays(workload, execution) and recorded and enough and possible(workload.device)
+
+
+def _compiled_first(workload: Workload, execution: Execution) -> bool:
+    """Whether to wait for compiled code: it was asked for, or there are enough steps."""
+    enough = workload.steps >= (LONG if workload.moderate else COMPILED)
+    return execution.compile == "on" or (_pays(workload, execution) and enough)
+
+
+def _one_task_per_thread(workload: Workload) -> bool:
     # A convolution keeps a core busy by itself, and grouped ones, which vmap makes of it, are half as fast.
-    by_task = work.convolutional and not work.small and work.device == "cpu" and not compiles
-    given = chunk_size is not None
-    if not given and not by_task and work.task_bytes * work.num_tasks > GRAPHS:
-        chunk_size = _fitting(work)
-    numbers = work.parameters * min(chunk_size or work.num_tasks, work.num_tasks)
-    own = work.parameters <= FEW and numbers <= PER_TASK
-    captures = work.listed and not compiles and (work.steps >= CAPTURED or by_task)
-    per_task = own and (compiles or background)
-    choice = Choice(compiles, captures, per_task, chunk_size, count, "", by_task, background)
-    return choice._replace(why=_why(work, choice, compile, deterministic, given))
+    return workload.convolutional and not workload.small and workload.device == "cpu"
 
 
-def _fitting(work: Work) -> int:
-    """The largest part of the tasks that has room, of those that divide them: one shape of chunk is one list."""
-    room = max(1, GRAPHS // work.task_bytes)
-    return max(size for size in range(1, room + 1) if work.num_tasks % size == 0)
+def _fitting(workload: Workload) -> int | None:
+    """The largest part of the tasks that has room, of those that divide them: chunks of one shape have one graph."""
+    if workload.task_bytes * workload.num_tasks <= GRAPHS:
+        return None
+    room = max(1, GRAPHS // workload.task_bytes)
+    return max(size for size in range(1, room + 1) if workload.num_tasks % size == 0)
+
+
+def _few_gradients(workload: Workload, chunk_size: int | None) -> bool:
+    """Whether the gradients of a chunk's tasks are few enough to be kept apart."""
+    numbers = workload.parameters * min(chunk_size or workload.num_tasks, workload.num_tasks)
+    return workload.parameters <= FEW and numbers <= PER_TASK
+
+
+def _traced(workload: Workload, *, threaded: bool) -> bool:
+    """Whether tracing pays; steps on several threads need it."""
+    return workload.traceable and (workload.steps >= TRACED or threaded)
+
+
+def _threads(workload: Workload) -> int:
+    # Two threads that wait for each other spin: another busy process then slows a small step from 3 ms to 300.
+    return 1 if workload.small else torch.get_num_threads()
 
 
 def threads_for(meta: Tree, tasks: Task) -> int:
     """One thread for small work, and for large what torch would take."""
-    return _threads(work(meta, tasks, steps=0, device=torch.device("cpu")))
+    return _threads(workload_of(meta, tasks, steps=0, device=torch.device("cpu")))
 
 
-def _threads(work: Work) -> int:
-    # Two threads that wait for each other spin: another busy process then slows a small step from 3 ms to 300.
-    return 1 if work.small else torch.get_num_threads()
+def explain(workload: Workload, execution: Execution, plan: Plan) -> str:
+    """A plan and its reasons, in one sentence."""
+    replayed = ", but replay their traced graph" if plan.trace and not plan.background else ""
+    threads = 1 if plan.threaded and not workload.traceable else plan.threads
+    how, tasks = _how(workload, execution, plan), _at_a_time(workload, execution, plan)
+    return f"{how}{replayed}; {tasks}, on {threads} thread{'s' * (threads > 1)}."
 
 
-def measured_gradient(task_loss: TaskLoss[M], choice: Choice, compiler: Compiler) -> Measured[M]:
-    """The meta-loss and its gradient, carried out as chosen."""
-    if choice.threaded:
-        num_threads = min(choice.chunk_size or choice.threads, choice.threads)
+def _how(workload: Workload, execution: Execution, plan: Plan) -> str:
+    """Whether steps are compiled, and why."""
+    if plan.background:
+        return "Steps replay their traced graph until they are compiled, which goes on in the background"
+    if execution.compile != "auto":
+        return "Steps are compiled, as asked" if plan.compile else "Steps are not compiled, as asked"
+    if plan.compile:
+        return f"Steps are compiled, which {workload.steps:,} of them pay for"
+    if not workload.traceable:
+        why = "the traced graph of rematerialised ones would take the memory that they save"
+    elif not (workload.small or workload.moderate):
+        why = "their time goes into arithmetic"
+    elif execution.deterministic:
+        why = "the run is deterministic"
+    else:
+        why = f"{workload.steps:,} steps are too few to pay for it"
+    return f"Steps are not compiled, because {why}"
+
+
+def _at_a_time(workload: Workload, execution: Execution, plan: Plan) -> str:
+    """How many tasks there are at a time, and why."""
+    if plan.threaded:
+        if not workload.traceable:
+            return "one task after the other"
+        most = f", at most {plan.chunk_size} at a time" if plan.chunk_size else ""
+        return f"one task per thread, as convolutions like it{most}"
+    if plan.chunk_size is None:
+        return "all tasks at once"
+    why = "" if execution.chunk_size else f", because a task's graph takes {workload.task_bytes / 2**20:,.0f} MiB"
+    return f"{plan.chunk_size} tasks at a time{why}"
+
+
+def measured_gradient(task_loss: TaskLoss[M], plan: Plan, compiler: Compiler) -> Measured[M]:
+    """The meta-loss and its gradient, executed as planned."""
+    if plan.threaded:
+        num_threads = min(plan.chunk_size or plan.threads, plan.threads)
         return measured(threaded.value_and_grad(task_loss, num_threads=num_threads))
     lower: Lower[M] | None = None
-    if choice.compile or choice.background:
+    if plan.compile or plan.background:
         lower = compiler.lower
-    elif choice.capture:
-        lower = tracing.Captured
-    if lower and choice.chunk_size is None:
-        return lower(measured(value_and_grad(task_loss, per_task=choice.per_task)))
-    return measured(value_and_grad(task_loss, chunk_size=choice.chunk_size, per_task=choice.per_task, lower=lower))
-
-
-def _why(work: Work, choice: Choice, asked: Compile, deterministic: bool, given: bool) -> str:
-    if choice.background:
-        how = "Steps follow a list of their operations until they are compiled, which goes on in the background"
-    elif asked != "auto":
-        how = "Steps are compiled, as asked" if choice.compile else "Steps are not compiled, as asked"
-    elif choice.compile:
-        how = f"Steps are compiled, which {work.steps:,} of them pay for"
-    elif not work.listed:
-        how = "Steps are not compiled, because a list of rematerialised ones would take the memory that they save"
-    elif not (work.small or work.moderate):
-        how = "Steps are not compiled, because their time goes into arithmetic"
-    else:
-        why = "the run is deterministic" if deterministic else f"{work.steps:,} steps are too few to pay for it"
-        how = f"Steps are not compiled, because {why}"
-    noted = ", but follow a list of their operations" if choice.capture and not choice.background else ""
-    tasks = f"{choice.chunk_size} tasks at a time" if choice.chunk_size else "all tasks at once"
-    if choice.chunk_size and not given:
-        tasks += f", because a task's graph takes {work.task_bytes / 2**20:,.0f} MiB"
-    if choice.threaded:
-        most = f", at most {choice.chunk_size} at a time" if choice.chunk_size else ""
-        tasks = f"one task a thread, as convolutions like it{most}" if work.listed else "one task after the other"
-    threads = 1 if choice.threaded and not work.listed else choice.threads
-    return f"{how}{noted}; {tasks}, on {threads} thread{'s' * (threads > 1)}."
+    elif plan.trace:
+        lower = tracing.Traced
+    if lower and plan.chunk_size is None:
+        return lower(measured(value_and_grad(task_loss, per_task=plan.per_task)))
+    return measured(value_and_grad(task_loss, chunk_size=plan.chunk_size, per_task=plan.per_task, lower=lower))

@@ -3,8 +3,8 @@ r"""Tasks one after the other, each on one thread: what is quickest for convolut
 $$\frac1n \sum_i \nabla_\theta\, \ell(\theta, T_i)$$
 
 Tasks are independent, so that a Python thread for each core keeps all of them busy, where torch would split every
-single operation between the cores. A thread has one task's graph alive, whatever the number of tasks. Every task runs
-on one thread and the sums are taken in the order of the tasks: bitwise the same result on any number of threads.
+single operation between the cores. A thread holds one task's graph in memory, whatever the number of tasks. Every task
+runs on one thread and the sums are taken in the order of the tasks: bitwise the same result on any number of threads.
 """
 
 from collections.abc import Iterator
@@ -16,18 +16,18 @@ import torch
 from metafunc import tree
 from metafunc.checks import at_least
 from metafunc.execution.gradient import Gradient, by_autograd
-from metafunc.execution.tracing import Captured, signature
+from metafunc.execution.tracing import Traced, signature
 from metafunc.types import M, Scalar, Task, TaskLoss
 
 
 def value_and_grad(task_loss: TaskLoss[M], *, num_threads: int | None = None) -> Gradient[M]:
     r"""The meta-loss and its exact gradient, task by task instead of by `vmap`.
 
-    The first step with some shapes runs on the calling thread and notes a task's operations; only the list of them is
-    followed on several threads, so that nothing of the learner's own has to be safe to run twice at once.
+    The first steps with some shapes run on the calling thread and trace a task's graph; only the graph is replayed on
+    several threads, so that nothing of the learner's own has to be safe to run twice at once.
 
     Args:
-        task_loss: (meta, task) to a scalar, for one task. One whose operations cannot be noted, because they depend on
+        task_loss: (meta, task) to a scalar, for one task. One that cannot be traced, because its operations depend on
             numbers, keeps to the calling thread.
         num_threads: tasks at a time; None: as many as torch has threads.
 
@@ -47,14 +47,14 @@ def value_and_grad(task_loss: TaskLoss[M], *, num_threads: int | None = None) ->
         (tensor(4.), {'w': tensor(4.)})
     """
     at_least(1, num_threads=num_threads)
-    of_task = Captured(by_autograd(task_loss))
+    of_task = Traced(by_autograd(task_loss))
 
     def value_and_gradient(meta: M, tasks: Task) -> tuple[Scalar, M]:
         # Slices of stacked tasks differ in where they start, which is not looked at, and in nothing else.
         parts = tree.unstack(tasks)
-        noted = of_task.noted.get(signature(tree.leaves((meta, parts[0])))) is not None
+        traced = of_task.graphs.get(signature(tree.leaves((meta, parts[0])))) is not None
         with _single_threaded() as before:
-            count = min(num_threads or before, len(parts)) if noted else 1
+            count = min(num_threads or before, len(parts)) if traced else 1
             if count == 1:
                 value, gradient = _sum(of_task(meta, task) for task in parts)
             else:

@@ -1,8 +1,8 @@
-"""A pure function of trees as the list of tensor operations that it carries out.
+"""The traced graph of a pure function of trees: the tensor operations that it runs.
 
 Under `vmap` and two derivatives most of a small model's time goes into finding out which operations are next. They are
-the same at every step: a pure function does what the shapes of its arguments say. So they are noted once, and carried
-out from the list afterwards: bitwise the same numbers, in about half the time.
+the same at every step: a pure function does what the shapes of its arguments decide. So it is traced once, and its
+graph is replayed afterwards: bitwise the same numbers, in about half the time.
 """
 
 import logging
@@ -23,22 +23,22 @@ Run: TypeAlias = Callable[..., list[Tensor]]
 """From the leaves of the arguments to those of the value."""
 Signature: TypeAlias = tuple[tuple[torch.Size, tuple[int, ...], torch.dtype, torch.device], ...]
 
-MOST = 8
-"""How many different shapes are noted; a function that sees more of them is carried out as it is written."""
+MAX_SIGNATURES = 8
+"""How many different shapes are traced; with further ones a function runs eagerly."""
 
 
 def signature(leaves: Sequence[Tensor]) -> Signature:
-    """What decides which operations a pure function carries out."""
+    """What decides which operations a pure function runs."""
     return tuple((leaf.shape, leaf.stride(), leaf.dtype, leaf.device) for leaf in leaves)
 
 
-def capture(function: Callable[..., Tree], *arguments: Tree, imagined: bool = False) -> fx.GraphModule:
-    """The operations of a function, as a module from the leaves of the arguments to those of the result.
+def trace(function: Callable[..., Tree], *arguments: Tree, fake: bool = False) -> fx.GraphModule:
+    """The graph of a function, as a module from the leaves of the arguments to those of the result.
 
     Args:
         function: from trees of tensors to a tree of tensors.
         *arguments: what it is called with.
-        imagined: carry nothing out, and look at the arguments' shapes alone.
+        fake: trace with fake tensors, which have shapes and no numbers, so that nothing is computed.
 
     Raises:
         Exception: whatever the function does when the numbers that it looks at are not there, such as an `if` that
@@ -47,41 +47,41 @@ def capture(function: Callable[..., Tree], *arguments: Tree, imagined: bool = Fa
     Example:
         >>> import torch
         >>> from metafunc.execution import tracing
-        >>> operations = tracing.capture(lambda tree: {"y": 2 * tree["x"]}, {"x": torch.ones(2)})
-        >>> operations(torch.tensor([1.0, 5.0]))
+        >>> graph = tracing.trace(lambda tree: {"y": 2 * tree["x"]}, {"x": torch.ones(2)})
+        >>> graph(torch.tensor([1.0, 5.0]))
         [tensor([ 2., 10.])]
     """
 
     def flat(*leaves: Tensor) -> list[Tensor]:
         return tree.leaves(function(*tree.unflatten(arguments, list(leaves))))
 
-    follow = make_fx(flat, tracing_mode="fake" if imagined else "real", _allow_non_fake_inputs=imagined)
-    noted = follow(*tree.leaves(arguments))
-    for node in noted.graph.nodes:
+    made = make_fx(flat, tracing_mode="fake" if fake else "real", _allow_non_fake_inputs=fake)
+    graph = made(*tree.leaves(arguments))
+    for node in graph.graph.nodes:
         if node.target is torch.ops.aten.detach.default:  # nothing is differentiated any more
             node.replace_all_uses_with(node.args[0])
-        elif node.target is torch.ops.aten.view.default:  # which copies where a compiler laid it out anew
+        elif node.target is torch.ops.aten.view.default:  # which copies where a compiler laid it out otherwise
             node.target = torch.ops.aten.reshape.default
-    noted.graph.eliminate_dead_code()
-    noted.recompile()
-    return noted
+    graph.graph.eliminate_dead_code()
+    graph.recompile()
+    return graph
 
 
-def operations(noted: fx.GraphModule) -> int:
+def operations(graph: fx.GraphModule) -> int:
     """How many operations there are."""
-    return sum(node.op == "call_function" for node in noted.graph.nodes)
+    return sum(node.op == "call_function" for node in graph.graph.nodes)
 
 
-def peak_bytes(noted: fx.GraphModule) -> int:
+def peak_bytes(graph: fx.GraphModule) -> int:
     """The most memory that results take at the same time, if each is given back after its last use.
 
     Example:
         >>> import torch
         >>> from metafunc.execution import tracing
-        >>> tracing.peak_bytes(tracing.capture(lambda x: (2 * x).exp().sum(), torch.ones(100)))
+        >>> tracing.peak_bytes(tracing.trace(lambda x: (2 * x).exp().sum(), torch.ones(100)))
         800
     """
-    nodes = list(noted.graph.nodes)
+    nodes = list(graph.graph.nodes)
     owners = {node: _owner(node) for node in nodes}
     last: dict[fx.Node, fx.Node] = {}
     for node in nodes:
@@ -119,8 +119,8 @@ def _bytes(node: fx.Node) -> int:
 
 
 def traced(function: Callable[..., T]) -> Callable[..., T]:
-    """A pure function that follows its list of operations from the first call on, and raises if there is none."""
-    return _Lowered(function, lambda noted, _: noted)
+    """A pure function that replays its graph from the first call on, and raises if it cannot be traced."""
+    return _Lowered(function, lambda graph, _: graph)
 
 
 def compiled(function: Callable[..., T], *, warn: Callable[[str], None] | None = None) -> Callable[..., T]:
@@ -130,8 +130,8 @@ def compiled(function: Callable[..., T], *, warn: Callable[[str], None] | None =
 
     Args:
         function: from trees of tensors to a tree of detached tensors.
-        warn: called with a message where inductor fails, and the function then follows its list of operations; None:
-            the failure is raised.
+        warn: called with a message where inductor fails, and the function then replays its graph; None: the failure is
+            raised.
 
     Example:
         >>> from metafunc.execution import tracing
@@ -139,24 +139,24 @@ def compiled(function: Callable[..., T], *, warn: Callable[[str], None] | None =
         >>> step = value_and_grad(lambda meta, task: (meta - task.query).square().sum(), lower=tracing.compiled)
     """
 
-    def compile(noted: fx.GraphModule, leaves: list[Tensor]) -> Run:
+    def compile(graph: fx.GraphModule, leaves: list[Tensor]) -> Run:
         try:
-            return by_inductor(noted, leaves)
+            return by_inductor(graph, leaves)
         except Exception as error:  # whatever inductor fails with
             if warn is None:
                 raise
             first = next(iter(str(error).splitlines()), "")
-            warn(f"The step cannot be compiled ({type(error).__name__}: {first}); it is carried out without.")
-            return noted
+            warn(f"The step cannot be compiled ({type(error).__name__}: {first}); it runs without.")
+            return graph
 
     return _Lowered(function, compile)
 
 
-def by_inductor(noted: fx.GraphModule, leaves: Sequence[Tensor]) -> Run:
-    """A list of operations, compiled in this process."""
+def by_inductor(graph: fx.GraphModule, leaves: Sequence[Tensor]) -> Run:
+    """A traced graph, compiled in this process."""
     import torch._inductor
 
-    made: Run = torch._inductor.compile(noted, list(leaves))
+    made: Run = torch._inductor.compile(graph, list(leaves))
     return made
 
 
@@ -170,16 +170,16 @@ class _Lowered(Generic[T]):
         key = signature(leaves)
         if key not in self.made:
             value = self.function(*arguments)
-            noted = capture(self.function, *arguments)
+            graph = trace(self.function, *arguments)
             with torch.no_grad():
-                self.made[key] = self.lower(noted, leaves), value
+                self.made[key] = self.lower(graph, leaves), value
         run, like = self.made[key]
         with torch.no_grad():
             return tree.unflatten(like, run(*leaves))
 
 
-class Captured(Generic[T]):
-    """A pure function that notes its operations at the second call with some shapes, and follows the list from then on.
+class Traced(Generic[T]):
+    """A pure function that is traced at the second call with some shapes, and replays its graph from then on.
 
     Args:
         function: from trees of tensors to a tree of detached tensors.
@@ -187,48 +187,48 @@ class Captured(Generic[T]):
     Example:
         >>> import torch
         >>> from metafunc.execution import tracing
-        >>> square = tracing.Captured(lambda x: x * x)
+        >>> square = tracing.Traced(lambda x: x * x)
         >>> [square(torch.tensor(x)).item() for x in (1.0, 2.0, 3.0)]
         [1.0, 4.0, 9.0]
-        >>> len(square.noted)
+        >>> len(square.graphs)
         1
     """
 
     def __init__(self, function: Callable[..., T]) -> None:
         self.function = function
-        self.noted: dict[Signature, Run | None] = {}
+        self.graphs: dict[Signature, Run | None] = {}
         self.structures: dict[Signature, T] = {}
 
     def __call__(self, *arguments: Any) -> T:
         """The function's value."""
         leaves = tree.leaves(arguments)
         key = signature(leaves)
-        if (run := self.noted.get(key)) is not None:
+        if (run := self.graphs.get(key)) is not None:
             with torch.no_grad():
                 return tree.unflatten(self.structures[key], run(*leaves))
-        return self.unnoted(key, arguments)
+        return self.eager(key, arguments)
 
-    def unnoted(self, key: Signature, arguments: tuple[Any, ...]) -> T:
-        """The function as it is written; its second value is the one that its list is held to."""
+    def eager(self, key: Signature, arguments: tuple[Any, ...]) -> T:
+        """The function as it is written; the second call's value is the one that its graph has to give."""
         value = self.function(*arguments)
-        if key in self.structures and key not in self.noted:
-            self.note(key, arguments, value)
-        elif len(self.structures) < MOST:
+        if key in self.structures and key not in self.graphs:
+            self.trace(key, arguments, value)
+        elif len(self.structures) < MAX_SIGNATURES:
             self.structures[key] = value
         return value
 
-    def note(self, key: Signature, arguments: tuple[Any, ...], value: T) -> None:
-        """Note the operations, if there is a list of them that gives this very value."""
-        self.noted[key] = None
+    def trace(self, key: Signature, arguments: tuple[Any, ...], value: T) -> None:
+        """Trace the function, and keep the graph if it gives this very value."""
+        self.graphs[key] = None
         leaves = tree.leaves(arguments)
         try:
-            noted = capture(self.function, *arguments, imagined=True)  # or all results would be in memory at once
+            graph = trace(self.function, *arguments, fake=True)  # or all results would be in memory at once
         except Exception:  # whatever a function does without numbers; with them it has just given a value
-            LOG.info("The operations cannot be noted; they are carried out as written.", exc_info=True)
+            LOG.info("The function cannot be traced; it runs eagerly.", exc_info=True)
             return
         with torch.no_grad():
-            again = noted(*leaves)
+            again = graph(*leaves)
         if all(map(torch.equal, again, tree.leaves(value))):
-            self.noted[key] = noted
+            self.graphs[key] = graph
         else:
-            LOG.info("The noted operations give other numbers; they are carried out as written.")
+            LOG.info("The traced graph gives other numbers; the function runs eagerly.")

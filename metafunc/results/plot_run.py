@@ -58,7 +58,7 @@ def plot_run(
         >>> from metafunc.results.plot_run import plot_run
         >>> config = {"algorithm": {"name": "maml"}, "tasks": {"name": "sinusoid"}}
         >>> folder = tempfile.mkdtemp()
-        >>> _ = metafunc.fit(*build(config), steps=2, out=folder, config=config)
+        >>> _ = metafunc.fit(*build(config), steps=2, out=folder, recording=metafunc.Recording(config=config))
         >>> [path.name for path in plot_run(folder)]
         ['learning.png', 'functions.png']
     """

@@ -36,7 +36,7 @@ def trust_region(
     shrink: float = 0.8,
     num_cuts: int = 15,
 ) -> Update:
-    r"""TRPO's update, for `fit(update=...)`.
+    r"""TRPO's update, for `Outer(update=...)`.
 
     Args:
         learner: a learner of policies.

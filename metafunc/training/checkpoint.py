@@ -48,7 +48,7 @@ def save(directory: Path, step: int, tensors: Mapping[str, Tensor], state: Any) 
         directory: where a run's checkpoints lie; made if absent.
         step: how many updates were done; names the checkpoint.
         tensors: by name, of any device and layout.
-        state: anything that JSON can say.
+        state: anything that JSON can hold.
 
     Returns:
         The checkpoint's folder.
@@ -124,15 +124,15 @@ def newest(directory: Path) -> tuple[Checkpoint | None, list[str]]:
     """The newest checkpoint that is whole, and what is wrong with every newer one.
 
     Returns:
-        (the checkpoint, or None if there is no whole one; one message for every damaged one that was passed over).
+        (the checkpoint, or None if there is no whole one; one message per damaged one that was passed over).
     """
-    complaints: list[str] = []
+    damaged: list[str] = []
     for step in reversed(steps(directory)):
         try:
-            return read(at(directory, step)), complaints
+            return read(at(directory, step)), damaged
         except CheckpointError as error:
-            complaints.append(str(error))
-    return None, complaints
+            damaged.append(str(error))
+    return None, damaged
 
 
 def prune(directory: Path, keep: Iterable[int]) -> None:
@@ -161,7 +161,7 @@ def restore(like: T, tensors: Mapping[str, Tensor], prefix: str) -> T:
         prefix: what `flatten` was given.
 
     Raises:
-        CheckpointError: names, shapes or types differ; says which.
+        CheckpointError: names, shapes or types differ; the message names them.
     """
     wanted = flatten(like, prefix)
     given = {name: tensor for name, tensor in tensors.items() if name.startswith(f"{prefix}.")}
@@ -222,7 +222,7 @@ def _kind(tensor: Tensor) -> str:
 
 
 def _plain(tensor: Tensor) -> Tensor:
-    # A clone of its own: safetensors refuses tensors that share storage or are not contiguous.
+    # A clone: safetensors refuses tensors that share storage or are not contiguous.
     return tensor.detach().to("cpu", copy=True).clone(memory_format=torch.contiguous_format)
 
 

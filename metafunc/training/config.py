@@ -1,196 +1,141 @@
-"""From a configuration to a learner and its tasks.
+"""From a configuration to a finished training.
 
 A configuration is what `config.json` holds: `algorithm`, `tasks` and `model`, each a name with its settings, and
-`training`, whose names are those of `metafunc.fit` and of `outer_loop`. Names are looked up in the public tables.
-A name like `package.module:attribute` is imported, but only where the caller says so: reading a run's folder runs no
-code.
+`training`, whose names are those of `metafunc.fit`, `Execution`, `Recording` and `training.outer.outer_for`, with
+`validate_every` and `init_from`. What else the command line keeps there, the meta-test's settings, is passed over.
 """
 
-import importlib
 import inspect
-from collections.abc import Callable, Iterable, Mapping
-from functools import partial
-from typing import Any, TypeAlias, TypeVar
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
 
-import torch
+from metafunc.checks import did_you_mean
+from metafunc.execution.plan import Execution
+from metafunc.training import warm_start
+from metafunc.training.build import MODELS as MODELS
+from metafunc.training.build import Config, Learner
+from metafunc.training.build import build as build
+from metafunc.training.build import learner_of as learner_of
+from metafunc.training.build import own_steps as own_steps
+from metafunc.training.build import tasks_of as tasks_of
+from metafunc.training.checkpoint import newest
+from metafunc.training.events import Callback, ignore
+from metafunc.training.fit import Fit, fit
+from metafunc.training.outer import outer_for
+from metafunc.training.renamed import RENAMED as RENAMED
+from metafunc.training.run import Run
+from metafunc.training.settings import Recording, Validation
+from metafunc.training.trackers import Tracker
+from metafunc.types import TaskFamily
 
-from metafunc import algorithms, nn
-from metafunc.algorithms import ALGORITHMS, CONTROL
-from metafunc.checks import did_you_mean, look_up
-from metafunc.data.table import FAMILIES
-from metafunc.nn.likelihood import for_kind
-from metafunc.rl import World
-from metafunc.types import Kind, MetaLearner, Model, TaskFamily
-
-T = TypeVar("T")
-Learner: TypeAlias = MetaLearner[Any, Any]
-Config: TypeAlias = Mapping[str, Any]
-MODELS: Mapping[str, Callable[..., Model]] = {"mlp": nn.mlp, "conv4": nn.conv4}
-"""Networks by name."""
-SECTIONS = ("algorithm", "tasks", "model", "training")
+OF_FIT = ("steps", "num_tasks", "seed")
+OF_RECORDING = ("checkpoint_every", "checkpoint_seconds", "log_every")
+OF_TEST = ("test_tasks", "test_steps")
 
 
-def build(config: Config, *, imports: bool = False) -> tuple[Learner, TaskFamily]:
-    """The learner and the tasks of a configuration.
+@dataclass(frozen=True)
+class Trained:
+    """A learner that was trained by its configuration.
 
     Args:
-        config: the sections `algorithm`, `tasks` and `model`, each with a `name`; `training` is not looked at but for
-            its `seed`, which the parameters of a module of one's own are drawn with.
-        imports: whether a name like `package.module:attribute` may be imported, which runs that module.
+        learner: the learner.
+        family: where its tasks came from.
+        fit: what the training ended with.
+    """
 
-    Returns:
-        What `metafunc.fit` takes.
+    learner: Learner
+    family: TaskFamily
+    fit: Fit[Any]
+
+
+def train(
+    config: Config,
+    *,
+    out: Path | str | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    imports: bool = False,
+    trackers: Sequence[Tracker] = (),
+    on_event: Callback = ignore,
+    built: tuple[Learner, TaskFamily] | None = None,
+) -> Trained:
+    """Meta-train what a configuration describes; settings that it leaves out have the defaults of `fit`.
+
+    Args:
+        config: the sections `algorithm`, `tasks`, `model` and `training`, of which the last needs `steps`.
+        out: the run's folder; None writes nothing.
+        resume: go on from the newest whole checkpoint in `out`; what it once started from need not be there any more.
+        overwrite: delete the run in `out` first.
+        imports: whether names like `package.module:attribute`, here and in the run of `init_from`, may be imported.
+        trackers: take the same numbers as the log file.
+        on_event: called on every `Event`.
+        built: the learner and the tasks, where the caller has built or wrapped them already.
 
     Raises:
-        ValueError: a section, a name or a setting is unknown, missing or out of range; or names ask for an import that
-            was not allowed.
+        ValueError: a section, a name or a setting is unknown, missing or out of range, or as `fit`.
         DataUnavailable: the family's data cannot be had.
+        Diverged: a meta-gradient is not finite.
+        Interrupted: a signal asked to stop.
 
     Example:
-        >>> from metafunc.training.config import build
-        >>> learner, family = build({"algorithm": {"name": "maml"}, "tasks": {"name": "sinusoid"}})
-        >>> family.name
-        'sinusoid'
+        >>> from metafunc.training.config import train
+        >>> training = {"steps": 3, "outer_lr": 0.01, "schedule": "cosine"}
+        >>> config = {"algorithm": {"name": "maml"}, "tasks": {"name": "sinusoid"}, "training": training}
+        >>> train(config).fit.step
+        3
     """
-    family = tasks_of(config)
-    learner = learner_of(
-        config, family.input_shape, family.kind, family.num_outputs, imports=imports, world=family.world
+    settings = _checked(config.get("training", {}))
+    learner, family = built or build(config, imports=imports)
+    return Trained(
+        learner,
+        family,
+        fit(
+            learner,
+            family,
+            start=_start(learner, settings, out, resume=resume, imports=imports),
+            out=out,
+            resume=resume,
+            outer=outer_for(learner, family, **_picked(settings, _outer())),
+            validation=Validation(every=settings.get("validate_every")),
+            recording=Recording(config, overwrite, trackers=trackers, **_picked(settings, OF_RECORDING)),
+            execution=Execution(**_picked(settings, _names(Execution))),
+            on_event=on_event,
+            **_picked(settings, OF_FIT),
+        ),
     )
-    return learner, family
 
 
-def tasks_of(config: Config) -> TaskFamily:
-    """The task family of a configuration: its section `tasks`."""
-    name, settings = _section(config, "tasks")
-    family: TaskFamily = _call(look_up(FAMILIES, name, "task family").builder, (), settings, f"tasks ({name})")
-    return family
+def _start(
+    learner: Learner, settings: Mapping[str, Any], out: Path | str | None, *, resume: bool, imports: bool
+) -> Any:
+    """The meta-parameters to start from; a run that has a checkpoint goes on from that."""
+    source = settings.get("init_from")
+    begun = resume and out is not None and newest(Run(Path(out)).checkpoints)[0] is not None
+    if not source or begun:
+        return None
+    return warm_start.from_run(learner, source, seed=settings.get("seed", 0), imports=imports)
 
 
-def learner_of(
-    config: Config,
-    input_shape: tuple[int, ...],
-    kind: Kind,
-    num_outputs: int,
-    *,
-    imports: bool = False,
-    world: World | None = None,
-) -> Learner:
-    """The learner of a configuration, for tasks of a kind: its sections `algorithm` and `model`; touches no data.
-
-    Tasks of control are played, so that the learner needs their world: by default that of the section `tasks`.
-    """
-    if kind == "control" and world is None:
-        world = tasks_of(config).world
-    name, settings = _section(config, "algorithm")
-    network = _network(config, kind, imports)
-    if ":" not in name:
-        row = look_up({**ALGORITHMS, **CONTROL}, name, "algorithm")
-        _check(settings, row.hyperparameters.values(), f"algorithm ({name})")
-        return algorithms.build(name, network, input_shape, kind, num_outputs, world=world, **settings)
-    model, likelihood = network(input_shape, num_outputs), world or for_kind(kind, num_outputs)
-    learner = _call(_imported(name, imports), (model, likelihood), settings, f"algorithm ({name})")
-    if not isinstance(learner, MetaLearner):
-        raise ValueError(f"{name} returned {type(learner).__name__}; an algorithm has to return a MetaLearner.")
-    return learner
-
-
-def _section(config: Config, section: str) -> tuple[str, dict[str, Any]]:
-    for name in config:
-        if name not in SECTIONS:
-            raise ValueError(f"The configuration has no section {name!r}.{did_you_mean(name, SECTIONS)}")
-    # JSON knows no tuples, and no builder takes a list for anything else.
-    given: Mapping[str, Any] = config.get(section, {})
-    settings: dict[str, Any] = {
-        name: tuple(value) if isinstance(value, list) else value for name, value in given.items()
-    }
-    if not isinstance(settings.get("name"), str):
-        raise ValueError(f"The configuration's section {section!r} has no name.")
-    return settings.pop("name"), settings
-
-
-def _network(config: Config, kind: Kind, imports: bool) -> Callable[[tuple[int, ...], int | None], Model]:
-    """A factory of networks: (input shape, number of outputs) to a model.
-
-    Where none is named, images to classify go through convolutions and everything else through a perceptron.
-    """
-    if "model" not in config:
-
-        def usual(shape: tuple[int, ...], outputs: int | None) -> Model:
-            return nn.conv4(shape, outputs) if kind == "classification" and len(shape) == 3 else nn.mlp(shape, outputs)
-
-        return usual
-    name, settings = _section(config, "model")
-    where = f"model ({name})"
-    if ":" not in name:
-        factory = look_up(MODELS, name, "model")
-        return lambda shape, outputs: _call(factory, (shape, outputs), settings, where)
-    own = _imported(name, imports)
-    seed = config.get("training", {}).get("seed", 0)
-
-    def network(shape: tuple[int, ...], outputs: int | None) -> Model:
-        known = inspect.signature(own).parameters
-        offered = {"input_shape": shape, "num_outputs": outputs}
-        given = {name: value for name, value in offered.items() if name in known and name not in settings}
-        # A module draws its parameters from torch's global state; what it cannot draw again has to be reproducible.
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            made = _call(partial(own, **given), (), settings, where)
-        if isinstance(made, torch.nn.Module):
-            return nn.from_module(made)
-        if not isinstance(made, Model):
-            raise ValueError(f"{name} returned {type(made).__name__}; a torch.nn.Module or a metafunc.Model is needed.")
-        return made
-
-    return network
-
-
-def _imported(name: str, allowed: bool) -> Callable[..., Any]:
-    if not allowed:
-        raise ValueError(
-            f"The configuration names {name}, which would have to be imported, and loading runs no code. Pass your "
-            "learner, load(run, learner=...), or, for a configuration of your own, imports=True."
-        )
-    module, _, attribute = name.partition(":")
-    try:
-        found = getattr(importlib.import_module(module), attribute)
-    except (ModuleNotFoundError, AttributeError) as error:
-        raise ValueError(f"{name} cannot be imported: {error}. The form is package.module:attribute.") from error
-    if not callable(found):
-        raise ValueError(f"{name} is {type(found).__name__}; a function or class is needed.")
-    return found  # type: ignore[no-any-return]  # getattr knows no type
-
-
-def _call(builder: Callable[..., Any], given: tuple[Any, ...], settings: Mapping[str, Any], where: str) -> Any:
-    parameters = list(inspect.signature(builder).parameters.values())
-    _check(settings, parameters[len(given) :], where)
-    return builder(*given, **settings)
-
-
-def _check(settings: Mapping[str, Any], parameters: Iterable[inspect.Parameter], where: str) -> None:
-    known = {parameter.name: parameter for parameter in parameters}
-    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values()):
-        return
+def _checked(settings: Mapping[str, Any]) -> Mapping[str, Any]:
+    known = {*OF_FIT, *_outer(), *OF_RECORDING, *_names(Execution), *OF_TEST, "validate_every", "init_from"}
     for name in settings:
         if name not in known:
-            raise ValueError(f"{where} has no setting {name!r}.{did_you_mean(name, known)}")
-    for name, parameter in known.items():
-        if (
-            parameter.default is parameter.empty
-            and name not in settings
-            and parameter.kind is not parameter.VAR_POSITIONAL
-        ):
-            raise ValueError(f"{where} needs the setting {name!r}.")
+            raise ValueError(f"training has no setting {name!r}.{did_you_mean(name, known)}")
+    if "steps" not in settings:
+        raise ValueError("training needs the setting 'steps'.")
+    return settings
 
 
-def own_steps(config: Mapping[str, Any]) -> int | None:
-    """How many steps the learner of a run's configuration takes; None if only its own builder knows.
+def _picked(settings: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:
+    return {name: value for name, value in settings.items() if name in names}
 
-    Example:
-        >>> own_steps({"algorithm": {"name": "maml"}}), own_steps({"algorithm": {"name": "maml", "num_steps": 5}})
-        (1, 5)
-    """
-    algorithm = config.get("algorithm", {})
-    row = {**ALGORITHMS, **CONTROL}.get(algorithm.get("name"))
-    usual = row.hyperparameters["num_steps"].default if row and row.inner_steps else 1 if row else None
-    steps: int | None = algorithm.get("num_steps", usual)
-    return steps
+
+def _names(dataclass: type) -> list[str]:
+    return [field.name for field in fields(dataclass)]
+
+
+def _outer() -> list[str]:
+    parameters = inspect.signature(outer_for).parameters.values()
+    return [parameter.name for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY]

@@ -1,39 +1,41 @@
-"""What a run tells whoever watches it, and the two ways in which it ends early."""
+"""The stream of events of a run, and the two ways in which it ends early."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from signal import Signals
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
+
+Phase: TypeAlias = Literal["resumed", "train", "log", "validation", "checkpoint", "warning"]
 
 
 @dataclass(frozen=True)
 class Event:
-    """News of a run for whoever shows it.
+    """Something that happened in a run: what the progress bar, the trackers and a user's callback read.
 
     Args:
-        phase: "resumed" once, if so; "train" after every step; "validation", "checkpoint" and "warning" when there is
-            something to say.
+        phase: "resumed" once, if so; "train" after every step; "log" every so many steps, and "validation", which
+            trackers take; "checkpoint" after one; "warning".
         step: updates done.
         steps: updates in all.
-        loss: the last step's meta-loss, the mean over its tasks; None before the first.
-        validation: the last validation's scores by metric; empty before the first.
-        message: for "warning" what is the matter, for "checkpoint" where it lies; else empty.
+        values: for "train" the step's `loss`, the mean over its tasks, its `gradient_norm`, and `outer_lr`, the step
+            size that the next one takes; for "log" the same as means since the last one; for "validation", and
+            "resumed" after one, `validation`, the scores by metric; else empty.
+        message: for "warning" what is the matter, for "checkpoint" and "resumed" where it lies; else empty.
     """
 
-    phase: Literal["resumed", "train", "validation", "checkpoint", "warning"]
+    phase: Phase
     step: int
     steps: int
-    loss: float | None = None
-    validation: Mapping[str, float] = field(default_factory=dict)
+    values: Mapping[str, Any] = field(default_factory=dict)
     message: str = ""
 
 
-Watch: TypeAlias = Callable[[Event], None]
+Callback: TypeAlias = Callable[[Event], None]
 
 
-def unwatched(_: Event) -> None:
-    """Let news pass."""
+def ignore(_: Event) -> None:
+    """Do nothing with an event."""
 
 
 class Interrupted(KeyboardInterrupt):

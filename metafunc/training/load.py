@@ -6,8 +6,8 @@ from typing import Any, Literal
 
 from metafunc.data.sampling import generator_for
 from metafunc.training import checkpoint
+from metafunc.training.build import learner_of
 from metafunc.training.checkpoint import Checkpoint, CheckpointError
-from metafunc.training.config import learner_of
 from metafunc.training.run import Run
 from metafunc.types import M, MetaLearner
 
@@ -26,7 +26,7 @@ def load(
         learner: your own learner, for a run whose configuration does not name one of the table's.
         which: the meta-parameters of the best validation, or the last ones; a run that was never validated has only
             the latter.
-        imports: allow importing the modules that the configuration names; do so for runs of your own only.
+        imports: allow importing the modules that the configuration names; only do so for runs that you trust.
 
     Returns:
         The learner and its meta-parameters, on the CPU. A damaged checkpoint is passed over for the newest whole one,
@@ -38,17 +38,17 @@ def load(
 
     Example:
         >>> import tempfile, metafunc
-        >>> from metafunc.training.config import build
-        >>> config = {"algorithm": {"name": "maml"}, "tasks": {"name": "sinusoid"}}
+        >>> from metafunc.training.config import train
+        >>> config = {"algorithm": {"name": "maml"}, "tasks": {"name": "sinusoid"}, "training": {"steps": 2}}
         >>> folder = tempfile.mkdtemp()
-        >>> _ = metafunc.fit(*build(config), steps=2, out=folder, config=config)
+        >>> _ = train(config, out=folder)
         >>> learner, meta = metafunc.load(folder)
     """
     place = Run(Path(run))
     config = place.config
     if learner is None:
         if "algorithm" not in config:
-            raise ValueError(f"{run} does not say which algorithm it was made with: pass it, load(run, learner=...).")
+            raise ValueError(f"{run} does not state which algorithm it was made with: pass it, load(run, learner=...).")
         seen = place.env["data"]
         learner = learner_of(config, tuple(seen["input_shape"]), seen["kind"], seen["num_outputs"], imports=imports)
     saved = _saved(place, which)
@@ -56,15 +56,15 @@ def load(
 
 
 def _saved(place: Run, which: str) -> Checkpoint:
-    saved, complaints = checkpoint.newest(place.checkpoints)
+    saved, damaged = checkpoint.newest(place.checkpoints)
     if saved is None:
-        raise ValueError(f"{place.path} has no whole checkpoint to load. {' '.join(complaints)}".rstrip())
+        raise ValueError(f"{place.path} has no whole checkpoint to load. {' '.join(damaged)}".rstrip())
     best = saved.state["best"]
     if which == "best" and best and best["step"] != saved.step:
         try:
             saved = checkpoint.read(checkpoint.at(place.checkpoints, best["step"]))
         except CheckpointError as error:
-            complaints.append(str(error))
-    for complaint in complaints:
-        warnings.warn(f"{complaint} The checkpoint of step {saved.step} is taken instead.", stacklevel=3)
+            damaged.append(str(error))
+    for message in damaged:
+        warnings.warn(f"{message} The checkpoint of step {saved.step} is taken instead.", stacklevel=3)
     return saved

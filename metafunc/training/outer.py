@@ -1,61 +1,116 @@
-"""Outer updates by name: optimisers with their schedules, and TRPO."""
+"""Outer updates by name: a table of optimisers and of whole updates such as TRPO's, and one of schedules."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
+from typing import Any, NamedTuple
 
 import torch
 
 from metafunc.checks import above, look_up
 from metafunc.rl import trust_region
+from metafunc.training.settings import Outer, Update
 from metafunc.training.state import Optimise, Schedule
-from metafunc.types import M, MetaLearner, P, Task, TaskFamily
+from metafunc.types import Kind, MetaLearner, TaskFamily
 
 
-def trpo(learner: MetaLearner[M, P], family: TaskFamily) -> Callable[[M, Task, M], M]:
-    """TRPO as the outer update of a learner on a family.
-
-    Raises:
-        ValueError: the family's tasks are not played.
-    """
-    if family.kind != "control":
-        raise ValueError(f"TRPO is for policies, and {family.name} is for {family.kind}: take adam or sgd.")
-    return trust_region(learner)
-
-
-def outer_loop(
-    *,
-    steps: int,
-    outer_lr: float = 1e-3,
-    outer_optimiser: str = "adam",
-    schedule: str = "constant",
-) -> tuple[Optimise, Schedule | None]:
-    """The outer optimiser and its schedule by name, as `metafunc.fit` takes them.
+class OuterRow(NamedTuple):
+    """How an outer update is made.
 
     Args:
+        optimiser: from the outer step size to the optimiser.
+        update: from the learner to a whole update, which takes the place of the optimiser and its schedule.
+        kinds: the kinds of tasks that it is for.
+    """
+
+    optimiser: Callable[[float], Optimise]
+    update: Callable[[MetaLearner[Any, Any]], Update[Any]] | None = None
+    kinds: tuple[Kind, ...] = ("regression", "classification", "control")
+
+
+def adam(outer_lr: float) -> Optimise:
+    """Adam, each tensor's update in one pass."""
+    return partial(torch.optim.Adam, lr=outer_lr, fused=True)
+
+
+def sgd(outer_lr: float) -> Optimise:
+    """Gradient descent."""
+    return partial(torch.optim.SGD, lr=outer_lr)
+
+
+def sign(outer_lr: float) -> Optimise:
+    """Adam without memory: every number moves by the step size, in the direction of its gradient's sign."""
+    return partial(torch.optim.Adam, lr=outer_lr, betas=(0.0, 0.0), fused=True)
+
+
+def cosine(steps: int) -> Schedule:
+    """The step size falls to zero by half a cosine."""
+    return partial(torch.optim.lr_scheduler.CosineAnnealingLR, T_max=steps)
+
+
+def linear(steps: int) -> Schedule:
+    """The step size falls to zero in a line."""
+    return partial(torch.optim.lr_scheduler.LinearLR, start_factor=1.0, end_factor=0.0, total_iters=steps)
+
+
+OUTER: Mapping[str, OuterRow] = {
+    "adam": OuterRow(adam),
+    "sgd": OuterRow(sgd),
+    "sign": OuterRow(sign),
+    "trpo": OuterRow(adam, trust_region, ("control",)),
+}
+"""Outer updates by name."""
+SCHEDULES: Mapping[str, Callable[[int], Schedule | None]] = {
+    "constant": lambda steps: None,
+    "cosine": cosine,
+    "linear": linear,
+}
+"""Schedules by name, from the number of outer steps."""
+
+
+def outer_for(
+    learner: MetaLearner[Any, Any],
+    family: TaskFamily,
+    *,
+    steps: int,
+    outer_optimiser: str = "adam",
+    outer_lr: float | int = 1e-3,
+    schedule: str = "constant",
+    clip: float | int | None = None,
+    repeats: int = 1,
+) -> Outer:
+    """The outer update of a training by names, as `metafunc.fit` takes it.
+
+    Args:
+        learner: what is trained.
+        family: where its tasks come from.
         steps: outer steps in all; a schedule ends with them.
+        outer_optimiser: a row of `OUTER`.
         outer_lr: the step size at the start.
-        outer_optimiser: "adam", "sgd", or "sign", Adam without memory: every number moves by the step size, in the
-            direction of its gradient's sign.
-        schedule: "constant", or "cosine" or "linear", which fall to zero.
+        schedule: a row of `SCHEDULES`.
+        clip: as in `Outer`.
+        repeats: as in `Outer`.
 
     Raises:
-        ValueError: a name is unknown or `outer_lr` is not positive.
+        ValueError: a name is unknown or not for tasks of this kind, or `outer_lr` is not positive.
 
     Example:
-        >>> from metafunc.training.outer import outer_loop
-        >>> optimiser, schedule = outer_loop(steps=100, outer_lr=0.1, schedule="cosine")
+        >>> from metafunc import algorithms, data, likelihood, nn
+        >>> from metafunc.training.outer import outer_for
+        >>> learner, family = algorithms.maml(nn.mlp((1,), 1), likelihood.gaussian()), data.sinusoid()
+        >>> outer = outer_for(learner, family, steps=100, outer_optimiser="sgd", schedule="cosine")
     """
     above(0, outer_lr=outer_lr)
-    optimisers: dict[str, Optimise] = {
-        "adam": partial(torch.optim.Adam, lr=outer_lr, fused=True),
-        "sgd": partial(torch.optim.SGD, lr=outer_lr),
-        "sign": partial(torch.optim.Adam, lr=outer_lr, betas=(0.0, 0.0), fused=True),
-    }
-    schedules: dict[str, Schedule | None] = {
-        "constant": None,
-        "cosine": partial(torch.optim.lr_scheduler.CosineAnnealingLR, T_max=max(1, steps)),
-        "linear": partial(
-            torch.optim.lr_scheduler.LinearLR, start_factor=1.0, end_factor=0.0, total_iters=max(1, steps)
-        ),
-    }
-    return look_up(optimisers, outer_optimiser, "outer optimiser"), look_up(schedules, schedule, "schedule")
+    row = look_up(OUTER, outer_optimiser, "outer optimiser")
+    if family.kind not in row.kinds:
+        fitting = [name for name, other in OUTER.items() if family.kind in other.kinds]
+        raise ValueError(
+            f"{outer_optimiser} is for {' and '.join(row.kinds)}, and {family.name} is {family.kind}: take "
+            f"{' or '.join(fitting)}."
+        )
+    return Outer(
+        optimiser=row.optimiser(outer_lr),
+        schedule=look_up(SCHEDULES, schedule, "schedule")(max(1, steps)),
+        clip=clip,
+        repeats=repeats,
+        update=row.update(learner) if row.update else None,
+    )

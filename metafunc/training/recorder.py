@@ -1,43 +1,39 @@
-"""What a training writes while it goes: lines of its log, and checkpoints when they are due."""
+"""What a training writes while it goes: numbers to its trackers, and checkpoints when they are due."""
 
-import json
-import os
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from metafunc.data.atomic_write import write_json
-from metafunc.evaluation.metrics.summaries import json_safe
-from metafunc.execution.aot import Swap
+from metafunc.execution.aot import Switch
 from metafunc.training import checkpoint
 from metafunc.training.checkpoint import Checkpoint, CheckpointError
-from metafunc.training.run import COMPILED, Run, rewind
+from metafunc.training.run import COMPILED, Run
+from metafunc.training.settings import Recording
 from metafunc.training.state import State
+from metafunc.training.trackers import JsonLines, Tracker
 from metafunc.types import M
 
 KEPT = 2
 """How many of the last checkpoints are kept; the second is there for the day when the first is damaged."""
 
 
-@dataclass
 class Recorder:
-    """Writes into a run's folder; a recorder without one does nothing.
+    """Writes into a run's folder and to trackers; without a folder it writes no file.
 
     Args:
         run: the folder, or None.
-        every: steps between checkpoints.
-        seconds: time between checkpoints; whichever comes first.
+        recording: how often, and to which further trackers.
     """
 
-    run: Run | None
-    every: int
-    seconds: float
-    last: Path | None = None
-    _saved: int = 0
-    _time: float = field(default_factory=time.monotonic)
-    _bests: dict[int, int] = field(default_factory=dict)
+    def __init__(self, run: Run | None, recording: Recording) -> None:
+        self.run, self.recording = run, recording
+        self.lines = JsonLines(run.metrics) if run is not None else None
+        self.trackers: Sequence[Tracker] = (*((self.lines,) if self.lines else ()), *recording.trackers)
+        self.last: Path | None = None
+        self._saved, self._time = 0, time.monotonic()
+        self._bests: dict[int, int] = {}
 
     def resume(self, now: State[M]) -> list[str]:
         """Bring a state, the log and the folder of checkpoints to the newest checkpoint that is whole.
@@ -46,30 +42,35 @@ class Recorder:
             What is wrong with the newer ones that were passed over.
 
         Raises:
-            CheckpointError: the checkpoint belongs to other parameters or another plan, or none is whole.
+            CheckpointError: the checkpoint belongs to other parameters or another run, or none is whole.
         """
-        if self.run is None:
+        if self.run is None or self.lines is None:
             return []
-        saved, complaints = checkpoint.newest(self.run.checkpoints)
+        saved, damaged = checkpoint.newest(self.run.checkpoints)
         if saved is not None:
             now.unpack(saved)
             self._remember(self.run, now)
-        elif complaints:
+        elif damaged:
             raise CheckpointError(
-                f"No checkpoint in {self.run.checkpoints} is whole. {' '.join(complaints)} To begin anew, overwrite."
+                f"No checkpoint in {self.run.checkpoints} is whole. {' '.join(damaged)} To begin again, overwrite."
             )
-        rewind(self.run.metrics, now.step)
-        return complaints
+        self.lines.rewind(now.step)
+        return damaged
 
-    def line(self, values: Mapping[str, Any]) -> None:
-        """Add a line to the log."""
-        if self.run is not None:
-            with self.run.metrics.open("a") as file:
-                file.write(json.dumps(json_safe(values), allow_nan=False) + "\n")
+    def log(self, values: Mapping[str, Any], step: int) -> None:
+        """Give numbers to all trackers."""
+        for tracker in self.trackers:
+            tracker.log(values, step)
+
+    def close(self) -> None:
+        """End all trackers."""
+        for tracker in self.trackers:
+            tracker.close()
 
     def due(self, step: int) -> bool:
         """Whether it is time for a checkpoint."""
-        return self.run is not None and (step % self.every == 0 or time.monotonic() - self._time >= self.seconds)
+        every, seconds = self.recording.checkpoint_every, self.recording.checkpoint_seconds
+        return self.run is not None and (step % every == 0 or time.monotonic() - self._time >= seconds)
 
     def save(self, now: State[M]) -> bool:
         """Write a checkpoint, unless this very step has one, and delete those that are no longer needed.
@@ -77,11 +78,9 @@ class Recorder:
         Returns:
             Whether one was written.
         """
-        if self.run is None or now.step == self._saved:
+        if self.run is None or self.lines is None or now.step == self._saved:
             return False
-        if self.run.metrics.exists():
-            with self.run.metrics.open("a") as file:
-                os.fsync(file.fileno())  # a checkpoint promises that the lines before it are there
+        self.lines.force()  # a checkpoint promises that the lines before it are there
         tensors, rest = now.pack()
         checkpoint.save(self.run.checkpoints, now.step, tensors, rest)
         self._remember(self.run, now)
@@ -98,14 +97,14 @@ class Recorder:
             return None
         return checkpoint.read(checkpoint.at(self.run.checkpoints, now.best.step))
 
-    def swap(self) -> Swap | None:
-        """When the run changed over to compiled steps, if it did."""
-        return Swap(**self.run.compiled) if self.run is not None and self.run.compiled else None
+    def switch(self) -> Switch | None:
+        """When the run switched to compiled steps, if it did."""
+        return Switch(**self.run.compiled) if self.run is not None and self.run.compiled else None
 
-    def record_swap(self, swap: Swap) -> None:
-        """Note the first compiled step, which is about to be taken."""
+    def record_switch(self, switch: Switch) -> None:
+        """Record the first compiled step, which is about to be taken."""
         if self.run is not None:
-            write_json(self.run.path / COMPILED, swap._asdict())
+            write_json(self.run.path / COMPILED, switch._asdict())
 
     def _remember(self, run: Run, now: State[M]) -> None:
         self._saved, self._time, self.last = now.step, time.monotonic(), checkpoint.at(run.checkpoints, now.step)

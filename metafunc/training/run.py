@@ -1,7 +1,7 @@
 """A run's folder: what was asked for, where it ran, how it went, and what came out.
 
-`config.json` (what was asked for), `env.json` (where), `metrics.jsonl` (a line every so many steps, without clock
-times, so that a resumed run writes the same bytes), `compiled.json` (since which step it is), `checkpoints/`,
+`config.json` (what was asked for), `env.json` (where), `metrics.jsonl` (one line every so many steps, without
+clock times, so that a resumed run writes the same bytes), `compiled.json` (its first compiled step), `checkpoints/`,
 `figures/`, `meta_test.json`.
 """
 
@@ -10,11 +10,11 @@ import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from math import inf
 from pathlib import Path
 from typing import Any
 
 from metafunc.data.atomic_write import write_json
+from metafunc.training.renamed import current
 
 try:
     import fcntl
@@ -38,12 +38,12 @@ class Run:
 
     @property
     def figures(self) -> Path:
-        """The folder of figures; whoever draws makes it."""
+        """The folder of figures; drawing makes it."""
         return self.path / "figures"
 
     @property
     def metrics(self) -> Path:
-        """The log: a JSON object a line."""
+        """The log: one JSON object per line."""
         return self.path / "metrics.jsonl"
 
     @property
@@ -67,7 +67,7 @@ class Run:
 
     @property
     def compiled(self) -> dict[str, Any] | None:
-        """Since when the run's steps are compiled; None if they are not, or were from the beginning."""
+        """The run's first compiled step; None if there is none, or all are compiled."""
         return self._read(COMPILED) if (self.path / COMPILED).exists() else None
 
     def lines(self) -> Iterator[dict[str, Any]]:
@@ -96,12 +96,12 @@ def begin(path: Path, config: Mapping[str, Any], env: Mapping[str, Any], *, resu
         path: the folder.
         config: written to `config.json`; a resumed run's has to be the same.
         env: written to `env.json` by a new run.
-        resume: go on in an existing run; a folder that is absent or empty is begun.
+        resume: go on in an existing run; a folder that is absent or empty becomes a new one.
         overwrite: delete an existing run first.
 
     Raises:
         ValueError: the folder holds a run and neither flag is given, or both; it holds something else; or the
-            configuration differs from the run's, and says where.
+            configuration differs from the run's; the message names the settings.
     """
     if resume and overwrite:
         raise ValueError("resume goes on with a run and overwrite deletes it: give one of them.")
@@ -115,7 +115,7 @@ def begin(path: Path, config: Mapping[str, Any], env: Mapping[str, Any], *, resu
     if "config.json" in entries and not (resume or overwrite):
         raise ValueError(f"{path} holds a run already. Choose another folder, or resume it, or overwrite it.")
     if resume and "config.json" in entries:
-        differences = list(_differences(run.config, json.loads(json.dumps(dict(config)))))
+        differences = list(_differences(current(run.config), current(json.loads(json.dumps(dict(config))))))
         if differences:
             raise ValueError(f"{path} was begun with another configuration: {'; '.join(differences)}.")
         return run
@@ -125,28 +125,6 @@ def begin(path: Path, config: Mapping[str, Any], env: Mapping[str, Any], *, resu
     write_json(path / "env.json", dict(env))
     write_json(path / "config.json", dict(config))  # last: it is what makes the folder a run
     return run
-
-
-def rewind(metrics: Path, step: int) -> None:
-    """Cut a log off behind a step, so that going on from there writes the same bytes again."""
-    if not metrics.exists():
-        return
-    length = 0
-    with metrics.open("rb") as file:
-        for line in file:
-            if not line.endswith(b"\n") or _step_of(line) > step:
-                break
-            length += len(line)
-    with metrics.open("rb+") as file:
-        file.truncate(length)
-
-
-def _step_of(line: bytes) -> float:
-    # Only lines behind the last checkpoint can be garbage, after a power cut: those before it were forced to disk.
-    try:
-        return float(json.loads(line)["step"])
-    except (ValueError, KeyError, TypeError):
-        return inf
 
 
 @contextmanager

@@ -15,7 +15,7 @@ class Received:
 
 @contextmanager
 def stopping(*, enabled: bool = True) -> Iterator[Received]:
-    """Take note of the first SIGINT or SIGTERM instead of dying of it; the second one stops at once.
+    """Keep the first SIGINT or SIGTERM instead of dying of it; the second one stops at once.
 
     Outside the main thread, where Python allows no handlers, and when not enabled, signals do what they always did.
     """
@@ -24,7 +24,7 @@ def stopping(*, enabled: bool = True) -> Iterator[Received]:
         yield received
         return
 
-    def note(number: int, _: FrameType | None) -> None:
+    def receive(number: int, _: FrameType | None) -> None:
         if received.signal is None:
             received.signal = Signals(number)
         elif number == SIGTERM:
@@ -32,7 +32,7 @@ def stopping(*, enabled: bool = True) -> Iterator[Received]:
         else:
             raise KeyboardInterrupt
 
-    before = {number: signal(number, note) for number in (SIGINT, SIGTERM)}
+    before = {number: signal(number, receive) for number in (SIGINT, SIGTERM)}
     try:
         yield received
     finally:

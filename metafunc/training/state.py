@@ -19,13 +19,13 @@ Optimise: TypeAlias = Callable[[Iterable[Tensor]], torch.optim.Optimizer]
 Schedule: TypeAlias = Callable[[torch.optim.Optimizer], LRScheduler]
 
 
-class Plan(NamedTuple):
+class RunSpec(NamedTuple):
     """What decides a run's numbers besides its configuration; a resumed run's has to be the same."""
 
     seed: int
     steps: int
     num_tasks: int
-    clip: float | None
+    clip: float | int | None
 
 
 class Window(NamedTuple):
@@ -53,12 +53,12 @@ class Best(NamedTuple):
 
 @dataclass
 class State(Generic[M]):
-    """Meta-parameters with their optimiser, and where the run stands. The leaves of `meta` are the optimiser's own."""
+    """Meta-parameters with their optimiser, and where the run stands. The optimiser changes the leaves of `meta`."""
 
     meta: M
     optimiser: torch.optim.Optimizer
     schedule: LRScheduler | None
-    plan: Plan
+    spec: RunSpec
     step: int = 0
     window: Window = field(default_factory=Window)
     validation: dict[str, float] = field(default_factory=dict)
@@ -71,11 +71,11 @@ class State(Generic[M]):
 
     def descend(self, gradient: M) -> None:
         """The optimiser's part of an outer step, which may be repeated on the same tasks."""
-        for leaf, slope in zip(tree.leaves(self.meta), tree.leaves(gradient), strict=True):
+        for leaf, grad in zip(tree.leaves(self.meta), tree.leaves(gradient), strict=True):
             # Adam's fused update goes through both as they lie in memory, and does not look whether they lie alike.
-            leaf.grad = slope if slope.stride() == leaf.stride() else torch.empty_like(leaf).copy_(slope)
-        if self.plan.clip is not None:
-            torch.nn.utils.clip_grad_value_(tree.leaves(self.meta), self.plan.clip)
+            leaf.grad = grad if grad.stride() == leaf.stride() else torch.empty_like(leaf).copy_(grad)
+        if self.spec.clip is not None:
+            torch.nn.utils.clip_grad_value_(tree.leaves(self.meta), self.spec.clip)
         self.optimiser.step()
 
     def become(self, meta: M) -> None:
@@ -90,7 +90,7 @@ class State(Generic[M]):
         self.step += 1
 
     def improved(self) -> bool:
-        """Whether the last validation is the best so far; if so, it is noted."""
+        """Whether the last validation is the best so far; if so, it is remembered."""
         ((metric, value),) = self.validation.items()
         score = value if higher_is_better(metric) else -value
         if isfinite(score) and (self.best is None or score > self.best.score):
@@ -105,7 +105,7 @@ class State(Generic[M]):
             "optimiser": checkpoint.pack(self.optimiser.state_dict(), "optimiser", tensors),
             "schedule": self.schedule and checkpoint.pack(self.schedule.state_dict(), "schedule", tensors),
             "kinds": self._kinds(),
-            "plan": self.plan._asdict(),
+            "plan": self.spec._asdict(),  # the name that the format of checkpoints has for it
             "window": self.window._asdict(),
             "validation": self.validation,
             "best": self.best and self.best._asdict(),
@@ -115,12 +115,12 @@ class State(Generic[M]):
         """Become what was saved.
 
         Raises:
-            CheckpointError: the checkpoint belongs to another plan, other parameters or another optimiser.
+            CheckpointError: the checkpoint belongs to another run, other parameters or another optimiser.
         """
         stored = saved.state
         wrong = [
             f"{name} was {stored['plan'].get(name)} and is now {value}"
-            for name, value in self.plan._asdict().items()
+            for name, value in self.spec._asdict().items()
             if stored["plan"].get(name) != value
         ]
         if stored["kinds"] != self._kinds():
@@ -145,11 +145,11 @@ class State(Generic[M]):
 
 
 def copy(meta: M) -> M:
-    """The same numbers in memory of their own."""
+    """The same numbers in other memory."""
     return tree.map(lambda leaf: leaf.detach().clone(memory_format=torch.contiguous_format), meta)
 
 
-def begin(meta: M, optimiser: Optimise, schedule: Schedule | None, plan: Plan) -> State[M]:
+def begin(meta: M, optimiser: Optimise, schedule: Schedule | None, spec: RunSpec) -> State[M]:
     """The state before the first step; the meta-parameters are copied.
 
     Raises:
@@ -160,4 +160,4 @@ def begin(meta: M, optimiser: Optimise, schedule: Schedule | None, plan: Plan) -
     rates = schedule(update) if schedule is not None else None
     if isinstance(rates, ReduceLROnPlateau):
         raise ValueError("ReduceLROnPlateau waits for a validation; give a schedule that is stepped without one.")
-    return State(own, update, rates, plan)
+    return State(own, update, rates, spec)

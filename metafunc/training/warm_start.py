@@ -15,13 +15,13 @@ def transfer(learner: MetaLearner[M, Any], meta: M, other: MetaLearner[Any, Any]
     """Meta-parameters with what another learner's have to give.
 
     Learners whose meta-parameters agree in names and shapes give all. Otherwise the parameters of the network are
-    taken, or their means where they are random, each learner saying by its `network` where it has them; whatever else
+    taken, or their means where they are random, each learner telling by its `network` where it has them; whatever else
     the learner has, such as scales and step sizes, stays as it is.
 
     Args:
-        learner: who starts.
+        learner: the one to start.
         meta: its own meta-parameters, such as its initial ones.
-        other: whose training is taken over.
+        other: the learner whose training is taken over.
         trained: the other's meta-parameters.
 
     Returns:
@@ -53,7 +53,7 @@ def from_run(learner: MetaLearner[M, Any], run: str | Path, *, seed: int = 0, im
     """A learner's initial meta-parameters for a seed, with what a run's best ones have to give.
 
     Args:
-        learner: who starts.
+        learner: the one to start.
         run: the folder of a finished or interrupted run.
         seed: decides what the run does not give.
         imports: allow importing the modules that the run's configuration names.

@@ -1,4 +1,4 @@
-"""Freed memory is kept while it is asked for, and only then."""
+"""Freed memory is retained while it is asked for, and only then."""
 
 import os
 import platform
@@ -39,8 +39,8 @@ print(resident())
 
 
 @pytest.fixture
-def told(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
-    """What malloc is told, instead of telling it; and nothing that the user told it."""
+def applied(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
+    """What malloc is applied, instead of telling it; and nothing that the user applied it."""
     for name in (*allocator.VARIABLES, "GLIBC_TUNABLES"):
         monkeypatch.delenv(name, raising=False)
     settings: list[tuple[int, int]] = []
@@ -52,7 +52,7 @@ def told(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
     return settings
 
 
-KEPT, GIVEN_BACK = [*allocator.KEPT.items()], [*allocator.GIVEN_BACK.items(), (0, 0)]
+RETAINED, GIVEN_BACK = [*allocator.RETAINED.items()], [*allocator.GIVEN_BACK.items(), (0, 0)]
 
 
 @glibc_only
@@ -71,64 +71,64 @@ def test_pages_stay_while_steps_go_on_and_go_back_afterwards() -> None:
 @glibc_only
 def test_malloc_accepts_its_settings() -> None:
     accepted = "import ctypes; from metafunc.execution import allocator as a; library = ctypes.CDLL(None); print(*"
-    accepted += "[library.mallopt(*s) for s in (*a.KEPT.items(), *a.GIVEN_BACK.items())])"
+    accepted += "[library.mallopt(*s) for s in (*a.RETAINED.items(), *a.GIVEN_BACK.items())])"
     done = subprocess.run([sys.executable, "-c", accepted], capture_output=True, text=True, timeout=120, check=True)
     assert done.stdout.split() == ["1"] * 5
 
 
-def test_the_last_of_several_puts_it_back(told: list[tuple[int, int]]) -> None:
+def test_the_last_of_several_puts_it_back(applied: list[tuple[int, int]]) -> None:
     with device.surroundings():
-        assert told == KEPT
-        with allocator.kept():
+        assert applied == RETAINED
+        with allocator.retain_freed_memory():
             pass
-        assert told == KEPT
-    assert told == KEPT + GIVEN_BACK
+        assert applied == RETAINED
+    assert applied == RETAINED + GIVEN_BACK
 
 
-def test_of_overlapping_trainings_too(told: list[tuple[int, int]]) -> None:
+def test_of_overlapping_trainings_too(applied: list[tuple[int, int]]) -> None:
     leave, entered = threading.Event(), threading.Event()
 
     def other() -> None:
-        with allocator.kept():
+        with allocator.retain_freed_memory():
             entered.set()
             leave.wait(60)
 
     thread = threading.Thread(target=other)
-    with allocator.kept():
+    with allocator.retain_freed_memory():
         thread.start()
         entered.wait(60)
-    assert told == KEPT
+    assert applied == RETAINED
     leave.set()
     thread.join()
-    assert told == KEPT + GIVEN_BACK
+    assert applied == RETAINED + GIVEN_BACK
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there are no forks")
-def test_a_forked_child_begins_anew(told: list[tuple[int, int]]) -> None:
-    with allocator.kept():
+def test_a_forked_child_begins_again(applied: list[tuple[int, int]]) -> None:
+    with allocator.retain_freed_memory():
         if not (child := os.fork()):
-            os._exit(allocator._Holders.count + (told[len(KEPT) :] != GIVEN_BACK[:-1]))
+            os._exit(allocator._Holders.count + (applied[len(RETAINED) :] != GIVEN_BACK[:-1]))
         assert os.waitpid(child, 0)[1] == 0
         assert allocator._Holders.count == 1
 
 
-def test_it_is_put_back_when_something_fails(told: list[tuple[int, int]]) -> None:
-    with pytest.raises(KeyError), allocator.kept():
+def test_it_is_put_back_when_something_fails(applied: list[tuple[int, int]]) -> None:
+    with pytest.raises(KeyError), allocator.retain_freed_memory():
         raise KeyError
-    assert told == KEPT + GIVEN_BACK
+    assert applied == RETAINED + GIVEN_BACK
 
 
 @pytest.mark.parametrize("name", [*allocator.VARIABLES, "GLIBC_TUNABLES"])
 def test_what_the_user_set_is_left_alone(
-    told: list[tuple[int, int]], monkeypatch: pytest.MonkeyPatch, name: str
+    applied: list[tuple[int, int]], monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     monkeypatch.setenv(name, "glibc.malloc.trim_threshold=131072" if name == "GLIBC_TUNABLES" else "131072")
-    with allocator.kept():
+    with allocator.retain_freed_memory():
         pass
-    assert not told
+    assert not applied
 
 
 def test_elsewhere_nothing_happens(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(allocator, "_glibc", lambda: None)
-    with allocator.kept():
+    with allocator.retain_freed_memory():
         assert allocator._Holders.count == 0

@@ -85,15 +85,15 @@ def two_steps():
 
 
 def test_counting_the_first_hessian_twice_is_wrong():
-    outer, inner, slope = two_steps()
-    wrong = slope @ (IDENTITY - LR * outer - LR * inner) @ (IDENTITY - LR * outer)
+    outer, inner, grad = two_steps()
+    wrong = grad @ (IDENTITY - LR * outer - LR * inner) @ (IDENTITY - LR * outer)
     assert not agree(exact(2), wrong)
 
 
 def test_the_order_of_the_factors_matters():
-    outer, inner, slope = two_steps()
-    row = slope @ (IDENTITY - LR * inner) @ (IDENTITY - LR * outer)
-    swapped = slope @ (IDENTITY - LR * outer) @ (IDENTITY - LR * inner)
+    outer, inner, grad = two_steps()
+    row = grad @ (IDENTITY - LR * inner) @ (IDENTITY - LR * outer)
+    swapped = grad @ (IDENTITY - LR * outer) @ (IDENTITY - LR * inner)
     assert agree(exact(2), row)
     assert not agree(exact(2), swapped)
 
@@ -102,24 +102,24 @@ def each_task():
     """Every task's (I - alpha H_i), and its query gradient at its own adapted parameters."""
     tasks = tree.unstack(TASKS)
     factors = [IDENTITY - LR * hessian(VECTOR, task) for task in tasks]
-    slopes = [gradient(visited(1, task)[-1], task.query) for task in tasks]
-    return torch.stack(factors), torch.stack(slopes)
+    grads = [gradient(visited(1, task)[-1], task.query) for task in tasks]
+    return torch.stack(factors), torch.stack(grads)
 
 
 def test_over_tasks_the_mean_of_products_is_right():
-    factors, slopes = each_task()
-    assert agree(exact(1, TASKS), torch.einsum("tij,tj->i", factors, slopes) / len(slopes))
+    factors, grads = each_task()
+    assert agree(exact(1, TASKS), torch.einsum("tij,tj->i", factors, grads) / len(grads))
 
 
 @pytest.mark.parametrize("index", range(4))
 def test_a_factor_outside_the_sum_over_tasks_is_wrong(index):
-    factors, slopes = each_task()
-    assert not agree(exact(1, TASKS), slopes.mean(0) @ factors[index])
+    factors, grads = each_task()
+    assert not agree(exact(1, TASKS), grads.mean(0) @ factors[index])
 
 
 def test_the_mean_hessian_is_wrong():
-    factors, slopes = each_task()
-    assert not agree(exact(1, TASKS), factors.mean(0) @ slopes.mean(0))
+    factors, grads = each_task()
+    assert not agree(exact(1, TASKS), factors.mean(0) @ grads.mean(0))
 
 
 def test_the_expected_loss_is_the_mean_over_tasks():
@@ -131,29 +131,29 @@ def test_the_expected_loss_is_the_mean_over_tasks():
 @pytest.mark.parametrize("chunk_size", [1, 3, 4, 9])
 def test_chunks_sum_to_the_whole(chunk_size):
     task_loss = query_loss(gradient_descent(LOSS, lr=LR), LOSS)
-    value, slope = value_and_grad(task_loss, chunk_size=chunk_size)(META, TASKS)
-    whole_value, whole_slope = value_and_grad(task_loss)(META, TASKS)
+    value, grad = value_and_grad(task_loss, chunk_size=chunk_size)(META, TASKS)
+    whole_value, whole_grad = value_and_grad(task_loss)(META, TASKS)
     assert torch.allclose(value, whole_value, rtol=1e-12)
-    assert agree(tree.ravel(slope)[0], tree.ravel(whole_slope)[0])
+    assert agree(tree.ravel(grad)[0], tree.ravel(whole_grad)[0])
 
 
 def test_what_value_and_grad_returns_is_detached_even_from_meta_that_requires_gradients():
     meta = tree.map(lambda leaf: leaf.clone().requires_grad_(), META)
-    value, slope = value_and_grad(query_loss(gradient_descent(LOSS, lr=LR), LOSS))(meta, TASKS)
-    assert not any(leaf.requires_grad for leaf in [value, *tree.leaves(slope)])
+    value, grad = value_and_grad(query_loss(gradient_descent(LOSS, lr=LR), LOSS))(meta, TASKS)
+    assert not any(leaf.requires_grad for leaf in [value, *tree.leaves(grad)])
     assert all(leaf.grad is None for leaf in tree.leaves(meta))
 
 
 def test_a_gradient_is_found_where_the_caller_has_switched_gradients_off():
     with torch.no_grad():
-        slope = exact(2)
-    assert agree(slope, explicit(2))
+        grad = exact(2)
+    assert agree(grad, explicit(2))
 
 
 def test_a_loss_without_a_derivative_has_a_zero_gradient():
-    value, slope = value_and_grad(lambda meta, task: LOSS(tree.detach(meta), task.query))(META, TASKS)
+    value, grad = value_and_grad(lambda meta, task: LOSS(tree.detach(meta), task.query))(META, TASKS)
     assert value > 0
-    assert all(leaf.eq(0).all() for leaf in tree.leaves(slope))
+    assert all(leaf.eq(0).all() for leaf in tree.leaves(grad))
 
 
 def test_a_chunk_of_no_tasks_is_refused():
@@ -173,8 +173,8 @@ def test_pooling_keeps_every_row_and_what_counts():
 
 def test_what_is_measured_is_the_loss_and_the_length_of_the_whole_gradient():
     plain = value_and_grad(query_loss(gradient_descent(LOSS, lr=LR, num_steps=1), LOSS))
-    value, slope = plain(META, TASKS)
+    value, grad = plain(META, TASKS)
     (loss, length), gradient = measured(plain)(META, TASKS)
     assert torch.equal(loss, value)
-    torch.testing.assert_close(length, torch.linalg.vector_norm(tree.ravel(slope)[0]), rtol=1e-14, atol=0)
-    assert all(map(torch.equal, tree.leaves(gradient), tree.leaves(slope)))
+    torch.testing.assert_close(length, torch.linalg.vector_norm(tree.ravel(grad)[0]), rtol=1e-14, atol=0)
+    assert all(map(torch.equal, tree.leaves(gradient), tree.leaves(grad)))

@@ -7,6 +7,8 @@ import torch
 
 from metafunc import algorithms, nn, tree, value_and_grad
 from metafunc.execution import plan, threaded
+from metafunc.execution.plan import Execution
+from metafunc.execution.workload import workload_of
 from metafunc.nn import likelihood
 from metafunc.types import Batch, Task
 
@@ -48,7 +50,7 @@ def test_threads_change_no_bit_and_torch_has_its_own_back():
     assert torch.get_num_threads() == before
 
 
-def test_threads_follow_the_list_and_never_the_task_loss():
+def test_threads_replay_the_graph_and_never_call_the_task_loss():
     learner, meta, tasks = problem()
     threads = set()
 
@@ -89,12 +91,12 @@ def test_training_chooses_it_for_kernels_on_a_cpu():
     _, meta, tasks = problem()
     cpu = torch.device("cpu")
     large = tree.map(lambda leaf: leaf.expand(200, *leaf.shape[1:]), tree.map(lambda leaf: leaf[:1], tasks))
-    found = plan.work(meta, large, steps=10, device=cpu)
+    found = workload_of(meta, large, steps=10, device=cpu)
     assert found.convolutional
-    choice = plan.choose(found)
-    assert choice.threaded
-    assert "one task a thread" in choice.why
-    assert not plan.choose(found, compile="on").threaded
+    chosen = plan.choose(found)
+    assert chosen.threaded
+    assert "one task per thread" in chosen.why
+    assert not plan.choose(found, Execution(compile="on")).threaded
     assert not plan.choose(found._replace(device="cuda")).threaded
     assert not plan.choose(found._replace(convolutional=False)).threaded
-    assert not plan.choose(plan.work(meta, tasks, steps=10, device=cpu)).threaded, "small work is all calls"
+    assert not plan.choose(workload_of(meta, tasks, steps=10, device=cpu)).threaded, "small work is all calls"

@@ -18,7 +18,7 @@ from metafunc.training.config import build, tasks_of
 
 def trained(folder: Path, config: dict[str, Any], *, steps: int = 2, test: bool = True) -> Path:
     learner, family = build(config)
-    fit = metafunc.fit(learner, family, steps=steps, out=folder, config=config)
+    fit = metafunc.fit(learner, family, steps=steps, out=folder, recording=metafunc.Recording(config=config))
     if test:
         result = meta_test.evaluate(learner, fit.best, family, num_tasks=4, num_steps=2, num_validation_tasks=4)
         report = meta_test.report(result, algorithm="maml", tasks=family.name, run=None, seed=0, steps=steps)

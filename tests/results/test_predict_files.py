@@ -57,7 +57,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "tasks": {"name": "regression", "path": str(lines(folder)), "num_shots": 5, "target_columns": ("temperature",)},
     }
     learner, family = build(config)
-    fit = metafunc.fit(learner, family, steps=20, out=folder / "run", config=config)
+    fit = metafunc.fit(learner, family, steps=20, out=folder / "run", recording=metafunc.Recording(config=config))
     test = meta_test.evaluate(learner, fit.best, family, num_tasks=20, num_steps=3, num_validation_tasks=20)
     report = meta_test.report(test, algorithm="maml", tasks="regression", run=None, seed=0, steps=20)
     (folder / "run" / "meta_test.json").write_text(json.dumps(report))
@@ -183,7 +183,7 @@ def test_nothing_is_overwritten_unless_asked_for(run: Path, tmp_path: Path):
 
 def test_unnamed_columns_are_inputs_but_for_the_target(tmp_path: Path):
     config = {"algorithm": {"name": "maml"}, "tasks": {"name": "sinusoid"}, "model": {"name": "mlp", "hidden": [6]}}
-    metafunc.fit(*build(config), steps=2, out=tmp_path / "run", config=config)
+    metafunc.fit(*build(config), steps=2, out=tmp_path / "run", recording=metafunc.Recording(config=config))
     x = np.linspace(-3, 3, 5)
     frames = {"y": {"y": np.sin(x), "t": x}, "last": {"t": x, "u": np.sin(x)}, "named": {"u": np.sin(x), "t": x}}
     written = {}

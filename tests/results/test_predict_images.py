@@ -37,7 +37,7 @@ def image_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "model": {"name": "mlp", "hidden": [12]},
         "tasks": {**tasks, "invert": True},
     }
-    metafunc.fit(*build(config), steps=5, out=folder / "run", config=config)
+    metafunc.fit(*build(config), steps=5, out=folder / "run", recording=metafunc.Recording(config=config))
     return folder / "run"
 
 

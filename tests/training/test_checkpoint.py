@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,8 +12,7 @@ import safetensors.torch
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch import Tensor, optim
-from torch.optim import lr_scheduler
+from torch import Tensor
 
 from metafunc import tree
 from metafunc.training import checkpoint
@@ -47,20 +46,20 @@ def test_what_is_saved_is_read(tmp_path_factory: pytest.TempPathFactory, shapes:
     folder = tmp_path_factory.mktemp("run")
     whole = {name: torch.randint(0, 2, shape).to(dtype) for name, (shape, dtype) in shapes.items()}
     checkpoint.save(folder, 7, whole, {"pi": 3.141592653589793, "none": None})
-    found, complaints = checkpoint.newest(folder)
+    found, damaged = checkpoint.newest(folder)
     assert found is not None
-    assert (found.step, found.state, complaints) == (7, {"pi": 3.141592653589793, "none": None}, [])
+    assert (found.step, found.state, damaged) == (7, {"pi": 3.141592653589793, "none": None}, [])
     assert same(found.tensors, whole)
 
 
 def test_layout_and_sharing_do_not_matter(tmp_path: Path) -> None:
     base = torch.arange(12.0).reshape(3, 4)
     odd = {
-        "turned": base.T,
+        "transposed": base.T,
         "expanded": base[:1].expand(5, 4),
         "row": base[1],
         "again": base,
-        "slope": base.requires_grad_(),
+        "with gradient": base.requires_grad_(),
     }
     checkpoint.save(tmp_path, 1, odd, None)
     assert same(checkpoint.read(checkpoint.at(tmp_path, 1)).tensors, {name: t.detach() for name, t in odd.items()})
@@ -77,13 +76,13 @@ def test_any_flipped_bit_is_noticed(tmp_path_factory: pytest.TempPathFactory, da
     content[place] ^= 1 << data.draw(st.integers(0, 7))
     meaning = file.read_bytes()
     file.write_bytes(content)
-    found, complaints = checkpoint.newest(folder)
+    found, damaged = checkpoint.newest(folder)
     if file.suffix == ".json" and _same_json(meaning, bytes(content)):  # a space became another space
         return
     assert found is not None
     assert found.step == 1
     assert same(found.tensors, tensors(1))
-    assert "step-000000002" in complaints[0]
+    assert "step-000000002" in damaged[0]
 
 
 def test_a_flipped_bit_of_a_number_is_noticed_though_the_file_is_well_formed(tmp_path: Path) -> None:
@@ -113,10 +112,10 @@ def test_what_is_cut_off_or_gone_is_passed_over(tmp_path: Path, name: str, keep:
         file.unlink()
     else:
         file.write_bytes(file.read_bytes()[: int(keep * file.stat().st_size)])
-    found, complaints = checkpoint.newest(tmp_path)
+    found, damaged = checkpoint.newest(tmp_path)
     assert found is not None
     assert found.step == 1
-    assert len(complaints) == 1
+    assert len(damaged) == 1
 
 
 class PowerCutError(Exception):
@@ -151,9 +150,9 @@ def test_a_write_that_stops_anywhere_leaves_a_whole_checkpoint(
             checkpoint.save(tmp_path, 2, tensors(2), None)
         except PowerCutError:
             stopped = True
-    found, complaints = checkpoint.newest(tmp_path)
+    found, damaged = checkpoint.newest(tmp_path)
     assert found is not None
-    assert complaints == []
+    assert damaged == []
     assert same(found.tensors, tensors(found.step))
     assert stopped or found.step == 2
     assert stopped == (at < CALLS)
@@ -232,72 +231,3 @@ def test_parameters_of_another_learner_are_refused(change: Callable[[dict[str, T
 def test_leaves_of_one_name_are_refused() -> None:
     with pytest.raises(ValueError, match=r"'a\.b'"):
         checkpoint.flatten({"a.b": torch.ones(1), "a": {"b": torch.ones(1)}}, "meta")
-
-
-OPTIMISERS: dict[str, Callable[[Any], optim.Optimizer]] = {
-    "adam": lambda leaves: optim.Adam(leaves, lr=0.1),
-    "amsgrad": lambda leaves: optim.AdamW(leaves, lr=0.1, amsgrad=True),
-    "tensor rate": lambda leaves: optim.Adam(leaves, lr=torch.tensor(0.1)),
-    "nesterov": lambda leaves: optim.SGD(leaves, lr=0.1, momentum=0.9, nesterov=True),
-    "rmsprop": lambda leaves: optim.RMSprop(leaves, lr=0.1, momentum=0.5, centered=True),
-    "nadam": lambda leaves: optim.NAdam(leaves),
-    "adagrad": lambda leaves: optim.Adagrad(leaves),
-    "groups": lambda leaves: optim.SGD(
-        [{"params": leaves[:1], "lr": 0.5}, {"params": leaves[1:]}], lr=0.1, momentum=0.9
-    ),
-}
-SCHEDULES: dict[str, Callable[[optim.Optimizer], Any]] = {
-    "cosine": lambda o: lr_scheduler.CosineAnnealingLR(o, T_max=20),
-    "one cycle": lambda o: lr_scheduler.OneCycleLR(o, max_lr=0.3, total_steps=20, cycle_momentum="betas" in o.defaults),
-    "multi-step": lambda o: lr_scheduler.MultiStepLR(o, [3, 12]),
-    "sequence": lambda o: lr_scheduler.SequentialLR(
-        o, [lr_scheduler.LinearLR(o, total_iters=5), lr_scheduler.ExponentialLR(o, 0.9)], milestones=[5]
-    ),
-}
-
-
-def descent(leaves: list[Tensor], update: optim.Optimizer, rates: Any) -> Iterator[list[Tensor]]:
-    while True:
-        for leaf in leaves:
-            leaf.grad = leaf.sin() + 0.1
-        update.step()
-        rates.step()
-        yield [leaf.clone() for leaf in leaves]
-
-
-# torch's one-cycle and sequence schedules turn a rate that is a tensor into a number.
-PAIRS = [(o, s) for o in OPTIMISERS for s in SCHEDULES if o != "tensor rate" or s not in ("one cycle", "sequence")]
-
-
-@pytest.mark.parametrize(("name", "schedule"), PAIRS)
-def test_optimisers_and_schedules_go_on_bitwise(name: str, schedule: str) -> None:
-    start = [torch.tensor([1.0, 2.0]), torch.tensor([[3.0]])]
-
-    def fresh() -> tuple[list[Tensor], optim.Optimizer, Any]:
-        leaves = [leaf.clone() for leaf in start]
-        update = OPTIMISERS[name](leaves)
-        return leaves, update, SCHEDULES[schedule](update)
-
-    leaves, update, rates = fresh()
-    unbroken = descent(leaves, update, rates)
-    for _ in range(8):
-        middle = next(unbroken)
-    stored: dict[str, Tensor] = {}
-    text = json.dumps([checkpoint.pack(part.state_dict(), str(i), stored) for i, part in enumerate((update, rates))])
-    blob = safetensors.torch.save({key: value.clone() for key, value in stored.items()})
-    expected = [next(unbroken) for _ in range(9)]
-
-    leaves, update, rates = fresh()
-    for leaf, value in zip(leaves, middle, strict=True):
-        leaf.copy_(value)
-    back = safetensors.torch.load(blob)
-    for part, state in zip((update, rates), json.loads(text), strict=True):
-        part.load_state_dict(checkpoint.unpack(state, back))
-    resumed = descent(leaves, update, rates)
-    for step in expected:
-        assert all(torch.equal(a, b) for a, b in zip(next(resumed), step, strict=True))
-
-
-def test_a_state_that_only_pickle_could_hold_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"optimiser\.closure is a function"):
-        checkpoint.pack({"closure": lambda: None}, "optimiser", {})

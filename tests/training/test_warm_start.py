@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 import torch
 
-import metafunc
 from metafunc import algorithms, nn, tree
 from metafunc.algorithms import ALGORITHMS
 from metafunc.nn import likelihood
 from metafunc.training import warm_start
-from metafunc.training.config import build
+from metafunc.training.build import build
+from metafunc.training.config import train
 
 PARTS = nn.mlp((1,), 1, hidden=(4,)), likelihood.gaussian()
 WHERE = {
@@ -76,8 +76,9 @@ def test_a_run_is_a_start(tmp_path: Path) -> None:
         "algorithm": {"name": "maml"},
         "tasks": {"name": "sinusoid"},
         "model": {"name": "mlp", "hidden": [4]},
+        "training": {"steps": 2, "num_tasks": 2},
     }
-    trained = metafunc.fit(*build(config), steps=2, num_tasks=2, out=tmp_path / "run", config=config).meta
+    trained = train(config, out=tmp_path / "run").fit.meta
     learner, _ = build({**config, "algorithm": {"name": "platipus"}})
     begun = warm_start.from_run(learner, tmp_path / "run", seed=3)
     assert same(begun.prior.mean, trained)

@@ -14,7 +14,7 @@ from metafunc import Batch, MetaLearner, Model, Task, TaskFamily, algorithms, nn
 from metafunc.bayes.ensemble import lift
 from metafunc.bayes.stein import svgd
 from metafunc.nn import likelihood
-from metafunc.training.fit import adam
+from metafunc.training.settings import adam
 from metafunc.transforms import inner, optim
 from metafunc.types import Params
 
@@ -41,10 +41,9 @@ def train(work: Workload, on_step: OnStep, option: str = "auto") -> None:
         family,
         steps=work.outer_steps,
         num_tasks=work.num_tasks,
-        optimiser=outer,
         start=dict(zip(names, parameters_of(work), strict=True)),
-        chunk_size=work.chunk or None,
-        compile="off" if option == "off" else "auto",
+        outer=metafunc.Outer(optimiser=outer),
+        execution=metafunc.Execution("off" if option == "off" else "auto", work.chunk or None),
         on_event=lambda event: on_step(leaves) if event.phase == "train" else None,
     )
 

@@ -38,7 +38,7 @@ or of a loss with --params and --batch; or an algorithm: {", ".join(ALGORITHMS)}
 Exit code: 0 all hold, 1 some fail, 2 usage."""
 
 
-class Watch(Protocol):
+class OnCheck(Protocol):
     """Called before a check with its name, and after it with its verdict as well."""
 
     def __call__(self, name: str, verdict: str | None = None, /) -> None: ...
@@ -58,17 +58,17 @@ def main(argv: Sequence[str]) -> int:
     found = examination(options, shape)
     for note in found.notes:
         screen.out.print(note, markup=False, highlight=False, soft_wrap=True)
-    with _watching(screen.err, [step.name for step in found.steps], quiet=screen.quiet) as watch:
+    with _showing(screen.err, [step.name for step in found.steps], quiet=screen.quiet) as on_check:
         reports = []
         for step in found.steps:
-            watch(step.name)
+            on_check(step.name)
             reports.append(step.run())
-            watch(step.name, verdict(reports[-1]))
+            on_check(step.name, verdict(reports[-1]))
     screen.out.print(_table(found, reports))
     for report in reports:
         if verdict(report) != HOLDS:
             screen.out.print(Text.assemble((f"{report.identity}: ", "bold"), _reason(report)), soft_wrap=True)
-    counted = {said: [verdict(report) for report in reports].count(said) for said in (HOLDS, FAILS, UNKNOWN)}
+    counted = {result: [verdict(report) for report in reports].count(result) for result in (HOLDS, FAILS, UNKNOWN)}
     screen.out.print(
         Text(f"{counted[HOLDS]} of {len(reports)} hold, {counted[FAILS]} fail, {counted[UNKNOWN]} {UNKNOWN}.")
     )
@@ -112,14 +112,14 @@ def _table(found: "Checklist", reports: Sequence["Report"]) -> Table:
         table.add_column(title, justify="right")
     table.add_column("verdict", no_wrap=True)
     for step, report in zip(found.steps, reports, strict=True):
-        said = verdict(report)
-        numbers = ["", ""] if said == UNKNOWN else [_number(report.error), _number(report.tolerance)]
-        table.add_row(step.name, spoken(step.summary), *numbers, Text(said, STYLES[said]))
+        result = verdict(report)
+        numbers = ["", ""] if result == UNKNOWN else [_number(report.error), _number(report.tolerance)]
+        table.add_row(step.name, spoken(step.summary), *numbers, Text(result, STYLES[result]))
     return table
 
 
 def _reason(report: "Report") -> str:
-    """Why it does not hold, or why nothing can be said."""
+    """Why it does not hold, or why it was not measured."""
     if not report.measured:
         return f"{UNKNOWN}. {report.why}"
     return f"{report.claim} Worst in {report.leaf}." if report.leaf else report.claim
@@ -131,7 +131,7 @@ def _number(value: float) -> str:
 
 def _plain(summary: str, report: "Report") -> Mapping[str, Any]:
     values = {**dataclasses.asdict(report), "summary": summary, "verdict": verdict(report)}
-    del values["measured"]  # The verdict says so.
+    del values["measured"]  # The verdict tells it.
     if report.holds:
         values["claim"] = ""  # What would be wrong is not.
     for name in ("error", "tolerance"):
@@ -140,37 +140,37 @@ def _plain(summary: str, report: "Report") -> Mapping[str, Any]:
 
 
 @contextmanager
-def _watching(console: Console, names: Sequence[str], *, quiet: bool) -> Iterator[Watch]:
-    """A list that fills on a terminal; elsewhere a line a check."""
+def _showing(console: Console, names: Sequence[str], *, quiet: bool) -> Iterator[OnCheck]:
+    """A list that fills on a terminal; elsewhere one line per check."""
     began: dict[str, float] = {}
     done: list[Text] = []
 
-    def line(name: str, said: str | None) -> Text:
+    def line(name: str, result: str | None) -> Text:
         seconds = time.monotonic() - began[name]
-        ending = (f"{said:13}{seconds:6.1f} s", STYLES[said]) if said else ("...", "dim")
+        ending = (f"{result:13}{seconds:6.1f} s", STYLES[result]) if result else ("...", "dim")
         return Text.assemble(f"{name:24}", ending)
 
     if quiet:
-        yield lambda name, said=None, /: None
+        yield lambda name, result=None, /: None
     elif console.is_terminal:
         with Live(console=console, transient=True, refresh_per_second=4) as live:
 
-            def show(name: str, said: str | None = None, /) -> None:
+            def show(name: str, result: str | None = None, /) -> None:
                 began.setdefault(name, time.monotonic())
-                done.extend([line(name, said)] if said else [])
-                waiting = [] if said else [line(name, None)]
+                done.extend([line(name, result)] if result else [])
+                waiting = [] if result else [line(name, None)]
                 rest = Text(f"{len(names) - len(done)} left", "dim")
                 live.update(Text("\n").join([*done, *waiting, rest]))
-                if said:
+                if result:
                     del began[name]
 
             yield show
     else:
 
-        def say(name: str, said: str | None = None, /) -> None:
+        def say(name: str, result: str | None = None, /) -> None:
             began.setdefault(name, time.monotonic())
-            if said:
-                console.print(line(name, said), soft_wrap=True)
+            if result:
+                console.print(line(name, result), soft_wrap=True)
                 del began[name]
 
         yield say

@@ -61,7 +61,7 @@ def examination(options: "Checking", shape: tuple[int, ...] | None) -> Checklist
         return examine_module(target, input_shape=shape, numbers=options.input_dtype)
     except InputsError as error:
         further = "--batch package.module:tasks" if isinstance(target, MetaLearner) else "--input-dtype int"
-        raise UsageError(f"{options.target}: {error} Say what it takes with --input-shape, or {further}.") from error
+        raise UsageError(f"{options.target}: {error} State what it takes with --input-shape, or {further}.") from error
     except ValueError as error:
         raise UsageError(f"{options.target}: {error}") from error
 
@@ -73,7 +73,7 @@ def _made(name: str) -> Any:
 
 
 def _refuse(options: "Checking", why: str, *names: str) -> None:
-    """An option that would change nothing is an error of whoever gives it."""
+    """Refuse options that would change nothing."""
     for name in names:
         if getattr(options, name):
             raise UsageError(f"--{name.replace('_', '-')} changes nothing here: {why}. Leave it out.")
@@ -96,7 +96,7 @@ def _built(name: str, target: Any, shape: tuple[int, ...] | None) -> Any:
             "and num_outputs), a learner's builder with model and likelihood; a loss needs --params and --batch."
         )
     if "input_shape" in needed and shape is None:
-        raise UsageError(f"{name} needs an input shape: say it with --input-shape, for example 3,32,32.")
+        raise UsageError(f"{name} needs an input shape: give it with --input-shape, for example 3,32,32.")
     built = _seeded(name, lambda: target(**{argument: offered[argument] for argument in needed}))
     if not isinstance(built, nn.Module | MetaLearner):
         raise UsageError(f"{name} built a {type(built).__name__}, but a torch.nn.Module or a MetaLearner is needed.")
@@ -108,5 +108,5 @@ def _seeded(name: str, make: Callable[[], Any]) -> Any:
         torch.default_generator.manual_seed(0)
         try:
             return make()
-        except Exception as error:  # A factory of the user's own raises what it will.
+        except Exception as error:  # A user-supplied factory raises what it will.
             raise UsageError(f"{name} raised {described(error)}") from error

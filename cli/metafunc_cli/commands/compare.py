@@ -15,7 +15,7 @@ from metafunc_cli.display.results import show_lines
 from metafunc_cli.display.screen import Screen
 from metafunc_cli.errors import OK, UsageError, unknown
 from metafunc_cli.settings import compose, user_builders
-from metafunc_cli.settings.arguments import VARIADIC, Taken, taken
+from metafunc_cli.settings.arguments import ONE, Taken, Token, taken, tokens
 from metafunc_cli.settings.generated import ALGORITHMS, FAMILIES, MODELS
 from metafunc_cli.settings.names import choose, row
 from metafunc_cli.settings.options import Comparison, Training
@@ -29,13 +29,15 @@ WHAT = (
     "0.01 for one, and --model, --model.hidden, --data.num-shots and --num-tasks for all.\n\n"
     "Intervals are 95 %, by a bootstrap over seeds and tasks; differences are to the first, paired by task."
 )
+SECTIONS = {"algorithm": "", "tasks": "data", "model": "model"}
+"""The prefixes of the options by section."""
 NOT_HERE = {
     "--seed": "--seeds",
     "--test-tasks": "--test-tasks",
     "--test-steps": "--test-steps",
     "--steps": "--steps",
 }
-"""Checking of `train` that are this command's own, under the same or another name."""
+"""Options of `train` that this command has itself, under the same or another name."""
 
 
 def main(argv: Sequence[str]) -> int:
@@ -76,7 +78,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def show(console: Console, report: Mapping[str, Any]) -> None:
-    """Print a comparison: a row a learner, its difference to the first below each metric."""
+    """Print a comparison: one row per learner, with its difference to the first below each metric."""
     from metafunc.evaluation.metrics.table import label
     from metafunc.results.tables import explained, metrics_of, spoken
 
@@ -107,32 +109,27 @@ def _counted(number: int, noun: str) -> str:
     return f"{number} {noun}" + "s" * (number != 1)
 
 
-def _sorted(argv: Sequence[str]) -> tuple[list[str], list[str], list[tuple[str, list[str]]]]:
-    """This command's own flags, the names that belong to none, and the other flags with their values."""
+def _sorted(argv: Sequence[str]) -> tuple[list[str], list[str], list[Token]]:
+    """This command's own flags, the names that belong to none, and the flags of `train`."""
     own = {**taken("", Comparison), **dict.fromkeys(HELP, Taken(0, str))}
     known = {**_of_train(), **own}
     mine: list[str] = []
     names: list[str] = []
-    passed: list[tuple[str, list[str]]] = []
-    waiting = [*argv]
-    while waiting:
-        token = waiting.pop(0)
-        if not _is_flag(token):
-            names.append(token)
-            continue
-        given, joined, _ = token.partition("=")
-        flag = _spelled(given)
-        algorithm, dot, rest = flag.removeprefix("--").partition(".")
-        of_one = f"--{rest}" if dot and algorithm in ALGORITHMS else flag
-        number = 0 if joined else known.get(of_one, Taken(1, str)).number
-        values: list[str] = []
-        while waiting and not _is_flag(waiting[0]) and (number == VARIADIC or len(values) < number):
-            values.append(waiting.pop(0))
-        if flag in own:
-            mine += [token, *values]
+    passed: list[Token] = []
+    for token in tokens(argv, lambda flag: known.get(_owned(flag)[1], ONE), spelled=_spelled):
+        if not token.flag:
+            names += token.words
+        elif token.flag in own:
+            mine += token.words
         else:
-            passed.append((flag, [token.replace(given, of_one, 1), *values]))
+            passed.append(token)
     return mine, names, passed
+
+
+def _owned(flag: str) -> tuple[str, str]:
+    """The algorithm that a flag is for, empty for all, and the flag as `train` has it."""
+    algorithm, dot, rest = flag.removeprefix("--").partition(".")
+    return (algorithm, f"--{rest}") if dot and algorithm in ALGORITHMS else ("", flag)
 
 
 def _spelled(flag: str) -> str:
@@ -141,10 +138,6 @@ def _spelled(flag: str) -> str:
     algorithm, dot, rest = hyphened.removeprefix("--").partition(".")
     name = algorithm.replace("-", "_")
     return f"--{name}.{rest}" if dot and name in ALGORITHMS else hyphened
-
-
-def _is_flag(token: str) -> bool:
-    return token.startswith("-") and not token[1:2].isdigit() and token[1:2] not in (".", "")
 
 
 def _of_train(algorithm: str | None = None, tasks: str | None = None, model: str | None = None) -> dict[str, Taken]:
@@ -162,25 +155,30 @@ def _of_train(algorithm: str | None = None, tasks: str | None = None, model: str
     return {flag: takes for flag, takes in found.items() if flag not in NOT_HERE}
 
 
-SECTIONS = {"algorithm": "", "tasks": "data", "model": "model"}
+def _check(found: Comparison, names: Sequence[str], passed: Sequence[Token]) -> None:
+    if names:
+        _check_runs(found, names, passed)
+    else:
+        _check_trainings(found)
 
 
-def _check(found: Comparison, names: Sequence[str], passed: Sequence[tuple[str, list[str]]]) -> None:
-    example = "metafunc compare --algorithms maml platipus --tasks sine_or_line --seeds 3 --steps 2000"
-    if names and (found.algorithms or found.tasks):
+def _check_runs(found: Comparison, names: Sequence[str], passed: Sequence[Token]) -> None:
+    if found.algorithms or found.tasks:
         raise UsageError(
             "compare takes runs, or --algorithms and --tasks to train, and not both: "
             f"{', '.join(names)} is one too many."
         )
-    if names:
-        if passed:
-            raise UsageError(f"{passed[0][0]} is for trainings, and {', '.join(names)} are finished: leave it out.")
-        for name in names:
-            if not (Path(name) / "config.json").exists():
-                raise UsageError(f"{name} is no run: it has no config.json. Give folders that metafunc train wrote.")
-        return
+    if passed:
+        raise UsageError(f"{passed[0].flag} is for trainings, and {', '.join(names)} are finished: leave it out.")
+    for name in names:
+        if not (Path(name) / "config.json").exists():
+            raise UsageError(f"{name} is no run: it has no config.json. Give folders that metafunc train wrote.")
+
+
+def _check_trainings(found: Comparison) -> None:
     if not found.algorithms or found.tasks is None:
         missing = "--algorithms" if not found.algorithms else "--tasks"
+        example = "metafunc compare --algorithms maml platipus --tasks sine_or_line --seeds 3 --steps 2000"
         raise UsageError(f"compare needs {missing}, or the folders of finished runs. For example: {example}")
     for algorithm in found.algorithms:
         if not user_builders.is_own(algorithm) and algorithm not in ALGORITHMS:
@@ -196,44 +194,58 @@ def _check(found: Comparison, names: Sequence[str], passed: Sequence[tuple[str, 
             raise UsageError(f"{name} is {value}; it has to be at least {least}.")
 
 
-def _requests(
-    screen: Screen, found: Comparison, passed: Sequence[tuple[str, list[str]]]
-) -> dict[str, list[compose.Request]]:
-    """By algorithm, what `train` would be asked for, a seed each."""
+def _requests(screen: Screen, found: Comparison, passed: Sequence[Token]) -> dict[str, list[compose.Request]]:
+    """By algorithm, what `train` would be asked for, one request per seed."""
     assert found.tasks is not None
-    model = next((words[-1] for flag, words in passed if flag == "--model"), None)
-    known = {algorithm: _of_train(algorithm, found.tasks, model) for algorithm in found.algorithms}
-    flags: dict[str, list[str]] = {algorithm: [] for algorithm in found.algorithms}
-    # What is said of one algorithm counts more than what is said of all, in whatever order they stand.
-    for flag, words in sorted(passed, key=lambda each: each[0].removeprefix("--").partition(".")[0] in ALGORITHMS):
-        if flag in NOT_HERE:
-            raise UsageError(f"{flag} is an option of train; compare has {NOT_HERE[flag]}.")
-        owner, dot, rest = flag.removeprefix("--").partition(".")
-        if dot and owner in ALGORITHMS:
-            if owner not in known:
-                raise UsageError(f"{flag} is for {owner}, which --algorithms does not name.")
-            takers = [owner] if f"--{rest}" in known[owner] else []
-        else:
-            takers = [algorithm for algorithm in known if flag in known[algorithm]]
-        if not takers:
-            raise unknown("option", flag, sorted({f for each in known.values() for f in each}))
-        for algorithm in takers:
-            flags[algorithm] += words
-        others = [] if dot and owner in ALGORITHMS else [name for name in known if name not in takers]
-        if others:
-            screen.say(f"note: {flag} is for {', '.join(takers)}; {', '.join(others)} has no such option.")
     steps = [] if found.steps is None else ["--steps", str(found.steps)]
-    requests = {
-        algorithm: [
-            compose.read([algorithm, found.tasks, *steps, *flags[algorithm], "--seed", str(seed)])
-            for seed in range(found.seeds)
-        ]
-        for algorithm in found.algorithms
-    }
     return {
         algorithm: [
-            dataclasses.replace(r, settings=dataclasses.replace(r.settings, data=compose.anchored(r.settings.data)))
-            for r in each
+            _anchored(compose.read([algorithm, found.tasks, *steps, *flags, "--seed", str(seed)]))
+            for seed in range(found.seeds)
         ]
-        for algorithm, each in requests.items()
+        for algorithm, flags in _by_algorithm(screen, found, passed).items()
     }
+
+
+def _anchored(request: compose.Request) -> compose.Request:
+    settings = dataclasses.replace(request.settings, data=compose.anchored(request.settings.data))
+    return dataclasses.replace(request, settings=settings)
+
+
+def _by_algorithm(screen: Screen, found: Comparison, passed: Sequence[Token]) -> dict[str, list[str]]:
+    """The flags of `train` that each algorithm gets."""
+    model = next((token.words[-1] for token in passed if token.flag == "--model"), None)
+    known = {algorithm: _of_train(algorithm, found.tasks, model) for algorithm in found.algorithms}
+    flags: dict[str, list[str]] = {algorithm: [] for algorithm in found.algorithms}
+    # What is given for one algorithm counts more than what is given for all, in whatever order they stand.
+    for token in sorted(passed, key=lambda token: _owned(token.flag)[0] != ""):
+        takers = _takers(token.flag, known)
+        for algorithm in takers:
+            flags[algorithm] += _as_train(token)
+        others = [algorithm for algorithm in known if algorithm not in takers]
+        if others and not _owned(token.flag)[0]:
+            screen.say(f"note: {token.flag} is for {', '.join(takers)}; {', '.join(others)} has no such option.")
+    return flags
+
+
+def _as_train(token: Token) -> list[str]:
+    """A flag's words as `train` takes them, without an algorithm's name."""
+    given = token.words[0].partition("=")[0]
+    return [token.words[0].replace(given, _owned(token.flag)[1], 1), *token.words[1:]]
+
+
+def _takers(flag: str, known: Mapping[str, Mapping[str, Taken]]) -> list[str]:
+    """The algorithms that take a flag.
+
+    Raises:
+        UsageError: none does.
+    """
+    if flag in NOT_HERE:
+        raise UsageError(f"{flag} is an option of train; compare has {NOT_HERE[flag]}.")
+    owner, of_train = _owned(flag)
+    if owner and owner not in known:
+        raise UsageError(f"{flag} is for {owner}, which --algorithms does not name.")
+    takers = [algorithm for algorithm in ([owner] if owner else known) if of_train in known[algorithm]]
+    if not takers:
+        raise unknown("option", flag, sorted({name for each in known.values() for name in each}))
+    return takers

@@ -25,8 +25,8 @@ def preview(screen: Screen, settings: Settings, learner: Any, family: Any) -> in
             meta, tasks, generator_for(seed, "prepare", 0), step=0, num_steps=settings.training.steps
         )
         check_tasks.check(learner, meta, family, prepared)
-        choice = _choice(settings.training, learner, meta, prepared)
-    if family.kind == "control":  # a task of control becomes data by being played
+        plan = _plan(settings.training, learner, meta, prepared)
+    if family.kind == "control":  # a task of control becomes data by rollouts
         shown, fields = [getattr(part, "values", part) for part in prepared], ["observations", "actions", "rewards"]
     else:
         shown, fields = [tasks.support, tasks.query], ["x", "y"]
@@ -48,35 +48,24 @@ def preview(screen: Screen, settings: Settings, learner: Any, family: Any) -> in
     for name, seen in parts.items():
         grid.add_row(Text(f"task {name}", style="dim"), Text(seen["shape"], style="bold"), seen["values"])
     screen.out.print(grid)
-    screen.out.print(choice.why)
-    screen.result({"config": config, "num_parameters": tree.size(meta), "task": parts, "steps": choice.why})
+    screen.out.print(plan.why)
+    screen.result({"config": config, "num_parameters": tree.size(meta), "task": parts, "steps": plan.why})
     return OK
 
 
-def _choice(training: Training, learner: Any, meta: Any, tasks: Any) -> Any:
-    """How the steps will be carried out."""
+def _plan(training: Training, learner: Any, meta: Any, tasks: Any) -> Any:
+    """How the steps will be executed."""
     from metafunc import tree
-    from metafunc.execution import plan
     from metafunc.execution.device import device_of, move
+    from metafunc.execution.plan import Execution
+    from metafunc.training.fit import plan_of
 
     many = tree.map(lambda leaf: leaf.expand(training.num_tasks, *leaf.shape[1:]), tasks)
-    where = device_of(training.device)
-    asked = None if training.chunk_size else learner.task_loss
-    return plan.choose(
-        plan.work(
-            move(meta, where),
-            move(many, where),
-            steps=training.steps,
-            device=where,
-            task_loss=asked,
-            listed=learner.listed,
-        ),
-        compile=training.compile,
-        chunk_size=training.chunk_size,
-        threads=training.threads,
-        deterministic=training.deterministic,
-        recorded=True,
+    execution = Execution(
+        training.compile, training.chunk_size, training.device, training.threads, training.deterministic
     )
+    on_device = move(meta, device_of(training.device))
+    return plan_of(learner, on_device, many, steps=training.steps, execution=execution, recorded=True)
 
 
 def _seen(leaf: Any) -> dict[str, str]:

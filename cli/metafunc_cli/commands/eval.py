@@ -89,7 +89,7 @@ def meta_test(
 
 
 def command(name: str, run: Path, names: Mapping[str, str]) -> str:
-    """A command on a run, to be typed as it is; names of the user's own have to be allowed again."""
+    """A command on a run, to be typed as it is; user-supplied names have to be allowed again."""
     flag = "--resume " if name == "train" else ""
     own = " --imports" if any(map(user_builders.is_own, names.values())) else ""
     return f"metafunc {name} {flag}{shlex.quote(str(run))}{own}"
@@ -100,7 +100,7 @@ def _settings(run: Path, *, allowed: bool) -> Settings:
     file = run / "config.json"
     recorded = compose.sections_of(file)
     if missing := [section for section in (*SECTIONS, "training") if section not in recorded]:
-        raise UsageError(f"{file} does not say which {missing[0]} it was made with: test it in Python instead.")
+        raise UsageError(f"{file} does not state which {missing[0]} it was made with: test it in Python instead.")
     if not allowed:
         refuse_imports(recorded, file)
     names = {section: recorded[section].pop("name") for section in SECTIONS}

@@ -1,4 +1,4 @@
-"""`metafunc list`: algorithms, task families, networks and presets, a line each."""
+"""`metafunc list`: algorithms, task families, networks and presets, one line each."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ from metafunc_cli.settings.generated import ALGORITHMS, FAMILIES, MODELS
 def main(argv: Sequence[str]) -> int:
     """Run the command."""
     if argv and set(argv) <= {"-h", "--help"}:
-        print("usage: metafunc list\n\nPrint the algorithms, task families, networks and presets, a line each.")
+        print("usage: metafunc list\n\nPrint the algorithms, task families, networks and presets, one line each.")
     elif argv:
         raise UsageError(f"list takes no arguments, not {' '.join(argv)}.")
     else:

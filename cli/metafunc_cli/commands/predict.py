@@ -1,4 +1,4 @@
-"""`metafunc predict`: adapt a run's learner to a task of the user's own, and write what it predicts."""
+"""`metafunc predict`: adapt a run's learner to a user-supplied task, and write what it predicts."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +14,7 @@ from metafunc_cli.settings.run_argument import parse, run_and_flags
 from metafunc_cli.settings.typed_json import load
 
 WHAT = (
-    "Adapt the learner of a run to a new task: the examples in --support say what the task is, and for each row of "
+    "Adapt the learner of a run to a new task: the examples in --support define the task, and for each row of "
     "--query the prediction and its spread are written to --out."
 )
 

@@ -1,22 +1,19 @@
-"""`metafunc train`: meta-train, meta-test, and say what came out."""
+"""`metafunc train`: meta-train, meta-test, and report what came out."""
 
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from metafunc_cli.commands import eval
-from metafunc_cli.display.progress import Loss, Show, progress
-from metafunc_cli.display.results import show_lines, tidy
+from metafunc_cli.display.progress import Callback, progress
+from metafunc_cli.display.results import show_lines
 from metafunc_cli.display.screen import Screen, refusals
 from metafunc_cli.errors import OK, UsageError
 from metafunc_cli.settings import compose
 from metafunc_cli.settings.compose import Request
-
-if TYPE_CHECKING:
-    from metafunc.training.events import Event
 
 RUNS = Path("runs")
 
@@ -53,6 +50,7 @@ def _refuse_to_overwrite(request: Request) -> None:
 
 def _train(screen: Screen, request: Request, learner: Any, family: Any) -> int:
     from metafunc.data.atomic_write import write_json
+    from metafunc.training import config
     from metafunc.training.events import Interrupted
     from metafunc.training.run import Run
 
@@ -60,8 +58,19 @@ def _train(screen: Screen, request: Request, learner: Any, family: Any) -> int:
     chosen = request.output.resume or request.output.out
     run = Run(Path(chosen) if chosen else _new_folder(names))
     try:
-        with progress(screen.err, f"{names['algorithm']} on {names['tasks']}", quiet=screen.quiet) as advance:
-            meta = fitted(request, learner, family, run.path, Watch(screen, advance))
+        with (
+            progress(screen.err, f"{names['algorithm']} on {names['tasks']}", quiet=screen.quiet) as advance,
+            refusals(),
+        ):
+            meta = config.train(
+                settings.to_json(),
+                out=run.path,
+                resume=request.output.resume is not None,
+                overwrite=request.output.overwrite,
+                imports=request.output.imports,
+                on_event=Callback(screen, advance),
+                built=(learner, family),
+            ).fit.best
     except Interrupted as stopped:
         screen.say(f"{stopped} Go on with:\n  {eval.command('train', stopped.run, names)}")
         return 128 + stopped.signal
@@ -83,72 +92,8 @@ def _train(screen: Screen, request: Request, learner: Any, family: Any) -> int:
     return OK
 
 
-def fitted(request: Request, learner: Any, family: Any, out: Path, watch: "Watch") -> Any:
-    """The best meta-parameters of the training that was asked for."""
-    from metafunc.training import outer, warm_start
-    from metafunc.training.checkpoint import newest
-    from metafunc.training.fit import fit
-    from metafunc.training.outer import outer_loop
-    from metafunc.training.run import Run
-
-    training = request.settings.training
-    # A resumed run starts from its own checkpoint, whatever has become of the run that it once started from.
-    begun = request.output.resume is not None and newest(Run(out).checkpoints)[0] is not None
-    with refusals():
-        initial = None
-        if training.init_from and not begun:
-            initial = warm_start.from_run(
-                learner, training.init_from, seed=training.seed, imports=request.output.imports
-            )
-        optimiser, schedule = outer_loop(
-            steps=training.steps,
-            outer_lr=training.outer_lr,
-            outer_optimiser="adam" if training.outer_optimiser == "trpo" else training.outer_optimiser,
-            schedule=training.schedule,
-        )
-        return fit(
-            learner,
-            family,
-            steps=training.steps,
-            num_tasks=training.num_tasks,
-            optimiser=optimiser,
-            schedule=schedule,
-            clip=training.clip,
-            seed=training.seed,
-            start=initial,
-            validate_every=training.validate_every,
-            out=out,
-            config=request.settings.to_json(),
-            resume=request.output.resume is not None,
-            overwrite=request.output.overwrite,
-            checkpoint_every=training.checkpoint_every,
-            chunk_size=training.chunk_size,
-            compile=training.compile,
-            device=training.device,
-            threads=training.threads,
-            deterministic=training.deterministic,
-            repeats=training.repeats,
-            update=outer.trpo(learner, family) if training.outer_optimiser == "trpo" else None,
-            on_event=watch,
-        ).best
-
-
-class Watch:
-    """Shows what happens in a training."""
-
-    def __init__(self, screen: Screen, advance: Show) -> None:
-        self.screen, self.advance, self.loss = screen, advance, Loss()
-
-    def __call__(self, event: "Event") -> None:
-        if event.phase == "warning":
-            self.screen.say(f"warning: {event.message}")
-        elif event.phase == "train":
-            scores = (f"validation {metric} {tidy(value)}" for metric, value in event.validation.items())
-            self.advance(event.step, event.steps, "  ".join((self.loss.add(event.loss), *scores)))
-
-
 def _new_folder(names: Mapping[str, str]) -> Path:
-    """A folder of its own for a run that was given none; making it is what reserves it."""
+    """A new folder for a run that was given none; making it is what reserves it."""
     stem = "-".join(names[section].rpartition(":")[2] for section in ("algorithm", "tasks"))
     for number in count(1):
         folder = RUNS / f"{stem}-{number}"

@@ -4,12 +4,11 @@ import json
 import time
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from metafunc_cli.commands.train import Watch, fitted
-from metafunc_cli.display.progress import progress
+from metafunc_cli.display.progress import Callback, progress
 from metafunc_cli.display.screen import Screen, refusals
 from metafunc_cli.errors import UsageError
 from metafunc_cli.settings import compose
@@ -63,23 +62,29 @@ def train(screen: Screen, requests: Mapping[str, Sequence[Request]], out: Path) 
 
 def _trained(screen: Screen, request: Request, folder: Path, seed: int) -> Cell:
     from metafunc.data.atomic_write import write_json
-    from metafunc.training.config import build
+    from metafunc.training.config import build, train
     from metafunc.training.run import Run
 
-    run = Run(folder)
+    run, config = Run(folder), request.settings.to_json()
     with refusals():
-        learner, family = build(request.settings.to_json(), imports=True)
-    asked = replace(request, output=replace(request.output, resume=str(folder)))
+        built = build(config, imports=True)
     before, clock = _seconds(run) or 0.0, _Clock()
     try:
-        with progress(screen.err, f"{folder.name}", quiet=screen.quiet) as advance:
-            meta = fitted(asked, learner, family, folder, clock.around(Watch(screen, advance)))
+        with progress(screen.err, f"{folder.name}", quiet=screen.quiet) as advance, refusals():
+            trained = train(
+                config,
+                out=folder,
+                resume=True,
+                imports=True,
+                on_event=clock.around(Callback(screen, advance)),
+                built=built,
+            )
     except UsageError as error:
         raise UsageError(f"{error} Take another --out for other settings.") from error
     finally:
         if clock.seconds:
             write_json(folder / SECONDS, {"seconds": before + clock.seconds})
-    return Cell(run, learner, meta, family, seed)
+    return Cell(run, trained.learner, trained.fit.best, trained.family, seed)
 
 
 class _Clock:
@@ -88,13 +93,13 @@ class _Clock:
     def __init__(self) -> None:
         self.began, self.seconds = time.perf_counter(), 0.0
 
-    def around(self, watch: Watch) -> Any:
-        """A watch that also looks at the clock."""
+    def around(self, callback: Callback) -> Any:
+        """A callback that also looks at the clock."""
 
         def timed(event: "Event") -> None:
             if event.phase in ("train", "validation", "checkpoint"):
                 self.seconds = time.perf_counter() - self.began
-            watch(event)
+            callback(event)
 
         return timed
 
@@ -127,7 +132,7 @@ def from_runs(folders: Sequence[str], *, imports: bool) -> list[Trained]:
             family = tasks_of(run.config)
         settings = {**sections, "training": {**sections.get("training", {}), "seed": None}}
         rows.setdefault(json.dumps(settings, sort_keys=True), []).append(Cell(run, *loaded, family, seed))
-    names = [cells[0].run.config["algorithm"]["name"] for cells in rows.values()]
+    names = [json.loads(settings)["algorithm"]["name"] for settings in rows]
     labels = [
         name if names.count(name) == 1 else cells[0].run.path.name
         for name, cells in zip(names, rows.values(), strict=True)

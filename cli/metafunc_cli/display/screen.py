@@ -33,7 +33,7 @@ class Screen:
             print(json.dumps(value, allow_nan=False))
 
     def say(self, message: str) -> None:
-        """A line for whoever looks on."""
+        """Print a line on stderr."""
         self.err.print(message, markup=False, highlight=False, soft_wrap=True)
 
     def _warning(

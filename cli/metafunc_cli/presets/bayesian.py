@@ -15,7 +15,7 @@ NME_HYPER: Settings = {"inner_lr": 0.01, "num_steps": 1}
 def _nme_sinusoid(
     name: str, algorithm: str, source: str, *, hyper: Settings, network: Settings, training: Settings
 ) -> Preset:
-    """The protocol of sine curves that can be learned by heart: 5 points, one task a step, 100 steps in testing."""
+    """The protocol of sine curves that can be memorised: 5 points, one task per step, 100 steps in testing."""
     return Preset(
         name,
         algorithm,

@@ -1,11 +1,11 @@
-"""The first look at a command line: which tokens are names, wherever they stand among the flags.
+"""The first look at a command line: which words are names, wherever they stand among the flags.
 
 Which flags there are depends on the algorithm, the tasks and the network, so these are found first. That takes no more
 than knowing how many values a flag takes.
 """
 
 import dataclasses
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple, get_args, get_origin, get_type_hints
 
 VARIADIC = -1
@@ -15,8 +15,8 @@ class Arguments(NamedTuple):
     """A command line taken apart.
 
     Args:
-        names: the tokens that belong to no flag, in order.
-        flags: all other tokens, in order.
+        names: the words that belong to no flag, in order.
+        flags: all other words, in order.
         values: the last value of each flag that takes one.
     """
 
@@ -32,37 +32,81 @@ class Taken(NamedTuple):
     of: type
 
 
-def split(argv: Iterable[str], known: Mapping[str, Taken], names: Collection[str]) -> Arguments:
+ONE = Taken(1, str)
+"""What an unknown flag is taken to take."""
+
+
+class Token(NamedTuple):
+    """A name, or a flag with its values.
+
+    Args:
+        flag: in its usual spelling; empty for a name.
+        words: as they were typed.
+        value: the last value, if there is one.
+    """
+
+    flag: str
+    words: list[str]
+    value: str = ""
+
+
+def tokens(
+    argv: Iterable[str],
+    takes: Callable[[str], Taken],
+    *,
+    ends: Callable[[str, str], bool] = lambda flag, word: False,
+    spelled: Callable[[str], str] = lambda flag: flag.replace("_", "-"),
+) -> Iterator[Token]:
     """Take a command line apart.
 
     Args:
-        argv: the tokens.
+        argv: the words.
+        takes: from a flag to what it takes.
+        ends: whether a flag's values end before a word.
+        spelled: from a flag to its usual spelling.
+
+    Example:
+        >>> list(tokens(["maml", "--inner_lr", "-1"], lambda flag: ONE))
+        [Token(flag='', words=['maml'], value=''), Token(flag='--inner-lr', words=['--inner_lr', '-1'], value='-1')]
+    """
+    waiting = [*argv]
+    while waiting:
+        word = waiting.pop(0)
+        if not is_flag(word):
+            yield Token("", [word])
+            continue
+        given, joined, value = word.partition("=")
+        flag, words = spelled(given), [word]
+        left = 0 if joined else takes(flag).number
+        while left and waiting and not is_flag(waiting[0]) and not ends(flag, waiting[0]):
+            value = waiting.pop(0)
+            words.append(value)
+            left -= left > 0
+        yield Token(flag, words, value)
+
+
+def split(argv: Iterable[str], known: Mapping[str, Taken], names: Collection[str]) -> Arguments:
+    """Names and flags of a command line.
+
+    Args:
+        argv: the words.
         known: what each flag takes. An unknown one is taken to have one value, unless a name comes next; one with any
             number of values ends at a name.
         names: what can be a name.
     """
+
+    def ends(flag: str, word: str) -> bool:
+        a_name, own = word in names, ":" in word
+        if flag not in known:
+            return a_name or own
+        number, of_type = known[flag]
+        return number == VARIADIC and (a_name or (own and not _reads(of_type, word)))
+
     found = Arguments([], [], {})
-    waiting = [*argv]
-    while waiting:
-        token = waiting.pop(0)
-        if not token.startswith("-") or token == "-":
-            found.names.append(token)
-            continue
-        found.flags.append(token)
-        flag, joined, value = token.partition("=")
-        flag = flag.replace("_", "-")
-        number, of_type = known.get(flag, Taken(1, str))
-        while not joined and number and waiting and not _is_flag(waiting[0]):
-            a_name, own = waiting[0] in names, ":" in waiting[0]
-            if flag not in known and (a_name or own):
-                break
-            if number == VARIADIC and (a_name or (own and not _reads(of_type, waiting[0]))):
-                break
-            value = waiting.pop(0)
-            found.flags.append(value)
-            number -= number > 0
-        if value:
-            found.values[flag] = value
+    for token in tokens(argv, lambda flag: known.get(flag, ONE), ends=ends):
+        (found.flags if token.flag else found.names).extend(token.words)
+        if token.value:
+            found.values[token.flag] = token.value
     return found
 
 
@@ -88,13 +132,14 @@ def _takes(hint: Any) -> Taken:
     return Taken(0 if hint is bool else 1, str)
 
 
-def _is_flag(token: str) -> bool:
-    return token.startswith("-") and not token[1:2].isdigit() and token[1:2] != "."
+def is_flag(word: str) -> bool:
+    """Whether a word is a flag; a negative number is none."""
+    return word.startswith("-") and not word[1:2].isdigit() and word[1:2] not in (".", "")
 
 
-def _reads(of_type: type, token: str) -> bool:
+def _reads(of_type: type, word: str) -> bool:
     try:
-        of_type(token)
+        of_type(word)
     except ValueError:
         return False
     return True

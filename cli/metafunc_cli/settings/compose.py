@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import tyro
 
+from metafunc.training.renamed import current
 from metafunc_cli.errors import UsageError, unknown
 from metafunc_cli.presets.preset import Preset
 from metafunc_cli.settings import typed_json
@@ -91,7 +92,7 @@ def sections_of(file: Path) -> dict[str, dict[str, Any]]:
             raise UsageError(f"{file}: {section} holds no settings by name.")
         if section in SECTIONS and not isinstance(values.get("name"), str):
             raise UsageError(f"{file}: {section} has no name.")
-    return found
+    return current(found, ALGORITHMS)
 
 
 def anchored(section: Any, name: str = "path") -> Any:
@@ -110,7 +111,7 @@ def plain(value: Any) -> Any:
 
 
 def instance(fields: type, *layers: Mapping[str, Any]) -> Any:
-    """A dataclass with later layers over earlier ones over its defaults; what nobody gives is left for tyro to ask."""
+    """A dataclass with later layers over earlier ones over its defaults; what none gives is left for tyro to ask."""
     needed = {f.name: tyro.MISSING for f in dataclasses.fields(fields) if f.default is MISSING}
     merged: dict[str, Any] = dict(needed)
     for layer in layers:
@@ -183,7 +184,7 @@ def _description(names: Mapping[str, str], preset: Preset | None) -> str:
     return (
         "Meta-train ALGORITHM on TASKS, then meta-test it on new tasks: metafunc train [ALGORITHM] [TASKS] [OPTIONS], "
         "in any order.\n\n"
-        f"ALGORITHM: {', '.join(ALGORITHMS)}, or package.module:builder of your own.\n"
+        f"ALGORITHM: {', '.join(ALGORITHMS)}, or package.module:builder.\n"
         f"TASKS: {', '.join(FAMILIES)}.\n\n"
         f"Below are the options of {names['algorithm']} on {names['tasks']} with the network {names['model']} "
         f"({origin}); other names have others."

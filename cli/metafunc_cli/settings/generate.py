@@ -9,14 +9,14 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 from metafunc_cli.settings.signature import Hyperparameter, hyperparameters, summary
 
-HEADER = '''"""Every algorithm, task family and network with its settings, written by `nox -s config`: do not edit.
+HEADER = '''"""Every algorithm, task family, network and outer update, written by `nox -s config`: do not edit.
 
 It repeats the builders' signatures and docstrings, so that the command line can answer without importing torch.
 """
 # ruff: noqa: E501 - the help texts are not wrapped, since the terminal does that
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from metafunc_cli.settings.rows import Row
 '''
@@ -24,7 +24,7 @@ ALL_KINDS = ("regression", "classification")
 
 
 def main() -> None:
-    """Write the file anew."""
+    """Write the file again."""
     Path(__file__).with_name("generated.py").write_text(source())
 
 
@@ -33,6 +33,7 @@ def source() -> str:
     from metafunc import nn
     from metafunc.algorithms import ALGORITHMS, CONTROL
     from metafunc.data.table import FAMILIES
+    from metafunc.training.outer import OUTER, SCHEDULES
 
     algorithms = {name: (row.builders, "", row.kinds, "mlp") for name, row in {**ALGORITHMS, **CONTROL}.items()}
     families = {name: ((row.builder,), "Data", (row.kind,), row.network) for name, row in FAMILIES.items()}
@@ -48,12 +49,14 @@ def source() -> str:
             rest += "" if network == "mlp" else f", {network!r}"
             rows.append(f"    {name!r}: Row({class_name(name) + suffix}, {summary(builders[0])!r}{rest}),")
         parts.append(f"{title} = {{\n" + "\n".join(rows) + "\n}\n")
+    for title, names in (("OuterOptimiser", OUTER), ("Schedule", SCHEDULES)):
+        parts.append(f"{title}: TypeAlias = Literal[{', '.join(map(repr, names))}]\n")
     return "\n\n".join(parts)
 
 
 def dataclass_source(name: str, builder: Callable[..., Any], fields: list[Hyperparameter]) -> str:
     """One frozen dataclass, a docstring under every field."""
-    # What nobody asks of these classes is not made: it would take a tenth of the time that an answer may take.
+    # What is never asked of these classes is not made: it would take a tenth of the time that an answer may take.
     lines = ["@dataclass(frozen=True, repr=False, eq=False)", f"class {name}:", f'    """{summary(builder)}"""']
     for field in fields:
         default = "" if field.default is MISSING else f" = {field.default!r}"

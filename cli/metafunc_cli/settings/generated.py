@@ -1,11 +1,11 @@
-"""Every algorithm, task family and network with its settings, written by `nox -s config`: do not edit.
+"""Every algorithm, task family, network and outer update, written by `nox -s config`: do not edit.
 
 It repeats the builders' signatures and docstrings, so that the command line can answer without importing torch.
 """
 # ruff: noqa: E501 - the help texts are not wrapped, since the terminal does that
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from metafunc_cli.settings.rows import Row
 
@@ -1007,3 +1007,9 @@ MODELS = {
     "mlp": Row(MlpNetwork, "A multi-layer perceptron over flattened rows."),
     "conv4": Row(Conv4Network, "Four 3x3 convolutions, each normalised, rectified and halved, and a linear head."),
 }
+
+
+OuterOptimiser: TypeAlias = Literal["adam", "sgd", "sign", "trpo"]
+
+
+Schedule: TypeAlias = Literal["constant", "cosine", "linear"]

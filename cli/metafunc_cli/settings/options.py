@@ -5,6 +5,8 @@ from typing import Annotated, Literal, TypeAlias
 
 from tyro.conf import FlagCreatePairsOff, Positional, arg
 
+from metafunc_cli.settings.generated import OuterOptimiser, Schedule
+
 Switch: TypeAlias = Annotated[bool, FlagCreatePairsOff, arg(help_behavior_hint="")]
 
 
@@ -18,11 +20,11 @@ class Training:
     """tasks of one outer step."""
     outer_lr: float = 1e-3
     """step size of the outer optimiser."""
-    outer_optimiser: Literal["adam", "sgd", "sign", "trpo"] = "adam"
+    outer_optimiser: OuterOptimiser = "adam"
     """the outer optimiser; sign is Adam without memory, trpo is for policies and takes no outer_lr."""
     repeats: int = 1
     """steps of the outer optimiser on the same tasks."""
-    schedule: Literal["constant", "cosine", "linear"] = "constant"
+    schedule: Schedule = "constant"
     """how the outer step size falls: not at all, or to zero at the last step."""
     clip: float | None = None
     """bound on every element of the meta-gradient."""
@@ -55,7 +57,7 @@ class Output:
     """Where the settings come from, and what becomes of the result."""
 
     network: Annotated[str | None, arg(name="model", metavar="NAME", help_behavior_hint="")] = None
-    """the network: mlp, conv4, or package.module:factory of your own."""
+    """the network: mlp, conv4, or package.module:factory of yours."""
     preset: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="")] = None
     """start from this preset (see `metafunc list`) instead of the one that fits."""
     config: Annotated[str | None, arg(metavar="FILE", help_behavior_hint="")] = None
@@ -127,7 +129,7 @@ class Prediction:
     support: Annotated[str, arg(metavar="FILE")]
     """the examples: a CSV or parquet file, or a folder with a folder of images for each class."""
     query: Annotated[str, arg(metavar="FILE")]
-    """what to predict: such a table, or a folder of images; if it says what is right, that is scored."""
+    """what to predict: such a table, or a folder of images; if it has the right answers, they are scored."""
     out: Annotated[str, arg(metavar="FILE")]
     """the CSV or parquet file to write."""
     target: Annotated[tuple[str, ...], arg(metavar="COLUMN ...", help_behavior_hint="")] = ()

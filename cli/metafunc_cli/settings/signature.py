@@ -81,9 +81,9 @@ def readable(hint: Any) -> Any:
 
 
 def argument_help(builder: Callable[..., Any]) -> dict[str, str]:
-    """The first sentence that the `Args:` section of a docstring says of an argument, by argument.
+    """The first sentence that the `Args:` section of a docstring has for an argument, by argument.
 
-    "As in `other`" stands for what the builder of that name in the same module says.
+    "As in `other`" stands for that of the builder of that name in the same module.
     """
     text = inspect.getdoc(builder) or ""
     if inspect.isclass(builder):

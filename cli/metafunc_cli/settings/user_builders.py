@@ -1,4 +1,4 @@
-"""Algorithms and networks of the user's own, named `package.module:builder`."""
+"""User-supplied algorithms and networks, named `package.module:builder`."""
 
 import importlib
 import os
@@ -51,7 +51,7 @@ def thing(name: str) -> Any:
         if error.name is None or not module.startswith(error.name):
             raise UsageError(f"{name}: {module} imports {error.name}, which is not installed.") from error
         raise UsageError(f"{name}: there is no module {error.name} in {os.getcwd()} or among the packages.") from error
-    except Exception as error:  # A module of the user's own raises what it will.
+    except Exception as error:  # A user-supplied module raises what it will.
         from metafunc.testing.numerics.report import described  # Here, because help answers without torch.
 
         raise UsageError(f"{name}: importing {module} raised {described(error)}") from error

@@ -8,7 +8,7 @@ $$L = -\tfrac1K \sum_{k,t} \min\big(\rho_t A_t,\ \mathrm{clip}(\rho_t, 1 \pm \ep
 \eta\, \mathrm{KL}(f_{\theta_o} \Vert f_\theta), \qquad
 \rho_t = \frac{f_{\theta'}(a_t \mid x_t)}{f_{\theta'_o}(a_t \mid x_t)},$$
 
-with $\epsilon$ = `clip_ratio` and $\eta$ = `kl_weight`. The repetition belongs to the outer loop: `fit(repeats=5)`.
+with $\epsilon$ = `clip_ratio` and $\eta$ = `kl_weight`. The repetition belongs to the outer loop: `Outer(repeats=5)`.
 """
 
 from dataclasses import replace

@@ -1,5 +1,5 @@
-"""Lists of operations as machine code: described, compiled in a process of their own, kept, checked and swapped in."""
+"""Traced graphs ahead of time: described, compiled in another process, cached, checked and switched to."""
 
 from metafunc.execution.aot.compiler import Compiler as Compiler
 from metafunc.execution.aot.compiler import Halted as Halted
-from metafunc.execution.aot.compiler import Swap as Swap
+from metafunc.execution.aot.compiler import Switch as Switch

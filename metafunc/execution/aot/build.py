@@ -1,7 +1,7 @@
-"""Compiles in a process of its own, for a cache that only its owner can write.
+"""Compiles in another process, for a cache that only its owner can write.
 
 A library in the cache is code that is loaded: so the cache is the user's own, never a run's folder, and is refused
-where somebody else could have put something into it. Its name says everything that a library depends on.
+where somebody else could have put something into it. Its name depends on everything that a library depends on.
 """
 
 import hashlib
@@ -28,11 +28,11 @@ REQUEST, LIBRARY, LOG = "request.json", "step.so", "log.txt"
 
 
 class BuildError(RuntimeError):
-    """A list that could not be compiled, and why."""
+    """A graph could not be compiled, and why."""
 
 
 def possible(device: str) -> bool:
-    """Whether libraries are made for a type of device on this system; elsewhere `graph.compiled` is there."""
+    """Whether libraries are made for a type of device on this system; elsewhere there is `tracing.compiled`."""
     return device == "cpu" and os.name == "posix"
 
 
@@ -51,17 +51,17 @@ def cache() -> Path:
 
 
 def name_of(described: str) -> str:
-    """What the library of a list is called: a sum of the list, torch's version and threads, and the processor."""
+    """The name of a graph's library: a sum of the graph, torch's version and threads, and the processor."""
     processor = {name: value for name, value in torch.cpu.get_capabilities().items() if name != "num_logical_cores"}
     parts = (described, torch.__version__, torch.get_num_threads(), sorted(processor.items()))
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:32]
 
 
 class Build:
-    """A compile that goes on in another process, with a session of its own; there is none if the cache has the library.
+    """A compile that goes on in another process, in a new session; there is none if the cache has the library.
 
     Args:
-        described: the list, from `describe`.
+        described: the graph, from `describe`.
         niceness: how far it steps back behind other processes, 0 to 19.
     """
 
@@ -72,7 +72,7 @@ class Build:
             self.library.touch()
             return
         self.place = Path(tempfile.mkdtemp(prefix=".building-", dir=self.library.parent))
-        request = {"list": described, "threads": torch.get_num_threads(), "niceness": niceness}
+        request = {"graph": described, "threads": torch.get_num_threads(), "niceness": niceness}
         (self.place / REQUEST).write_text(json.dumps(request))
         with (self.place / LOG).open("wb") as log:
             self.process = subprocess.Popen(
@@ -98,13 +98,13 @@ class Build:
         """The library's function of the inputs; for when it is done.
 
         Raises:
-            BuildError: there is none; says what the compiler said.
+            BuildError: there is none; reports what the compiler reported.
         """
         if self.process is not None:
             made = self.place / LIBRARY
             if self.process.returncode or not made.exists():
-                said = (self.place / LOG).read_text(errors="replace").splitlines()
-                lines = [line for line in said if line.strip() and not line[0].isspace()]
+                printed = (self.place / LOG).read_text(errors="replace").splitlines()
+                lines = [line for line in printed if line.strip() and not line[0].isspace()]
                 raise BuildError(lines[-1] if lines else f"the compiler ended with code {self.process.returncode}")
             made.replace(self.library)
             self.close()
@@ -113,7 +113,7 @@ class Build:
                 str(self.library), 1
             ).run
         except RuntimeError as error:
-            self.library.unlink(missing_ok=True)  # the next run makes it anew
+            self.library.unlink(missing_ok=True)  # the next run makes it again
             raise BuildError(f"{self.library} cannot be loaded: {error}") from error
         return run
 
@@ -140,7 +140,7 @@ def _prune(folder: Path) -> None:
 
 
 def _end_with_parent() -> None:
-    """Whoever waits for the library holds the other end of standard input; when it is gone, so is the compiler."""
+    """The process that waits for the library holds the other end of standard input; the compiler ends with it."""
     while os.read(0, 1):
         pass
     os.killpg(0, signal.SIGKILL)
@@ -154,10 +154,10 @@ def main(place: Path) -> None:
     torch.set_num_threads(request["threads"])
     from torch import _inductor  # a second that only this process needs to spend
 
-    noted, inputs = restore(request["list"])
+    graph, inputs = restore(request["graph"])
     with torch.no_grad():
         _inductor.aot_compile(
-            noted, inputs, options={"aot_inductor.output_path": str(place / LIBRARY), "compile_threads": 1}
+            graph, inputs, options={"aot_inductor.output_path": str(place / LIBRARY), "compile_threads": 1}
         )
 
 

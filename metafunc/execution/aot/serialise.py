@@ -1,4 +1,4 @@
-"""A list of operations as JSON, which another process makes the same list of, and whose sum names what is compiled."""
+"""A traced graph as JSON, from which another process makes the same graph, and whose sum names what is compiled."""
 
 import json
 import operator
@@ -14,15 +14,15 @@ KINDS = {"dtype": torch.dtype, "layout": torch.layout, "memory_format": torch.me
 """Values that are names in torch."""
 
 
-def describe(noted: fx.GraphModule, leaves: Sequence[Tensor]) -> tuple[str, list[Tensor]]:
-    """The list, with all that it depends on as inputs.
+def describe(graph: fx.GraphModule, leaves: Sequence[Tensor]) -> tuple[str, list[Tensor]]:
+    """The graph as text, with all that it depends on as inputs.
 
     Args:
-        noted: from `graph.capture`.
+        graph: from `tracing.trace`.
         leaves: its arguments.
 
     Returns:
-        The list as JSON, and the constants in it: further inputs, after the leaves.
+        The graph as JSON, and the constants in it: further inputs, after the leaves.
 
     Raises:
         ValueError: something in it cannot be written down.
@@ -32,7 +32,7 @@ def describe(noted: fx.GraphModule, leaves: Sequence[Tensor]) -> tuple[str, list
         >>> from metafunc.execution import tracing
         >>> from metafunc.execution.aot.serialise import describe, restore
         >>> three = [torch.tensor(3.0)]
-        >>> text, constants = describe(tracing.capture(lambda x: 2 * x, three[0]), three)
+        >>> text, constants = describe(tracing.trace(lambda x: 2 * x, three[0]), three)
         >>> restore(text)[0](*three, *constants)
         [tensor(6.)]
     """
@@ -40,12 +40,12 @@ def describe(noted: fx.GraphModule, leaves: Sequence[Tensor]) -> tuple[str, list
     names: list[str] = []
     constants: list[Tensor] = []
     result: Any = None
-    for node in noted.graph.nodes:
+    for node in graph.graph.nodes:
         if node.op == "placeholder":
             names.insert(len(names) - len(constants), node.name)
         elif node.op == "get_attr":
             names.append(node.name)
-            constants.append(operator.attrgetter(node.target)(noted))
+            constants.append(operator.attrgetter(node.target)(graph))
         elif node.op == "output":
             result = _encode(node.args[0])
         elif node.op == "call_function":
@@ -61,7 +61,7 @@ def describe(noted: fx.GraphModule, leaves: Sequence[Tensor]) -> tuple[str, list
 
 
 def restore(text: str) -> tuple[fx.GraphModule, tuple[Tensor, ...]]:
-    """The list that was described, and inputs like those that it is for, filled with ones."""
+    """The graph that was described, and inputs like those that it is for, filled with ones."""
     described = json.loads(text)
     graph = fx.Graph()
     known = {name: graph.placeholder(name) for name in described["names"]}

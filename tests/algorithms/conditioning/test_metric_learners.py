@@ -45,7 +45,8 @@ def test_a_class_without_support_rows_has_the_origin_for_a_prototype():
     """Circles are told by points inside alone: what is left of the plane has to find its place by itself."""
     family = data.circles(num_shots=4, num_queries=20)
     learner = algorithms.protonet(nn.mlp((2,), None, hidden=(16,), initialisation="xavier"), categorical(2))
-    result = metafunc.fit(learner, family, steps=60, optimiser=lambda leaves: torch.optim.Adam(leaves, lr=0.02))
+    fast = metafunc.Outer(optimiser=lambda leaves: torch.optim.Adam(leaves, lr=0.02))
+    result = metafunc.fit(learner, family, steps=60, outer=fast)
     tasks = family.test(torch.Generator().manual_seed(0), 50)
     centres = torch.vmap(learner.adapt, in_dims=(None, 0))(result.meta, tasks.support).centres
     assert torch.equal(centres[:, 0], torch.zeros_like(centres[:, 0]))

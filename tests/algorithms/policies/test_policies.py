@@ -4,12 +4,12 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from metafunc import algorithms, data, evaluate, fit, nn, rl, tree
+from metafunc import Outer, Validation, algorithms, data, evaluate, fit, nn, rl, tree
 from metafunc.algorithms import CONTROL
 from metafunc.evaluation.returns import of_collected
 from metafunc.execution.gradient import value_and_grad
 from metafunc.rl.svpg import mean_rbf, svpg
-from metafunc.training.outer import trpo
+from metafunc.training.outer import outer_for
 from metafunc.transforms.curvature import ggn_vp
 
 FAMILY = data.navigation(horizon=6)
@@ -36,7 +36,7 @@ def played(learner, num_tasks=3, *, step=0, num_steps=1, dtype=torch.float32):
 @pytest.mark.parametrize("name", CONTROL)
 def test_every_row_trains_and_is_scored_at_every_step(name):
     learner = built(name)
-    trained = fit(learner, FAMILY, steps=2, num_tasks=3, validate_every=2, num_validation_tasks=2)
+    trained = fit(learner, FAMILY, steps=2, num_tasks=3, validation=Validation(every=2, num_tasks=2))
     again = fit(learner, FAMILY, steps=2, num_tasks=3)
     assert_close(trained.meta, again.meta, rtol=0, atol=0)
     assert set(trained.validation) == {"return"}
@@ -174,15 +174,16 @@ def test_trust_region_updates_keep_their_promise_and_their_matrix_is_the_hessian
     after = rl.trust_region(learner, max_kl=0.01)(meta, tasks, gradient)
     assert learner.meta_loss(after, tasks) < learner.meta_loss(meta, tasks)
     assert 0 < divergence(adapted(after)) <= 0.0101
-    trained = fit(learner, FAMILY, steps=2, num_tasks=3, update=trpo(learner, FAMILY))
+    outer = outer_for(learner, FAMILY, steps=2, outer_optimiser="trpo")
+    trained = fit(learner, FAMILY, steps=2, num_tasks=3, outer=outer)
     assert trained.step == 2
-    with pytest.raises(ValueError, match="TRPO is for policies"):
-        trpo(learner, data.sinusoid())
+    with pytest.raises(ValueError, match="trpo is for control, and sinusoid is regression: take adam or sgd or sign"):
+        outer_for(learner, data.sinusoid(), steps=2, outer_optimiser="trpo")
 
 
 def test_repeats_are_more_steps_on_the_same_trajectories():
     learner = built("promp")
-    once, thrice = (fit(learner, FAMILY, steps=1, num_tasks=3, repeats=n) for n in (1, 3))
+    once, thrice = (fit(learner, FAMILY, steps=1, num_tasks=3, outer=Outer(repeats=n)) for n in (1, 3))
     drawn = data.generator_for(0, "train", 0)
     meta = learner.init(data.generator_for(0, "init", 0))
     tasks = learner.prepare(meta, FAMILY.train(drawn, 3), data.generator_for(0, "prepare", 0), step=0, num_steps=1)

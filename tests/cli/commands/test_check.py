@@ -150,10 +150,10 @@ def test_a_right_module_passes_and_the_guess_is_said(check):
 def test_on_a_terminal_a_list_fills_and_goes_away(monkeypatch):
     monkeypatch.setenv("TERM", "xterm")
     console = Console(force_terminal=True, width=60, file=io.StringIO())
-    with command._watching(console, ["first", "second"], quiet=False) as watch:
+    with command._showing(console, ["first", "second"], quiet=False) as on_check:
         for name in ("first", "second"):
-            watch(name)
-            watch(name, command.HOLDS)
+            on_check(name)
+            on_check(name, command.HOLDS)
     shown = console.file.getvalue()
     assert shown.count("holds") >= 2
     assert "0 left" in shown

@@ -29,7 +29,7 @@ def inside(folder: Path, monkeypatch: pytest.MonkeyPatch, line: str) -> int:
 
 @pytest.fixture(scope="module")
 def grid(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any], str]:
-    """A folder with a comparison of four algorithms in it, what --json said, and stderr."""
+    """A folder with a comparison of four algorithms in it, what --json printed, and stderr."""
     folder = tmp_path_factory.mktemp("work")
     command = [sys.executable, "-m", "metafunc_cli", "compare", *GRID.split(), *ADDED.split()]
     ended = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
@@ -87,9 +87,9 @@ def test_a_cell_with_other_settings_is_refused(
     grid: tuple[Path, dict[str, Any], str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert inside(grid[0], monkeypatch, f"{GRID} {ADDED}".replace("--num-tasks 2", "--num-tasks 3")) == 2
-    said = capsys.readouterr().err
-    assert "training.num_tasks was 2 and is now 3" in said
-    assert "--out" in said
+    printed = capsys.readouterr().err
+    assert "training.num_tasks was 2 and is now 3" in printed
+    assert "--out" in printed
 
 
 def test_finished_runs_are_compared_and_seeds_of_one_learner_make_one_row(
@@ -129,7 +129,7 @@ def test_runs_with_other_test_tasks_are_refused(
 
 
 @pytest.mark.parametrize(
-    ("line", "says"),
+    ("line", "message"),
     [
         ("", "compare needs --algorithms"),
         ("--algorithms maml", "compare needs --tasks"),
@@ -147,12 +147,12 @@ def test_runs_with_other_test_tasks_are_refused(
     ],
 )
 def test_what_cannot_be_is_one_paragraph_and_exit_code_2(
-    line: str, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    line: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert inside(tmp_path, monkeypatch, line) == 2
-    said = capsys.readouterr().err
-    assert says in said
-    assert "Traceback" not in said
+    printed = capsys.readouterr().err
+    assert message in printed
+    assert "Traceback" not in printed
     assert not list(tmp_path.iterdir())
 
 
@@ -173,7 +173,7 @@ def test_flags_find_their_owner_wherever_they_stand() -> None:
     own, names, passed = compare._sorted(line.split())
     assert own == ["--algorithms", "maml", "anil", "--seeds", "2", "--tasks", "sinusoid"]
     assert names == []
-    assert passed == [
+    assert [(token.flag, compare._as_train(token)) for token in passed] == [
         ("--maml.inner-lr", ["--inner-lr=0.1"]),
         ("--model.hidden", ["--model.hidden", "3", "4", "run"]),
         ("--num-tasks", ["--num-tasks", "5"]),

@@ -21,22 +21,22 @@ def test_a_policy_is_trained_tested_again_drawn_and_compared(
 ) -> None:
     monkeypatch.chdir(tmp_path)
 
-    def told(*argv: str) -> dict[str, object]:
+    def reported(*argv: str) -> dict[str, object]:
         assert run([*argv, "--json"]) == 0
         found: dict[str, object] = json.loads(capsys.readouterr().out)
         return found
 
     few = ["--steps", "4", "--validate-every", "2", "--test-tasks", "4", "--num-trajectories", "3", *TINY]
-    trained = told("train", "maml_rl", "navigation", "--out", "one", "--learn-rates", *few)
+    trained = reported("train", "maml_rl", "navigation", "--out", "one", "--learn-rates", *few)
     rows = trained["meta_test"]["by_step"]  # type: ignore[index]
     assert [set(row) for row in rows] == [{"step", "return", "diverged"}] * 4
     assert {"mean", "ci95"} <= set(rows[0]["return"])
-    again = told("eval", "one", "--num-tasks", "3", "--num-steps", "1")
+    again = reported("eval", "one", "--num-tasks", "3", "--num-steps", "1")
     assert again["meta_test"]["num_tasks"] == 3  # type: ignore[index]
-    told("train", "fomaml_rl", "navigation", "--out", "two", *few)
-    drawn = told("plot", "one")["figures"]
+    reported("train", "fomaml_rl", "navigation", "--out", "two", *few)
+    drawn = reported("plot", "one")["figures"]
     assert {Path(name).name for name in drawn} >= {"learning.png", "adaptation.png", "paths.png"}  # type: ignore[attr-defined]
-    compared = told("compare", "one", "two", "--test-tasks", "3", "--test-steps", "1", "--out", "both")
+    compared = reported("compare", "one", "two", "--test-tasks", "3", "--test-steps", "1", "--out", "both")
     assert [set(row["paired"]) for row in compared["rows"]] == [set(), {"return"}]  # type: ignore[attr-defined]
 
 
@@ -51,7 +51,7 @@ def test_a_run_of_policies_without_validation_has_no_curve_of_losses(
     capsys.readouterr()
 
 
-def test_what_a_learner_without_adaptation_plays_is_shown_before_it_is_trained(
+def test_what_a_learner_without_adaptation_collects_is_shown_before_it_is_trained(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)

@@ -4,7 +4,10 @@ from typing import Any
 
 import pytest
 from metafunc_cli.display import progress, results
+from metafunc_cli.display.screen import Screen
 from rich.console import Console
+
+from metafunc.training.events import Event
 
 
 def entry(mean: float | None, **others: float) -> dict[str, float | None]:
@@ -87,12 +90,23 @@ def test_a_terminal_gets_a_bar_with_loss_and_time_left() -> None:
     assert ":" in text
 
 
-def test_the_loss_is_the_mean_of_the_last_steps() -> None:
-    loss = progress.Loss()
-    assert loss.add(None) == ""
-    assert loss.add(1.0) == "loss 1.000"
-    assert loss.add(0.0) == "loss 0.500"
-    assert [loss.add(0.25) for _ in range(progress.WINDOW)][-1] == "loss 0.250"
+def test_a_training_shows_the_mean_loss_of_the_last_steps_the_last_validation_and_warnings(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    shown: list[tuple[int, int, str]] = []
+    callback = progress.Callback(Screen(json=False, quiet=False), lambda *given: shown.append(given))
+    callback(Event("resumed", 0, 99, {"validation": {"mse": 4.0}}))
+    callback(Event("train", 1, 99, {"loss": 1.0}))
+    callback(Event("validation", 1, 99, {"validation": {"mse": 2.0, "nll": 1.5}}))
+    callback(Event("train", 2, 99, {"loss": 0.0}))
+    callback(Event("log", 2, 99, {"loss": 0.5}))
+    callback(Event("warning", 2, 99, message="the disk is old"))
+    for step in range(progress.WINDOW):
+        callback(Event("train", step, 99, {"loss": 0.25}))
+    assert shown[0] == (1, 99, "loss 1.000  validation mse 4.000")
+    assert shown[1] == (2, 99, "loss 0.500  validation mse 2.000  validation nll 1.500")
+    assert shown[-1][2].startswith("loss 0.250  ")
+    assert capsys.readouterr().err == "warning: the disk is old\n"
 
 
 def test_a_closed_pipe_is_no_traceback() -> None:

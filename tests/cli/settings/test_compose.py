@@ -126,7 +126,7 @@ def test_another_network_leaves_the_presets_network_settings_behind() -> None:
 
 
 @pytest.mark.parametrize(("tasks", "usual"), [("circles", "mlp"), ("glyphs", "conv4"), ("pose", "mlp")])
-def test_images_to_classify_go_through_convolutions_where_nobody_says_otherwise(tasks, usual):
+def test_images_to_classify_go_through_convolutions_where_none_is_named(tasks, usual):
     names, preset = choose(("maml_noise", tasks), None, {}, None)
     assert preset is None
     assert names["model"] == usual
@@ -141,7 +141,7 @@ def test_another_algorithm_takes_tasks_and_network_of_a_file(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(
-    ("line", "says"),
+    ("line", "message"),
     [
         ("mamll sinusoid", "Did you mean 'maml'?"),
         ("maml sinusod", "Did you mean 'sinusoid'?"),
@@ -164,14 +164,14 @@ def test_another_algorithm_takes_tasks_and_network_of_a_file(tmp_path: Path) -> 
     ],
 )
 def test_what_cannot_be_is_one_paragraph_and_exit_code_2(
-    line: str, says: str, capsys: pytest.CaptureFixture[str]
+    line: str, message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(["train", *line.split()]) == 2
-    said = capsys.readouterr()
-    assert says in said.err
-    assert said.err.startswith("metafunc train: ")
-    assert said.err.count("\n") == 1
-    assert not said.out
+    printed = capsys.readouterr()
+    assert message in printed.err
+    assert printed.err.startswith("metafunc train: ")
+    assert printed.err.count("\n") == 1
+    assert not printed.out
 
 
 def flags() -> list[tuple[str, str, str]]:
@@ -235,7 +235,7 @@ def test_a_file_with_a_wrong_value_or_name_is_refused_by_its_path(
 
 
 @pytest.mark.parametrize(
-    ("content", "says"),
+    ("content", "message"),
     [
         ("{", "not valid JSON"),
         ("[1]", "holds no JSON object"),
@@ -245,10 +245,10 @@ def test_a_file_with_a_wrong_value_or_name_is_refused_by_its_path(
         ('{"algorithm": {"name": "os:system"}}', "Add --imports if you trust it"),
     ],
 )
-def test_a_file_that_holds_no_settings_is_refused(content: str, says: str, tmp_path: Path) -> None:
+def test_a_file_that_holds_no_settings_is_refused(content: str, message: str, tmp_path: Path) -> None:
     file = tmp_path / "config.json"
     file.write_text(content)
-    with pytest.raises(UsageError, match=says.replace("?", r"\?")):
+    with pytest.raises(UsageError, match=message.replace("?", r"\?")):
         read("--config", str(file))
 
 

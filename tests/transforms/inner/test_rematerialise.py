@@ -16,6 +16,7 @@ from metafunc import algorithms, tree
 from metafunc.bayes.ensemble import lift
 from metafunc.execution import tracing
 from metafunc.execution.gradient import value_and_grad
+from metafunc.execution.plan import Execution
 from metafunc.nn.likelihood import categorical, gaussian
 from metafunc.testing import network, random_tasks
 from metafunc.training.events import Event
@@ -83,9 +84,9 @@ def test_parts_of_a_loop_may_be_rematerialised_once_more() -> None:
 
 def test_its_operations_are_not_noted() -> None:
     tasks = random_tasks("regression", num_tasks=3, num_outputs=3)
-    gradient = tracing.Captured(value_and_grad(task_loss("regression", inner.rematerialised)))
+    gradient = tracing.Traced(value_and_grad(task_loss("regression", inner.rematerialised)))
     first, second, third = (gradient(META, tasks)[1] for _ in range(3))
-    assert list(gradient.noted.values()) == [None]
+    assert list(gradient.graphs.values()) == [None]
     close(third, by_loop("regression"))
     assert same(first, second)
     assert same(second, third)
@@ -96,7 +97,7 @@ def test_that_it_is_not_compiled_is_said_before_it_starts() -> None:
     assert not learner.listed
     assert not lift(learner, num_particles=2).listed
     with pytest.raises(ValueError, match="rematerialised steps are not compiled; give compile='auto'"):
-        fit(learner, family(), steps=3, num_tasks=2, compile="on")
+        fit(learner, family(), steps=3, num_tasks=2, execution=Execution(compile="on"))
 
 
 def test_of_a_learner_of_ones_own_it_is_said_meanwhile() -> None:
@@ -106,12 +107,10 @@ def test_of_a_learner_of_ones_own_it_is_said_meanwhile() -> None:
     def watch(event: Event) -> None:
         told.extend([event.message] if event.phase == "warning" else [])
 
-    fit(learner, family(), steps=3, num_tasks=2, compile="on", on_event=watch)
-    assert told == [
-        "The step cannot be compiled (there is no list of its operations to compile); it is carried out without."
-    ]
+    fit(learner, family(), steps=3, num_tasks=2, execution=Execution(compile="on"), on_event=watch)
+    assert told == ["The step cannot be compiled (it cannot be traced); it runs without."]
     told.clear()
-    fit(learner, family(), steps=3, num_tasks=2, compile="off", on_event=watch)
+    fit(learner, family(), steps=3, num_tasks=2, execution=Execution(compile="off"), on_event=watch)
     assert not told
 
 

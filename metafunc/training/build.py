@@ -1,0 +1,198 @@
+"""From a configuration to a learner and its tasks.
+
+Names are looked up in the public tables. A name like `package.module:attribute` is imported, but only where the caller
+allows it: reading a run's folder runs no code.
+"""
+
+import importlib
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from typing import Any, TypeAlias, TypeVar
+
+import torch
+
+from metafunc import algorithms, nn
+from metafunc.algorithms import ALGORITHMS, CONTROL
+from metafunc.checks import did_you_mean, look_up
+from metafunc.data.table import FAMILIES
+from metafunc.nn.likelihood import for_kind
+from metafunc.rl import World
+from metafunc.training.renamed import current
+from metafunc.types import Kind, MetaLearner, Model, TaskFamily
+
+T = TypeVar("T")
+Learner: TypeAlias = MetaLearner[Any, Any]
+Config: TypeAlias = Mapping[str, Any]
+MODELS: Mapping[str, Callable[..., Model]] = {"mlp": nn.mlp, "conv4": nn.conv4}
+"""Networks by name."""
+SECTIONS = ("algorithm", "tasks", "model", "training")
+
+
+def build(config: Config, *, imports: bool = False) -> tuple[Learner, TaskFamily]:
+    """The learner and the tasks of a configuration.
+
+    Args:
+        config: the sections `algorithm`, `tasks` and `model`, each with a `name`; `training` is not looked at but for
+            its `seed`, which the parameters of a user-supplied module are drawn with.
+        imports: whether a name like `package.module:attribute` may be imported, which runs that module.
+
+    Returns:
+        What `metafunc.fit` takes.
+
+    Raises:
+        ValueError: a section, a name or a setting is unknown, missing or out of range; or names ask for an import that
+            was not allowed.
+        DataUnavailable: the family's data cannot be had.
+
+    Example:
+        >>> from metafunc.training.build import build
+        >>> learner, family = build({"algorithm": {"name": "maml"}, "tasks": {"name": "sinusoid"}})
+        >>> family.name
+        'sinusoid'
+    """
+    family = tasks_of(config)
+    learner = learner_of(
+        config, family.input_shape, family.kind, family.num_outputs, imports=imports, world=family.world
+    )
+    return learner, family
+
+
+def tasks_of(config: Config) -> TaskFamily:
+    """The task family of a configuration: its section `tasks`."""
+    name, settings = _section(config, "tasks")
+    family: TaskFamily = _call(look_up(FAMILIES, name, "task family").builder, (), settings, f"tasks ({name})")
+    return family
+
+
+def learner_of(
+    config: Config,
+    input_shape: tuple[int, ...],
+    kind: Kind,
+    num_outputs: int,
+    *,
+    imports: bool = False,
+    world: World | None = None,
+) -> Learner:
+    """The learner of a configuration, for tasks of a kind: its sections `algorithm` and `model`; touches no data.
+
+    A learner of policies needs the simulator of its tasks: by default that of the section `tasks`.
+    """
+    if kind == "control" and world is None:
+        world = tasks_of(config).world
+    table = {**ALGORITHMS, **CONTROL}
+    name, settings = _section(current(config, table), "algorithm")
+    network = _network(config, kind, imports)
+    if ":" not in name:
+        row = look_up(table, name, "algorithm")
+        _check(settings, row.hyperparameters.values(), f"algorithm ({name})")
+        return algorithms.build(name, network, input_shape, kind, num_outputs, world=world, **settings)
+    model, likelihood = network(input_shape, num_outputs), world or for_kind(kind, num_outputs)
+    learner = _call(_imported(name, imports), (model, likelihood), settings, f"algorithm ({name})")
+    if not isinstance(learner, MetaLearner):
+        raise ValueError(f"{name} returned {type(learner).__name__}; an algorithm has to return a MetaLearner.")
+    return learner
+
+
+def _section(config: Config, section: str) -> tuple[str, dict[str, Any]]:
+    for name in config:
+        if name not in SECTIONS:
+            raise ValueError(f"The configuration has no section {name!r}.{did_you_mean(name, SECTIONS)}")
+    # JSON knows no tuples, and no builder takes a list for anything else.
+    given: Mapping[str, Any] = config.get(section, {})
+    settings: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in given.items()
+    }
+    if not isinstance(settings.get("name"), str):
+        raise ValueError(f"The configuration's section {section!r} has no name.")
+    return settings.pop("name"), settings
+
+
+def _network(config: Config, kind: Kind, imports: bool) -> Callable[[tuple[int, ...], int | None], Model]:
+    """A factory of networks: (input shape, number of outputs) to a model.
+
+    Where none is named, images to classify go through convolutions and everything else through a perceptron.
+    """
+    if "model" not in config:
+
+        def usual(shape: tuple[int, ...], outputs: int | None) -> Model:
+            return nn.conv4(shape, outputs) if kind == "classification" and len(shape) == 3 else nn.mlp(shape, outputs)
+
+        return usual
+    name, settings = _section(config, "model")
+    where = f"model ({name})"
+    if ":" not in name:
+        factory = look_up(MODELS, name, "model")
+        return lambda shape, outputs: _call(factory, (shape, outputs), settings, where)
+    own = _imported(name, imports)
+    seed = config.get("training", {}).get("seed", 0)
+
+    def network(shape: tuple[int, ...], outputs: int | None) -> Model:
+        known = inspect.signature(own).parameters
+        offered = {"input_shape": shape, "num_outputs": outputs}
+        given = {name: value for name, value in offered.items() if name in known and name not in settings}
+        # A module draws its parameters from torch's global state; with a seed it draws the same ones again.
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            made = _call(partial(own, **given), (), settings, where)
+        if isinstance(made, torch.nn.Module):
+            return nn.from_module(made)
+        if not isinstance(made, Model):
+            raise ValueError(f"{name} returned {type(made).__name__}; a torch.nn.Module or a metafunc.Model is needed.")
+        return made
+
+    return network
+
+
+def _imported(name: str, allowed: bool) -> Callable[..., Any]:
+    if not allowed:
+        raise ValueError(
+            f"The configuration names {name}, which would have to be imported, and loading runs no code. Pass your "
+            "learner, load(run, learner=...), or, for a configuration that you trust, imports=True."
+        )
+    module, _, attribute = name.partition(":")
+    try:
+        found = getattr(importlib.import_module(module), attribute)
+    except (ModuleNotFoundError, AttributeError) as error:
+        raise ValueError(f"{name} cannot be imported: {error}. The form is package.module:attribute.") from error
+    if not callable(found):
+        raise ValueError(f"{name} is {type(found).__name__}; a function or class is needed.")
+    return found  # type: ignore[no-any-return]  # getattr knows no type
+
+
+def _call(builder: Callable[..., Any], given: tuple[Any, ...], settings: Mapping[str, Any], where: str) -> Any:
+    parameters = list(inspect.signature(builder).parameters.values())
+    _check(settings, parameters[len(given) :], where)
+    return builder(*given, **settings)
+
+
+def _check(settings: Mapping[str, Any], parameters: Iterable[inspect.Parameter], where: str) -> None:
+    known = {parameter.name: parameter for parameter in parameters}
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values()):
+        return
+    for name in settings:
+        if name not in known:
+            raise ValueError(f"{where} has no setting {name!r}.{did_you_mean(name, known)}")
+    for name, parameter in known.items():
+        if (
+            parameter.default is parameter.empty
+            and name not in settings
+            and parameter.kind is not parameter.VAR_POSITIONAL
+        ):
+            raise ValueError(f"{where} needs the setting {name!r}.")
+
+
+def own_steps(config: Mapping[str, Any]) -> int | None:
+    """How many steps the learner of a run's configuration takes; None if only a user-supplied builder knows.
+
+    Example:
+        >>> from metafunc.training.build import own_steps
+        >>> own_steps({"algorithm": {"name": "maml"}}), own_steps({"algorithm": {"name": "maml", "num_steps": 5}})
+        (1, 5)
+    """
+    table = {**ALGORITHMS, **CONTROL}
+    algorithm = current(config, table).get("algorithm", {})
+    row = table.get(algorithm.get("name"))
+    usual = row.hyperparameters["num_steps"].default if row and row.inner_steps else 1 if row else None
+    steps: int | None = algorithm.get("num_steps", usual)
+    return steps

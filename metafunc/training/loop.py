@@ -1,0 +1,208 @@
+"""The training loop: in each step tasks, their meta-gradient and an update, and now and then a line, a validation and a
+checkpoint."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from math import isfinite
+from typing import Any, Generic
+
+import torch
+
+from metafunc.data.sampling import generator_for
+from metafunc.evaluation import scoring
+from metafunc.execution import aot
+from metafunc.execution.device import move
+from metafunc.execution.gradient import Measured, measured, value_and_grad
+from metafunc.execution.plan import Plan, measured_gradient
+from metafunc.training import checkpoint, state
+from metafunc.training.checkpoint import CheckpointError
+from metafunc.training.environment import changes
+from metafunc.training.events import Callback, Diverged, Event, Interrupted, Phase
+from metafunc.training.recorder import Recorder
+from metafunc.training.settings import Outer, Validation
+from metafunc.training.signals import Received
+from metafunc.training.state import RunSpec, State, Window
+from metafunc.types import M, MetaLearner, P, Task, TaskFamily
+
+
+@dataclass
+class Loop(Generic[M, P]):
+    """A training that is under way.
+
+    Args:
+        learner: what is trained.
+        family: where the tasks come from.
+        state: where it stands.
+        recorder: what it writes to.
+        outer: what becomes of a meta-gradient.
+        validation: when to validate.
+        plan: how a step is executed.
+        device: where.
+        received: the signal that asked to stop, once there is one.
+        on_event: called on every event.
+        chunk_size: validation tasks at a time.
+        best: the meta-parameters of the best validation, once there is one.
+        loss: the last step's meta-loss, once there is one.
+    """
+
+    learner: MetaLearner[M, P]
+    family: TaskFamily
+    state: State[M]
+    recorder: Recorder
+    outer: Outer
+    validation: Validation
+    plan: Plan
+    device: torch.device
+    received: Received
+    on_event: Callback
+    chunk_size: int | None = None
+    best: M | None = None
+    loss: float | None = None
+
+    @property
+    def spec(self) -> RunSpec:
+        """What decides the run's numbers."""
+        return self.state.spec
+
+    @property
+    def stopped(self) -> bool:
+        """Whether a signal asked to stop."""
+        return self.received.signal is not None
+
+    @cached_property
+    def compiler(self) -> aot.Compiler:
+        """What compiles the steps, if that is planned; the caller closes it."""
+        return aot.Compiler(
+            at_once=self.plan.compile,
+            switch=self.recorder.switch(),
+            record=self.recorder.record_switch,
+            warn=self.warn,
+            halted=lambda: self.stopped,
+        )
+
+    @cached_property
+    def gradient_at(self) -> Measured[M]:
+        """The meta-loss and its gradient, executed as planned."""
+        return measured_gradient(self.learner.task_loss, self.plan, self.compiler)
+
+    def run(self) -> None:
+        """Take the steps that are left, or those before a signal."""
+        while self.state.step < self.spec.steps and not self.stopped:
+            if not self.step():
+                return
+            self.log()
+            self.save(improved=self.validate())
+
+    def step(self) -> bool:
+        """Take a step: tasks, gradient, update. Returns False where a signal came before it."""
+        tasks = move(next_tasks(self.learner, self.family, self.state), self.device)
+        try:
+            self.compiler.between_steps(self.state.step)
+            sizes, gradient = self.gradient_at(self.state.meta, tasks)
+            loss, norm = sizes.tolist()
+        except aot.Halted:  # before anything of the step was done
+            return False
+        if not isfinite(loss + norm):
+            found = non_finite_tasks(self.learner, self.state.meta, tasks)
+            raise Diverged(self.spec.seed, self.state.step, found, self.spec.num_tasks, loss, self.recorder.last)
+        self.update(tasks, gradient)
+        self.loss, self.state.window = loss, self.state.window.add(loss, norm)
+        self.tell("train", {"loss": loss, "gradient_norm": norm, "outer_lr": self.state.outer_lr})
+        return True
+
+    def update(self, tasks: Task, gradient: M) -> None:
+        """Update the meta-parameters on prepared tasks, of which the first gradient is known."""
+        if self.outer.update is not None:
+            self.state.become(self.outer.update(self.state.meta, tasks, gradient))
+        else:
+            self.state.descend(gradient)
+            for _ in range(self.outer.repeats - 1):
+                self.state.descend(self.gradient_at(self.state.meta, tasks)[1])
+        self.state.finish()
+
+    def log(self) -> None:
+        """Log the means since the last line, if one is due."""
+        if self.due(self.recorder.recording.log_every):
+            self.tell("log", {**self.state.window.means(), "outer_lr": self.state.outer_lr})
+            self.state.window = Window()
+
+    def validate(self) -> bool:
+        """Validate, if it is due. Returns whether the result is the best so far."""
+        if not self.due(self.validation.every):
+            return False
+        self.state.validation = scoring.validate(
+            self.learner,
+            self.state.meta,
+            self.family,
+            num_tasks=self.validation.num_tasks,
+            seed=self.spec.seed,
+            chunk_size=self.chunk_size,
+        )
+        self.tell("validation", {"validation": self.state.validation})
+        improved = self.state.improved()
+        self.best = state.copy(self.state.meta) if improved else self.best
+        return improved
+
+    def save(self, *, improved: bool) -> None:
+        """Write a checkpoint, if one is due: of the best so far and the last step, and every so often."""
+        due = improved or self.state.step == self.spec.steps or self.recorder.due(self.state.step)
+        if due and self.recorder.save(self.state):
+            self.tell("checkpoint", message=str(self.recorder.last))
+
+    def due(self, every: int | None) -> bool:
+        """Whether something is due that is done every so many steps, and after the last."""
+        step = self.state.step
+        return every is not None and (step % every == 0 or step == self.spec.steps)
+
+    def tell(self, phase: Phase, values: Mapping[str, Any] | None = None, message: str = "") -> None:
+        """Report an event, to the trackers where it holds their numbers, and to the callback."""
+        event = Event(phase, self.state.step, self.spec.steps, values or {}, message)
+        if phase in ("log", "validation"):
+            self.recorder.log(event.values, event.step)
+        self.on_event(event)
+
+    def warn(self, message: str) -> None:
+        """Report what is the matter."""
+        self.tell("warning", message=message)
+
+    def resume(self, env: Mapping[str, Any]) -> None:
+        """Go back to the newest checkpoint of the run's folder, and to the best meta-parameters that it knows of."""
+        damaged = self.recorder.resume(self.state)
+        if self.recorder.run is None or self.state.step == 0:
+            return
+        known = {"validation": self.state.validation} if self.state.validation else {}
+        self.tell("resumed", known, str(self.recorder.last))
+        passed_over = (f"{message} The run goes on from step {self.state.step} instead." for message in damaged)
+        for message in (*passed_over, *changes(self.recorder.run.env, env)):
+            self.warn(message)
+        try:
+            saved = self.recorder.best(self.state)
+        except CheckpointError as error:
+            self.warn(f"The best validation's checkpoint is lost: {error}")
+        else:
+            self.best = None if saved is None else checkpoint.restore(self.state.meta, saved.tensors, "meta")
+
+    def end(self) -> None:
+        """Save where a signal stopped the run.
+
+        Raises:
+            Interrupted: one did.
+        """
+        if self.received.signal is not None and self.recorder.run is not None:
+            self.recorder.save(self.state)
+            raise Interrupted(self.received.signal, self.recorder.run.path, self.state.step)
+
+
+def next_tasks(learner: MetaLearner[M, P], family: TaskFamily, now: State[M]) -> Task:
+    """The tasks of the next step, on the CPU: a function of the seed and the step."""
+    spec, step = now.spec, now.step
+    tasks = family.train(generator_for(spec.seed, "train", step), spec.num_tasks)
+    return learner.prepare(now.meta, tasks, generator_for(spec.seed, "prepare", step), step=step, num_steps=spec.steps)
+
+
+def non_finite_tasks(learner: MetaLearner[M, P], meta: M, tasks: Task) -> tuple[int, ...]:
+    """The tasks whose own loss or gradient is not finite."""
+    alone = measured(value_and_grad(learner.task_loss))
+    sizes = [sum(alone(meta, task)[0].tolist()) for task in scoring.chunks(tasks, 1)]
+    return tuple(i for i, size in enumerate(sizes) if not isfinite(size))

@@ -1,0 +1,98 @@
+"""The arguments of `fit` by what they belong to: the outer update, validation, and what is recorded."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor
+
+from metafunc.checks import above, at_least
+from metafunc.training.state import Optimise, Schedule
+from metafunc.training.trackers import Tracker
+from metafunc.types import M, Task
+
+Update: TypeAlias = Callable[[M, Task, M], M]
+
+
+def adam(parameters: Iterable[Tensor]) -> torch.optim.Optimizer:
+    """The papers' outer optimiser: Adam with a step size of .001, each tensor's update in one pass."""
+    return torch.optim.Adam(parameters, lr=1e-3, fused=True)
+
+
+@dataclass(frozen=True)
+class Outer:
+    """What becomes of a meta-gradient; `training.outer` makes it from names.
+
+    Args:
+        optimiser: from parameters to a `torch.optim` optimiser.
+        schedule: from the optimiser to one of torch's schedules, stepped once after every outer step.
+        clip: bound on the absolute value of each element of the meta-gradient (MAML clips to 10 on miniImageNet).
+        repeats: steps of the optimiser on the same prepared tasks, as ProMP takes them.
+        update: (meta, tasks, gradient) to the next meta-parameters, instead of the optimiser and its schedule; see
+            `rl.trust_region`.
+
+    Raises:
+        ValueError: `clip` is not positive, or `repeats` below 1.
+
+    Example:
+        >>> import torch
+        >>> from metafunc import Outer
+        >>> outer = Outer(optimiser=lambda parameters: torch.optim.SGD(parameters, lr=0.1), clip=10.0)
+    """
+
+    optimiser: Optimise = adam
+    schedule: Schedule | None = None
+    clip: float | int | None = None
+    repeats: int = 1
+    update: Update[Any] | None = None
+
+    def __post_init__(self) -> None:
+        above(0, clip=self.clip)
+        at_least(1, repeats=self.repeats)
+
+
+@dataclass(frozen=True)
+class Validation:
+    """When to validate, on the same tasks of the validation split each time.
+
+    Args:
+        every: outer steps between validations; None: never.
+        num_tasks: how many tasks.
+
+    Raises:
+        ValueError: a number is below 1.
+    """
+
+    every: int | None = None
+    num_tasks: int = 100
+
+    def __post_init__(self) -> None:
+        at_least(1, validate_every=self.every, num_validation_tasks=self.num_tasks)
+
+
+@dataclass(frozen=True)
+class Recording:
+    """What a run writes while it trains, into its folder and to trackers.
+
+    Args:
+        config: recorded in `config.json`, for `metafunc.load` and for checking that a resumed run is the same.
+        overwrite: delete the run in the folder first.
+        checkpoint_every: outer steps between checkpoints. The last two and the best are kept.
+        checkpoint_seconds: the same as a time; whichever comes first.
+        log_every: outer steps between lines of the log, which hold means over the steps since the last line.
+        trackers: take the same numbers as the log file `metrics.jsonl`, with a folder or without.
+
+    Raises:
+        ValueError: a number of steps is below 1.
+    """
+
+    config: Mapping[str, Any] = field(default_factory=dict)
+    overwrite: bool = False
+    checkpoint_every: int = 1000
+    checkpoint_seconds: float | int = 60.0
+    log_every: int = 100
+    trackers: Sequence[Tracker] = ()
+
+    def __post_init__(self) -> None:
+        at_least(1, log_every=self.log_every, checkpoint_every=self.checkpoint_every)

@@ -1,0 +1,117 @@
+"""Code is made in a process of its own, for a cache that only its owner can write."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from metafunc import tree
+from metafunc.execution import aot, tracing
+from metafunc.execution.aot import build
+from metafunc.execution.aot.serialise import describe
+from metafunc.execution.gradient import value_and_grad
+from metafunc.nn.likelihood import gaussian
+from metafunc.testing import network, random_tasks
+from metafunc.transforms.inner import gradient_descent
+from metafunc.transforms.objectives import query_loss
+
+MODEL = network((2,), 3)
+LOSS = gaussian(3).of(MODEL)
+META = MODEL.init(torch.Generator().manual_seed(0))
+TASK_LOSS = query_loss(gradient_descent(LOSS, lr=0.1, num_steps=2), LOSS)
+TASKS = random_tasks("regression", num_tasks=4, num_outputs=3)
+
+
+def test_the_name_depends_on_the_graph_the_shapes_and_the_threads() -> None:
+    def named(function: Callable[[Tensor], Tensor], rows: int) -> str:
+        x = torch.ones(rows)
+        return build.name_of(describe(tracing.trace(function, x), [x])[0])
+
+    names = [named(lambda x: 2 * x, 3), named(lambda x: 3 * x, 3), named(lambda x: 2 * x, 4)]
+    assert len(set(names)) == 3
+    assert named(lambda x: 2 * x, 3) == names[0]
+    before = torch.get_num_threads()
+    torch.set_num_threads(before + 1)
+    assert named(lambda x: 2 * x, 3) != names[0]
+    torch.set_num_threads(before)
+
+
+def test_a_cache_that_others_can_write_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    folder = build.cache()
+    assert folder == tmp_path / "metafunc"
+    assert folder.stat().st_mode & 0o777 == 0o700
+    folder.chmod(0o777)
+    warned: list[str] = []
+    with aot.Compiler(at_once=True, warn=warned.append) as own:
+        assert own.lower(lambda x: 2 * x)(torch.ones(1)).tolist() == [2.0]
+    assert "others can write" in warned[0]
+
+
+def processes(folder: Path) -> list[str]:
+    found = subprocess.run(["ps", "-eww", "-o", "stat=,args="], capture_output=True, text=True, check=True).stdout
+    return [line for line in found.splitlines() if str(folder) in line and not line.startswith("Z")]
+
+
+def gone(folder: Path, seconds: float = 120) -> bool:
+    end = time.monotonic() + seconds
+    while processes(folder) and time.monotonic() < end:
+        time.sleep(0.1)
+    return not processes(folder)
+
+
+def test_closing_ends_the_compiler_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    x = torch.ones(3)
+    begun = build.Build(describe(tracing.trace(torch.sin, x), [x])[0], niceness=19)
+    assert processes(tmp_path)
+    assert not begun.wait(lambda: True)
+    begun.close()
+    assert gone(tmp_path)
+    assert list((tmp_path / "metafunc").iterdir()) == []
+
+
+def test_a_compiler_ends_when_the_process_that_waits_for_it_is_killed(tmp_path: Path) -> None:
+    code = """
+import os, torch, time
+from metafunc.execution import tracing
+from metafunc.execution.aot.build import Build
+from metafunc.execution.aot.serialise import describe
+x = torch.ones(3)
+begun = Build(describe(tracing.trace(torch.sin, x), [x])[0], niceness=19)
+time.sleep(2)
+print(begun.process.pid, flush=True)
+time.sleep(60)
+"""
+    paths = {"XDG_CACHE_HOME": str(tmp_path), "PYTHONPATH": os.pathsep.join(sys.path)}
+    parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, env={**os.environ, **paths})
+    assert parent.stdout is not None
+    assert int(parent.stdout.readline())
+    assert processes(tmp_path)
+    parent.kill()
+    parent.wait()
+    parent.stdout.close()
+    assert gone(tmp_path)
+
+
+@pytest.mark.compiled
+def test_code_is_made_once_and_gives_the_steps_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    plain = value_and_grad(TASK_LOSS)(META, TASKS)
+    for _ in range(2):
+        warned: list[str] = []
+        with aot.Compiler(at_once=True, warn=warned.append) as own:
+            step = value_and_grad(TASK_LOSS, lower=own.lower)
+            torch.testing.assert_close(step(META, TASKS), plain, rtol=1e-12, atol=1e-13)
+            other = tree.scale(META, 1.5)
+            again = value_and_grad(TASK_LOSS)(other, TASKS)
+            torch.testing.assert_close(step(other, TASKS), again, rtol=1e-12, atol=1e-13)
+        assert not warned
+        monkeypatch.setattr(build.subprocess, "Popen", None)  # the second time it lies in the cache
+    assert len(list((tmp_path / "metafunc").iterdir())) == 1
