@@ -107,7 +107,7 @@ class MetaLoss(Protocol[M_in]):
 
 @runtime_checkable
 class Prepare(Protocol[M_in]):
-    """The edge where dice fall: attach noise and step weights to stacked tasks; `step` is None at meta-test."""
+    """Attaches noise, drawn from a generator, and step weights to stacked tasks; `step` is None at meta-test."""
 
     def __call__(
         self, meta: M_in, tasks: Task, generator: Generator, /, *, step: int | None, num_steps: int
@@ -147,33 +147,38 @@ class Model:
         return self.condition(params, support.x)
 
 
-@dataclass(frozen=True)
+def unprepared(meta: M_in, tasks: Task, generator: Generator, /, *, step: int | None, num_steps: int) -> Task:
+    """The `prepare` of a learner that draws no random numbers: the identity."""
+    return tasks
+
+
+@dataclass(frozen=True, kw_only=True)
 class MetaLearner(Generic[M, P]):
     """What every builder in `metafunc.algorithms` returns: a meta-learning algorithm as pure functions.
 
     Args:
         init: draws meta-parameters from a generator.
-        prepare: attaches this step's randomness to stacked tasks.
         adapt: from meta-parameters and a support set to a task's parameters.
         path: the same, for 0..num_steps steps on a leading axis.
         task_loss: what meta-training minimises, for one task.
         predict: (task parameters, inputs (n, ...)) to the distribution of observations.
+        prepare: attaches this step's random numbers to stacked tasks; by default there are none.
         normalisation: the model's protocol.
-        network: how the paths of the network's own parameters, or of their means, begin within the meta-parameters,
-            such as "prior.mean."; a warm start takes them from one learner to another.
-        listed: whether a training may follow a list of a step's operations, and compile it; not where a list would
+        network_prefix: how the paths of the network's own parameters, or of their means, begin within the
+            meta-parameters, such as "prior.mean."; a warm start takes them from one learner to another.
+        traceable: whether a training may trace a step once and run its graph, and compile it; not where a graph would
             take the memory that rematerialised inner steps save.
     """
 
     init: Callable[[Generator], M]
-    prepare: Prepare[M]
     adapt: Adapt[M, P]
     path: Path[M, P]
     task_loss: TaskLoss[M]
     predict: Callable[[P, Tensor], Predictive]
+    prepare: Prepare[M] = unprepared
     normalisation: Normalisation = "none"
-    network: str = ""
-    listed: bool = True
+    network_prefix: str = ""
+    traceable: bool = True
 
     @property
     def meta_loss(self) -> MetaLoss[M]:

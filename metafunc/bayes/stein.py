@@ -17,14 +17,7 @@ from torch import Tensor
 from metafunc import tree
 from metafunc.transforms.inner import Select, Step, descend, repeat
 from metafunc.transforms.optim import Optimiser, sgd
-from metafunc.types import (
-    Adapt,
-    Data,
-    Loss,
-    P,
-    Scalar,
-    Tree,
-)
+from metafunc.types import Adapt, Data, Loss, P, Scalar, Tree
 
 
 class KernelValues(NamedTuple):
@@ -102,10 +95,10 @@ def stein(loss: Loss[P], optimiser: Optimiser, *, kernel: Kernel = rbf) -> Step[
     def direction(particles: P, data: Data, select: Select) -> Tree:
         gradients = torch.vmap(lambda particle: gradient_of(particle, data, select))(particles)
         chosen, slopes = (tree.partition(values, select)[0] for values in (particles, gradients))
-        gram, repulsion = kernel(_rows(chosen))
+        gram, repulsion = kernel(tree.rows(chosen))
         # One product a task; vmap makes a far slower one, of all tasks' rows, out of `gram.mT @ ...`.
-        moves = (torch.einsum("jm,jd->md", gram, _rows(slopes)) - repulsion) / repulsion.shape[0]
-        unravel = tree.ravel(tree.map(lambda leaf: leaf[0], chosen))[1]
+        moves = (torch.einsum("jm,jd->md", gram, tree.rows(slopes)) - repulsion) / repulsion.shape[0]
+        unravel = tree.ravel(tree.at(chosen, 0))[1]
         return tree.partition(gradients, select)[1](torch.vmap(unravel)(moves))
 
     return Step(direction, optimiser)
@@ -142,11 +135,6 @@ def svgd(loss: Loss[P], *, lr: float, num_steps: int, kernel: Kernel = rbf) -> A
         Liu and Wang (2016), "Stein Variational Gradient Descent: A General Purpose Bayesian Inference Algorithm".
     """
     return repeat(stein(loss, sgd(lr), kernel=kernel), num_steps)
-
-
-def _rows(particles: Tree) -> Float[Tensor, "particles size"]:
-    rows: Tensor = torch.vmap(lambda particle: tree.ravel(particle)[0])(particles)
-    return rows
 
 
 def log_mean_exp(values: Float[Tensor, "particles ..."]) -> Float[Tensor, "..."]:
@@ -186,8 +174,8 @@ def stein_loss(
     """
 
     def loss(particles: P, data: Data, /) -> Scalar:
-        rows: Tensor = torch.vmap(lambda particle: tree.ravel(particle)[0])(particles)
-        unravel = tree.ravel(tree.map(lambda leaf: leaf[0], particles))[1]
+        rows = tree.rows(particles)
+        unravel = tree.ravel(tree.at(particles, 0))[1]
         gram, repulsion = kernel(rows.detach())
         # Zeros with a derivative. Row j below is particle j, and its derivative for particle m is k(j, m).
         offset = rows - rows.detach()

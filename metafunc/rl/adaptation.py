@@ -13,7 +13,7 @@ from torch import Generator, Tensor
 
 from metafunc import tree
 from metafunc.checks import at_least
-from metafunc.rl.losses import log_probs, set_of
+from metafunc.rl.losses import log_probs
 from metafunc.rl.policies import Policy
 from metafunc.rl.rollout import Play
 from metafunc.rl.trajectories import Trajectories
@@ -89,7 +89,7 @@ class Player(Generic[M]):
         """A task's parameters before and after each of some inner steps."""
         rows = [self.start(meta)]
         for index in range(num_steps):
-            rows.append(self.step(meta, index)(rows[-1], set_of(support, index)))
+            rows.append(self.step(meta, index)(rows[-1], tree.at(support, index)))
         return rows
 
     @property
@@ -112,9 +112,16 @@ class Player(Generic[M]):
 
     def score(self, rows: list[Tree], support: Trajectories) -> Scalar:
         r"""$\sum_i \sum_k \sum_t \log f_{\theta_i}(a_t \mid x_t)$: the log-probability of all that adaptation saw."""
-        parts = [log_probs(self.policy, row, set_of(support, index)).sum() for index, row in enumerate(rows[:-1])]
+        parts = [log_probs(self.policy, row, tree.at(support, index)).sum() for index, row in enumerate(rows[:-1])]
         return torch.stack(parts).sum()
 
     def learner(self, init: Callable[[Generator], M], task_loss: TaskLoss[M]) -> MetaLearner[M, Tree]:
         """The meta-learner that plays and adapts like this, and is trained by a loss."""
-        return MetaLearner(init, self.prepare, self.adapt, self.path, task_loss, self.predict)
+        return MetaLearner(
+            init=init,
+            prepare=self.prepare,
+            adapt=self.adapt,
+            path=self.path,
+            task_loss=task_loss,
+            predict=self.predict,
+        )

@@ -13,20 +13,15 @@ With J the return, $\hat g$ an estimator of its gradient from K trajectories $D 
 The two corrections count the same thing, so that together they count it twice: `check` refuses that.
 """
 
-from typing import Literal
-
 import torch
 from torch import Tensor
 
-from metafunc import tree
 from metafunc.checks import one_of
 from metafunc.rl.advantages import Credit, Signal
 from metafunc.rl.estimators import COUNTS_SAMPLING, Estimator, box, named
 from metafunc.rl.policies import Policy
 from metafunc.rl.trajectories import Trajectories
-from metafunc.types import Data, Loss, Scalar, Tree
-
-Sampling = Literal["none", "sampling"]
+from metafunc.types import Loss, Scalar, Tree
 
 
 def check(estimator: str, credit: str) -> None:
@@ -73,7 +68,7 @@ def policy_loss(policy: Policy, estimator: Estimator, credit: Credit) -> Loss[Tr
         >>> policy, play = rl.gaussian(nn.mlp((2,), 2), 2), rl.simulated(rl.navigation(horizon=5))
         >>> generator = torch.Generator().manual_seed(0)
         >>> params = policy.init(generator)
-        >>> played = tree.map(lambda leaf: leaf[0], play(policy, tree.stack([params]), torch.ones(1, 2), generator, 4))
+        >>> played = tree.at(play(policy, tree.stack([params]), torch.ones(1, 2), generator, 4), 0)
         >>> loss = rl.policy_loss(policy, rl.reward_to_go, rl.Credit())
         >>> torch.func.grad(loss)(params, played)["log_std"].shape
         torch.Size([2])
@@ -125,12 +120,3 @@ def returns_in(credit: Credit, stacked: Trajectories) -> Tensor:
 
     found: Tensor = torch.vmap(one)(stacked)
     return found
-
-
-def set_of(support: Data, index: int) -> Data:
-    """What one inner step sees: a row of the leading axis."""
-
-    def row(leaf: Tensor) -> Tensor:
-        return leaf[index]
-
-    return tree.map(row, support)

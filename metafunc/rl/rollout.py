@@ -1,7 +1,7 @@
 """Playing: a policy in a pure environment, for one trajectory, and by `vmap` for all trajectories of all tasks."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Generator, Tensor
@@ -59,8 +59,8 @@ def rollout(environment: Environment, policy: Policy, params: Tree, task: Tree, 
     steps: list[tuple[Tensor, ...]] = []
     for t in range(environment.horizon):
         seen = environment.observe(task, state)
-        action, clue = policy.sample(params, seen, _at(noise.action, t))
-        state, reward, done = environment.step(task, state, action, _at(noise.step, t))
+        action, clue = policy.sample(params, seen, tree.at(noise.action, t))
+        state, reward, done = environment.step(task, state, action, tree.at(noise.step, t))
         steps.append((seen, action, clue, reward, done))
     observations, actions, clues, rewards, ends = (torch.stack(parts) for parts in zip(*steps, strict=True))
     # What does not have to be known at the next time is computed once, after the loop.
@@ -116,10 +116,3 @@ def simulated(environment: Environment) -> Play:
         return played
 
     return play
-
-
-def _at(noise: Tree, time: int) -> Any:
-    def row(leaf: Tensor) -> Tensor:
-        return leaf[time]
-
-    return tree.map(row, noise)

@@ -163,7 +163,7 @@ def fit(
             steps=steps,
             device=where,
             task_loss=learner.task_loss if chunk_size is None else None,
-            listed=learner.listed,
+            listed=learner.traceable,
         ),
         compile=compile,
         chunk_size=chunk_size,

@@ -205,9 +205,9 @@ def top_eigenvalues(matvec: Callable[[P], P], start: P, *, num_steps: int = 20) 
     References:
         Golub and Underwood, "The Block Lanczos Method for Computing Eigenvalues", 1977.
     """
-    first = tree.map(lambda leaf: leaf[0], start)
+    first = tree.at(start, 0)
     _, unravel = tree.ravel(first)
-    block: Tensor = torch.vmap(lambda v: tree.ravel(v)[0])(start).mT
+    block = tree.rows(start).mT
     size, width = block.shape
     at_least(1, num_steps=num_steps)
     if width > size:

@@ -1,6 +1,7 @@
 """Ensembles against their members one by one, and SVGD against double loops and closed forms, in float64."""
 
 import math
+from dataclasses import replace
 from functools import partial
 from itertools import product
 
@@ -15,8 +16,8 @@ from metafunc.bayes.gaussian import standard_noise
 from metafunc.bayes.stein import KernelValues, rbf, stein, svgd
 from metafunc.execution.gradient import value_and_grad
 from metafunc.transforms import inner, optim
-from metafunc.transforms.objectives import query_loss, unprepared
-from metafunc.types import Batch, Categorical, MetaLearner, Normal, Task
+from metafunc.transforms.objectives import query_loss
+from metafunc.types import Batch, Categorical, MetaLearner, Normal, Task, unprepared
 
 
 def noise(*shape, seed=0):
@@ -141,14 +142,7 @@ def test_a_scale_broadcasts_before_the_particles_are_joined(shape):
 
 def test_classes_keep_their_type():
     learner = point_learner()
-    classifier = MetaLearner(
-        learner.init,
-        unprepared,
-        learner.adapt,
-        learner.path,
-        learner.task_loss,
-        lambda params, x: Categorical(outputs(params, x)[None]),
-    )
+    classifier = replace(learner, prepare=unprepared, predict=lambda params, x: Categorical(outputs(params, x)[None]))
     ensemble = lift(classifier, num_particles=2)
     predictive = ensemble.predict(ensemble.init(seeded()), tasks().query.x[0])
     assert isinstance(predictive, Categorical)

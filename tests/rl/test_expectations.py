@@ -169,7 +169,7 @@ def meta_loss(oracle, step, num_steps, *, score=lambda rows, seen: torch.zeros((
     """A task loss written out here: adapt, then DiCE's outer objective, with a score term to be varied."""
 
     def task_loss(params, task):
-        seen = [tree.map(lambda leaf, i=i: leaf[i], task.support) for i in range(num_steps)]
+        seen = [tree.at(task.support, i) for i in range(num_steps)]
         rows = [params]
         for played in seen:
             rows.append(step(rows[-1], played))

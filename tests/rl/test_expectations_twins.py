@@ -40,7 +40,7 @@ def test_credit_for_sampling_is_exact_for_any_process_policy_and_inner_map(seed,
     step = random_map(seed, policy)
 
     def task_loss(at, task):
-        played = tree.map(lambda leaf: leaf[0], task.support)
+        played = tree.at(task.support, 0)
         outer = rl.log_probs(policy, step(at, played), task.query)
         return rl.sampled_return(outer, EXACT(task.query), rl.log_probs(policy, at, played).sum(), 0.7)
 

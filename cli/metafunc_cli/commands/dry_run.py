@@ -70,7 +70,7 @@ def _choice(training: Training, learner: Any, meta: Any, tasks: Any) -> Any:
             steps=training.steps,
             device=where,
             task_loss=asked,
-            listed=learner.listed,
+            listed=learner.traceable,
         ),
         compile=training.compile,
         chunk_size=training.chunk_size,

@@ -11,7 +11,7 @@ Levine (2017), section 5.1.
 from metafunc.checks import not_negative
 from metafunc.nn.likelihood import Likelihood
 from metafunc.transforms.inner import descend, path, repeat
-from metafunc.transforms.objectives import pool, unprepared
+from metafunc.transforms.objectives import pool
 from metafunc.transforms.optim import sgd
 from metafunc.types import MetaLearner, Model, Params, Scalar, Task, Tree
 
@@ -49,7 +49,6 @@ def pretrain(
 
     return MetaLearner(
         init=model.init,
-        prepare=unprepared,
         adapt=repeat(step, num_steps, finish=model.finish),
         path=path(step, finish=model.finish),
         task_loss=task_loss,

@@ -9,7 +9,7 @@ from metafunc import tree
 from metafunc.checks import not_negative
 from metafunc.nn.likelihood import Likelihood
 from metafunc.transforms.inner import descend, path, repeat
-from metafunc.transforms.objectives import query_loss, unprepared
+from metafunc.transforms.objectives import query_loss
 from metafunc.transforms.optim import sgd
 from metafunc.types import Data, MetaLearner, Model, Params, Tree
 
@@ -48,7 +48,6 @@ def scratch(
 
     return MetaLearner(
         init=model.init,
-        prepare=unprepared,
         adapt=adapt,
         path=path(step, finish=model.finish),
         task_loss=query_loss(unlearned, loss),

@@ -28,7 +28,7 @@ from metafunc.bayes.stein import log_mean_exp, stein
 from metafunc.checks import above, at_least, not_negative, one_of
 from metafunc.nn.likelihood import Likelihood
 from metafunc.transforms.inner import Step, path, repeat
-from metafunc.transforms.objectives import chaser, squared_distance, unprepared
+from metafunc.transforms.objectives import chaser, squared_distance
 from metafunc.transforms.optim import sgd
 from metafunc.types import Adapt, Batch, Data, MetaLearner, Model, Predictive, Scalar, Task, Tree
 
@@ -189,7 +189,6 @@ def bmaml(
 
     return MetaLearner(
         init=init,
-        prepare=unprepared,
         adapt=adapt,
         path=rows,
         task_loss=lag if objective == "chaser" else surprise,

@@ -14,7 +14,6 @@ from metafunc.checks import not_negative
 from metafunc.nn.likelihood import Likelihood
 from metafunc.transforms import low_rank
 from metafunc.transforms.inner import descend, path, repeat
-from metafunc.transforms.objectives import unprepared
 from metafunc.transforms.optim import sgd
 from metafunc.types import MetaLearner, Model, Params
 
@@ -49,7 +48,6 @@ def emaml(
     step = descend(loss, sgd(inner_lr))
     member = MetaLearner(
         init=model.init,
-        prepare=unprepared,
         adapt=repeat(step, num_steps, finish=model.finish),
         path=path(step, finish=model.finish),
         task_loss=low_rank.query_loss(loss, lr=inner_lr, num_steps=num_steps, finish=model.finish),

@@ -19,7 +19,6 @@ from metafunc.bayes import laplace
 from metafunc.checks import at_least, not_negative
 from metafunc.nn.likelihood import Likelihood
 from metafunc.transforms.inner import descend, path, repeat
-from metafunc.transforms.objectives import unprepared
 from metafunc.transforms.optim import sgd
 from metafunc.types import MetaLearner, Model, Params, Scalar, Task, Tree
 
@@ -74,7 +73,6 @@ def llama(
 
     return MetaLearner(
         init=model.init,
-        prepare=unprepared,
         adapt=repeat(step, num_steps, finish=model.finish),
         path=path(step, finish=model.finish),
         task_loss=task_loss,

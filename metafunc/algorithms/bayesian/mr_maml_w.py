@@ -129,5 +129,5 @@ def mr_maml_w(
         task_loss=task_loss,
         predict=likelihood.mixture(model),
         normalisation=model.normalisation,
-        network="params.",
+        network_prefix="params.",
     )

@@ -133,5 +133,5 @@ def platipus(
         task_loss=task_loss,
         predict=likelihood.mixture(model),
         normalisation=model.normalisation,
-        network="prior.mean.",
+        network_prefix="prior.mean.",
     )

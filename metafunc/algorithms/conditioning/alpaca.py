@@ -28,7 +28,7 @@ from metafunc.bayes import linear_regression
 from metafunc.bayes.linear_regression import MatrixNormal
 from metafunc.checks import above, at_least
 from metafunc.nn.likelihood import Likelihood, masked_sum
-from metafunc.transforms.objectives import query_loss, unprepared
+from metafunc.transforms.objectives import query_loss
 from metafunc.types import Batch, Data, MetaLearner, Model, Normal, Params, Scalar, Tree
 
 
@@ -131,7 +131,6 @@ def alpaca(
 
     return MetaLearner(
         init=init,
-        prepare=unprepared,
         adapt=adapt,
         path=path,
         task_loss=query_loss(adapt, loss),

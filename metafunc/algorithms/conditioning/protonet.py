@@ -18,7 +18,7 @@ from torch import Tensor
 
 from metafunc import tree
 from metafunc.nn.likelihood import Likelihood
-from metafunc.transforms.objectives import query_loss, unprepared
+from metafunc.transforms.objectives import query_loss
 from metafunc.types import Batch, Data, MetaLearner, Model, Params, Predictive, Scalar, Tree
 
 
@@ -82,7 +82,6 @@ def protonet(model: Model, likelihood: Likelihood) -> MetaLearner[Params, Protot
 
     return MetaLearner(
         init=model.init,
-        prepare=unprepared,
         adapt=adapt,
         path=path,
         task_loss=query_loss(adapt, loss),

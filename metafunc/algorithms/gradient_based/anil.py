@@ -18,7 +18,7 @@ from metafunc import tree
 from metafunc.checks import not_negative
 from metafunc.nn.likelihood import Likelihood
 from metafunc.transforms.inner import descend, masked, path, repeat
-from metafunc.transforms.objectives import query_loss, unprepared
+from metafunc.transforms.objectives import query_loss
 from metafunc.transforms.optim import sgd
 from metafunc.types import MetaLearner, Model, Params, Tree
 
@@ -68,7 +68,6 @@ def anil(
     adapt = repeat(step, num_steps, finish=model.finish)
     return MetaLearner(
         init=_init_with(model, head),
-        prepare=unprepared,
         adapt=adapt,
         path=path(step, finish=model.finish),
         task_loss=query_loss(adapt, loss),

@@ -12,7 +12,7 @@ The task loss has MAML's value; its gradient is the update, which is not the der
 from metafunc.checks import not_negative
 from metafunc.nn.likelihood import Likelihood
 from metafunc.transforms.inner import descend, first_order, path, repeat
-from metafunc.transforms.objectives import query_loss, unprepared
+from metafunc.transforms.objectives import query_loss
 from metafunc.transforms.optim import sgd
 from metafunc.types import MetaLearner, Model, Params
 
@@ -47,7 +47,6 @@ def fomaml(
     adapt = repeat(step, num_steps, finish=model.finish)
     return MetaLearner(
         init=model.init,
-        prepare=unprepared,
         adapt=adapt,
         path=path(step, finish=model.finish),
         task_loss=query_loss(adapt, loss),

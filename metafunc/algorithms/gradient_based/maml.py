@@ -14,7 +14,7 @@ from metafunc.checks import not_negative
 from metafunc.nn.likelihood import Likelihood
 from metafunc.transforms import low_rank
 from metafunc.transforms.inner import descend, path, rematerialised, repeat
-from metafunc.transforms.objectives import query_loss, unprepared
+from metafunc.transforms.objectives import query_loss
 from metafunc.transforms.optim import sgd
 from metafunc.types import MetaLearner, Model, Params
 
@@ -59,11 +59,10 @@ def maml(
         task_loss = low_rank.query_loss(loss, lr=inner_lr, num_steps=num_steps, finish=model.finish)
     return MetaLearner(
         init=model.init,
-        prepare=unprepared,
         adapt=repeat(step, num_steps, finish=model.finish),
         path=path(step, finish=model.finish),
         task_loss=task_loss,
         predict=likelihood.predict(model),
         normalisation=model.normalisation,
-        listed=not rematerialise,
+        traceable=not rematerialise,
     )

@@ -18,7 +18,7 @@ from metafunc import tree
 from metafunc.checks import at_least, not_negative
 from metafunc.nn.likelihood import Likelihood
 from metafunc.transforms.inner import Step, descend, path, repeat
-from metafunc.transforms.objectives import query_loss, unprepared
+from metafunc.transforms.objectives import query_loss
 from metafunc.transforms.optim import sgd
 from metafunc.types import Data, MetaLearner, Model, Params, Tree
 
@@ -73,11 +73,10 @@ def meta_sgd(
 
     return MetaLearner(
         init=init,
-        prepare=unprepared,
         adapt=adapt,
         path=rows,
         task_loss=query_loss(adapt, loss),
         predict=likelihood.predict(model),
         normalisation=model.normalisation,
-        network="params.",
+        network_prefix="params.",
     )

@@ -11,6 +11,7 @@ The chaser's loss is $\sum_m \lVert \theta_m^{chaser} - \bot \theta_m^{leader} \
 steps later; `objective` = "return" is the paper's SVPG baseline instead.
 """
 
+from dataclasses import replace
 from typing import Literal
 
 import torch
@@ -100,11 +101,11 @@ def bmaml_rl(
             return returns.mean()
         behind = tree.sub(rows[num_steps], tree.detach(rows[-1]))
         squares: Tensor = torch.vmap(lambda particle: tree.dot(particle, particle))(behind)
-        # The root's derivative at 0 is infinite: a particle that the leader has not left does not count.
-        return torch.where(squares > 0, torch.where(squares > 0, squares, 1.0).sqrt(), 0.0).sum()
+        # A particle that the leader has not left has no gradient.
+        return tree.safe_sqrt(squares).sum()
 
     def predict(params: Tree, observations: Tensor) -> Predictive:
         found: Predictive = torch.vmap(policy.distribution, in_dims=(0, None))(params, observations)
         return found
 
-    return MetaLearner(init, player.prepare, player.adapt, player.path, task_loss, predict)
+    return replace(player.learner(init, task_loss), predict=predict)

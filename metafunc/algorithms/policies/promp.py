@@ -91,7 +91,7 @@ def promp(
         moved = torch.zeros_like(gain)
         for index, row in enumerate(rows[:-1]):
             observations = task.support.observations[index].flatten(0, 1)
-            old = tree.map(lambda leaf, i=index: leaf[i], task.support.extra)
+            old = tree.at(task.support.extra, index)
             moved = moved + kl(old, policy.distribution(row, observations)) / num_steps
         return -gain + kl_weight * moved
 

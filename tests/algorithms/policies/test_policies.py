@@ -68,7 +68,7 @@ def test_a_meta_gradient_is_that_of_a_plain_loop(name, settings):
 
     total = torch.zeros(()).double()
     for task in tree.unstack(tasks):
-        support = tree.map(lambda leaf: leaf[0], task.support)
+        support = tree.at(task.support, 0)
         weights = density(leaves, support)
         inside = (weights - support.log_probs * support.mask).exp() if name == "promp" else weights
         loss = -(inside * credit(support).advantages).sum(-1).mean()
@@ -96,9 +96,9 @@ def test_learned_rates_are_used_in_playing_and_shrink_later():
     learner = built("maml_rl", inner_lr=0.3, learn_rates=True, later_lr=0.5)
     meta, tasks = played(learner, step=None, num_steps=2)
     still = meta._replace(inner_lr=tree.map(torch.zeros_like, meta.inner_lr))
-    task = tree.map(lambda leaf: leaf[0], tasks)
+    task = tree.at(tasks, 0)
     stays, moves = (learner.path(at, task.support, 2) for at in (still, meta))
-    assert_close(tree.map(lambda leaf: leaf[2], stays), meta.params)
+    assert_close(tree.at(stays, 2), meta.params)
     plain = built("maml_rl", inner_lr=0.3, later_lr=0.5)
     assert_close(moves, plain.path(meta.params, task.support, 2))
     same = plain.prepare(
@@ -145,10 +145,10 @@ def test_the_chaser_follows_and_the_leader_does_not():
     learner = built("bmaml_rl", leader_steps=2)
     meta, tasks = played(learner)
     assert tasks.support.rewards.shape == (3, 3, 2, 3, 6)  # tasks, steps, particles, trajectories, times
-    task = tree.map(lambda leaf: leaf[0], tasks)
+    task = tree.at(tasks, 0)
     rows = learner.path(meta, task.support, 3)
     behind = tree.map(lambda leaf: leaf[1] - leaf[3], rows)
-    lengths = sum(tree.norm(tree.map(lambda leaf, m=m: leaf[m], behind)) for m in range(2))
+    lengths = sum(tree.norm(tree.at(behind, m)) for m in range(2))
     assert_close(learner.task_loss(meta, task), lengths)
 
 

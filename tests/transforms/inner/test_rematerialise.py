@@ -93,14 +93,14 @@ def test_its_operations_are_not_noted() -> None:
 
 def test_that_it_is_not_compiled_is_said_before_it_starts() -> None:
     learner = algorithms.maml(MODEL, KINDS["regression"], rematerialise=True)
-    assert not learner.listed
-    assert not lift(learner, num_particles=2).listed
+    assert not learner.traceable
+    assert not lift(learner, num_particles=2).traceable
     with pytest.raises(ValueError, match="rematerialised steps are not compiled; give compile='auto'"):
         fit(learner, family(), steps=3, num_tasks=2, compile="on")
 
 
 def test_of_a_learner_of_ones_own_it_is_said_meanwhile() -> None:
-    learner = replace(algorithms.maml(MODEL, KINDS["regression"], rematerialise=True), listed=True)
+    learner = replace(algorithms.maml(MODEL, KINDS["regression"], rematerialise=True), traceable=True)
     told: list[str] = []
 
     def watch(event: Event) -> None:
