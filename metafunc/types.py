@@ -188,7 +188,7 @@ class MetaLearner(Generic[M, P]):
 
 @dataclass(frozen=True)
 class TaskFamily:
-    """Where tasks come from: three samplers over disjoint or resampled worlds, and the shape of one row.
+    """Where tasks come from: three samplers over disjoint or resampled tasks, and the shape of one row.
 
     Args:
         name: what the command line calls it.
@@ -200,7 +200,7 @@ class TaskFamily:
         test: draws meta-test tasks.
         variants: further meta-test samplers by name, such as ranges never trained on.
         info: what a result should record of the data: class counts, fingerprint, licence.
-        world: where policies play, for control: a `metafunc.rl.World`.
+        simulator: where policies act, for control: a `metafunc.rl.Simulator`.
     """
 
     name: str
@@ -212,7 +212,7 @@ class TaskFamily:
     test: Sampler
     variants: Mapping[str, Sampler] = field(default_factory=dict)
     info: Mapping[str, Any] = field(default_factory=dict)
-    world: Any = None
+    simulator: Any = None
 
 
 def expected(task_loss: TaskLoss[M]) -> MetaLoss[M]:

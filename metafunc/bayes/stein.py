@@ -15,6 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from metafunc import tree
+from metafunc.checks import above
 from metafunc.transforms.inner import Select, Step, descend, repeat
 from metafunc.transforms.optim import Optimiser, sgd
 from metafunc.types import Adapt, Data, Loss, P, Scalar, Tree
@@ -70,7 +71,24 @@ def rbf(particles: Float[Tensor, "particles size"], /) -> KernelValues:
     return KernelValues(gram, 2 / bandwidth * torch.einsum("jm,jmd->md", gram, differences))
 
 
-def stein(loss: Loss[P], optimiser: Optimiser, *, kernel: Kernel = rbf) -> Step[P]:
+Product = Callable[[Tensor, Tensor], Tensor]
+
+
+def weighted_by_kernel(gram: Tensor, gradients: Tensor) -> Tensor:
+    r"""$K^\top G$: for each particle the sum of all gradients, weighted by its kernel."""
+    # One product per task; vmap makes a far slower one, of all tasks' rows, out of `gram.mT @ gradients`.
+    return torch.einsum("jm,jd->md", gram, gradients)
+
+
+def stein(
+    loss: Loss[P],
+    optimiser: Optimiser,
+    *,
+    kernel: Kernel = rbf,
+    temperature: float | int = 1.0,
+    own_data: bool = False,
+    product: Product = weighted_by_kernel,
+) -> Step[P]:
     r"""One step of Stein variational gradient descent, for the inner loop's `repeat`, `path`, `masked` and `clipped`.
 
     See `svgd` for the direction. Where leaves are selected, distances are those of the selected leaves.
@@ -79,9 +97,15 @@ def stein(loss: Loss[P], optimiser: Optimiser, *, kernel: Kernel = rbf) -> Step[
         loss: (params, data) to minus the log-posterior of *one* particle.
         optimiser: one of `metafunc.transforms.optim`.
         kernel: from particles to the kernel's values.
+        temperature: what the loss is divided by, against the repulsion.
+        own_data: whether each particle has data of its own, on a leading axis of the data.
+        product: from the kernel's matrix K and gradients G as rows to $K^\top G$; one learner's rounds otherwise.
 
     Returns:
         A step on stacked particles.
+
+    Raises:
+        ValueError: if `temperature` is not above 0.
 
     Example:
         >>> import torch
@@ -90,14 +114,16 @@ def stein(loss: Loss[P], optimiser: Optimiser, *, kernel: Kernel = rbf) -> Step[
         >>> step(torch.tensor([[1.0]]), ())  # one particle: a plain gradient step
         tensor([[0.9000]])
     """
+    above(0, temperature=temperature)
     gradient_of = descend(loss, optimiser).direction
 
     def direction(particles: P, data: Data, select: Select) -> Tree:
-        gradients = torch.vmap(lambda particle: gradient_of(particle, data, select))(particles)
-        chosen, slopes = (tree.partition(values, select)[0] for values in (particles, gradients))
+        each = torch.vmap(lambda particle, seen: gradient_of(particle, seen, select), (0, 0 if own_data else None))
+        gradients = each(particles, data)
+        chosen, descents = (tree.partition(values, select)[0] for values in (particles, gradients))
         gram, repulsion = kernel(tree.rows(chosen))
-        # One product a task; vmap makes a far slower one, of all tasks' rows, out of `gram.mT @ ...`.
-        moves = (torch.einsum("jm,jd->md", gram, tree.rows(slopes)) - repulsion) / repulsion.shape[0]
+        attraction = product(gram, tree.rows(descents)) / temperature
+        moves = (attraction - repulsion) / repulsion.shape[0]
         unravel = tree.ravel(tree.at(chosen, 0))[1]
         return tree.partition(gradients, select)[1](torch.vmap(unravel)(moves))
 

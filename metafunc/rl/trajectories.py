@@ -1,4 +1,4 @@
-"""What travels between playing and learning: trajectories of a fixed horizon, with a mask for what came too late."""
+"""What travels between rollouts and learning: trajectories of a fixed horizon, with a mask for what came too late."""
 
 from typing import NamedTuple
 

@@ -19,7 +19,7 @@ def test_a_row_is_its_builder_s_name_signature_and_documentation(name):
     documentation = inspect.getdoc(row.builder)
     for section in ("Args:", "Returns:", "Example:", "References:"):
         assert section in documentation
-    described = "".join(inspect.getdoc(builder) for builder in row.builders)
+    described = "".join(inspect.getdoc(source) for source in row.sources)
     for hyperparameter, argument in row.hyperparameters.items():
         assert isinstance(argument.default, int | float | str | bool), hyperparameter
         assert f"\n    {hyperparameter}: " in described
@@ -87,7 +87,7 @@ def test_networks_over_vectors_cannot_be_convolutions(name):
     [
         ("mmal", "regression", {}, "There is no algorithm 'mmal'; there are maml, fomaml"),
         ("protonet", "regression", {}, "protonet is for classification, not for regression; .*: maml, .*, cnp"),
-        ("maml", "control", {}, "not for control; algorithms for control: maml_rl, .*, oracle"),
+        ("maml", "control", {}, "not for control; algorithms for control: maml_rl, .*, oracle_policy"),
         ("maml", "regression", {"alpha": 1}, "maml has no hyperparameter alpha; it has inner_lr, num_steps"),
         ("protonet", "classification", {"num_steps": 1}, "protonet has no hyperparameter num_steps; it has none"),
         ("maml", "regression", {"num_steps": -1}, "num_steps must be at least 0, not -1"),

@@ -361,27 +361,27 @@ class MamlRl:
     """MAML for reinforcement learning: a policy that one policy-gradient step turns to a new task."""
 
     inner_lr: float = 0.1
-    """step size of the inner policy gradient, for normalised advantages averaged over time."""
+    """step size of the inner loop, for normalised advantages averaged over time."""
     num_steps: int = 1
-    """inner steps in training."""
+    """inner steps in training; pretraining takes none."""
     later_lr: float = 0.5
     """steps beyond the trained ones take this share of inner_lr."""
-    learn_rates: bool = False
-    """learn a step size for every parameter, from inner_lr on, as Meta-SGD does."""
     num_trajectories: int = 20
-    """trajectories of a data set in training."""
+    """trajectories of a data set in training, of each policy."""
     test_trajectories: int = 40
     """the same at meta-test."""
     init_std: float = 0.5
     """a Gaussian policy's standard deviation to begin with; it is learned, and adapted."""
-    estimator: Literal["total_return", "reward_to_go", "lvc", "ratio", "dice", "loaded_dice"] = "reward_to_go"
-    """the inner policy gradient."""
-    credit: Literal["none", "sampling"] = "none"
-    """"sampling" gives credit for the trajectories that adaptation sees."""
     discount: float = 0.99
     """γ."""
     gae_lambda: float = 1.0
     """λ of the advantages."""
+    learn_rates: bool = False
+    """learn a step size for every parameter, from inner_lr on, as Meta-SGD does."""
+    estimator: Literal["total_return", "reward_to_go", "lvc", "ratio", "dice", "loaded_dice"] = "reward_to_go"
+    """the inner policy gradient."""
+    credit: Literal["none", "sampling"] = "none"
+    """"sampling" gives credit for the trajectories that adaptation sees."""
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -389,17 +389,17 @@ class FomamlRl:
     """First-order MAML for reinforcement learning: no derivative passes through adaptation."""
 
     inner_lr: float = 0.1
-    """step size of the inner policy gradient, for normalised advantages averaged over time."""
+    """step size of the inner loop, for normalised advantages averaged over time."""
     num_steps: int = 1
-    """inner steps in training."""
+    """inner steps in training; pretraining takes none."""
     later_lr: float = 0.5
     """steps beyond the trained ones take this share of inner_lr."""
     num_trajectories: int = 20
-    """trajectories of a data set in training."""
+    """trajectories of a data set in training, of each policy."""
     test_trajectories: int = 40
     """the same at meta-test."""
     init_std: float = 0.5
-    """a Gaussian policy's standard deviation to begin with."""
+    """a Gaussian policy's standard deviation to begin with; it is learned, and adapted."""
     discount: float = 0.99
     """γ."""
     gae_lambda: float = 1.0
@@ -411,25 +411,25 @@ class Promp:
     """ProMP: clipped likelihood ratios let the outer loop take several steps on the same trajectories."""
 
     inner_lr: float = 0.1
-    """step size of the inner policy gradient, for normalised advantages averaged over time."""
+    """step size of the inner loop, for normalised advantages averaged over time."""
     num_steps: int = 1
-    """inner steps in training."""
+    """inner steps in training; pretraining takes none."""
     later_lr: float = 0.5
     """steps beyond the trained ones take this share of inner_lr."""
     num_trajectories: int = 20
-    """trajectories of a data set in training."""
+    """trajectories of a data set in training, of each policy."""
     test_trajectories: int = 40
     """the same at meta-test."""
     init_std: float = 0.5
-    """a Gaussian policy's standard deviation to begin with."""
-    clip_ratio: float = 0.3
-    """how far a likelihood ratio may move before it stops to count."""
-    kl_weight: float = 0.0005
-    """weight of the divergence from the policy that played."""
+    """a Gaussian policy's standard deviation to begin with; it is learned, and adapted."""
     discount: float = 0.99
     """γ."""
     gae_lambda: float = 1.0
     """λ of the advantages."""
+    clip_ratio: float = 0.3
+    """how far a likelihood ratio may move before it stops to count."""
+    kl_weight: float = 0.0005
+    """weight of the divergence from the policy that acted."""
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -439,9 +439,19 @@ class BmamlRl:
     inner_lr: float = 0.1
     """step size of the inner loop, for normalised advantages averaged over time."""
     num_steps: int = 1
-    """the chaser's steps."""
+    """inner steps in training; pretraining takes none."""
     later_lr: float = 0.5
     """steps beyond the trained ones take this share of inner_lr."""
+    num_trajectories: int = 10
+    """trajectories of a data set in training, of each policy."""
+    test_trajectories: int = 40
+    """the same at meta-test."""
+    init_std: float = 0.5
+    """a Gaussian policy's standard deviation to begin with; it is learned, and adapted."""
+    discount: float = 0.99
+    """γ."""
+    gae_lambda: float = 1.0
+    """λ of the advantages."""
     num_particles: int = 5
     """policies."""
     objective: Literal["chaser", "return"] = "chaser"
@@ -450,16 +460,6 @@ class BmamlRl:
     """the leader's steps beyond the chaser's."""
     temperature: float = 0.1
     """the return counts for its inverse against the particles' repulsion."""
-    num_trajectories: int = 10
-    """trajectories of each policy's data set in training."""
-    test_trajectories: int = 40
-    """the same at meta-test."""
-    init_std: float = 0.5
-    """a Gaussian policy's standard deviation to begin with."""
-    discount: float = 0.99
-    """γ."""
-    gae_lambda: float = 1.0
-    """λ of the advantages."""
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -467,23 +467,23 @@ class EmamlRl:
     """Ensemble MAML for reinforcement learning: particles that do not see each other."""
 
     inner_lr: float = 0.1
-    """step size of the inner policy gradient, for normalised advantages averaged over time."""
+    """step size of the inner loop, for normalised advantages averaged over time."""
     num_steps: int = 1
-    """inner steps in training."""
+    """inner steps in training; pretraining takes none."""
     later_lr: float = 0.5
     """steps beyond the trained ones take this share of inner_lr."""
-    num_particles: int = 5
-    """policies."""
     num_trajectories: int = 10
-    """trajectories of each policy's data set in training."""
+    """trajectories of a data set in training, of each policy."""
     test_trajectories: int = 40
     """the same at meta-test."""
     init_std: float = 0.5
-    """a Gaussian policy's standard deviation to begin with."""
+    """a Gaussian policy's standard deviation to begin with; it is learned, and adapted."""
     discount: float = 0.99
     """γ."""
     gae_lambda: float = 1.0
     """λ of the advantages."""
+    num_particles: int = 5
+    """policies."""
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -491,17 +491,17 @@ class PretrainRl:
     """One policy for all tasks, which only meta-test adapts."""
 
     inner_lr: float = 0.1
-    """step size of the policy gradient at meta-test."""
+    """step size of the inner loop, for normalised advantages averaged over time."""
     num_steps: int = 1
-    """steps of adapt; training takes none."""
+    """inner steps in training; pretraining takes none."""
     later_lr: float = 0.5
-    """steps beyond these take this share of inner_lr."""
+    """steps beyond the trained ones take this share of inner_lr."""
     num_trajectories: int = 20
-    """trajectories of a data set in training."""
+    """trajectories of a data set in training, of each policy."""
     test_trajectories: int = 40
     """the same at meta-test."""
     init_std: float = 0.5
-    """a Gaussian policy's standard deviation to begin with."""
+    """a Gaussian policy's standard deviation to begin with; it is learned, and adapted."""
     discount: float = 0.99
     """γ."""
     gae_lambda: float = 1.0
@@ -509,7 +509,7 @@ class PretrainRl:
 
 
 @dataclass(frozen=True, repr=False, eq=False)
-class Random:
+class RandomPolicy:
     """A randomly drawn policy that takes policy-gradient steps."""
 
     inner_lr: float = 0.1
@@ -529,11 +529,11 @@ class Random:
 
 
 @dataclass(frozen=True, repr=False, eq=False)
-class Oracle:
-    """A policy that is told the task, trained by policy gradients; it does not adapt."""
+class OraclePolicy:
+    """A task-conditioned policy, trained by policy gradients; it does not adapt."""
 
     num_trajectories: int = 20
-    """trajectories of a task in training."""
+    """trajectories per task in training."""
     test_trajectories: int = 40
     """the same at meta-test."""
     init_std: float = 0.5
@@ -635,9 +635,9 @@ ALGORITHMS = {
         EmamlRl, "Ensemble MAML for reinforcement learning: particles that do not see each other.", ("control",)
     ),
     "pretrain_rl": Row(PretrainRl, "One policy for all tasks, which only meta-test adapts.", ("control",)),
-    "random": Row(Random, "A randomly drawn policy that takes policy-gradient steps.", ("control",)),
-    "oracle": Row(
-        Oracle, "A policy that is told the task, trained by policy gradients; it does not adapt.", ("control",)
+    "random_policy": Row(RandomPolicy, "A randomly drawn policy that takes policy-gradient steps.", ("control",)),
+    "oracle_policy": Row(
+        OraclePolicy, "A task-conditioned policy, trained by policy gradients; it does not adapt.", ("control",)
     ),
 }
 

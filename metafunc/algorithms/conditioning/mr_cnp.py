@@ -59,7 +59,7 @@ def _joined(z: Tensor, others: Tensor) -> Float[Tensor, "n width"]:
     return torch.cat([z, others.to(z.dtype)], dim=-1)
 
 
-def _told(z: Tensor, representation: Tensor) -> Float[Tensor, "n width"]:
+def _conditioned_on(z: Tensor, representation: Tensor) -> Float[Tensor, "n width"]:
     return _joined(z, representation.expand(z.shape[0], -1))
 
 
@@ -122,14 +122,14 @@ def mr_cnp_w(
             params = encoder.finish(drawn, support)
             z = encoder.apply(params, support.x)
             representation = known * _represent(aggregator, likelihood, meta.aggregator, z, support)
-            return Code(params, decoder.condition(meta.decoder, _told(z, representation)), representation)
+            return Code(params, decoder.condition(meta.decoder, _conditioned_on(z, representation)), representation)
 
         drawn = samples(meta.encoder, draws_of(support, meta.encoder.mean))
         found: Code = torch.vmap(of_draw)(drawn)
         return found
 
     def outputs(params: Code, x: Tensor) -> Tensor:
-        return decoder.apply(params.decoder, _told(encoder.apply(params.encoder, x), params.representation))
+        return decoder.apply(params.decoder, _conditioned_on(encoder.apply(params.encoder, x), params.representation))
 
     def adapt(meta: MrCnpWParams, support: Batch, /) -> Code:
         return codes(meta, support, 1.0)
@@ -191,7 +191,7 @@ def mr_cnp_a(
         params = encoder.finish(meta.encoder, support)
         z = code_of(bottleneck(encoder.apply(params, support.x)), support.extra)
         representation = known * _represent(aggregator, likelihood, meta.aggregator, z, support)
-        return Code(params, decoder.condition(meta.decoder, _told(z, representation)), representation)
+        return Code(params, decoder.condition(meta.decoder, _conditioned_on(z, representation)), representation)
 
     def adapt(meta: MrCnpAParams, support: Batch, /) -> Code:
         return code(meta, support, 1.0)
@@ -202,12 +202,12 @@ def mr_cnp_a(
     def task_loss(meta: MrCnpAParams, task: Task, /) -> Scalar:
         params, query = adapt(meta, task.support), task.query
         codes = bottleneck(encoder.apply(params.encoder, query.x))
-        found = decoder.apply(params.decoder, _told(code_of(codes, query.extra), params.representation))
+        found = decoder.apply(params.decoder, _conditioned_on(code_of(codes, query.extra), params.representation))
         return likelihood.loss(found, query) + kl_weight * information(codes, query.mask)
 
     def predict(params: Code, x: Tensor) -> Predictive:
         z = bottleneck(encoder.apply(params.encoder, x)).mean
-        return likelihood.predictive(decoder.apply(params.decoder, _told(z, params.representation))[None])
+        return likelihood.predictive(decoder.apply(params.decoder, _conditioned_on(z, params.representation))[None])
 
     return MetaLearner(
         init=init,
