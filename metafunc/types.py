@@ -6,6 +6,7 @@ written for *one* task: a batch of tasks is the same type with a leading task ax
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from math import log, pi
 from typing import Any, Generic, Literal, NamedTuple, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 import torch
@@ -21,8 +22,8 @@ Params: TypeAlias = dict[str, Tensor]
 """What a model's `init` returns. Transforms take any `Tree`."""
 Kind: TypeAlias = Literal["regression", "classification", "control"]
 Normalisation: TypeAlias = Literal["none", "transductive", "support"]
-"""Whose statistics a network normalises by at prediction time: nobody's (`none`, also running statistics), those of
-the query batch itself (`transductive`), or those of the support set (`support`)."""
+"""Whose statistics a network normalises by at prediction time: of no data (`none`, also running statistics), of the
+query batch itself (`transductive`), or those of the support set (`support`)."""
 
 P = TypeVar("P")
 M = TypeVar("M")
@@ -43,6 +44,19 @@ class Batch(NamedTuple):
     extra: Tree = ()
 
 
+def masked_sum(values: Float[Tensor, " n"], mask: Tree = ()) -> Scalar:
+    """The sum over rows whose mask is 1."""
+    return values.sum() if isinstance(mask, tuple) else (values * mask).sum()
+
+
+def masked_mean(values: Float[Tensor, " n"], mask: Tree = ()) -> Scalar:
+    """The mean over rows whose mask is 1; zero if there is none, so that an empty support set has no gradient."""
+    if isinstance(mask, tuple):
+        return values.mean()
+    count: Tensor = mask.sum()
+    return masked_sum(values, mask) / count.clamp(min=1)
+
+
 class Task(NamedTuple):
     """A task as data: what a learner adapts on, and what it is judged on. Stacked tasks have a leading task axis."""
 
@@ -54,11 +68,25 @@ class Normal(NamedTuple):
     """Gaussian predictions, particles first: `loc` is (particles, n, outputs).
 
     `scale` is a standard deviation that broadcasts against `loc`; the empty tuple says that the learner has no noise
-    model, and that whoever scores it has to fit one.
+    model, and that one has to be fitted before it is scored.
     """
 
     loc: Tensor
     scale: Tree = ()
+
+    def log_prob(self, y: Tensor) -> Tensor:
+        """The log density of targets, number by number; there has to be a scale."""
+        return log_normal((y - self.loc) / self.scale, self.scale.log())
+
+
+def log_normal(deviation: Tensor, log_scale: Tensor) -> Tensor:
+    r"""The log density of a Gaussian at $\mu + \sigma z$, $-\tfrac12 z^2 - \log \sigma - \tfrac12 \log 2\pi$.
+
+    Example:
+        >>> log_normal(torch.tensor([1.0, 0.0]), torch.zeros(2))
+        tensor([-1.4189, -0.9189])
+    """
+    return -0.5 * deviation.square() - log_scale - 0.5 * log(2 * pi)
 
 
 class Categorical(NamedTuple):

@@ -7,8 +7,7 @@ from torch import Generator, Tensor
 
 from metafunc import tree
 from metafunc.bayes.gaussian import Gaussian, kl, sample, standard, standard_noise
-from metafunc.nn.likelihood import masked_mean
-from metafunc.types import Batch, M, Prepare, Scalar, Task, Tree
+from metafunc.types import Batch, M, Prepare, Scalar, Task, Tree, masked_mean
 
 
 def bottleneck(outputs: Tensor) -> Gaussian:

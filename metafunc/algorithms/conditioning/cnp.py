@@ -18,9 +18,9 @@ from jaxtyping import Float
 from torch import Generator, Tensor
 
 from metafunc import tree
-from metafunc.nn.likelihood import Likelihood, masked_mean
+from metafunc.nn.likelihood import Likelihood
 from metafunc.transforms.objectives import pool
-from metafunc.types import Batch, Data, MetaLearner, Model, Params, Predictive, Scalar, Task
+from metafunc.types import Batch, Data, MetaLearner, Model, Params, Predictive, Scalar, Task, masked_mean
 
 
 class CnpParams(NamedTuple):

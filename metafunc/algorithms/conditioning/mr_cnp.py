@@ -27,8 +27,8 @@ from metafunc.bayes.bottleneck import bottleneck, code_noise, code_of, informati
 from metafunc.bayes.gaussian import Gaussian, around, kl, standard
 from metafunc.bayes.variational import draws_of, mean_over, preparing, samples
 from metafunc.checks import above, at_least
-from metafunc.nn.likelihood import Likelihood, masked_mean
-from metafunc.types import Batch, Data, MetaLearner, Model, Params, Predictive, Scalar, Task, Tree
+from metafunc.nn.likelihood import Likelihood
+from metafunc.types import Batch, Data, MetaLearner, Model, Params, Predictive, Scalar, Task, Tree, masked_mean
 
 
 class MrCnpWParams(NamedTuple):

@@ -33,9 +33,9 @@ from metafunc.bayes.gaussian import Gaussian
 from metafunc.bayes.stein import log_mean_exp
 from metafunc.bayes.variational import draws_for, draws_of, samples
 from metafunc.checks import above, at_least
-from metafunc.nn.likelihood import Likelihood, masked_mean
+from metafunc.nn.likelihood import Likelihood
 from metafunc.transforms.objectives import query_loss
-from metafunc.types import Batch, Data, MetaLearner, Model, Params, Predictive, Scalar, Task, Tree
+from metafunc.types import Batch, Data, MetaLearner, Model, Params, Predictive, Scalar, Task, Tree, masked_mean
 
 
 class VersaParams(NamedTuple):

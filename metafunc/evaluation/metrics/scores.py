@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from metafunc.types import Categorical, Normal, Predictive, Scalar, Tree
+from metafunc.types import Categorical, Normal, Predictive, Scalar, Tree, masked_mean
 
 
 def mixture(predictive: Predictive) -> Predictive:
@@ -105,9 +105,7 @@ def nll(predictive: Predictive, y: Tensor, mask: Tree = ()) -> Scalar:
     if isinstance(predictive, Categorical):
         rows = class_log_probs(predictive).gather(-1, y[:, None])[:, 0]
     else:
-        scale = required_scale(predictive, "nll")
-        z = (y - predictive.loc) / scale
-        log_probs = (-0.5 * z.square() - scale.log() - 0.5 * math.log(2 * math.pi)).sum(-1)
+        log_probs = predictive._replace(scale=required_scale(predictive, "nll")).log_prob(y).sum(-1)
         rows = torch.logsumexp(log_probs, 0) - math.log(log_probs.shape[0])
     return -masked_mean(rows, mask)
 
@@ -170,11 +168,6 @@ def crps(predictive: Normal, y: Float[Tensor, "n outputs"], mask: Tree = ()) -> 
     error = _mean_distance(y - loc, scale).mean(0)
     spread = _mean_distance(loc - loc[:, None], torch.hypot(scale, scale[:, None])).mean((0, 1))
     return masked_mean((error - 0.5 * spread).mean(-1), mask)
-
-
-def masked_mean(rows: Float[Tensor, " n"], mask: Tree) -> Scalar:
-    """The mean over rows whose mask is 1; zero if there is none."""
-    return rows.mean() if isinstance(mask, tuple) else (rows * mask).sum() / mask.sum().clamp(min=1)
 
 
 def class_log_probs(predictive: Categorical) -> Float[Tensor, "n classes"]:
