@@ -160,7 +160,7 @@ ALGORITHMS: Mapping[str, Row] = MappingProxyType(
         "meta_sgd": Row(meta_sgd),
         "maml_plus_plus": Row(maml_plus_plus),
         "imaml": Row(imaml, exact=False),
-        "emaml": Row(emaml),
+        "emaml": over(emaml, Row(maml, fixed=("rematerialise",))),
         "bmaml": Row(bmaml, exact=False),
         "protonet": Row(protonet, kinds=("classification",), networks=embedding, inner_steps=False),
         "cnp": Row(cnp, networks=encoder_decoder, likelihood=_with_noise_scale, inner_steps=False),

@@ -19,7 +19,7 @@ class Maml:
     num_steps: int = 1
     """inner steps in training."""
     rematerialise: bool = False
-    """keep of an inner step its parameters only, and take it again on the way back: the same meta-gradient in less memory, for two to three times the time; such steps are neither noted nor compiled."""
+    """keep of an inner step its parameters only, and take it again on the way back: the same meta-gradient in less memory, for two to three times the time; such steps are neither traced nor compiled."""
 
 
 @dataclass(frozen=True, repr=False, eq=False)
