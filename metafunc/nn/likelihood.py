@@ -22,6 +22,7 @@ from metafunc.types import (
     Params,
     Predictive,
     Scalar,
+    Tree,
     masked_mean,
     masked_sum,
 )
@@ -55,6 +56,10 @@ class Likelihood:
     predictive: Callable[[Tensor], Predictive]
     sample: Callable[[Tensor, Tensor], Tensor]
     with_scale: "Callable[[Tensor], Likelihood] | None" = None
+
+    def with_learned(self, scale: Tree) -> "Likelihood":
+        """The same with a learned noise scale; as it is for the empty tuple, or where no noise is left to choose."""
+        return self if self.with_scale is None or isinstance(scale, tuple) else self.with_scale(scale)
 
     def of(self, model: Model) -> Loss[Params]:
         """The training loss of a model's parameters on a batch."""

@@ -114,7 +114,7 @@ class Emaml:
 
 @dataclass(frozen=True, repr=False, eq=False)
 class Bmaml:
-    """BMAML: an ensemble from which a few steps of Stein's method approximate a task's posterior."""
+    """BMAML: an ensemble from which a few steps of SVGD approximate a task's posterior."""
 
     num_particles: int = 10
     """particles."""
@@ -236,14 +236,14 @@ class Vampire:
 
 @dataclass(frozen=True, repr=False, eq=False)
 class Pacoh:
-    """PACOH: particles that are priors over networks, moved by Stein's method to the PAC-optimal hyper-posterior."""
+    """PACOH: particles that are priors over networks, moved by SVGD to the PAC-optimal hyper-posterior."""
 
     num_priors: int = 3
     """priors, K."""
     num_samples: int = 5
     """networks that a task's marginal likelihood is estimated from, for each prior."""
     num_particles: int = 5
-    """networks a prior at meta-test."""
+    """networks per prior at meta-test."""
     inner_lr: float = 0.01
     """step size of Adam in the inference of a task's networks."""
     num_steps: int = 10
@@ -558,7 +558,7 @@ ALGORITHMS = {
         Imaml, "Implicit MAML: solve each task near the initialisation, and differentiate the solution, not its path."
     ),
     "emaml": Row(Emaml, "EMAML: an ensemble of independent initialisations, each meta-trained by MAML."),
-    "bmaml": Row(Bmaml, "BMAML: an ensemble from which a few steps of Stein's method approximate a task's posterior."),
+    "bmaml": Row(Bmaml, "BMAML: an ensemble from which a few steps of SVGD approximate a task's posterior."),
     "protonet": Row(
         Protonet,
         "Prototypical networks: classify by the nearest class mean in a learned feature space.",
@@ -582,8 +582,7 @@ ALGORITHMS = {
     ),
     "vampire": Row(Vampire, "VAMPIRE: a Gaussian prior, trained for how its variational posteriors predict."),
     "pacoh": Row(
-        Pacoh,
-        "PACOH: particles that are priors over networks, moved by Stein's method to the PAC-optimal hyper-posterior.",
+        Pacoh, "PACOH: particles that are priors over networks, moved by SVGD to the PAC-optimal hyper-posterior."
     ),
     "llama": Row(
         Llama, "LLAMA: MAML whose meta-loss counts the curvature at the adapted parameters, by Laplace's approximation."
