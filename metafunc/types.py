@@ -265,4 +265,4 @@ def expected(task_loss: TaskLoss[M]) -> MetaLoss[M]:
 
 Rate: TypeAlias = float | Tensor | Tree
 """A step size: a number, a 0-dim tensor, or a tree like the parameters whose leaves broadcast against theirs (one
-number a leaf, or one an element)."""
+number per leaf, or one per element)."""

@@ -1,4 +1,4 @@
-r"""Stein variational gradient descent: particles that see each other and so approximate a posterior.
+r"""Stein variational gradient descent: particles that repel each other and so approximate a posterior.
 
 $$\phi(\theta_m) = \frac1M \sum_{j=1}^M \big[ k(\theta_j, \theta_m) \nabla_{\theta_j} \log p(\theta_j \mid D)
 + \nabla_{\theta_j} k(\theta_j, \theta_m) \big]$$
@@ -43,7 +43,7 @@ def rbf(particles: Float[Tensor, "particles size"], /) -> KernelValues:
     particle, or most of them in one place) $h = 1$.
 
     Args:
-        particles: one particle a row (particles, size).
+        particles: one particle per row (particles, size).
 
     Returns:
         The kernel and its true gradient, $\nabla_{\theta_j} k(\theta_j, \theta_m) = \frac2h (\theta_m - \theta_j) k$.
@@ -176,7 +176,7 @@ def stein_loss(
     $$\ell(\phi) = \frac1M \sum_j E(\phi_j), \qquad \text{gradient } \frac1M \sum_j \big[ k(\phi_j, \phi_m)
     \nabla E(\phi_j) - t\, \nabla_{\phi_j} k(\phi_j, \phi_m) \big] \text{ for particle } m$$
 
-    So any outer optimiser moves the particles to $e^{-E/t}$, as `ensemble.svgd` does by gradient descent. The direction
+    So any outer optimiser moves the particles to $e^{-E/t}$, as `svgd` does by gradient descent. The direction
     is linear in the energies: the mean of such losses over tasks has that of the mean energy. The second derivative
     means nothing.
 

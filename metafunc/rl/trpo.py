@@ -1,4 +1,4 @@
-r"""Trust-region policy optimisation as an outer update: a natural-gradient step, cut back until it keeps its promise.
+r"""Trust-region policy optimisation as an outer update: a natural-gradient step, cut back until it is trusted.
 
 Schulman, Levine, Moritz, Jordan, Abbeel (2015), "Trust Region Policy Optimization", around the adapted policies, as
 MAML uses it:
@@ -40,7 +40,7 @@ def trust_region(
 
     Args:
         learner: a learner of policies.
-        max_kl: δ, in nats an action.
+        max_kl: δ, in nats per action.
         cg_steps: steps of conjugate gradients.
         damping: λ.
         shrink: β.

@@ -20,7 +20,7 @@ Mode: TypeAlias = Literal["forward-over-reverse", "reverse-over-reverse"]
 
 
 def hvp(function: Callable[[P], Scalar], params: P, vector: P, *, mode: Mode = "forward-over-reverse") -> P:
-    r"""The Hessian of a scalar function times a vector, $\nabla^2 f(\theta)\, v$, for the price of a few gradients.
+    r"""The Hessian of a scalar function times a vector, $\nabla^2 f(\theta)\, v$, for the cost of a few gradients.
 
     Args:
         function: the scalar function $f$ of a tree.
@@ -187,7 +187,7 @@ def top_eigenvalues(matvec: Callable[[P], P], start: P, *, num_steps: int = 20) 
     Args:
         matvec: $v \mapsto A v$ on trees, such as `lambda v: hvp(f, params, v)`; negate it for the smallest eigenvalues.
         start: the block $V$: a tree like the parameters with a leading axis of as many random vectors as eigenvalues
-            are wanted, such as `posterior.standard_noise(params, generator, num_draws=3)`.
+            are wanted, such as `gaussian.standard_noise(params, generator, num_draws=3)`.
         num_steps: how often the block is multiplied. The basis never exceeds the number of parameters.
 
     Returns:

@@ -175,7 +175,7 @@ class MamlNoise:
     noise_scale: float = 0.1
     """standard deviation of the noise on every parameter."""
     num_particles: int = 10
-    """draws at meta-test; training takes one a task and step."""
+    """draws at meta-test; training takes one per task and step."""
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -193,7 +193,7 @@ class Platipus:
     mean_lr: float = 0.01
     """the step size that both means start from, learned for every leaf."""
     num_particles: int = 10
-    """draws at meta-test; training takes one a task and step."""
+    """draws at meta-test; training takes one per task and step."""
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -283,13 +283,13 @@ class MrMamlW:
     num_steps: int = 1
     """inner steps in training."""
     kl_weight: float = 0.0001
-    """the price of a nat that the encoder's weights hold."""
+    """the weight of the divergence of the encoder's weights, per nat."""
     encoder: str = "layer1."
     """how the names of the encoder's parameters begin; several beginnings are separated by commas."""
     scale: float = 0.02
     """the standard deviation that every weight of the encoder starts from."""
     num_particles: int = 10
-    """draws at meta-test; training takes one a step, for all tasks."""
+    """draws at meta-test; training takes one per step, for all tasks."""
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -301,27 +301,27 @@ class MrMamlA:
     num_steps: int = 1
     """inner steps in training."""
     kl_weight: float = 0.1
-    """the price of a nat that a code holds."""
+    """the weight of the codes' divergence, per nat."""
 
 
 @dataclass(frozen=True, repr=False, eq=False)
 class MrCnpW:
-    """MR-CNP on weights: a conditional neural process behind an encoder whose weights pay for what they hold."""
+    """MR-CNP on weights: a conditional neural process behind an encoder whose weights' information is penalised."""
 
     kl_weight: float = 0.001
-    """the price of a nat that the encoder's weights hold."""
+    """the weight of the divergence of the encoder's weights, per nat."""
     scale: float = 0.02
     """the standard deviation that every weight of the encoder starts from."""
     num_particles: int = 10
-    """draws at meta-test; training takes one a step, for all tasks."""
+    """draws at meta-test; training takes one per step, for all tasks."""
 
 
 @dataclass(frozen=True, repr=False, eq=False)
 class MrCnpA:
-    """MR-CNP on activations: a conditional neural process behind noisy codes that pay for what they hold."""
+    """MR-CNP on activations: a conditional neural process behind noisy codes whose information is penalised."""
 
     kl_weight: float = 0.1
-    """the price of a nat that a code holds."""
+    """the weight of the codes' divergence, per nat."""
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -596,10 +596,10 @@ ALGORITHMS = {
     ),
     "mr_cnp_w": Row(
         MrCnpW,
-        "MR-CNP on weights: a conditional neural process behind an encoder whose weights pay for what they hold.",
+        "MR-CNP on weights: a conditional neural process behind an encoder whose weights' information is penalised.",
     ),
     "mr_cnp_a": Row(
-        MrCnpA, "MR-CNP on activations: a conditional neural process behind noisy codes that pay for what they hold."
+        MrCnpA, "MR-CNP on activations: a conditional neural process behind noisy codes whose information is penalised."
     ),
     "pretrain": Row(
         Pretrain, "Pretraining: one network on all tasks' data, then fine-tuned on a new task (a baseline)."
@@ -981,7 +981,7 @@ class MlpNetwork:
     normalisation: Literal["none", "transductive", "support"] = "none"
     """whose statistics a prediction normalises by."""
     initialisation: Literal["he", "truncated_normal", "xavier"] = "xavier"
-    """xavier is Glorot's uniform and the default: on one-dimensional inputs it trains to half the error of he, which draws from N(0, 2/fan-in), made for rectified layers of many inputs; truncated_normal has standard deviation .01, cut at two of them, as in MAML's sinusoid experiment, at the price of a plateau of thousands of steps."""
+    """xavier is Glorot's uniform and the default: on one-dimensional inputs it trains to half the error of he, which draws from N(0, 2/fan-in), made for rectified layers of many inputs; truncated_normal has standard deviation .01, cut at two of them, as in MAML's sinusoid experiment, at the cost of a plateau of thousands of steps."""
     context: int = 0
     """the length of a learned vector c, the leaf context, initially zero, that is joined to every input: adapting it shifts the first layer with more freedom than its bias."""
 

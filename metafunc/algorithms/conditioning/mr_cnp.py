@@ -7,7 +7,7 @@ $$r = \frac1n \sum_{(x, y) \in D^{\mathrm{support}}} h(z, y), \qquad
 p(y^* \mid x^*, D) = p\big(y^* \mid T(z^*, r)\big).$$
 
 On weights (`mr_cnp_w`) $z = g_\theta(x)$ with $\theta \sim q = \mathcal N(\theta_\mu, \theta_\sigma^2)$, one draw for
-all tasks of a batch; on activations (`mr_cnp_a`) $z \sim \mathcal N(\mu(x), \mathrm{softplus}(s(x))^2)$, a draw a row:
+all tasks of a batch; on activations (`mr_cnp_a`) $z \sim \mathcal N(\mu(x), \mathrm{softplus}(s(x))^2)$, one per row:
 
 $$\min \; \mathbb E\, L\big(T(z^*, r); y^*\big) + \beta\, \mathrm{KL}(q \,\|\, \mathcal N(0, I)).$$
 
@@ -84,16 +84,16 @@ def mr_cnp_w(
     scale: float = 0.02,
     num_particles: int = 10,
 ) -> MetaLearner[MrCnpWParams, Code]:
-    """MR-CNP on weights: a conditional neural process behind an encoder whose weights pay for what they hold.
+    """MR-CNP on weights: a conditional neural process behind an encoder whose weights' information is penalised.
 
     Args:
         encoder: the network from inputs to codes (n, code).
         aggregator: the network from a code joined to its target, (n, code + targets), to a representation (n, r).
         decoder: the network from a code joined to a representation, (n, code + r), to outputs.
         likelihood: the observation model; `heteroscedastic` is the usual one for regression.
-        kl_weight: the price of a nat that the encoder's weights hold.
+        kl_weight: the weight of the divergence of the encoder's weights, per nat.
         scale: the standard deviation that every weight of the encoder starts from.
-        num_particles: draws at meta-test; training takes one a step, for all tasks.
+        num_particles: draws at meta-test; training takes one per step, for all tasks.
 
     Returns:
         The learner; meta-parameters are an `MrCnpWParams`, task parameters a `Code` with an axis of particles.
@@ -159,14 +159,14 @@ def mr_cnp_w(
 def mr_cnp_a(
     encoder: Model, aggregator: Model, decoder: Model, likelihood: Likelihood, *, kl_weight: float = 0.1
 ) -> MetaLearner[MrCnpAParams, Code]:
-    """MR-CNP on activations: a conditional neural process behind noisy codes that pay for what they hold.
+    """MR-CNP on activations: a conditional neural process behind noisy codes whose information is penalised.
 
     Args:
         encoder: the network from inputs to a code's means and raw scales, (n, 2 code).
         aggregator: the network from a code joined to its target, (n, code + targets), to a representation (n, r).
         decoder: the network from a code joined to a representation, (n, code + r), to outputs.
         likelihood: the observation model; `heteroscedastic` is the usual one for regression.
-        kl_weight: the price of a nat that a code holds.
+        kl_weight: the weight of the codes' divergence, per nat.
 
     Returns:
         The learner; meta-parameters are an `MrCnpAParams`, task parameters a `Code`.

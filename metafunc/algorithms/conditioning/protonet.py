@@ -23,7 +23,7 @@ from metafunc.types import Batch, Data, MetaLearner, Model, Params, Predictive, 
 
 
 class Prototypes(NamedTuple):
-    """What a task is to a prototypical network: the embedding's parameters and a point a class."""
+    """What a task is to a prototypical network: the embedding's parameters and a point per class."""
 
     params: Params
     centres: Float[Tensor, "classes features"]

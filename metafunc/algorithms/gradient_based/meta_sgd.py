@@ -1,4 +1,4 @@
-r"""Meta-SGD: MAML that learns its step sizes, one a parameter.
+r"""Meta-SGD: MAML that learns its step sizes, one per parameter.
 
 Li, Zhou, Chen, Li (2017), "Meta-SGD: Learning to Learn Quickly for Few-Shot Learning". The meta-parameters are an
 initialisation $\theta$ (`params`) and a vector $\alpha$ (`inner_lr`) of the same shape, learned together:
