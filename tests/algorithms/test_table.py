@@ -1,4 +1,4 @@
-"""The table: what it says of each row, and what `build` refuses."""
+"""The table: what it holds of each row, and what `build` refuses."""
 
 import inspect
 

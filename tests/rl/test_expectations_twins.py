@@ -58,7 +58,7 @@ def test_svpg_is_an_inner_map_like_any_other():
     first, second = (lambda at, m=m: {"table": at["table"][m]} for m in range(2))
 
     def over_both(value, at, held):
-        """The expectation over what both particles play; the first one's return after the step is what counts."""
+        """The expectation over what both particles collect; the first one's return after the step is what counts."""
 
         def inner(one):
             def both(other):
@@ -110,14 +110,14 @@ def test_continuous_actions_have_the_same_derivatives_by_the_pathwise_route():
     policy = rl.gaussian(type(model)(model.init, lambda params, x: params["k"] * x + params["b"]), 1, init_std=1.0)
     grid, weights = quadrature(horizon)
 
-    def play(v, noise):
+    def act(v, noise):
         still = torch.zeros(horizon, 1).double()
         return rl.rollout(environment, policy, unpacked(v), task, rl.Noise((), still, noise[:, None]))
 
-    trajectories = tree.detach(torch.vmap(lambda noise: play(start, noise))(grid))
+    trajectories = tree.detach(torch.vmap(lambda noise: act(start, noise))(grid))
 
     def pathwise(v):
-        rewards = torch.vmap(lambda noise: play(v, noise).rewards)(grid)
+        rewards = torch.vmap(lambda noise: act(v, noise).rewards)(grid)
         return weights @ EXACT(trajectories._replace(rewards=rewards)).rewards.sum(-1)
 
     def expected(estimator):
@@ -151,7 +151,7 @@ def ipd(box, *, rounds=100, horizon=50, batch=64, seed=0):
     payoff = torch.tensor([[-1.0, -3.0], [0.0, -2.0]])  # mine, for (my action, yours); 0 cooperates
     discount = 0.96 ** torch.arange(horizon)
 
-    def play(mine, yours):
+    def act(mine, yours):
         with torch.no_grad():
             state, seen, acted = torch.zeros(batch, dtype=torch.long), [], []
             for _ in range(horizon):
@@ -185,16 +185,16 @@ def ipd(box, *, rounds=100, horizon=50, batch=64, seed=0):
         updates = []
         for who in range(2):
             me, you = policies[who], policies[1 - who]
-            imagined = you.detach().clone().requires_grad_()
-            games = play(*((me, imagined) if who == 0 else (imagined, me)))
-            loss = objective(imagined, me, games, 1 - who)
-            moved = imagined - 0.3 * torch.autograd.grad(loss, imagined, create_graph=True)[0]
-            games = play(*((me, moved) if who == 0 else (moved, me)))
+            supposed = you.detach().clone().requires_grad_()
+            games = act(*((me, supposed) if who == 0 else (supposed, me)))
+            loss = objective(supposed, me, games, 1 - who)
+            moved = supposed - 0.3 * torch.autograd.grad(loss, supposed, create_graph=True)[0]
+            games = act(*((me, moved) if who == 0 else (moved, me)))
             updates.append(torch.autograd.grad(objective(me, moved, games, who), me)[0])
         for policy, optimiser, gradient in zip(policies, optimisers, updates, strict=True):
             policy.grad = gradient
             optimiser.step()
         if index >= rounds - 20:
-            acted = play(*policies)[1]
+            acted = act(*policies)[1]
             score += payoff[acted[..., 0], acted[..., 1]].mean().item() / 20
     return score

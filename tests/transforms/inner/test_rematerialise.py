@@ -44,8 +44,11 @@ def by_loop(kind: str) -> list[Tensor]:
     for task in tree.unstack(tasks):
         params = meta
         for _ in range(STEPS):
-            slopes = torch.autograd.grad(loss(params, task.support), list(params.values()), create_graph=True)
-            params = {name: leaf - LR * slope for (name, leaf), slope in zip(params.items(), slopes, strict=True)}
+            derivatives = torch.autograd.grad(loss(params, task.support), list(params.values()), create_graph=True)
+            params = {
+                name: leaf - LR * derivative
+                for (name, leaf), derivative in zip(params.items(), derivatives, strict=True)
+            }
         total = total + loss(params, task.query) / 3
     return list(torch.autograd.grad(total, list(meta.values())))
 
@@ -81,7 +84,7 @@ def test_parts_of_a_loop_may_be_rematerialised_once_more() -> None:
     close(value_and_grad(query_loss(adapt, loss))(META, tasks)[1], by_loop("regression"))
 
 
-def test_its_operations_are_not_noted() -> None:
+def test_its_operations_are_not_traced() -> None:
     tasks = random_tasks("regression", num_tasks=3, num_outputs=3)
     gradient = tracing.Captured(value_and_grad(task_loss("regression", inner.rematerialised)))
     first, second, third = (gradient(META, tasks)[1] for _ in range(3))
