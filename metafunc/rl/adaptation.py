@@ -24,7 +24,7 @@ Attach = Callable[[M, Task], Task]
 
 
 def nothing(meta: M, tasks: Task) -> Task:
-    """Attach nothing."""
+    """Attach nothing to the tasks."""
     return tasks
 
 

@@ -19,7 +19,7 @@ Draw = Callable[[Generator, tuple[int, ...]], Tree]
 
 
 def no_noise(generator: Generator, shape: tuple[int, ...], /) -> Tree:
-    """Nothing random."""
+    """Draw nothing: for what is deterministic."""
     return ()
 
 

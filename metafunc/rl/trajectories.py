@@ -29,7 +29,7 @@ class Trajectories(NamedTuple):
 
     @property
     def horizon(self) -> int:
-        """H."""
+        """The number of steps, H."""
         return self.rewards.shape[-1]
 
     def returns(self, discount: float = 1.0) -> Tensor:
