@@ -40,6 +40,19 @@ def above(bound: float | int, /, **values: float | int | None) -> None:
             raise ValueError(f"{name} must be above {bound:g}, not {value}.")
 
 
+def at_most(maximum: float | int, /, **values: float | int | None) -> None:
+    """Refuse values above a maximum, or that are no number.
+
+    Example:
+        >>> at_most(1, discount=1.5)
+        Traceback (most recent call last):
+        ValueError: discount must be at most 1, not 1.5.
+    """
+    for name, value in values.items():
+        if value is not None and not value <= maximum:
+            raise ValueError(f"{name} must be at most {maximum:g}, not {value}.")
+
+
 def not_negative(**values: object) -> None:
     """Refuse sizes and step sizes that are negative or not finite; tensors, which may be learned, pass.
 

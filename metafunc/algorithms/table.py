@@ -53,6 +53,7 @@ from metafunc.algorithms.policies.emaml_rl import emaml_rl
 from metafunc.algorithms.policies.fomaml_rl import fomaml_rl
 from metafunc.algorithms.policies.maml_rl import maml_rl
 from metafunc.algorithms.policies.promp import promp
+from metafunc.checks import look_up
 from metafunc.nn import likelihood as likelihoods
 from metafunc.nn.likelihood import Likelihood
 from metafunc.rl import Simulator
@@ -238,9 +239,7 @@ def build(
         >>> learner = algorithms.build("maml", nn.mlp, (1,), "regression", 1, inner_lr=0.01)
     """
     every = {**ALGORITHMS, **CONTROL}
-    if name not in every:
-        raise ValueError(f"There is no algorithm {name!r}; there are {', '.join(every)}.")
-    row = every[name]
+    row = look_up(every, name, "algorithm")
     if kind not in row.kinds:
         fitting = [other for other, candidate in every.items() if kind in candidate.kinds]
         advice = f"algorithms for {kind}: {', '.join(fitting)}" if fitting else f"no algorithm here takes {kind}"

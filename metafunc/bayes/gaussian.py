@@ -11,7 +11,7 @@ import torch
 from torch import Generator, Tensor
 
 from metafunc import tree
-from metafunc.checks import above
+from metafunc.checks import above, at_least
 from metafunc.types import Scalar, Tree, log_normal
 
 T = TypeVar("T")
@@ -75,8 +75,7 @@ def standard_noise(like: T, generator: Generator, *, num_draws: int | None = Non
         >>> noise["w"].shape
         torch.Size([2, 3])
     """
-    if num_draws is not None and num_draws < 0:
-        raise ValueError(f"num_draws = {num_draws} is negative; give None for one draw without an axis, or a count")
+    at_least(0, num_draws=num_draws)
     lead = () if num_draws is None else (num_draws,)
 
     def draw(leaf: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
+from metafunc.checks import at_least, at_most
 from metafunc.rl.trajectories import Trajectories, powers
 
 Baseline = Literal["none", "linear", "leave_one_out"]
@@ -54,8 +55,8 @@ class AdvantageEstimator:
     reduce: Literal["sum", "mean", "horizon"] = "mean"
 
     def __post_init__(self) -> None:
-        if not (0 <= self.discount <= 1 and 0 <= self.gae_lambda <= 1):
-            raise ValueError(f"discount = {self.discount} and gae_lambda = {self.gae_lambda} have to lie in [0, 1].")
+        at_least(0, discount=self.discount, gae_lambda=self.gae_lambda)
+        at_most(1, discount=self.discount, gae_lambda=self.gae_lambda)
 
     def __call__(self, trajectories: Trajectories, /) -> Advantages:
         """The advantages of one task's trajectories."""

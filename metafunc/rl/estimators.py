@@ -23,6 +23,7 @@ from typing import Literal, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
+from metafunc.checks import look_up
 from metafunc.rl.advantages import Advantages
 from metafunc.types import Scalar
 
@@ -102,6 +103,4 @@ def named(name: str) -> Estimator:
     Raises:
         ValueError: there is none of that name.
     """
-    if name not in ESTIMATORS:
-        raise ValueError(f"There is no estimator {name!r}; there are {', '.join(ESTIMATORS)}.")
-    return ESTIMATORS[name]
+    return look_up(ESTIMATORS, name, "estimator")

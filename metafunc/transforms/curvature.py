@@ -6,17 +6,18 @@ depends on a value, so all of it runs under `vmap`, `grad` and `torch.compile`.
 """
 
 from collections.abc import Callable
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, get_args
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from metafunc import tree
-from metafunc.checks import at_least
+from metafunc.checks import at_least, one_of
 from metafunc.types import P, Scalar, Tree
 
 Mode: TypeAlias = Literal["forward-over-reverse", "reverse-over-reverse"]
+MODES = get_args(Mode)
 
 
 def hvp(function: Callable[[P], Scalar], params: P, vector: P, *, mode: Mode = "forward-over-reverse") -> P:
@@ -44,15 +45,14 @@ def hvp(function: Callable[[P], Scalar], params: P, vector: P, *, mode: Mode = "
     References:
         Pearlmutter, "Fast Exact Multiplication by the Hessian", Neural Computation 1994.
     """
+    one_of(mode, MODES, "mode")
     gradient = torch.func.grad(function)
     if mode == "forward-over-reverse":
         # Forward mode refuses a tangent whose elements share memory, such as an expanded one.
         vector = tree.map(torch.Tensor.contiguous, vector)
         product: P = torch.func.jvp(gradient, (tree.map(torch.Tensor.contiguous, params),), (vector,))[1]
         return product
-    if mode == "reverse-over-reverse":
-        return torch.func.vjp(gradient, params)[1](vector)[0]  # type: ignore[no-any-return]  # a pull-back is untyped
-    raise ValueError(f"mode = {mode!r} is unknown; use 'forward-over-reverse' or 'reverse-over-reverse'")
+    return torch.func.vjp(gradient, params)[1](vector)[0]  # type: ignore[no-any-return]  # a pull-back is untyped
 
 
 def ggn_vp(output: Callable[[P], Tree], loss: Callable[[Tree], Scalar], params: P, vector: P) -> P:

@@ -85,7 +85,7 @@ def test_networks_over_vectors_cannot_be_convolutions(name):
 @pytest.mark.parametrize(
     ("name", "kind", "settings", "message"),
     [
-        ("mmal", "regression", {}, "There is no algorithm 'mmal'; there are maml, fomaml"),
+        ("mmal", "regression", {}, "There is no algorithm 'mmal'. Did you mean 'maml'\\? There are: maml, fomaml"),
         ("protonet", "regression", {}, "protonet is for classification, not for regression; .*: maml, .*, cnp"),
         ("maml", "control", {}, "not for control; algorithms for control: maml_rl, .*, oracle_policy"),
         ("maml", "regression", {"alpha": 1}, "maml has no hyperparameter alpha; it has inner_lr, num_steps"),

@@ -107,7 +107,7 @@ def test_noise_is_reproducible_and_moves_the_generator_on():
     assert torch.equal(first["w"], again["w"])
     assert not torch.equal(first["w"], second["w"])
     assert standard_noise(like, generator, num_draws=4)["w"].shape == (4, 2, 3)
-    with pytest.raises(ValueError, match="num_draws = -1"):
+    with pytest.raises(ValueError, match="num_draws must be at least 0, not -1"):
         standard_noise(like, generator, num_draws=-1)
 
 
