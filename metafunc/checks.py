@@ -1,6 +1,6 @@
 """One wording for every argument that is out of range, and for every name that is not known.
 
-A check takes the arguments by their names and is silent or raises a `ValueError` that says what was given and what is
+A check takes the arguments by their names and is silent or raises a `ValueError` that names what was given and what is
 needed. None passes: it stands for an argument that was not given. Nothing here imports torch, which a command line that
 only answers must not wait for.
 """
@@ -38,6 +38,19 @@ def above(bound: float | int, /, **values: float | int | None) -> None:
     for name, value in values.items():
         if value is not None and not value > bound:
             raise ValueError(f"{name} must be above {bound:g}, not {value}.")
+
+
+def at_most(maximum: float | int, /, **values: float | int | None) -> None:
+    """Refuse values above a maximum, or that are no number.
+
+    Example:
+        >>> at_most(1, discount=1.5)
+        Traceback (most recent call last):
+        ValueError: discount must be at most 1, not 1.5.
+    """
+    for name, value in values.items():
+        if value is not None and not value <= maximum:
+            raise ValueError(f"{name} must be at most {maximum:g}, not {value}.")
 
 
 def not_negative(**values: object) -> None:
@@ -96,7 +109,7 @@ def look_up(table: Mapping[str, T], name: str, what: str) -> T:
         what: what an entry is called.
 
     Raises:
-        ValueError: there is none of that name; says which there are, and the most similar one.
+        ValueError: there is none of that name; the message names those that there are, and the most similar one.
 
     Example:
         >>> look_up({"adam": 1, "sgd": 2}, "sgdd", "optimiser")

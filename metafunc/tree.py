@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
@@ -192,7 +193,7 @@ def stack(trees: list[T]) -> T:
 
 def unstack(tree: T) -> list[T]:
     """The inverse of `stack`: one tree for each index of the leading axis."""
-    return [map(lambda leaf, i=i: leaf[i], tree) for i in range(leaves(tree)[0].shape[0])]
+    return [at(tree, i) for i in range(leaves(tree)[0].shape[0])]
 
 
 def at(values: T, index: int | slice) -> T:
@@ -204,3 +205,28 @@ def at(values: T, index: int | slice) -> T:
         {'w': tensor(1)}
     """
     return map(lambda leaf: leaf[index], values)
+
+
+def rows(particles: Tree) -> Float[Tensor, "particles size"]:
+    """Particles, stacked on the leading axis of every leaf, as the rows of a matrix.
+
+    Example:
+        >>> import torch
+        >>> rows({"w": torch.ones(3, 2), "b": torch.zeros(3)}).shape
+        torch.Size([3, 3])
+    """
+    matrix: Tensor = torch.vmap(lambda particle: ravel(particle)[0])(particles)
+    return matrix
+
+
+def safe_sqrt(square: Tensor) -> Tensor:
+    """The square root, whose derivative at zero is zero instead of infinite.
+
+    Example:
+        >>> import torch
+        >>> torch.func.grad(safe_sqrt)(torch.tensor(0.0))
+        tensor(0.)
+    """
+    # Two `where`s: with only the outer one the infinite derivative of the root at zero, times zero, would be NaN.
+    positive = square > 0
+    return torch.where(positive, torch.where(positive, square, 1.0).sqrt(), 0.0)

@@ -6,6 +6,7 @@ written for *one* task: a batch of tasks is the same type with a leading task ax
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from math import log, pi
 from typing import Any, Generic, Literal, NamedTuple, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 import torch
@@ -21,8 +22,8 @@ Params: TypeAlias = dict[str, Tensor]
 """What a model's `init` returns. Transforms take any `Tree`."""
 Kind: TypeAlias = Literal["regression", "classification", "control"]
 Normalisation: TypeAlias = Literal["none", "transductive", "support"]
-"""Whose statistics a network normalises by at prediction time: nobody's (`none`, also running statistics), those of
-the query batch itself (`transductive`), or those of the support set (`support`)."""
+"""Whose statistics a network normalises by at prediction time: of no data (`none`, also running statistics), of the
+query batch itself (`transductive`), or those of the support set (`support`)."""
 
 P = TypeVar("P")
 M = TypeVar("M")
@@ -43,6 +44,19 @@ class Batch(NamedTuple):
     extra: Tree = ()
 
 
+def masked_sum(values: Float[Tensor, " n"], mask: Tree = ()) -> Scalar:
+    """The sum over rows whose mask is 1."""
+    return values.sum() if isinstance(mask, tuple) else (values * mask).sum()
+
+
+def masked_mean(values: Float[Tensor, " n"], mask: Tree = ()) -> Scalar:
+    """The mean over rows whose mask is 1; zero if there is none, so that an empty support set has no gradient."""
+    if isinstance(mask, tuple):
+        return values.mean()
+    count: Tensor = mask.sum()
+    return masked_sum(values, mask) / count.clamp(min=1)
+
+
 class Task(NamedTuple):
     """A task as data: what a learner adapts on, and what it is judged on. Stacked tasks have a leading task axis."""
 
@@ -54,11 +68,25 @@ class Normal(NamedTuple):
     """Gaussian predictions, particles first: `loc` is (particles, n, outputs).
 
     `scale` is a standard deviation that broadcasts against `loc`; the empty tuple says that the learner has no noise
-    model, and that whoever scores it has to fit one.
+    model, and that one has to be fitted before it is scored.
     """
 
     loc: Tensor
     scale: Tree = ()
+
+    def log_prob(self, y: Tensor) -> Tensor:
+        """The log density of targets, number by number; there has to be a scale."""
+        return log_normal((y - self.loc) / self.scale, self.scale.log())
+
+
+def log_normal(deviation: Tensor, log_scale: Tensor) -> Tensor:
+    r"""The log density of a Gaussian at $\mu + \sigma z$, $-\tfrac12 z^2 - \log \sigma - \tfrac12 \log 2\pi$.
+
+    Example:
+        >>> log_normal(torch.tensor([1.0, 0.0]), torch.zeros(2))
+        tensor([-1.4189, -0.9189])
+    """
+    return -0.5 * deviation.square() - log_scale - 0.5 * log(2 * pi)
 
 
 class Categorical(NamedTuple):
@@ -107,7 +135,7 @@ class MetaLoss(Protocol[M_in]):
 
 @runtime_checkable
 class Prepare(Protocol[M_in]):
-    """The edge where dice fall: attach noise and step weights to stacked tasks; `step` is None at meta-test."""
+    """Attaches noise, drawn from a generator, and step weights to stacked tasks; `step` is None at meta-test."""
 
     def __call__(
         self, meta: M_in, tasks: Task, generator: Generator, /, *, step: int | None, num_steps: int
@@ -147,33 +175,38 @@ class Model:
         return self.condition(params, support.x)
 
 
-@dataclass(frozen=True)
+def unprepared(meta: M_in, tasks: Task, generator: Generator, /, *, step: int | None, num_steps: int) -> Task:
+    """The `prepare` of a learner that draws no random numbers: the identity."""
+    return tasks
+
+
+@dataclass(frozen=True, kw_only=True)
 class MetaLearner(Generic[M, P]):
     """What every builder in `metafunc.algorithms` returns: a meta-learning algorithm as pure functions.
 
     Args:
         init: draws meta-parameters from a generator.
-        prepare: attaches this step's randomness to stacked tasks.
         adapt: from meta-parameters and a support set to a task's parameters.
         path: the same, for 0..num_steps steps on a leading axis.
         task_loss: what meta-training minimises, for one task.
         predict: (task parameters, inputs (n, ...)) to the distribution of observations.
+        prepare: attaches this step's random numbers to stacked tasks; by default there are none.
         normalisation: the model's protocol.
-        network: how the paths of the network's own parameters, or of their means, begin within the meta-parameters,
-            such as "prior.mean."; a warm start takes them from one learner to another.
-        listed: whether a training may follow a list of a step's operations, and compile it; not where a list would
+        network_prefix: how the paths of the network's own parameters, or of their means, begin within the
+            meta-parameters, such as "prior.mean."; a warm start takes them from one learner to another.
+        traceable: whether a training may trace a step once and run its graph, and compile it; not where a graph would
             take the memory that rematerialised inner steps save.
     """
 
     init: Callable[[Generator], M]
-    prepare: Prepare[M]
     adapt: Adapt[M, P]
     path: Path[M, P]
     task_loss: TaskLoss[M]
     predict: Callable[[P, Tensor], Predictive]
+    prepare: Prepare[M] = unprepared
     normalisation: Normalisation = "none"
-    network: str = ""
-    listed: bool = True
+    network_prefix: str = ""
+    traceable: bool = True
 
     @property
     def meta_loss(self) -> MetaLoss[M]:
@@ -183,7 +216,7 @@ class MetaLearner(Generic[M, P]):
 
 @dataclass(frozen=True)
 class TaskFamily:
-    """Where tasks come from: three samplers over disjoint or resampled worlds, and the shape of one row.
+    """Where tasks come from: three samplers over disjoint or resampled tasks, and the shape of one row.
 
     Args:
         name: what the command line calls it.
@@ -195,7 +228,7 @@ class TaskFamily:
         test: draws meta-test tasks.
         variants: further meta-test samplers by name, such as ranges never trained on.
         info: what a result should record of the data: class counts, fingerprint, licence.
-        world: where policies play, for control: a `metafunc.rl.World`.
+        simulator: where policies act, for control: a `metafunc.rl.Simulator`.
     """
 
     name: str
@@ -207,7 +240,7 @@ class TaskFamily:
     test: Sampler
     variants: Mapping[str, Sampler] = field(default_factory=dict)
     info: Mapping[str, Any] = field(default_factory=dict)
-    world: Any = None
+    simulator: Any = None
 
 
 def expected(task_loss: TaskLoss[M]) -> MetaLoss[M]:
@@ -232,4 +265,4 @@ def expected(task_loss: TaskLoss[M]) -> MetaLoss[M]:
 
 Rate: TypeAlias = float | Tensor | Tree
 """A step size: a number, a 0-dim tensor, or a tree like the parameters whose leaves broadcast against theirs (one
-number a leaf, or one an element)."""
+number per leaf, or one per element)."""

@@ -111,8 +111,8 @@ def test_partition_takes_out_and_puts_back():
 
 
 def test_detach_keeps_values_and_drops_derivatives():
-    slope = torch.func.grad(lambda x: tree.dot({"a": x}, tree.detach({"a": x})))(torch.tensor([3.0]))
-    assert slope.tolist() == [3.0]  # and not 6
+    gradient = torch.func.grad(lambda x: tree.dot({"a": x}, tree.detach({"a": x})))(torch.tensor([3.0]))
+    assert gradient.tolist() == [3.0]  # and not 6
 
 
 def test_nothing_is_changed_in_place():

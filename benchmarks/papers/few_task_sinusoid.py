@@ -39,7 +39,7 @@ def learner_of(method: str, num_particles: int) -> MetaLearner[Any, Any]:
     """The authors' settings: three layers of 40, one inner step of .001, one step of the leader."""
     model, gaussian = nn.mlp((1,), 1, hidden=(40, 40, 40)), likelihood.gaussian()
     if method in ("maml", "emaml"):
-        return algorithms.emaml(model, gaussian, num_particles=num_particles, inner_lr=1e-3)
+        return algorithms.emaml(algorithms.maml(model, gaussian, inner_lr=1e-3), num_particles=num_particles)
     objective = "bfa" if method.endswith("bfa") else "chaser"
     return algorithms.bmaml(model, gaussian, num_particles=num_particles, inner_lr=1e-3, objective=objective)
 

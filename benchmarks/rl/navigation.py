@@ -28,7 +28,11 @@ PAPER = {
     "random": "-82.7 / -58.0 / -53.8 / -46.8",
     "oracle": "-2.3",
 }
-VARIANTS = {"maml_rl_trpo": ("maml_rl", "--outer-optimiser", "trpo")}
+VARIANTS = {
+    "maml_rl_trpo": ("maml_rl", "--outer-optimiser", "trpo"),
+    "random": ("random_policy",),
+    "oracle": ("oracle_policy",),
+}
 SAMPLING = ("--credit", "sampling")
 
 

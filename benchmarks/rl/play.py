@@ -95,14 +95,14 @@ def play(vector: Any, policy: rl.Policy, params: Any, generator: torch.Generator
     noise = policy.noise(generator, (*shape, HORIZON))
     act = torch.vmap(torch.vmap(policy.sample, in_dims=(None, 0, 0)))
     seen, _ = vector.reset(seed=0)
-    rewards, clues = [], []
+    rewards, kept = [], []
     with torch.no_grad():
         for t in range(HORIZON):
-            action, clue = act(params, torch.from_numpy(seen).reshape(*shape, 2), noise[:, :, t])
+            action, aux = act(params, torch.from_numpy(seen).reshape(*shape, 2), noise[:, :, t])
             seen, reward, _, _, _ = vector.step(action.reshape(-1, 2).numpy())
             rewards.append(torch.from_numpy(reward).float().reshape(shape))
-            clues.append(clue)
-        torch.vmap(torch.vmap(policy.density, in_dims=(None, 0)))(params, torch.stack(clues, 2))
+            kept.append(aux)
+        torch.vmap(torch.vmap(policy.density, in_dims=(None, 0)))(params, torch.stack(kept, 2))
     return torch.stack(rewards, -1)
 
 

@@ -1,9 +1,9 @@
-"""Meta-learning algorithms: one paper a file, and the table that the tests, the command line and the docs read."""
+"""Meta-learning algorithms: one paper per file, and the table that the tests, the command line and the docs read."""
 
-from metafunc.algorithms.baselines.oracle_policy import oracle as oracle
+from metafunc.algorithms.baselines.oracle_policy import oracle_policy as oracle_policy
 from metafunc.algorithms.baselines.pretrain import pretrain as pretrain
 from metafunc.algorithms.baselines.pretrain_rl import pretrain_rl as pretrain_rl
-from metafunc.algorithms.baselines.random_policy import random as random
+from metafunc.algorithms.baselines.random_policy import random_policy as random_policy
 from metafunc.algorithms.baselines.scratch import scratch as scratch
 from metafunc.algorithms.bayesian.abml import abml as abml
 from metafunc.algorithms.bayesian.bmaml import bmaml as bmaml

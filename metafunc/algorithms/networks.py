@@ -1,11 +1,11 @@
-"""The networks that the table's builders take, made to measure by one factory."""
+"""The networks that the table's builders take, made by one factory."""
 
 from collections.abc import Callable
 from math import prod
 from typing import Protocol, TypeAlias, runtime_checkable
 
 from metafunc.nn.likelihood import Likelihood
-from metafunc.rl import World
+from metafunc.rl import Simulator
 from metafunc.types import Model
 
 
@@ -17,25 +17,25 @@ class NetworkFactory(Protocol):
 
 
 Networks: TypeAlias = Callable[..., tuple[Model, ...]]
-"""The networks that a builder takes, made by a factory for one input shape and likelihood, or world: (factory, shape,
-likelihood), and as keyword arguments those of the builder's hyperparameters that decide their sizes."""
+"""The networks that a builder takes, made by a factory for one input shape and likelihood, or simulator: (factory,
+shape, likelihood), and as keyword arguments those of the builder's hyperparameters that decide their sizes."""
 
 REPRESENTATION_SIZE = 128
 """The length of a conditional neural process's task vector, the paper's."""
 CODE_SIZE = 20
-"""The length of an input's code where what it holds has a price, MR-CNP's."""
+"""The length of an input's code where its information is penalised, MR-CNP's."""
 
 
 def predictor(
-    factory: NetworkFactory, input_shape: tuple[int, ...], likelihood: Likelihood | World
+    factory: NetworkFactory, input_shape: tuple[int, ...], likelihood: Likelihood | Simulator
 ) -> tuple[Model, ...]:
     """One network from inputs to the likelihood's parameters, or from observations to actions."""
     return (factory(input_shape, likelihood.num_outputs),)
 
 
-def told(factory: NetworkFactory, input_shape: tuple[int, ...], world: World) -> tuple[Model, ...]:
+def task_conditioned(factory: NetworkFactory, input_shape: tuple[int, ...], simulator: Simulator) -> tuple[Model, ...]:
     """One network from observations that end with the task itself."""
-    return (factory((world.observation_size + world.task_size,), world.num_outputs),)
+    return (factory((simulator.observation_size + simulator.task_size,), simulator.num_outputs),)
 
 
 def embedding(factory: NetworkFactory, input_shape: tuple[int, ...], likelihood: Likelihood) -> tuple[Model, ...]:

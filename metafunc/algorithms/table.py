@@ -2,15 +2,15 @@
 
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, is_dataclass, replace
 from math import prod
 from types import MappingProxyType
 from typing import Any, TypeAlias
 
-from metafunc.algorithms.baselines.oracle_policy import oracle
+from metafunc.algorithms.baselines.oracle_policy import oracle_policy
 from metafunc.algorithms.baselines.pretrain import pretrain
 from metafunc.algorithms.baselines.pretrain_rl import pretrain_rl
-from metafunc.algorithms.baselines.random_policy import random
+from metafunc.algorithms.baselines.random_policy import random_policy
 from metafunc.algorithms.baselines.scratch import scratch
 from metafunc.algorithms.bayesian.abml import abml
 from metafunc.algorithms.bayesian.bmaml import bmaml
@@ -46,16 +46,17 @@ from metafunc.algorithms.networks import (
     features,
     features_amortiser,
     predictor,
-    told,
+    task_conditioned,
 )
 from metafunc.algorithms.policies.bmaml_rl import bmaml_rl
 from metafunc.algorithms.policies.emaml_rl import emaml_rl
 from metafunc.algorithms.policies.fomaml_rl import fomaml_rl
 from metafunc.algorithms.policies.maml_rl import maml_rl
 from metafunc.algorithms.policies.promp import promp
+from metafunc.checks import look_up
 from metafunc.nn import likelihood as likelihoods
 from metafunc.nn.likelihood import Likelihood
-from metafunc.rl import World
+from metafunc.rl import Simulator
 from metafunc.types import Kind, MetaLearner, Model
 
 Learner: TypeAlias = MetaLearner[Any, Any]
@@ -77,6 +78,7 @@ class Row:
         exact: whether its meta-gradient is the derivative of its task loss.
         inner_steps: whether it adapts in steps, so that none is the identity; otherwise its paths have two rows.
         trains: whether meta-training changes anything.
+        fixed: hyperparameters that keep their defaults.
         member: the row whose learner the builder takes in the place of networks and likelihood; see `over`.
     """
 
@@ -87,6 +89,7 @@ class Row:
     exact: bool = True
     inner_steps: bool = True
     trains: bool = True
+    fixed: tuple[str, ...] = ()
     member: "Row | None" = None
 
     @property
@@ -95,29 +98,53 @@ class Row:
         return inspect.getdoc(self.builder).splitlines()[0]  # type: ignore[union-attr]  # A test holds that all have one.
 
     @property
-    def builders(self) -> tuple[Callable[..., Learner], ...]:
-        """The builder, and those of the learners that it takes."""
-        return (self.builder, *(self.member.builders if self.member else ()))
+    def sources(self) -> tuple[Callable[..., Any], ...]:
+        """Whose keyword-only arguments are hyperparameters: the builder, its groups of settings, its member."""
+        groups = [type(default) for default in settings_groups(self.builder).values()]
+        return (self.builder, *groups, *(self.member.sources if self.member else ()))
 
     @property
     def hyperparameters(self) -> Mapping[str, inspect.Parameter]:
-        """The builders' keyword-only arguments, by name."""
-        return {name: argument for builder in self.builders for name, argument in keywords(builder).items()}
+        """What can be set, by name."""
+        every = keywords(self.builder) | dict(self.member.hyperparameters if self.member else {})
+        return {name: argument for name, argument in every.items() if name not in self.fixed}
 
     def assemble(self, *arguments: Any, **hyperparameters: Any) -> Learner:
         """The learner from its networks and likelihood."""
         if self.member is None:
-            return self.builder(*arguments, **hyperparameters)
+            return call(self.builder, *arguments, **hyperparameters)
         own = keywords(self.builder)
         members = {name: value for name, value in hyperparameters.items() if name not in own}
         others = {name: value for name, value in hyperparameters.items() if name in own}
-        return self.builder(self.member.assemble(*arguments, **members), **others)
+        return call(self.builder, self.member.assemble(*arguments, **members), **others)
+
+
+def settings_groups(builder: Callable[..., Any]) -> dict[str, Any]:
+    """The defaults of those keyword-only arguments of a builder that are groups of settings: dataclasses."""
+    arguments = inspect.signature(builder).parameters.values()
+    return {argument.name: argument.default for argument in arguments if is_dataclass(argument.default)}
 
 
 def keywords(builder: Callable[..., Any]) -> dict[str, inspect.Parameter]:
-    """A builder's keyword-only arguments, by name."""
-    arguments = inspect.signature(builder).parameters
-    return {name: argument for name, argument in arguments.items() if argument.kind is argument.KEYWORD_ONLY}
+    """A builder's keyword-only arguments, by name; the fields of a group of settings in the place of the group."""
+    groups = settings_groups(builder)
+    found: dict[str, inspect.Parameter] = {}
+    for name, argument in inspect.signature(builder).parameters.items():
+        if name in groups:
+            fields = keywords(type(groups[name]))
+            found |= {field: each.replace(default=getattr(groups[name], field)) for field, each in fields.items()}
+        elif argument.kind is argument.KEYWORD_ONLY:
+            found[name] = argument
+    return found
+
+
+def call(builder: Callable[..., Learner], *arguments: Any, **hyperparameters: Any) -> Learner:
+    """The builder's learner; the fields of its groups of settings are given as hyperparameters of their own."""
+    given = dict(hyperparameters)
+    for name, default in settings_groups(builder).items():
+        chosen = {field: given.pop(field) for field in keywords(type(default)) if field in given}
+        given[name] = replace(default, **chosen)
+    return builder(*arguments, **given)
 
 
 def over(builder: Callable[..., Learner], member: Row) -> Row:
@@ -134,7 +161,7 @@ ALGORITHMS: Mapping[str, Row] = MappingProxyType(
         "meta_sgd": Row(meta_sgd),
         "maml_plus_plus": Row(maml_plus_plus),
         "imaml": Row(imaml, exact=False),
-        "emaml": Row(emaml),
+        "emaml": over(emaml, Row(maml, fixed=("rematerialise",))),
         "bmaml": Row(bmaml, exact=False),
         "protonet": Row(protonet, kinds=("classification",), networks=embedding, inner_steps=False),
         "cnp": Row(cnp, networks=encoder_decoder, likelihood=_with_noise_scale, inner_steps=False),
@@ -161,7 +188,9 @@ ALGORITHMS: Mapping[str, Row] = MappingProxyType(
 
 CONTROL: Mapping[str, Row] = MappingProxyType(
     {
-        name: Row(builder, kinds=("control",), networks=networks, inner_steps=builder is not oracle, trains=trains)
+        name: Row(
+            builder, kinds=("control",), networks=networks, inner_steps=builder is not oracle_policy, trains=trains
+        )
         for name, builder, networks, trains in (
             ("maml_rl", maml_rl, predictor, True),
             ("fomaml_rl", fomaml_rl, predictor, True),
@@ -169,12 +198,12 @@ CONTROL: Mapping[str, Row] = MappingProxyType(
             ("bmaml_rl", bmaml_rl, predictor, True),
             ("emaml_rl", emaml_rl, predictor, True),
             ("pretrain_rl", pretrain_rl, predictor, True),
-            ("random", random, predictor, False),
-            ("oracle", oracle, told, True),
+            ("random_policy", random_policy, predictor, False),
+            ("oracle_policy", oracle_policy, task_conditioned, True),
         )
     }
 )
-"""Learners of policies: their builders take a world where the others take a likelihood."""
+"""Learners of policies: their builders take a simulator where the others take a likelihood."""
 
 
 def build(
@@ -184,7 +213,7 @@ def build(
     kind: Kind,
     num_outputs: int,
     *,
-    world: World | None = None,
+    simulator: Simulator | None = None,
     **hyperparameters: Any,
 ) -> Learner:
     """A learner from the table, with its networks and its likelihood, for a family's kind of tasks.
@@ -195,7 +224,7 @@ def build(
         input_shape: the shape of one input row.
         kind: what the tasks predict.
         num_outputs: targets of a regression, or classes of a classification.
-        world: where policies play, for tasks of control.
+        simulator: where policies act, for tasks of control.
         **hyperparameters: the builder's keyword arguments.
 
     Returns:
@@ -210,9 +239,7 @@ def build(
         >>> learner = algorithms.build("maml", nn.mlp, (1,), "regression", 1, inner_lr=0.01)
     """
     every = {**ALGORITHMS, **CONTROL}
-    if name not in every:
-        raise ValueError(f"There is no algorithm {name!r}; there are {', '.join(every)}.")
-    row = every[name]
+    row = look_up(every, name, "algorithm")
     if kind not in row.kinds:
         fitting = [other for other, candidate in every.items() if kind in candidate.kinds]
         advice = f"algorithms for {kind}: {', '.join(fitting)}" if fitting else f"no algorithm here takes {kind}"
@@ -221,9 +248,9 @@ def build(
     if unknown:
         known = ", ".join(row.hyperparameters) or "none"
         raise ValueError(f"{name} has no hyperparameter {', '.join(unknown)}; it has {known}.")
-    if kind == "control" and world is None:
-        raise ValueError(f"{name} plays, so it needs a world to play in: pass world=, such as a family's own.")
-    likelihood = row.likelihood(kind, num_outputs) if world is None else world
+    if kind == "control" and simulator is None:
+        raise ValueError(f"{name} learns policies and needs a simulator: pass simulator=, such as a family's own.")
+    likelihood = row.likelihood(kind, num_outputs) if simulator is None else simulator
     defaults = {name: argument.default for name, argument in row.hyperparameters.items()}
     sizes = {name: {**defaults, **hyperparameters}[name] for name in keywords(row.networks)}
 

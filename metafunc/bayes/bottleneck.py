@@ -7,8 +7,7 @@ from torch import Generator, Tensor
 
 from metafunc import tree
 from metafunc.bayes.gaussian import Gaussian, kl, sample, standard, standard_noise
-from metafunc.nn.likelihood import masked_mean
-from metafunc.types import Batch, M, Prepare, Scalar, Task, Tree
+from metafunc.types import Batch, M, Prepare, Scalar, Task, Tree, masked_mean
 
 
 def bottleneck(outputs: Tensor) -> Gaussian:
@@ -47,7 +46,7 @@ def code_noise(encode: Callable[[M, Tensor], Tensor]) -> Prepare[M]:
             return tasks
 
         def noisy(batch: Batch) -> Batch:
-            with torch.no_grad():  # one task's rows say how long a code is
+            with torch.no_grad():  # one task's rows show how long a code is
                 codes = bottleneck(encode(meta, batch.x[0].to(tree.leaves(meta)[0].device))).mean
             return batch._replace(extra=standard_noise(codes, generator, num_draws=batch.x.shape[0]))
 

@@ -1,6 +1,7 @@
 """Ensembles: a Bayesian learner has the type of its point twin, with one extra leading axis of its parameters."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
@@ -8,8 +9,7 @@ from torch import Generator, Tensor
 
 from metafunc import tree
 from metafunc.checks import at_least
-from metafunc.transforms.objectives import unprepared
-from metafunc.types import Batch, Data, M, MetaLearner, Normal, P, Predictive, Scalar, Task, Tree
+from metafunc.types import Batch, Data, M, MetaLearner, Normal, P, Predictive, Scalar, Task, Tree, unprepared
 
 
 class PerParticle(NamedTuple):
@@ -91,10 +91,16 @@ def lift(learner: MetaLearner[M, P], *, num_particles: int) -> MetaLearner[M, P]
 
         return tree.map(lambda leaf: leaf.flatten(0, 1), torch.vmap(of_particle)(params))
 
-    own = (learner.normalisation, learner.network, learner.listed)
-    # A learner without dice is spared `prepare`, which looks at every particle at every step.
-    dice = unprepared if learner.prepare is unprepared else prepare
-    return MetaLearner(init, dice, adapt, path, task_loss, predict, *own)
+    return replace(
+        learner,
+        init=init,
+        adapt=adapt,
+        path=path,
+        task_loss=task_loss,
+        predict=predict,
+        # Without noise there is nothing to prepare, and no need to look at every particle at every step.
+        prepare=unprepared if learner.prepare is unprepared else prepare,
+    )
 
 
 def _over_particles(function: Callable[..., Any], meta: Tree, *data: Data, out_dims: int = 0) -> Any:

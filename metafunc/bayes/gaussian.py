@@ -1,7 +1,7 @@
 r"""Gaussians with independent coordinates over a tree of parameters: priors, posteriors and what lies between them.
 
-Randomness is data: `sample` throws no dice but shifts and scales standard normals that were drawn at the edge, so it is
-differentiable with respect to mean and scale, and the same noise gives the same parameters.
+Randomness is data: `sample` draws no random numbers but shifts and scales standard normals that `prepare` has drawn, so
+it is differentiable with respect to mean and scale, and the same noise gives the same parameters.
 """
 
 import math
@@ -11,8 +11,8 @@ import torch
 from torch import Generator, Tensor
 
 from metafunc import tree
-from metafunc.checks import above
-from metafunc.types import Scalar, Tree
+from metafunc.checks import above, at_least
+from metafunc.types import Scalar, Tree, log_normal
 
 T = TypeVar("T")
 
@@ -21,7 +21,7 @@ class Gaussian(NamedTuple):
     r"""$\mathcal N(\mu, \mathrm{diag}(\sigma^2))$ over a tree of parameters.
 
     `mean` is a tree like the parameters, and so is `log_scale`, the logarithm of the standard deviation $\sigma$; its
-    leaves may also be smaller and broadcast, such as one number a leaf. Both are meta-parameters like any others.
+    leaves may also be smaller and broadcast, such as one number per leaf. Both are meta-parameters like any others.
     """
 
     mean: Tree
@@ -56,7 +56,7 @@ def around(mean: Tree, scale: float) -> Gaussian:
 
 
 def standard_noise(like: T, generator: Generator, *, num_draws: int | None = None) -> T:
-    """Draw standard normals like a tree, at the edge, where dice may fall.
+    """Draw standard normals like a tree, from a generator: not for a pure function, but for `prepare`.
 
     Args:
         like: a tree of floating-point tensors.
@@ -75,8 +75,7 @@ def standard_noise(like: T, generator: Generator, *, num_draws: int | None = Non
         >>> noise["w"].shape
         torch.Size([2, 3])
     """
-    if num_draws is not None and num_draws < 0:
-        raise ValueError(f"num_draws = {num_draws} is negative; give None for one draw without an axis, or a count")
+    at_least(0, num_draws=num_draws)
     lead = () if num_draws is None else (num_draws,)
 
     def draw(leaf: Tensor) -> Tensor:
@@ -127,7 +126,7 @@ def log_prob(gaussian: Gaussian, params: Tree) -> Scalar:
     """
 
     def term(value: Tensor, mean: Tensor, s: Tensor) -> Tensor:
-        return -0.5 * ((value - mean) * (-s).exp()) ** 2 - s.expand_as(mean) - 0.5 * math.log(2 * math.pi)
+        return log_normal((value - mean) * (-s).exp(), s)
 
     return _total(tree.map(term, params, gaussian.mean, gaussian.log_scale))
 

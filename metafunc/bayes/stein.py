@@ -1,4 +1,4 @@
-r"""Stein variational gradient descent: particles that see each other and so approximate a posterior.
+r"""Stein variational gradient descent: particles that repel each other and so approximate a posterior.
 
 $$\phi(\theta_m) = \frac1M \sum_{j=1}^M \big[ k(\theta_j, \theta_m) \nabla_{\theta_j} \log p(\theta_j \mid D)
 + \nabla_{\theta_j} k(\theta_j, \theta_m) \big]$$
@@ -15,16 +15,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from metafunc import tree
+from metafunc.checks import above
 from metafunc.transforms.inner import Select, Step, descend, repeat
 from metafunc.transforms.optim import Optimiser, sgd
-from metafunc.types import (
-    Adapt,
-    Data,
-    Loss,
-    P,
-    Scalar,
-    Tree,
-)
+from metafunc.types import Adapt, Data, Loss, P, Scalar, Tree
 
 
 class KernelValues(NamedTuple):
@@ -49,7 +43,7 @@ def rbf(particles: Float[Tensor, "particles size"], /) -> KernelValues:
     particle, or most of them in one place) $h = 1$.
 
     Args:
-        particles: one particle a row (particles, size).
+        particles: one particle per row (particles, size).
 
     Returns:
         The kernel and its true gradient, $\nabla_{\theta_j} k(\theta_j, \theta_m) = \frac2h (\theta_m - \theta_j) k$.
@@ -77,7 +71,24 @@ def rbf(particles: Float[Tensor, "particles size"], /) -> KernelValues:
     return KernelValues(gram, 2 / bandwidth * torch.einsum("jm,jmd->md", gram, differences))
 
 
-def stein(loss: Loss[P], optimiser: Optimiser, *, kernel: Kernel = rbf) -> Step[P]:
+Product = Callable[[Tensor, Tensor], Tensor]
+
+
+def weighted_by_kernel(gram: Tensor, gradients: Tensor) -> Tensor:
+    r"""$K^\top G$: for each particle the sum of all gradients, weighted by its kernel."""
+    # One product per task; vmap makes a far slower one, of all tasks' rows, out of `gram.mT @ gradients`.
+    return torch.einsum("jm,jd->md", gram, gradients)
+
+
+def stein(
+    loss: Loss[P],
+    optimiser: Optimiser,
+    *,
+    kernel: Kernel = rbf,
+    temperature: float | int = 1.0,
+    own_data: bool = False,
+    product: Product = weighted_by_kernel,
+) -> Step[P]:
     r"""One step of Stein variational gradient descent, for the inner loop's `repeat`, `path`, `masked` and `clipped`.
 
     See `svgd` for the direction. Where leaves are selected, distances are those of the selected leaves.
@@ -86,9 +97,15 @@ def stein(loss: Loss[P], optimiser: Optimiser, *, kernel: Kernel = rbf) -> Step[
         loss: (params, data) to minus the log-posterior of *one* particle.
         optimiser: one of `metafunc.transforms.optim`.
         kernel: from particles to the kernel's values.
+        temperature: what the loss is divided by, against the repulsion.
+        own_data: whether each particle has data of its own, on a leading axis of the data.
+        product: from the kernel's matrix K and gradients G as rows to $K^\top G$; one learner's rounds otherwise.
 
     Returns:
         A step on stacked particles.
+
+    Raises:
+        ValueError: if `temperature` is not above 0.
 
     Example:
         >>> import torch
@@ -97,15 +114,17 @@ def stein(loss: Loss[P], optimiser: Optimiser, *, kernel: Kernel = rbf) -> Step[
         >>> step(torch.tensor([[1.0]]), ())  # one particle: a plain gradient step
         tensor([[0.9000]])
     """
+    above(0, temperature=temperature)
     gradient_of = descend(loss, optimiser).direction
 
     def direction(particles: P, data: Data, select: Select) -> Tree:
-        gradients = torch.vmap(lambda particle: gradient_of(particle, data, select))(particles)
-        chosen, slopes = (tree.partition(values, select)[0] for values in (particles, gradients))
-        gram, repulsion = kernel(_rows(chosen))
-        # One product a task; vmap makes a far slower one, of all tasks' rows, out of `gram.mT @ ...`.
-        moves = (torch.einsum("jm,jd->md", gram, _rows(slopes)) - repulsion) / repulsion.shape[0]
-        unravel = tree.ravel(tree.map(lambda leaf: leaf[0], chosen))[1]
+        each = torch.vmap(lambda particle, seen: gradient_of(particle, seen, select), (0, 0 if own_data else None))
+        gradients = each(particles, data)
+        chosen, descents = (tree.partition(values, select)[0] for values in (particles, gradients))
+        gram, repulsion = kernel(tree.rows(chosen))
+        attraction = product(gram, tree.rows(descents)) / temperature
+        moves = (attraction - repulsion) / repulsion.shape[0]
+        unravel = tree.ravel(tree.at(chosen, 0))[1]
         return tree.partition(gradients, select)[1](torch.vmap(unravel)(moves))
 
     return Step(direction, optimiser)
@@ -144,11 +163,6 @@ def svgd(loss: Loss[P], *, lr: float, num_steps: int, kernel: Kernel = rbf) -> A
     return repeat(stein(loss, sgd(lr), kernel=kernel), num_steps)
 
 
-def _rows(particles: Tree) -> Float[Tensor, "particles size"]:
-    rows: Tensor = torch.vmap(lambda particle: tree.ravel(particle)[0])(particles)
-    return rows
-
-
 def log_mean_exp(values: Float[Tensor, "particles ..."]) -> Float[Tensor, "..."]:
     r"""$\log \frac1M \sum_m e^{v_m}$ over the first axis: log-probabilities of particles to that of their mixture."""
     return torch.logsumexp(values, 0) - math.log(values.shape[0])
@@ -162,7 +176,7 @@ def stein_loss(
     $$\ell(\phi) = \frac1M \sum_j E(\phi_j), \qquad \text{gradient } \frac1M \sum_j \big[ k(\phi_j, \phi_m)
     \nabla E(\phi_j) - t\, \nabla_{\phi_j} k(\phi_j, \phi_m) \big] \text{ for particle } m$$
 
-    So any outer optimiser moves the particles to $e^{-E/t}$, as `ensemble.svgd` does by gradient descent. The direction
+    So any outer optimiser moves the particles to $e^{-E/t}$, as `svgd` does by gradient descent. The direction
     is linear in the energies: the mean of such losses over tasks has that of the mean energy. The second derivative
     means nothing.
 
@@ -186,8 +200,8 @@ def stein_loss(
     """
 
     def loss(particles: P, data: Data, /) -> Scalar:
-        rows: Tensor = torch.vmap(lambda particle: tree.ravel(particle)[0])(particles)
-        unravel = tree.ravel(tree.map(lambda leaf: leaf[0], particles))[1]
+        rows = tree.rows(particles)
+        unravel = tree.ravel(tree.at(particles, 0))[1]
         gram, repulsion = kernel(rows.detach())
         # Zeros with a derivative. Row j below is particle j, and its derivative for particle m is k(j, m).
         offset = rows - rows.detach()

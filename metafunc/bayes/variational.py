@@ -7,7 +7,7 @@ draws are the leading axis, and so are the particles that they become:
 $$\theta_s = \mu + \sigma \odot \epsilon_s, \qquad \phi_s = \mathrm{adapt}(\theta_s, D^{\mathrm{support}}), \qquad
 p(y \mid x) = \frac1S \sum_s p(y \mid x, \phi_s).$$
 
-Tasks that nobody prepared have one draw, and it is the mean: $\epsilon = 0$.
+Tasks that were not prepared have one draw, and it is the mean: $\epsilon = 0$.
 """
 
 from collections.abc import Callable

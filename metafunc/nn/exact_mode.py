@@ -1,4 +1,4 @@
-"""A mode under which a module's torch operations are exact to second order and free of dice, or raise an error."""
+"""A mode in which torch operations are exact to second order and draw no random numbers, or raise an error."""
 
 from collections.abc import Callable
 from typing import Any
@@ -29,7 +29,7 @@ def _rrelu(
     input: Tensor, lower: float = 1 / 8, upper: float = 1 / 3, training: bool = False, inplace: bool = False
 ) -> Tensor:
     if training:
-        raise ValueError("rrelu in training draws random slopes inside a pure function: call .eval() first.")
+        raise ValueError("rrelu in training draws random numbers inside a pure function: call .eval() first.")
     return F.leaky_relu(input, (lower + upper) / 2)
 
 
@@ -93,7 +93,7 @@ class Exact(TorchFunctionMode):
         self.batch_statistics = batch_statistics
 
     def __torch_function__(self, func: _Operation, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Swap or refuse `func`; inside, the mode is off."""
+        """Replace or refuse `func`; inside, the mode is off."""
         kwargs = kwargs or {}
         if func in _REPLACED:
             if func is F.batch_norm and not self.batch_statistics and _uses_batch(*args, **kwargs):

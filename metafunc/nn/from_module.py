@@ -26,8 +26,8 @@ def from_module(
     Parameters that require a gradient become leaves under their dotted names (shared ones once). Buffers and frozen
     parameters are constants, copied now; the module itself is never changed. So a module in `eval()` normalises by its
     running statistics and drops nothing out. While `apply` runs, operations whose second derivative torch 2.13 gets
-    wrong under `vmap`, or lacks, are swapped for exact ones: `layer_norm`, `batch_norm`, `instance_norm`, `embedding`,
-    attention, `hardsigmoid`. Operations reached by other routes than `torch.nn.functional` are not swapped, so try
+    wrong under `vmap`, or lacks, are replaced by exact ones: `layer_norm`, `batch_norm`, `instance_norm`, `embedding`,
+    attention, `hardsigmoid`. Operations reached by other routes than `torch.nn.functional` are not replaced, so try
     `example_input` once on a module with functions of its own.
 
     Args:
@@ -47,7 +47,7 @@ def from_module(
         into one copy of the module, `apply` must not run in two threads at once.
 
     Raises:
-        ValueError: a sub-module cannot be a pure function with second derivatives; the message names it and says what
+        ValueError: a sub-module cannot be a pure function with second derivatives; the message names it, and what
             to use instead.
 
     Example:

@@ -12,7 +12,7 @@ from metafunc.types import Params
 
 @dataclass(frozen=True)
 class Functional:
-    """A module that nobody else holds, of which the named parameters are arguments and all else is constant.
+    """A module with no other holder, of which the named parameters are arguments and all else is constant.
 
     Args:
         module: filled with the parameters while `apply` runs, and restored after.

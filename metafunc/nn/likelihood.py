@@ -6,28 +6,26 @@ Every loss is a masked mean over rows, so that padded tasks weigh as their real 
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from math import log, pi
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
 from metafunc.checks import above, at_least, fraction
-from metafunc.types import Batch, Categorical, Kind, Loss, Model, Normal, Params, Predictive, Scalar, Tree
-
-
-def masked_mean(values: Float[Tensor, " n"], mask: Tree = ()) -> Scalar:
-    """The mean over rows whose mask is 1; zero if there is none, so that an empty support set has no gradient."""
-    if isinstance(mask, tuple):
-        return values.mean()
-    count: Tensor = mask.sum()
-    return masked_sum(values, mask) / count.clamp(min=1)
-
-
-def masked_sum(values: Float[Tensor, " n"], mask: Tree = ()) -> Scalar:
-    """The sum over rows whose mask is 1."""
-    return values.sum() if isinstance(mask, tuple) else (values * mask).sum()
+from metafunc.types import (
+    Batch,
+    Categorical,
+    Kind,
+    Loss,
+    Model,
+    Normal,
+    Params,
+    Predictive,
+    Scalar,
+    Tree,
+    masked_mean,
+    masked_sum,
+)
 
 
 @dataclass(frozen=True)
@@ -39,7 +37,7 @@ class Likelihood:
         num_outputs: how many numbers a row of the network's outputs has to have.
         num_targets: how many numbers a row of encoded targets has.
         encode: targets y (n, ...) to numbers (n, num_targets) that a network can take as inputs: one-hot classes.
-        loss: (outputs (n, o), batch) to the mean loss a row that the papers train with: squared error (regression) or
+        loss: (outputs (n, o), batch) to the mean loss per row that the papers train with: squared error (regression) or
             cross-entropy (classification).
         log_prob: (outputs (n, o), batch) to the log-likelihood *summed* over rows, in nats.
         predictive: outputs (particles, n, o) to the distribution of observations.
@@ -58,6 +56,10 @@ class Likelihood:
     predictive: Callable[[Tensor], Predictive]
     sample: Callable[[Tensor, Tensor], Tensor]
     with_scale: "Callable[[Tensor], Likelihood] | None" = None
+
+    def with_learned(self, scale: Tree) -> "Likelihood":
+        """The same with a learned noise scale; as it is for the empty tuple, or where no noise is left to choose."""
+        return self if self.with_scale is None or isinstance(scale, tuple) else self.with_scale(scale)
 
     def of(self, model: Model) -> Loss[Params]:
         """The training loss of a model's parameters on a batch."""
@@ -112,7 +114,7 @@ def _gaussian(num_outputs: int, scale: float | Tensor | None) -> Likelihood:
 
     def log_prob(outputs: Tensor, batch: Batch) -> Scalar:
         _check_targets(outputs, batch.y)
-        return masked_sum(_log_normal(batch.y, outputs, sigma(outputs)).sum(-1), batch.mask)
+        return masked_sum(Normal(outputs, sigma(outputs)).log_prob(batch.y).sum(-1), batch.mask)
 
     def predictive(outputs: Tensor) -> Normal:
         return Normal(outputs, () if scale is None else sigma(outputs))
@@ -128,7 +130,7 @@ def heteroscedastic(num_targets: int = 1, *, floor: float = 0.1) -> Likelihood:
     r"""Regression with a learned noise scale, $y \sim \mathcal N(\mu(x), \sigma(x)^2)$.
 
     The network's outputs are $(\mu, s)$ and $\sigma = c + (1 - c)\,\mathrm{softplus}(s)$; the training loss is the mean
-    negative log-likelihood a row.
+    negative log-likelihood per row.
 
     Args:
         num_targets: numbers in one target row; y is (n, num_targets), and the network has twice as many outputs.
@@ -151,18 +153,19 @@ def heteroscedastic(num_targets: int = 1, *, floor: float = 0.1) -> Likelihood:
     at_least(1, num_targets=num_targets)
     fraction(floor=floor)
 
-    def split(outputs: Tensor) -> tuple[Tensor, Tensor]:
+    def predictive(outputs: Tensor) -> Normal:
         loc, raw = torch.split(outputs, num_targets, dim=-1)
-        return loc, floor + (1 - floor) * F.softplus(raw)
+        return Normal(loc, floor + (1 - floor) * F.softplus(raw))
 
     def rows(outputs: Tensor, batch: Batch) -> Tensor:
-        loc, scale = split(outputs)
-        _check_targets(loc, batch.y)
-        return _log_normal(batch.y, loc, scale).sum(-1)
+        found = predictive(outputs)
+        _check_targets(found.loc, batch.y)
+        return found.log_prob(batch.y).sum(-1)
 
     def sample(outputs: Tensor, noise: Tensor) -> Tensor:
-        loc, scale = split(outputs)
-        return loc + scale * noise
+        found = predictive(outputs)
+        drawn: Tensor = found.loc + found.scale * noise
+        return drawn
 
     return Likelihood(
         kind="regression",
@@ -171,7 +174,7 @@ def heteroscedastic(num_targets: int = 1, *, floor: float = 0.1) -> Likelihood:
         encode=_as_is,
         loss=lambda outputs, batch: -masked_mean(rows(outputs, batch), batch.mask),
         log_prob=lambda outputs, batch: masked_sum(rows(outputs, batch), batch.mask),
-        predictive=lambda outputs: Normal(*split(outputs)),
+        predictive=predictive,
         sample=sample,
     )
 
@@ -217,10 +220,6 @@ def for_kind(kind: Kind, num_outputs: int) -> Likelihood:
     if kind == "control":
         raise ValueError("A control task has no likelihood: its loss is the return of a policy.")
     return gaussian(num_outputs) if kind == "regression" else categorical(num_outputs)
-
-
-def _log_normal(y: Tensor, loc: Tensor, scale: Tensor) -> Tensor:
-    return -0.5 * ((y - loc) / scale).square() - scale.log() - 0.5 * log(2 * pi)
 
 
 def _as_is(y: Tensor) -> Tensor:

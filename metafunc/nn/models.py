@@ -56,7 +56,7 @@ def mlp(
         initialisation: `xavier` is Glorot's uniform and the default: on one-dimensional inputs it trains to half the
             error of `he`, which draws from $N(0, 2/\text{fan-in})$, made for rectified layers of many inputs;
             `truncated_normal` has standard deviation .01, cut at two of them, as in MAML's sinusoid experiment, at the
-            price of a plateau of thousands of steps. Biases are zero.
+            cost of a plateau of thousands of steps. Biases are zero.
         context: the length of a learned vector $c$, the leaf `context`, initially zero, that is joined to every input:
             adapting it shifts the first layer with more freedom than its bias.
 

@@ -66,6 +66,6 @@ def _reasons_in_training(part: nn.Module, batch_norm: str) -> Iterable[str]:
     if isinstance(part, nn.MultiheadAttention) and part.dropout > 0:
         yield f"its dropout={part.dropout} draws random numbers: call .eval() first, or set dropout=0."
     if isinstance(part, nn.RReLU):
-        yield "in training it draws random slopes: call .eval() first, or use nn.LeakyReLU."
+        yield "in training it draws random numbers: call .eval() first, or use nn.LeakyReLU."
     if isinstance(part, parametrizations._SpectralNorm):
         yield "in training its spectral norm updates a buffer at every call: call .eval() first."

@@ -1,7 +1,7 @@
-"""Meta-reinforcement learning in the frame of every meta-learner: `prepare` plays, and the rest is a function of data.
+"""Meta-reinforcement learning in the frame of every meta-learner: only `prepare` collects; all else is of data.
 
-A task's support is a stack of data sets, one an inner step, each played by the policy as adapted so far; its query is
-played by the adapted policy. Adaptation is then the supervised inner loop on another loss.
+A task's support is a stack of data sets, one per inner step, each collected by the policy as adapted so far; its query
+is collected by the adapted policy. Adaptation is then the supervised inner loop on another loss.
 """
 
 from collections.abc import Callable
@@ -13,9 +13,9 @@ from torch import Generator, Tensor
 
 from metafunc import tree
 from metafunc.checks import at_least
-from metafunc.rl.losses import log_probs, set_of
+from metafunc.rl.losses import log_probs
 from metafunc.rl.policies import Policy
-from metafunc.rl.rollout import Play
+from metafunc.rl.rollout import Collect
 from metafunc.rl.trajectories import Trajectories
 from metafunc.types import Adapt, Data, M, MetaLearner, Path, Predictive, Prepare, Scalar, Task, TaskLoss, Tree
 
@@ -24,28 +24,28 @@ Attach = Callable[[M, Task], Task]
 
 
 def nothing(meta: M, tasks: Task) -> Task:
-    """Attach nothing."""
+    """Attach nothing to the tasks."""
     return tasks
 
 
 @dataclass(frozen=True)
-class Player(Generic[M]):
-    """How a learner plays and adapts.
+class PolicyAdaptation(Generic[M]):
+    """How a learner of policies collects trajectories and adapts to them.
 
     Args:
         policy: who acts.
-        play: where.
-        start: meta-parameters to those that the first set is played with.
+        collect: where.
+        start: meta-parameters to those that the first set is collected with.
         step: (meta, the step's number from 0) to that inner step.
         num_steps: inner steps in training.
         num_trajectories: trajectories of a set in training.
         test_trajectories: trajectories of a set at meta-test.
         attach: see `Attach`.
-        more: sets that are played beyond `num_steps` in training.
+        more: sets that are collected beyond `num_steps` in training.
     """
 
     policy: Policy
-    play: Play
+    collect: Collect
     start: Callable[[M], Tree]
     step: Callable[[M, int], Adapt[Tree, Tree]]
     num_steps: int
@@ -60,27 +60,26 @@ class Player(Generic[M]):
 
     @property
     def prepare(self) -> Prepare[M]:
-        """Plays the tasks, whose support says what they are. At meta-test `num_steps` is how many steps are judged."""
+        """Collects on the tasks, whose support says what they are; at meta-test `num_steps` steps are judged."""
 
         def prepare(meta: M, tasks: Task, generator: Generator, /, *, step: int | None, num_steps: int) -> Task:
             training = step is not None
             count = self.num_steps + self.more if training else num_steps
-            played = self._played(meta, tasks, generator, count, training)
-            return self.attach(meta, played) if training else played
+            collected = self._collected(meta, tasks, generator, count, training)
+            return self.attach(meta, collected) if training else collected
 
         return prepare
 
-    def _played(self, meta: M, tasks: Task, generator: Generator, count: int, training: bool) -> Task:
-        worlds = tasks.support
-        trajectories = self.num_trajectories if training else self.test_trajectories
-        num_tasks = tree.leaves(worlds)[0].shape[0]
+    def _collected(self, meta: M, tasks: Task, generator: Generator, count: int, training: bool) -> Task:
+        count_each = self.num_trajectories if training else self.test_trajectories
+        num_tasks = tree.leaves(tasks.support)[0].shape[0]
         params = tree.map(lambda leaf: leaf.detach().expand(num_tasks, *leaf.shape), self.start(meta))
         sets: list[Trajectories] = []
         with torch.no_grad():
             for index in range(count):
-                sets.append(self.play(self.policy, params, worlds, generator, trajectories))
+                sets.append(self.collect(self.policy, params, tasks.support, generator, count_each))
                 params = torch.vmap(self.step(meta, index))(params, sets[-1])
-            query = self.play(self.policy, params, worlds, generator, trajectories)
+            query = self.collect(self.policy, params, tasks.support, generator, count_each)
         if not sets:
             return Task(tree.map(lambda leaf: leaf.unsqueeze(1)[:, :0], query), query)
         return Task(tree.map(lambda *leaves: torch.stack(leaves, 1), sets[0], *sets[1:]), query)
@@ -89,7 +88,7 @@ class Player(Generic[M]):
         """A task's parameters before and after each of some inner steps."""
         rows = [self.start(meta)]
         for index in range(num_steps):
-            rows.append(self.step(meta, index)(rows[-1], set_of(support, index)))
+            rows.append(self.step(meta, index)(rows[-1], tree.at(support, index)))
         return rows
 
     @property
@@ -112,9 +111,16 @@ class Player(Generic[M]):
 
     def score(self, rows: list[Tree], support: Trajectories) -> Scalar:
         r"""$\sum_i \sum_k \sum_t \log f_{\theta_i}(a_t \mid x_t)$: the log-probability of all that adaptation saw."""
-        parts = [log_probs(self.policy, row, set_of(support, index)).sum() for index, row in enumerate(rows[:-1])]
+        parts = [log_probs(self.policy, row, tree.at(support, index)).sum() for index, row in enumerate(rows[:-1])]
         return torch.stack(parts).sum()
 
     def learner(self, init: Callable[[Generator], M], task_loss: TaskLoss[M]) -> MetaLearner[M, Tree]:
-        """The meta-learner that plays and adapts like this, and is trained by a loss."""
-        return MetaLearner(init, self.prepare, self.adapt, self.path, task_loss, self.predict)
+        """The meta-learner that collects and adapts like this, and is trained by a loss."""
+        return MetaLearner(
+            init=init,
+            prepare=self.prepare,
+            adapt=self.adapt,
+            path=self.path,
+            task_loss=task_loss,
+            predict=self.predict,
+        )

@@ -1,4 +1,4 @@
-r"""What an action is credited with: discounted rewards, returns to go, generalised advantages over a baseline.
+r"""Advantages, what an action was worth: discounted rewards, returns to go, generalised advantages over a baseline.
 
 Everything is linear in the rewards and constant in the parameters. One trajectory is (h,), K of them (k, h).
 """
@@ -9,14 +9,15 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
+from metafunc.checks import at_least, at_most
 from metafunc.rl.trajectories import Trajectories, powers
 
 Baseline = Literal["none", "linear", "leave_one_out"]
 RIDGE = 1e-5
 
 
-class Signal(NamedTuple):
-    r"""The credit of every action, each (k, h); what a mask excludes is zero.
+class Advantages(NamedTuple):
+    r"""What every action was worth, each (k, h); what a mask excludes is zero.
 
     Args:
         rewards: $\gamma^t r_t$.
@@ -30,8 +31,8 @@ class Signal(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Credit:
-    r"""How trajectories are turned into a `Signal`.
+class AdvantageEstimator:
+    r"""How `Advantages` are estimated from trajectories.
 
     Args:
         discount: γ.
@@ -54,21 +55,21 @@ class Credit:
     reduce: Literal["sum", "mean", "horizon"] = "mean"
 
     def __post_init__(self) -> None:
-        if not (0 <= self.discount <= 1 and 0 <= self.gae_lambda <= 1):
-            raise ValueError(f"discount = {self.discount} and gae_lambda = {self.gae_lambda} have to lie in [0, 1].")
+        at_least(0, discount=self.discount, gae_lambda=self.gae_lambda)
+        at_most(1, discount=self.discount, gae_lambda=self.gae_lambda)
 
-    def __call__(self, played: Trajectories, /) -> Signal:
-        """The signal of one task's trajectories."""
-        mask, discount = played.mask, self.discount
-        values = self._values(played) * mask
+    def __call__(self, trajectories: Trajectories, /) -> Advantages:
+        """The advantages of one task's trajectories."""
+        mask, discount = trajectories.mask, self.discount
+        values = self._values(trajectories) * mask
         following = torch.cat([values[..., 1:], torch.zeros_like(values[..., :1])], -1)
-        errors = (played.rewards + discount * following - values) * mask
+        errors = (trajectories.rewards + discount * following - values) * mask
         advantages = discounted_sum(errors, discount * self.gae_lambda) * mask
         weights = powers(discount, mask)
         rewards, advantages, baselines = (
-            (played.rewards * weights, advantages * weights, values * weights)
+            (trajectories.rewards * weights, advantages * weights, values * weights)
             if self.weighted
-            else (played.rewards * weights, advantages, values)
+            else (trajectories.rewards * weights, advantages, values)
         )
         if self.normalise:
             count = mask.sum()
@@ -77,19 +78,19 @@ class Credit:
             rewards, baselines = rewards / spread, (baselines + mean * mask) / spread
             advantages = (advantages - mean) * mask / spread
         if self.reduce == "sum":
-            return Signal(rewards, baselines, advantages)
-        length = mask.sum() / mask.shape[0] if self.reduce == "mean" else played.horizon
-        return Signal(rewards / length, baselines / length, advantages / length)
+            return Advantages(rewards, baselines, advantages)
+        length = mask.sum() / mask.shape[0] if self.reduce == "mean" else trajectories.horizon
+        return Advantages(rewards / length, baselines / length, advantages / length)
 
-    def _values(self, played: Trajectories) -> Tensor:
+    def _values(self, trajectories: Trajectories) -> Tensor:
         if self.baseline == "none":
-            return torch.zeros_like(played.rewards)
-        targets = discounted_sum(played.rewards, self.discount)
-        return linear_values(played, targets, leave_one_out=self.baseline == "leave_one_out")
+            return torch.zeros_like(trajectories.rewards)
+        targets = discounted_sum(trajectories.rewards, self.discount)
+        return linear_values(trajectories, targets, leave_one_out=self.baseline == "leave_one_out")
 
 
-RAW = Credit(discount=1.0, baseline="none", weighted=True, normalise=False, reduce="sum")
-"""The founding text's credit without a discount: rewards as they are."""
+RAW = AdvantageEstimator(discount=1.0, baseline="none", weighted=True, normalise=False, reduce="sum")
+"""Those of Finn, Abbeel, Levine (2017) without a discount: rewards as they are."""
 
 
 def discounted_sum(rewards: Tensor, discount: float) -> Tensor:
@@ -110,7 +111,7 @@ def discounted_sum(rewards: Tensor, discount: float) -> Tensor:
     return torch.stack(found[::-1], -1)
 
 
-def linear_values(played: Trajectories, targets: Tensor, *, leave_one_out: bool = False) -> Tensor:
+def linear_values(trajectories: Trajectories, targets: Tensor, *, leave_one_out: bool = False) -> Tensor:
     r"""A ridge regression of returns on $[x, x^2, \tau, \tau^2, \tau^3, 1]$ with $\tau = t / 100$.
 
     $$w = (\Phi^\top \Phi + 10^{-5} I)^{-1} \Phi^\top R, \qquad b_t = \phi_t^\top w$$
@@ -118,7 +119,7 @@ def linear_values(played: Trajectories, targets: Tensor, *, leave_one_out: bool 
     The ridge keeps the system of full rank: at the first step all observations may be the same.
 
     Args:
-        played: K trajectories of one task.
+        trajectories: K trajectories of one task.
         targets: the returns to go (k, h).
         leave_one_out: predict each trajectory by a regression on the others.
 
@@ -128,7 +129,7 @@ def linear_values(played: Trajectories, targets: Tensor, *, leave_one_out: bool 
     References:
         Duan et al. (2016), "Benchmarking Deep Reinforcement Learning for Continuous Control".
     """
-    features = _features(played)
+    features = _features(trajectories)
     gram = torch.einsum("khf,khg->kfg", features, features)
     moment = torch.einsum("khf,kh->kf", features, targets)
     ridge = RIDGE * torch.eye(features.shape[-1], dtype=gram.dtype, device=gram.device)
@@ -140,8 +141,9 @@ def linear_values(played: Trajectories, targets: Tensor, *, leave_one_out: bool 
     return torch.einsum("khf,kf->kh", features, each)
 
 
-def _features(played: Trajectories) -> Tensor:
-    seen = played.observations.flatten(2).clamp(-10, 10)
-    time = (torch.arange(played.horizon, dtype=seen.dtype, device=seen.device) / 100).expand(seen.shape[:2])[..., None]
+def _features(trajectories: Trajectories) -> Tensor:
+    seen = trajectories.observations.flatten(2).clamp(-10, 10)
+    times = torch.arange(trajectories.horizon, dtype=seen.dtype, device=seen.device) / 100
+    time = times.expand(seen.shape[:2])[..., None]
     parts = [seen, seen.square(), time, time.square(), time**3, torch.ones_like(time)]
-    return torch.cat(parts, -1) * played.mask[..., None]
+    return torch.cat(parts, -1) * trajectories.mask[..., None]

@@ -1,4 +1,4 @@
-r"""Environments as pure functions: a task is $\{L, q(x_1), q(x_{t+1} \mid x_t, a_t), H\}$, and its dice are arguments.
+r"""Environments as pure functions: a task is $\{L, q(x_1), q(x_{t+1} \mid x_t, a_t), H\}$, its noise an argument.
 
 Supervised learning is the case H = 1 in which the environment hands out inputs, the action is the prediction, and the
 loss is known as a function of it, so that nothing needs to be sampled.
@@ -19,7 +19,7 @@ Draw = Callable[[Generator, tuple[int, ...]], Tree]
 
 
 def no_noise(generator: Generator, shape: tuple[int, ...], /) -> Tree:
-    """Nothing random."""
+    """Draw nothing: for what is deterministic."""
     return ()
 
 
@@ -43,7 +43,7 @@ class Environment:
         discrete: whether actions are numbered, not real.
         reset_noise: draws what `reset` takes.
         step_noise: draws what `step` takes.
-        task_size: how many numbers say what the task is, for a policy that is told.
+        task_size: how many numbers say what the task is, for a task-conditioned policy.
     """
 
     observation_size: int
@@ -58,12 +58,12 @@ class Environment:
     task_size: int = 0
 
 
-def informed(environment: Environment) -> Environment:
+def task_conditioned(environment: Environment) -> Environment:
     """The same environment, whose observations end with the task itself: what an oracle sees.
 
     Example:
         >>> from metafunc import rl
-        >>> rl.informed(rl.navigation()).observation_size
+        >>> rl.task_conditioned(rl.navigation()).observation_size
         4
     """
 
@@ -96,9 +96,9 @@ def navigation(
     Example:
         >>> import torch
         >>> from metafunc import rl
-        >>> world = rl.navigation()
+        >>> environment = rl.navigation()
         >>> goal = torch.tensor([0.1, 0.0])
-        >>> world.step(goal, world.reset(goal, ()), torch.tensor([5.0, 0.0]), ())
+        >>> environment.step(goal, environment.reset(goal, ()), torch.tensor([5.0, 0.0]), ())
         (tensor([0.1000, 0.0000]), tensor(-0.), tensor(True))
 
     References:

@@ -13,8 +13,8 @@ which is 1 and has the derivative of x:
 | `loaded_dice` | $\sum_t [\boxdot(w_t) - \boxdot(w_t - \ell_t)] A_t$ | $\nabla J$ | $\nabla^2 J$ at λ = 1, `lvc` at 0 |
 
 with $w_t = \lambda w_{t-1} + \ell_t$ and $\nabla^2 J = H_1 + H_2 + H_{12} + H_{12}^\top$ (Rothfuss et al. 2019, eq. 6).
-Advantages carry $\gamma^t$ here, as in `Credit(weighted=True)`; the tests hold every entry to 1e-12 by summing
-over all trajectories.
+Advantages carry $\gamma^t$ here, as in `AdvantageEstimator(weighted=True)`; the tests hold every entry to 1e-12 by
+summing over all trajectories.
 """
 
 from collections.abc import Mapping
@@ -23,7 +23,8 @@ from typing import Literal, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from metafunc.rl.advantages import Signal
+from metafunc.checks import look_up
+from metafunc.rl.advantages import Advantages
 from metafunc.types import Scalar
 
 Name = Literal["total_return", "reward_to_go", "lvc", "ratio", "dice", "loaded_dice"]
@@ -31,9 +32,9 @@ Name = Literal["total_return", "reward_to_go", "lvc", "ratio", "dice", "loaded_d
 
 @runtime_checkable
 class Estimator(Protocol):
-    """(log-probabilities (k, h), those of the policy that acted (k, h), signal) to an objective, to be maximised."""
+    """(log-probabilities (k, h), those of the policy that acted (k, h), estimate) to an objective, to be maximised."""
 
-    def __call__(self, log_probs: Tensor, old: Tensor, signal: Signal, /) -> Scalar: ...
+    def __call__(self, log_probs: Tensor, old: Tensor, estimate: Advantages, /) -> Scalar: ...
 
 
 def box(x: Tensor) -> Tensor:
@@ -48,40 +49,40 @@ def box(x: Tensor) -> Tensor:
     return (x - x.detach()).exp()
 
 
-def total_return(log_probs: Tensor, old: Tensor, signal: Signal, /) -> Scalar:
-    r"""REINFORCE as the founding text has it: $(\sum_t \ell_t)(\sum_t \gamma^t r_t)$."""
-    return (log_probs.sum(-1) * signal.rewards.sum(-1)).mean()
+def total_return(log_probs: Tensor, old: Tensor, estimate: Advantages, /) -> Scalar:
+    r"""REINFORCE as Finn, Abbeel, Levine (2017) have it: $(\sum_t \ell_t)(\sum_t \gamma^t r_t)$."""
+    return (log_probs.sum(-1) * estimate.rewards.sum(-1)).mean()
 
 
-def reward_to_go(log_probs: Tensor, old: Tensor, signal: Signal, /) -> Scalar:
+def reward_to_go(log_probs: Tensor, old: Tensor, estimate: Advantages, /) -> Scalar:
     r"""$\sum_t \ell_t A_t$, what MAML differentiates twice, though its second derivative is $H_2$ alone."""
-    return (log_probs * signal.advantages).sum(-1).mean()
+    return (log_probs * estimate.advantages).sum(-1).mean()
 
 
-def lvc(log_probs: Tensor, old: Tensor, signal: Signal, /) -> Scalar:
+def lvc(log_probs: Tensor, old: Tensor, estimate: Advantages, /) -> Scalar:
     r"""ProMP's low-variance curvature: $\sum_t \boxdot(\ell_t) A_t$."""
-    return (box(log_probs) * signal.advantages).sum(-1).mean()
+    return (box(log_probs) * estimate.advantages).sum(-1).mean()
 
 
-def ratio(log_probs: Tensor, old: Tensor, signal: Signal, /) -> Scalar:
+def ratio(log_probs: Tensor, old: Tensor, estimate: Advantages, /) -> Scalar:
     r"""The likelihood ratio $\sum_t e^{\ell_t - \ell_t^{old}} A_t$."""
-    return ((log_probs - old).exp() * signal.advantages).sum(-1).mean()
+    return ((log_probs - old).exp() * estimate.advantages).sum(-1).mean()
 
 
-def dice(log_probs: Tensor, old: Tensor, signal: Signal, /) -> Scalar:
+def dice(log_probs: Tensor, old: Tensor, estimate: Advantages, /) -> Scalar:
     r"""The infinitely differentiable estimator of Foerster et al. (2018), with their baseline of first order."""
-    rewards = signal.rewards * box(log_probs.cumsum(-1))
-    return (rewards + (1 - box(log_probs)) * signal.baselines).sum(-1).mean()
+    rewards = estimate.rewards * box(log_probs.cumsum(-1))
+    return (rewards + (1 - box(log_probs)) * estimate.baselines).sum(-1).mean()
 
 
-def loaded_dice(log_probs: Tensor, old: Tensor, signal: Signal, /, *, decay: float = 1.0) -> Scalar:
+def loaded_dice(log_probs: Tensor, old: Tensor, estimate: Advantages, /, *, decay: float = 1.0) -> Scalar:
     r"""Farquhar, Whiteson, Foerster (2019): DiCE of advantages, where a decay $\lambda$ trades bias for variance."""
     weights, past = [], torch.zeros_like(log_probs[..., 0])
     for log_prob in log_probs.unbind(-1):
         past = decay * past + log_prob
         weights.append(past)
     so_far = torch.stack(weights, -1)
-    return ((box(so_far) - box(so_far - log_probs)) * signal.advantages).sum(-1).mean()
+    return ((box(so_far) - box(so_far - log_probs)) * estimate.advantages).sum(-1).mean()
 
 
 ESTIMATORS: Mapping[str, Estimator] = {
@@ -102,6 +103,4 @@ def named(name: str) -> Estimator:
     Raises:
         ValueError: there is none of that name.
     """
-    if name not in ESTIMATORS:
-        raise ValueError(f"There is no estimator {name!r}; there are {', '.join(ESTIMATORS)}.")
-    return ESTIMATORS[name]
+    return look_up(ESTIMATORS, name, "estimator")

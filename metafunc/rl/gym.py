@@ -1,4 +1,4 @@
-"""Gymnasium at the edge: the same `Trajectories` from a simulator that keeps its state to itself.
+"""Gymnasium environments: the same `Trajectories` from a simulator that keeps its state to itself.
 
 Nothing else in metafunc is impure for the sake of reinforcement learning. One vector environment of tasks x
 trajectories copies serves all tasks: a task is in the reward, which is a pure function here, and in the policy.
@@ -12,13 +12,13 @@ from torch import Generator, Tensor
 
 from metafunc import tree
 from metafunc.rl.policies import Policy
-from metafunc.rl.rollout import Play
-from metafunc.rl.simulator import World
+from metafunc.rl.rollout import Collect
+from metafunc.rl.simulator import Simulator
 from metafunc.rl.trajectories import Trajectories
 from metafunc.types import Tree
 
 Reward = Callable[[Tree, Mapping[str, Tensor], Tensor], Tensor]
-"""(tasks (n, ...), what the simulator told (n,), actions (n, m)) to rewards (n,)."""
+"""(tasks (n, ...), entries of its `info` (n,), actions (n, m)) to rewards (n,)."""
 Done = Callable[[Tensor], Tensor]
 """Observations (n, o) after the step to whether the episode is over (n,)."""
 
@@ -28,7 +28,7 @@ def never(observations: Tensor) -> Tensor:
     return torch.zeros(observations.shape[0], dtype=torch.bool)
 
 
-def gymnasium_world(
+def gymnasium_simulator(
     name: str,
     reward: Reward,
     *,
@@ -36,13 +36,13 @@ def gymnasium_world(
     action_size: int,
     horizon: int,
     task_size: int = 1,
-    told: tuple[str, ...] = (),
+    info_keys: tuple[str, ...] = (),
     done: Done = never,
     action_scale: float = 1.0,
     parallel: bool = False,
     **settings: Any,
-) -> World:
-    """A Gymnasium environment of continuous actions as a world.
+) -> Simulator:
+    """A Gymnasium environment of continuous actions as a simulator.
 
     Args:
         name: of the environment, such as "HalfCheetah-v5".
@@ -51,28 +51,28 @@ def gymnasium_world(
         action_size: the length of an action.
         horizon: H; the environment must not end an episode by itself before it.
         task_size: how many numbers say what the task is.
-        told: the entries of `info` that the reward needs.
+        info_keys: the entries of `info` that the reward needs.
         done: when an episode is over, as a function of observations.
         action_scale: a policy's action is multiplied by it, then clipped to the environment's bounds.
         parallel: whether every copy runs in a process of its own.
         **settings: of `gymnasium.make`.
 
     Returns:
-        The world. The copies are made when it is first played in, and kept.
+        The simulator. The copies are made when it is first used, and kept.
 
     Example:
         >>> from metafunc import rl
-        >>> world = rl.gymnasium_world(
+        >>> simulator = rl.gymnasium_simulator(
         ...     "HalfCheetah-v5", lambda task, info, action: info["x_velocity"], observation_size=17, action_size=6,
-        ...     horizon=100, told=("x_velocity",)
+        ...     horizon=100, info_keys=("x_velocity",)
         ... )
-        >>> world.num_outputs
+        >>> simulator.num_outputs
         6
     """
     copies: dict[int, Any] = {}
 
-    def player(informed: bool) -> Play:
-        def play(
+    def collecting(task_conditioned: bool) -> Collect:
+        def collect(
             policy: Policy, params: Tree, tasks: Tree, generator: Generator, num_trajectories: int
         ) -> Trajectories:
             num_tasks = tree.leaves(tasks)[0].shape[0]
@@ -92,28 +92,28 @@ def gymnasium_world(
             steps: list[tuple[Tensor, ...]] = []
             for t in range(horizon):
                 observed = torch.as_tensor(seen, dtype=torch.float32)
-                observed = torch.cat([observed, known], 1) if informed else observed
-                action, clue = act(params, observed.reshape(*shape, -1), noise[:, :, t])
+                observed = torch.cat([observed, known], 1) if task_conditioned else observed
+                action, aux = act(params, observed.reshape(*shape, -1), noise[:, :, t])
                 taken = (action_scale * action.flatten(0, 1)).clamp(low, high)
                 seen, _, _, _, info = environment.step(taken.numpy())
-                facts = {key: torch.as_tensor(info[key], dtype=torch.float32) for key in told}
+                facts = {key: torch.as_tensor(info[key], dtype=torch.float32) for key in info_keys}
                 gained = reward(each, facts, taken) * alive
-                steps.append((observed, action.flatten(0, 1), gained, alive, clue.flatten(0, 1)))
+                steps.append((observed, action.flatten(0, 1), gained, alive, aux.flatten(0, 1)))
                 alive = alive * (~done(torch.as_tensor(seen, dtype=torch.float32))).float()
-            observations, actions, rewards, mask, clues = (
+            observations, actions, rewards, mask, aux = (
                 torch.stack(parts, 1).reshape(*shape, horizon, *parts[0].shape[1:])
                 for parts in zip(*steps, strict=True)
             )
-            log_probs = torch.vmap(torch.vmap(policy.density, in_dims=(None, 0)))(params, clues)
+            log_probs = torch.vmap(torch.vmap(policy.density, in_dims=(None, 0)))(params, aux)
             return Trajectories(observations, actions, rewards, mask, log_probs)
 
         def detached(policy: Policy, params: Tree, tasks: Tree, generator: Generator, count: int) -> Trajectories:
             with torch.no_grad():
-                return play(policy, tree.detach(params), tasks, generator, count)
+                return collect(policy, tree.detach(params), tasks, generator, count)
 
         return detached
 
-    return World(player(False), player(True), observation_size, task_size, action_size)
+    return Simulator(collecting(False), collecting(True), observation_size, task_size, action_size)
 
 
 def _copies(name: str, count: int, parallel: bool, settings: Mapping[str, Any]) -> Any:
@@ -122,7 +122,7 @@ def _copies(name: str, count: int, parallel: bool, settings: Mapping[str, Any]) 
     from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 
     shown = mujoco.get_mju_user_warning()
-    # Gymnasium's models set an attribute that MuJoCo 4 calls deprecated, once a copy: nobody here can mend that.
+    # Gymnasium's models set an attribute that MuJoCo 4 calls deprecated, once per copy: nothing here can change that.
     mujoco.set_mju_user_warning(lambda message: None if "settotalmass" in message else shown and shown(message))
     makers = [lambda: make(name, **settings) for _ in range(count)]
     vector = AsyncVectorEnv if parallel else SyncVectorEnv

@@ -13,24 +13,19 @@ With J the return, $\hat g$ an estimator of its gradient from K trajectories $D 
 The two corrections count the same thing, so that together they count it twice: `check` refuses that.
 """
 
-from typing import Literal
-
 import torch
 from torch import Tensor
 
-from metafunc import tree
 from metafunc.checks import one_of
-from metafunc.rl.advantages import Credit, Signal
+from metafunc.rl.advantages import AdvantageEstimator, Advantages
 from metafunc.rl.estimators import COUNTS_SAMPLING, Estimator, box, named
 from metafunc.rl.policies import Policy
 from metafunc.rl.trajectories import Trajectories
-from metafunc.types import Data, Loss, Scalar, Tree
-
-Sampling = Literal["none", "sampling"]
+from metafunc.types import Loss, Scalar, Tree
 
 
 def check(estimator: str, credit: str) -> None:
-    """Refuse an inner estimator that counts the change of the data, together with credit for the same change.
+    """Refuse an inner estimator that counts the change of the data, together with the term that counts it too.
 
     Raises:
         ValueError: a name is unknown, or the two count the same thing twice.
@@ -49,20 +44,20 @@ def check(estimator: str, credit: str) -> None:
         )
 
 
-def log_probs(policy: Policy, params: Tree, played: Trajectories) -> Tensor:
+def log_probs(policy: Policy, params: Tree, trajectories: Trajectories) -> Tensor:
     """The log-probabilities of one task's actions (k, h), zero where the mask is."""
-    k, h = played.rewards.shape
-    flat = policy.log_prob(params, played.observations.flatten(0, 1), played.actions.flatten(0, 1))
-    return flat.reshape(k, h) * played.mask
+    k, h = trajectories.rewards.shape
+    flat = policy.log_prob(params, trajectories.observations.flatten(0, 1), trajectories.actions.flatten(0, 1))
+    return flat.reshape(k, h) * trajectories.mask
 
 
-def policy_loss(policy: Policy, estimator: Estimator, credit: Credit) -> Loss[Tree]:
+def policy_loss(policy: Policy, estimator: Estimator, advantages: AdvantageEstimator) -> Loss[Tree]:
     r"""REINFORCE as a loss: minus an estimator's objective on trajectories, which are data.
 
     Args:
         policy: who acted.
         estimator: one of `rl.estimators`.
-        credit: what an action is credited with.
+        advantages: how an action's advantage is estimated.
 
     Returns:
         (params, trajectories (k, h, ...)) to a scalar.
@@ -70,38 +65,39 @@ def policy_loss(policy: Policy, estimator: Estimator, credit: Credit) -> Loss[Tr
     Example:
         >>> import torch
         >>> from metafunc import nn, rl, tree
-        >>> policy, play = rl.gaussian(nn.mlp((2,), 2), 2), rl.simulated(rl.navigation(horizon=5))
+        >>> policy, collect = rl.gaussian(nn.mlp((2,), 2), 2), rl.simulated(rl.navigation(horizon=5))
         >>> generator = torch.Generator().manual_seed(0)
         >>> params = policy.init(generator)
-        >>> played = tree.map(lambda leaf: leaf[0], play(policy, tree.stack([params]), torch.ones(1, 2), generator, 4))
-        >>> loss = rl.policy_loss(policy, rl.reward_to_go, rl.Credit())
-        >>> torch.func.grad(loss)(params, played)["log_std"].shape
+        >>> trajectories = tree.at(collect(policy, tree.stack([params]), torch.ones(1, 2), generator, 4), 0)
+        >>> loss = rl.policy_loss(policy, rl.reward_to_go, rl.AdvantageEstimator())
+        >>> torch.func.grad(loss)(params, trajectories)["log_std"].shape
         torch.Size([2])
     """
 
-    def loss(params: Tree, played: Trajectories, /) -> Scalar:
-        return -estimator(log_probs(policy, params, played), played.log_probs * played.mask, credit(played))
+    def loss(params: Tree, trajectories: Trajectories, /) -> Scalar:
+        new, old = log_probs(policy, params, trajectories), trajectories.log_probs * trajectories.mask
+        return -estimator(new, old, advantages(trajectories))
 
     return loss
 
 
-def sampled_return(outer: Tensor, signal: Signal, score: Tensor, constant: Tensor | float = 0.0) -> Scalar:
+def sampled_return(outer: Tensor, estimate: Advantages, score: Tensor, constant: Tensor | float = 0.0) -> Scalar:
     r"""The sampled objective, exact to all orders.
 
     $$\frac1K \sum_k \sum_t \gamma^t r_t \boxdot\Big(s + \sum_{t' \le t} \ell_{t'}\Big) - c\,(\boxdot(s) - 1)$$
 
     Args:
         outer: $\ell_t$ of the trajectories after adaptation (k, h).
-        signal: their credit; its baselines may not depend on the trajectory itself.
+        estimate: their advantages; the baselines may not depend on the trajectory itself.
         score: s, the summed log-probabilities of *all* trajectories that adaptation saw, each under the parameters
-            that it was played with.
+            that it was collected with.
         constant: c, subtracted from the return that the score is multiplied by: any number that does not depend on
             this task's trajectories, such as the mean return of the other tasks.
 
     Returns:
         The objective, to be maximised. Its value is the mean return.
     """
-    rewards = signal.rewards * box(score + outer.cumsum(-1)) + (1 - box(outer)) * signal.baselines
+    rewards = estimate.rewards * box(score + outer.cumsum(-1)) + (1 - box(outer)) * estimate.baselines
     return rewards.sum(-1).mean() - constant * (box(score) - 1)
 
 
@@ -117,20 +113,11 @@ def others_mean(values: Tensor) -> Tensor:
     return (values.sum() - values) / max(1, values.shape[0] - 1)
 
 
-def returns_in(credit: Credit, stacked: Trajectories) -> Tensor:
-    """The mean return of each stacked task in a credit's units (t,)."""
+def returns_in(advantages: AdvantageEstimator, stacked: Trajectories) -> Tensor:
+    """The mean return of each stacked task in an estimator's units (t,)."""
 
-    def one(played: Trajectories) -> Tensor:
-        return credit(played).rewards.sum(-1).mean()
+    def one(trajectories: Trajectories) -> Tensor:
+        return advantages(trajectories).rewards.sum(-1).mean()
 
     found: Tensor = torch.vmap(one)(stacked)
     return found
-
-
-def set_of(support: Data, index: int) -> Data:
-    """What one inner step sees: a row of the leading axis."""
-
-    def row(leaf: Tensor) -> Tensor:
-        return leaf[index]
-
-    return tree.map(row, support)

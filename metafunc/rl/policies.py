@@ -18,8 +18,8 @@ class Policy:
 
     Args:
         init: draws parameters from a generator.
-        sample: (params, observation, noise) to an action and a clue.
-        density: (params, clues (n, ...)) to the log-probabilities of what was sampled (n,), once for all times and
+        sample: (params, observation, noise) to an action and what its density needs besides, `aux`.
+        density: (params, aux (n, ...)) to the log-probabilities of what was sampled (n,), once for all times and
             without a second look at the network.
         log_prob: (params, observations (n, ...), actions (n, ...)) to $\log f_\theta(a \mid x)$ (n,).
         distribution: (params, observations (n, ...)) to `Normal` or `Categorical`, rows first.
@@ -54,8 +54,8 @@ def gaussian(model: Model, action_size: int, *, init_std: float = 1.0, min_std: 
         >>> from metafunc import nn, rl
         >>> policy = rl.gaussian(nn.mlp((2,), 2), 2)
         >>> params = policy.init(torch.Generator().manual_seed(0))
-        >>> action, clue = policy.sample(params, torch.zeros(2), torch.tensor([1.0, -1.0]))
-        >>> action, policy.density(params, clue[None])
+        >>> action, aux = policy.sample(params, torch.zeros(2), torch.tensor([1.0, -1.0]))
+        >>> action, policy.density(params, aux[None])
         (tensor([ 1., -1.]), tensor([-2.8379]))
     """
     above(0, init_std=init_std, min_std=min_std)

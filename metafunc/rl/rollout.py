@@ -1,7 +1,7 @@
-"""Playing: a policy in a pure environment, for one trajectory, and by `vmap` for all trajectories of all tasks."""
+"""Rollouts: a policy in a pure environment, for one trajectory, and by `vmap` for all trajectories of all tasks."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Generator, Tensor
@@ -14,7 +14,7 @@ from metafunc.types import Tree
 
 
 class Noise(NamedTuple):
-    """All dice of one trajectory: for the start, and with a leading axis of H for the steps and the actions."""
+    """All noise of one trajectory: for the start, and with a leading axis of H for the steps and the actions."""
 
     reset: Tree
     step: Tree
@@ -37,8 +37,8 @@ def rollout(environment: Environment, policy: Policy, params: Tree, task: Tree, 
     A loop in Python inside the function of one trajectory, under `vmap`, is the fastest of the ways to write it.
 
     Args:
-        environment: what is played.
-        policy: who plays.
+        environment: where the policy acts.
+        policy: who acts.
         params: the policy's.
         task: the environment's.
         noise: of one trajectory.
@@ -49,23 +49,23 @@ def rollout(environment: Environment, policy: Policy, params: Tree, task: Tree, 
     Example:
         >>> import torch
         >>> from metafunc import nn, rl
-        >>> world, policy = rl.navigation(horizon=5), rl.gaussian(nn.mlp((2,), 2), 2)
+        >>> environment, policy = rl.navigation(horizon=5), rl.gaussian(nn.mlp((2,), 2), 2)
         >>> generator = torch.Generator().manual_seed(0)
-        >>> noise = rl.draw_noise(world, policy, generator)
-        >>> rl.rollout(world, policy, policy.init(generator), torch.zeros(2), noise).actions.shape
+        >>> noise = rl.draw_noise(environment, policy, generator)
+        >>> rl.rollout(environment, policy, policy.init(generator), torch.zeros(2), noise).actions.shape
         torch.Size([5, 2])
     """
     state = environment.reset(task, noise.reset)
     steps: list[tuple[Tensor, ...]] = []
     for t in range(environment.horizon):
         seen = environment.observe(task, state)
-        action, clue = policy.sample(params, seen, _at(noise.action, t))
-        state, reward, done = environment.step(task, state, action, _at(noise.step, t))
-        steps.append((seen, action, clue, reward, done))
-    observations, actions, clues, rewards, ends = (torch.stack(parts) for parts in zip(*steps, strict=True))
+        action, aux = policy.sample(params, seen, tree.at(noise.action, t))
+        state, reward, done = environment.step(task, state, action, tree.at(noise.step, t))
+        steps.append((seen, action, aux, reward, done))
+    observations, actions, aux, rewards, ends = (torch.stack(parts) for parts in zip(*steps, strict=True))
     # What does not have to be known at the next time is computed once, after the loop.
     mask = alive(ends).to(rewards.dtype)
-    return Trajectories(observations, actions, rewards * mask, mask, policy.density(params, clues))
+    return Trajectories(observations, actions, rewards * mask, mask, policy.density(params, aux))
 
 
 def alive(ends: Tensor) -> Tensor:
@@ -81,15 +81,15 @@ def alive(ends: Tensor) -> Tensor:
     return torch.cat([torch.ones_like(so_far[:1]), so_far[:-1]])
 
 
-Play = Callable[[Policy, Tree, Tree, Generator, int], Trajectories]
+Collect = Callable[[Policy, Tree, Tree, Generator, int], Trajectories]
 """(policy, a task's parameters stacked, tasks stacked, generator, K) to trajectories (tasks, K, H, ...), detached."""
 
 
-def simulated(environment: Environment) -> Play:
-    """Play in a pure environment: the parameters of each task's policy, K trajectories each, all at once.
+def simulated(environment: Environment) -> Collect:
+    """Collect in a pure environment: K trajectories of each task's policy, all at once.
 
     Args:
-        environment: what is played.
+        environment: where the policies act.
 
     Returns:
         (policy, params (t, ...), tasks (t, ...), generator, K) to trajectories (t, k, h, ...).
@@ -97,14 +97,14 @@ def simulated(environment: Environment) -> Play:
     Example:
         >>> import torch
         >>> from metafunc import nn, rl, tree
-        >>> play, policy = rl.simulated(rl.navigation(horizon=5)), rl.gaussian(nn.mlp((2,), 2), 2)
+        >>> collect, policy = rl.simulated(rl.navigation(horizon=5)), rl.gaussian(nn.mlp((2,), 2), 2)
         >>> generator = torch.Generator().manual_seed(0)
         >>> params = tree.stack([policy.init(generator)] * 3)
-        >>> play(policy, params, torch.zeros(3, 2), generator, 4).rewards.shape
+        >>> collect(policy, params, torch.zeros(3, 2), generator, 4).rewards.shape
         torch.Size([3, 4, 5])
     """
 
-    def play(policy: Policy, params: Tree, tasks: Tree, generator: Generator, num_trajectories: int) -> Trajectories:
+    def collect(policy: Policy, params: Tree, tasks: Tree, generator: Generator, num_trajectories: int) -> Trajectories:
         def one(params: Tree, task: Tree, noise: Noise) -> Trajectories:
             return rollout(environment, policy, params, task, noise)
 
@@ -112,14 +112,7 @@ def simulated(environment: Environment) -> Play:
         noise = draw_noise(environment, policy, generator, (num_tasks, num_trajectories))
         over_trajectories = torch.vmap(one, in_dims=(None, None, 0))
         with torch.no_grad():
-            played: Trajectories = torch.vmap(over_trajectories)(tree.detach(params), tasks, noise)
-        return played
+            found: Trajectories = torch.vmap(over_trajectories)(tree.detach(params), tasks, noise)
+        return found
 
-    return play
-
-
-def _at(noise: Tree, time: int) -> Any:
-    def row(leaf: Tensor) -> Tensor:
-        return leaf[time]
-
-    return tree.map(row, noise)
+    return collect

@@ -1,28 +1,28 @@
-"""A world: all that a learner of policies has to know of where it plays. It takes a likelihood's place in a builder."""
+"""A simulator: all that a learner of policies has to know of where they act; a builder takes it for a likelihood."""
 
 from dataclasses import dataclass
 
-from metafunc.rl.environments import Environment, informed
+from metafunc.rl.environments import Environment, task_conditioned
 from metafunc.rl.policies import Policy, categorical, gaussian
-from metafunc.rl.rollout import Play, simulated
+from metafunc.rl.rollout import Collect, simulated
 from metafunc.types import Model
 
 
 @dataclass(frozen=True)
-class World:
-    """Where policies play: a pure environment, or a sampler at the edge; a learner sees no difference.
+class Simulator:
+    """Where policies act: a pure environment, or one that keeps its state to itself; a learner sees no difference.
 
     Args:
-        play: plays a policy.
-        told: the same, with the task at the end of every observation: for an oracle.
+        collect: collects a policy's trajectories.
+        task_conditioned: the same, with the task at the end of every observation: for an oracle.
         observation_size: the length of an observation.
-        task_size: how many numbers `told` adds.
+        task_size: how many numbers `task_conditioned` adds.
         num_outputs: the length of an action, or the number of discrete ones: what a policy's network puts out.
         discrete: whether actions are numbered, not real.
     """
 
-    play: Play
-    told: Play
+    collect: Collect
+    task_conditioned: Collect
     observation_size: int
     task_size: int
     num_outputs: int
@@ -33,25 +33,25 @@ class World:
         return categorical(model) if self.discrete else gaussian(model, self.num_outputs, init_std=init_std)
 
 
-def world(environment: Environment) -> World:
-    """A pure environment as a world.
+def simulator_of(environment: Environment) -> Simulator:
+    """A pure environment as a simulator.
 
     Args:
-        environment: where to play.
+        environment: where policies act.
 
     Returns:
-        The world.
+        The simulator.
 
     Example:
         >>> from metafunc import rl
-        >>> rl.world(rl.navigation()).num_outputs
+        >>> rl.simulator_of(rl.navigation()).num_outputs
         2
     """
-    return World(
-        simulated(environment),
-        simulated(informed(environment)),
-        environment.observation_size,
-        environment.task_size,
-        environment.action_size,
-        environment.discrete,
+    return Simulator(
+        collect=simulated(environment),
+        task_conditioned=simulated(task_conditioned(environment)),
+        observation_size=environment.observation_size,
+        task_size=environment.task_size,
+        num_outputs=environment.action_size,
+        discrete=environment.discrete,
     )

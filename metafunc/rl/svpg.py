@@ -1,4 +1,4 @@
-"""Particles that play: each has trajectories of its own, and Stein variational policy gradients move them together."""
+"""Particles that are policies: each collects for itself, and Stein variational policy gradients move them together."""
 
 from math import log
 
@@ -6,24 +6,24 @@ import torch
 from torch import Generator, Tensor
 
 from metafunc import tree
-from metafunc.bayes.stein import Kernel, KernelValues
-from metafunc.checks import above
+from metafunc.bayes.stein import Kernel, KernelValues, stein
 from metafunc.rl.policies import Policy
-from metafunc.rl.rollout import Play
+from metafunc.rl.rollout import Collect
 from metafunc.rl.trajectories import Trajectories
-from metafunc.types import Adapt, Data, Loss, Tree
+from metafunc.transforms.optim import sgd
+from metafunc.types import Adapt, Loss, Tree
 
 
-def crowd(play: Play) -> Play:
-    """Play a crowd of particles: parameters (t, m, ...) give trajectories (t, m, k, h, ...)."""
+def per_particle(collect: Collect) -> Collect:
+    """Collect for particles, each its own: parameters (t, m, ...) give trajectories (t, m, k, h, ...)."""
 
     def together(
         policy: Policy, params: Tree, tasks: Tree, generator: Generator, num_trajectories: int
     ) -> Trajectories:
         sizes = tree.leaves(params)[0].shape[:2]
         each = tree.map(lambda leaf: leaf.repeat_interleave(sizes[1], 0), tasks)
-        played = play(policy, tree.map(lambda leaf: leaf.flatten(0, 1), params), each, generator, num_trajectories)
-        return tree.map(lambda leaf: leaf.unflatten(0, sizes), played)
+        found = collect(policy, tree.map(lambda leaf: leaf.flatten(0, 1), params), each, generator, num_trajectories)
+        return tree.map(lambda leaf: leaf.unflatten(0, sizes), found)
 
     return together
 
@@ -49,7 +49,7 @@ def mean_rbf(particles: Tensor, /) -> KernelValues:
 
 
 def svpg(loss: Loss[Tree], *, lr: float, temperature: float = 1.0, kernel: Kernel = mean_rbf) -> Adapt[Tree, Tree]:
-    r"""A step of Stein variational policy gradients, each particle on its own trajectories.
+    r"""A step of Stein variational policy gradients: SVGD with each particle on its own trajectories.
 
     Args:
         loss: (a particle, its trajectories) to a scalar, minus its return.
@@ -66,18 +66,12 @@ def svpg(loss: Loss[Tree], *, lr: float, temperature: float = 1.0, kernel: Kerne
     References:
         Liu, Ramachandran, Liu, Peng (2017), "Stein Variational Policy Gradient".
     """
-    above(0, temperature=temperature)
-
-    def step(particles: Tree, played: Data, /) -> Tree:
-        slopes = torch.vmap(torch.func.grad(loss))(particles, played)
-        rows, unravel = _rows(particles), tree.ravel(tree.map(lambda leaf: leaf[0], particles))[1]
-        gram, repulsion = kernel(rows)
-        moves = (gram.mT @ _rows(slopes) / temperature - repulsion) / rows.shape[0]
-        return tree.add_scaled(particles, -lr, torch.vmap(unravel)(moves))
-
-    return step
-
-
-def _rows(particles: Tree) -> Tensor:
-    rows: Tensor = torch.vmap(lambda particle: tree.ravel(particle)[0])(particles)
-    return rows
+    # As a matrix product: the derivative of `stein`'s own rounds differently, and recorded runs keep their numbers.
+    return stein(
+        loss,
+        sgd(lr),
+        kernel=kernel,
+        temperature=temperature,
+        own_data=True,
+        product=lambda gram, gradients: gram.mT @ gradients,
+    )

@@ -1,4 +1,4 @@
-"""What travels between playing and learning: trajectories of a fixed horizon, with a mask for what came too late."""
+"""What travels between rollouts and learning: trajectories of a fixed horizon, with a mask for what came too late."""
 
 from typing import NamedTuple
 
@@ -29,7 +29,7 @@ class Trajectories(NamedTuple):
 
     @property
     def horizon(self) -> int:
-        """H."""
+        """The number of steps, H."""
         return self.rewards.shape[-1]
 
     def returns(self, discount: float = 1.0) -> Tensor:

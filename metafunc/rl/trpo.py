@@ -1,4 +1,4 @@
-r"""Trust-region policy optimisation as an outer update: a natural-gradient step, cut back until it keeps its promise.
+r"""Trust-region policy optimisation as an outer update: a natural-gradient step, cut back until it is trusted.
 
 Schulman, Levine, Moritz, Jordan, Abbeel (2015), "Trust Region Policy Optimization", around the adapted policies, as
 MAML uses it:
@@ -40,7 +40,7 @@ def trust_region(
 
     Args:
         learner: a learner of policies.
-        max_kl: δ, in nats an action.
+        max_kl: δ, in nats per action.
         cg_steps: steps of conjugate gradients.
         damping: λ.
         shrink: β.
@@ -56,7 +56,8 @@ def trust_region(
         >>> import torch
         >>> from metafunc import algorithms, nn, rl
         >>> from metafunc.types import Task
-        >>> learner = algorithms.maml_rl(nn.mlp((2,), 2), rl.world(rl.navigation(horizon=10)), num_trajectories=10)
+        >>> simulator, few = rl.simulator_of(rl.navigation(horizon=10)), rl.RolloutSettings(num_trajectories=10)
+        >>> learner = algorithms.maml_rl(nn.mlp((2,), 2), simulator, rollouts=few)
         >>> generator = torch.Generator().manual_seed(0)
         >>> meta, goals = learner.init(generator), torch.rand(3, 2, generator=generator)
         >>> tasks = learner.prepare(meta, Task(goals, goals), generator, step=0, num_steps=1)

@@ -17,7 +17,7 @@ from metafunc.algorithms import ALGORITHMS, CONTROL
 from metafunc.checks import did_you_mean, look_up
 from metafunc.data.table import FAMILIES
 from metafunc.nn.likelihood import for_kind
-from metafunc.rl import World
+from metafunc.rl import Simulator
 from metafunc.training.renamed import current
 from metafunc.types import Kind, MetaLearner, Model, TaskFamily
 
@@ -53,7 +53,7 @@ def build(config: Config, *, imports: bool = False) -> tuple[Learner, TaskFamily
     """
     family = tasks_of(config)
     learner = learner_of(
-        config, family.input_shape, family.kind, family.num_outputs, imports=imports, world=family.world
+        config, family.input_shape, family.kind, family.num_outputs, imports=imports, simulator=family.simulator
     )
     return learner, family
 
@@ -72,22 +72,22 @@ def learner_of(
     num_outputs: int,
     *,
     imports: bool = False,
-    world: World | None = None,
+    simulator: Simulator | None = None,
 ) -> Learner:
     """The learner of a configuration, for tasks of a kind: its sections `algorithm` and `model`; touches no data.
 
     A learner of policies needs the simulator of its tasks: by default that of the section `tasks`.
     """
-    if kind == "control" and world is None:
-        world = tasks_of(config).world
+    if kind == "control" and simulator is None:
+        simulator = tasks_of(config).simulator
     table = {**ALGORITHMS, **CONTROL}
     name, settings = _section(current(config, table), "algorithm")
     network = _network(config, kind, imports)
     if ":" not in name:
         row = look_up(table, name, "algorithm")
         _check(settings, row.hyperparameters.values(), f"algorithm ({name})")
-        return algorithms.build(name, network, input_shape, kind, num_outputs, world=world, **settings)
-    model, likelihood = network(input_shape, num_outputs), world or for_kind(kind, num_outputs)
+        return algorithms.build(name, network, input_shape, kind, num_outputs, simulator=simulator, **settings)
+    model, likelihood = network(input_shape, num_outputs), simulator or for_kind(kind, num_outputs)
     learner = _call(_imported(name, imports), (model, likelihood), settings, f"algorithm ({name})")
     if not isinstance(learner, MetaLearner):
         raise ValueError(f"{name} returned {type(learner).__name__}; an algorithm has to return a MetaLearner.")

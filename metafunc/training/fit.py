@@ -147,7 +147,7 @@ def plan_of(
         steps=steps,
         device=device,
         task_loss=learner.task_loss if execution.chunk_size is None else None,
-        traceable=learner.listed,
+        traceable=learner.traceable,
     )
     return choose(workload, execution, recorded=recorded)
 

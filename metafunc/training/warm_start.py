@@ -43,9 +43,9 @@ def transfer(learner: MetaLearner[M, Any], meta: M, other: MetaLearner[Any, Any]
     """
     if _shapes(tree.by_path(meta)) == _shapes(tree.by_path(trained)):
         return tree.partition(meta, lambda _: True)[1](tree.by_path(trained))
-    own, given = _network(meta, learner.network), _network(trained, other.network)
+    own, given = _network(meta, learner.network_prefix), _network(trained, other.network_prefix)
     _check(_shapes(own), _shapes(given))
-    taken = {learner.network + name: given[name] for name in own}
+    taken = {learner.network_prefix + name: given[name] for name in own}
     return tree.partition(meta, lambda path: path in taken)[1](taken)
 
 

@@ -6,21 +6,22 @@ depends on a value, so all of it runs under `vmap`, `grad` and `torch.compile`.
 """
 
 from collections.abc import Callable
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, get_args
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from metafunc import tree
-from metafunc.checks import at_least
+from metafunc.checks import at_least, one_of
 from metafunc.types import P, Scalar, Tree
 
 Mode: TypeAlias = Literal["forward-over-reverse", "reverse-over-reverse"]
+MODES = get_args(Mode)
 
 
 def hvp(function: Callable[[P], Scalar], params: P, vector: P, *, mode: Mode = "forward-over-reverse") -> P:
-    r"""The Hessian of a scalar function times a vector, $\nabla^2 f(\theta)\, v$, for the price of a few gradients.
+    r"""The Hessian of a scalar function times a vector, $\nabla^2 f(\theta)\, v$, for the cost of a few gradients.
 
     Args:
         function: the scalar function $f$ of a tree.
@@ -44,15 +45,14 @@ def hvp(function: Callable[[P], Scalar], params: P, vector: P, *, mode: Mode = "
     References:
         Pearlmutter, "Fast Exact Multiplication by the Hessian", Neural Computation 1994.
     """
+    one_of(mode, MODES, "mode")
     gradient = torch.func.grad(function)
     if mode == "forward-over-reverse":
         # Forward mode refuses a tangent whose elements share memory, such as an expanded one.
         vector = tree.map(torch.Tensor.contiguous, vector)
         product: P = torch.func.jvp(gradient, (tree.map(torch.Tensor.contiguous, params),), (vector,))[1]
         return product
-    if mode == "reverse-over-reverse":
-        return torch.func.vjp(gradient, params)[1](vector)[0]  # type: ignore[no-any-return]  # a pull-back is untyped
-    raise ValueError(f"mode = {mode!r} is unknown; use 'forward-over-reverse' or 'reverse-over-reverse'")
+    return torch.func.vjp(gradient, params)[1](vector)[0]  # type: ignore[no-any-return]  # a pull-back is untyped
 
 
 def ggn_vp(output: Callable[[P], Tree], loss: Callable[[Tree], Scalar], params: P, vector: P) -> P:
@@ -187,7 +187,7 @@ def top_eigenvalues(matvec: Callable[[P], P], start: P, *, num_steps: int = 20) 
     Args:
         matvec: $v \mapsto A v$ on trees, such as `lambda v: hvp(f, params, v)`; negate it for the smallest eigenvalues.
         start: the block $V$: a tree like the parameters with a leading axis of as many random vectors as eigenvalues
-            are wanted, such as `posterior.standard_noise(params, generator, num_draws=3)`.
+            are wanted, such as `gaussian.standard_noise(params, generator, num_draws=3)`.
         num_steps: how often the block is multiplied. The basis never exceeds the number of parameters.
 
     Returns:
@@ -205,9 +205,9 @@ def top_eigenvalues(matvec: Callable[[P], P], start: P, *, num_steps: int = 20) 
     References:
         Golub and Underwood, "The Block Lanczos Method for Computing Eigenvalues", 1977.
     """
-    first = tree.map(lambda leaf: leaf[0], start)
+    first = tree.at(start, 0)
     _, unravel = tree.ravel(first)
-    block: Tensor = torch.vmap(lambda v: tree.ravel(v)[0])(start).mT
+    block = tree.rows(start).mT
     size, width = block.shape
     at_least(1, num_steps=num_steps)
     if width > size:

@@ -39,7 +39,7 @@ class _Uses(NamedTuple):
 
 
 class _Linears(TorchFunctionMode):
-    """While entered, `linear` with a factored weight adds the factors and the zeros; all uses are noted in `uses`."""
+    """While entered, `linear` with a factored weight adds the factors and the zeros; `uses` records all uses."""
 
     def __init__(
         self, params: Params, factors: Factors, uses: _Uses, zeros: Mapping[str, list[Tensor]] | None = None

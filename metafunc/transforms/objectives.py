@@ -8,10 +8,9 @@ from collections.abc import Callable
 from typing import Protocol, TypeVar, runtime_checkable
 
 import torch
-from torch import Generator
 
 from metafunc import tree
-from metafunc.types import Adapt, Batch, Data, Loss, M, M_in, MetaLoss, P, P_in, Scalar, Task, TaskLoss, Tree
+from metafunc.types import Adapt, Batch, Data, Loss, M, MetaLoss, P, P_in, Scalar, Task, TaskLoss, Tree
 from metafunc.types import expected as expected
 
 T = TypeVar("T")
@@ -78,11 +77,6 @@ def _joint_mask(first: Batch, second: Batch) -> Tree:
     known = second.mask if isinstance(first.mask, tuple) else first.mask
     parts = [known.new_ones(part.x.shape[0]) if isinstance(part.mask, tuple) else part.mask for part in (first, second)]
     return torch.cat(parts)
-
-
-def unprepared(meta: M_in, tasks: Task, generator: Generator, /, *, step: int | None, num_steps: int) -> Task:
-    """The `prepare` of a learner that throws no dice: tasks as they are."""
-    return tasks
 
 
 @runtime_checkable

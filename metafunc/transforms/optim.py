@@ -8,7 +8,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple, TypeVar
 
-import torch
 from torch import Tensor
 
 from metafunc import tree
@@ -177,7 +176,7 @@ def adam(lr: Rate, *, b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8) -> 
         first = tree.map(lambda m, g: b1 * m + (1 - b1) * g, state.first, gradient)
         second = tree.map(lambda v, g: b2 * v + (1 - b2) * g * g, state.second, gradient)
         first_scale, second_scale = 1 - b1**steps, 1 - b2**steps
-        direction = tree.map(lambda m, v: (m / first_scale) / (_root(v / second_scale) + eps), first, second)
+        direction = tree.map(lambda m, v: (m / first_scale) / (tree.safe_sqrt(v / second_scale) + eps), first, second)
         return _descend(params, lr, direction), AdamState(steps, first, second)
 
     return Optimiser(init, update)
@@ -187,9 +186,3 @@ def _descend(params: P, lr: Rate, direction: P) -> P:
     if isinstance(lr, float | int) or (isinstance(lr, Tensor) and lr.ndim == 0):
         return tree.map(lambda x, d: x - lr * d, params, direction)
     return tree.map(lambda x, rate, d: x - rate * d, params, lr, direction)
-
-
-def _root(square: Tensor) -> Tensor:
-    # Two `where`s: with only the outer one the infinite derivative of the root at zero, times zero, would be NaN.
-    positive = square > 0
-    return torch.where(positive, torch.where(positive, square, 1.0).sqrt(), 0.0)

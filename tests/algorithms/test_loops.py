@@ -29,7 +29,7 @@ def loss(params, data):
     return F.cross_entropy(outputs, data.y)
 
 
-def slopes(value, params, **options):
+def derivatives(value, params, **options):
     return dict(zip(params, torch.autograd.grad(value, list(params.values()), **options), strict=True))
 
 
@@ -40,21 +40,21 @@ def descend(params, gradient, rate=LR):
 def maml(meta, task):
     params = meta
     for _ in range(STEPS):
-        params = descend(params, slopes(loss(params, task.support), params, create_graph=True))
+        params = descend(params, derivatives(loss(params, task.support), params, create_graph=True))
     return loss(params, task.query)
 
 
 def fomaml(meta, task):
     params = meta
     for _ in range(STEPS):
-        params = descend(params, slopes(loss(params, task.support), params))
+        params = descend(params, derivatives(loss(params, task.support), params))
     return loss(params, task.query)
 
 
 def anil(meta, task):
     head = {name: leaf for name, leaf in meta.items() if name.startswith("head.")}
     for _ in range(STEPS):
-        head = descend(head, slopes(loss({**meta, **head}, task.support), head, create_graph=True))
+        head = descend(head, derivatives(loss({**meta, **head}, task.support), head, create_graph=True))
     return loss({**meta, **head}, task.query)
 
 
@@ -62,7 +62,7 @@ def meta_sgd(meta, task):
     params = {name.removeprefix("params/"): leaf for name, leaf in meta.items() if name.startswith("params/")}
     rates = {name.removeprefix("inner_lr/"): leaf for name, leaf in meta.items() if name.startswith("inner_lr/")}
     for _ in range(STEPS):
-        gradient = slopes(loss(params, task.support), params, create_graph=True)
+        gradient = derivatives(loss(params, task.support), params, create_graph=True)
         params = {name: params[name] - rates[name] * gradient[name] for name in params}
     return loss(params, task.query)
 
@@ -74,7 +74,7 @@ def maml_plus_plus(meta, task):
     early = 1 / STEPS - 1 / (4 * STEPS)
     total = 0.0
     for k in range(STEPS):
-        gradient = slopes(loss(params, task.support), params, create_graph=True)
+        gradient = derivatives(loss(params, task.support), params, create_graph=True)
         params = {name: params[name] - rates[name][k] * gradient[name] for name in params}
         weight = early if k < STEPS - 1 else 1 - (STEPS - 1) * early
         total = total + weight * loss(params, task.query)
@@ -120,7 +120,7 @@ def by_loop(objective, meta, tasks):
     leaves = {name: leaf.clone().requires_grad_() for name, leaf in named(meta).items()}
     each = [objective(leaves, task) for task in tree.unstack(tasks)]
     value = torch.stack(each).mean()
-    return value.detach(), slopes(value, leaves)
+    return value.detach(), derivatives(value, leaves)
 
 
 def agree(first, second, tolerance=1e-11):

@@ -1,4 +1,4 @@
-"""The table: what it says of each row, and what `build` refuses."""
+"""The table: what it holds of each row, and what `build` refuses."""
 
 import inspect
 
@@ -19,7 +19,7 @@ def test_a_row_is_its_builder_s_name_signature_and_documentation(name):
     documentation = inspect.getdoc(row.builder)
     for section in ("Args:", "Returns:", "Example:", "References:"):
         assert section in documentation
-    described = "".join(inspect.getdoc(builder) for builder in row.builders)
+    described = "".join(inspect.getdoc(source) for source in row.sources)
     for hyperparameter, argument in row.hyperparameters.items():
         assert isinstance(argument.default, int | float | str | bool), hyperparameter
         assert f"\n    {hyperparameter}: " in described
@@ -85,9 +85,9 @@ def test_networks_over_vectors_cannot_be_convolutions(name):
 @pytest.mark.parametrize(
     ("name", "kind", "settings", "message"),
     [
-        ("mmal", "regression", {}, "There is no algorithm 'mmal'; there are maml, fomaml"),
+        ("mmal", "regression", {}, "There is no algorithm 'mmal'. Did you mean 'maml'\\? There are: maml, fomaml"),
         ("protonet", "regression", {}, "protonet is for classification, not for regression; .*: maml, .*, cnp"),
-        ("maml", "control", {}, "not for control; algorithms for control: maml_rl, .*, oracle"),
+        ("maml", "control", {}, "not for control; algorithms for control: maml_rl, .*, oracle_policy"),
         ("maml", "regression", {"alpha": 1}, "maml has no hyperparameter alpha; it has inner_lr, num_steps"),
         ("protonet", "classification", {"num_steps": 1}, "protonet has no hyperparameter num_steps; it has none"),
         ("maml", "regression", {"num_steps": -1}, "num_steps must be at least 0, not -1"),

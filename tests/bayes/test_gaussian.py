@@ -107,7 +107,7 @@ def test_noise_is_reproducible_and_moves_the_generator_on():
     assert torch.equal(first["w"], again["w"])
     assert not torch.equal(first["w"], second["w"])
     assert standard_noise(like, generator, num_draws=4)["w"].shape == (4, 2, 3)
-    with pytest.raises(ValueError, match="num_draws = -1"):
+    with pytest.raises(ValueError, match="num_draws must be at least 0, not -1"):
         standard_noise(like, generator, num_draws=-1)
 
 
@@ -117,7 +117,7 @@ def test_sampling_twice_is_bitwise_the_same():
 
 
 def test_the_order_of_dict_entries_means_nothing():
-    def turned(values):
+    def reordered(values):
         return dict(reversed(values.items()))
 
     def draw_like(seed):
@@ -127,8 +127,8 @@ def test_the_order_of_dict_entries_means_nothing():
         return torch.Generator().manual_seed(seed)
 
     q, p = Gaussian(draw_like(0), draw_like(1)), Gaussian(draw_like(2), draw_like(3))
-    other = Gaussian(p.mean, turned(p.log_scale))
-    assert torch.isclose(log_prob(p, turned(q.mean)), log_prob(p, q.mean), rtol=1e-14)
+    other = Gaussian(p.mean, reordered(p.log_scale))
+    assert torch.isclose(log_prob(p, reordered(q.mean)), log_prob(p, q.mean), rtol=1e-14)
     assert torch.isclose(log_prob(other, q.mean), log_prob(p, q.mean), rtol=1e-14)
     assert torch.isclose(kl(q, other), kl(q, p), rtol=1e-14)
     # The numbers at hand would tell: put under the other's name, they give something else.

@@ -82,12 +82,12 @@ def test_a_narrow_code_keeps_its_scale_and_its_derivative():
     raw = torch.tensor([[-800.0, -30.0, -20.5, -19.5, -3.0, 0.0, 5.0]], dtype=torch.float64)
     outputs = torch.cat([torch.zeros_like(raw), raw], 1)
     found = bottleneck(outputs).log_scale
-    slope = torch.func.grad(lambda at: bottleneck(at).log_scale.sum())(outputs)[:, 7:]
+    gradient = torch.func.grad(lambda at: bottleneck(at).log_scale.sum())(outputs)[:, 7:]
     with localcontext() as context:
         context.prec = 400
         soft = [(1 + Decimal(x).exp()).ln() for x in raw[0].tolist()]
         values = [float(value.ln()) for value in soft]
-        slopes = [float(1 / ((1 + (-Decimal(x)).exp()) * s)) for x, s in zip(raw[0].tolist(), soft, strict=True)]
+        gradients = [float(1 / ((1 + (-Decimal(x)).exp()) * s)) for x, s in zip(raw[0].tolist(), soft, strict=True)]
     torch.testing.assert_close(found, torch.tensor([values], dtype=torch.float64), rtol=1e-15, atol=1e-15)
-    torch.testing.assert_close(slope, torch.tensor([slopes], dtype=torch.float64), rtol=1e-14, atol=0)
+    torch.testing.assert_close(gradient, torch.tensor([gradients], dtype=torch.float64), rtol=1e-14, atol=0)
     assert bottleneck(outputs.float()).log_scale.isfinite().all()

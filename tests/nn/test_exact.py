@@ -75,14 +75,14 @@ def test_values_and_gradients_are_torchs(name):
         [leaf.clone().requires_grad_() for leaf in inputs],
         [leaf.clone().requires_grad_() for leaf in inputs],
     )
-    mine, native = function(exact, *ours), function(F, *theirs)
-    torch.testing.assert_close(mine, native, rtol=1e-12, atol=1e-13)
-    weights = randn(*native.shape, seed=7)
+    mine, by_torch = function(exact, *ours), function(F, *theirs)
+    torch.testing.assert_close(mine, by_torch, rtol=1e-12, atol=1e-13)
+    weights = randn(*by_torch.shape, seed=7)
     # Torch's backward of hardsigmoid multiplies by one sixth in single precision, also in float64.
     rtol = 1e-7 if name == "hardsigmoid" else 1e-11
     torch.testing.assert_close(
         torch.autograd.grad((weights * mine).sum(), ours),
-        torch.autograd.grad((weights * native).sum(), theirs),
+        torch.autograd.grad((weights * by_torch).sum(), theirs),
         rtol=rtol,
         atol=1e-13,
     )

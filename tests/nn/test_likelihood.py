@@ -51,9 +51,9 @@ def test_a_mask_is_leaving_rows_out(name):
 def test_no_rows_lose_nothing_and_have_no_gradient(name):
     model, batch = CASES[name]
     nothing = batch._replace(mask=torch.zeros(5, dtype=torch.float64))
-    slope, value = torch.func.grad_and_value(lambda outputs: model.loss(outputs, nothing))(outputs_for(model))
+    gradient, value = torch.func.grad_and_value(lambda outputs: model.loss(outputs, nothing))(outputs_for(model))
     assert value == 0
-    assert slope.eq(0).all()
+    assert gradient.eq(0).all()
 
 
 def test_the_gaussian_loss_is_the_mean_squared_error():
@@ -91,7 +91,7 @@ def test_the_categorical_loss_is_the_cross_entropy():
     assert torch.allclose(model.log_prob(outputs, batch), expected, rtol=1e-12)
 
 
-def test_samples_have_the_moments_that_the_model_says():
+def test_samples_have_the_moments_of_the_model():
     noise = randn(20_000, 3)
     outputs = torch.tensor([[1.0, 2.0, 3.0]], dtype=torch.float64).expand(20_000, 3)
     for model, scale in ((likelihood.gaussian(3, scale=0.3), 0.3), (likelihood.gaussian(3), 1.0)):
@@ -173,8 +173,8 @@ def test_a_gaussian_without_noise_takes_a_scale_that_is_learned():
     scale = torch.tensor(0.3, dtype=torch.float64)
     fixed = likelihood.gaussian(3, scale=0.3)
     assert torch.allclose(free.with_scale(scale).log_prob(outputs, REGRESSION), fixed.log_prob(outputs, REGRESSION))
-    slope = torch.func.grad(lambda s: free.with_scale(s).log_prob(outputs, REGRESSION))(scale)
+    gradient = torch.func.grad(lambda s: free.with_scale(s).log_prob(outputs, REGRESSION))(scale)
     squares = (outputs - REGRESSION.y).square().sum()
-    assert torch.allclose(slope, squares / scale**3 - 15 / scale, rtol=1e-12)
+    assert torch.allclose(gradient, squares / scale**3 - 15 / scale, rtol=1e-12)
     assert fixed.with_scale is None
     assert likelihood.categorical(3).with_scale is None

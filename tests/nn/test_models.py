@@ -148,14 +148,14 @@ def distance(first: Params, second: Params) -> float:
 
 @pytest.mark.parametrize("name", CASES)
 def test_the_meta_gradient_is_that_of_torchs_layers_in_a_plain_loop(name):
-    make, native, shape = CASES[name]
+    make, fused, shape = CASES[name]
     model = make()
     p, x, y = start(model), randn(3, 8, *shape, seed=1), randn(3, 8, 2, seed=2)
-    torch.testing.assert_close(model.apply(p, x[0]), native(p, x[0]), rtol=1e-11, atol=1e-12)
-    expected = by_loop(native, p, x, y)
+    torch.testing.assert_close(model.apply(p, x[0]), fused(p, x[0]), rtol=1e-11, atol=1e-12)
+    expected = by_loop(fused, p, x, y)
     assert distance(meta_gradient(model.apply, p, x, y), expected) < 1e-10
     assert distance(outer_autograd(model.apply, p, x, y), expected) < 1e-10
-    assert distance(meta_gradient(native, p, x, y), expected) > 1e-3, "torch's fused layers have become exact"
+    assert distance(meta_gradient(fused, p, x, y), expected) > 1e-3, "torch's fused layers have become exact"
 
 
 @pytest.mark.compiled
@@ -249,9 +249,9 @@ def test_initialisations_have_their_spread():
 
 def test_init_is_a_function_of_the_generator_alone():
     model = nn.conv4((1, 16, 16), 3, filters=4)
-    dice = torch.get_rng_state()
+    state = torch.get_rng_state()
     first, again, other = model.init(generator()), model.init(generator()), model.init(generator(1))
-    assert torch.equal(dice, torch.get_rng_state())
+    assert torch.equal(state, torch.get_rng_state())
     assert all(torch.equal(first[name], again[name]) for name in first)
     assert not torch.equal(first["layer1.weight"], other["layer1.weight"])
     assert not torch.equal(first["layer2.weight"], first["layer3.weight"])

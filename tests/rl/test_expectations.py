@@ -11,7 +11,7 @@ from metafunc.testing.problems import tabular
 from metafunc.testing.problems.expectations import Oracle
 from metafunc.transforms import inner, optim
 
-EXACT = rl.Credit(discount=0.9, baseline="none", weighted=True, normalise=False, reduce="sum")
+EXACT = rl.AdvantageEstimator(discount=0.9, baseline="none", weighted=True, normalise=False, reduce="sum")
 LR = 0.7
 
 
@@ -19,7 +19,7 @@ def elsewhere(*_):
     raise AssertionError("nothing is sampled where everything is enumerated")
 
 
-WORLD = rl.World(elsewhere, elsewhere, observation_size=2, task_size=0, num_outputs=2, discrete=True)
+SIMULATOR = rl.Simulator(elsewhere, elsewhere, observation_size=2, task_size=0, num_outputs=2, discrete=True)
 
 
 def problem(seed, *, network=False, states=2, horizon=2, **settings):
@@ -51,13 +51,13 @@ def expected(oracle, params, estimator, baselines=None):
     """The estimator's expectation as a function of a vector: its derivatives are expected derivatives."""
 
     def objective(at):
-        def value(played):
-            signal = EXACT(played)
+        def value(trajectories):
+            estimate = EXACT(trajectories)
             if baselines is not None:
-                states = played.observations.argmax(-1)
-                weighted = baselines[states] * rl.trajectories.powers(0.9, played.rewards)
-                signal = signal._replace(baselines=weighted, advantages=signal.advantages - weighted)
-            return estimator(rl.log_probs(oracle.policy, at, played), played.log_probs, signal)
+                states = trajectories.observations.argmax(-1)
+                weighted = baselines[states] * rl.trajectories.powers(0.9, trajectories.rewards)
+                estimate = estimate._replace(baselines=weighted, advantages=estimate.advantages - weighted)
+            return estimator(rl.log_probs(oracle.policy, at, trajectories), trajectories.log_probs, estimate)
 
         return oracle.expectation(value, tree.detach(params))
 
@@ -97,8 +97,10 @@ NAMES = [name for name in rl.ESTIMATORS if name != "total_return"]
 @pytest.mark.parametrize("network", [False, True])
 def test_enumeration_is_a_distribution_and_gives_the_return_of_backward_induction(network):
     oracle, params = problem(0, network=network, states=3, num_trajectories=2)
-    assert oracle.expectation(lambda played: torch.ones(()).double(), params).item() == pytest.approx(1, abs=1e-13)
-    mean = oracle.expectation(lambda played: EXACT(played).rewards.sum(-1).mean(), params)
+    assert oracle.expectation(lambda trajectories: torch.ones(()).double(), params).item() == pytest.approx(
+        1, abs=1e-13
+    )
+    mean = oracle.expectation(lambda trajectories: EXACT(trajectories).rewards.sum(-1).mean(), params)
     assert mean.item() == pytest.approx(oracle.true_return(params).item(), abs=1e-12)
 
 
@@ -154,25 +156,25 @@ def test_a_magic_box_on_advantages_has_a_wrong_gradient():
     """The mistake of a published DiCE for MAML: the box of all past actions belongs on rewards."""
     oracle, params = problem(0, horizon=3)
 
-    def boxed(log_probs, old, signal):
-        return (rl.box(log_probs.cumsum(-1)) * signal.advantages).sum(-1).mean()
+    def boxed(log_probs, old, estimate):
+        return (rl.box(log_probs.cumsum(-1)) * estimate.advantages).sum(-1).mean()
 
     objective, vector = expected(oracle, params, boxed)
     assert error(torch.func.grad(objective)(vector), flat(torch.func.grad(oracle.true_return)(params))) > 1e-3
 
 
-def gradient_step(oracle, estimator=rl.reward_to_go, credit=EXACT):
-    return inner.descend(rl.policy_loss(oracle.policy, estimator, credit), optim.sgd(LR))
+def gradient_step(oracle, estimator=rl.reward_to_go, advantages=EXACT):
+    return inner.descend(rl.policy_loss(oracle.policy, estimator, advantages), optim.sgd(LR))
 
 
 def meta_loss(oracle, step, num_steps, *, score=lambda rows, seen: torch.zeros(()).double(), constant=0.0):
     """A task loss written out here: adapt, then DiCE's outer objective, with a score term to be varied."""
 
     def task_loss(params, task):
-        seen = [tree.map(lambda leaf, i=i: leaf[i], task.support) for i in range(num_steps)]
+        seen = [tree.at(task.support, i) for i in range(num_steps)]
         rows = [params]
-        for played in seen:
-            rows.append(step(rows[-1], played))
+        for trajectories in seen:
+            rows.append(step(rows[-1], trajectories))
         outer = rl.log_probs(oracle.policy, rows[-1], task.query)
         return rl.sampled_return(outer, EXACT(task.query), score(rows, seen), constant)
 
@@ -181,7 +183,9 @@ def meta_loss(oracle, step, num_steps, *, score=lambda rows, seen: torch.zeros((
 
 def summed(oracle, share=1.0, only_first=False):
     def score(rows, seen):
-        parts = [rl.log_probs(oracle.policy, row, played).sum() for row, played in zip(rows, seen, strict=False)]
+        parts = [
+            rl.log_probs(oracle.policy, row, trajectories).sum() for row, trajectories in zip(rows, seen, strict=False)
+        ]
         return share * torch.stack(parts[:1] if only_first else parts).sum()
 
     return score
@@ -224,18 +228,18 @@ def test_two_inner_steps_need_the_score_of_both():
 def test_the_learner_s_own_loss_is_exact_with_its_fitted_baseline_and_normalised_advantages(estimator):
     """Whatever maps a data set to parameters is a U, also one that fits a baseline to the same data."""
     oracle, params = problem(1, num_trajectories=2)
-    model, settings = rl.table(2, 2), {"inner_lr": LR, "estimator": estimator, "discount": 0.9}
-    learner = algorithms.maml_rl(model, WORLD, credit="sampling", **settings)
+    model, rollouts = rl.table(2, 2), rl.RolloutSettings(inner_lr=LR, discount=0.9)
+    learner = algorithms.maml_rl(model, SIMULATOR, rollouts=rollouts, estimator=estimator, credit="sampling")
 
-    def step(at, played):
-        return learner.adapt(at, tree.map(lambda leaf: leaf[None], played))
+    def step(at, trajectories):
+        return learner.adapt(at, tree.map(lambda leaf: leaf[None], trajectories))
 
     constant = torch.tensor(0.4).double()
     found, vector = on_vector(lambda at: oracle.surrogate(learner.task_loss, at, step, 1, constant), params)
     truth = on_vector(lambda at: oracle.sampled(at, step), params)[0]
     horizon = oracle.process.horizon
     assert error(-horizon * torch.func.grad(found)(vector), torch.func.grad(truth)(vector)) < 1e-12
-    plain = algorithms.maml_rl(model, WORLD, **settings)
+    plain = algorithms.maml_rl(model, SIMULATOR, rollouts=rollouts, estimator=estimator)
     biased = on_vector(lambda at: oracle.surrogate(plain.task_loss, at, step), params)[0]
     assert error(-horizon * torch.func.grad(biased)(vector), torch.func.grad(truth)(vector)) > 1e-3
 
@@ -256,4 +260,4 @@ def test_dice_inside_is_consistent_for_the_population_objective_with_a_bias_of_o
 def test_what_counts_sampling_twice_is_refused():
     for estimator in ("dice", "loaded_dice", "lvc", "ratio"):
         with pytest.raises(ValueError, match="count it twice"):
-            algorithms.maml_rl(rl.table(2, 2), WORLD, estimator=estimator, credit="sampling")
+            algorithms.maml_rl(rl.table(2, 2), SIMULATOR, estimator=estimator, credit="sampling")

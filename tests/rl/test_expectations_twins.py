@@ -11,7 +11,7 @@ from metafunc.rl.svpg import svpg
 from metafunc.testing.problems import tabular
 from metafunc.testing.problems.expectations import Oracle
 
-EXACT = rl.Credit(discount=0.9, baseline="none", weighted=True, normalise=False, reduce="sum")
+EXACT = rl.AdvantageEstimator(discount=0.9, baseline="none", weighted=True, normalise=False, reduce="sum")
 
 
 def error(found, truth):
@@ -22,9 +22,9 @@ def random_map(seed, policy):
     """An inner map without meaning: a linear map of the policy's score and the rewards, plus the parameters' cube."""
     weights = torch.randn(4, 4, generator=torch.Generator().manual_seed(seed)).double()
 
-    def step(params, played):
-        score = torch.func.grad(lambda at: rl.log_probs(policy, at, played).sum())(params)["table"]
-        moved = weights @ score.flatten() * played.rewards.sum() + 0.1 * params["table"].flatten() ** 3
+    def step(params, trajectories):
+        score = torch.func.grad(lambda at: rl.log_probs(policy, at, trajectories).sum())(params)["table"]
+        moved = weights @ score.flatten() * trajectories.rewards.sum() + 0.1 * params["table"].flatten() ** 3
         return {"table": params["table"] + 0.3 * torch.tanh(moved).reshape(2, 2)}
 
     return step
@@ -40,9 +40,9 @@ def test_credit_for_sampling_is_exact_for_any_process_policy_and_inner_map(seed,
     step = random_map(seed, policy)
 
     def task_loss(at, task):
-        played = tree.map(lambda leaf: leaf[0], task.support)
-        outer = rl.log_probs(policy, step(at, played), task.query)
-        return rl.sampled_return(outer, EXACT(task.query), rl.log_probs(policy, at, played).sum(), 0.7)
+        trajectories = tree.at(task.support, 0)
+        outer = rl.log_probs(policy, step(at, trajectories), task.query)
+        return rl.sampled_return(outer, EXACT(task.query), rl.log_probs(policy, at, trajectories).sum(), 0.7)
 
     found = torch.func.grad(lambda at: oracle.surrogate(task_loss, at, step))(params)["table"]
     truth = torch.func.grad(lambda at: oracle.sampled(at, step))(params)["table"]
@@ -58,7 +58,7 @@ def test_svpg_is_an_inner_map_like_any_other():
     first, second = (lambda at, m=m: {"table": at["table"][m]} for m in range(2))
 
     def over_both(value, at, held):
-        """The expectation over what both particles play; the first one's return after the step is what counts."""
+        """The expectation over what both particles collect; the first one's return after the step is what counts."""
 
         def inner(one):
             def both(other):
@@ -101,7 +101,7 @@ def test_continuous_actions_have_the_same_derivatives_by_the_pathwise_route():
     horizon, start = 3, torch.tensor([0.4, -0.3, -0.6]).double()
     one = torch.ones(1, 1).double()
     task = rl.Linear(one, 0.5 * one, one[0] * 0.8, one[0] * 0.2, torch.tensor(0.1).double(), torch.tensor(0.0).double())
-    world = rl.linear_gaussian(1, 1, horizon=horizon)
+    environment = rl.linear_gaussian(1, 1, horizon=horizon)
 
     def unpacked(v):
         return {"network": {"k": v[0], "b": v[1]}, "log_std": v[2:]}
@@ -110,23 +110,23 @@ def test_continuous_actions_have_the_same_derivatives_by_the_pathwise_route():
     policy = rl.gaussian(type(model)(model.init, lambda params, x: params["k"] * x + params["b"]), 1, init_std=1.0)
     grid, weights = quadrature(horizon)
 
-    def play(v, noise):
+    def act(v, noise):
         still = torch.zeros(horizon, 1).double()
-        return rl.rollout(world, policy, unpacked(v), task, rl.Noise((), still, noise[:, None]))
+        return rl.rollout(environment, policy, unpacked(v), task, rl.Noise((), still, noise[:, None]))
 
-    played = tree.detach(torch.vmap(lambda noise: play(start, noise))(grid))
+    trajectories = tree.detach(torch.vmap(lambda noise: act(start, noise))(grid))
 
     def pathwise(v):
-        rewards = torch.vmap(lambda noise: play(v, noise).rewards)(grid)
-        return weights @ EXACT(played._replace(rewards=rewards)).rewards.sum(-1)
+        rewards = torch.vmap(lambda noise: act(v, noise).rewards)(grid)
+        return weights @ EXACT(trajectories._replace(rewards=rewards)).rewards.sum(-1)
 
     def expected(estimator):
         def objective(v):
-            signal = EXACT(played)
+            estimate = EXACT(trajectories)
             each = torch.vmap(
-                lambda *parts: estimator(parts[0][None], parts[1][None], rl.Signal(*(p[None] for p in parts[2:])))
+                lambda *parts: estimator(parts[0][None], parts[1][None], rl.Advantages(*(p[None] for p in parts[2:])))
             )
-            return weights @ each(rl.log_probs(policy, unpacked(v), played), played.log_probs, *signal)
+            return weights @ each(rl.log_probs(policy, unpacked(v), trajectories), trajectories.log_probs, *estimate)
 
         return objective
 
@@ -151,7 +151,7 @@ def ipd(box, *, rounds=100, horizon=50, batch=64, seed=0):
     payoff = torch.tensor([[-1.0, -3.0], [0.0, -2.0]])  # mine, for (my action, yours); 0 cooperates
     discount = 0.96 ** torch.arange(horizon)
 
-    def play(mine, yours):
+    def act(mine, yours):
         with torch.no_grad():
             state, seen, acted = torch.zeros(batch, dtype=torch.long), [], []
             for _ in range(horizon):
@@ -168,7 +168,7 @@ def ipd(box, *, rounds=100, horizon=50, batch=64, seed=0):
         return torch.where(acted == 0, torch.nn.functional.logsigmoid(logits), torch.nn.functional.logsigmoid(-logits))
 
     def objective(me, you, games, who):
-        """Minus DiCE's objective of one player on games of both."""
+        """Minus DiCE's objective of one adaptation on games of both."""
         seen, acted = games
         both = sum(log_prob(p, seen[..., i], acted[..., i]) for i, p in enumerate((me, you) if who == 0 else (you, me)))
         rewards = payoff[acted[..., who], acted[..., 1 - who]] * discount
@@ -185,16 +185,16 @@ def ipd(box, *, rounds=100, horizon=50, batch=64, seed=0):
         updates = []
         for who in range(2):
             me, you = policies[who], policies[1 - who]
-            imagined = you.detach().clone().requires_grad_()
-            games = play(*((me, imagined) if who == 0 else (imagined, me)))
-            loss = objective(imagined, me, games, 1 - who)
-            moved = imagined - 0.3 * torch.autograd.grad(loss, imagined, create_graph=True)[0]
-            games = play(*((me, moved) if who == 0 else (moved, me)))
+            supposed = you.detach().clone().requires_grad_()
+            games = act(*((me, supposed) if who == 0 else (supposed, me)))
+            loss = objective(supposed, me, games, 1 - who)
+            moved = supposed - 0.3 * torch.autograd.grad(loss, supposed, create_graph=True)[0]
+            games = act(*((me, moved) if who == 0 else (moved, me)))
             updates.append(torch.autograd.grad(objective(me, moved, games, who), me)[0])
         for policy, optimiser, gradient in zip(policies, optimisers, updates, strict=True):
             policy.grad = gradient
             optimiser.step()
         if index >= rounds - 20:
-            acted = play(*policies)[1]
+            acted = act(*policies)[1]
             score += payoff[acted[..., 0], acted[..., 1]].mean().item() / 20
     return score

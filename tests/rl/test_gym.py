@@ -1,4 +1,4 @@
-"""Gymnasium at the edge: the same trajectories type, the same numbers from the same seed, and a message without it."""
+"""Gymnasium environments: the same trajectories type, the same numbers from the same seed, and a message without it."""
 
 import jaxtyping
 import pytest
@@ -9,28 +9,28 @@ from metafunc import algorithms, data, fit, nn, rl, tree
 from metafunc.data.families import locomotion
 
 
-def test_a_simulator_plays_like_a_pure_environment_and_its_rewards_are_those_of_the_task():
+def test_a_simulator_collects_like_a_pure_environment_and_its_rewards_are_those_of_the_task():
     pytest.importorskip("mujoco")
     family = data.half_cheetah(horizon=4)
-    policy = family.world.policy(nn.mlp((17,), 6), init_std=0.3)
+    policy = family.simulator.policy(nn.mlp((17,), 6), init_std=0.3)
     params = tree.stack([policy.init(torch.Generator().manual_seed(seed)) for seed in range(3)])
     directions = torch.tensor([[1.0], [-1.0], [1.0]])
     first, again = (
-        family.world.play(policy, params, directions, torch.Generator().manual_seed(5), 2) for _ in range(2)
+        family.simulator.collect(policy, params, directions, torch.Generator().manual_seed(5), 2) for _ in range(2)
     )
     assert isinstance(first, rl.Trajectories)
     assert first.observations.shape == (3, 2, 4, 17)
     for one, other in zip(tree.leaves(first), tree.leaves(again), strict=True):
         assert torch.equal(one, other)
-    # Everything but the reward is the same in a world of other tasks: the task is in the reward alone.
-    turned = family.world.play(policy, params, -directions, torch.Generator().manual_seed(5), 2)
-    assert torch.equal(turned.observations, first.observations)
+    # Everything but the reward is the same with other tasks: the task is in the reward alone.
+    reversed_ = family.simulator.collect(policy, params, -directions, torch.Generator().manual_seed(5), 2)
+    assert torch.equal(reversed_.observations, first.observations)
     effort = 0.05 * first.actions.clamp(-1, 1).square().sum(-1)
-    torch.testing.assert_close(turned.rewards + effort, -(first.rewards + effort), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(reversed_.rewards + effort, -(first.rewards + effort), rtol=1e-4, atol=1e-5)
     forwards = [torch.vmap(policy.log_prob)(params, first.observations[:, k], first.actions[:, k]) for k in range(2)]
     torch.testing.assert_close(torch.stack(forwards, 1), first.log_probs)
-    told = family.world.told(policy_of(19), policy_params(19), directions, torch.Generator(), 1)
-    assert torch.equal(told.observations[:, 0, 0, 17:], torch.cat([directions, directions], 1)[:, :1])
+    seen = family.simulator.task_conditioned(policy_of(19), policy_params(19), directions, torch.Generator(), 1)
+    assert torch.equal(seen.observations[:, 0, 0, 17:], torch.cat([directions, directions], 1)[:, :1])
 
 
 def policy_of(size):
@@ -44,20 +44,26 @@ def policy_params(size):
 def test_an_ant_that_has_fallen_earns_nothing_more():
     pytest.importorskip("mujoco")
     family = data.ant(goal="velocity", horizon=30)
-    policy = family.world.policy(nn.mlp((105,), 8), init_std=3.0)
+    policy = family.simulator.policy(nn.mlp((105,), 8), init_std=3.0)
     params = tree.stack([policy.init(torch.Generator().manual_seed(0))])
-    played = family.world.play(policy, params, torch.tensor([[1.0]]), torch.Generator().manual_seed(0), 6)
-    assert played.mask[..., 0].all()
-    assert (played.rewards[played.mask == 0] == 0).all()
-    fallen = (played.observations[..., 0] < 0.2) | (played.observations[..., 0] > 1.0)
-    assert not (fallen[..., 1:] & (played.mask[..., 1:] == 1)).any()
+    trajectories = family.simulator.collect(policy, params, torch.tensor([[1.0]]), torch.Generator().manual_seed(0), 6)
+    assert trajectories.mask[..., 0].all()
+    assert (trajectories.rewards[trajectories.mask == 0] == 0).all()
+    fallen = (trajectories.observations[..., 0] < 0.2) | (trajectories.observations[..., 0] > 1.0)
+    assert not (fallen[..., 1:] & (trajectories.mask[..., 1:] == 1)).any()
 
 
 def test_a_learner_trains_there():
     pytest.importorskip("mujoco")
     family = data.half_cheetah(goal="velocity", horizon=3)
     learner = algorithms.build(
-        "maml_rl", nn.mlp, family.input_shape, "control", family.num_outputs, world=family.world, num_trajectories=2
+        "maml_rl",
+        nn.mlp,
+        family.input_shape,
+        "control",
+        family.num_outputs,
+        simulator=family.simulator,
+        num_trajectories=2,
     )
     assert fit(learner, family, steps=1, num_tasks=2).step == 1
 

@@ -1,4 +1,4 @@
-"""Rollouts, credit and policies: pure, and the same by vmap, by hand, and in the order of an enumeration."""
+"""Rollouts, advantages and policies: pure, and the same by vmap, by hand, and in the order of an enumeration."""
 
 import math
 
@@ -12,46 +12,50 @@ from metafunc.transforms import inner, optim
 
 
 def start(horizon=6, seed=0):
-    world, policy = rl.navigation(horizon=horizon), rl.gaussian(nn.mlp((2,), 2, hidden=(4,)), 2)
+    environment, policy = rl.navigation(horizon=horizon), rl.gaussian(nn.mlp((2,), 2, hidden=(4,)), 2)
     generator = torch.Generator().manual_seed(seed)
-    return world, policy, policy.init(generator), generator
+    return environment, policy, policy.init(generator), generator
 
 
-def test_played_all_at_once_is_bitwise_what_a_loop_plays():
-    world, policy, params, generator = start()
+def test_trajectories_collected_all_at_once_are_those_of_a_loop():
+    environment, policy, params, generator = start()
     goals = torch.rand(3, 2, generator=generator) - 0.5
     stacked = tree.stack([params] * 3)
-    played = rl.simulated(world)(policy, stacked, goals, torch.Generator().manual_seed(1), 4)
-    noise = rl.draw_noise(world, policy, torch.Generator().manual_seed(1), (3, 4))
+    trajectories = rl.simulated(environment)(policy, stacked, goals, torch.Generator().manual_seed(1), 4)
+    noise = rl.draw_noise(environment, policy, torch.Generator().manual_seed(1), (3, 4))
     for task in range(3):
         for k in range(4):
-            one = rl.rollout(world, policy, params, goals[task], tree.map(lambda leaf, t=task, k=k: leaf[t, k], noise))
+            one = rl.rollout(
+                environment, policy, params, goals[task], tree.map(lambda leaf, t=task, k=k: leaf[t, k], noise)
+            )
             for name in ("observations", "actions", "rewards", "mask", "log_probs"):
-                torch.testing.assert_close(getattr(played, name)[task, k], getattr(one, name), rtol=1e-5, atol=1e-6)
-    assert not any(leaf.requires_grad for leaf in tree.leaves(played))
+                torch.testing.assert_close(
+                    getattr(trajectories, name)[task, k], getattr(one, name), rtol=1e-5, atol=1e-6
+                )
+    assert not any(leaf.requires_grad for leaf in tree.leaves(trajectories))
 
 
-def test_dice_inside_a_pure_function_are_an_error_under_vmap():
-    world, policy, params, generator = start()
-    noise = rl.draw_noise(world, policy, generator, (3,))
+def test_random_numbers_drawn_inside_a_pure_function_are_an_error_under_vmap():
+    environment, policy, params, generator = start()
+    noise = rl.draw_noise(environment, policy, generator, (3,))
 
     def careless(noise):
-        return rl.rollout(world, policy, params, torch.zeros(2) + torch.randn(2), noise)
+        return rl.rollout(environment, policy, params, torch.zeros(2) + torch.randn(2), noise)
 
     with pytest.raises(RuntimeError, match="random"):
         torch.vmap(careless)(noise)
 
 
 def test_nothing_counts_after_the_goal_is_reached():
-    world, policy, params, generator = start(horizon=5)
+    environment, policy, params, generator = start(horizon=5)
     params = tree.zeros_like(params)
-    noise = rl.draw_noise(world, policy, generator)._replace(action=torch.tensor([[1.0, 0.0]] * 5))
-    played = rl.rollout(world, policy, params, torch.tensor([0.2, 0.0]), noise)
-    assert played.mask.tolist() == [1, 1, 0, 0, 0]
-    assert played.returns().item() == pytest.approx(-0.1, abs=1e-6)
+    noise = rl.draw_noise(environment, policy, generator)._replace(action=torch.tensor([[1.0, 0.0]] * 5))
+    trajectories = rl.rollout(environment, policy, params, torch.tensor([0.2, 0.0]), noise)
+    assert trajectories.mask.tolist() == [1, 1, 0, 0, 0]
+    assert trajectories.returns().item() == pytest.approx(-0.1, abs=1e-6)
 
 
-def test_noise_chosen_as_an_index_plays_the_enumeration_in_its_order():
+def test_noise_chosen_as_an_index_gives_the_enumeration_in_its_order():
     """A uniform number inside the interval of an outcome is that outcome: the sampler's own code, every trajectory."""
     process = tabular.random(torch.Generator().manual_seed(0), num_states=3, horizon=3)
     policy = rl.categorical(rl.table(3, 2))
@@ -71,37 +75,41 @@ def test_noise_chosen_as_an_index_plays_the_enumeration_in_its_order():
         action=middle(probabilities[states], actions),
     )
     task = rl.Mdp(process.initial, process.transitions, process.rewards)
-    world = rl.tabular(3, 2, horizon=3)
-    played = torch.vmap(lambda one: rl.rollout(world, policy, params, task, one))(noise)
-    assert (played.observations.argmax(-1) == states).all()
-    assert (played.actions == actions).all()
-    torch.testing.assert_close(played.rewards * process.discounts, every.rewards)
-    torch.testing.assert_close(played.log_probs, tabular.log_probs(params["table"], every))
+    environment = rl.tabular(3, 2, horizon=3)
+    trajectories = torch.vmap(lambda one: rl.rollout(environment, policy, params, task, one))(noise)
+    assert (trajectories.observations.argmax(-1) == states).all()
+    assert (trajectories.actions == actions).all()
+    torch.testing.assert_close(trajectories.rewards * process.discounts, every.rewards)
+    torch.testing.assert_close(trajectories.log_probs, tabular.log_probs(params["table"], every))
 
 
 @pytest.mark.parametrize("gae_lambda", [1.0, 0.7])
 def test_advantages_are_those_of_a_loop(gae_lambda):
-    world, policy, params, _ = start(horizon=8)
-    played = rl.simulated(world)(policy, tree.stack([params]), torch.full((1, 2), 0.1), torch.Generator(), 5)
-    played = tree.map(lambda leaf: leaf[0].double(), played)
-    values = rl.linear_values(played, rl.discounted_sum(played.rewards, 0.9)) * played.mask
-    signal = rl.Credit(0.9, gae_lambda, normalise=False, reduce="sum")(played)
+    environment, policy, params, _ = start(horizon=8)
+    trajectories = rl.simulated(environment)(
+        policy, tree.stack([params]), torch.full((1, 2), 0.1), torch.Generator(), 5
+    )
+    trajectories = tree.map(lambda leaf: leaf[0].double(), trajectories)
+    values = rl.linear_values(trajectories, rl.discounted_sum(trajectories.rewards, 0.9)) * trajectories.mask
+    estimate = rl.AdvantageEstimator(0.9, gae_lambda, normalise=False, reduce="sum")(trajectories)
     for k in range(5):
         after = 0.0
         for t in reversed(range(8)):
             following = values[k, t + 1] if t < 7 else 0.0
-            error = (played.rewards[k, t] + 0.9 * following - values[k, t]) * played.mask[k, t]
+            error = (trajectories.rewards[k, t] + 0.9 * following - values[k, t]) * trajectories.mask[k, t]
             after = error + 0.9 * gae_lambda * after
-            assert signal.advantages[k, t].item() == pytest.approx(float(after * played.mask[k, t]), abs=1e-12)
+            assert estimate.advantages[k, t].item() == pytest.approx(float(after * trajectories.mask[k, t]), abs=1e-12)
 
 
 def test_a_baseline_that_leaves_one_out_is_fitted_to_the_others():
-    world, policy, params, _ = start(horizon=8)
-    played = rl.simulated(world)(policy, tree.stack([params]), torch.full((1, 2), 0.3), torch.Generator(), 4)
-    played = tree.map(lambda leaf: leaf[0].double(), played)
-    targets = rl.discounted_sum(played.rewards, 0.9)
-    left_out = rl.linear_values(played, targets, leave_one_out=True)
-    changed = played._replace(rewards=played.rewards.clone().index_fill_(0, torch.tensor(2), 7.0))
+    environment, policy, params, _ = start(horizon=8)
+    trajectories = rl.simulated(environment)(
+        policy, tree.stack([params]), torch.full((1, 2), 0.3), torch.Generator(), 4
+    )
+    trajectories = tree.map(lambda leaf: leaf[0].double(), trajectories)
+    targets = rl.discounted_sum(trajectories.rewards, 0.9)
+    left_out = rl.linear_values(trajectories, targets, leave_one_out=True)
+    changed = trajectories._replace(rewards=trajectories.rewards.clone().index_fill_(0, torch.tensor(2), 7.0))
     again = rl.linear_values(changed, rl.discounted_sum(changed.rewards, 0.9), leave_one_out=True)
     torch.testing.assert_close(left_out[2], again[2], rtol=1e-7, atol=1e-7)
     assert (left_out[1] - again[1]).abs().max() > 1e-2
@@ -127,7 +135,7 @@ def test_supervised_learning_is_the_case_of_one_step_whose_data_do_not_depend_on
     """One time, the loss of an action known as a function: the RL loop's meta-gradient is MAML's, bit for bit of math.
 
     The action is the prediction; a reward of -loss(f(x)) is differentiable, so no estimator is needed, and what
-    `prepare` plays does not depend on the parameters: the same loop over the inner steps does the rest.
+    `prepare` collects does not depend on the parameters: the same loop over the inner steps does the rest.
     """
     model, observed = nn.mlp((1,), 1, hidden=(5,)), likelihood.gaussian()
     params = tree.map(torch.Tensor.double, model.init(torch.Generator().manual_seed(0)))
@@ -136,11 +144,11 @@ def test_supervised_learning_is_the_case_of_one_step_whose_data_do_not_depend_on
     batch = Batch(x, torch.sin(3 * x))
     step = inner.descend(loss, optim.sgd(0.1))
     never_asked = rl.categorical(rl.table(1, 2)), rl.simulated(rl.bandit(2))
-    player = rl.Player(*never_asked, lambda meta: meta, lambda meta, index: step, 2, 1)
+    adaptation = rl.PolicyAdaptation(*never_asked, lambda meta: meta, lambda meta, index: step, 2, 1)
     support = tree.map(lambda leaf: torch.stack([leaf, leaf]), batch)
 
     def by_rl(meta, task):
-        return loss(player.visited(meta, task.support, 2)[-1], task.query)
+        return loss(adaptation.visited(meta, task.support, 2)[-1], task.query)
 
     supervised = query_loss(inner.repeat(step, 2), loss)
     found = torch.func.grad(by_rl)(params, Task(support, batch))

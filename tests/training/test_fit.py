@@ -94,7 +94,7 @@ def test_a_gradient_that_lies_otherwise_in_memory_moves_the_right_numbers(name: 
     wide = nn.mlp(images.input_shape, 3, hidden=(64,))
     trained: MetaLearner[Any, Any] = {
         "conv4": lambda: algorithms.maml(nn.conv4(images.input_shape, 3), categorical),
-        "emaml": lambda: algorithms.emaml(wide, categorical, num_particles=2),
+        "emaml": lambda: algorithms.emaml(algorithms.maml(wide, categorical), num_particles=2),
         "deep_ensemble": lambda: algorithms.deep_ensemble(algorithms.pretrain(wide, categorical), num_particles=2),
     }[name]()
     start = trained.init(torch.Generator().manual_seed(0))

@@ -120,7 +120,7 @@ def test_dense_hessian(mode):
     assert not torch.allclose(matrix, explicit_hessian(meta_objective, start()), atol=1e-2)
 
 
-def test_the_size_guard_says_what_it_would_cost():
+def test_the_size_guard_names_what_it_would_cost():
     with pytest.raises(ValueError, match=r"8 parameters would take 4\.77e-07 GiB.*dense_limit = 7.*top_eigenvalues"):
         hessian(loss, start(), dense_limit=7)
     assert hessian(loss, start(), dense_limit=8).shape == (8, 8)
@@ -267,9 +267,9 @@ def test_a_product_may_list_its_leaves_in_another_order():
     weights = {"a": torch.tensor([3.0, 1.0]).double(), "b": torch.tensor([7.0, 2.0]).double()}
     block = {"a": noise(1, 2), "b": noise(1, 2, seed=1)}
 
-    def turned(vector):
+    def reordered(vector):
         return {name: weights[name] * vector[name] for name in ("b", "a")}
 
-    assert torch.allclose(top_eigenvalues(turned, block, num_steps=4), torch.tensor([7.0]).double(), rtol=1e-10)
-    solution = conjugate_gradient(turned, weights, num_steps=4)
+    assert torch.allclose(top_eigenvalues(reordered, block, num_steps=4), torch.tensor([7.0]).double(), rtol=1e-10)
+    solution = conjugate_gradient(reordered, weights, num_steps=4)
     assert all(torch.allclose(leaf, torch.ones(2).double(), rtol=1e-10) for leaf in solution.values())

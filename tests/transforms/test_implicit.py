@@ -238,11 +238,11 @@ def test_the_residual_may_list_its_leaves_in_another_order(settings):
     def residual(params, meta, support):
         return torch.func.grad(proximal(ridge_loss, meta, strength=STRENGTH))(params, support)
 
-    def turned(params, meta, support):
+    def reordered(params, meta, support):
         return dict(reversed(residual(params, meta, support).items()))
 
-    def slope(stationarity):
+    def derivative(stationarity):
         adapt = implicit(solve, stationarity, **settings)
         return torch.func.grad(lambda meta: bent_loss(adapt(meta, one()), one()))(start())
 
-    torch.testing.assert_close(slope(turned), slope(residual), rtol=1e-12, atol=1e-14)
+    torch.testing.assert_close(derivative(reordered), derivative(residual), rtol=1e-12, atol=1e-14)

@@ -35,7 +35,7 @@ def in_factors(model: Model, num_steps: int) -> TaskLoss[Params]:
 
 def chosen(model: Model, *, rows: int, num_steps: int = 1) -> set[str]:
     params, tasks = problem(model, rows=rows)
-    support = tree.map(lambda leaf: leaf[0], tasks.support)
+    support = tree.at(tasks.support, 0)
     return set(low_rank._favoured(likelihood.categorical(5).of(model), params, support, num_steps))
 
 
@@ -118,7 +118,7 @@ def test_a_layer_that_takes_a_single_vector_is_factored_as_well() -> None:
     def loss(theta: Params, data: Batch) -> Tensor:
         return (data.x @ torch.nn.functional.linear(theta["context"], theta["weight"]) - data.y).square().mean()
 
-    assert set(low_rank._favoured(loss, params, tree.map(lambda leaf: leaf[0], batch), 2)) == {"weight"}
+    assert set(low_rank._favoured(loss, params, tree.at(batch, 0), 2)) == {"weight"}
     found = torch.func.grad_and_value(expected(low_rank.query_loss(loss, lr=LR / 100, num_steps=2)))
     plain = torch.func.grad_and_value(expected(query_loss(gradient_descent(loss, lr=LR / 100, num_steps=2), loss)))
     torch.testing.assert_close(found(params, Task(batch, batch)), plain(params, Task(batch, batch)), rtol=1e-10, atol=0)

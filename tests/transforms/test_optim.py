@@ -113,7 +113,7 @@ def test_derivative_through_the_steps_is_exact(name):
     assert torch.isclose(tree.dot(gradient, direction), difference / (2 * step), rtol=1e-6)
 
 
-def test_a_stopped_gradient_is_told_apart():
+def test_a_stopped_gradient_is_noticed():
     def stopped(gradient, state, params):
         return sgd(0.05).update(tree.detach(gradient), state, params)
 

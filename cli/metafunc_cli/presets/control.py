@@ -76,7 +76,10 @@ CONTROL: tuple[Preset, ...] = (
         )
     ),
     navigation(
-        "random-navigation", "random", hyper={"inner_lr": 0.5, "init_std": 1.0, "later_lr": 0.5}, training={"steps": 1}
+        "random-navigation",
+        "random_policy",
+        hyper={"inner_lr": 0.5, "init_std": 1.0, "later_lr": 0.5},
+        training={"steps": 1},
     ),
-    replace(navigation("oracle-navigation", "oracle"), hyper={}),
+    replace(navigation("oracle-navigation", "oracle_policy"), hyper={}),
 )

@@ -2,8 +2,8 @@
 
 import inspect
 import types
-from collections.abc import Callable
-from dataclasses import MISSING
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, replace
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
 
@@ -35,7 +35,8 @@ def source() -> str:
     from metafunc.data.table import FAMILIES
     from metafunc.training.outer import OUTER, SCHEDULES
 
-    algorithms = {name: (row.builders, "", row.kinds, "mlp") for name, row in {**ALGORITHMS, **CONTROL}.items()}
+    every = {**ALGORITHMS, **CONTROL}
+    algorithms = {name: (row.sources, "", row.kinds, "mlp") for name, row in every.items()}
     families = {name: ((row.builder,), "Data", (row.kind,), row.network) for name, row in FAMILIES.items()}
     models = {name: ((getattr(nn, name),), "Network", ALL_KINDS, "mlp") for name in ("mlp", "conv4")}
     parts = [HEADER]
@@ -44,6 +45,8 @@ def source() -> str:
         for name, (builders, suffix, kinds, network) in table.items():
             given = [0 if suffix == "Data" else len(positional(builder)) for builder in builders]
             fields = [f for builder, n in zip(builders, given, strict=True) for f in hyperparameters(builder, given=n)]
+            if not suffix:
+                fields = as_in_the_table(every[name].hyperparameters, fields)
             parts.append(dataclass_source(class_name(name) + suffix, builders[0], fields))
             rest = "" if kinds == ALL_KINDS else f", {kinds!r}"
             rest += "" if network == "mlp" else f", {network!r}"
@@ -52,6 +55,12 @@ def source() -> str:
     for title, names in (("OuterOptimiser", OUTER), ("Schedule", SCHEDULES)):
         parts.append(f"{title}: TypeAlias = Literal[{', '.join(map(repr, names))}]\n")
     return "\n\n".join(parts)
+
+
+def as_in_the_table(arguments: Mapping[str, inspect.Parameter], fields: list[Hyperparameter]) -> list[Hyperparameter]:
+    """An algorithm's settings, in the order and with the defaults that the table of algorithms has for them."""
+    known = {field.name: field for field in fields}
+    return [replace(known[name], default=argument.default) for name, argument in arguments.items()]
 
 
 def dataclass_source(name: str, builder: Callable[..., Any], fields: list[Hyperparameter]) -> str:

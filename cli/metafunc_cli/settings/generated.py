@@ -19,7 +19,7 @@ class Maml:
     num_steps: int = 1
     """inner steps in training."""
     rematerialise: bool = False
-    """keep of an inner step its parameters only, and take it again on the way back: the same meta-gradient in less memory, for two to three times the time; such steps are neither noted nor compiled."""
+    """keep of an inner step its parameters only, and take it again on the way back: the same meta-gradient in less memory, for two to three times the time; such steps are neither traced nor compiled."""
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -114,7 +114,7 @@ class Emaml:
 
 @dataclass(frozen=True, repr=False, eq=False)
 class Bmaml:
-    """BMAML: an ensemble from which a few steps of Stein's method approximate a task's posterior."""
+    """BMAML: an ensemble from which a few steps of SVGD approximate a task's posterior."""
 
     num_particles: int = 10
     """particles."""
@@ -175,7 +175,7 @@ class MamlNoise:
     noise_scale: float = 0.1
     """standard deviation of the noise on every parameter."""
     num_particles: int = 10
-    """draws at meta-test; training takes one a task and step."""
+    """draws at meta-test; training takes one per task and step."""
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -193,7 +193,7 @@ class Platipus:
     mean_lr: float = 0.01
     """the step size that both means start from, learned for every leaf."""
     num_particles: int = 10
-    """draws at meta-test; training takes one a task and step."""
+    """draws at meta-test; training takes one per task and step."""
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -236,14 +236,14 @@ class Vampire:
 
 @dataclass(frozen=True, repr=False, eq=False)
 class Pacoh:
-    """PACOH: particles that are priors over networks, moved by Stein's method to the PAC-optimal hyper-posterior."""
+    """PACOH: particles that are priors over networks, moved by SVGD to the PAC-optimal hyper-posterior."""
 
     num_priors: int = 3
     """priors, K."""
     num_samples: int = 5
     """networks that a task's marginal likelihood is estimated from, for each prior."""
     num_particles: int = 5
-    """networks a prior at meta-test."""
+    """networks per prior at meta-test."""
     inner_lr: float = 0.01
     """step size of Adam in the inference of a task's networks."""
     num_steps: int = 10
@@ -283,13 +283,13 @@ class MrMamlW:
     num_steps: int = 1
     """inner steps in training."""
     kl_weight: float = 0.0001
-    """the price of a nat that the encoder's weights hold."""
+    """the weight of the divergence of the encoder's weights, per nat."""
     encoder: str = "layer1."
     """how the names of the encoder's parameters begin; several beginnings are separated by commas."""
     scale: float = 0.02
     """the standard deviation that every weight of the encoder starts from."""
     num_particles: int = 10
-    """draws at meta-test; training takes one a step, for all tasks."""
+    """draws at meta-test; training takes one per step, for all tasks."""
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -301,27 +301,27 @@ class MrMamlA:
     num_steps: int = 1
     """inner steps in training."""
     kl_weight: float = 0.1
-    """the price of a nat that a code holds."""
+    """the weight of the codes' divergence, per nat."""
 
 
 @dataclass(frozen=True, repr=False, eq=False)
 class MrCnpW:
-    """MR-CNP on weights: a conditional neural process behind an encoder whose weights pay for what they hold."""
+    """MR-CNP on weights: a conditional neural process behind an encoder whose weights' information is penalised."""
 
     kl_weight: float = 0.001
-    """the price of a nat that the encoder's weights hold."""
+    """the weight of the divergence of the encoder's weights, per nat."""
     scale: float = 0.02
     """the standard deviation that every weight of the encoder starts from."""
     num_particles: int = 10
-    """draws at meta-test; training takes one a step, for all tasks."""
+    """draws at meta-test; training takes one per step, for all tasks."""
 
 
 @dataclass(frozen=True, repr=False, eq=False)
 class MrCnpA:
-    """MR-CNP on activations: a conditional neural process behind noisy codes that pay for what they hold."""
+    """MR-CNP on activations: a conditional neural process behind noisy codes whose information is penalised."""
 
     kl_weight: float = 0.1
-    """the price of a nat that a code holds."""
+    """the weight of the codes' divergence, per nat."""
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -361,27 +361,27 @@ class MamlRl:
     """MAML for reinforcement learning: a policy that one policy-gradient step turns to a new task."""
 
     inner_lr: float = 0.1
-    """step size of the inner policy gradient, for normalised advantages averaged over time."""
+    """step size of the inner loop, for normalised advantages averaged over time."""
     num_steps: int = 1
-    """inner steps in training."""
+    """inner steps in training; pretraining takes none."""
     later_lr: float = 0.5
     """steps beyond the trained ones take this share of inner_lr."""
-    learn_rates: bool = False
-    """learn a step size for every parameter, from inner_lr on, as Meta-SGD does."""
     num_trajectories: int = 20
-    """trajectories of a data set in training."""
+    """trajectories of a data set in training, of each policy."""
     test_trajectories: int = 40
     """the same at meta-test."""
     init_std: float = 0.5
     """a Gaussian policy's standard deviation to begin with; it is learned, and adapted."""
-    estimator: Literal["total_return", "reward_to_go", "lvc", "ratio", "dice", "loaded_dice"] = "reward_to_go"
-    """the inner policy gradient."""
-    credit: Literal["none", "sampling"] = "none"
-    """"sampling" gives credit for the trajectories that adaptation sees."""
     discount: float = 0.99
     """γ."""
     gae_lambda: float = 1.0
     """λ of the advantages."""
+    learn_rates: bool = False
+    """learn a step size for every parameter, from inner_lr on, as Meta-SGD does."""
+    estimator: Literal["total_return", "reward_to_go", "lvc", "ratio", "dice", "loaded_dice"] = "reward_to_go"
+    """the inner policy gradient."""
+    credit: Literal["none", "sampling"] = "none"
+    """"sampling" gives credit for the trajectories that adaptation sees."""
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -389,17 +389,17 @@ class FomamlRl:
     """First-order MAML for reinforcement learning: no derivative passes through adaptation."""
 
     inner_lr: float = 0.1
-    """step size of the inner policy gradient, for normalised advantages averaged over time."""
+    """step size of the inner loop, for normalised advantages averaged over time."""
     num_steps: int = 1
-    """inner steps in training."""
+    """inner steps in training; pretraining takes none."""
     later_lr: float = 0.5
     """steps beyond the trained ones take this share of inner_lr."""
     num_trajectories: int = 20
-    """trajectories of a data set in training."""
+    """trajectories of a data set in training, of each policy."""
     test_trajectories: int = 40
     """the same at meta-test."""
     init_std: float = 0.5
-    """a Gaussian policy's standard deviation to begin with."""
+    """a Gaussian policy's standard deviation to begin with; it is learned, and adapted."""
     discount: float = 0.99
     """γ."""
     gae_lambda: float = 1.0
@@ -411,25 +411,25 @@ class Promp:
     """ProMP: clipped likelihood ratios let the outer loop take several steps on the same trajectories."""
 
     inner_lr: float = 0.1
-    """step size of the inner policy gradient, for normalised advantages averaged over time."""
+    """step size of the inner loop, for normalised advantages averaged over time."""
     num_steps: int = 1
-    """inner steps in training."""
+    """inner steps in training; pretraining takes none."""
     later_lr: float = 0.5
     """steps beyond the trained ones take this share of inner_lr."""
     num_trajectories: int = 20
-    """trajectories of a data set in training."""
+    """trajectories of a data set in training, of each policy."""
     test_trajectories: int = 40
     """the same at meta-test."""
     init_std: float = 0.5
-    """a Gaussian policy's standard deviation to begin with."""
-    clip_ratio: float = 0.3
-    """how far a likelihood ratio may move before it stops to count."""
-    kl_weight: float = 0.0005
-    """weight of the divergence from the policy that played."""
+    """a Gaussian policy's standard deviation to begin with; it is learned, and adapted."""
     discount: float = 0.99
     """γ."""
     gae_lambda: float = 1.0
     """λ of the advantages."""
+    clip_ratio: float = 0.3
+    """how far a likelihood ratio may move before it stops to count."""
+    kl_weight: float = 0.0005
+    """weight of the divergence from the policy that acted."""
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -439,9 +439,19 @@ class BmamlRl:
     inner_lr: float = 0.1
     """step size of the inner loop, for normalised advantages averaged over time."""
     num_steps: int = 1
-    """the chaser's steps."""
+    """inner steps in training; pretraining takes none."""
     later_lr: float = 0.5
     """steps beyond the trained ones take this share of inner_lr."""
+    num_trajectories: int = 10
+    """trajectories of a data set in training, of each policy."""
+    test_trajectories: int = 40
+    """the same at meta-test."""
+    init_std: float = 0.5
+    """a Gaussian policy's standard deviation to begin with; it is learned, and adapted."""
+    discount: float = 0.99
+    """γ."""
+    gae_lambda: float = 1.0
+    """λ of the advantages."""
     num_particles: int = 5
     """policies."""
     objective: Literal["chaser", "return"] = "chaser"
@@ -450,16 +460,6 @@ class BmamlRl:
     """the leader's steps beyond the chaser's."""
     temperature: float = 0.1
     """the return counts for its inverse against the particles' repulsion."""
-    num_trajectories: int = 10
-    """trajectories of each policy's data set in training."""
-    test_trajectories: int = 40
-    """the same at meta-test."""
-    init_std: float = 0.5
-    """a Gaussian policy's standard deviation to begin with."""
-    discount: float = 0.99
-    """γ."""
-    gae_lambda: float = 1.0
-    """λ of the advantages."""
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -467,23 +467,23 @@ class EmamlRl:
     """Ensemble MAML for reinforcement learning: particles that do not see each other."""
 
     inner_lr: float = 0.1
-    """step size of the inner policy gradient, for normalised advantages averaged over time."""
+    """step size of the inner loop, for normalised advantages averaged over time."""
     num_steps: int = 1
-    """inner steps in training."""
+    """inner steps in training; pretraining takes none."""
     later_lr: float = 0.5
     """steps beyond the trained ones take this share of inner_lr."""
-    num_particles: int = 5
-    """policies."""
     num_trajectories: int = 10
-    """trajectories of each policy's data set in training."""
+    """trajectories of a data set in training, of each policy."""
     test_trajectories: int = 40
     """the same at meta-test."""
     init_std: float = 0.5
-    """a Gaussian policy's standard deviation to begin with."""
+    """a Gaussian policy's standard deviation to begin with; it is learned, and adapted."""
     discount: float = 0.99
     """γ."""
     gae_lambda: float = 1.0
     """λ of the advantages."""
+    num_particles: int = 5
+    """policies."""
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -491,17 +491,17 @@ class PretrainRl:
     """One policy for all tasks, which only meta-test adapts."""
 
     inner_lr: float = 0.1
-    """step size of the policy gradient at meta-test."""
+    """step size of the inner loop, for normalised advantages averaged over time."""
     num_steps: int = 1
-    """steps of adapt; training takes none."""
+    """inner steps in training; pretraining takes none."""
     later_lr: float = 0.5
-    """steps beyond these take this share of inner_lr."""
+    """steps beyond the trained ones take this share of inner_lr."""
     num_trajectories: int = 20
-    """trajectories of a data set in training."""
+    """trajectories of a data set in training, of each policy."""
     test_trajectories: int = 40
     """the same at meta-test."""
     init_std: float = 0.5
-    """a Gaussian policy's standard deviation to begin with."""
+    """a Gaussian policy's standard deviation to begin with; it is learned, and adapted."""
     discount: float = 0.99
     """γ."""
     gae_lambda: float = 1.0
@@ -509,7 +509,7 @@ class PretrainRl:
 
 
 @dataclass(frozen=True, repr=False, eq=False)
-class Random:
+class RandomPolicy:
     """A randomly drawn policy that takes policy-gradient steps."""
 
     inner_lr: float = 0.1
@@ -529,11 +529,11 @@ class Random:
 
 
 @dataclass(frozen=True, repr=False, eq=False)
-class Oracle:
-    """A policy that is told the task, trained by policy gradients; it does not adapt."""
+class OraclePolicy:
+    """A task-conditioned policy, trained by policy gradients; it does not adapt."""
 
     num_trajectories: int = 20
-    """trajectories of a task in training."""
+    """trajectories per task in training."""
     test_trajectories: int = 40
     """the same at meta-test."""
     init_std: float = 0.5
@@ -558,7 +558,7 @@ ALGORITHMS = {
         Imaml, "Implicit MAML: solve each task near the initialisation, and differentiate the solution, not its path."
     ),
     "emaml": Row(Emaml, "EMAML: an ensemble of independent initialisations, each meta-trained by MAML."),
-    "bmaml": Row(Bmaml, "BMAML: an ensemble from which a few steps of Stein's method approximate a task's posterior."),
+    "bmaml": Row(Bmaml, "BMAML: an ensemble from which a few steps of SVGD approximate a task's posterior."),
     "protonet": Row(
         Protonet,
         "Prototypical networks: classify by the nearest class mean in a learned feature space.",
@@ -582,8 +582,7 @@ ALGORITHMS = {
     ),
     "vampire": Row(Vampire, "VAMPIRE: a Gaussian prior, trained for how its variational posteriors predict."),
     "pacoh": Row(
-        Pacoh,
-        "PACOH: particles that are priors over networks, moved by Stein's method to the PAC-optimal hyper-posterior.",
+        Pacoh, "PACOH: particles that are priors over networks, moved by SVGD to the PAC-optimal hyper-posterior."
     ),
     "llama": Row(
         Llama, "LLAMA: MAML whose meta-loss counts the curvature at the adapted parameters, by Laplace's approximation."
@@ -597,10 +596,10 @@ ALGORITHMS = {
     ),
     "mr_cnp_w": Row(
         MrCnpW,
-        "MR-CNP on weights: a conditional neural process behind an encoder whose weights pay for what they hold.",
+        "MR-CNP on weights: a conditional neural process behind an encoder whose weights' information is penalised.",
     ),
     "mr_cnp_a": Row(
-        MrCnpA, "MR-CNP on activations: a conditional neural process behind noisy codes that pay for what they hold."
+        MrCnpA, "MR-CNP on activations: a conditional neural process behind noisy codes whose information is penalised."
     ),
     "pretrain": Row(
         Pretrain, "Pretraining: one network on all tasks' data, then fine-tuned on a new task (a baseline)."
@@ -635,9 +634,9 @@ ALGORITHMS = {
         EmamlRl, "Ensemble MAML for reinforcement learning: particles that do not see each other.", ("control",)
     ),
     "pretrain_rl": Row(PretrainRl, "One policy for all tasks, which only meta-test adapts.", ("control",)),
-    "random": Row(Random, "A randomly drawn policy that takes policy-gradient steps.", ("control",)),
-    "oracle": Row(
-        Oracle, "A policy that is told the task, trained by policy gradients; it does not adapt.", ("control",)
+    "random_policy": Row(RandomPolicy, "A randomly drawn policy that takes policy-gradient steps.", ("control",)),
+    "oracle_policy": Row(
+        OraclePolicy, "A task-conditioned policy, trained by policy gradients; it does not adapt.", ("control",)
     ),
 }
 
@@ -984,7 +983,7 @@ class MlpNetwork:
     normalisation: Literal["none", "transductive", "support"] = "none"
     """whose statistics a prediction normalises by."""
     initialisation: Literal["he", "truncated_normal", "xavier"] = "xavier"
-    """xavier is Glorot's uniform and the default: on one-dimensional inputs it trains to half the error of he, which draws from N(0, 2/fan-in), made for rectified layers of many inputs; truncated_normal has standard deviation .01, cut at two of them, as in MAML's sinusoid experiment, at the price of a plateau of thousands of steps."""
+    """xavier is Glorot's uniform and the default: on one-dimensional inputs it trains to half the error of he, which draws from N(0, 2/fan-in), made for rectified layers of many inputs; truncated_normal has standard deviation .01, cut at two of them, as in MAML's sinusoid experiment, at the cost of a plateau of thousands of steps."""
     context: int = 0
     """the length of a learned vector c, the leaf context, initially zero, that is joined to every input: adapting it shifts the first layer with more freedom than its bias."""
 

@@ -8,11 +8,11 @@ fine-tuning gets is poor: that is what meta-learning has to beat. It is the "pre
 Levine (2017), section 5.1.
 """
 
-from metafunc.checks import not_negative
+from dataclasses import replace
+
+from metafunc.algorithms.assembly import gradient_step, step_learner
 from metafunc.nn.likelihood import Likelihood
-from metafunc.transforms.inner import descend, path, repeat
-from metafunc.transforms.objectives import pool, unprepared
-from metafunc.transforms.optim import sgd
+from metafunc.transforms.objectives import pool
 from metafunc.types import MetaLearner, Model, Params, Scalar, Task, Tree
 
 
@@ -40,19 +40,10 @@ def pretrain(
     References:
         Finn, Abbeel, Levine (2017), section 5.1.
     """
-    not_negative(inner_lr=inner_lr)
     loss = likelihood.of(model)
-    step = descend(loss, sgd(inner_lr))
+    fine_tuned = step_learner(model, likelihood, gradient_step(model, likelihood, inner_lr), num_steps)
 
     def task_loss(meta: Tree, task: Task, /) -> Scalar:
         return loss(meta, pool(task))
 
-    return MetaLearner(
-        init=model.init,
-        prepare=unprepared,
-        adapt=repeat(step, num_steps, finish=model.finish),
-        path=path(step, finish=model.finish),
-        task_loss=task_loss,
-        predict=likelihood.predict(model),
-        normalisation=model.normalisation,
-    )
+    return replace(fine_tuned, task_loss=task_loss)

@@ -2,15 +2,14 @@
 
 import torch
 
-from metafunc.checks import not_negative
-from metafunc.rl import Credit, World, policy_loss, reward_to_go
+from metafunc.rl import RolloutSettings, Simulator, policy_loss, reward_to_go
 from metafunc.rl.policy_gradient import descending
 from metafunc.types import MetaLearner, Model, Scalar, Task, Tree
 
 
-def random(
+def random_policy(
     model: Model,
-    world: World,
+    simulator: Simulator,
     *,
     inner_lr: float = 0.1,
     num_steps: int = 1,
@@ -24,7 +23,7 @@ def random(
 
     Args:
         model: the policy's network.
-        world: where to play.
+        simulator: where trajectories are collected.
         inner_lr: step size of the policy gradient.
         num_steps: steps of `adapt`.
         later_lr: steps beyond these take this share of inner_lr.
@@ -41,25 +40,25 @@ def random(
 
     Example:
         >>> from metafunc import algorithms, nn, rl
-        >>> learner = algorithms.random(nn.mlp((2,), 2), rl.world(rl.navigation()))
+        >>> learner = algorithms.random_policy(nn.mlp((2,), 2), rl.simulator_of(rl.navigation()))
 
     References:
         Finn, Abbeel, Levine (2017), section 5.3, "random".
     """
-    not_negative(inner_lr=inner_lr)
-    policy = world.policy(model, init_std=init_std)
-    player = descending(
-        policy,
-        world.play,
-        policy_loss(policy, reward_to_go, Credit(discount, gae_lambda)),
+    rollouts = RolloutSettings(
         inner_lr=inner_lr,
         num_steps=num_steps,
         later_lr=later_lr,
         num_trajectories=test_trajectories,
         test_trajectories=test_trajectories,
+        init_std=init_std,
+        discount=discount,
+        gae_lambda=gae_lambda,
     )
+    policy = simulator.policy(model, init_std=init_std)
+    loss = policy_loss(policy, reward_to_go, rollouts.advantages)
 
     def task_loss(meta: Tree, task: Task, /) -> Scalar:
         return torch.zeros_like(task.query.rewards.sum())
 
-    return player.learner(policy.init, task_loss)
+    return descending(policy, simulator.collect, loss, rollouts).learner(policy.init, task_loss)

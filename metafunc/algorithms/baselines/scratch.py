@@ -5,13 +5,12 @@ $$\theta_i = \text{K steps of gradient descent on } L(\cdot; D_i^{\mathrm{suppor
 The task loss is the query loss that this reaches; its gradient is zero, so that meta-training leaves $\theta$ alone.
 """
 
+from dataclasses import replace
+
 from metafunc import tree
-from metafunc.checks import not_negative
+from metafunc.algorithms.assembly import gradient_step, step_learner
 from metafunc.nn.likelihood import Likelihood
-from metafunc.transforms.inner import descend, path, repeat
-from metafunc.transforms.objectives import query_loss, unprepared
-from metafunc.transforms.optim import sgd
-from metafunc.types import Data, MetaLearner, Model, Params, Tree
+from metafunc.types import MetaLearner, Model, Params, Scalar, Task, Tree
 
 
 def scratch(
@@ -38,20 +37,9 @@ def scratch(
     References:
         Finn, Abbeel, Levine (2017), section 5.
     """
-    not_negative(inner_lr=inner_lr)
-    loss = likelihood.of(model)
-    step = descend(loss, sgd(inner_lr))
-    adapt = repeat(step, num_steps, finish=model.finish)
+    learner = step_learner(model, likelihood, gradient_step(model, likelihood, inner_lr), num_steps)
 
-    def unlearned(meta: Tree, support: Data, /) -> Tree:
-        return adapt(tree.detach(meta), support)
+    def unlearned(meta: Tree, task: Task, /) -> Scalar:
+        return learner.task_loss(tree.detach(meta), task)
 
-    return MetaLearner(
-        init=model.init,
-        prepare=unprepared,
-        adapt=adapt,
-        path=path(step, finish=model.finish),
-        task_loss=query_loss(unlearned, loss),
-        predict=likelihood.predict(model),
-        normalisation=model.normalisation,
-    )
+    return replace(learner, task_loss=unlearned)

@@ -105,5 +105,5 @@ def abml(
         task_loss=task_loss,
         predict=likelihood.mixture(model),
         normalisation=model.normalisation,
-        network="mean.",
+        network_prefix="mean.",
     )

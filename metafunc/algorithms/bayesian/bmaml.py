@@ -1,7 +1,7 @@
-r"""Bayesian model-agnostic meta-learning (BMAML): particles that approximate a task's posterior by Stein's method.
+r"""Bayesian model-agnostic meta-learning (BMAML): particles that approximate a task's posterior by SVGD.
 
 Yoon, Kim et al. (2018), "Bayesian Model-Agnostic Meta-Learning". The meta-parameters $\Theta^0$ are M particles; a
-task's parameters are K steps of Stein variational gradient descent away (`ensemble.svgd`), on
+task's parameters are K steps of Stein variational gradient descent away (`bayes.stein`), on
 
 $$\log p(\theta \mid D) = \sum_{(x, y) \in D} \log p(y \mid x, w, \gamma) + \log \mathcal N(w; 0, \lambda^{-1} I)
 + \log p(\log \gamma) + \log p(\log \lambda), \qquad \theta = (w, \log \gamma, \log \lambda).$$
@@ -28,7 +28,7 @@ from metafunc.bayes.stein import log_mean_exp, stein
 from metafunc.checks import above, at_least, not_negative, one_of
 from metafunc.nn.likelihood import Likelihood
 from metafunc.transforms.inner import Step, path, repeat
-from metafunc.transforms.objectives import chaser, squared_distance, unprepared
+from metafunc.transforms.objectives import chaser, squared_distance
 from metafunc.transforms.optim import sgd
 from metafunc.types import Adapt, Batch, Data, MetaLearner, Model, Predictive, Scalar, Task, Tree
 
@@ -64,6 +64,26 @@ def _log_prior(particle: Particles) -> Scalar:
     return density + _log_gamma_prior(particle.log_noise, NOISE_PRIOR)
 
 
+def _scale(log_noise: Tree) -> Tree:
+    r"""The noise scale $\gamma^{-1/2}$ of a precision's logarithm; the empty tuple stays."""
+    return tree.map(lambda leaf: (-0.5 * leaf).exp(), log_noise)
+
+
+def _stacked(networks: list[Tree], own: str) -> Tree:
+    """Networks as one, their own leaves with an axis of particles, the others the first one's."""
+    parts = [tree.partition(network, lambda name: name.startswith(own)) for network in networks]
+    if not parts[0][0]:
+        names = ", ".join(tree.paths(networks[0]))
+        raise ValueError(f"No parameter's name starts with own={own!r}; choose a prefix among {names}.")
+    return parts[0][1](tree.stack([leaves for leaves, _ in parts]))
+
+
+def _apart(particles: Particles, own: str) -> tuple[Particles, Callable[[Particles], Particles]]:
+    """What particles have to themselves, and the function that adds what they share."""
+    leaves, fill = tree.partition(particles.params, lambda name: name.startswith(own))
+    return particles._replace(params=leaves), lambda some: some._replace(params=fill(some.params))
+
+
 def _weights_apart(chasing: Particles, leading: Particles) -> Scalar:
     return squared_distance(chasing.params, leading.params)
 
@@ -80,11 +100,11 @@ def bmaml(
     noise_scale: float = 0.1,
     own: str = "",
 ) -> MetaLearner[Particles, Particles]:
-    """BMAML: an ensemble from which a few steps of Stein's method approximate a task's posterior.
+    """BMAML: an ensemble from which a few steps of SVGD approximate a task's posterior.
 
     Args:
         model: the network.
-        likelihood: the observation model; a Gaussian one without a noise scale gets one a particle, learned.
+        likelihood: the observation model; a Gaussian one without a noise scale gets one per particle, learned.
         num_particles: particles.
         inner_lr: step size of Stein variational gradient descent, on log-probabilities summed over rows.
         num_steps: its steps in training, of the chaser.
@@ -113,36 +133,19 @@ def bmaml(
     at_least(1, leader_steps=leader_steps)
     above(0, noise_scale=noise_scale)
 
-    def is_own(name: str) -> bool:
-        return name.startswith(own)
-
     def is_apart(name: str) -> bool:
         # `condition` attaches the support set's statistics to each network, after which nothing is shared any more.
-        return model.normalisation == "support" or is_own(name)
-
-    def observed(log_noise: Tree) -> Likelihood:
-        if likelihood.with_scale is None or isinstance(log_noise, tuple):
-            return likelihood
-        return likelihood.with_scale((-0.5 * log_noise).exp())
+        return model.normalisation == "support" or name.startswith(own)
 
     def log_likelihood(particle: Particles, data: Data) -> Scalar:
-        return observed(particle.log_noise).log_prob(model.apply(particle.params, data.x), data)
+        observed = likelihood.with_learned(_scale(particle.log_noise))
+        return observed.log_prob(model.apply(particle.params, data.x), data)
 
     def init(generator: Generator) -> Particles:
         networks = [model.init(generator) for _ in range(num_particles)]
-        parts = [tree.partition(network, is_own) for network in networks]
-        leaves, fill = tree.stack([leaves for leaves, _ in parts]) if parts[0][0] else {}, parts[0][1]
-        if not leaves:
-            names = ", ".join(tree.paths(networks[0]))
-            raise ValueError(f"No parameter's name starts with own={own!r}; choose a prefix among {names}.")
-        ones = tree.leaves(leaves)[0].new_ones(num_particles)
+        ones = tree.leaves(networks[0])[0].new_ones(num_particles)
         log_noise = () if likelihood.with_scale is None else -2 * log(noise_scale) * ones
-        return Particles(fill(leaves), log_noise, torch.zeros_like(ones))
-
-    def apart(particles: Particles) -> tuple[Particles, Callable[[Particles], Particles]]:
-        """What particles have to themselves, and the function that adds what they share."""
-        leaves, fill = tree.partition(particles.params, is_own)
-        return particles._replace(params=leaves), lambda some: some._replace(params=fill(some.params))
+        return Particles(_stacked(networks, own), log_noise, torch.zeros_like(ones))
 
     def step(whole: Callable[[Particles], Particles]) -> Step[Particles]:
         def energy(particle: Particles, data: Data) -> Scalar:
@@ -160,11 +163,11 @@ def bmaml(
         return finished
 
     def adapt(meta: Particles, support: Batch, /) -> Particles:
-        particles, whole = apart(meta)
+        particles, whole = _apart(meta, own)
         return repeat(step(whole), num_steps, finish=finish(whole))(particles, support)
 
     def rows(meta: Particles, support: Batch, num_steps: int, /) -> Particles:
-        particles, whole = apart(meta)
+        particles, whole = _apart(meta, own)
         return path(step(whole), finish=finish(whole))(particles, support, num_steps)
 
     def each(particles: Particles, function: Callable[[Particles], Tensor]) -> Tensor:
@@ -175,7 +178,7 @@ def bmaml(
         return values
 
     def lag(meta: Particles, task: Task, /) -> Scalar:
-        particles, whole = apart(meta)
+        particles, whole = _apart(meta, own)
         follow, lead = (repeat(step(whole), count) for count in (num_steps, leader_steps))
         return chaser(follow, lead, distance=_weights_apart)(particles, task)
 
@@ -184,12 +187,12 @@ def bmaml(
         return -log_mean_exp(log_probs)
 
     def predict(params: Particles, x: Tensor) -> Predictive:
-        log_noise = params.log_noise if isinstance(params.log_noise, tuple) else params.log_noise[:, None, None]
-        return observed(log_noise).predictive(each(params, lambda particle: model.apply(particle.params, x)))
+        scale = tree.map(lambda leaf: leaf[:, None, None], _scale(params.log_noise))
+        outputs = each(params, lambda particle: model.apply(particle.params, x))
+        return likelihood.with_learned(scale).predictive(outputs)
 
     return MetaLearner(
         init=init,
-        prepare=unprepared,
         adapt=adapt,
         path=rows,
         task_loss=lag if objective == "chaser" else surprise,

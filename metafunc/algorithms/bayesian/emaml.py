@@ -10,50 +10,28 @@ Scores are those of the mixture, and not, as in the authors' printout, the mean 
 """
 
 from metafunc.bayes.ensemble import lift
-from metafunc.checks import not_negative
-from metafunc.nn.likelihood import Likelihood
-from metafunc.transforms import low_rank
-from metafunc.transforms.inner import descend, path, repeat
-from metafunc.transforms.objectives import unprepared
-from metafunc.transforms.optim import sgd
-from metafunc.types import MetaLearner, Model, Params
+from metafunc.types import M, MetaLearner, P
 
 
-def emaml(
-    model: Model, likelihood: Likelihood, *, num_particles: int = 10, inner_lr: float = 0.01, num_steps: int = 1
-) -> MetaLearner[Params, Params]:
+def emaml(learner: MetaLearner[M, P], *, num_particles: int = 10) -> MetaLearner[M, P]:
     """EMAML: an ensemble of independent initialisations, each meta-trained by MAML.
 
     Args:
-        model: the network.
-        likelihood: the observation model; its loss is both the inner and the outer one.
+        learner: what a member is, MAML's by name.
         num_particles: members of the ensemble.
-        inner_lr: step size of the inner gradient descent.
-        num_steps: inner steps in training.
 
     Returns:
-        The learner; meta-parameters and task parameters are the model's with a leading axis of members.
+        The learner; meta-parameters and task parameters are the members' with a leading axis.
 
     Raises:
-        ValueError: if `num_particles` is below 1, `inner_lr` is negative or not finite, or `num_steps` is negative.
+        ValueError: if `num_particles` is below 1.
 
     Example:
         >>> from metafunc import algorithms, likelihood, nn
-        >>> learner = algorithms.emaml(nn.mlp((1,), 1), likelihood.gaussian(), num_particles=5)
+        >>> member = algorithms.maml(nn.mlp((1,), 1), likelihood.gaussian(), inner_lr=0.01)
+        >>> learner = algorithms.emaml(member, num_particles=5)
 
     References:
         Yoon, Kim et al. (2018), section 5.
     """
-    not_negative(inner_lr=inner_lr)
-    loss = likelihood.of(model)
-    step = descend(loss, sgd(inner_lr))
-    member = MetaLearner(
-        init=model.init,
-        prepare=unprepared,
-        adapt=repeat(step, num_steps, finish=model.finish),
-        path=path(step, finish=model.finish),
-        task_loss=low_rank.query_loss(loss, lr=inner_lr, num_steps=num_steps, finish=model.finish),
-        predict=likelihood.predict(model),
-        normalisation=model.normalisation,
-    )
-    return lift(member, num_particles=num_particles)
+    return lift(learner, num_particles=num_particles)

@@ -15,12 +15,13 @@ say which rows the curvature is of; those are taken whose mode $\hat\phi$ is. Pr
 paper's tables.
 """
 
+from dataclasses import replace
+
+from metafunc.algorithms.assembly import gradient_step, step_learner
 from metafunc.bayes import laplace
-from metafunc.checks import at_least, not_negative
+from metafunc.checks import at_least
 from metafunc.nn.likelihood import Likelihood
-from metafunc.transforms.inner import descend, path, repeat
-from metafunc.transforms.objectives import unprepared
-from metafunc.transforms.optim import sgd
+from metafunc.transforms.inner import repeat
 from metafunc.types import MetaLearner, Model, Params, Scalar, Task, Tree
 
 
@@ -55,11 +56,9 @@ def llama(
     References:
         Grant, Finn, Levine, Darrell, Griffiths (2018), section 4 and subroutine 4.
     """
-    not_negative(inner_lr=inner_lr)
-    at_least(0, num_steps=num_steps)
     at_least(0, curvature_weight=curvature_weight)
     loss = likelihood.of(model)
-    step = descend(loss, sgd(inner_lr))
+    step = gradient_step(model, likelihood, inner_lr)
     mode = repeat(step, num_steps)
 
     def task_loss(meta: Tree, task: Task, /) -> Scalar:
@@ -72,12 +71,4 @@ def llama(
         )
         return loss(model.finish(params, support), task.query) + 0.5 * curvature_weight * volume
 
-    return MetaLearner(
-        init=model.init,
-        prepare=unprepared,
-        adapt=repeat(step, num_steps, finish=model.finish),
-        path=path(step, finish=model.finish),
-        task_loss=task_loss,
-        predict=likelihood.predict(model),
-        normalisation=model.normalisation,
-    )
+    return replace(step_learner(model, likelihood, step, num_steps), task_loss=task_loss)

@@ -37,7 +37,7 @@ def maml_noise(
         inner_lr: step size of the inner gradient descent.
         num_steps: inner steps in training.
         noise_scale: standard deviation of the noise on every parameter.
-        num_particles: draws at meta-test; training takes one a task and step.
+        num_particles: draws at meta-test; training takes one per task and step.
 
     Returns:
         The learner; meta-parameters are the model's, task parameters have a leading axis of particles.

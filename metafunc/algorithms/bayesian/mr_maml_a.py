@@ -1,7 +1,7 @@
 r"""Meta-regularised MAML on activations: a noisy code of the inputs that may not hold the answer, and an adapted head.
 
 Yin, Tucker, Zhou, Levine, Finn (2020), "Meta-Learning without Memorization". An encoder $\theta$, not adapted, turns an
-input into a Gaussian over codes z, and every nat that a code holds of its input has a price:
+input into a Gaussian over codes z, and every nat that a code holds of its input is penalised:
 
 $$z \sim q_\theta(z \mid x) = \mathcal N\big(\mu(x), \mathrm{softplus}(s(x))^2\big), \qquad
 \phi_i^{k+1} = \phi_i^k - \alpha \nabla_\phi L(\phi_i^k; z, y), \quad (x, y) \in D_i^{\mathrm{support}},$$
@@ -51,7 +51,7 @@ def mr_maml_a(
         likelihood: the observation model; its loss is both the inner and the outer one.
         inner_lr: step size of the inner gradient descent.
         num_steps: inner steps in training.
-        kl_weight: the price of a nat that a code holds.
+        kl_weight: the weight of the codes' divergence, per nat.
 
     Returns:
         The learner; meta-parameters and task parameters are both an `MrMamlAParams`.

@@ -2,8 +2,8 @@ r"""Meta-regularised MAML on weights: a noisy encoder that may not memorise, and
 
 Yin, Tucker, Zhou, Levine, Finn (2020), "Meta-Learning without Memorization". Where the training tasks do not exclude
 each other, one function can solve all of them without a look at the support set, and plain MAML learns that one. Here
-the network is split into an encoder, whose weights $\theta$ are Gaussian, not adapted, and pay for every bit that they
-hold, and the rest, $\tilde\theta$, which adapts and is free:
+the network is split into an encoder, whose weights $\theta$ are Gaussian, not adapted, and penalised for the
+information that they hold, and the rest, $\tilde\theta$, which adapts and is free:
 
 $$\theta \sim q = \mathcal N(\theta_\mu, \theta_\sigma^2), \quad \phi_i^0 = \tilde\theta, \quad
 \phi_i^{k+1} = \phi_i^k - \alpha \nabla_\phi L(\theta, \phi_i^k; D_i^{\mathrm{support}}),$$
@@ -55,10 +55,10 @@ def mr_maml_w(
         likelihood: the observation model; its loss is both the inner and the outer one.
         inner_lr: step size of the inner gradient descent.
         num_steps: inner steps in training.
-        kl_weight: the price of a nat that the encoder's weights hold.
+        kl_weight: the weight of the divergence of the encoder's weights, per nat.
         encoder: how the names of the encoder's parameters begin; several beginnings are separated by commas.
         scale: the standard deviation that every weight of the encoder starts from.
-        num_particles: draws at meta-test; training takes one a step, for all tasks.
+        num_particles: draws at meta-test; training takes one per step, for all tasks.
 
     Returns:
         The learner; meta-parameters are an `MrMamlParams`, task parameters have a leading axis of particles.
@@ -129,5 +129,5 @@ def mr_maml_w(
         task_loss=task_loss,
         predict=likelihood.mixture(model),
         normalisation=model.normalisation,
-        network="params.",
+        network_prefix="params.",
     )

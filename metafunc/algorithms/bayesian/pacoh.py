@@ -1,4 +1,4 @@
-r"""PACOH-NN: the PAC-optimal hyper-posterior over priors of a network, by particles that Stein's method moves.
+r"""PACOH-NN: the PAC-optimal hyper-posterior over priors of a network, by particles that SVGD moves.
 
 Rothfuss, Fortuin, Josifoski, Krause (2021), "PACOH: Bayes-Optimal Meta-Learning with PAC-Guarantees". A prior is a
 Gaussian over a network's weights (and the logarithm of its noise scale), $P_\phi = \mathcal N(\mu,
@@ -9,13 +9,13 @@ $$Q^*(\phi) \propto \mathcal P(\phi) \exp\Big( \textstyle\sum_i \frac{\lambda}{n
 
 with L the mean negative log-likelihood of all of a task's rows, $\beta_i = m_i^p$ and $\lambda = n^p$ (p = `tempering`:
 at 1 $Z_i$ is the marginal likelihood; the authors' code has 1/2). $Z_i$ is estimated by the mean over draws of
-$\theta$. K priors $\phi_k$ follow $Q^*$ by Stein's direction, which is the gradient of `objectives.stein_loss`; here
+$\theta$. K priors $\phi_k$ follow $Q^*$ by Stein's direction, which is the gradient of `bayes.stein.stein_loss`; here
 everything is divided by $\lambda$, so that a task's share does not depend on how many others there are:
 
 $$E_i(\phi) = -\frac{\log Z_i(\phi)}{\beta_i + \lambda / n} - \frac w\lambda \log \mathcal P(\phi).$$
 
-At meta-test each prior's draws follow the Gibbs posterior $\propto P_\phi(\theta)^v \exp(-m L(\theta; D))$ by Stein's
-method with Adam, and all of them predict together. w and v are 1 in the theory.
+At meta-test each prior's draws follow the Gibbs posterior $\propto P_\phi(\theta)^v \exp(-m L(\theta; D))$ by SVGD with
+Adam, and all of them predict together. w and v are 1 in the theory.
 """
 
 from math import log
@@ -74,14 +74,14 @@ def pacoh(
     scale: float = 0.05,
     noise_scale: float = 0.1,
 ) -> MetaLearner[Gaussian, Network]:
-    """PACOH: particles that are priors over networks, moved by Stein's method to the PAC-optimal hyper-posterior.
+    """PACOH: particles that are priors over networks, moved by SVGD to the PAC-optimal hyper-posterior.
 
     Args:
         model: the network.
-        likelihood: the observation model; a Gaussian one without a noise scale gets a random one a network, learned.
+        likelihood: the observation model; a Gaussian one without a noise scale gets one per network, learned.
         num_priors: priors, K.
         num_samples: networks that a task's marginal likelihood is estimated from, for each prior.
-        num_particles: networks a prior at meta-test.
+        num_particles: networks per prior at meta-test.
         inner_lr: step size of Adam in the inference of a task's networks.
         num_steps: its steps.
         num_train_tasks: how many tasks there are to train on, n, which is what the hyper-prior weighs against.
@@ -105,19 +105,12 @@ def pacoh(
     References:
         Rothfuss, Fortuin, Josifoski, Krause (2021), algorithms 1 and 2.
     """
-    for name, count in (("num_priors", num_priors), ("num_samples", num_samples), ("num_particles", num_particles)):
-        at_least(1, **{name: count})
+    at_least(1, num_priors=num_priors, num_samples=num_samples, num_particles=num_particles)
     not_negative(inner_lr=inner_lr)
     at_least(0, num_steps=num_steps)
     at_least(1, num_train_tasks=num_train_tasks)
-    for name, value in (
-        ("tempering", tempering),
-        ("hyperprior_weight", hyperprior_weight),
-        ("prior_weight", prior_weight),
-    ):
-        at_least(0, **{name: value})
-    above(0, scale=scale)
-    above(0, noise_scale=noise_scale)
+    at_least(0, tempering=tempering, hyperprior_weight=hyperprior_weight, prior_weight=prior_weight)
+    above(0, scale=scale, noise_scale=noise_scale)
     tasks_power: float = num_train_tasks**tempering
 
     def init(generator: Generator) -> Gaussian:
@@ -129,13 +122,9 @@ def pacoh(
         noise = draws_for(meta.mean, tasks, generator, num_draws=num_particles if step is None else num_samples)
         return tasks._replace(support=tasks.support._replace(extra=noise))
 
-    def observed(log_noise: Tree) -> Likelihood:
-        if likelihood.with_scale is None or isinstance(log_noise, tuple):
-            return likelihood
-        return likelihood.with_scale(log_noise.exp())
-
     def nll(network: Network, data: Data) -> Scalar:
-        return -observed(network.log_noise).log_prob(model.apply(network.params, data.x), data)
+        observed = likelihood.with_learned(tree.map(torch.exp, network.log_noise))
+        return -observed.log_prob(model.apply(network.params, data.x), data)
 
     def energies(priors: Gaussian, task: Task, /) -> Tensor:
         networks, data = samples(priors, draws_of(task.support, priors.mean)), pool(task)
@@ -143,9 +132,11 @@ def pacoh(
         num_rows = data.x.shape[0] if isinstance(data.mask, tuple) else data.mask.sum().clamp(min=1)
         beta = num_rows**tempering
         log_evidence = log_mean_exp(-beta / num_rows * losses)
-        believed: Tensor = torch.vmap(lambda prior: log_prob(hyperprior(prior, scale, noise_scale), prior))(priors)
+        log_hyperprior: Tensor = torch.vmap(lambda prior: log_prob(hyperprior(prior, scale, noise_scale), prior))(
+            priors
+        )
         evidence: Tensor = log_evidence / (beta + tasks_power / num_train_tasks)
-        return -evidence - hyperprior_weight / tasks_power * believed
+        return -evidence - hyperprior_weight / tasks_power * log_hyperprior
 
     def infer(prior: Gaussian) -> Adapt[Network, Network]:
         def energy(network: Network, support: Data, /) -> Scalar:
@@ -176,8 +167,9 @@ def pacoh(
         return tree.stack([finished(row, support) for row in tree.unstack(visited)])
 
     def predict(params: Network, x: Tensor) -> Predictive:
-        log_noise = params.log_noise if isinstance(params.log_noise, tuple) else params.log_noise[:, None, None]
-        return observed(log_noise).predictive(torch.vmap(model.apply, in_dims=(0, None))(params.params, x))
+        scale = tree.map(lambda leaf: leaf[:, None, None].exp(), params.log_noise)
+        outputs = torch.vmap(model.apply, in_dims=(0, None))(params.params, x)
+        return likelihood.with_learned(scale).predictive(outputs)
 
     return MetaLearner(
         init=init,

@@ -32,7 +32,7 @@ from metafunc.types import Data, MetaLearner, Model, Params, Scalar, Task, Tree
 
 
 class PlatipusParams(NamedTuple):
-    """The prior before any data, the posterior's log-scale, and the step sizes of the two means, one a leaf."""
+    """The prior before any data, the posterior's log-scale, and the step sizes of the two means, one per leaf."""
 
     prior: Gaussian
     posterior_scale: Params
@@ -61,7 +61,7 @@ def platipus(
         kl_weight: the weight of the divergence of posterior and prior.
         scale: the standard deviation that both start from, learned for every parameter.
         mean_lr: the step size that both means start from, learned for every leaf.
-        num_particles: draws at meta-test; training takes one a task and step.
+        num_particles: draws at meta-test; training takes one per task and step.
 
     Returns:
         The learner; meta-parameters are a `PlatipusParams`, task parameters have a leading axis of particles. The first
@@ -133,5 +133,5 @@ def platipus(
         task_loss=task_loss,
         predict=likelihood.mixture(model),
         normalisation=model.normalisation,
-        network="prior.mean.",
+        network_prefix="prior.mean.",
     )

@@ -83,5 +83,5 @@ def vampire(
         task_loss=task_loss,
         predict=likelihood.mixture(model),
         normalisation=model.normalisation,
-        network="mean.",
+        network_prefix="mean.",
     )

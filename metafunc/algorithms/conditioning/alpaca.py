@@ -16,7 +16,6 @@ set. The paper knows the noise; here it is learned unless the likelihood has one
 two rows, prior and posterior.
 """
 
-from math import log, pi
 from typing import NamedTuple
 
 import torch
@@ -27,9 +26,9 @@ from metafunc import tree
 from metafunc.bayes import linear_regression
 from metafunc.bayes.linear_regression import MatrixNormal
 from metafunc.checks import above, at_least
-from metafunc.nn.likelihood import Likelihood, masked_sum
-from metafunc.transforms.objectives import query_loss, unprepared
-from metafunc.types import Batch, Data, MetaLearner, Model, Normal, Params, Scalar, Tree
+from metafunc.nn.likelihood import Likelihood
+from metafunc.transforms.objectives import query_loss
+from metafunc.types import Batch, Data, MetaLearner, Model, Normal, Params, Scalar, Tree, masked_sum
 
 
 class AlpacaParams(NamedTuple):
@@ -51,11 +50,6 @@ class LastLayer(NamedTuple):
     params: Params
     weights: MatrixNormal
     log_scale: Tensor
-
-
-def _log_normal(y: Tensor, found: Normal) -> Float[Tensor, "n outputs"]:
-    scale: Tensor = found.scale[0]
-    return -0.5 * ((y - found.loc[0]) / scale).square() - scale.log() - 0.5 * log(2 * pi)
 
 
 def _prior(meta: AlpacaParams) -> MatrixNormal:
@@ -126,12 +120,11 @@ def alpaca(
         return Normal((rows @ params.weights.mean)[None], spread[None, :, None])
 
     def loss(params: LastLayer, query: Data, /) -> Scalar:
-        found = predict(params, query.x)
-        return -masked_sum(_log_normal(query.y, found).sum(-1), query.mask)
+        log_probs = predict(params, query.x).log_prob(query.y)[0]
+        return -masked_sum(log_probs.sum(-1), query.mask)
 
     return MetaLearner(
         init=init,
-        prepare=unprepared,
         adapt=adapt,
         path=path,
         task_loss=query_loss(adapt, loss),

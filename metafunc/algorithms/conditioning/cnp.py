@@ -18,9 +18,9 @@ from jaxtyping import Float
 from torch import Generator, Tensor
 
 from metafunc import tree
-from metafunc.nn.likelihood import Likelihood, masked_mean
-from metafunc.transforms.objectives import pool, unprepared
-from metafunc.types import Batch, Data, MetaLearner, Model, Params, Predictive, Scalar, Task
+from metafunc.nn.likelihood import Likelihood
+from metafunc.transforms.objectives import pool
+from metafunc.types import Batch, Data, MetaLearner, Model, Params, Predictive, Scalar, Task, masked_mean
 
 
 class CnpParams(NamedTuple):
@@ -92,7 +92,6 @@ def cnp(encoder: Model, decoder: Model, likelihood: Likelihood) -> MetaLearner[C
 
     return MetaLearner(
         init=init,
-        prepare=unprepared,
         adapt=adapt,
         path=path,
         task_loss=task_loss,

@@ -7,7 +7,7 @@ $$r = \frac1n \sum_{(x, y) \in D^{\mathrm{support}}} h(z, y), \qquad
 p(y^* \mid x^*, D) = p\big(y^* \mid T(z^*, r)\big).$$
 
 On weights (`mr_cnp_w`) $z = g_\theta(x)$ with $\theta \sim q = \mathcal N(\theta_\mu, \theta_\sigma^2)$, one draw for
-all tasks of a batch; on activations (`mr_cnp_a`) $z \sim \mathcal N(\mu(x), \mathrm{softplus}(s(x))^2)$, a draw a row:
+all tasks of a batch; on activations (`mr_cnp_a`) $z \sim \mathcal N(\mu(x), \mathrm{softplus}(s(x))^2)$, one per row:
 
 $$\min \; \mathbb E\, L\big(T(z^*, r); y^*\big) + \beta\, \mathrm{KL}(q \,\|\, \mathcal N(0, I)).$$
 
@@ -27,8 +27,8 @@ from metafunc.bayes.bottleneck import bottleneck, code_noise, code_of, informati
 from metafunc.bayes.gaussian import Gaussian, around, kl, standard
 from metafunc.bayes.variational import draws_of, mean_over, preparing, samples
 from metafunc.checks import above, at_least
-from metafunc.nn.likelihood import Likelihood, masked_mean
-from metafunc.types import Batch, Data, MetaLearner, Model, Params, Predictive, Scalar, Task, Tree
+from metafunc.nn.likelihood import Likelihood
+from metafunc.types import Batch, Data, MetaLearner, Model, Params, Predictive, Scalar, Task, Tree, masked_mean
 
 
 class MrCnpWParams(NamedTuple):
@@ -59,7 +59,7 @@ def _joined(z: Tensor, others: Tensor) -> Float[Tensor, "n width"]:
     return torch.cat([z, others.to(z.dtype)], dim=-1)
 
 
-def _told(z: Tensor, representation: Tensor) -> Float[Tensor, "n width"]:
+def _conditioned_on(z: Tensor, representation: Tensor) -> Float[Tensor, "n width"]:
     return _joined(z, representation.expand(z.shape[0], -1))
 
 
@@ -84,16 +84,16 @@ def mr_cnp_w(
     scale: float = 0.02,
     num_particles: int = 10,
 ) -> MetaLearner[MrCnpWParams, Code]:
-    """MR-CNP on weights: a conditional neural process behind an encoder whose weights pay for what they hold.
+    """MR-CNP on weights: a conditional neural process behind an encoder whose weights' information is penalised.
 
     Args:
         encoder: the network from inputs to codes (n, code).
         aggregator: the network from a code joined to its target, (n, code + targets), to a representation (n, r).
         decoder: the network from a code joined to a representation, (n, code + r), to outputs.
         likelihood: the observation model; `heteroscedastic` is the usual one for regression.
-        kl_weight: the price of a nat that the encoder's weights hold.
+        kl_weight: the weight of the divergence of the encoder's weights, per nat.
         scale: the standard deviation that every weight of the encoder starts from.
-        num_particles: draws at meta-test; training takes one a step, for all tasks.
+        num_particles: draws at meta-test; training takes one per step, for all tasks.
 
     Returns:
         The learner; meta-parameters are an `MrCnpWParams`, task parameters a `Code` with an axis of particles.
@@ -122,14 +122,14 @@ def mr_cnp_w(
             params = encoder.finish(drawn, support)
             z = encoder.apply(params, support.x)
             representation = known * _represent(aggregator, likelihood, meta.aggregator, z, support)
-            return Code(params, decoder.condition(meta.decoder, _told(z, representation)), representation)
+            return Code(params, decoder.condition(meta.decoder, _conditioned_on(z, representation)), representation)
 
         drawn = samples(meta.encoder, draws_of(support, meta.encoder.mean))
         found: Code = torch.vmap(of_draw)(drawn)
         return found
 
     def outputs(params: Code, x: Tensor) -> Tensor:
-        return decoder.apply(params.decoder, _told(encoder.apply(params.encoder, x), params.representation))
+        return decoder.apply(params.decoder, _conditioned_on(encoder.apply(params.encoder, x), params.representation))
 
     def adapt(meta: MrCnpWParams, support: Batch, /) -> Code:
         return codes(meta, support, 1.0)
@@ -159,14 +159,14 @@ def mr_cnp_w(
 def mr_cnp_a(
     encoder: Model, aggregator: Model, decoder: Model, likelihood: Likelihood, *, kl_weight: float = 0.1
 ) -> MetaLearner[MrCnpAParams, Code]:
-    """MR-CNP on activations: a conditional neural process behind noisy codes that pay for what they hold.
+    """MR-CNP on activations: a conditional neural process behind noisy codes whose information is penalised.
 
     Args:
         encoder: the network from inputs to a code's means and raw scales, (n, 2 code).
         aggregator: the network from a code joined to its target, (n, code + targets), to a representation (n, r).
         decoder: the network from a code joined to a representation, (n, code + r), to outputs.
         likelihood: the observation model; `heteroscedastic` is the usual one for regression.
-        kl_weight: the price of a nat that a code holds.
+        kl_weight: the weight of the codes' divergence, per nat.
 
     Returns:
         The learner; meta-parameters are an `MrCnpAParams`, task parameters a `Code`.
@@ -191,7 +191,7 @@ def mr_cnp_a(
         params = encoder.finish(meta.encoder, support)
         z = code_of(bottleneck(encoder.apply(params, support.x)), support.extra)
         representation = known * _represent(aggregator, likelihood, meta.aggregator, z, support)
-        return Code(params, decoder.condition(meta.decoder, _told(z, representation)), representation)
+        return Code(params, decoder.condition(meta.decoder, _conditioned_on(z, representation)), representation)
 
     def adapt(meta: MrCnpAParams, support: Batch, /) -> Code:
         return code(meta, support, 1.0)
@@ -202,12 +202,12 @@ def mr_cnp_a(
     def task_loss(meta: MrCnpAParams, task: Task, /) -> Scalar:
         params, query = adapt(meta, task.support), task.query
         codes = bottleneck(encoder.apply(params.encoder, query.x))
-        found = decoder.apply(params.decoder, _told(code_of(codes, query.extra), params.representation))
+        found = decoder.apply(params.decoder, _conditioned_on(code_of(codes, query.extra), params.representation))
         return likelihood.loss(found, query) + kl_weight * information(codes, query.mask)
 
     def predict(params: Code, x: Tensor) -> Predictive:
         z = bottleneck(encoder.apply(params.encoder, x)).mean
-        return likelihood.predictive(decoder.apply(params.decoder, _told(z, params.representation))[None])
+        return likelihood.predictive(decoder.apply(params.decoder, _conditioned_on(z, params.representation))[None])
 
     return MetaLearner(
         init=init,

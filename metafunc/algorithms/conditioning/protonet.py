@@ -18,12 +18,12 @@ from torch import Tensor
 
 from metafunc import tree
 from metafunc.nn.likelihood import Likelihood
-from metafunc.transforms.objectives import query_loss, unprepared
+from metafunc.transforms.objectives import query_loss
 from metafunc.types import Batch, Data, MetaLearner, Model, Params, Predictive, Scalar, Tree
 
 
 class Prototypes(NamedTuple):
-    """What a task is to a prototypical network: the embedding's parameters and a point a class."""
+    """What a task is to a prototypical network: the embedding's parameters and a point per class."""
 
     params: Params
     centres: Float[Tensor, "classes features"]
@@ -82,7 +82,6 @@ def protonet(model: Model, likelihood: Likelihood) -> MetaLearner[Params, Protot
 
     return MetaLearner(
         init=model.init,
-        prepare=unprepared,
         adapt=adapt,
         path=path,
         task_loss=query_loss(adapt, loss),

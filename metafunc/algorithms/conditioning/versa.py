@@ -33,9 +33,9 @@ from metafunc.bayes.gaussian import Gaussian
 from metafunc.bayes.stein import log_mean_exp
 from metafunc.bayes.variational import draws_for, draws_of, samples
 from metafunc.checks import above, at_least
-from metafunc.nn.likelihood import Likelihood, masked_mean
+from metafunc.nn.likelihood import Likelihood
 from metafunc.transforms.objectives import query_loss
-from metafunc.types import Batch, Data, MetaLearner, Model, Params, Predictive, Scalar, Task, Tree
+from metafunc.types import Batch, Data, MetaLearner, Model, Params, Predictive, Scalar, Task, Tree, masked_mean
 
 
 class VersaParams(NamedTuple):
@@ -52,6 +52,24 @@ class Heads(NamedTuple):
     params: Params
     columns: Float[Tensor, "particles outputs width"]
     log_scale: Tree
+
+
+def _class_means(rows: Tensor, targets: Tensor, mask: Tree) -> Float[Tensor, "outputs f"]:
+    """The mean features of each class; zero for one without rows."""
+    weights = targets * _weights(rows, mask)[:, None]
+    return weights.mT @ rows / weights.sum(0).clamp(min=1)[:, None]
+
+
+def _moments(rows: Tensor, targets: Tensor, mask: Tree) -> Float[Tensor, "outputs f"]:
+    """For each output the mean of the features times its targets, joined to the mean features."""
+    weights = _weights(rows, mask)
+    of_all = (weights @ rows).expand(targets.shape[1], -1)
+    return torch.cat([(targets * weights[:, None]).mT @ rows, of_all], -1) / weights.sum().clamp(min=1)
+
+
+def _weights(rows: Tensor, mask: Tree) -> Float[Tensor, " n"]:
+    weights: Tensor = rows.new_ones(rows.shape[0]) if isinstance(mask, tuple) else mask
+    return weights
 
 
 def versa(
@@ -89,11 +107,12 @@ def versa(
         Gordon, Bronskill, Bauer, Nowozin, Turner (2019), sections 3 and 4.
     """
     if likelihood.num_outputs != likelihood.num_targets:
-        raise ValueError("versa infers one column a target: it needs likelihood.categorical(...) or gaussian(...).")
+        raise ValueError("versa infers one column per target: it needs likelihood.categorical(...) or gaussian(...).")
     at_least(1, num_particles=num_particles)
     at_least(1, num_features=num_features)
     above(0, noise_scale=noise_scale)
     classes = likelihood.kind == "classification"
+    pool = _class_means if classes else _moments
 
     def init(generator: Generator) -> VersaParams:
         params = features.init(generator)
@@ -112,38 +131,26 @@ def versa(
         columns = samples(Gaussian(mean, log_scale), draws_of(support, column(meta)))
         return Heads(features.finish(meta.features, support), columns, meta.log_scale)
 
-    def pool(meta: VersaParams, support: Batch) -> Float[Tensor, "outputs f"]:
-        rows = features.apply(meta.features, support.x)
-        targets = likelihood.encode(support.y).to(rows.dtype)
-        mask = rows.new_ones(rows.shape[0]) if isinstance(support.mask, tuple) else support.mask
-        weights = targets * mask[:, None]
-        if classes:
-            return weights.mT @ rows / weights.sum(0).clamp(min=1)[:, None]
-        of_all = (mask @ rows).expand(targets.shape[1], -1)
-        return torch.cat([weights.mT @ rows, of_all], -1) / mask.sum().clamp(min=1)
-
     def adapt(meta: VersaParams, support: Batch, /) -> Heads:
-        return drawn(meta, support, pool(meta, support))
+        rows = features.apply(meta.features, support.x)
+        return drawn(meta, support, pool(rows, likelihood.encode(support.y).to(rows.dtype), support.mask))
 
     def path(meta: VersaParams, support: Data, num_steps: int, /) -> Heads:
         nothing = column(meta).new_zeros(likelihood.num_outputs, num_features if classes else 2 * num_features)
         return tree.stack([drawn(meta, support, nothing), adapt(meta, support)])
-
-    def observed(log_scale: Tree) -> Likelihood:
-        if likelihood.with_scale is None or isinstance(log_scale, tuple):
-            return likelihood
-        return likelihood.with_scale(log_scale.exp())
 
     def outputs(params: Heads, x: Tensor) -> Float[Tensor, "particles n outputs"]:
         rows = features.apply(params.params, x)
         return rows @ params.columns[..., :-1].mT + params.columns[..., None, :, -1]
 
     def predict(params: Heads, x: Tensor) -> Predictive:
-        return observed(params.log_scale).predictive(outputs(params, x))
+        return likelihood.with_learned(tree.map(torch.exp, params.log_scale)).predictive(outputs(params, x))
 
     def loss(params: Heads, query: Data, /) -> Scalar:
+        observed = likelihood.with_learned(tree.map(torch.exp, params.log_scale))
+
         def log_prob(row: Tensor, y: Tensor) -> Scalar:
-            return observed(params.log_scale).log_prob(row[None], Batch(row[None], y[None]))
+            return observed.log_prob(row[None], Batch(row[None], y[None]))
 
         by_row = torch.vmap(torch.vmap(log_prob), in_dims=(0, None))(outputs(params, query.x), query.y)
         return -masked_mean(log_mean_exp(by_row), query.mask)

@@ -11,15 +11,14 @@ with the exact derivative with respect to both.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from torch import Generator
 
 from metafunc import tree
-from metafunc.checks import not_negative
+from metafunc.algorithms.assembly import gradient_step, step_learner
 from metafunc.nn.likelihood import Likelihood
-from metafunc.transforms.inner import descend, masked, path, repeat
-from metafunc.transforms.objectives import query_loss, unprepared
-from metafunc.transforms.optim import sgd
+from metafunc.transforms.inner import masked
 from metafunc.types import MetaLearner, Model, Params, Tree
 
 
@@ -62,16 +61,5 @@ def anil(
     References:
         Raghu, Raghu, Bengio, Vinyals (2020), section 4.
     """
-    not_negative(inner_lr=inner_lr)
-    loss = likelihood.of(model)
-    step = masked(descend(loss, sgd(inner_lr)), lambda name: name.startswith(head))
-    adapt = repeat(step, num_steps, finish=model.finish)
-    return MetaLearner(
-        init=_init_with(model, head),
-        prepare=unprepared,
-        adapt=adapt,
-        path=path(step, finish=model.finish),
-        task_loss=query_loss(adapt, loss),
-        predict=likelihood.predict(model),
-        normalisation=model.normalisation,
-    )
+    step = masked(gradient_step(model, likelihood, inner_lr), lambda name: name.startswith(head))
+    return replace(step_learner(model, likelihood, step, num_steps), init=_init_with(model, head))

@@ -9,11 +9,9 @@ $$\theta \leftarrow \theta - \beta\, \tfrac1n \textstyle\sum_i \nabla L(\theta_i
 The task loss has MAML's value; its gradient is the update, which is not the derivative of that value.
 """
 
-from metafunc.checks import not_negative
+from metafunc.algorithms.assembly import gradient_step, step_learner
 from metafunc.nn.likelihood import Likelihood
-from metafunc.transforms.inner import descend, first_order, path, repeat
-from metafunc.transforms.objectives import query_loss, unprepared
-from metafunc.transforms.optim import sgd
+from metafunc.transforms.inner import first_order
 from metafunc.types import MetaLearner, Model, Params
 
 
@@ -41,16 +39,4 @@ def fomaml(
     References:
         Finn, Abbeel, Levine (2017), section 5.2.
     """
-    not_negative(inner_lr=inner_lr)
-    loss = likelihood.of(model)
-    step = first_order(descend(loss, sgd(inner_lr)))
-    adapt = repeat(step, num_steps, finish=model.finish)
-    return MetaLearner(
-        init=model.init,
-        prepare=unprepared,
-        adapt=adapt,
-        path=path(step, finish=model.finish),
-        task_loss=query_loss(adapt, loss),
-        predict=likelihood.predict(model),
-        normalisation=model.normalisation,
-    )
+    return step_learner(model, likelihood, first_order(gradient_step(model, likelihood, inner_lr)), num_steps)

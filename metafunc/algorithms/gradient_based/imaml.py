@@ -17,7 +17,7 @@ from metafunc.checks import above, at_least, not_negative
 from metafunc.nn.likelihood import Likelihood
 from metafunc.transforms.implicit import implicit
 from metafunc.transforms.inner import Step, descend, path, proximal, repeat
-from metafunc.transforms.objectives import query_loss, unprepared
+from metafunc.transforms.objectives import query_loss
 from metafunc.transforms.optim import sgd
 from metafunc.types import Data, MetaLearner, Model, Params, Tree
 
@@ -85,7 +85,6 @@ def imaml(
 
     return MetaLearner(
         init=model.init,
-        prepare=unprepared,
         adapt=adapt,
         path=rows,
         task_loss=query_loss(adapt, loss),

@@ -6,16 +6,15 @@ $\theta$ (`meta`) are an initialisation; a task's parameters $\theta_i$ (`params
 $$\theta_i^{k+1} = \theta_i^k - \alpha \nabla L(\theta_i^k; D_i^{\mathrm{support}}), \quad \theta_i^0 = \theta, \qquad
 \min_\theta \tfrac1n \textstyle\sum_i L(\theta_i^K; D_i^{\mathrm{query}}),$$
 
-with $\alpha$ = `inner_lr`, K = `num_steps`, and the exact derivative through all K steps. `factored.query_loss` is this
-loss, without the adapted weights of large linear layers being formed where the support set has few rows.
+with $\alpha$ = `inner_lr`, K = `num_steps`, and the exact derivative through all K steps. The loss is
+computed without forming the adapted weights of large linear layers where the support set has few rows
+(`transforms.low_rank`).
 """
 
-from metafunc.checks import not_negative
+from dataclasses import replace
+
+from metafunc.algorithms.assembly import gradient_step, low_rank_loss, rematerialised_loss, step_learner
 from metafunc.nn.likelihood import Likelihood
-from metafunc.transforms import low_rank
-from metafunc.transforms.inner import descend, path, rematerialised, repeat
-from metafunc.transforms.objectives import query_loss, unprepared
-from metafunc.transforms.optim import sgd
 from metafunc.types import MetaLearner, Model, Params
 
 
@@ -35,7 +34,7 @@ def maml(
         inner_lr: step size of the inner gradient descent.
         num_steps: inner steps in training.
         rematerialise: keep of an inner step its parameters only, and take it again on the way back: the same
-            meta-gradient in less memory, for two to three times the time; such steps are neither noted nor compiled.
+            meta-gradient in less memory, for two to three times the time; such steps are neither traced nor compiled.
 
     Returns:
         The learner; meta-parameters and task parameters are both the model's.
@@ -50,20 +49,9 @@ def maml(
     References:
         Finn, Abbeel, Levine (2017), algorithm 2.
     """
-    not_negative(inner_lr=inner_lr)
-    loss = likelihood.of(model)
-    step = descend(loss, sgd(inner_lr))
+    step = gradient_step(model, likelihood, inner_lr)
+    learner = step_learner(model, likelihood, step, num_steps)
     if rematerialise:
-        task_loss = query_loss(repeat(rematerialised(step), num_steps, finish=model.finish), loss)
-    else:
-        task_loss = low_rank.query_loss(loss, lr=inner_lr, num_steps=num_steps, finish=model.finish)
-    return MetaLearner(
-        init=model.init,
-        prepare=unprepared,
-        adapt=repeat(step, num_steps, finish=model.finish),
-        path=path(step, finish=model.finish),
-        task_loss=task_loss,
-        predict=likelihood.predict(model),
-        normalisation=model.normalisation,
-        listed=not rematerialise,
-    )
+        task_loss = rematerialised_loss(model, likelihood, step, num_steps)
+        return replace(learner, task_loss=task_loss, traceable=False)
+    return replace(learner, task_loss=low_rank_loss(model, likelihood, inner_lr, num_steps))

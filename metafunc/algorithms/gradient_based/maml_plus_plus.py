@@ -115,7 +115,7 @@ def maml_plus_plus(
     def task_loss(meta: MamlPlusPlusParams, task: Task, /) -> Scalar:
         if isinstance(task.query.extra, tuple):
             return loss(adapt(meta, task.support), task.query)
-        after = tree.map(lambda leaf: leaf[1:], rows(meta, task.support, inner_steps))
+        after = tree.at(rows(meta, task.support, inner_steps), slice(1, None))
         losses: Tensor = torch.vmap(loss, in_dims=(0, None))(after, task.query)
         weighted: Tensor = task.query.extra * losses
         return weighted.sum()
@@ -128,5 +128,5 @@ def maml_plus_plus(
         task_loss=task_loss,
         predict=likelihood.predict(model),
         normalisation=model.normalisation,
-        network="params.",
+        network_prefix="params.",
     )

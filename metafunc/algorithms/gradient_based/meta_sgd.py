@@ -1,4 +1,4 @@
-r"""Meta-SGD: MAML that learns its step sizes, one a parameter.
+r"""Meta-SGD: MAML that learns its step sizes, one per parameter.
 
 Li, Zhou, Chen, Li (2017), "Meta-SGD: Learning to Learn Quickly for Few-Shot Learning". The meta-parameters are an
 initialisation $\theta$ (`params`) and a vector $\alpha$ (`inner_lr`) of the same shape, learned together:
@@ -18,7 +18,7 @@ from metafunc import tree
 from metafunc.checks import at_least, not_negative
 from metafunc.nn.likelihood import Likelihood
 from metafunc.transforms.inner import Step, descend, path, repeat
-from metafunc.transforms.objectives import query_loss, unprepared
+from metafunc.transforms.objectives import query_loss
 from metafunc.transforms.optim import sgd
 from metafunc.types import Data, MetaLearner, Model, Params, Tree
 
@@ -73,11 +73,10 @@ def meta_sgd(
 
     return MetaLearner(
         init=init,
-        prepare=unprepared,
         adapt=adapt,
         path=rows,
         task_loss=query_loss(adapt, loss),
         predict=likelihood.predict(model),
         normalisation=model.normalisation,
-        network="params.",
+        network_prefix="params.",
     )

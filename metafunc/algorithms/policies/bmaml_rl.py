@@ -11,52 +11,40 @@ The chaser's loss is $\sum_m \lVert \theta_m^{chaser} - \bot \theta_m^{leader} \
 steps later; `objective` = "return" is the paper's SVPG baseline instead.
 """
 
+from dataclasses import replace
 from typing import Literal
 
 import torch
 from torch import Generator, Tensor
 
 from metafunc import tree
-from metafunc.checks import at_least, not_negative
-from metafunc.rl import Credit, Player, World, policy_loss, ratio, reward_to_go
-from metafunc.rl.svpg import crowd, svpg
+from metafunc.checks import at_least
+from metafunc.rl import PolicyAdaptation, Simulator, policy_loss, ratio, reward_to_go
+from metafunc.rl.rollout_settings import PER_PARTICLE, RolloutSettings
+from metafunc.rl.svpg import per_particle, svpg
 from metafunc.types import MetaLearner, Model, Predictive, Scalar, Task, Tree
 
 
 def bmaml_rl(
     model: Model,
-    world: World,
+    simulator: Simulator,
     *,
-    inner_lr: float = 0.1,
-    num_steps: int = 1,
-    later_lr: float = 0.5,
+    rollouts: RolloutSettings = PER_PARTICLE,
     num_particles: int = 5,
     objective: Literal["chaser", "return"] = "chaser",
     leader_steps: int = 1,
     temperature: float = 0.1,
-    num_trajectories: int = 10,
-    test_trajectories: int = 40,
-    init_std: float = 0.5,
-    discount: float = 0.99,
-    gae_lambda: float = 1.0,
 ) -> MetaLearner[Tree, Tree]:
     """Bayesian MAML for reinforcement learning: particles adapted by Stein variational policy gradients.
 
     Args:
         model: the policies' network.
-        world: where to play.
-        inner_lr: step size of the inner loop, for normalised advantages averaged over time.
-        num_steps: the chaser's steps.
-        later_lr: steps beyond the trained ones take this share of inner_lr.
+        simulator: where trajectories are collected.
+        rollouts: how each policy's are collected and adapted to; the steps in training are the chaser's.
         num_particles: policies.
         objective: "chaser", the distance to the leader; "return", that of the adapted policies.
         leader_steps: the leader's steps beyond the chaser's.
         temperature: the return counts for its inverse against the particles' repulsion.
-        num_trajectories: trajectories of each policy's data set in training.
-        test_trajectories: the same at meta-test.
-        init_std: a Gaussian policy's standard deviation to begin with.
-        discount: γ.
-        gae_lambda: λ of the advantages.
 
     Returns:
         The learner; its parameters have a leading axis of particles.
@@ -66,45 +54,45 @@ def bmaml_rl(
 
     Example:
         >>> from metafunc import algorithms, nn, rl
-        >>> learner = algorithms.bmaml_rl(nn.mlp((2,), 2), rl.world(rl.navigation()), num_particles=3)
+        >>> learner = algorithms.bmaml_rl(nn.mlp((2,), 2), rl.simulator_of(rl.navigation()), num_particles=3)
 
     References:
         Yoon, Kim et al. (2018), section 5.3 and algorithm 2.
     """
-    not_negative(inner_lr=inner_lr)
     at_least(0, leader_steps=leader_steps)
     at_least(1, num_particles=num_particles)
-    policy, credit = world.policy(model, init_std=init_std), Credit(discount, gae_lambda)
-    loss = policy_loss(policy, reward_to_go, credit)
-    steps = [svpg(loss, lr=rate, temperature=temperature) for rate in (inner_lr, later_lr * inner_lr)]
+    num_steps, inner_lr = rollouts.num_steps, rollouts.inner_lr
+    policy = simulator.policy(model, init_std=rollouts.init_std)
+    loss = policy_loss(policy, reward_to_go, rollouts.advantages)
+    steps = [svpg(loss, lr=rate, temperature=temperature) for rate in (inner_lr, rollouts.later_lr * inner_lr)]
     more = leader_steps if objective == "chaser" else 0
-    player = Player[Tree](
+    adaptation = PolicyAdaptation[Tree](
         policy,
-        crowd(world.play),
+        per_particle(simulator.collect),
         start=lambda meta: meta,
         step=lambda meta, index: steps[index >= num_steps + more],
         num_steps=num_steps,
-        num_trajectories=num_trajectories,
-        test_trajectories=test_trajectories,
+        num_trajectories=rollouts.num_trajectories,
+        test_trajectories=rollouts.test_trajectories,
         more=more,
     )
-    outer_loss = torch.vmap(policy_loss(policy, ratio, credit))
+    outer_loss = torch.vmap(policy_loss(policy, ratio, rollouts.advantages))
 
     def init(generator: Generator) -> Tree:
         return tree.stack([policy.init(generator) for _ in range(num_particles)])
 
     def task_loss(meta: Tree, task: Task, /) -> Scalar:
-        rows = player.visited(meta, task.support, num_steps + more)
+        rows = adaptation.visited(meta, task.support, num_steps + more)
         if objective == "return":
             returns: Tensor = outer_loss(rows[-1], task.query)
             return returns.mean()
         behind = tree.sub(rows[num_steps], tree.detach(rows[-1]))
         squares: Tensor = torch.vmap(lambda particle: tree.dot(particle, particle))(behind)
-        # The root's derivative at 0 is infinite: a particle that the leader has not left does not count.
-        return torch.where(squares > 0, torch.where(squares > 0, squares, 1.0).sqrt(), 0.0).sum()
+        # A particle that the leader has not left has no gradient.
+        return tree.safe_sqrt(squares).sum()
 
     def predict(params: Tree, observations: Tensor) -> Predictive:
         found: Predictive = torch.vmap(policy.distribution, in_dims=(0, None))(params, observations)
         return found
 
-    return MetaLearner(init, player.prepare, player.adapt, player.path, task_loss, predict)
+    return replace(adaptation.learner(init, task_loss), predict=predict)

@@ -123,17 +123,17 @@ def _family(
         return Task(drawn.float(), drawn.float())
 
     tasks = sampler(1, draw)
-    world = rl.gymnasium_world(
-        environment, reward, horizon=horizon, action_scale=action_scale, told=("x_velocity",), **own
+    simulator = rl.gymnasium_simulator(
+        environment, reward, horizon=horizon, action_scale=action_scale, info_keys=("x_velocity",), **own
     )
     return TaskFamily(
         name=name,
         kind="control",
-        input_shape=(world.observation_size,),
-        num_outputs=world.num_outputs,
+        input_shape=(simulator.observation_size,),
+        num_outputs=simulator.num_outputs,
         train=tasks,
         validation=tasks,
         test=tasks,
         info={"environment": environment, "goal": goal, "horizon": horizon, "action_scale": action_scale},
-        world=world,
+        simulator=simulator,
     )

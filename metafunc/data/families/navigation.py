@@ -49,5 +49,5 @@ def navigation(*, horizon: int = 100, sparse: bool = False) -> TaskFamily:
         validation=goals,
         test=goals,
         info={"horizon": horizon, "sparse": sparse},
-        world=rl.world(rl.navigation(horizon=horizon, sparse=sparse)),
+        simulator=rl.simulator_of(rl.navigation(horizon=horizon, sparse=sparse)),
     )

@@ -11,8 +11,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from metafunc.checks import at_least
-from metafunc.evaluation.metrics.scores import class_log_probs, masked_mean, required_scale
-from metafunc.types import Categorical, Normal, Scalar, Tree
+from metafunc.evaluation.metrics.scores import class_log_probs, required_scale
+from metafunc.types import Categorical, Normal, Scalar, Tree, masked_mean
 
 
 def ece(predictive: Categorical, y: Int[Tensor, " n"], mask: Tree = (), *, num_bins: int = 15) -> Scalar:
@@ -36,7 +36,7 @@ def ece(predictive: Categorical, y: Int[Tensor, " n"], mask: Tree = (), *, num_b
 
     Example:
         >>> import torch
-        >>> from metafunc.types import Categorical
+        >>> from metafunc.types import Categorical, masked_mean
         >>> ece(Categorical(torch.tensor([[[9.0, 0.0], [9.0, 0.0]]])), torch.tensor([0, 1]))  # sure, half right
         tensor(0.4999)
 
@@ -65,7 +65,7 @@ def confidence_bins(
 
     Example:
         >>> import torch
-        >>> from metafunc.types import Categorical
+        >>> from metafunc.types import Categorical, masked_mean
         >>> confidence_bins(Categorical(torch.zeros(1, 4, 2)), torch.tensor([0, 1, 0, 0]), num_bins=2)
         tensor([[4., 0.],
                 [3., 0.],
@@ -105,7 +105,7 @@ def probability_integral(predictive: Normal, y: Float[Tensor, "n outputs"]) -> F
 
     Example:
         >>> import torch
-        >>> from metafunc.types import Normal
+        >>> from metafunc.types import Normal, masked_mean
         >>> probability_integral(Normal(torch.zeros(1, 1, 1), torch.tensor(1.0)), torch.zeros(1, 1))
         tensor([[0.5000]])
     """
@@ -133,7 +133,7 @@ def coverage(
 
     Example:
         >>> import torch
-        >>> from metafunc.types import Normal
+        >>> from metafunc.types import Normal, masked_mean
         >>> y = torch.tensor([[0.0], [1.0], [2.0]])
         >>> coverage(Normal(torch.zeros(1, 3, 1), torch.tensor(1.0)), y, levels=(0.5, 0.9))
         tensor([0.3333, 0.6667])
@@ -160,7 +160,7 @@ def calibration_error(predictive: Normal, y: Float[Tensor, "n outputs"], mask: T
 
     Example:
         >>> import torch
-        >>> from metafunc.types import Normal
+        >>> from metafunc.types import Normal, masked_mean
         >>> y = torch.linspace(-2, 2, 100)[:, None]
         >>> calibration_error(Normal(torch.zeros(1, 100, 1), torch.tensor(1.0)), y) < 0.1
         tensor(True)
@@ -188,7 +188,7 @@ def rows_below(predictive: Normal, y: Float[Tensor, "n outputs"], mask: Tree = (
 
     Example:
         >>> import torch
-        >>> from metafunc.types import Normal
+        >>> from metafunc.types import Normal, masked_mean
         >>> y = torch.tensor([[-9.0], [0.1], [9.0], [9.0]])
         >>> counts = rows_below(Normal(torch.zeros(1, 4, 1), torch.tensor(1.0)), y)
         >>> counts[0, 0], counts[0, -1], counts[1, 0]

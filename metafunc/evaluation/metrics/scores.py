@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from metafunc.types import Categorical, Normal, Predictive, Scalar, Tree
+from metafunc.types import Categorical, Normal, Predictive, Scalar, Tree, masked_mean
 
 
 def mixture(predictive: Predictive) -> Predictive:
@@ -105,9 +105,7 @@ def nll(predictive: Predictive, y: Tensor, mask: Tree = ()) -> Scalar:
     if isinstance(predictive, Categorical):
         rows = class_log_probs(predictive).gather(-1, y[:, None])[:, 0]
     else:
-        scale = required_scale(predictive, "nll")
-        z = (y - predictive.loc) / scale
-        log_probs = (-0.5 * z.square() - scale.log() - 0.5 * math.log(2 * math.pi)).sum(-1)
+        log_probs = predictive._replace(scale=required_scale(predictive, "nll")).log_prob(y).sum(-1)
         rows = torch.logsumexp(log_probs, 0) - math.log(log_probs.shape[0])
     return -masked_mean(rows, mask)
 
@@ -187,11 +185,6 @@ def episode_return(rewards: Float[Tensor, "*batch time"]) -> Float[Tensor, "*bat
         tensor([3., 3.])
     """
     return rewards.sum(-1)
-
-
-def masked_mean(rows: Float[Tensor, " n"], mask: Tree) -> Scalar:
-    """The mean over rows whose mask is 1; zero if there is none. A likelihood has its own, for metrics know no loss."""
-    return rows.mean() if isinstance(mask, tuple) else (rows * mask).sum() / mask.sum().clamp(min=1)
 
 
 def class_log_probs(predictive: Categorical) -> Float[Tensor, "n classes"]:

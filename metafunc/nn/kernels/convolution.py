@@ -37,7 +37,7 @@ def conv2d(
     dilation: int | Sequence[int] = 1,
     groups: int = 1,
 ) -> Tensor:
-    """`torch.nn.functional.conv2d`, twice differentiable at the price of convolutions.
+    """`torch.nn.functional.conv2d`, twice differentiable for the cost of convolutions.
 
     Padding by name, inputs without a batch axis and forward-mode derivatives are left to torch.
     """

@@ -82,7 +82,7 @@ class _Pick(torch.autograd.Function):
 
     @staticmethod
     def forward(u: Tensor, x: Tensor, indices: Tensor, size: int) -> Tensor:
-        # In channels-last the positions are rows, and one index a channel picks among them.
+        # In channels-last the positions are rows, and one index per channel picks among them.
         rows, chosen = (leaf.movedim(1, -1).flatten(1, 2) for leaf in (u, indices))
         return rows.gather(1, chosen).movedim(-1, 1).reshape(indices.shape)
 

@@ -13,13 +13,13 @@ from metafunc.types import Adapt, Data, P
 
 
 def rematerialised(step: Adapt[P, P]) -> Adapt[P, P]:
-    r"""The same step, of which only $(\theta_k, D)$ is kept for the way back: one set of parameters a step.
+    r"""The same step, of which only $(\theta_k, D)$ is kept for the way back: one set of parameters per step.
 
     Value and derivatives are the step's own, to every order of reverse mode and under `vmap`; the meta-gradient takes
-    one more computation of each step. `fit` carries such a step out as it is written, since a list of its operations
-    would take the memory that is saved (a learner's `listed=False` says so beforehand). Forward mode (`torch.func.jvp`,
-    and so `torch.func.hessian`) is not there: take `torch.func.jacrev(torch.func.grad(...))`. `torch.utils.checkpoint`
-    fails under `torch.func`.
+    one more computation of each step. `fit` runs such a step eagerly, since a traced graph would take the memory that
+    is saved (a learner's `traceable=False` tells it beforehand). Forward mode (`torch.func.jvp`, and so
+    `torch.func.hessian`) is not there: take `torch.func.jacrev(torch.func.grad(...))`. `torch.utils.checkpoint` fails
+    under `torch.func`.
 
     Args:
         step: one update that carries no optimiser's state from step to step, such as one of plain gradient descent. It
@@ -72,7 +72,9 @@ class _Recomputed(torch.autograd.Function):
     @staticmethod
     def forward(function: Callable[..., tuple[Tensor, ...]], *leaves: Tensor) -> tuple[Tensor, ...]:
         if get_proxy_mode() is not None:
-            raise NotImplementedError("A rematerialised step is not noted: the list alone would take what it saves.")
+            raise NotImplementedError(
+                "A rematerialised step is not traced: the graph alone would take the memory that it saves."
+            )
         return function(*leaves)
 
     @staticmethod

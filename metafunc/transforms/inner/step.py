@@ -166,11 +166,8 @@ def clipped(step: Step[P], max_norm: float) -> Step[P]:
 
     def shortened(params: P, data: Data, select: Select) -> Tree:
         gradient = direction(params, data, select)
-        square = tree.dot(gradient, gradient)
-        long = square > max_norm**2
-        # The root is taken of a number that is never zero: its derivative at 0 is infinite, and 0 * inf is NaN.
-        length = torch.where(long, square, torch.ones_like(square)).sqrt()
-        return tree.scale(gradient, torch.where(long, max_norm / length, torch.ones_like(length)))
+        length = tree.safe_sqrt(tree.dot(gradient, gradient))
+        return tree.scale(gradient, max_norm / length.clamp(min=max_norm))
 
     return replace(step, direction=shortened)
 

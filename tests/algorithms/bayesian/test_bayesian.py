@@ -39,9 +39,9 @@ def test_an_ensemble_gives_each_member_its_own_noise(name):
     ensemble = lift(learner, num_particles=3)
     metas = ensemble.init(generator())
     training = ensemble.prepare(metas, TASKS, generator(1), step=0, num_steps=1)
-    dice, losses = generator(1), []
+    draws, losses = generator(1), []
     for meta in tree.unstack(metas):
-        own = learner.prepare(meta, TASKS, dice, step=0, num_steps=1)
+        own = learner.prepare(meta, TASKS, draws, step=0, num_steps=1)
         losses.append(learner.meta_loss(meta, own))
     torch.testing.assert_close(ensemble.meta_loss(metas, training), torch.stack(losses).mean(), rtol=1e-10, atol=0)
     testing = ensemble.prepare(metas, TASKS, generator(2), step=None, num_steps=0)
@@ -50,7 +50,7 @@ def test_an_ensemble_gives_each_member_its_own_noise(name):
 
 
 @pytest.mark.parametrize("name", [*DRAWING, "mr_maml_a", "mr_cnp_a", "llama"])
-def test_before_adaptation_nobody_has_seen_the_support_set(name):
+def test_before_adaptation_no_learner_has_seen_the_support_set(name):
     learner = build(name)
     meta = learner.init(generator())
     tasks = learner.prepare(meta, TASKS, generator(), step=None, num_steps=0)

@@ -53,7 +53,7 @@ def log_posterior(particle, x, y, kind, own=range(6)):
 
 
 def svgd(particles, x, y, kind, steps, lr, moving):
-    """Steps of Stein's method; `moving` says which entries of a particle move and enter the distance."""
+    """Steps of SVGD; `moving` says which entries of a particle move and enter the distance."""
     for _ in range(steps):
         vectors = [torch.cat([p[i].reshape(-1) for i in moving]) for p in particles]
         fixed = [v.detach() for v in vectors]
@@ -120,9 +120,9 @@ def by_hand(meta, tasks, kind, objective, own=""):
 def test_value_and_gradient_are_those_of_the_paper_s_loops(kind, objective, own):
     learner, meta = started(kind, objective=objective, own=own)
     value, gradient = value_and_grad(learner.task_loss)(meta, TASKS[kind])
-    expected, slopes = by_hand(meta, TASKS[kind], kind, objective, own)
+    expected, derivatives = by_hand(meta, TASKS[kind], kind, objective, own)
     assert torch.allclose(value, expected, rtol=1e-10)
-    for found, wanted in zip(tree.leaves(gradient), slopes, strict=True):
+    for found, wanted in zip(tree.leaves(gradient), derivatives, strict=True):
         assert torch.allclose(found, wanted, rtol=1e-9, atol=1e-10 * max(1.0, float(wanted.abs().max())))
     assert tree.norm(gradient) > 1e-3
 
@@ -164,9 +164,9 @@ def test_one_particle_climbs_the_log_posterior():
     learner, meta = started("regression", num_particles=1, num_steps=1)
     support = tree.unstack(TASKS["regression"])[0].support
     particle = [leaf[0].detach().requires_grad_() for leaf in tree.leaves(meta)]
-    slopes = autograd.grad(log_posterior(particle, support.x, support.y, "regression"), particle)
-    for after, before, slope in zip(tree.leaves(learner.adapt(meta, support)), particle, slopes, strict=True):
-        assert torch.allclose(after[0], before + 0.01 * slope, rtol=1e-12)
+    derivatives = autograd.grad(log_posterior(particle, support.x, support.y, "regression"), particle)
+    for after, before, derivative in zip(tree.leaves(learner.adapt(meta, support)), particle, derivatives, strict=True):
+        assert torch.allclose(after[0], before + 0.01 * derivative, rtol=1e-12)
 
 
 def test_coincident_particles_have_a_finite_gradient():

@@ -31,7 +31,7 @@ def test_an_ensemble_is_its_members(name):
     value, gradient = value_and_grad(ensemble.task_loss)(meta, tasks)
     alone = [value_and_grad(learner.task_loss)(one, some) for one, some in zip(tree.unstack(meta), own, strict=True)]
     assert torch.allclose(value, torch.stack([loss for loss, _ in alone]).mean(), rtol=1e-9)
-    expected = tree.scale(tree.stack([slope for _, slope in alone]), 1 / NUM_MEMBERS)
+    expected = tree.scale(tree.stack([derivative for _, derivative in alone]), 1 / NUM_MEMBERS)
     difference = tree.norm(tree.sub(gradient, tree.aligned(gradient, expected)))
     assert difference <= 1e-8 * (1 + tree.norm(expected))
 

@@ -89,8 +89,8 @@ def energy(prior, noise, task, k, kind, *, mean_of_logs=False, whole_power=False
     return -log_z / (beta + lam / 7) - 0.01 / lam * log_hyperprior(prior, k)
 
 
-def steered(vectors, slopes, temperature):
-    """Where Stein's method would not have particles go."""
+def steered(vectors, derivatives, temperature):
+    """The direction that SVGD descends along."""
     count = len(vectors)
     squares = sorted(float((vectors[i] - vectors[j]).square().sum()) for i in range(count) for j in range(i))
     h = (squares[(len(squares) - 1) // 2] + squares[len(squares) // 2]) / 2 / math.log(count)
@@ -99,7 +99,7 @@ def steered(vectors, slopes, temperature):
         total = torch.zeros_like(vectors[0])
         for j in range(count):
             k = torch.exp(-(vectors[j] - vectors[m]).square().sum() / h)
-            total = total + k * slopes[j] - temperature * 2 / h * (vectors[m] - vectors[j]) * k
+            total = total + k * derivatives[j] - temperature * 2 / h * (vectors[m] - vectors[j]) * k
         found.append(total / count)
     return found
 
@@ -109,7 +109,7 @@ def flat(leaves):
 
 
 def by_hand(meta, tasks, kind, *, apart=False, **wrong):
-    """The mean energy, and for every prior the mean over tasks of Stein's direction as one vector."""
+    """The mean energy, and for every prior the mean over tasks of SVGD's direction as one vector."""
     prior = [[leaf.detach().requires_grad_() for leaf in listed(part)] for part in (meta.mean, meta.log_scale)]
     leaves = [*prior[0], *prior[1]]
     vectors = [flat([leaf[k].detach() for leaf in leaves]) for k in range(3)]
@@ -117,12 +117,14 @@ def by_hand(meta, tasks, kind, *, apart=False, **wrong):
     for i in range(2):
         task = tree.unstack(TASKS[kind])[i]
         noise = [leaf[i] for leaf in listed(tasks.support.extra)]
-        slopes = []
+        derivatives = []
         for k in range(3):
             value = energy(prior, noise, task, k, kind, **wrong)
             values.append(value.detach())
-            slopes.append(flat([slope[k] for slope in autograd.grad(value, leaves)]))
-        directions.append(torch.stack([s / 3 for s in slopes] if apart else steered(vectors, slopes, 7**-0.5)))
+            derivatives.append(flat([derivative[k] for derivative in autograd.grad(value, leaves)]))
+        directions.append(
+            torch.stack([s / 3 for s in derivatives] if apart else steered(vectors, derivatives, 7**-0.5))
+        )
     return torch.stack(values).mean(), torch.stack(directions).mean(0)
 
 
@@ -158,15 +160,15 @@ def test_inference_is_stein_s_method_with_torch_s_adam_for_each_prior_by_itself(
         particles = [[leaf.requires_grad_() for leaf in drawn(prior, noise, k, s)] for s in range(4)]
         optimiser = torch.optim.Adam([leaf for particle in particles for leaf in particle], lr=0.05)
         for _ in range(3):
-            slopes = []
+            derivatives = []
             for particle in particles:
                 log_prior = sum(
                     Normal(m[k], log[k].exp()).log_prob(leaf).sum()
                     for m, log, leaf in zip(*prior, particle, strict=True)
                 )
                 loss = nll(particle, support.x, support.y, kind) - 0.3 * log_prior
-                slopes.append(flat(autograd.grad(loss, particle)))
-            moves = steered([flat(particle).detach() for particle in particles], slopes, 1.0)
+                derivatives.append(flat(autograd.grad(loss, particle)))
+            moves = steered([flat(particle).detach() for particle in particles], derivatives, 1.0)
             for particle, move in zip(particles, moves, strict=True):
                 pieces = torch.split(move, [leaf.numel() for leaf in particle])
                 for leaf, piece in zip(particle, pieces, strict=True):
@@ -219,8 +221,8 @@ def test_an_ensemble_of_it_gives_each_member_its_own_draws():
     ensemble = lift(learner, num_particles=2)
     metas = ensemble.init(torch.Generator().manual_seed(0))
     prepared = ensemble.prepare(metas, TASKS["regression"], torch.Generator().manual_seed(1), step=0, num_steps=1)
-    dice = torch.Generator().manual_seed(1)
-    own = [learner.prepare(meta, TASKS["regression"], dice, step=0, num_steps=1) for meta in tree.unstack(metas)]
+    draws = torch.Generator().manual_seed(1)
+    own = [learner.prepare(meta, TASKS["regression"], draws, step=0, num_steps=1) for meta in tree.unstack(metas)]
     losses = [learner.meta_loss(meta, tasks) for meta, tasks in zip(tree.unstack(metas), own, strict=True)]
     torch.testing.assert_close(ensemble.meta_loss(metas, prepared), torch.stack(losses).mean(), rtol=1e-10, atol=0)
 

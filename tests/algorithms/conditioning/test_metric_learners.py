@@ -42,7 +42,7 @@ def test_a_prototype_does_not_count_masked_rows():
 
 
 def test_a_class_without_support_rows_has_the_origin_for_a_prototype():
-    """Circles are told by points inside alone: what is left of the plane has to find its place by itself."""
+    """Circles are known by points inside alone: the prototype of the rest of the plane has to be learned."""
     family = data.circles(num_shots=4, num_queries=20)
     learner = algorithms.protonet(nn.mlp((2,), None, hidden=(16,), initialisation="xavier"), categorical(2))
     fast = metafunc.Outer(optimiser=lambda leaves: torch.optim.Adam(leaves, lr=0.02))

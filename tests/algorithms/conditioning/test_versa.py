@@ -104,5 +104,5 @@ def test_the_noise_is_learned_unless_the_likelihood_has_its_own():
 
 
 def test_a_noise_that_varies_is_refused():
-    with pytest.raises(ValueError, match=r"versa infers one column a target: .* gaussian"):
+    with pytest.raises(ValueError, match=r"versa infers one column per target: .* gaussian"):
         algorithms.versa(network((2,), 5), network((10,), 12), heteroscedastic(3), num_features=5)

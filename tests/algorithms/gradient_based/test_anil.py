@@ -1,4 +1,4 @@
-"""ANIL adapts the head, and says so where there is none."""
+"""ANIL adapts the head, and refuses a network without one."""
 
 import pytest
 import torch

@@ -49,8 +49,8 @@ def test_the_gradient_is_the_paper_s_formula_at_the_last_iterate(num_steps):
     for task in tree.unstack(TASKS):
         solution, unravel = tree.ravel(chosen.adapt(meta, task.support))
         inner = torch.func.hessian(lambda w, task=task, back=unravel: LOSS(back(w), task.support))(solution)
-        slope = torch.func.grad(lambda w, task=task, back=unravel: LOSS(back(w), task.query))(solution)
-        expected.append(torch.linalg.solve(torch.eye(len(slope)).double() + inner / STRENGTH, slope))
+        derivative = torch.func.grad(lambda w, task=task, back=unravel: LOSS(back(w), task.query))(solution)
+        expected.append(torch.linalg.solve(torch.eye(len(derivative)).double() + inner / STRENGTH, derivative))
     assert torch.allclose(gradient(chosen, meta), torch.stack(expected).mean(0), rtol=1e-9, atol=1e-11)
 
 

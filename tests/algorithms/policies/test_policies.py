@@ -1,4 +1,4 @@
-"""The learners of policies: each row plays, learns and is scored; gradients against plain loops; outer updates."""
+"""The learners of policies: each row collects, learns and is scored; gradients against plain loops; outer updates."""
 
 import pytest
 import torch
@@ -23,10 +23,10 @@ def built(name, **settings):
     few = {"num_trajectories": 3, "test_trajectories": 4, "num_particles": 2}
     known = CONTROL[name].hyperparameters
     settings = {key: value for key, value in few.items() if key in known} | settings
-    return algorithms.build(name, network, (2,), "control", 2, world=FAMILY.world, **settings)
+    return algorithms.build(name, network, (2,), "control", 2, simulator=FAMILY.simulator, **settings)
 
 
-def played(learner, num_tasks=3, *, step=0, num_steps=1, dtype=torch.float32):
+def collected(learner, num_tasks=3, *, step=0, num_steps=1, dtype=torch.float32):
     generator = torch.Generator().manual_seed(0)
     meta = learner.init(generator)
     tasks = learner.prepare(meta, FAMILY.train(generator, num_tasks), generator, step=step, num_steps=num_steps)
@@ -51,15 +51,15 @@ def test_every_row_trains_and_is_scored_at_every_step(name):
     ("name", "settings"), [("maml_rl", {}), ("maml_rl", {"learn_rates": True}), ("promp", {}), ("fomaml_rl", {})]
 )
 def test_a_meta_gradient_is_that_of_a_plain_loop(name, settings):
-    """Densities by torch.distributions, advantages from the same credit, the derivative by torch.autograd alone."""
+    """Densities by torch.distributions, advantages from the same estimator, the derivative by torch.autograd alone."""
     learner = built(name, inner_lr=0.3, **settings)
-    meta, tasks = played(learner, dtype=torch.float64)
+    meta, tasks = collected(learner, dtype=torch.float64)
     found = value_and_grad(learner.task_loss)(meta, tasks)[1]
 
     known = tree.map(lambda leaf: leaf.clone().requires_grad_(), meta)
     leaves = known.params if settings else known
     rates = tree.leaves(known.inner_lr) if settings else [0.3] * len(tree.leaves(leaves))
-    model, credit = network((2,), 2), rl.Credit()
+    model, advantages = network((2,), 2), rl.AdvantageEstimator()
 
     def density(params, data):
         normal = torch.distributions.Normal(model.apply(params["network"], data.observations.flatten(0, 1)), 1.0)
@@ -68,23 +68,23 @@ def test_a_meta_gradient_is_that_of_a_plain_loop(name, settings):
 
     total = torch.zeros(()).double()
     for task in tree.unstack(tasks):
-        support = tree.map(lambda leaf: leaf[0], task.support)
+        support = tree.at(task.support, 0)
         weights = density(leaves, support)
         inside = (weights - support.log_probs * support.mask).exp() if name == "promp" else weights
-        loss = -(inside * credit(support).advantages).sum(-1).mean()
-        slopes = torch.autograd.grad(loss, tree.leaves(leaves), create_graph=name != "fomaml_rl")
+        loss = -(inside * advantages(support).advantages).sum(-1).mean()
+        gradients = torch.autograd.grad(loss, tree.leaves(leaves), create_graph=name != "fomaml_rl")
         adapted = tree.unflatten(
-            leaves, [p - r * g for p, r, g in zip(tree.leaves(leaves), rates, slopes, strict=True)]
+            leaves, [p - r * g for p, r, g in zip(tree.leaves(leaves), rates, gradients, strict=True)]
         )
         ratios = (density(adapted, task.query) - task.query.log_probs * task.query.mask).exp()
-        total = total - (ratios * credit(task.query).advantages).sum(-1).mean() / 3
+        total = total - (ratios * advantages(task.query).advantages).sum(-1).mean() / 3
     truth = tree.unflatten(known, list(torch.autograd.grad(total, tree.leaves(known))))
-    # ProMP's divergence from the policy that played is at its minimum, so that it does not change this gradient.
+    # ProMP's divergence from the policy that acted is at its minimum, so that it does not change this gradient.
     assert_close(tree.ravel(found)[0], tree.ravel(truth)[0], rtol=1e-9, atol=1e-11)
 
 
 def test_stopping_the_gradient_is_noticed():
-    meta, tasks = played(built("maml_rl", inner_lr=0.3), dtype=torch.float64)
+    meta, tasks = collected(built("maml_rl", inner_lr=0.3), dtype=torch.float64)
     exact, stopped = (
         tree.ravel(value_and_grad(built(name, inner_lr=0.3).task_loss)(meta, tasks)[1])[0]
         for name in ("maml_rl", "fomaml_rl")
@@ -92,13 +92,13 @@ def test_stopping_the_gradient_is_noticed():
     assert (exact - stopped).norm() > 1e-3 * exact.norm()
 
 
-def test_learned_rates_are_used_in_playing_and_shrink_later():
+def test_learned_rates_are_used_in_rollouts_and_shrink_later():
     learner = built("maml_rl", inner_lr=0.3, learn_rates=True, later_lr=0.5)
-    meta, tasks = played(learner, step=None, num_steps=2)
+    meta, tasks = collected(learner, step=None, num_steps=2)
     still = meta._replace(inner_lr=tree.map(torch.zeros_like, meta.inner_lr))
-    task = tree.map(lambda leaf: leaf[0], tasks)
+    task = tree.at(tasks, 0)
     stays, moves = (learner.path(at, task.support, 2) for at in (still, meta))
-    assert_close(tree.map(lambda leaf: leaf[2], stays), meta.params)
+    assert_close(tree.at(stays, 2), meta.params)
     plain = built("maml_rl", inner_lr=0.3, later_lr=0.5)
     assert_close(moves, plain.path(meta.params, task.support, 2))
     same = plain.prepare(
@@ -121,13 +121,13 @@ def test_learned_rates_are_used_in_playing_and_shrink_later():
 
 
 def test_an_svpg_step_of_one_particle_is_a_gradient_step_and_of_several_is_the_formula():
-    def loss(params, played):
-        return (params * played).sum()
+    def loss(params, data):
+        return (params * data).sum()
 
     step = svpg(loss, lr=0.5, temperature=2.0)
     assert_close(step(torch.zeros(1, 2), torch.ones(1, 2)), torch.full((1, 2), -0.25))
     particles = torch.tensor([[0.0, 0.0], [1.0, 0.5], [0.3, -1.0]], dtype=torch.float64)
-    slopes = torch.tensor([[1.0, 2.0], [0.5, -1.0], [3.0, 0.0]], dtype=torch.float64)
+    gradients = torch.tensor([[1.0, 2.0], [0.5, -1.0], [3.0, 0.0]], dtype=torch.float64)
     count = 3
     distances = torch.cdist(particles, particles)
     square = 0.5 * distances.mean() ** 2 / torch.tensor(count + 1.0).log()
@@ -136,25 +136,25 @@ def test_an_svpg_step_of_one_particle_is_a_gradient_step_and_of_several_is_the_f
         for j in range(count):
             k = (-(distances[j, m] ** 2) / (2 * square)).exp()
             repulsion = k * (particles[m] - particles[j]) / square
-            moved[m] -= 0.5 * (k * slopes[j] / 2.0 - repulsion) / count
-    assert_close(step(particles, slopes), particles + moved)
+            moved[m] -= 0.5 * (k * gradients[j] / 2.0 - repulsion) / count
+    assert_close(step(particles, gradients), particles + moved)
     assert mean_rbf(torch.zeros(2, 2)).gram.isfinite().all()
 
 
 def test_the_chaser_follows_and_the_leader_does_not():
     learner = built("bmaml_rl", leader_steps=2)
-    meta, tasks = played(learner)
+    meta, tasks = collected(learner)
     assert tasks.support.rewards.shape == (3, 3, 2, 3, 6)  # tasks, steps, particles, trajectories, times
-    task = tree.map(lambda leaf: leaf[0], tasks)
+    task = tree.at(tasks, 0)
     rows = learner.path(meta, task.support, 3)
     behind = tree.map(lambda leaf: leaf[1] - leaf[3], rows)
-    lengths = sum(tree.norm(tree.map(lambda leaf, m=m: leaf[m], behind)) for m in range(2))
+    lengths = sum(tree.norm(tree.at(behind, m)) for m in range(2))
     assert_close(learner.task_loss(meta, task), lengths)
 
 
 def test_trust_region_updates_keep_their_promise_and_their_matrix_is_the_hessian_of_the_divergence():
     learner = built("maml_rl", inner_lr=0.3)
-    meta, tasks = played(learner, dtype=torch.float64)
+    meta, tasks = collected(learner, dtype=torch.float64)
 
     def adapted(at):
         def of_task(task):
@@ -190,26 +190,26 @@ def test_repeats_are_more_steps_on_the_same_trajectories():
     own = tree.map(lambda leaf: leaf.clone(), meta)
     adam = torch.optim.Adam(tree.leaves(own), lr=1e-3, fused=True)
     for n in range(3):
-        for leaf, slope in zip(
+        for leaf, gradient in zip(
             tree.leaves(own), tree.leaves(value_and_grad(learner.task_loss)(own, tasks)[1]), strict=True
         ):
-            leaf.grad = slope
+            leaf.grad = gradient
         adam.step()
         assert n != 0 or torch.equal(tree.ravel(own)[0], tree.ravel(once.meta)[0])
     assert_close(tree.ravel(own)[0], tree.ravel(thrice.meta)[0], rtol=0, atol=0)
 
 
-def test_particles_of_an_ensemble_play_for_themselves():
+def test_particles_of_an_ensemble_collect_for_themselves():
     learner = built("emaml_rl")
-    _, tasks = played(learner)
+    _, tasks = collected(learner)
     assert tasks.support.values.rewards.shape == (3, 2, 1, 3, 6)  # tasks, particles, steps, trajectories, times
     returns = of_collected(tasks)
     by_hand = tasks.query.values.rewards.sum(-1).mean((1, 2))
     assert_close(returns[-1], by_hand)
 
 
-def test_what_cannot_be_played_is_refused():
-    with pytest.raises(ValueError, match="needs a world"):
+def test_what_cannot_be_collected_is_refused():
+    with pytest.raises(ValueError, match="needs a simulator"):
         algorithms.build("maml_rl", network, (2,), "control", 2)
     with pytest.raises(ValueError, match="num_trajectories must be at least 1"):
         built("maml_rl", num_trajectories=0)
@@ -217,9 +217,9 @@ def test_what_cannot_be_played_is_refused():
         built("maml_rl", estimator="dice", credit="sampling")
 
 
-def test_an_oracle_is_told_the_goal():
-    _, tasks = played(built("oracle"))
+def test_an_oracle_s_observations_end_with_the_goal():
+    _, tasks = collected(built("oracle_policy"))
     generator = torch.Generator().manual_seed(0)
-    built("oracle").init(generator)
+    built("oracle_policy").init(generator)
     goals = FAMILY.train(generator, 3).support
     assert_close(tasks.query.observations[..., 2:], goals[:, None, None].expand(3, 3, 6, 2))

@@ -44,7 +44,7 @@ def test_a_run_of_policies_without_validation_has_no_curve_of_losses(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    line = ["train", "random", "navigation", "--steps", "1", "--validate-every", "None", "--test-tasks", "2"]
+    line = ["train", "random_policy", "navigation", "--steps", "1", "--validate-every", "None", "--test-tasks", "2"]
     assert run([*line, "--out", "run", "--quiet", *TINY]) == 0
     assert run(["plot", "run"]) == 0
     assert {path.name for path in Path("run/figures").iterdir()} == {"adaptation.png", "paths.png"}
@@ -55,7 +55,7 @@ def test_what_a_learner_without_adaptation_collects_is_shown_before_it_is_traine
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert run(["train", "oracle", "navigation", "--dry-run", "--json"]) == 0
+    assert run(["train", "oracle_policy", "navigation", "--dry-run", "--json"]) == 0
     seen = json.loads(capsys.readouterr().out)["task"]
     assert seen["support.rewards"] == {"shape": "0 x 20 x 100", "values": "float32, none"}
     assert seen["query.observations"]["shape"] == "20 x 100 x 4"

@@ -34,7 +34,7 @@ def smooth(p: Params, x: Tensor) -> Tensor:
     return ours(p, x, F.avg_pool2d)
 
 
-def native(p: Params, x: Tensor) -> Tensor:
+def by_torch(p: Params, x: Tensor) -> Tensor:
     """Torch's convolution and pooling, and the equation of the normalisation: its own is wrong at third order."""
 
     def norm(h: Tensor, scale: Tensor, shift: Tensor | None) -> Tensor:
@@ -109,7 +109,7 @@ def distance(first, second):
 
 @pytest.mark.parametrize("route", ROUTES)
 def test_the_meta_gradient_is_that_of_elementary_operations_in_a_plain_loop(route):
-    assert distance(ROUTES[route](PARAMS), by_loop(native, PARAMS)) < 1e-12
+    assert distance(ROUTES[route](PARAMS), by_loop(by_torch, PARAMS)) < 1e-12
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,7 @@ def test_a_double_backward_that_lacks_a_term_is_found(owner, name, monkeypatch):
         return (found[0], torch.zeros_like(found[1]) if found[1] is not None else None, *found[2:])
 
     monkeypatch.setattr(getattr(owner, name), "backward", staticmethod(wrong))
-    expected = by_loop(native, PARAMS)
+    expected = by_loop(by_torch, PARAMS)
     assert all(distance(route(PARAMS), expected) > 1e-4 for route in ROUTES.values())
     assert not IDENTITIES["derivatives"](LossCase(partial(loss, smooth), PARAMS, TASKS)).holds
 
@@ -144,7 +144,7 @@ def test_the_third_derivative_is_that_of_elementary_operations():
     def product(apply):
         return grad(lambda p: tree.dot(grad(lambda p: task_loss(apply, p, task, 1))(p), vector))(PARAMS)
 
-    assert distance(product(ours), product(native)) < 1e-12
+    assert distance(product(ours), product(by_torch)) < 1e-12
 
 
 def apart(x: Tensor, weight: Tensor, scale: Tensor, shift: Tensor, stride: int) -> Tensor:
@@ -229,4 +229,4 @@ def test_tasks_may_share_some_of_their_parameters(shared):
     found = vmap(grad(partial(loss, ours)), in_dims=(dims, 0))(stacked, TASKS.support)
     for i, support in enumerate(tree.unstack(TASKS.support)):
         one = {name: leaf if name in shared else leaf[i] for name, leaf in stacked.items()}
-        assert distance(tree.map(lambda leaf, i=i: leaf[i], found), grad(partial(loss, native))(one, support)) < 1e-12
+        assert distance(tree.at(found, i), grad(partial(loss, by_torch))(one, support)) < 1e-12

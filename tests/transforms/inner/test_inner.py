@@ -50,8 +50,8 @@ def plain_loop(start, num_steps, *, steps_of=None, objective=loss):
     leaves = tree.leaves(start)
     for k in range(num_steps):
         value = objective(tree.unflatten(start, leaves), data() if steps_of is None else steps_of[k])
-        slopes = torch.autograd.grad(value, leaves, create_graph=True)
-        leaves = [leaf - LR * slope for leaf, slope in zip(leaves, slopes, strict=True)]
+        gradients = torch.autograd.grad(value, leaves, create_graph=True)
+        leaves = [leaf - LR * gradient for leaf, gradient in zip(leaves, gradients, strict=True)]
     return tree.unflatten(start, leaves)
 
 
@@ -63,8 +63,8 @@ def by_autograd(function):
 
 
 def by_func(function):
-    slope, value = torch.func.grad_and_value(function)(params())
-    return value, tree.leaves(slope)
+    gradient, value = torch.func.grad_and_value(function)(params())
+    return value, tree.leaves(gradient)
 
 
 def agree(first, second, tolerance=1e-12):
@@ -86,11 +86,11 @@ def test_first_order_keeps_the_value_bitwise_and_has_the_identity_for_a_derivati
     step = descend(loss, optimiser)
     stopped = first_order(step)
     assert agree(repeat(stopped, 3)(params(), data()), repeat(step, 3)(params(), data()), 0)
-    slope = torch.func.grad(lambda at: outer(repeat(stopped, 3)(at, data())))(params())
+    gradient = torch.func.grad(lambda at: outer(repeat(stopped, 3)(at, data())))(params())
     expected = torch.func.grad(outer)(repeat(step, 3)(params(), data()))
-    assert agree(slope, expected)
+    assert agree(gradient, expected)
     exact = torch.func.grad(lambda at: outer(repeat(step, 3)(at, data())))(params())
-    assert not agree(slope, exact, 1e-3)
+    assert not agree(gradient, exact, 1e-3)
 
 
 def test_first_order_of_any_adapt_and_not_only_of_a_step():
@@ -99,8 +99,8 @@ def test_first_order_of_any_adapt_and_not_only_of_a_step():
 
     stopped = first_order(halve)
     assert agree(stopped(params(), data()), halve(params(), data()), 0)
-    slope = torch.func.grad(lambda at: outer(stopped(at, data())))(params())
-    assert agree(slope, torch.func.grad(outer)(tree.scale(params(), 0.5)))
+    gradient = torch.func.grad(lambda at: outer(stopped(at, data())))(params())
+    assert agree(gradient, torch.func.grad(outer)(tree.scale(params(), 0.5)))
 
 
 def test_first_order_leaves_the_derivative_of_a_learned_step_size():
@@ -161,16 +161,16 @@ def test_clipping_is_differentiable_on_both_sides_and_at_zero():
         step = clipped(descend(loss, sgd(LR)), bound)
 
         def plain(at, bound=bound):
-            slopes = torch.autograd.grad(loss(at, data()), tree.leaves(at), create_graph=True)
-            length = torch.cat([slope.reshape(-1) for slope in slopes]).norm()
+            gradients = torch.autograd.grad(loss(at, data()), tree.leaves(at), create_graph=True)
+            length = torch.cat([gradient.reshape(-1) for gradient in gradients]).norm()
             factor = bound / length if length > bound else 1.0
-            moved = [leaf - LR * factor * slope for leaf, slope in zip(tree.leaves(at), slopes, strict=True)]
+            moved = [leaf - LR * factor * gradient for leaf, gradient in zip(tree.leaves(at), gradients, strict=True)]
             return outer(tree.unflatten(at, moved))
 
         assert agree(by_func(lambda at, step=step: outer(step(at, data()))), by_autograd(plain))
     flat = clipped(descend(lambda at, _: at.square().sum(), sgd(LR)), 1.0)
-    slope = torch.func.jacrev(lambda at: flat(at, data()))(torch.zeros(2))
-    assert torch.allclose(slope, (1 - 2 * LR) * torch.eye(2))
+    gradient = torch.func.jacrev(lambda at: flat(at, data()))(torch.zeros(2))
+    assert torch.allclose(gradient, (1 - 2 * LR) * torch.eye(2))
 
 
 def test_the_proximal_loss_pulls_towards_its_anchor():
@@ -255,7 +255,7 @@ def test_bad_settings_are_refused(make, message):
         make()
 
 
-def test_a_mask_that_selects_nothing_says_what_there_is():
-    step = masked(descend(loss, sgd(LR)), lambda path: path == "nobody")
+def test_a_mask_that_selects_nothing_names_what_there_is():
+    step = masked(descend(loss, sgd(LR)), lambda path: path == "elsewhere")
     with pytest.raises(ValueError, match=f"No leaf is selected.*{tree.paths(params())[0]}"):
         step(params(), data())

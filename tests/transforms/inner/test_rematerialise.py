@@ -45,8 +45,11 @@ def by_loop(kind: str) -> list[Tensor]:
     for task in tree.unstack(tasks):
         params = meta
         for _ in range(STEPS):
-            slopes = torch.autograd.grad(loss(params, task.support), list(params.values()), create_graph=True)
-            params = {name: leaf - LR * slope for (name, leaf), slope in zip(params.items(), slopes, strict=True)}
+            derivatives = torch.autograd.grad(loss(params, task.support), list(params.values()), create_graph=True)
+            params = {
+                name: leaf - LR * derivative
+                for (name, leaf), derivative in zip(params.items(), derivatives, strict=True)
+            }
         total = total + loss(params, task.query) / 3
     return list(torch.autograd.grad(total, list(meta.values())))
 
@@ -82,7 +85,7 @@ def test_parts_of_a_loop_may_be_rematerialised_once_more() -> None:
     close(value_and_grad(query_loss(adapt, loss))(META, tasks)[1], by_loop("regression"))
 
 
-def test_its_operations_are_not_noted() -> None:
+def test_its_operations_are_not_traced() -> None:
     tasks = random_tasks("regression", num_tasks=3, num_outputs=3)
     gradient = tracing.Traced(value_and_grad(task_loss("regression", inner.rematerialised)))
     first, second, third = (gradient(META, tasks)[1] for _ in range(3))
@@ -94,14 +97,14 @@ def test_its_operations_are_not_noted() -> None:
 
 def test_that_it_is_not_compiled_is_said_before_it_starts() -> None:
     learner = algorithms.maml(MODEL, KINDS["regression"], rematerialise=True)
-    assert not learner.listed
-    assert not lift(learner, num_particles=2).listed
+    assert not learner.traceable
+    assert not lift(learner, num_particles=2).traceable
     with pytest.raises(ValueError, match="rematerialised steps are not compiled; give compile='auto'"):
         fit(learner, family(), steps=3, num_tasks=2, execution=Execution(compile="on"))
 
 
 def test_of_a_learner_of_ones_own_it_is_said_meanwhile() -> None:
-    learner = replace(algorithms.maml(MODEL, KINDS["regression"], rematerialise=True), listed=True)
+    learner = replace(algorithms.maml(MODEL, KINDS["regression"], rematerialise=True), traceable=True)
     told: list[str] = []
 
     def watch(event: Event) -> None:

@@ -1,0 +1,68 @@
+"""What cannot be a pure function with second derivatives is refused, by name and with a way out."""
+
+from collections.abc import Callable
+
+import jaxtyping
+import pytest
+import torch
+from torch import nn
+from torch.nn.utils import parametrizations
+
+from metafunc import nn as models
+
+from .module_cases import dense, encoder, image, tokens
+
+
+def compiled_in_place(module: nn.Module) -> nn.Module:
+    module.compile()
+    return module
+
+
+REFUSED: dict[str, tuple[Callable[[], nn.Module], str]] = {
+    "batch_norm": (lambda: dense(nn.BatchNorm1d(8)), r"'1' \(BatchNorm1d\).*\.eval\(\).*batch_norm=\"batch\""),
+    "instance_norm": (
+        lambda: image(nn.InstanceNorm2d(4, track_running_stats=True)),
+        r"'1' \(InstanceNorm2d\).*\.eval\(\).*batch_norm=\"batch\"",
+    ),
+    "dropout": (lambda: dense(nn.Dropout(0.5)), r"'1' \(Dropout\).*p=0.5.*\.eval\(\)"),
+    "alpha_dropout": (lambda: dense(nn.AlphaDropout(0.5)), r"'1' \(AlphaDropout\)"),
+    "attention_dropout": (lambda: tokens(nn.MultiheadAttention(4, 2, dropout=0.1)), r"'0' \(MultiheadAttention\)"),
+    "encoder_dropout": (lambda: tokens(encoder()), r"'0.self_attn' \(MultiheadAttention\)"),
+    "rrelu": (lambda: dense(nn.RReLU()), r"'1' \(RReLU\).*LeakyReLU"),
+    "lstm": (lambda: tokens(nn.LSTM(4, 4)), r"'0' \(LSTM\).*nn.Linear"),
+    "gru_cell": (lambda: dense(nn.GRUCell(8, 8)), r"'1' \(GRUCell\).*nn.Linear"),
+    "embedding_bag": (lambda: nn.Sequential(nn.EmbeddingBag(7, 4)), r"'0' \(EmbeddingBag\).*nn.Embedding"),
+    "embedding_max_norm": (lambda: tokens(nn.Embedding(7, 4, max_norm=1.0)), r"'0' \(Embedding\).*leave both off"),
+    "embedding_frequency": (lambda: tokens(nn.Embedding(7, 4, scale_grad_by_freq=True)), r"'0' \(Embedding\)"),
+    "fractional_pool": (lambda: image(nn.FractionalMaxPool2d(2, 2)), r"'1' \(FractionalMaxPool2d\).*nn.MaxPool2d"),
+    "lazy": (lambda: nn.Sequential(nn.LazyLinear(3)), r"'0' \(LazyLinear\).*example batch"),
+    "complex": (lambda: nn.Sequential(nn.Linear(2, 2, dtype=torch.complex64)), r"'0' \(Linear\).*complex64"),
+    "spectral_norm": (lambda: nn.Sequential(parametrizations.spectral_norm(nn.Linear(2, 2))), r"spectral norm.*eval"),
+    "hooked_weight_norm": (lambda: nn.Sequential(nn.utils.weight_norm(nn.Linear(2, 2))), r"'0'.*parametrizations"),
+    "scripted": (lambda: nn.Sequential(torch.jit.script(nn.Linear(2, 2))), r"'0'.*out of reach"),
+    "compiled": (lambda: nn.Sequential(compiled_in_place(nn.Linear(2, 2))), r"'0'.*compiled"),
+    "parallel": (lambda: nn.DataParallel(nn.Linear(2, 2)), r"the module itself \(DataParallel\).*\.module"),
+    "no_parameters": (lambda: nn.Sequential(nn.ReLU()), r"Sequential without parameters"),
+    "frozen": (lambda: dense().requires_grad_(False), r"requires_grad_"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning", "ignore::UserWarning")
+def test_what_cannot_be_pure_is_refused_by_name(name):
+    make, message = REFUSED[name]
+    module = make()
+    with pytest.raises(ValueError, match=message):
+        models.from_module(module)
+
+
+def test_the_ways_out_of_a_refusal_lead_out():
+    module = image(nn.InstanceNorm2d(4, track_running_stats=True), nn.BatchNorm2d(4))
+    assert models.from_module(module, batch_norm="batch").normalisation == "transductive"
+    assert models.from_module(module.eval()).normalisation == "none"
+
+
+def test_an_unknown_option_is_refused(monkeypatch):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # the tests' annotation hook would come first
+    with pytest.raises(ValueError, match=r"'refuse', 'batch', not 'on'"):
+        models.from_module(dense(), batch_norm="on")
