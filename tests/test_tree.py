@@ -141,3 +141,25 @@ def test_the_order_of_dict_entries_means_nothing():
 def test_two_leaves_of_one_path_are_refused():
     with pytest.raises(ValueError, match=r"both called 'a.b'"):
         tree.partition({"a.b": torch.zeros(1), "a": {"b": torch.ones(1)}}, lambda path: True)
+
+
+def test_an_index_gives_a_row_and_a_slice_some():
+    stacked = {"w": torch.arange(6).reshape(3, 2), "b": (torch.arange(3),)}
+    assert [leaf.tolist() for leaf in tree.leaves(tree.at(stacked, 1))] == [[2, 3], 1]
+    assert [leaf.tolist() for leaf in tree.leaves(tree.at(stacked, slice(1, None)))] == [[[2, 3], [4, 5]], [1, 2]]
+
+
+def test_particles_are_rows_in_the_order_of_ravel():
+    stacked = {"w": torch.randn(3, 2, 2), "b": torch.randn(3)}
+    expected = torch.stack([tree.ravel(particle)[0] for particle in tree.unstack(stacked)])
+    assert torch.equal(tree.rows(stacked), expected)
+
+
+def test_the_safe_root_is_the_root_with_no_derivative_at_zero():
+    squares = torch.tensor([0.0, 0.25, 9.0], dtype=torch.float64)
+    assert tree.safe_sqrt(squares).tolist() == [0.0, 0.5, 3.0]
+    first = torch.func.grad(lambda at: tree.safe_sqrt(at).sum())
+    assert first(squares).tolist() == [0.0, 1.0, 0.5 / 3]
+    second = torch.func.grad(lambda at: first(at).sum())(squares)
+    assert second.isfinite().all()
+    assert second[0] == 0

@@ -1,12 +1,15 @@
 """The table: what it holds of each row, and what `build` refuses."""
 
 import inspect
+from dataclasses import asdict, replace
 
 import pytest
 import torch
 
 from metafunc import algorithms, nn
-from metafunc.algorithms import ALGORITHMS, CONTROL
+from metafunc.algorithms import ALGORITHMS, CONTROL, Row
+from metafunc.nn import likelihood
+from metafunc.rl.rollout_settings import PER_PARTICLE
 from metafunc.testing import network
 
 
@@ -103,3 +106,26 @@ def test_what_does_not_fit_is_refused(name, kind, settings, message):
 def test_what_is_no_inner_step_size_is_refused_by_that_name(name, value):
     with pytest.raises(ValueError, match=f"^inner_lr must be a finite number, at least 0, not {value}"):
         algorithms.build(name, network, (2,), "regression", 3, inner_lr=value)
+
+
+def test_a_group_of_settings_is_set_by_its_fields():
+    given = []
+
+    def builder(model, simulator, *, rollouts=PER_PARTICLE, scale=2.0):
+        given.append((model, simulator, rollouts, scale))
+        return algorithms.maml(network((2,), 3), likelihood.gaussian(3))
+
+    row = Row(builder)
+    defaults = {name: argument.default for name, argument in row.hyperparameters.items()}
+    assert defaults == {**asdict(PER_PARTICLE), "scale": 2.0}
+    assert list(row.hyperparameters)[-1] == "scale", "fields stand where the group does"
+    row.assemble(0, 1)
+    row.assemble(0, 1, discount=0.5, scale=3.0)
+    assert given == [(0, 1, PER_PARTICLE, 2.0), (0, 1, replace(PER_PARTICLE, discount=0.5), 3.0)]
+    with pytest.raises(ValueError, match="num_steps must be at least 0"):
+        row.assemble(0, 1, num_steps=-1)
+
+
+def test_a_fixed_hyperparameter_cannot_be_set():
+    with pytest.raises(ValueError, match="emaml has no hyperparameter rematerialise"):
+        algorithms.build("emaml", network, (2,), "regression", 3, rematerialise=True)
