@@ -33,7 +33,7 @@ def adam(outer_lr: float) -> Optimise:
 
 
 def sgd(outer_lr: float) -> Optimise:
-    """Gradient descent."""
+    """Gradient descent with a fixed step size."""
     return partial(torch.optim.SGD, lr=outer_lr)
 
 

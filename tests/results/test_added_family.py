@@ -54,7 +54,7 @@ def test_an_added_family_is_trained_on_and_drawn_with_its_truth(tmp_path: Path) 
     exact = waves(num_shots=4, num_test_queries=plot_run.MANY_QUERIES, noise=0.0)
     assert shown.query.y.equal(exact.test(data.generator_for(0, "figures", 0), 2).query.y)
     assert not shown.support.y.equal(exact.test(data.generator_for(0, "figures", 0), 2).support.y)
-    metafunc.fit(learner, family, steps=2, out=tmp_path / "run", config=CONFIG)
+    metafunc.fit(learner, family, steps=2, out=tmp_path / "run", recording=metafunc.Recording(config=CONFIG))
     assert [path.name for path in plot_run.plot_run(tmp_path / "run")] == ["learning.png", "functions.png"]
 
 

@@ -47,7 +47,7 @@ PRESETS: tuple[Preset, ...] = (
     sinusoid(
         "reptile-sinusoid",
         "reptile",
-        "Nichol, Achiam, Schulman (2018), section 2: 50 points at once, one task a step, 30,000 steps",
+        "Nichol, Achiam, Schulman (2018), section 2: 50 points at once, one task per step, 30,000 steps",
         hyper={"inner_lr": 0.02, "num_steps": 5, "batch_size": 10, "optimiser": "sgd"},
         data={"num_shots": 10, "num_queries": 40},
         network={"hidden": (64, 64), "activation": "tanh"},

@@ -30,7 +30,7 @@ def _nme_sinusoid(
 
 
 def _sine_or_line(name: str, algorithm: str, source: str, *, hyper: Settings) -> Preset:
-    """PLATIPUS's ambiguous regression: 5 noisy points, 25 tasks a step, 70,000 steps."""
+    """PLATIPUS's ambiguous regression: 5 noisy points, 25 tasks per step, 70,000 steps."""
     return Preset(
         name,
         algorithm,
@@ -45,7 +45,7 @@ def _sine_or_line(name: str, algorithm: str, source: str, *, hyper: Settings) ->
 
 
 def _few_tasks(name: str, algorithm: str, source: str, hyper: Settings) -> Preset:
-    """The protocol of few sine curves: 5 points of 100 fixed tasks, 10 tasks a step, 100,000 steps, three layers."""
+    """The protocol of few sine curves: 5 points of 100 fixed tasks, 10 tasks per step, 100,000 steps, three layers."""
     return Preset(
         name,
         algorithm,

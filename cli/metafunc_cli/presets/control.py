@@ -13,7 +13,7 @@ PROXIMAL: Settings = {"outer_lr": 3e-3, "repeats": 5}
 
 
 def navigation(name: str, algorithm: str, source: str = NAVIGATION, **sections: Settings) -> Preset:
-    """2-D navigation: 20 tasks a step, judged on 40 goals after up to 3 steps."""
+    """2-D navigation: 20 tasks per step, judged on 40 goals after up to 3 steps."""
     training = {
         "steps": 100,
         "num_tasks": 20,
