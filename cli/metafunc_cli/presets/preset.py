@@ -38,7 +38,7 @@ FINN = "Finn, Abbeel, Levine (2017)"
 
 
 def sinusoid(name: str, algorithm: str, source: str, **sections: Settings) -> Preset:
-    """The protocol of MAML's sinusoids: 10 points, 25 tasks per step, 70,000 steps of Adam at .001, two layers of 40."""
+    """The protocol of MAML's sinusoids: 10 points, 25 tasks, 70,000 steps of Adam at .001, two layers of 40."""
     return Preset(
         name,
         algorithm,
