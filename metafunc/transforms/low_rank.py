@@ -8,15 +8,19 @@ $$W_i = W - \alpha \sum_k d_k x_k^\top, \qquad x W_i^\top = x W^\top - \alpha \s
 All tasks then share one weight, and a batch of tasks is one large matrix product where it was a copy of the weight for
 each task. Value and derivatives are those of `query_loss(gradient_descent(...), loss)` up to rounding.
 
-The $d_k$ are the gradient with respect to zeros added to the layer's outputs. A weight qualifies if its only use is as
-the weight of `torch.nn.functional.linear` and the shapes favour it; every other leaf is adapted as usual.
+The $d_k$ are the gradient with respect to zeros added to the layer's outputs. A weight qualifies if the support set's
+loss uses it only as the weight of `torch.nn.functional.linear`, outside further transforms, and the shapes favour it;
+every other leaf is adapted as usual. Where the query set's loss, or what finishes the adaptation, uses the weight
+otherwise, it gets the adapted weight, formed there.
 """
 
+import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch._C._functorch import get_unwrapped, is_functorch_wrapped_tensor, maybe_current_level
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
@@ -31,6 +35,10 @@ SMALLEST = 2**14
 """Weights with fewer numbers fit into the cache, and the bookkeeping costs more than their copies."""
 
 
+class _UsedElsewhere(Exception):  # noqa: N818 - no error: the weights are then formed
+    """A factored weight was used in a way that factors do not follow."""
+
+
 class _Uses(NamedTuple):
     """How the factored weights were used: the inputs of the linear layers, and the weights that something else took."""
 
@@ -39,28 +47,45 @@ class _Uses(NamedTuple):
 
 
 class _Linears(TorchFunctionMode):
-    """While entered, `linear` with a factored weight adds the factors and the zeros; `uses` records all uses."""
+    """While entered, `linear` with a factored weight adds the factors and the zeros; `uses` records all uses.
+
+    Whatever else takes such a weight is given the adapted one, formed. Where that would lose a derivative, because a
+    transform or a custom function has the weight or no gradient is recorded, `_UsedElsewhere` is raised.
+    """
 
     def __init__(
         self, params: Params, factors: Factors, uses: _Uses, zeros: Mapping[str, list[Tensor]] | None = None
     ) -> None:
         super().__init__()
-        self.weights = [(name, params[name]) for name in factors]
+        self.weights = {name: params[name] for name in factors}
+        self.bases = {id(_unwrapped(leaf)): name for name, leaf in self.weights.items()}
         self.factors = factors
         self.uses = uses
         self.zeros = zeros
+        self.surroundings = _surroundings()
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        """Add to a linear layer's outputs; let everything else pass."""
+        """Add to a linear layer's outputs, and form the weights that something else takes."""
         kwargs = kwargs or {}
-        name = self._name(_weight(*args, **kwargs)) if func is F.linear else None
-        if name is None:
-            self.uses.elsewhere.update(used for used in map(self._name, _flat((*args, *kwargs.values()))) if used)
+        if not any(self._name(leaf) for leaf in _flat((*args, *kwargs.values()))):
             return func(*args, **kwargs)
-        x: Tensor = args[0] if args else kwargs["input"]
-        outputs = func(*args, **kwargs)
+        if func is F.linear:
+            name = self._name(_weight(*args, **kwargs))
+            outputs = func(*args, **kwargs)
+            if name is not None and self._is_layer(name, outputs, *args, **kwargs):
+                return self._layer(name, outputs, args[0] if args else kwargs["input"])
+        return func(*map(self._formed, args), **{key: self._formed(value) for key, value in kwargs.items()})
+
+    def _is_layer(self, name: str, outputs: Tensor, input: Tensor, weight: Tensor, bias: Tensor | None = None) -> bool:
+        """Whether a call is a layer's: at the level of the weight, and one whose outputs were foreseen."""
+        known, index = None if self.zeros is None else self.zeros[name], len(self.uses.inputs[name])
+        foreseen = known is None or (index < len(known) and known[index].shape == outputs.shape)
+        alone = weight is self.weights[name] and not any(map(self._name, (input, bias)))
+        return foreseen and alone and _surroundings() == self.surroundings
+
+    def _layer(self, name: str, outputs: Tensor, x: Tensor) -> Tensor:
         for inputs, steps in self.factors[name]:
             outputs = outputs - (x @ inputs.T) @ steps
         if self.zeros is not None:
@@ -68,11 +93,38 @@ class _Linears(TorchFunctionMode):
         self.uses.inputs[name].append(x)
         return outputs
 
+    def _formed(self, value: Any) -> Any:
+        """The adapted weight in a weight's place; of a list or tuple, its items."""
+        if isinstance(value, list | tuple):
+            items = [self._formed(item) for item in value]
+            return value if all(map(operator.is_, items, value)) else type(value)(items)
+        name = self._name(value)
+        if name is None:
+            return value
+        self.uses.elsewhere.add(name)
+        if not self.factors[name]:
+            return value
+        if value is not self.weights[name] or torch.is_grad_enabled() != self.surroundings[1]:
+            raise _UsedElsewhere
+        for inputs, steps in self.factors[name]:
+            value = value - steps.T @ inputs
+        return value
+
     def _name(self, leaf: object) -> str | None:
-        for name, weight in self.weights:
-            if weight is leaf:
-                return name
-        return None
+        """Which weight a tensor is, by itself or as a further transform, or a custom function, sees it."""
+        return self.bases.get(id(_unwrapped(leaf))) if isinstance(leaf, Tensor) else None
+
+
+def _unwrapped(leaf: Tensor) -> Tensor:
+    """What the transforms of `torch.func` have wrapped."""
+    while is_functorch_wrapped_tensor(leaf):
+        leaf = get_unwrapped(leaf)
+    return leaf
+
+
+def _surroundings() -> tuple[int, bool]:
+    """The transforms of `torch.func` that are under way, and whether gradients are recorded."""
+    return maybe_current_level() or 0, torch.is_grad_enabled()
 
 
 def _unused(names: Iterable[str]) -> _Uses:
@@ -126,6 +178,18 @@ def query_loss(loss: Loss[P], *, lr: float, num_steps: int, finish: Adapt[P, P] 
             return loss(whole(params), data)
 
         outputs = _favoured(by_path, params, task.support, num_steps)
+        try:
+            return after(params, by_path, whole, outputs, task)
+        except _UsedElsewhere:
+            return after(params, by_path, whole, {}, task)
+
+    def after(
+        params: Params,
+        by_path: Loss[Params],
+        whole: Callable[[Params], P],
+        outputs: Mapping[str, list[torch.Size]],
+        task: Task,
+    ) -> Scalar:
         factors: Factors = {name: [] for name in outputs}
         for _ in range(num_steps):
             params, factors = _descend(by_path, params, factors, outputs, task.support, lr)
@@ -144,7 +208,10 @@ def _descend(
     def differentiated(rest: Params, zeros: dict[str, list[Tensor]]) -> tuple[Scalar, dict[str, list[Tensor]]]:
         uses = _unused(factors)
         with _Linears(params, factors, uses, zeros):
-            return loss({**params, **rest}, data), uses.inputs
+            value = loss({**params, **rest}, data)
+        if uses.elsewhere or any(len(uses.inputs[name]) < len(shapes) for name, shapes in outputs.items()):
+            raise _UsedElsewhere
+        return value, uses.inputs
 
     rest = {name: leaf for name, leaf in params.items() if name not in factors}
     zeros = {name: [params[name].new_zeros(shape) for shape in shapes] for name, shapes in outputs.items()}
