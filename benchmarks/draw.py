@@ -87,7 +87,7 @@ def half_cheetah() -> None:
         9.0,
         3.7,
         "Half-cheetahs that run forwards or backwards: ProMP with one inner step in training",
-        "Left: 20 training tasks a step, line: running mean of 11. Right: 40 new tasks, band: 95 % over tasks.",
+        "Left: 20 training tasks per step, line: running mean of 11. Right: 40 new tasks, band: 95 % over tasks.",
     )
     learning, adapted = body.subplots(1, 2)
     plain(learning, x="Steps of meta-training", y="Return of an episode")

@@ -1,11 +1,11 @@
-"""Active learning, BMAML's experiment: the error against the labels bought, by predictive entropy and at random.
+"""Active learning, BMAML's experiment: the error against the labels acquired, by predictive entropy or at random.
 
     metafunc compare --algorithms maml emaml bmaml --tasks sinusoid ... --out runs/active   # first: trains them
     python -m benchmarks.papers.active_learning sinusoid --runs runs/active --algorithms maml emaml bmaml
 
-Each new task offers a pool in a random order. The first labels are given; every other is bought where the learner's
+Each new task offers a pool in a random order. The first labels are given; every other is queried where the learner's
 predictive entropy is highest, or in the order of the pool. A point learner of a regression is unsure of all points
-alike and buys in order: its two curves are one.
+alike and acquires them in order: its two curves are one.
 """
 
 from pathlib import Path
@@ -40,14 +40,14 @@ def main(
     num_labels: int = 10,
     num_tasks: int = 200,
 ) -> None:
-    """Buy labels with trained learners, and draw the curves.
+    """Acquire labels with trained learners, and draw the curves.
 
     Args:
         name: of the files to write, and of the family that the runs were trained on.
         runs: the folder of the comparison that trained them.
         algorithms: whose runs.
         seeds: whose runs.
-        pool: rows that can be bought: points of a function, or drawings a class.
+        pool: rows whose labels can be queried: points of a function, or drawings per class.
         first: labels to begin with.
         num_labels: labels in the end.
         num_tasks: new tasks, the same for all.
@@ -106,7 +106,7 @@ def _shuffled(support: Batch) -> Batch:
 def _picture(result: dict[str, Any], *, regression: bool) -> Any:
     narrow = ", where narrower than the mean; the scale is logarithmic and cut off above" if regression else ""
     page, body = figure(
-        8.0, 4.2, "Error against labels bought" if regression else "Accuracy against labels bought",
+        8.0, 4.2, "Error against labels acquired" if regression else "Accuracy against labels acquired",
         "Solid: where predictive entropy is highest. Dashed: at random.\n"
         f"Band: 95 % interval over seeds and tasks{narrow}.",
     )  # fmt: skip

@@ -55,7 +55,7 @@ SETTINGS = {
         full="--seeds 5 --steps 70000 --num-tasks 25 --outer-lr 0.001 --validate-every 5000 "
         "--model.hidden 100 100 100 --model.context 20 --inner-lr 0.01 --test-tasks 1000",
     ),
-    # Yin et al. (2020): half of thirty images are support, ten tasks a step, five inner steps of .002 (their code's;
+    # Yin et al. (2020): half of thirty images are support, ten tasks per step, five inner steps of .002 (their code's;
     # .01 in the paper), twenty in the test, 30,000 steps, a weight of .001 in their code. The short one takes
     # smaller steps.
     "pose": Setting(
@@ -67,9 +67,9 @@ SETTINGS = {
         full="--seeds 5 --steps 30000 --inner-lr 0.002 --outer-lr 0.002 "
         "--validate-every 1000 --model.hidden 256 100 40 --test-tasks 600",
     ),
-    # The same paper: every character keeps one label out of 20, without augmentation. Four convolutions and 16 tasks a
-    # step; the 100,000 steps are those of others who made its table again. Not compiled, since the two trainings were
-    # made side by side on two cores.
+    # The same paper: every character keeps one label out of 20, without augmentation. Four convolutions and 16 tasks
+    # per step; the 100,000 steps are those of others who made its table again. Not compiled, since the two trainings
+    # were made side by side on two cores.
     **{
         f"nme_omniglot_{shots}": Setting(
             algorithms="maml mr_maml_w",
@@ -112,7 +112,7 @@ def main(
         name: which one.
         algorithms: those to compare, by default all of the setting's; what has been trained is kept.
         path: Omniglot's local copy; by default the hub's.
-        full: the paper's protocol instead of the short one, which costs hours a training on two cores.
+        full: the paper's protocol instead of the short one, which takes hours for each training on two cores.
         show: print the command line only.
         quiet: no progress.
     """
@@ -126,8 +126,8 @@ def main(
     if code := run([*words, *(["--quiet"] if quiet else [])]):
         raise SystemExit(code)
     found = json.loads((out / "compare.json").read_text())
-    told = shlex.join("OMNIGLOT" if path and word == path else word for word in words)
-    reporting.write(label, {"command": f"metafunc {told}", "machine": reporting.machine(1), **found})
+    shown = shlex.join("OMNIGLOT" if path and word == path else word for word in words)
+    reporting.write(label, {"command": f"metafunc {shown}", "machine": reporting.machine(1), **found})
     reporting.FIGURES.mkdir(exist_ok=True)
     for picture in sorted((out / "figures").glob("*.png")):
         shutil.copy(picture, reporting.FIGURES / f"{label}_{picture.name}")

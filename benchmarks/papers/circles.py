@@ -1,4 +1,4 @@
-"""What MAML and PLATIPUS believe of a circle of which they have seen a few points inside: a picture, and its coverage.
+"""How MAML and PLATIPUS predict a circle of which they have seen a few points inside: a picture, and its coverage.
 
     python -m benchmarks.papers.bayesian circles    # first: trains them
     python -m benchmarks.papers.circles             # draws figures/circles.png, writes results/circles_coverage.json
@@ -64,7 +64,7 @@ def main(
             if learner == EXACT:
                 probabilities = _posterior(tasks.support.x.double(), plane, seed)
             else:
-                probabilities = _believed(Path(runs) / f"{learner}-{seed}", family, num_tasks, plane)
+                probabilities = _predicted(Path(runs) / f"{learner}-{seed}", family, num_tasks, plane)
             positive = probabilities[:, :NUM_DRAWS] > 0.5
             union = (positive | inside[:, None]).sum(-1).clamp(min=1)
             overlap = (positive & inside[:, None]).sum(-1) / union
@@ -103,7 +103,7 @@ def _depth(plane: Tensor, centre: Tensor, radius: Tensor) -> Tensor:
 
 
 def _posterior(points: Tensor, plane: Tensor, seed: int) -> Tensor:
-    """Draws of the exact posterior: circles of the prior that hold all points, by one over their area a point."""
+    """Draws of the exact posterior: circles of the prior that hold all points, each point with one over their area."""
     generator = generator_for(seed, "posterior", 0)
     centre, radius = circle(torch.rand(NUM_CIRCLES, 3, dtype=torch.float64, generator=generator))
     log_area = torch.cat(
@@ -136,7 +136,7 @@ def _plane() -> Tensor:
     return torch.stack(torch.meshgrid(line, line, indexing="xy"), -1).flatten(0, 1)
 
 
-def _believed(folder: Path, family: TaskFamily, num_tasks: int, plane: Tensor) -> Tensor:
+def _predicted(folder: Path, family: TaskFamily, num_tasks: int, plane: Tensor) -> Tensor:
     """For each task and draw the probability of being positive at every point of the plane."""
     learner, meta = load(folder)
     tasks = draw(learner, meta, family.test, 0, "circles", 0, num_tasks)
@@ -159,7 +159,7 @@ def _chunks(tasks: Task, size: int) -> list[Task]:
 def _picture(
     pictures: dict[str, tuple[Tensor, Tensor]], centre: Tensor, radius: Tensor, best: dict[str, dict[str, float]]
 ) -> Any:
-    """A row a learner, a column a circle: the boundary of each draw, the truth dashed, the points that were seen."""
+    """One row per learner, one column per circle: the boundary of each draw, the truth dashed, the points seen."""
     from matplotlib.patches import Circle
 
     count = len(centre)

@@ -28,7 +28,7 @@ from metafunc.types import MetaLearner, TaskFamily
 NAME = "few_task_sinusoid"
 METHODS = ("maml", "emaml", "bmaml, bfa", "bmaml, chaser")
 NUM_TASKS = 10
-"""Tasks an outer step, the authors'."""
+"""Tasks per outer step, the authors'."""
 RATE, DECAY = 1e-3, 0.98
 """Adam's step size, and what it is multiplied with after every hundredth of the training."""
 BLOCK = 200
@@ -71,8 +71,8 @@ def train(learner: MetaLearner[Any, Any], families: list[TaskFamily], steps: int
         first = step % BLOCK * NUM_TASKS
         tasks = tree.map(lambda leaf, first=first: leaf[:, first : first + NUM_TASKS], block)
         now = tree.unflatten(metas, [leaf.detach() for leaf in leaves])
-        for leaf, slope in zip(leaves, tree.leaves(gradient(now, tasks)), strict=True):
-            leaf.grad = slope
+        for leaf, derivative in zip(leaves, tree.leaves(gradient(now, tasks)), strict=True):
+            leaf.grad = derivative
         optimiser.param_groups[0]["lr"] = RATE * DECAY ** (100 * step / steps)
         optimiser.step()
     return tree.unflatten(metas, [leaf.detach() for leaf in leaves])

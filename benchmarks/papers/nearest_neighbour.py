@@ -67,9 +67,9 @@ def main(
 
     Args:
         path: the local copy of Omniglot.
-        num_shots: support drawings a character.
-        num_ways: characters a task.
-        num_queries: query drawings a character.
+        num_shots: support drawings per character.
+        num_ways: characters per task.
+        num_queries: query drawings per character.
         seed: of the episodes.
         num_test_tasks: how many episodes.
     """

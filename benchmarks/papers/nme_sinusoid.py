@@ -34,7 +34,7 @@ TEST_STEPS = 100
 INPUTS, CODE = 21, 5
 HEAD = (40, 40)
 LOWEST_LIE, REACH, NUM_INSIDE = 5, 4.5, 80
-"""Of the notebook's tests: the least amplitude that a process is told, counted from 0, how far out MAML's query points
+"""Of the notebook's tests: the least amplitude that a process is given, counted from 0, how far out MAML's query points
 lie, and how many of them we take."""
 GAUSSIAN = likelihood.gaussian()
 ALL, NONE, ENCODER = "", None, "encoder."
@@ -132,7 +132,7 @@ METHODS = {
 
 
 def train(method: Method, family: TaskFamily, seeds: Sequence[int], steps: int) -> tuple[MetaLearner[Any, Any], Any]:
-    """The learner and its meta-parameters of all seeds on a leading axis; one task an outer step, as the authors'."""
+    """The learner and its meta-parameters of all seeds on a leading axis; one task per outer step, as the authors'."""
     learner = method.learner()
     metas = tree.stack([learner.init(generator_for(seed, "init", 0)) for seed in seeds])
     leaves = [leaf.clone().requires_grad_() for leaf in tree.leaves(metas)]
@@ -160,8 +160,8 @@ def train(method: Method, family: TaskFamily, seeds: Sequence[int], steps: int) 
             learner.prepare(own, _row(some, step % BLOCK), generator, step=step, num_steps=steps)
             for own, some, generator in zip(tree.unstack(now), drawn, noise, strict=True)
         ]
-        for leaf, slope in zip(leaves, tree.leaves(gradient(now, tree.stack(tasks))), strict=True):
-            leaf.grad = slope
+        for leaf, derivative in zip(leaves, tree.leaves(gradient(now, tree.stack(tasks))), strict=True):
+            leaf.grad = derivative
         optimiser.step()
         if schedule is not None:
             schedule.step()

@@ -4,9 +4,10 @@
     python -m benchmarks.papers.omniglot --path OMNIGLOT --num-shots 5
     python -m benchmarks.papers.omniglot --path OMNIGLOT --net conv4 --minutes 120 --schedule constant --compile off
 
-1200 training characters, of which the last 100 choose nothing but draw the learning curve, with quarter turns as
-further characters in training; 423 characters, not turned, for the meta-test. Batch statistics are transductive: those
-of a task's 75 queries, as in the paper, which has as many queries as support drawings.
+1200 training characters, of which the last 100 choose nothing but draw the learning curve, rotated by
+90, 180 and 270 degrees to further characters in training; 423 characters, not rotated, for the meta-test. Batch
+statistics are transductive: those of a task's 75 queries, as in the paper, which has as many queries as support
+drawings.
 """
 
 import json
@@ -57,13 +58,13 @@ def main(
     Args:
         path: the local copy of Omniglot.
         net: 256-128-64-64 fully connected units, or four convolutions of 64 filters with stride 2.
-        num_ways: characters a task.
-        num_shots: support drawings a character.
-        num_queries: query drawings a character, in training and in the test.
+        num_ways: characters per task.
+        num_shots: support drawings per character.
+        num_queries: query drawings per character, in training and in the test.
         inner_lr: the inner step size.
         num_steps: inner steps in training.
         test_steps: the largest number of steps in the test.
-        num_tasks: tasks an outer step.
+        num_tasks: tasks per outer step.
         steps: outer steps.
         minutes: stop earlier if this much time has passed, keep what there is, and test that.
         outer_lr: Adam's step size, or where its cosine begins.

@@ -3,8 +3,8 @@
     python -m benchmarks.papers.sinusoid                     # the paper's setting
     python -m benchmarks.papers.sinusoid --setting context   # the author's later, stronger one
 
-One model a seed is trained and then tested with 5, 10 and 20 support points. The setting `paper` has 10 of them in
-training, a 1-40-40-1 network, one inner step of .01, 25 tasks a step and Adam with a constant .001 for 70,000 steps.
+One model per seed is trained and then tested with 5, 10 and 20 support points. The setting `paper` has 10 of them in
+training, a 1-40-40-1 network, one inner step of .01, 25 tasks per step and Adam with a constant .001 for 70,000 steps.
 The setting `context` has 5, a 1-100-100-1 network with a learned context vector of 10 numbers, and five inner steps.
 """
 
@@ -72,7 +72,7 @@ def main(
         outer_lr: Adam's step size.
         clip: bound on each element of the meta-gradient.
         schedule: of the outer step size.
-        num_test_tasks: new tasks a seed, each with 100 query points.
+        num_test_tasks: new tasks per seed, each with 100 query points.
         compile: whether the whole step is compiled; `--compile off` takes longer.
         name: of the files to write; the setting's if not given. Seeds that a file of this name holds already are kept.
     """

@@ -1,11 +1,11 @@
 """2-D navigation: MAML's first reinforcement learning experiment, with its baselines.
 
-    python -m benchmarks.rl.navigation --algorithms maml_rl pretrain_rl random oracle  # returns after 0..3 steps
+    python -m benchmarks.rl.navigation --algorithms maml_rl pretrain_rl oracle_policy random_policy  # returns
     python -m benchmarks.rl.navigation --estimators reward_to_go lvc dice sampling  # and the meta-gradient's spread
     python -m benchmarks.rl.navigation --show        # the tables of what lies in results/
 
 The settings are those of the presets (`metafunc train maml_rl navigation --dry-run`). All runs are tested
-on the same 40 goals, 40 trajectories a step, at the step size of the training and then at half of it.
+on the same 40 goals, 40 trajectories per step, at the step size of the training and then at half of it.
 """
 
 from collections.abc import Sequence
@@ -25,14 +25,10 @@ NUM_GOALS, NUM_STEPS, TEST_SEED = 40, 3, 0
 PAPER = {
     "maml_rl": "-40.4 ± 4.1 / -11.7 ± 2.2 / -3.3 ± 0.6 / -3.2 ± 0.6",
     "pretrain_rl": "-40.8 / -19.7 / -11.7 / -8.5",
-    "random": "-82.7 / -58.0 / -53.8 / -46.8",
-    "oracle": "-2.3",
+    "random_policy": "-82.7 / -58.0 / -53.8 / -46.8",
+    "oracle_policy": "-2.3",
 }
-VARIANTS = {
-    "maml_rl_trpo": ("maml_rl", "--outer-optimiser", "trpo"),
-    "random": ("random_policy",),
-    "oracle": ("oracle_policy",),
-}
+VARIANTS = {"maml_rl_trpo": ("maml_rl", "--outer-optimiser", "trpo")}
 SAMPLING = ("--credit", "sampling")
 
 
@@ -112,8 +108,8 @@ def spread(learner: Any, meta: Any, family: Any, count: int) -> float:
     mean = gradients.mean(0)
     variance = (gradients - mean).square().sum(-1).sum() / (count - 1)
     # The square of a mean of n is too large by a share of the variance.
-    signal = (mean.square().sum() - variance / count).clamp(min=0).sqrt()
-    return (variance.sqrt() / signal).item()
+    length = (mean.square().sum() - variance / count).clamp(min=0).sqrt()
+    return (variance.sqrt() / length).item()
 
 
 def table() -> str:
@@ -138,7 +134,7 @@ def table() -> str:
             rows.append(row)
         last = ["spread before", "spread after"] if kind else ["paper: 0 / 1 / 2 / 3 steps"]
         steps_named = [f"{k} steps" for k in range(NUM_STEPS + 1)]
-        parts.append(reporting.markdown([title, *steps_named, "CPU time a seed", *last], rows))
+        parts.append(reporting.markdown([title, *steps_named, "CPU time per seed", *last], rows))
     return "\n\n".join(parts)
 
 

@@ -1,4 +1,4 @@
-"""Meta-training of a policy by a preset and flags, with the returns of everything that was played on the way."""
+"""Meta-training of a policy by a preset and flags, with the returns of all trajectories collected on the way."""
 
 import dataclasses
 import time
@@ -21,8 +21,8 @@ class Trained(NamedTuple):
 
     Args:
         config: all settings.
-        learner: who was trained.
-        family: on what.
+        learner: the learner that was trained.
+        family: the tasks it was trained on.
         meta: the meta-parameters.
         seconds: of a clock.
         cpu_seconds: of the process.
@@ -43,20 +43,20 @@ def train(arguments: Sequence[str], on_step: Callable[[int, Point], None] = lamb
 
     Args:
         arguments: of the command line, such as ["maml_rl", "navigation", "--seed", "1"].
-        on_step: told of every outer step's returns.
+        on_step: called with every outer step's returns.
     """
     config = compose.read(arguments).settings.to_json()
     learner, family = configs.build(config)
     curve: list[Point] = []
 
     def prepare(meta: Any, tasks: Task, generator: Any, /, *, step: int | None, num_steps: int) -> Task:
-        played = learner.prepare(meta, tasks, generator, step=step, num_steps=num_steps)
+        collected = learner.prepare(meta, tasks, generator, step=step, num_steps=num_steps)
         # The tasks of step 0 are drawn once before the training, to look at their shapes.
         if step is not None and step >= len(curve):
-            rows = of_collected(played).mean(1).tolist()
+            rows = of_collected(collected).mean(1).tolist()
             curve.append({"before": rows[0], "after": rows[-1]})
             on_step(step, curve[-1])
-        return played
+        return collected
 
     start, spent = time.perf_counter(), time.process_time()
     alone = {**config, "training": {**config["training"], **ALONE}}

@@ -49,8 +49,8 @@ def main() -> None:
     parser.add_argument(
         "--rounds", type=int, help=f"interleaved rounds (default: {Effort.rounds}; images {IMAGES.rounds})"
     )
-    parser.add_argument("--block", type=float, help=f"seconds a block (default: {Effort.block}; images: a step)")
-    parser.add_argument("--warm", type=float, help=f"seconds before them (default: {Effort.warm}; images: a step)")
+    parser.add_argument("--block", type=float, help=f"seconds per block (default: {Effort.block}; images: one step)")
+    parser.add_argument("--warm", type=float, help=f"seconds before them (default: {Effort.warm}; images: one step)")
     parser.add_argument("--patience", type=float, default=Effort.patience, help="seconds for a first step")
     parser.add_argument("--minutes", type=float, default=35.0, help="no part is begun later (default: %(default)s)")
     parser.add_argument("--busy", action="store_true", help="time again with another process on one core")

@@ -71,9 +71,9 @@ class Worker:
             raise
 
     def steps(self, count: int) -> dict[str, float]:
-        """Take so many; returns seconds a step and the peak memory so far."""
+        """Take so many; returns the seconds per step and the peak memory so far."""
         assert self.process.stdin is not None
-        with suppress(BrokenPipeError):  # whoever has ended said why
+        with suppress(BrokenPipeError):  # a process that has ended has said why
             self.process.stdin.write(f"{count}\n")
             self.process.stdin.flush()
         return self._reply()
@@ -207,10 +207,10 @@ def race(work: Workload, names: list[str], effort: Effort, *, busy: bool = False
         names: whom.
         effort: for how long.
         busy: time a second set of rounds with another process on one core.
-        say: told what is going on.
+        say: called with what is going on.
 
     Returns:
-        For each contender the seconds a step of every block and what else was measured, or why it is not timed; with
+        For each contender the seconds per step of every block and what else was measured, or why it is not timed; with
         the rate of matrix products in the same rounds and the operations of the task loop.
     """
     say(f"{work.name}: the reference")
@@ -262,8 +262,8 @@ def prepare(
 
 
 def rounds(workers: Mapping[str, Worker], effort: Effort) -> dict[str, dict[str, Any]]:
-    """Seconds and processor seconds a step of every block, everyone in turn and in another order every round; and
-    everyone's peak memory. Of whoever fails on the way, the reason."""
+    """Seconds and processor seconds per step of every block, all workers in turn and in another order every round; and
+    the peak memory of each. Of those that fail on the way, the reason."""
     samples: dict[str, dict[str, Any]] = {name: {"seconds": [], "cpu": [], "peak": 0.0} for name in workers}
 
     def ask(name: str, question: Callable[[Worker], T]) -> T | None:

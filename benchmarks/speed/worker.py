@@ -1,7 +1,7 @@
-"""One contender in a process of its own, which takes as many steps as it is asked to and says how long they took.
+"""One contender in a process of its own, which takes as many steps as it is asked to and reports how long they took.
 
-It reads a number of steps a line from standard input, and answers each with a line of JSON; at the end of its input it
-ends. Started by `measure`, with a workload as JSON.
+It reads one number of steps per line from standard input, and answers each with a line of JSON; at the end of its input
+it ends. Started by `measure`, with a workload as JSON.
 """
 
 import importlib
@@ -46,12 +46,12 @@ class Clock:
         self.started, self.used = time.perf_counter(), time.process_time()
 
     def reply(self, **values: Any) -> None:
-        """Say something."""
+        """Send one line of JSON."""
         print(json.dumps(values), file=self.replies, flush=True)
 
 
 def peak_memory() -> float:
-    """This process's peak resident memory in MB; unlike `ru_maxrss` it starts anew with the program."""
+    """This process's peak resident memory in MB; unlike `ru_maxrss` it starts again with the program."""
     status = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) / 1024 for line in status if line.startswith("VmHWM"))
 
@@ -63,7 +63,7 @@ def workload(described: dict[str, Any]) -> Workload:
 
 
 class Saver(Clock):
-    """Saves the parameters after the first step, says how long that took, and ends."""
+    """Saves the parameters after the first step, reports how long that took, and ends."""
 
     def __init__(self, path: str, replies: TextIO) -> None:
         super().__init__(sys.stdin, replies)

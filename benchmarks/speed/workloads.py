@@ -39,7 +39,7 @@ class Workload:
         num_particles: particles of Stein variational gradient descent; 0: plain gradient descent.
         dtype: of everything; float64 holds the very numbers of float32.
         outer: the outer optimiser: Adam, or gradient descent with `PROBE_RATE`.
-        outer_steps: how many updates a contender is told to make.
+        outer_steps: how many updates a contender is asked to make.
         chunk: tasks that may be in memory at once, for the contenders that batch them; 0: their own choice.
         rematerialise: trade time for memory, for the contenders that can.
         nudge: moves every initial parameter by a relative 2^-20 or so, in another way for every number but 0.

@@ -35,7 +35,7 @@ def from_module(
         batch_norm: `refuse` raises an error for normalisations that are about to update running statistics; `batch`
             makes every batch (and instance) normalisation use the statistics of the batch at hand, also in `eval()`,
             and the model is recorded as `transductive`.
-        reset: whether `init` calls the `reset_parameters` of every sub-module, inner ones first, on a copy and under
+        reset: whether `init` calls the `reset_parameters` of every submodule, inner ones first, on a copy and under
             a random state of its own. What has no such method, or is parametrised, keeps its present values, as does
             everything with `reset=False`: the choice for a pre-trained module.
         example_input: rows (n, ...), at least two, to try the module on now: an operation that is random, has no second
@@ -47,7 +47,7 @@ def from_module(
         into one copy of the module, `apply` must not run in two threads at once.
 
     Raises:
-        ValueError: a sub-module cannot be a pure function with second derivatives; the message names it, and what
+        ValueError: a submodule cannot be a pure function with second derivatives; the message names it, and what
             to use instead.
 
     Example:
@@ -85,7 +85,7 @@ def from_module(
 def _leave_fast_path(module: nn.Module) -> None:
     """Keep attention off the fused inference kernels, which `eval()` modules enter when they are compiled.
 
-    For these two classes themselves the training flag means nothing else once the dropout is zero; the sub-modules of a
+    For these two classes themselves the training flag means nothing else once the dropout is zero; the submodules of a
     layer keep their own.
     """
     for part in module.modules():

@@ -26,10 +26,10 @@ _NEVER: dict[type[nn.Module], str] = {
 
 
 def refuse(module: nn.Module, *, batch_norm: str) -> None:
-    """Raise a ValueError that names the first sub-module that cannot be taken, and a way out."""
+    """Raise a ValueError that names the first submodule that cannot be taken, and a way out."""
     for name, part in module.named_modules():
         for reason in _reasons(part, batch_norm):
-            where = f"the sub-module {name!r}" if name else "the module itself"
+            where = f"the submodule {name!r}" if name else "the module itself"
             raise ValueError(f"from_module cannot take {where} ({type(part).__name__}): {reason}")
     if not any(leaf.requires_grad for leaf in module.parameters()):
         raise ValueError(

@@ -34,12 +34,12 @@ def try_out(functional: Functional, example_input: Tensor) -> None:
             example_input.double() if example_input.is_floating_point() else example_input,
         )
     except (RuntimeError, ValueError) as error:
-        where = f"in the sub-module {running[-1]!r}" if running and running[-1] else "in the module"
+        where = f"in the submodule {running[-1]!r}" if running and running[-1] else "in the module"
         raise ValueError(f"from_module tried the module on example_input and failed {where}: {error}") from error
 
 
 def _follow(module: nn.Module, running: list[str]) -> None:
-    """Keep the names of the sub-modules whose forward is under way."""
+    """Keep the names of the submodules whose forward is under way."""
     for name, part in module.named_modules():
 
         def enter(*_: Any, name: str = name) -> None:

@@ -111,7 +111,7 @@ def categorical(model: Model) -> Policy:
         return torch.log_softmax(model.apply(params, observations), -1)
 
     def sample(params: Tree, observation: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
-        # The inverse of the distribution function at a uniform number: one number an action, and every action has an
+        # The inverse of the distribution function at a uniform number: one number per action, and every action has an
         # interval of them, so that a test can choose.
         row = log_probs(params, observation.unsqueeze(0))[0]
         action = (row.exp().cumsum(-1)[:-1] <= noise).sum()

@@ -170,8 +170,8 @@ def test_noise_is_drawn_for_each_particle_and_data_are_shared():
     own = [learner.prepare(one, before, generator, step=0, num_steps=10) for one in tree.unstack(meta)]
     expected = [learner.meta_loss(one, data) for one, data in zip(tree.unstack(meta), own, strict=True)]
     assert torch.isclose(ensemble.meta_loss(meta, after), torch.stack(expected).mean())
-    swapped = [learner.meta_loss(one, data) for one, data in zip(tree.unstack(meta), own[::-1], strict=True)]
-    assert not torch.isclose(ensemble.meta_loss(meta, after), torch.stack(swapped).mean(), rtol=1e-3)
+    exchanged = [learner.meta_loss(one, data) for one, data in zip(tree.unstack(meta), own[::-1], strict=True)]
+    assert not torch.isclose(ensemble.meta_loss(meta, after), torch.stack(exchanged).mean(), rtol=1e-3)
 
 
 def test_data_under_the_particles_own_policy_are_wholly_its_own():

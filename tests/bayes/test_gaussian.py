@@ -34,7 +34,7 @@ def test_density_entropy_and_divergence_are_those_of_torch_distributions(seed):
     assert torch.isclose(log_prob(q, params), reference(q).log_prob(flat), rtol=1e-12)
     assert torch.isclose(entropy(q), reference(q).entropy(), rtol=1e-12)
     assert torch.isclose(kl(q, p), torch.distributions.kl_divergence(reference(q), reference(p)), rtol=1e-11)
-    # The divergence is not symmetric: the comparison sees swapped arguments.
+    # The divergence is not symmetric: the comparison sees arguments in the wrong order.
     assert not torch.isclose(kl(p, q), torch.distributions.kl_divergence(reference(q), reference(p)), rtol=1e-6)
 
 
@@ -88,7 +88,7 @@ def test_reparameterised_gradient_matches_finite_differences():
     assert not torch.isclose(tree.dot(stopped, direction), difference / (2 * step), rtol=1e-3)
 
 
-def test_one_scale_a_leaf_broadcasts_and_counts_every_element():
+def test_one_scale_per_leaf_broadcasts_and_counts_every_element():
     mean = draw(0)
     shared = Gaussian(mean, tree.map(lambda leaf: leaf.new_tensor(0.3), mean))
     full = Gaussian(mean, tree.map(lambda leaf: torch.full_like(leaf, 0.3), mean))
@@ -136,7 +136,7 @@ def test_the_order_of_dict_entries_means_nothing():
     assert not torch.isclose(log_prob(p, exchanged), log_prob(p, q.mean), rtol=1e-3)
 
 
-def test_a_scale_a_leaf_broadcasts():
+def test_a_narrow_scale_broadcasts_as_a_full_one():
     narrow = Gaussian({"w": torch.ones(3, 2).double()}, {"w": torch.tensor(0.3).double()})
     wide = Gaussian(narrow.mean, {"w": torch.full((3, 2), 0.3).double()})
     assert torch.isclose(entropy(narrow), entropy(wide), rtol=1e-14)

@@ -42,7 +42,7 @@ def test_the_circles_behind_the_tasks_are_theirs(driver: Any) -> None:
     for num_shots in (1, 10):
         tasks, centre, radius = driver("circles")._circles(circles(num_shots=num_shots), 50)
         inside = (tasks.query.x - centre[:, None]).norm(dim=-1) <= radius[:, None]
-        assert (inside == (tasks.query.y == 1)).double().mean() > 0.999  # a point may be rounded over the edge
+        assert (inside == (tasks.query.y == 1)).double().mean() > 0.999  # a point may be rounded over the boundary
         assert ((tasks.support.x - centre[:, None]).norm(dim=-1) <= radius[:, None] + 1e-6).all()
 
 
@@ -50,9 +50,9 @@ def test_draws_of_the_posterior_hold_all_points(driver: Any, monkeypatch: pytest
     module = driver("circles")
     monkeypatch.setattr(module, "NUM_CIRCLES", 200_000)
     seen = torch.tensor([[[1.5, 2.0], [3.0, 2.2], [2.4, 3.1]]], dtype=torch.float64)
-    believed = module._posterior(seen, seen[0].float(), 0)
-    assert believed.shape == (1, module.NUM_DRAWS, 3)
-    assert (believed > 0.5 - 1e-6).all()
+    drawn = module._posterior(seen, seen[0].float(), 0)
+    assert drawn.shape == (1, module.NUM_DRAWS, 3)
+    assert (drawn > 0.5 - 1e-6).all()
     # With more points in the same place, the smallest circles that hold them are all that is left.
     few, many = (module._posterior(seen.repeat(1, n, 1), module._plane(), 0) for n in (1, 20))
     assert (many > 0.5).double().mean() < 0.8 * (few > 0.5).double().mean()

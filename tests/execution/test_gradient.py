@@ -93,9 +93,9 @@ def test_counting_the_first_hessian_twice_is_wrong():
 def test_the_order_of_the_factors_matters():
     outer, inner, grad = two_steps()
     row = grad @ (IDENTITY - LR * inner) @ (IDENTITY - LR * outer)
-    swapped = grad @ (IDENTITY - LR * outer) @ (IDENTITY - LR * inner)
+    exchanged = grad @ (IDENTITY - LR * outer) @ (IDENTITY - LR * inner)
     assert agree(exact(2), row)
-    assert not agree(exact(2), swapped)
+    assert not agree(exact(2), exchanged)
 
 
 def each_task():

@@ -133,7 +133,7 @@ def test_tasks_are_taken_as_many_at_a_time_as_their_graphs_have_room() -> None:
     assert plan.choose(many._replace(num_tasks=127)).chunk_size == 1, "no other number divides it"
 
 
-def test_what_cannot_be_told_is_not_known() -> None:
+def test_what_cannot_be_found_out_is_not_known() -> None:
     meta, tasks = torch.ones(200_000), Task(Batch(torch.ones(3, 1), ()), Batch(torch.ones(3, 1), ()))
 
     def loss(meta: Tensor, task: Task) -> Tensor:

@@ -1,6 +1,6 @@
 """Every trap of docs/gotchas.md, sprung on purpose: here those that modules set, in two more files the others.
 
-A test that fails here is good news: torch has fixed the trap, and what metafunc does about it can go.
+A test that fails here is welcome: torch has fixed the trap, and what metafunc does about it can go.
 """
 
 import re

@@ -44,7 +44,7 @@ class Tied(nn.Module):
 
 
 class Function(nn.Module):
-    """A linear layer, a function, and a head, inside a sub-module called `block`."""
+    """A linear layer, a function, and a head, inside a submodule called `block`."""
 
     def __init__(self, function: Callable[["Function", Tensor], Tensor]) -> None:
         super().__init__()

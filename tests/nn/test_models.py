@@ -79,7 +79,7 @@ def test_mlp_is_its_equation(activation):
     torch.testing.assert_close(model.apply(p, x), expected)
 
 
-def native_conv4(p: Params, x: Tensor, pooling: str) -> Tensor:
+def torch_conv4(p: Params, x: Tensor, pooling: str) -> Tensor:
     """The same network by torch's own layers, in the order of the papers: rectify, then pool."""
     for i in range(1, 5):
         x = F.conv2d(x, p[f"layer{i}.weight"], stride=2 if pooling == "stride" else 1, padding=1)
@@ -89,7 +89,7 @@ def native_conv4(p: Params, x: Tensor, pooling: str) -> Tensor:
     return x @ p["head.weight"].T + p["head.bias"]
 
 
-def native_mlp(p: Params, x: Tensor) -> Tensor:
+def torch_mlp(p: Params, x: Tensor) -> Tensor:
     for i in (1, 2):
         x = F.linear(x, p[f"layer{i}.weight"])
         x = torch.relu(F.batch_norm(x, None, None, p[f"norm{i}.scale"], p[f"norm{i}.shift"], training=True))
@@ -97,15 +97,15 @@ def native_mlp(p: Params, x: Tensor) -> Tensor:
 
 
 CASES = {
-    "mlp": (lambda: nn.mlp((6,), 2, hidden=(5, 4), normalisation="transductive"), native_mlp, (6,)),
+    "mlp": (lambda: nn.mlp((6,), 2, hidden=(5, 4), normalisation="transductive"), torch_mlp, (6,)),
     "conv4_max": (
         lambda: nn.conv4((1, 16, 16), 2, filters=3),
-        lambda p, x: native_conv4(p, x, "max"),
+        lambda p, x: torch_conv4(p, x, "max"),
         (1, 16, 16),
     ),
     "conv4_stride": (
         lambda: nn.conv4((1, 9, 9), 2, filters=3, pooling="stride"),
-        lambda p, x: native_conv4(p, x, "stride"),
+        lambda p, x: torch_conv4(p, x, "stride"),
         (1, 9, 9),
     ),
 }

@@ -53,7 +53,7 @@ def test_an_example_shows_what_the_parts_do_not(name):
     with pytest.raises(ValueError, match=message) as error:
         models.from_module(module, example_input=torch.randn(5, 4))
     if at_first_call:
-        assert "sub-module '0'" in str(error.value) or "0.memory" in str(error.value)
+        assert "submodule '0'" in str(error.value) or "0.memory" in str(error.value)
         model = models.from_module(module)
         with pytest.raises(ValueError, match=message):
             model.apply(model.init(torch.Generator()), torch.randn(5, 4))

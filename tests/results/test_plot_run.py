@@ -96,7 +96,7 @@ def test_without_the_data_the_rest_is_drawn(tmp_path: Path, images: tuple[dict[s
         assert names(plot_run(run)) == ["learning.png", "adaptation.png"]
 
 
-def test_a_learner_of_ones_own_is_passed_in(tmp_path: Path):
+def test_a_user_supplied_learner_is_passed_in(tmp_path: Path):
     learner, family = build(curves(name="sinusoid"))
     metafunc.fit(learner, family, steps=2, out=tmp_path / "run")
     with pytest.raises(ValueError, match="learner="):

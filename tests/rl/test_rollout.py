@@ -64,8 +64,8 @@ def test_noise_chosen_as_an_index_gives_the_enumeration_in_its_order():
     probabilities = torch.softmax(params["table"], -1)
 
     def middle(distribution, index):
-        edges = torch.nn.functional.pad(distribution.cumsum(-1), (1, 0))
-        return (edges[..., :-1] + edges[..., 1:]).gather(-1, index[..., None])[..., 0] / 2
+        ends = torch.nn.functional.pad(distribution.cumsum(-1), (1, 0))
+        return (ends[..., :-1] + ends[..., 1:]).gather(-1, index[..., None])[..., 0] / 2
 
     states, actions = every.states, every.actions
     moves = process.transitions[states[:, :-1], actions[:, :-1]]

@@ -66,7 +66,7 @@ def test_a_user_supplied_module_is_a_model(own: str, factory: str, tmp_path: Pat
 
 
 @pytest.mark.parametrize("section", ["algorithm", "model"])
-def test_loading_imports_nothing_unless_told_to(own: str, section: str, tmp_path: Path) -> None:
+def test_loading_imports_nothing_unless_asked_to(own: str, section: str, tmp_path: Path) -> None:
     config = {**CONFIG, section: {"name": f"{own}:{'twice' if section == 'algorithm' else 'net'}"}}
     learner, _, meta = trained(config, tmp_path / "run")
     del sys.modules[own]

@@ -61,7 +61,7 @@ def error(theta: Params, batch: Batch) -> Scalar:
     return (row(theta, batch.x) - batch.y).square().mean()
 
 
-def slopes(theta: Params, batch: Batch) -> Scalar:
+def input_derivatives(theta: Params, batch: Batch) -> Scalar:
     """With the network's derivative in its inputs, row by row."""
     return torch.vmap(torch.func.jacrev(lambda x: row(theta, x)))(batch.x).square().sum() + error(theta, batch)
 
@@ -82,7 +82,7 @@ LOSSES: dict[str, Callable[[Params, Batch], Scalar]] = {
     "rows": error,
     "vmap over rows": lambda p, b: (torch.vmap(lambda x: row(p, x))(b.x) - b.y).square().mean(),
     "loop over rows": lambda p, b: (torch.stack([row(p, x) for x in b.x]) - b.y).square().mean(),
-    "jacrev in the inputs": slopes,
+    "jacrev in the inputs": input_derivatives,
     "grad in the inputs": lambda p, b: torch.func.grad(lambda x: row(p, x).sum())(b.x).square().sum() + error(p, b),
     "jvp in the inputs": lambda p, b: (
         torch.func.jvp(lambda x: row(p, x), (b.x,), (torch.ones_like(b.x),))[1].square().mean() + error(p, b)

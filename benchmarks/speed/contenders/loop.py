@@ -46,10 +46,10 @@ def stein(forward: Forward, _: Loss, params: list[Tensor], x: Tensor, y: Tensor,
     particles = list(zip(*params, strict=True))
     count = len(particles)
     flat = [torch.cat([leaf.flatten() for leaf in particle]) for particle in particles]
-    slopes = []
+    gradients = []
     for particle in particles:
         loss = (forward(particle, x) - y).square().sum() / 2
-        slopes.append(torch.cat([g.flatten() for g in torch.autograd.grad(loss, particle, create_graph=True)]))
+        gradients.append(torch.cat([g.flatten() for g in torch.autograd.grad(loss, particle, create_graph=True)]))
     squares = [[(flat[j] - flat[m]).square().sum() for m in range(count)] for j in range(count)]
     pairs = sorted(float(squares[j][m].detach()) for j in range(count) for m in range(j + 1, count))
     median = (pairs[(len(pairs) - 1) // 2] + pairs[len(pairs) // 2]) / 2
@@ -59,7 +59,7 @@ def stein(forward: Forward, _: Loss, params: list[Tensor], x: Tensor, y: Tensor,
         move = torch.zeros_like(flat[m])
         for j in range(count):
             kernel = torch.exp(-squares[j][m] / bandwidth)
-            move = move + kernel * slopes[j] - 2 / bandwidth * (flat[m] - flat[j]) * kernel
+            move = move + kernel * gradients[j] - 2 / bandwidth * (flat[m] - flat[j]) * kernel
         moved.append(flat[m] - lr * move / count)
     return _unflatten(torch.stack(moved), params)
 

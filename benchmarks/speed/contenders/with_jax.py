@@ -68,14 +68,14 @@ def task_loss_of(work: Workload, forward: Forward, *, squares: Callable[[Array],
     def stein(params: Params, x: Array, y: Array) -> Params:
         gradient = jax.vmap(jax.grad(lambda own: ((forward(own, x) - y) ** 2).sum() / 2))(params)
         unravel = ravel_pytree(jax.tree.map(lambda leaf: leaf[0], params))[1]
-        rows, slopes = (jax.vmap(lambda one: ravel_pytree(one)[0])(tree) for tree in (params, gradient))
+        rows, gradients = (jax.vmap(lambda one: ravel_pytree(one)[0])(tree) for tree in (params, gradient))
         count = work.num_particles
         distances = squares(rows)
         pairs = distances[jnp.triu_indices(count, 1)]
         bandwidth = jax.lax.stop_gradient(jnp.median(pairs)) / math.log(count)
         gram = jnp.exp(-distances / bandwidth)
         repulsion = 2 / bandwidth * (gram.sum(0)[:, None] * rows - gram.T @ rows)
-        return jax.vmap(unravel)(rows - work.inner_lr * (gram.T @ slopes - repulsion) / count)
+        return jax.vmap(unravel)(rows - work.inner_lr * (gram.T @ gradients - repulsion) / count)
 
     def task_loss(params: Params, support_x: Array, support_y: Array, query_x: Array, query_y: Array) -> Array:
         step = stein if work.num_particles else adapted

@@ -1,4 +1,4 @@
-"""JAX in the fastest of the forms that were tried on this machine, which nobody writes at first.
+"""JAX in the fastest of the forms that were tried on this machine, not the form that one writes first.
 
 Perceptrons with large weights: adapted weights that are never formed. Convolutions: images with channels last, a
 convolution as matrix products of shifted images, the pool before ReLU, and a `scan` over tasks. Particles: distances
@@ -86,8 +86,8 @@ def factored(work: Workload) -> TaskLoss:
         for i, name in enumerate(names):
             inputs.append(x)
             x = x @ params[f"{name}.weight"].T + params[f"{name}.bias"] + zeros[i]
-            for seen, slopes in steps:
-                x = x - work.inner_lr * ((inputs[i] @ seen[i].T) @ slopes[i] + slopes[i].sum(0))
+            for seen, gradients in steps:
+                x = x - work.inner_lr * ((inputs[i] @ seen[i].T) @ gradients[i] + gradients[i].sum(0))
             x = jax.nn.relu(x) if name != "head" else x
         return x, inputs
 
@@ -103,8 +103,8 @@ def factored(work: Workload) -> TaskLoss:
                 return loss(outputs, support_y), inputs
 
             zeros = [jnp.zeros((len(support_x), len(params[f"{name}.bias"])), support_x.dtype) for name in names]
-            slopes, inputs = jax.grad(support_loss, has_aux=True)(zeros)
-            steps = [*steps, (inputs, slopes)]
+            gradients, inputs = jax.grad(support_loss, has_aux=True)(zeros)
+            steps = [*steps, (inputs, gradients)]
         return loss(forward(params, steps, query_x, [0.0] * len(names))[0], query_y)
 
     return task_loss

@@ -52,7 +52,7 @@ class Cause:
     functions: tuple[str, ...]
 
     def __str__(self) -> str:
-        where = f"the sub-module {self.path} ({self.kind})" if self.path else f"the module itself ({self.kind})"
+        where = f"the submodule {self.path} ({self.kind})" if self.path else f"the module itself ({self.kind})"
         if not self.functions:
             return where
         noun = "autograd.Function" if len(self.functions) == 1 else "autograd.Functions"

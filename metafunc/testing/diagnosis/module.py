@@ -43,7 +43,7 @@ def check_module(
         numbers: "float" or "int" inputs; None: floats if a forward takes them.
 
     Returns:
-        One report per identity. The claim of one that fails names the failing sub-modules and a fix.
+        One report per identity. The claim of one that fails names the failing submodules and a fix.
 
     Raises:
         TypeError: if it is no module.

@@ -163,7 +163,7 @@ def test_on_a_terminal_a_list_fills_and_goes_away(monkeypatch):
 def test_a_wrong_module_fails_and_the_part_is_named(check):
     code, out, _ = check("mine:wrong", "--quiet")
     assert code == 1
-    assert "the sub-module 1 (Cube), with the autograd.Function Wrong" in out
+    assert "the submodule 1 (Cube), with the autograd.Function Wrong" in out
     assert "differentiable torch operations" in out
     assert "hvp_modes: not measured. An operation has no forward derivative" in out
 
@@ -184,7 +184,7 @@ def test_json_is_one_object_with_finite_numbers(check):
     assert {*verdicts} == {"holds", "fails", "not measured"}
 
 
-def test_a_mend_fits_the_cause(check):
+def test_a_fix_fits_the_cause(check):
     code, out, _ = check("mine:Gambling", "--quiet")
     assert code == 1
     assert "pure_loss: The loss differs when it is computed a second time." in out

@@ -37,7 +37,7 @@ def grid(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]
     return folder, json.loads(ended.stdout), ended.stderr
 
 
-def test_the_report_has_a_row_an_algorithm_with_paired_differences(grid: tuple[Path, dict[str, Any], str]) -> None:
+def test_the_report_has_one_row_per_algorithm_with_paired_differences(grid: tuple[Path, dict[str, Any], str]) -> None:
     _, report, err = grid
     assert report["tasks"] == "sine_or_line"
     rows = {row["algorithm"]: row for row in report["rows"]}

@@ -94,7 +94,7 @@ def test_a_task_needs_as_many_drawings_as_there_are():
         glyphs(num_shots=5, num_queries=15)
 
 
-def test_fixed_labels_can_be_learned_by_heart_and_dealt_ones_cannot():
+def test_fixed_labels_can_be_memorised_and_drawn_ones_cannot():
     """A table from training images to labels answers all fixed ones right, and re-assigned ones as often as chance."""
     for fixed in (True, False):
         sample = glyphs(num_ways=5, num_queries=1, fixed_labels=fixed).train

@@ -1,4 +1,4 @@
-"""Turned characters: the angle is the target, each class has its own zero, and keeps it."""
+"""Rotated characters: the angle is the target, each class has its own zero, and keeps it."""
 
 import importlib
 import math
@@ -63,7 +63,7 @@ def test_parts_share_no_class_and_are_stable():
     assert (cosine_similarity(train[:, None], test[None], dim=-1) > 0.97).float().mean() < 0.01
 
 
-def test_characters_that_look_alike_when_turned_are_left_out():
+def test_characters_that_look_alike_when_rotated_are_left_out():
     images = torch.zeros(2, 1, 28, 28)
     across = torch.arange(28) - 13.5
     images[0, 0] = ((across[:, None] ** 2 + across**2).sqrt() - 8).abs() < 1.5  # a ring

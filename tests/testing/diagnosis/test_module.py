@@ -1,4 +1,4 @@
-"""Checks of modules: right ones pass, wrong ones are found, and the failing sub-module is named."""
+"""Checks of modules: right ones pass, wrong ones are found, and the failing submodule is named."""
 
 import itertools
 
@@ -110,7 +110,7 @@ def test_a_wrong_double_backward_is_found_and_named():
     found = failing(with_function(WrongTwice.apply))
     assert set(found) == {"second_derivative", "finite_differences"}
     for claim in found.values():
-        assert "the sub-module 1.1 (Applied), with the autograd.Function WrongTwice" in claim
+        assert "the submodule 1.1 (Applied), with the autograd.Function WrongTwice" in claim
         assert "gradgradcheck" in claim
         assert "Linear" not in claim
 

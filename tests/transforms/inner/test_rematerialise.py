@@ -103,18 +103,18 @@ def test_that_it_is_not_compiled_is_said_before_it_starts() -> None:
         fit(learner, family(), steps=3, num_tasks=2, execution=Execution(compile="on"))
 
 
-def test_of_a_learner_of_ones_own_it_is_said_meanwhile() -> None:
+def test_of_a_user_supplied_learner_it_is_reported_meanwhile() -> None:
     learner = replace(algorithms.maml(MODEL, KINDS["regression"], rematerialise=True), traceable=True)
-    told: list[str] = []
+    warnings: list[str] = []
 
     def watch(event: Event) -> None:
-        told.extend([event.message] if event.phase == "warning" else [])
+        warnings.extend([event.message] if event.phase == "warning" else [])
 
     fit(learner, family(), steps=3, num_tasks=2, execution=Execution(compile="on"), on_event=watch)
-    assert told == ["The step cannot be compiled (it cannot be traced); it runs without."]
-    told.clear()
+    assert warnings == ["The step cannot be compiled (it cannot be traced); it runs without."]
+    warnings.clear()
     fit(learner, family(), steps=3, num_tasks=2, execution=Execution(compile="off"), on_event=watch)
-    assert not told
+    assert not warnings
 
 
 def family() -> TaskFamily:

@@ -36,7 +36,7 @@ def hessian_counted_twice(loss, params, tasks, inner_lr, num_steps):
     return factor(loss, params, once, task, inner_lr)
 
 
-def swapped_factors(loss, params, tasks, inner_lr, num_steps):
+def factors_in_the_other_order(loss, params, tasks, inner_lr, num_steps):
     task = row(tasks, 0)
     after, gradient = two_steps(loss, params, task, inner_lr)
     return factor(loss, after, factor(loss, params, gradient, task, inner_lr), task, inner_lr)
@@ -108,7 +108,7 @@ def growing_loss():
 TWINS = [
     of_gradient("one_step", detached_hessian),
     of_gradient("k_steps", hessian_counted_twice),
-    of_gradient("k_steps", swapped_factors),
+    of_gradient("k_steps", factors_in_the_other_order),
     of_gradient("k_steps", detached_hessian),
     of_gradient("many_tasks", sum_outside),
     of_gradient("many_tasks", mean_hessian),

@@ -1,9 +1,9 @@
-"""How fast a policy plays: pure environments under vmap against Gymnasium's SyncVectorEnv on the same task.
+"""How fast rollouts are: pure environments under vmap against Gymnasium's SyncVectorEnv on the same task.
 
-    python -m benchmarks.rl.play
+    python -m benchmarks.rl.rollout_speed
 
-Both play 2-D navigation with the same policy (two layers of 64, its parameters and noise the same) on 400 copies for
-100 steps, on one thread, in turns; numbers are environment steps a second of CPU time.
+Both roll out 2-D navigation with the same policy (two layers of 64, its parameters and noise the same) on 400 copies
+for 100 steps, on one thread, in turns; numbers are environment steps per second of CPU time.
 """
 
 import statistics
@@ -21,7 +21,7 @@ NUM_TASKS, NUM_TRAJECTORIES, HORIZON = 20, 20, 100
 
 
 def main(rounds: int = 7) -> None:
-    """Measure, and write results/play.json.
+    """Measure, and write results/rollout_speed.json.
 
     Args:
         rounds: how often each is measured.
@@ -38,7 +38,7 @@ def main(rounds: int = 7) -> None:
         return pure(policy, params, goals, torch.Generator().manual_seed(1), NUM_TRAJECTORIES).rewards
 
     def by_gymnasium() -> torch.Tensor:
-        return play(vector, policy, params, torch.Generator().manual_seed(1))
+        return collect(vector, policy, params, torch.Generator().manual_seed(1))
 
     # A step after the end of an episode is taken by both, and counts for neither.
     torch.testing.assert_close(purely().sum(-1), by_gymnasium().sum(-1), rtol=1e-4, atol=1e-3)
@@ -49,7 +49,7 @@ def main(rounds: int = 7) -> None:
     ratios = [a / b for a, b in zip(*speeds.values(), strict=True)]
     summary = {name: statistics.median(values) for name, values in speeds.items()}
     result = {"machine": reporting.machine(threads=1), "steps_per_cpu_second": summary, "all": speeds, "ratio": ratios}
-    reporting.write("play", result)
+    reporting.write("rollout_speed", result)
     print({name: f"{value:,.0f}" for name, value in summary.items()}, f"ratio {statistics.median(ratios):.1f}")
 
 
@@ -61,7 +61,7 @@ def seconds(run: Callable[[], Any]) -> float:
 
 
 def gymnasium_navigation(goals: torch.Tensor) -> Any:
-    """The same task as a Gymnasium environment, a copy a trajectory."""
+    """The same task as a Gymnasium environment, one copy per trajectory."""
     import gymnasium
     import numpy as np
 
@@ -89,7 +89,7 @@ def gymnasium_navigation(goals: torch.Tensor) -> Any:
     return gymnasium.vector.SyncVectorEnv([lambda goal=goal: Navigation(goal) for goal in every])
 
 
-def play(vector: Any, policy: rl.Policy, params: Any, generator: torch.Generator) -> torch.Tensor:
+def collect(vector: Any, policy: rl.Policy, params: Any, generator: torch.Generator) -> torch.Tensor:
     """Rewards (tasks, trajectories, times) of the same batched policy in a vector environment."""
     shape = (NUM_TASKS, NUM_TRAJECTORIES)
     noise = policy.noise(generator, (*shape, HORIZON))
