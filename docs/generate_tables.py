@@ -1,7 +1,7 @@
 """Writes the tables of docs/choosing.md from the rows of algorithms and task families: `nox -s config`.
 
 What is between a pair of HTML comments, `<!-- algorithms -->` and `<!-- end of algorithms -->`, is written here; the
-advice around it is written by hand.
+advice around it is written by hand. What an algorithm costs is counted by hand in `COSTS`.
 """
 
 import re
@@ -14,6 +14,48 @@ from metafunc_cli.settings.generated import FAMILIES
 from metafunc.algorithms import ALGORITHMS, CONTROL, Row
 
 PAGE = Path(__file__).with_name("choosing.md")
+COSTS = {
+    "maml meta_sgd": ("K + 1 gradients and K Hessian-vector products", "yes", "K"),
+    "maml_plus_plus": ("2K gradients and K Hessian-vector products", "yes", "K"),
+    "fomaml": ("K + 1 gradients", "no", "K"),
+    "reptile": ("K gradients", "no", "K"),
+    "anil": ("as `maml`, through the head; one pass through the body for each", "in the head only", "K"),
+    "imaml": ("K + 2 gradients, one Hessian-vector product for each step of conjugate gradients", "no", "K"),
+    "emaml": ("as `maml`, for each particle", "yes", "K for each particle"),
+    "bmaml": (
+        "K gradients and K Hessian-vector products for each particle, and one gradient for each of the leader's steps",
+        "yes",
+        "K for each particle",
+    ),
+    "protonet cnp mr_cnp_w mr_cnp_a": ("1", "there is no K", "a forward pass"),
+    "alpaca": (
+        "1, and a linear system of as many unknowns as features",
+        "there is no K",
+        "a forward pass and it",
+    ),
+    "versa": ("1, the last layer times the draws", "there is no K", "a forward pass"),
+    "maml_noise mr_maml_w": ("as `maml`", "yes", "K for each particle"),
+    "platipus": (
+        "as `maml`, and two gradients with their Hessian-vector products",
+        "yes",
+        "K + 1 for the first particle, K for each other",
+    ),
+    "abml vampire": ("as `maml`, times the draws", "yes", "K times the draws"),
+    "pacoh": ("1 for each draw of each prior", "there is no K in training", "K for each particle of each prior"),
+    "llama": ("as `maml`, one gradient for each support output, and a determinant of that size", "yes", "K"),
+    "mr_maml_a": ("as `maml`, through the head; one pass through the encoder for each", "in the head only", "K"),
+    "pretrain": ("1", "there is no K", "K"),
+    "deep_ensemble": ("1 for each particle", "there is no K", "K for each particle"),
+    "scratch": ("0", "there is no K", "K"),
+    "maml_rl promp": ("as `maml`, K gradients to collect by, and K + 1 sets", "yes", "K, and K sets"),
+    "fomaml_rl": ("as `fomaml`, K gradients to collect by, and K + 1 sets", "no", "K, and K sets"),
+    "emaml_rl": ("as `maml_rl`, for each particle", "yes", "K and K sets, for each particle"),
+    "bmaml_rl": ("as `bmaml`, and one set for each particle and step", "yes", "K and K sets, for each particle"),
+    "pretrain_rl": ("1, and one set", "there is no K", "K, and K sets"),
+    "random_policy": ("0", "there is no K", "K, and K sets"),
+    "oracle_policy": ("1, and one set", "there is no K", "nothing"),
+}
+"""Algorithms that cost the same, by name: training on one task, whether memory grows with K, and adapting."""
 
 
 def main() -> None:
@@ -31,6 +73,9 @@ def tables() -> dict[str, str]:
                 (f"`{name}`", row.summary, " · ".join(row.kinds), adapts(row), gradient(row), presets(name))
                 for name, row in learners.items()
             ),
+        ),
+        "costs": table(
+            ("algorithm", "one task, meta-training", "memory grows with K", "adapting to a new task"), costs(learners)
         ),
         "families": table(
             ("tasks", "what they are", "kind", "usual network"),
@@ -57,6 +102,13 @@ def presets(algorithm: str) -> str:
     """The task families that an algorithm has a paper's settings for, in order and once each."""
     found = dict.fromkeys(preset.tasks for preset in PRESETS if preset.algorithm == algorithm)
     return ", ".join(f"`{name}`" for name in found)
+
+
+def costs(learners: Iterable[str]) -> list[tuple[str, ...]]:
+    """What each learner costs, those that cost the same on one line; a learner that `COSTS` lacks is not counted."""
+    counted = {name for names in COSTS for name in names.split()}
+    every = COSTS | {name: ("not counted",) * 3 for name in learners if name not in counted}
+    return [(", ".join(f"`{name}`" for name in names.split()), *cells) for names, cells in every.items()]
 
 
 def table(header: Iterable[str], rows: Iterable[Iterable[str]]) -> str:

@@ -26,13 +26,19 @@ def test_every_name_has_a_row(generate: SimpleNamespace) -> None:
 
 
 def test_the_advice_names_algorithms_that_there_are(generate: SimpleNamespace) -> None:
-    page = (DOCS / "choosing.md").read_text()
-    for section in ("## Which algorithm", "## What each costs"):
-        text = page.split(section)[1].split("\n## ")[0]
-        cells = {line.split("|")[1 if "costs" in section else 2] for line in text.splitlines() if line.startswith("|")}
-        names = {name for cell in cells for name in cell.split("`")[1::2]}
-        assert names
-        assert names <= {*ALGORITHMS}
+    text = (DOCS / "choosing.md").read_text().split("## Which algorithm")[1].split("\n## ")[0]
+    cells = {line.split("|")[2] for line in text.splitlines() if line.startswith("|")}
+    names = {name for cell in cells for name in cell.split("`")[1::2]}
+    assert names
+    assert names <= {*ALGORITHMS}
+
+
+def test_every_algorithm_has_a_cost_and_once(generate: SimpleNamespace) -> None:
+    counted = [name for names in generate.COSTS for name in names.split()]
+    assert {*counted} <= {*ALGORITHMS}
+    lines = generate.costs(ALGORITHMS)
+    assert sorted(name for line in lines for name in line[0].split("`")[1::2]) == sorted(ALGORITHMS)
+    assert generate.costs(["maml", "new"])[-1] == ("`new`", *["not counted"] * 3)
 
 
 def test_only_what_is_between_the_markers_is_replaced(generate: SimpleNamespace) -> None:
