@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from metafunc_cli.presets.all import PRESETS
+from metafunc_cli.settings.generated import ALGORITHMS as NAMED
 from metafunc_cli.settings.generated import FAMILIES
 
 from metafunc.algorithms import ALGORITHMS, CONTROL, Row
@@ -74,12 +75,12 @@ def tables() -> dict[str, str]:
                 for name, row in learners.items()
             ),
         ),
-        "costs": table(
-            ("algorithm", "one task, meta-training", "memory grows with K", "adapting to a new task"), costs(learners)
-        ),
         "families": table(
             ("tasks", "what they are", "kind", "usual network"),
             ((f"`{name}`", row.summary, " · ".join(row.kinds), f"`{row.model}`") for name, row in FAMILIES.items()),
+        ),
+        "costs": table(
+            ("algorithm", "one task, meta-training", "memory grows with K", "adapting to a new task"), costs(NAMED)
         ),
     }
 
