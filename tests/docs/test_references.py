@@ -36,6 +36,13 @@ def test_commands_of_benchmarks_exist(page: Path) -> None:
     assert not [module for module in modules if importlib.util.find_spec(module) is None]
 
 
+def test_the_page_of_parts_has_every_package() -> None:
+    packages = [path.parent.name for path in (ROOT / "metafunc").glob("*/__init__.py")]
+    page = (ROOT / "docs/api.md").read_text()
+    assert len(packages) == 11
+    assert not [name for name in packages if f"**`metafunc.{name}`**: " not in page]
+
+
 def exists(name: str) -> bool:
     try:
         pkgutil.resolve_name(name)
