@@ -46,7 +46,7 @@ def test_no_name_is_two_things() -> None:
 
 @pytest.mark.parametrize("preset", PRESETS, ids=lambda preset: preset.name)
 def test_every_preset_has_settings_that_exist_and_a_learner_that_takes_them(preset: Any) -> None:
-    from metafunc.training.config import build, learner_of
+    from metafunc.training.build import build, learner_of
 
     settings = compose.read(["--preset", preset.name]).settings.to_json()
     for section, values in (
