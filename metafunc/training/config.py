@@ -33,6 +33,27 @@ OF_VALIDATION = {"validate_every": "every", "validation_tasks": "num_tasks"}
 OF_TEST = ("test_tasks", "test_steps")
 
 
+def _picked(settings: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:
+    return {name: value for name, value in settings.items() if name in names}
+
+
+def _keywords(function: Callable[..., Any]) -> list[str]:
+    parameters = inspect.signature(function).parameters.values()
+    return [parameter.name for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY]
+
+
+KINDS: Mapping[str, Any] = {
+    **_picked(get_type_hints(fit), OF_FIT),
+    **_picked(get_type_hints(outer_for), _keywords(outer_for)),
+    **_picked(get_type_hints(Recording), OF_RECORDING),
+    **{name: get_type_hints(Validation)[field] for name, field in OF_VALIDATION.items()},
+    **get_type_hints(Execution),
+    "compile": str,  # one of three, which `Execution` looks at
+    "init_from": str | Path | None,
+}
+"""The types of the settings in the section `training`, as `isinstance` takes them."""
+
+
 @dataclass(frozen=True)
 class Trained:
     """A learner that was trained by its configuration.
@@ -137,37 +158,13 @@ def _checked(settings: Any) -> Mapping[str, Any]:
     """The section `training`, whose names and types are known."""
     if not isinstance(settings, Mapping):
         raise ValueError(f"The configuration's section 'training' must hold settings by name, not {settings!r}.")
-    kinds = _kinds()
-    known = {*kinds, *OF_TEST}
+    known = {*KINDS, *OF_TEST}
     for name, value in settings.items():
         if name not in known:
             raise ValueError(f"training has no setting {name!r}.{did_you_mean(name, known)}")
-        if name in kinds and not isinstance(value, kinds[name]):
-            kind = kinds[name].__name__ if isinstance(kinds[name], type) else kinds[name]
+        if name in KINDS and not isinstance(value, KINDS[name]):
+            kind = KINDS[name].__name__ if isinstance(KINDS[name], type) else KINDS[name]
             raise ValueError(f"training: {name} must be of type {kind}, not {value!r}.")
     if "steps" not in settings:
         raise ValueError("training needs the setting 'steps'.")
     return settings
-
-
-def _kinds() -> dict[str, Any]:
-    """The types of the settings in the section `training`, as `isinstance` takes them."""
-    validation = get_type_hints(Validation)
-    return {
-        **_picked(get_type_hints(fit), OF_FIT),
-        **_picked(get_type_hints(outer_for), _keywords(outer_for)),
-        **_picked(get_type_hints(Recording), OF_RECORDING),
-        **{name: validation[field] for name, field in OF_VALIDATION.items()},
-        **get_type_hints(Execution),
-        "compile": str,  # one of three, which `Execution` looks at
-        "init_from": str | Path | None,
-    }
-
-
-def _picked(settings: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:
-    return {name: value for name, value in settings.items() if name in names}
-
-
-def _keywords(function: Callable[..., Any]) -> list[str]:
-    parameters = inspect.signature(function).parameters.values()
-    return [parameter.name for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY]

@@ -83,6 +83,7 @@ def test_what_is_left_out_has_the_defaults_of_fit() -> None:
         (having(clip="1"), "training: clip must be of type .*None, not '1'"),
         (having(deterministic=1), "training: deterministic must be of type bool, not 1"),
         ({**CONFIG, "training": 4}, "section 'training' must hold settings by name, not 4"),
+        ({**CONFIG, "tasks": "sinusoid"}, "section 'tasks' must hold settings by name, not 'sinusoid'"),
         (having(outer_optimiser="adma"), "Did you mean 'adam'"),
     ],
 )
