@@ -22,7 +22,7 @@ from metafunc.data import generator_for
 from metafunc.evaluation import active_learning, metrics
 from metafunc.evaluation.scoring import chunks, draw
 from metafunc.results.figures.style import COLOURS, Name, figure, name_lines, plain, save
-from metafunc.training.config import tasks_of
+from metafunc.training.build import tasks_of
 from metafunc.training.load import load
 from metafunc.training.run import Run
 from metafunc.types import Batch, Task

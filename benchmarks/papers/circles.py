@@ -22,7 +22,7 @@ from metafunc.data.families.circles import PLANE, circle, width
 from metafunc.evaluation import metrics
 from metafunc.evaluation.scoring import draw
 from metafunc.results.figures.style import BLUE, GREY, INK, LIGHT_GREY, VERMILION, figure, plain, save
-from metafunc.training.config import tasks_of
+from metafunc.training.build import tasks_of
 from metafunc.training.load import load
 from metafunc.training.run import Run
 from metafunc.types import Batch, Categorical, Task, TaskFamily

@@ -22,12 +22,15 @@ import tyro
 
 import metafunc
 from benchmarks import reporting
-from metafunc import Execution, Recording, Validation, algorithms, data, nn
-from metafunc.nn import likelihood
 from metafunc.training import checkpoint
+from metafunc.training.config import build, train
 from metafunc.training.events import Event, Interrupted
-from metafunc.training.outer import outer_for
 from metafunc.training.run import Run
+
+NETWORKS = {
+    "fc": {"name": "mlp", "hidden": (256, 128, 64, 64), "normalisation": "transductive", "initialisation": "he"},
+    "conv4": {"name": "conv4", "filters": 64, "pooling": "stride"},
+}
 
 
 def main(
@@ -81,14 +84,19 @@ def main(
     name = name or f"omniglot_{num_ways}way_{num_shots}shot_{net}"
     settings = {key: value for key, value in locals().items() if key not in ("path", "runs", "name", "minutes")}
     torch.set_num_threads(threads)
-    family = data.omniglot(path=path, num_ways=num_ways, num_shots=num_shots, num_queries=num_queries)
-    shape = family.input_shape
-    model = (
-        nn.mlp(shape, num_ways, hidden=(256, 128, 64, 64), normalisation="transductive", initialisation="he")
-        if net == "fc"
-        else nn.conv4(shape, num_ways, filters=64, pooling="stride")
-    )
-    learner = algorithms.maml(model, likelihood.categorical(num_ways), inner_lr=inner_lr, num_steps=num_steps)
+    config = {
+        "algorithm": {"name": "maml", "inner_lr": inner_lr, "num_steps": num_steps},
+        "tasks": {
+            "name": "omniglot", "path": path, "num_ways": num_ways, "num_shots": num_shots, "num_queries": num_queries,
+        },
+        "model": NETWORKS[net],
+        "training": {
+            "steps": steps, "num_tasks": num_tasks, "seed": seed, "outer_lr": outer_lr, "schedule": schedule,
+            "validate_every": validate_every, "validation_tasks": 200,
+            "compile": compile, "chunk_size": chunk_size, "threads": threads,
+        },
+    }  # fmt: skip
+    learner, family = build(config)
 
     start = time.perf_counter()
     curve: list[dict[str, float]] = []
@@ -109,20 +117,7 @@ def main(
             signal.raise_signal(signal.SIGTERM)  # as if somebody had stopped it: `fit` saves and says so
 
     try:
-        trained = metafunc.fit(
-            learner,
-            family,
-            steps=steps,
-            num_tasks=num_tasks,
-            seed=seed,
-            out=runs / name,
-            resume=True,
-            outer=outer_for(learner, family, steps=steps, outer_lr=outer_lr, schedule=schedule),
-            validation=Validation(validate_every, num_tasks=200),
-            recording=Recording(settings),
-            execution=Execution(compile, chunk_size, threads=threads),
-            on_event=watch,
-        )
+        trained = train(config, out=runs / name, resume=True, on_event=watch, built=(learner, family)).fit
         meta, steps_done = trained.meta, trained.step
     except Interrupted as stopped:
         saved, _ = checkpoint.newest(Run(stopped.run).checkpoints)

@@ -18,10 +18,9 @@ import tyro
 
 import metafunc
 from benchmarks import reporting
-from metafunc import Execution, Validation, algorithms, data, nn
-from metafunc.nn import likelihood
+from metafunc import data, nn
+from metafunc.training.config import train
 from metafunc.training.events import Event
-from metafunc.training.outer import outer_for
 
 SHOTS = (5, 10, 20)
 SHOWN = (0, 1, 2, 5, 10)
@@ -94,26 +93,24 @@ def main(
     }
 
     torch.set_num_threads(1)
-    model = nn.mlp((1,), 1, hidden=chosen.hidden, context=chosen.context, initialisation=initialisation)
-    learner = algorithms.maml(model, likelihood.gaussian(), inner_lr=chosen.inner_lr, num_steps=chosen.num_steps)
-    family = data.sinusoid(num_shots=chosen.num_shots, num_queries=num_queries)
+    config: dict[str, Any] = {
+        "algorithm": {"name": "maml", "inner_lr": chosen.inner_lr, "num_steps": chosen.num_steps},
+        "tasks": {"name": "sinusoid", "num_shots": chosen.num_shots, "num_queries": num_queries},
+        "model": {
+            "name": "mlp", "hidden": chosen.hidden, "context": chosen.context, "initialisation": initialisation,
+        },
+        "training": {
+            "steps": steps, "num_tasks": 25, "outer_lr": outer_lr, "schedule": schedule, "clip": clip,
+            "validate_every": 5000, "compile": compile, "threads": 1,
+        },
+    }  # fmt: skip
     for seed in [seed for seed in seeds if str(seed) not in result["seeds"]]:
         start = time.perf_counter()
-        trained = metafunc.fit(
-            learner,
-            family,
-            steps=steps,
-            num_tasks=25,
-            seed=seed,
-            outer=outer_for(learner, family, steps=steps, outer_lr=outer_lr, schedule=schedule, clip=clip),
-            validation=Validation(every=5000),
-            execution=Execution(compile, threads=1),
-            on_event=show,
-        )
+        trained = train({**config, "training": {**config["training"], "seed": seed}}, on_event=show)
         seconds = time.perf_counter() - start
         tests = {
             str(shots): metafunc.evaluate(
-                learner, trained.meta, data.sinusoid(num_shots=shots), num_tasks=num_test_tasks, seed=seed
+                trained.learner, trained.fit.meta, data.sinusoid(num_shots=shots), num_tasks=num_test_tasks, seed=seed
             ).by_step
             for shots in SHOTS
         }

@@ -14,6 +14,7 @@ import tyro
 import metafunc
 from benchmarks import reporting
 from benchmarks.rl import policies
+from metafunc import Execution
 
 NUM_STEPS, TEST_SEED = 3, 0
 
@@ -49,7 +50,7 @@ def main(
         num_tasks=num_test_tasks,
         num_steps=NUM_STEPS,
         seed=TEST_SEED,
-        threads=1,
+        execution=Execution(threads=1),
     )
     returns = tested.values["return"].double()
     gain = returns[1:] - returns[0]

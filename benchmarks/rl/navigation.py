@@ -17,7 +17,7 @@ import tyro
 import metafunc
 from benchmarks import reporting
 from benchmarks.rl import policies
-from metafunc import tree
+from metafunc import Execution, tree
 from metafunc.data.sampling import generator_for
 from metafunc.execution.gradient import value_and_grad
 
@@ -68,7 +68,13 @@ def _one(name: str, algorithm: str, seed: int, flags: Sequence[str], num_gradien
     trained = policies.train([algorithm, "navigation", "--seed", str(seed), *flags])
     learner, family, config = trained.learner, trained.family, trained.config
     found = metafunc.evaluate(
-        learner, trained.meta, family, num_tasks=NUM_GOALS, num_steps=NUM_STEPS, seed=TEST_SEED, threads=1
+        learner,
+        trained.meta,
+        family,
+        num_tasks=NUM_GOALS,
+        num_steps=NUM_STEPS,
+        seed=TEST_SEED,
+        execution=Execution(threads=1),
     )
     one: dict[str, Any] = {
         "seconds": trained.seconds,

@@ -14,7 +14,6 @@ from dataclasses import dataclass, replace
 from math import inf
 from typing import Any, Literal
 
-import torch
 from torch import Tensor
 
 from metafunc.checks import at_least
@@ -36,8 +35,8 @@ from metafunc.evaluation.scoring import (
     sampler_of,
     scores,
 )
-from metafunc.execution import plan
 from metafunc.execution.device import device_of, move, surroundings
+from metafunc.execution.plan import Execution, threads_for
 from metafunc.types import Kind, M, MetaLearner, Normal, Normalisation, P, TaskFamily, Tree
 
 
@@ -126,9 +125,7 @@ def evaluate(
     seed: int = 0,
     split: str = "test",
     num_validation_tasks: int = 200,
-    chunk_size: int | None = None,
-    device: str | torch.device = "cpu",
-    threads: int | None = None,
+    execution: Execution = Execution(),
     on_progress: Progress = quiet,
 ) -> Evaluation:
     """Meta-test a learner on new tasks after 0..num_steps steps of adaptation.
@@ -142,9 +139,8 @@ def evaluate(
         seed: what the tasks are drawn with.
         split: "test", "validation", "train", or the name of one of the family's variants.
         num_validation_tasks: how many validation tasks the noise scale of a learner without one is fitted on.
-        chunk_size: tasks that are adapted at the same time; None: by an estimate of their memory.
-        device: where to compute; "auto" takes an accelerator if there is one.
-        threads: torch's threads meanwhile; None: one for small work, else torch's own choice.
+        execution: on which device, by how many threads, with which algorithms, and how many tasks are adapted at the
+            same time (None: by an estimate of their memory); `compile` is not used, since nothing is compiled here.
         on_progress: called with (tasks done, tasks in all).
 
     Returns:
@@ -164,17 +160,18 @@ def evaluate(
     """
     at_least(1, num_tasks=num_tasks, num_validation_tasks=num_validation_tasks)
     at_least(0, num_steps=num_steps)
-    sampler, where = sampler_of(family, split), device_of(device)
-    draws = Draws(learner, move(meta, where), sampler, seed, split, num_tasks, chunk_size)
+    sampler, where = sampler_of(family, split), device_of(execution.device)
+    draws = Draws(learner, move(meta, where), sampler, seed, split, num_tasks, execution.chunk_size)
     result = Evaluation(split, seed, family.kind, family.num_outputs, learner.normalisation, {}, {}, {}, {})
     if family.kind == "control":
-        with surroundings(threads=threads or 1):
+        with surroundings(threads=execution.threads or 1, deterministic=execution.deterministic):
             return replace(result, values=of_policies(draws, num_steps, on_progress))
     first = draw(learner, draws.meta, sampler, seed, split, 0, min(BLOCK, num_tasks))
     predictive = check_tasks.check(learner, draws.meta, family, move(first, where))
     if predictive is None:
         raise ValueError(f"{family.name} is for {family.kind}: only tasks with inputs and targets can be scored here.")
-    with surroundings(threads=threads or plan.threads_for(draws.meta, first)):
+    threads = execution.threads or threads_for(draws.meta, first)
+    with surroundings(threads=threads, deterministic=execution.deterministic):
         noise: Tree = ()
         if isinstance(predictive, Normal) and isinstance(predictive.scale, tuple):
             validation = replace(draws, sampler=family.validation, split="validation", num_tasks=num_validation_tasks)

@@ -40,11 +40,11 @@ COMPILED = 30_000
 
 @dataclass(frozen=True)
 class Execution:
-    """How a training is to be executed; what is given is taken as it is, and the rest is chosen.
+    """How a training or a meta-test is to be executed; what is given is taken as it is, and the rest is chosen.
 
     Args:
         compile: "on" compiles the whole step before the first one, "off" never; "auto" where it pays, in the
-            background if there is a folder to record the first compiled step in.
+            background if there is a folder to record the first compiled step in. A meta-test compiles nothing.
         chunk_size: tasks whose graphs are in memory at the same time; None: as many as fit into a gigabyte.
         device: where to compute; "auto" takes an accelerator if there is one. Tasks are drawn on the CPU.
         threads: torch's threads meanwhile; None: one for small work, else torch's own choice.
@@ -152,6 +152,7 @@ def _compiled_first(workload: Workload, execution: Execution) -> bool:
 
 
 def _one_task_per_thread(workload: Workload) -> bool:
+    """Whether to take one task after the other, on a thread each, instead of `vmap`."""
     # A convolution keeps a core busy by itself, and grouped ones, which vmap makes of it, are half as fast.
     return workload.convolutional and not workload.small and workload.device == "cpu"
 
@@ -176,6 +177,7 @@ def _traced(workload: Workload, *, threaded: bool) -> bool:
 
 
 def _threads(workload: Workload) -> int:
+    """How many threads: one for small work, else torch's own choice."""
     # Two threads that wait for each other spin: another busy process then slows a small step from 3 ms to 300.
     return 1 if workload.small else torch.get_num_threads()
 

@@ -14,7 +14,7 @@ from metafunc.evaluation import metrics, returns
 from metafunc.evaluation.prediction import predict
 from metafunc.evaluation.scoring import draw
 from metafunc.results import figures
-from metafunc.training.config import own_steps, tasks_of
+from metafunc.training.build import own_steps, tasks_of
 from metafunc.training.load import load
 from metafunc.training.run import Run, fitted_noise
 from metafunc.types import Categorical, M, MetaLearner, Task, TaskFamily

@@ -16,7 +16,7 @@ from metafunc.execution import device, plan
 from metafunc.results import file_task
 from metafunc.results.file_task import FileTask
 from metafunc.training import load
-from metafunc.training.config import own_steps
+from metafunc.training.build import own_steps
 from metafunc.training.run import Run, fitted_noise
 from metafunc.types import Batch, Categorical, MetaLearner, Predictive, Task
 

@@ -36,7 +36,9 @@ def trust_region(
     shrink: float = 0.8,
     num_cuts: int = 15,
 ) -> Update:
-    r"""TRPO's update, for `Outer(update=...)`.
+    r"""TRPO's update, whose size follows from a bound on the divergence and from no step size.
+
+    It takes the place of the optimiser: `Outer(update=trust_region(learner))`.
 
     Args:
         learner: a learner of policies.

@@ -99,7 +99,9 @@ def _section(config: Config, section: str) -> tuple[str, dict[str, Any]]:
         if name not in SECTIONS:
             raise ValueError(f"The configuration has no section {name!r}.{did_you_mean(name, SECTIONS)}")
     # JSON knows no tuples, and no builder takes a list for anything else.
-    given: Mapping[str, Any] = config.get(section, {})
+    given: Any = config.get(section, {})
+    if not isinstance(given, Mapping):
+        raise ValueError(f"The configuration's section {section!r} must hold settings by name, not {given!r}.")
     settings: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value for name, value in given.items()
     }

@@ -66,7 +66,7 @@ def save(directory: Path, step: int, tensors: Mapping[str, Tensor], state: Any) 
         tensor([1., 1.])
     """
     directory.mkdir(parents=True, exist_ok=True)
-    target = directory / f"step-{step:09d}"
+    target = at(directory, step)
     building = directory / f".{target.name}.{os.getpid()}"
     shutil.rmtree(building, ignore_errors=True)
     blob = safetensors.torch.save({name: _plain(tensor) for name, tensor in tensors.items()})

@@ -19,8 +19,9 @@ class Event:
         step: updates done.
         steps: updates in all.
         values: for "train" the step's `loss`, the mean over its tasks, its `gradient_norm`, and `outer_lr`, the step
-            size that the next one takes; for "log" the same as means since the last one; for "validation", and
-            "resumed" after one, `validation`, the scores by metric; else empty.
+            size of the optimiser's next one (where `Outer.update` takes its place, it takes none); for "log" the same
+            as means since the last one; for "validation", and "resumed" after one, `validation`, the scores by metric;
+            else empty.
         message: for "warning" what is the matter, for "checkpoint" and "resumed" where it lies; else empty.
     """
 

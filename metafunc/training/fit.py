@@ -104,27 +104,28 @@ def fit(
         >>> metafunc.fit(learner, data.sinusoid(), steps=3, num_tasks=4, outer=Outer(clip=10.0)).step
         3
     """
-    at_least(0, steps=steps)
-    at_least(1, num_tasks=num_tasks)
-    device = device_of(execution.device)
-    initial = move(learner.init(generator_for(seed, "init", 0)) if start is None else start, device)
-    schedule = outer.schedule if outer.update is None else None  # torch warns where its optimiser takes no step
-    now = state.begin(initial, outer.optimiser, schedule, RunSpec(seed, steps, num_tasks, outer.clip))
-    tasks = _first_tasks(learner, family, now, validation, device)
-    plan = plan_of(learner, now.meta, tasks, steps=steps, execution=execution, recorded=out is not None)
-    env = environment(family, device=device, threads=plan.threads)
-    folder = None
-    if out is not None:
-        config = dict(recording.config) or {"training": now.spec._asdict()}
-        folder = run.begin(Path(out), config, env, resume=resume, overwrite=recording.overwrite)
-        if execution.threads is None:  # sums are added up in the order that the run began with
-            env["threads"] = folder.env["threads"]
-    recorder = Recorder(folder, recording)
     with ExitStack() as stack:
-        stack.callback(recorder.close)
+        for tracker in recording.trackers:
+            stack.callback(tracker.close)
+        at_least(0, steps=steps)
+        at_least(1, num_tasks=num_tasks)
+        device = device_of(execution.device)
+        initial = move(learner.init(generator_for(seed, "init", 0)) if start is None else start, device)
+        schedule = outer.schedule if outer.update is None else None  # torch warns where its optimiser takes no step
+        now = state.begin(initial, outer.optimiser, schedule, RunSpec(seed, steps, num_tasks, outer.clip))
+        tasks = _first_tasks(learner, family, now, validation, device)
+        plan = plan_of(learner, now.meta, tasks, steps=steps, execution=execution, recorded=out is not None)
+        env = environment(family, device=device, threads=plan.threads)
+        folder = None
+        if out is not None:
+            config = dict(recording.config) or {"training": now.spec._asdict()}
+            folder = run.begin(Path(out), config, env, resume=resume, overwrite=recording.overwrite)
+            if execution.threads is None:  # sums are added up in the order that the run began with
+                env["threads"] = folder.env["threads"]
         stack.enter_context(run.locked(folder))
         stack.enter_context(surroundings(threads=env["threads"], deterministic=execution.deterministic))
         received = stack.enter_context(stopping(enabled=folder is not None))
+        recorder = Recorder(folder, recording)
         loop = Loop(
             learner, family, now, recorder, outer, validation, plan, device, received, on_event, execution.chunk_size
         )

@@ -1,5 +1,4 @@
-"""The training loop: in each step tasks, their meta-gradient and an update, and now and then a line, a validation and a
-checkpoint."""
+"""The training loop: tasks, their meta-gradient and an update, again and again; and what is due in between."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

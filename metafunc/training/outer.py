@@ -8,12 +8,13 @@ import torch
 
 from metafunc.checks import above, look_up
 from metafunc.rl import trust_region
+from metafunc.training import settings
 from metafunc.training.settings import Outer, Update
 from metafunc.training.state import Optimise, Schedule
 from metafunc.types import Kind, MetaLearner, TaskFamily
 
 
-class OuterRow(NamedTuple):
+class OuterUpdate(NamedTuple):
     """How an outer update is made.
 
     Args:
@@ -29,7 +30,7 @@ class OuterRow(NamedTuple):
 
 def adam(outer_lr: float) -> Optimise:
     """Adam, each tensor's update in one pass."""
-    return partial(torch.optim.Adam, lr=outer_lr, fused=True)
+    return partial(settings.adam, lr=outer_lr)
 
 
 def sgd(outer_lr: float) -> Optimise:
@@ -52,11 +53,11 @@ def linear(steps: int) -> Schedule:
     return partial(torch.optim.lr_scheduler.LinearLR, start_factor=1.0, end_factor=0.0, total_iters=steps)
 
 
-OUTER: Mapping[str, OuterRow] = {
-    "adam": OuterRow(adam),
-    "sgd": OuterRow(sgd),
-    "sign": OuterRow(sign),
-    "trpo": OuterRow(adam, trust_region, ("control",)),
+OUTER: Mapping[str, OuterUpdate] = {
+    "adam": OuterUpdate(adam),
+    "sgd": OuterUpdate(sgd),
+    "sign": OuterUpdate(sign),
+    "trpo": OuterUpdate(adam, trust_region, ("control",)),
 }
 """Outer updates by name."""
 SCHEDULES: Mapping[str, Callable[[int], Schedule | None]] = {

@@ -62,11 +62,6 @@ class Recorder:
         for tracker in self.trackers:
             tracker.log(values, step)
 
-    def close(self) -> None:
-        """End all trackers."""
-        for tracker in self.trackers:
-            tracker.close()
-
     def due(self, step: int) -> bool:
         """Whether it is time for a checkpoint."""
         every, seconds = self.recording.checkpoint_every, self.recording.checkpoint_seconds

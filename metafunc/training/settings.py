@@ -15,9 +15,9 @@ from metafunc.types import M, Task
 Update: TypeAlias = Callable[[M, Task, M], M]
 
 
-def adam(parameters: Iterable[Tensor]) -> torch.optim.Optimizer:
-    """The papers' outer optimiser: Adam with a step size of .001, each tensor's update in one pass."""
-    return torch.optim.Adam(parameters, lr=1e-3, fused=True)
+def adam(parameters: Iterable[Tensor], *, lr: float | int = 1e-3) -> torch.optim.Optimizer:
+    """The papers' outer optimiser: Adam, by default with a step size of .001, each tensor's update in one pass."""
+    return torch.optim.Adam(parameters, lr=lr, fused=True)
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class Validation:
     num_tasks: int = 100
 
     def __post_init__(self) -> None:
-        at_least(1, validate_every=self.every, num_validation_tasks=self.num_tasks)
+        at_least(1, every=self.every, num_tasks=self.num_tasks)
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ class Recording:
         trackers: take the same numbers as the log file `metrics.jsonl`, with a folder or without.
 
     Raises:
-        ValueError: a number of steps is below 1.
+        ValueError: a number of steps is below 1, or `checkpoint_seconds` is negative.
     """
 
     config: Mapping[str, Any] = field(default_factory=dict)
@@ -96,3 +96,4 @@ class Recording:
 
     def __post_init__(self) -> None:
         at_least(1, log_every=self.log_every, checkpoint_every=self.checkpoint_every)
+        at_least(0, checkpoint_seconds=self.checkpoint_seconds)

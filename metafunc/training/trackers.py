@@ -26,10 +26,13 @@ class Tracker(Protocol):
 
     def log(self, values: Mapping[str, Any], step: int, /) -> None:
         """Take the values of a step: either the means of `loss` and `gradient_norm` since the last line, with the
-        step size `outer_lr`; or `validation`, the scores by metric. A resumed run may log a step again."""
+        step size `outer_lr`; or `validation`, the scores by metric. A resumed run may log a step again.
+
+        Where `Outer.update` takes the place of the optimiser, `outer_lr` is that of the optimiser, which takes no step.
+        """
 
     def close(self) -> None:
-        """End; called once, however the training ends."""
+        """End; called once, however `fit` ends, and whatever another tracker's raises."""
 
 
 class JsonLines:

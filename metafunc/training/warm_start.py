@@ -15,8 +15,8 @@ def transfer(learner: MetaLearner[M, Any], meta: M, other: MetaLearner[Any, Any]
     """Meta-parameters with what another learner's have to give.
 
     Learners whose meta-parameters agree in names and shapes give all. Otherwise the parameters of the network are
-    taken, or their means where they are random, each learner telling by its `network` where it has them; whatever else
-    the learner has, such as scales and step sizes, stays as it is.
+    taken, or their means where they are random, each learner stating by its `network_prefix` where it has them;
+    whatever else the learner has, such as scales and step sizes, stays as it is.
 
     Args:
         learner: the one to start.

@@ -10,7 +10,7 @@ from metafunc_cli.display.screen import Screen
 from metafunc_cli.settings.options import Comparison
 
 from metafunc import tree
-from metafunc.training.config import MODELS
+from metafunc.training.build import MODELS
 
 ROOT = Path(__file__).parents[2]
 SHAPES = {"sine_or_line": (1,), "circles": (2,)}

@@ -11,7 +11,7 @@ import torch
 from torch import Generator, Tensor
 
 import metafunc
-from metafunc import algorithms, data, nn, tree
+from metafunc import Execution, algorithms, data, nn, tree
 from metafunc.data.sampling import generator_for
 from metafunc.evaluation import meta_test, metrics
 from metafunc.nn import likelihood
@@ -49,8 +49,9 @@ def errors_by_hand(split: str, num_tasks: int, num_steps: int) -> np.ndarray[Any
 @pytest.mark.parametrize("chunk_size", [None, 1, 7])
 @pytest.mark.parametrize("split", ["test", "amplitude"])
 def test_scores_are_those_of_a_plain_loop(chunk_size: int | None, split: str) -> None:
-    sizes: dict[str, Any] = {"num_tasks": 30, "num_steps": 3, "num_validation_tasks": 26, "chunk_size": chunk_size}
-    result = metafunc.evaluate(LEARNER, META, SINUSOID, seed=4, split=split, **sizes)
+    sizes: dict[str, Any] = {"num_tasks": 30, "num_steps": 3, "num_validation_tasks": 26}
+    execution = Execution(chunk_size=chunk_size)
+    result = metafunc.evaluate(LEARNER, META, SINUSOID, seed=4, split=split, execution=execution, **sizes)
     errors = errors_by_hand(split, 30, 3)
     assert result.num_tasks == 30
     np.testing.assert_allclose(result.values["mse"], errors, rtol=2e-5)
@@ -209,6 +210,23 @@ def test_nothing_around_it_changes_and_twice_is_the_same() -> None:
     assert torch.equal(torch.get_rng_state(), state)
     assert all(torch.equal(a, b) for a, b in zip(tree.leaves(META), tree.leaves(before), strict=True))
     assert torch.equal(first.values["nll"], again.values["nll"])
+
+
+def test_it_is_executed_as_asked() -> None:
+    seen: set[tuple[int, bool]] = set()
+
+    def predict(params: Any, x: torch.Tensor, /) -> Any:
+        seen.add((torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()))
+        return LEARNER.predict(params, x)
+
+    before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    watched, execution = dataclasses.replace(LEARNER, predict=predict), Execution(threads=2, deterministic=True)
+    found = metafunc.evaluate(watched, META, SINUSOID, num_tasks=3, num_steps=1, execution=execution)
+    assert seen - {before} == {(2, True)}  # the tasks are looked over before
+    assert (torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()) == before
+    with pytest.raises(ValueError, match="no device 'nonsense'"):
+        metafunc.evaluate(LEARNER, META, SINUSOID, execution=Execution(device="nonsense"))
+    assert found.num_tasks == 3
 
 
 def test_progress_is_reported() -> None:

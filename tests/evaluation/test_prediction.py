@@ -10,7 +10,7 @@ from torch import Tensor
 from metafunc import algorithms, nn
 from metafunc.evaluation.prediction import predict
 from metafunc.nn import likelihood
-from metafunc.training.config import own_steps
+from metafunc.training.build import own_steps
 from metafunc.types import Batch, Normal
 
 RATE = 0.03

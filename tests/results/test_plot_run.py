@@ -13,7 +13,7 @@ import metafunc
 from metafunc.data import generator_for
 from metafunc.evaluation import meta_test
 from metafunc.results.plot_run import MANY_QUERIES, functions, plot_run
-from metafunc.training.config import build, tasks_of
+from metafunc.training.build import build, tasks_of
 
 
 def trained(folder: Path, config: dict[str, Any], *, steps: int = 2, test: bool = True) -> Path:

@@ -60,6 +60,12 @@ def test_every_setting_goes_where_it_belongs(tmp_path: Path) -> None:
     assert not same(trained.meta, train(having(outer_lr=0.05, outer_optimiser="sgd")).fit.meta)
 
 
+def test_a_configuration_can_set_the_number_of_validation_tasks() -> None:
+    few, usual = (train(having(validate_every=4, **more)).fit for more in ({"validation_tasks": 7}, {}))
+    by_hand = metafunc.fit(*build(CONFIG), steps=4, num_tasks=3, seed=2, validation=Validation(4, num_tasks=7))
+    assert few.validation == by_hand.validation != usual.validation
+
+
 def test_what_is_left_out_has_the_defaults_of_fit() -> None:
     assert same(train(CONFIG).fit.meta, metafunc.fit(*build(CONFIG), steps=4, num_tasks=3, seed=2).meta)
 
@@ -69,7 +75,15 @@ def test_what_is_left_out_has_the_defaults_of_fit() -> None:
     [
         (having(outer_rl=0.1), "training has no setting 'outer_rl'. Did you mean 'outer_lr'"),
         ({**CONFIG, "training": {}}, "training needs the setting 'steps'"),
-        (having(validate_every=0), "validate_every must be"),
+        (having(validate_every=0), "validate_every must be .*not 0"),
+        (having(validation_tasks=0), "validation_tasks must be .*not 0"),
+        (having(checkpoint_seconds=-1), "checkpoint_seconds must be .*not -1"),
+        (having(steps="x"), "training: steps must be of type int, not 'x'"),
+        (having(num_tasks=2.5), "training: num_tasks must be of type int, not 2.5"),
+        (having(clip="1"), "training: clip must be of type .*None, not '1'"),
+        (having(deterministic=1), "training: deterministic must be of type bool, not 1"),
+        ({**CONFIG, "training": 4}, "section 'training' must hold settings by name, not 4"),
+        ({**CONFIG, "tasks": "sinusoid"}, "section 'tasks' must hold settings by name, not 'sinusoid'"),
         (having(outer_optimiser="adma"), "Did you mean 'adam'"),
     ],
 )

@@ -11,7 +11,7 @@ from metafunc.data.sampling import generator_for
 from metafunc.training import outer as outers
 from metafunc.training.build import build
 from metafunc.training.config import train
-from metafunc.training.outer import OUTER, OuterRow, outer_for
+from metafunc.training.outer import OUTER, OuterUpdate, outer_for
 
 CONFIG: dict[str, Any] = {
     "algorithm": {"name": "maml"},
@@ -77,7 +77,7 @@ def test_a_row_is_all_that_a_new_outer_update_takes(monkeypatch: pytest.MonkeyPa
     def halved(learner: Any) -> Any:
         return lambda meta, tasks, gradient: tree.scale(meta, 0.5)
 
-    monkeypatch.setattr(outers, "OUTER", {**OUTER, "halved": OuterRow(outers.adam, halved)})
+    monkeypatch.setattr(outers, "OUTER", {**OUTER, "halved": OuterUpdate(outers.adam, halved)})
     trained = train({**CONFIG, "training": {**CONFIG["training"], "outer_optimiser": "halved"}})
     start = trained.learner.init(generator_for(0, "init", 0))
     assert all(map(torch.equal, tree.leaves(trained.fit.meta), tree.leaves(tree.scale(start, 0.25))))

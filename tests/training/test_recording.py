@@ -109,6 +109,30 @@ def test_a_tracker_is_closed_where_a_training_fails() -> None:
     assert isinstance(tracker, Tracker)
 
 
+class Broken(Kept):
+    """A tracker whose end fails."""
+
+    def close(self) -> None:
+        super().close()
+        raise RuntimeError("no connection")
+
+
+def test_every_tracker_is_closed_where_one_fails_to() -> None:
+    trackers = Kept(), Broken(), Kept()
+    with pytest.raises(RuntimeError, match="no connection"):
+        metafunc.fit(learner(), SINUSOID, steps=1, recording=Recording(trackers=trackers))
+    assert [tracker.closed for tracker in trackers] == [1, 1, 1]
+
+
+def test_a_tracker_is_closed_where_a_training_cannot_begin(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    tracker = Kept()
+    for wrong in ({"steps": -1}, {"steps": 1, "out": tmp_path}):
+        with pytest.raises(ValueError, match=r"steps must be|no run and not empty"):
+            metafunc.fit(learner(), SINUSOID, recording=Recording(trackers=(tracker,)), **wrong)
+    assert tracker.closed == 2
+
+
 def test_the_events_of_a_step_come_in_their_order(tmp_path: Path) -> None:
     seen: list[Event] = []
     metafunc.fit(

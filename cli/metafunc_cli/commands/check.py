@@ -52,10 +52,10 @@ def main(argv: Sequence[str]) -> int:
     if not is_own(options.target) and options.target not in ALGORITHMS:
         raise unknown("algorithm", options.target, ALGORITHMS)
     # Imported here, because help and usage errors answer without torch.
-    from metafunc_cli.commands.check_target import examination
+    from metafunc_cli.commands.check_target import checklist_of
 
     screen = Screen(json=options.json, quiet=options.quiet)
-    found = examination(options, shape)
+    found = checklist_of(options, shape)
     for note in found.notes:
         screen.out.print(note, markup=False, highlight=False, soft_wrap=True)
     with _showing(screen.err, [step.name for step in found.steps], quiet=screen.quiet) as on_check:

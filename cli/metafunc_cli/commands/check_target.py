@@ -25,7 +25,7 @@ OUTPUTS = 5
 """Of a network whose factory asks for a number of outputs."""
 
 
-def examination(options: "Checking", shape: tuple[int, ...] | None) -> Checklist:
+def checklist_of(options: "Checking", shape: tuple[int, ...] | None) -> Checklist:
     """The checks of a target.
 
     Raises:

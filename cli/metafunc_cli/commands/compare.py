@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from metafunc.checks import at_least
 from metafunc_cli.display.results import show_lines
 from metafunc_cli.display.screen import Screen
 from metafunc_cli.errors import OK, UsageError, unknown
@@ -91,16 +92,16 @@ def show(console: Console, report: Mapping[str, Any]) -> None:
     for name in (*map(label, names), "seconds", "parameters"):
         table.add_column(name, justify="right")
     for entry in rows:
-        trials: list[Text] = []
+        cells: list[Text] = []
         for m in names:
             cell = Text(spoken(entry[m]["mean"], entry[m]["ci95"], m), style="bold" if m in entry["best"] else "")
             if m in entry["paired"]:
                 paired = entry["paired"][m]
                 cell.append(f"\nΔ {spoken(paired['diff'], paired['ci95'], m, signed=True)}", style="not bold dim")
-            trials.append(cell)
+            cells.append(cell)
         about = f"\n{_counted(len(entry['seeds']), 'seed')}, {_counted(entry['steps'], 'step')}"
         seconds = "" if entry["seconds"] is None else f"{entry['seconds']:.0f}"
-        table.add_row(Text.assemble(entry["algorithm"], (about, "dim")), *trials, seconds, f"{entry['parameters']:,}")
+        table.add_row(Text.assemble(entry["algorithm"], (about, "dim")), *cells, seconds, f"{entry['parameters']:,}")
     console.print(table)
     console.print(explained(report), style="dim")
 
@@ -187,11 +188,11 @@ def _check_trainings(found: Comparison) -> None:
         raise unknown("task family", found.tasks, FAMILIES)
     if len({*found.algorithms}) < len(found.algorithms):
         raise UsageError(f"--algorithms names one of {', '.join(found.algorithms)} twice.")
-    for name, value, least in (
-        ("--seeds", found.seeds, 1), ("--test-tasks", found.test_tasks, 1), ("--test-steps", found.test_steps, 0)
-    ):  # fmt: skip
-        if value < least:
-            raise UsageError(f"{name} is {value}; it has to be at least {least}.")
+    try:
+        at_least(1, **{"--seeds": found.seeds, "--test-tasks": found.test_tasks})
+        at_least(0, **{"--test-steps": found.test_steps})
+    except ValueError as error:
+        raise UsageError(str(error)) from error
 
 
 def _requests(screen: Screen, found: Comparison, passed: Sequence[Token]) -> dict[str, list[compose.Request]]:

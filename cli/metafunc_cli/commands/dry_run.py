@@ -1,5 +1,6 @@
 """`metafunc train --dry-run`: the settings, the parameter count and a look at one task."""
 
+import dataclasses
 from typing import Any
 
 from rich.table import Table
@@ -57,14 +58,12 @@ def _plan(training: Training, learner: Any, meta: Any, tasks: Any) -> Any:
     """How the steps will be executed."""
     from metafunc import tree
     from metafunc.execution.device import device_of, move
-    from metafunc.execution.plan import Execution
+    from metafunc.training.config import execution_of
     from metafunc.training.fit import plan_of
 
     many = tree.map(lambda leaf: leaf.expand(training.num_tasks, *leaf.shape[1:]), tasks)
-    execution = Execution(
-        training.compile, training.chunk_size, training.device, training.threads, training.deterministic
-    )
-    on_device = move(meta, device_of(training.device))
+    execution = execution_of(dataclasses.asdict(training))
+    on_device = move(meta, device_of(execution.device))
     return plan_of(learner, on_device, many, steps=training.steps, execution=execution, recorded=True)
 
 

@@ -53,12 +53,13 @@ def meta_test(
     """Score a learner on new tasks, show the table, and return the report."""
     from metafunc.evaluation import meta_test as meta_tests
     from metafunc.execution import device
+    from metafunc.execution.plan import Execution
 
     training = settings.training
     try:
         with (
             progress(screen.err, "meta-testing", quiet=screen.quiet) as advance,
-            device.surroundings(threads=run.env["threads"], deterministic=training.deterministic),
+            device.surroundings(threads=run.env["threads"]),
             refusals(),
         ):
             result = meta_tests.evaluate(
@@ -69,8 +70,9 @@ def meta_test(
                 num_steps=test.num_steps,
                 seed=test.seed,
                 split=test.split,
-                chunk_size=test.chunk_size,
-                device=test.device,
+                execution=Execution(
+                    chunk_size=test.chunk_size, device=test.device, deterministic=training.deterministic
+                ),
                 on_progress=lambda done, total: advance(done, total, ""),
             )
     except KeyboardInterrupt:
@@ -116,7 +118,7 @@ def _settings(run: Path, *, allowed: bool) -> Settings:
 
 def _test(folder: Path, settings: Settings, usual: Testing, found: Any) -> int:
     from metafunc.data import atomic_write
-    from metafunc.training.config import tasks_of
+    from metafunc.training.build import tasks_of
     from metafunc.training.load import load
     from metafunc.training.run import Run
 

@@ -1,4 +1,4 @@
-"""The cells of a comparison: a learner trained with a seed, or loaded from its run, and its meta-test."""
+"""The trials of a comparison: each a learner trained with a seed, or loaded from its run, and its meta-test."""
 
 import json
 import time
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     from metafunc.training.run import Run
 
 SECONDS = "seconds.json"
-"""How long a cell's training has taken, over all its interruptions."""
+"""How long a trial's training has taken, over all its interruptions."""
 
 
 @dataclass(frozen=True)
-class Cell:
+class Trial:
     """A trained learner and where its tasks come from."""
 
     run: "Run"
@@ -37,30 +37,30 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Trained:
-    """The cells of one row: the same learner under different seeds."""
+class Contender:
+    """One row of a comparison: the trials of the same learner under different seeds."""
 
     algorithm: str
     tasks: str
-    cells: tuple[Cell, ...]
+    trials: tuple[Trial, ...]
 
 
-def train(screen: Screen, requests: Mapping[str, Sequence[Request]], out: Path) -> list[Trained]:
-    """Train what is not trained yet, each cell into its folder `ALGORITHM-SEED`.
+def train(screen: Screen, requests: Mapping[str, Sequence[Request]], out: Path) -> list[Contender]:
+    """Train what is not trained yet, each trial into its folder `ALGORITHM-SEED`.
 
     Raises:
-        UsageError: a cell was begun with other settings.
+        UsageError: a trial was begun with other settings.
         Interrupted: a signal asked to stop; what is done is kept.
     """
     rows = []
     for algorithm, each in requests.items():
-        cells = tuple(_trained(screen, request, out / f"{algorithm.replace(':', '.')}-{seed}", seed)
+        trials = tuple(_trained(screen, request, out / f"{algorithm.replace(':', '.')}-{seed}", seed)
                       for seed, request in enumerate(each))  # fmt: skip
-        rows.append(Trained(algorithm, each[0].settings.names["tasks"], cells))
+        rows.append(Contender(algorithm, each[0].settings.names["tasks"], trials))
     return rows
 
 
-def _trained(screen: Screen, request: Request, folder: Path, seed: int) -> Cell:
+def _trained(screen: Screen, request: Request, folder: Path, seed: int) -> Trial:
     from metafunc.data.atomic_write import write_json
     from metafunc.training.config import build, train
     from metafunc.training.run import Run
@@ -84,7 +84,7 @@ def _trained(screen: Screen, request: Request, folder: Path, seed: int) -> Cell:
     finally:
         if clock.seconds:
             write_json(folder / SECONDS, {"seconds": before + clock.seconds})
-    return Cell(run, trained.learner, trained.fit.best, trained.family, seed)
+    return Trial(run, trained.learner, trained.fit.best, trained.family, seed)
 
 
 class _Clock:
@@ -109,17 +109,17 @@ def _seconds(run: "Run") -> float | None:
     return float(json.loads(file.read_text())["seconds"]) if file.exists() else None
 
 
-def from_runs(folders: Sequence[str], *, imports: bool) -> list[Trained]:
+def from_runs(folders: Sequence[str], *, imports: bool) -> list[Contender]:
     """Finished runs; those that differ in nothing but their seed make one row.
 
     Raises:
         UsageError: a folder holds no trained learner, names code to import, or has tasks of another kind.
     """
-    from metafunc.training.config import tasks_of
+    from metafunc.training.build import tasks_of
     from metafunc.training.load import load
     from metafunc.training.run import Run
 
-    rows: dict[str, list[Cell]] = {}
+    rows: dict[str, list[Trial]] = {}
     for folder in folders:
         run = Run(Path(folder))
         sections = compose.sections_of(run.path / "config.json")
@@ -131,15 +131,15 @@ def from_runs(folders: Sequence[str], *, imports: bool) -> list[Trained]:
             loaded: tuple[Any, Any] = load(run.path, imports=imports)
             family = tasks_of(run.config)
         settings = {**sections, "training": {**sections.get("training", {}), "seed": None}}
-        rows.setdefault(json.dumps(settings, sort_keys=True), []).append(Cell(run, *loaded, family, seed))
+        rows.setdefault(json.dumps(settings, sort_keys=True), []).append(Trial(run, *loaded, family, seed))
     names = [json.loads(settings)["algorithm"]["name"] for settings in rows]
     labels = [
-        name if names.count(name) == 1 else cells[0].run.path.name
-        for name, cells in zip(names, rows.values(), strict=True)
+        name if names.count(name) == 1 else trials[0].run.path.name
+        for name, trials in zip(names, rows.values(), strict=True)
     ]
     return [
-        Trained(label, cells[0].run.config["tasks"]["name"], tuple(cells))
-        for label, cells in zip(labels, rows.values(), strict=True)
+        Contender(label, trials[0].run.config["tasks"]["name"], tuple(trials))
+        for label, trials in zip(labels, rows.values(), strict=True)
     ]
 
 
@@ -152,8 +152,8 @@ def _warn_if_unfinished(run: "Run", sections: Mapping[str, Any]) -> None:
         warnings.warn(f"{run.path} has done {saved.step} of its {steps} steps, and is taken as it is.", stacklevel=2)
 
 
-def meta_test(screen: Screen, rows: Sequence[Trained], asked: Comparison) -> "list[Entry]":
-    """Test every cell on the same tasks.
+def meta_test(screen: Screen, rows: Sequence[Contender], asked: Comparison) -> "list[Entry]":
+    """Test every trial on the same tasks.
 
     Raises:
         UsageError: the tasks of two rows are not the same.
@@ -162,24 +162,24 @@ def meta_test(screen: Screen, rows: Sequence[Trained], asked: Comparison) -> "li
     from metafunc.evaluation.meta_test import evaluate
     from metafunc.execution import device
     from metafunc.results.comparison import Entry
-    from metafunc.training.config import own_steps
+    from metafunc.training.build import own_steps
 
     _same_tasks(rows, asked)
     entries = []
     for row in rows:
-        steps = own_steps(row.cells[0].run.config) or 1
+        steps = own_steps(row.trials[0].run.config) or 1
         tests = []
-        for cell in row.cells:
+        for trial in row.trials:
             with (
-                progress(screen.err, f"meta-testing {cell.run.path.name}", quiet=screen.quiet) as advance,
-                device.surroundings(threads=cell.run.env["threads"], deterministic=False),
+                progress(screen.err, f"meta-testing {trial.run.path.name}", quiet=screen.quiet) as advance,
+                device.surroundings(threads=trial.run.env["threads"]),
                 refusals(),
             ):
                 tests.append(
                     evaluate(
-                        cell.learner,
-                        cell.meta,
-                        cell.family,
+                        trial.learner,
+                        trial.meta,
+                        trial.family,
                         num_tasks=asked.test_tasks,
                         num_steps=max(steps, asked.test_steps),
                         seed=asked.test_seed,
@@ -188,15 +188,15 @@ def meta_test(screen: Screen, rows: Sequence[Trained], asked: Comparison) -> "li
                         on_progress=lambda done, total, advance=advance: advance(done, total, ""),  # type: ignore[misc]
                     )
                 )
-        times = [_seconds(cell.run) for cell in row.cells]
+        times = [_seconds(trial.run) for trial in row.trials]
         known = [value for value in times if value is not None]
         seconds = sum(known) / len(known) if len(known) == len(times) else None
-        seeds = tuple(cell.seed for cell in row.cells)
-        entries.append(Entry(row.algorithm, seeds, tuple(tests), steps, seconds, tree.size(row.cells[0].meta)))
+        seeds = tuple(trial.seed for trial in row.trials)
+        entries.append(Entry(row.algorithm, seeds, tuple(tests), steps, seconds, tree.size(row.trials[0].meta)))
     return entries
 
 
-def _same_tasks(rows: Sequence[Trained], asked: Comparison) -> None:
+def _same_tasks(rows: Sequence[Contender], asked: Comparison) -> None:
     """Whether all rows are tested on the same tasks, which their settings need not show: look at a few."""
     import torch
 
@@ -204,15 +204,15 @@ def _same_tasks(rows: Sequence[Trained], asked: Comparison) -> None:
     from metafunc.data import generator_for
     from metafunc.evaluation.scoring import sampler_of
 
-    def look(row: Trained) -> Any:
+    def look(row: Contender) -> Any:
         with refusals():
-            return sampler_of(row.cells[0].family, asked.split)(generator_for(asked.test_seed, asked.split, 0), 2)
+            return sampler_of(row.trials[0].family, asked.split)(generator_for(asked.test_seed, asked.split, 0), 2)
 
     first = tree.leaves(look(rows[0]))
     for row in rows[1:]:
         leaves = tree.leaves(look(row))
         if len(leaves) != len(first) or not all(torch.equal(a, b) for a, b in zip(first, leaves, strict=True)):
-            mine, others = (r.cells[0].run.config["tasks"] for r in (row, rows[0]))
+            mine, others = (r.trials[0].run.config["tasks"] for r in (row, rows[0]))
             differing = [name for name in {**others, **mine} if others.get(name) != mine.get(name)]
             raise UsageError(
                 f"{row.algorithm} and {rows[0].algorithm} have other tasks to be tested on (they differ in "
@@ -221,12 +221,12 @@ def _same_tasks(rows: Sequence[Trained], asked: Comparison) -> None:
             )
 
 
-def draw(rows: Sequence[Trained], entries: "Sequence[Entry]", folder: Path) -> list[Path]:
+def draw(rows: Sequence[Contender], entries: "Sequence[Entry]", folder: Path) -> list[Path]:
     """The figures of a comparison."""
     from metafunc.results.plot_comparison import Compared, plot_comparison
 
     compared = [
-        Compared(entry, tuple(cell.run for cell in row.cells), row.cells[0].learner, row.cells[0].meta)
+        Compared(entry, tuple(trial.run for trial in row.trials), row.trials[0].learner, row.trials[0].meta)
         for row, entry in zip(rows, entries, strict=True)
     ]
     return plot_comparison(compared, folder)

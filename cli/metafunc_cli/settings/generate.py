@@ -5,9 +5,12 @@ import types
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, replace
 from pathlib import Path
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin
 
 from metafunc_cli.settings.signature import Hyperparameter, hyperparameters, summary
+
+if TYPE_CHECKING:
+    from metafunc.training.outer import OuterUpdate
 
 HEADER = '''"""Every algorithm, task family, network and outer update, written by `nox -s config`: do not edit.
 
@@ -25,7 +28,9 @@ ALL_KINDS = ("regression", "classification")
 
 def main() -> None:
     """Write the file again."""
-    Path(__file__).with_name("generated.py").write_text(source())
+    from metafunc.data.atomic_write import write_text
+
+    write_text(Path(__file__).with_name("generated.py"), source())
 
 
 def source() -> str:
@@ -54,7 +59,17 @@ def source() -> str:
         parts.append(f"{title} = {{\n" + "\n".join(rows) + "\n}\n")
     for title, names in (("OuterOptimiser", OUTER), ("Schedule", SCHEDULES)):
         parts.append(f"{title}: TypeAlias = Literal[{', '.join(map(repr, names))}]\n")
+    parts.append(f"OUTER = {outer_updates(OUTER)!r}\n")
     return "\n\n".join(parts)
+
+
+def outer_updates(table: Mapping[str, "OuterUpdate"]) -> dict[str, str]:
+    """What there is to read of each outer update: its first line, and the kinds that it is for where not for all."""
+    found = {}
+    for name, row in table.items():
+        only = "" if {*ALL_KINDS} <= {*row.kinds} else f" ({' and '.join(row.kinds)} only)"
+        found[name] = summary(row.update or row.optimiser).removesuffix(".") + only
+    return found
 
 
 def as_in_the_table(arguments: Mapping[str, inspect.Parameter], fields: list[Hyperparameter]) -> list[Hyperparameter]:

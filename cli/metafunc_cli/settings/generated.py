@@ -1012,3 +1012,11 @@ OuterOptimiser: TypeAlias = Literal["adam", "sgd", "sign", "trpo"]
 
 
 Schedule: TypeAlias = Literal["constant", "cosine", "linear"]
+
+
+OUTER = {
+    "adam": "Adam, each tensor's update in one pass",
+    "sgd": "Gradient descent with a fixed step size",
+    "sign": "Adam without memory: every number moves by the step size, in the direction of its gradient's sign",
+    "trpo": "TRPO's update, whose size follows from a bound on the divergence and from no step size (control only)",
+}

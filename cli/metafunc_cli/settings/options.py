@@ -5,8 +5,9 @@ from typing import Annotated, Literal, TypeAlias
 
 from tyro.conf import FlagCreatePairsOff, Positional, arg
 
-from metafunc_cli.settings.generated import OuterOptimiser, Schedule
+from metafunc_cli.settings.generated import OUTER, OuterOptimiser, Schedule
 
+OUTER_HELP = f"the outer optimiser. {' '.join(f'{name}: {summary}.' for name, summary in OUTER.items())}"
 Switch: TypeAlias = Annotated[bool, FlagCreatePairsOff, arg(help_behavior_hint="")]
 
 
@@ -20,8 +21,7 @@ class Training:
     """tasks of one outer step."""
     outer_lr: float = 1e-3
     """step size of the outer optimiser."""
-    outer_optimiser: OuterOptimiser = "adam"
-    """the outer optimiser; sign is Adam without memory, trpo is for policies and takes no outer_lr."""
+    outer_optimiser: Annotated[OuterOptimiser, arg(help=OUTER_HELP)] = "adam"
     repeats: int = 1
     """steps of the outer optimiser on the same tasks."""
     schedule: Schedule = "constant"

@@ -1,4 +1,4 @@
-"""What the command line knows of a builder without importing it: the type of `config.py`'s tables."""
+"""What the command line knows of a builder without importing it: the type of `generated.py`'s tables."""
 
 from dataclasses import dataclass
 

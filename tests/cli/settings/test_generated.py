@@ -9,6 +9,7 @@ from typing import Any, Literal, Optional
 import pytest
 from metafunc_cli.presets.all import PRESETS
 from metafunc_cli.settings import compose, generate, generated
+from metafunc_cli.settings.options import OUTER_HELP
 from metafunc_cli.settings.signature import argument_help, hyperparameters, readable, summary
 
 
@@ -40,13 +41,27 @@ def test_kinds_are_those_of_the_families() -> None:
         assert generated.FAMILIES[name].kinds == (kind,) == (row.kind,)
 
 
+def test_an_outer_update_is_explained_by_its_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    from metafunc.training import outer
+
+    def halved(learner: Any) -> Any:
+        """Halve every number. Always."""
+
+    found = generate.outer_updates({**outer.OUTER, "halved": outer.OuterUpdate(outer.adam, halved, ("control",))})
+    assert found["halved"] == "Halve every number. Always (control only)"
+    assert {name: found[name] for name in outer.OUTER} == generated.OUTER
+    assert all(text in OUTER_HELP for text in generated.OUTER.values())
+    monkeypatch.setattr(outer, "OUTER", {**outer.OUTER, "halved": outer.OuterUpdate(halved)})
+    assert "'halved': 'Halve every number. Always'" in generate.source()
+
+
 def test_no_name_is_two_things() -> None:
     assert not {*generated.ALGORITHMS} & {*generated.FAMILIES}
 
 
 @pytest.mark.parametrize("preset", PRESETS, ids=lambda preset: preset.name)
 def test_every_preset_has_settings_that_exist_and_a_learner_that_takes_them(preset: Any) -> None:
-    from metafunc.training.config import build, learner_of
+    from metafunc.training.build import build, learner_of
 
     settings = compose.read(["--preset", preset.name]).settings.to_json()
     for section, values in (
