@@ -223,7 +223,14 @@ def calibration_error_of(counts: Float[Tensor, "*batch 2 levels"]) -> Float[Tens
 
 
 def quantile_points(counts: Float[Tensor, "2 levels"]) -> tuple[Float[Tensor, " levels"], Float[Tensor, " levels"]]:
-    """The nominal levels and the share of targets below each, from `rows_below`: points of a reliability diagram."""
+    """The nominal levels and the share of targets below each, from `rows_below`: points of a reliability diagram.
+
+    Example:
+        >>> import torch
+        >>> levels, below = quantile_points(torch.stack([torch.arange(20.0), torch.full((20,), 20.0)]))
+        >>> levels[1], below[1]
+        (tensor(0.1000), tensor(0.0500))
+    """
     below, rows = counts
     return calibration_levels().to(counts), below / rows.clamp(min=1)
 

@@ -102,6 +102,12 @@ def test_an_algorithm_without_a_preset_trains_with_its_builder_s_defaults(
     assert settings["training"]["outer_lr"] == Training().outer_lr
 
 
+def test_an_algorithm_alone_is_for_the_first_family_of_its_kind(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(names, "PRESETS", [])
+    found = {name: compose.read([name]).settings.names["tasks"] for name in ("anil", "protonet", "maml_rl")}
+    assert found == {"anil": "sinusoid", "protonet": "glyphs", "maml_rl": "navigation"}
+
+
 def builder(
     model: object,
     rate: float,
