@@ -227,9 +227,9 @@ def quantile_points(counts: Float[Tensor, "2 levels"]) -> tuple[Float[Tensor, " 
 
     Example:
         >>> import torch
-        >>> levels, below = quantile_points(torch.stack([torch.arange(20.0), torch.full((20,), 20.0)]))
-        >>> levels[1], below[1]
-        (tensor(0.1000), tensor(0.0500))
+        >>> levels, below = quantile_points(torch.stack([torch.arange(20.0), torch.full((20,), 19.0)]))
+        >>> levels[-1], below[-1]
+        (tensor(0.9500), tensor(1.))
     """
     below, rows = counts
     return calibration_levels().to(counts), below / rows.clamp(min=1)
