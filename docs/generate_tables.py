@@ -12,7 +12,7 @@ from metafunc_cli.presets.all import PRESETS
 from metafunc_cli.settings.generated import ALGORITHMS as NAMED
 from metafunc_cli.settings.generated import FAMILIES
 
-from metafunc.algorithms import ALGORITHMS, CONTROL, Row
+from metafunc.algorithms import ALGORITHMS, Algorithm
 
 PAGE = Path(__file__).with_name("choosing.md")
 COSTS = {
@@ -66,13 +66,12 @@ def main() -> None:
 
 def tables() -> dict[str, str]:
     """The tables by the name of their markers."""
-    learners = {**ALGORITHMS, **CONTROL}
     return {
         "algorithms": table(
             ("algorithm", "what it is", "tasks", "adapts by", "meta-gradient", "presets for"),
             (
                 (f"`{name}`", row.summary, " · ".join(row.kinds), adapts(row), gradient(row), presets(name))
-                for name, row in learners.items()
+                for name, row in ALGORITHMS.items()
             ),
         ),
         "families": table(
@@ -85,12 +84,12 @@ def tables() -> dict[str, str]:
     }
 
 
-def adapts(row: Row) -> str:
+def adapts(row: Algorithm) -> str:
     """How a learner adapts."""
     return "steps" if row.inner_steps else "conditioning"
 
 
-def gradient(row: Row) -> str:
+def gradient(row: Algorithm) -> str:
     """What its meta-gradient is."""
     if not row.trains:
         return "none"

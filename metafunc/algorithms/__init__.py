@@ -1,4 +1,10 @@
-"""Meta-learning algorithms: one paper per file, and the table that the tests, the command line and the docs read."""
+"""Meta-learning algorithms: one paper per file, and the table that the tests, the command line and the docs read.
+
+Every builder of the table can be had from here by its name; the lines below let type checkers see their signatures.
+"""
+
+from collections.abc import Callable
+from typing import Any
 
 from metafunc.algorithms.baselines.oracle_policy import oracle_policy as oracle_policy
 from metafunc.algorithms.baselines.pretrain import pretrain as pretrain
@@ -36,5 +42,13 @@ from metafunc.algorithms.policies.maml_rl import maml_rl as maml_rl
 from metafunc.algorithms.policies.promp import promp as promp
 from metafunc.algorithms.table import ALGORITHMS as ALGORITHMS
 from metafunc.algorithms.table import CONTROL as CONTROL
-from metafunc.algorithms.table import Row as Row
+from metafunc.algorithms.table import SUPERVISED as SUPERVISED
+from metafunc.algorithms.table import Algorithm as Algorithm
 from metafunc.algorithms.table import build as build
+
+
+def __getattr__(name: str) -> Callable[..., Any]:
+    """The builder of a row of the table that has no line above."""
+    if name in ALGORITHMS:
+        return ALGORITHMS[name].builder
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -67,7 +67,7 @@ def _with_noise_scale(kind: Kind, num_outputs: int) -> Likelihood:
 
 
 @dataclass(frozen=True)
-class Row:
+class Algorithm:
     """What there is to know of an algorithm from outside.
 
     Args:
@@ -90,7 +90,7 @@ class Row:
     inner_steps: bool = True
     trains: bool = True
     fixed: tuple[str, ...] = ()
-    member: "Row | None" = None
+    member: "Algorithm | None" = None
 
     @property
     def summary(self) -> str:
@@ -147,61 +147,66 @@ def call(builder: Callable[..., Learner], *arguments: Any, **hyperparameters: An
     return builder(*arguments, **given)
 
 
-def over(builder: Callable[..., Learner], member: Row) -> Row:
+def over(builder: Callable[..., Learner], member: Algorithm) -> Algorithm:
     """The row of a builder that takes a learner: what is known of that learner holds of it as well."""
     return replace(member, builder=builder, member=member)
 
 
-ALGORITHMS: Mapping[str, Row] = MappingProxyType(
+ALGORITHMS: Mapping[str, Algorithm] = MappingProxyType(
     {
-        "maml": Row(maml),
-        "fomaml": Row(fomaml, exact=False),
-        "reptile": Row(reptile, exact=False),
-        "anil": Row(anil),
-        "meta_sgd": Row(meta_sgd),
-        "maml_plus_plus": Row(maml_plus_plus),
-        "imaml": Row(imaml, exact=False),
-        "emaml": over(emaml, Row(maml, fixed=("rematerialise",))),
-        "bmaml": Row(bmaml, exact=False),
-        "protonet": Row(protonet, kinds=("classification",), networks=embedding, inner_steps=False),
-        "cnp": Row(cnp, networks=encoder_decoder, likelihood=_with_noise_scale, inner_steps=False),
-        "alpaca": Row(alpaca, kinds=("regression",), networks=features, inner_steps=False),
-        "versa": Row(versa, networks=features_amortiser, inner_steps=False),
-        "maml_noise": Row(maml_noise),
-        "platipus": Row(platipus),
-        "abml": Row(abml),
-        "vampire": Row(vampire),
-        "pacoh": Row(pacoh, exact=False),
-        "llama": Row(llama),
-        "mr_maml_w": Row(mr_maml_w),
-        "mr_maml_a": Row(mr_maml_a, networks=bottleneck_head),
-        "mr_cnp_w": Row(mr_cnp_w, networks=encoder_aggregator_decoder, likelihood=_with_noise_scale, inner_steps=False),
-        "mr_cnp_a": Row(
+        "maml": Algorithm(maml),
+        "fomaml": Algorithm(fomaml, exact=False),
+        "reptile": Algorithm(reptile, exact=False),
+        "anil": Algorithm(anil),
+        "meta_sgd": Algorithm(meta_sgd),
+        "maml_plus_plus": Algorithm(maml_plus_plus),
+        "imaml": Algorithm(imaml, exact=False),
+        "emaml": over(emaml, Algorithm(maml, fixed=("rematerialise",))),
+        "bmaml": Algorithm(bmaml, exact=False),
+        "protonet": Algorithm(protonet, kinds=("classification",), networks=embedding, inner_steps=False),
+        "cnp": Algorithm(cnp, networks=encoder_decoder, likelihood=_with_noise_scale, inner_steps=False),
+        "alpaca": Algorithm(alpaca, kinds=("regression",), networks=features, inner_steps=False),
+        "versa": Algorithm(versa, networks=features_amortiser, inner_steps=False),
+        "maml_noise": Algorithm(maml_noise),
+        "platipus": Algorithm(platipus),
+        "abml": Algorithm(abml),
+        "vampire": Algorithm(vampire),
+        "pacoh": Algorithm(pacoh, exact=False),
+        "llama": Algorithm(llama),
+        "mr_maml_w": Algorithm(mr_maml_w),
+        "mr_maml_a": Algorithm(mr_maml_a, networks=bottleneck_head),
+        "mr_cnp_w": Algorithm(
+            mr_cnp_w, networks=encoder_aggregator_decoder, likelihood=_with_noise_scale, inner_steps=False
+        ),
+        "mr_cnp_a": Algorithm(
             mr_cnp_a, networks=bottleneck_aggregator_decoder, likelihood=_with_noise_scale, inner_steps=False
         ),
-        "pretrain": Row(pretrain),
-        "deep_ensemble": over(deep_ensemble, Row(pretrain)),
-        "scratch": Row(scratch, exact=False, trains=False),
+        "pretrain": Algorithm(pretrain),
+        "deep_ensemble": over(deep_ensemble, Algorithm(pretrain)),
+        "scratch": Algorithm(scratch, exact=False, trains=False),
+        "maml_rl": Algorithm(maml_rl, kinds=("control",)),
+        "fomaml_rl": Algorithm(fomaml_rl, kinds=("control",)),
+        "promp": Algorithm(promp, kinds=("control",)),
+        "bmaml_rl": Algorithm(bmaml_rl, kinds=("control",)),
+        "emaml_rl": Algorithm(emaml_rl, kinds=("control",)),
+        "pretrain_rl": Algorithm(pretrain_rl, kinds=("control",)),
+        "random_policy": Algorithm(random_policy, kinds=("control",), trains=False, fixed=("num_trajectories",)),
+        "oracle_policy": Algorithm(
+            oracle_policy,
+            kinds=("control",),
+            networks=task_conditioned,
+            inner_steps=False,
+            fixed=("inner_lr", "num_steps", "later_lr"),
+        ),
     }
 )
-
-
-CONTROL: Mapping[str, Row] = MappingProxyType(
-    {
-        name: Row(
-            builder, kinds=("control",), networks=networks, inner_steps=builder is not oracle_policy, trains=trains
-        )
-        for name, builder, networks, trains in (
-            ("maml_rl", maml_rl, predictor, True),
-            ("fomaml_rl", fomaml_rl, predictor, True),
-            ("promp", promp, predictor, True),
-            ("bmaml_rl", bmaml_rl, predictor, True),
-            ("emaml_rl", emaml_rl, predictor, True),
-            ("pretrain_rl", pretrain_rl, predictor, True),
-            ("random_policy", random_policy, predictor, False),
-            ("oracle_policy", oracle_policy, task_conditioned, True),
-        )
-    }
+"""By the names of the command line."""
+SUPERVISED: Mapping[str, Algorithm] = MappingProxyType(
+    {name: row for name, row in ALGORITHMS.items() if "control" not in row.kinds}
+)
+"""Those that learn from given examples."""
+CONTROL: Mapping[str, Algorithm] = MappingProxyType(
+    {name: row for name, row in ALGORITHMS.items() if "control" in row.kinds}
 )
 """Learners of policies: their builders take a simulator where the others take a likelihood."""
 
@@ -219,7 +224,7 @@ def build(
     """A learner from the table, with its networks and its likelihood, for a family's kind of tasks.
 
     Args:
-        name: a key of `ALGORITHMS` or `CONTROL`.
+        name: a key of `ALGORITHMS`.
         network_factory: (input shape, number of outputs or None for features) to a network; `nn.mlp` is one.
         input_shape: the shape of one input row.
         kind: what the tasks predict.
@@ -238,10 +243,9 @@ def build(
         >>> from metafunc import algorithms, nn
         >>> learner = algorithms.build("maml", nn.mlp, (1,), "regression", 1, inner_lr=0.01)
     """
-    every = {**ALGORITHMS, **CONTROL}
-    row = look_up(every, name, "algorithm")
+    row = look_up(ALGORITHMS, name, "algorithm")
     if kind not in row.kinds:
-        fitting = [other for other, candidate in every.items() if kind in candidate.kinds]
+        fitting = [other for other, candidate in ALGORITHMS.items() if kind in candidate.kinds]
         advice = f"algorithms for {kind}: {', '.join(fitting)}" if fitting else f"no algorithm here takes {kind}"
         raise ValueError(f"{name} is for {' and '.join(row.kinds)}, not for {kind}; {advice}.")
     unknown = [argument for argument in hyperparameters if argument not in row.hyperparameters]

@@ -15,6 +15,8 @@ from metafunc.checks import above, at_least
 from metafunc.types import Scalar, Tree, log_normal
 
 T = TypeVar("T")
+STANDARD_ENTROPY = 0.5 * math.log(2 * math.pi * math.e)
+"""Of a normal distribution with standard deviation one, in nats."""
 
 
 class Gaussian(NamedTuple):
@@ -147,7 +149,7 @@ def entropy(gaussian: Gaussian) -> Scalar:
     """
 
     def term(mean: Tensor, s: Tensor) -> Tensor:
-        return s.expand_as(mean) + 0.5 * math.log(2 * math.pi * math.e)
+        return s.expand_as(mean) + STANDARD_ENTROPY
 
     return _total(tree.map(term, gaussian.mean, gaussian.log_scale))
 

@@ -1,4 +1,9 @@
-"""Task families: where tasks come from. `FAMILIES` is the public table, a row for each family."""
+"""Task families: where tasks come from. `FAMILIES` is the public table, a row for each family.
+
+Every builder of the table can be had from here by its name; the lines below let type checkers see their signatures.
+"""
+
+from collections.abc import Callable
 
 from metafunc.data.families.circles import circles as circles
 from metafunc.data.families.few_shot import few_shot as few_shot
@@ -20,3 +25,12 @@ from metafunc.data.sampling import generator_for as generator_for
 from metafunc.data.sampling import redraw as redraw
 from metafunc.data.sampling import sampler as sampler
 from metafunc.data.table import FAMILIES as FAMILIES
+from metafunc.data.table import Family as Family
+from metafunc.types import TaskFamily
+
+
+def __getattr__(name: str) -> Callable[..., TaskFamily]:
+    """The builder of a row of the table that has no line above."""
+    if name in FAMILIES:
+        return FAMILIES[name].builder
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

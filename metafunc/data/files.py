@@ -11,9 +11,9 @@ from jaxtyping import Float64, Shaped
 from torch import Tensor
 
 from metafunc.data.atomic_write import replace_file
-from metafunc.data.load import IMAGE_SUFFIXES, class_names, load
 from metafunc.data.pixels import inverted, materialise
 from metafunc.data.sampling import DataUnavailable
+from metafunc.data.source import IMAGE_SUFFIXES, class_names, load
 
 if TYPE_CHECKING:
     from datasets import Dataset

@@ -24,7 +24,7 @@ from metafunc.types import Kind, TaskFamily
 
 
 @dataclass(frozen=True)
-class Row:
+class Family:
     """A task family, as far as it is known without its data.
 
     Args:
@@ -33,28 +33,31 @@ class Row:
         network: the network that is usual for its inputs.
         noiseless: the settings under which the same draw has its query points on the true function, for figures; None
             where the truth cannot be had.
+        in_plane: for control, whether a task is a goal in the plane and an observation begins with a position there,
+            so that figures can draw the paths.
     """
 
     builder: Callable[..., TaskFamily]
     kind: Kind
     network: Literal["mlp", "conv4"] = "mlp"
     noiseless: Mapping[str, Any] | None = None
+    in_plane: bool = False
 
 
-FAMILIES: dict[str, Row] = {
-    "sinusoid": Row(sinusoid, "regression", noiseless={}),
-    "sine_or_line": Row(sine_or_line, "regression", noiseless={"noise": 0.0}),
-    "few_task_sinusoid": Row(few_task_sinusoid, "regression", noiseless={}),
-    "nme_sinusoid": Row(nme_sinusoid, "regression"),
-    "circles": Row(circles, "classification"),
-    "omniglot": Row(omniglot, "classification", network="conv4"),
-    "tiny_omniglot": Row(tiny_omniglot, "classification", network="conv4"),
-    "glyphs": Row(glyphs, "classification", network="conv4"),
-    "pose": Row(pose, "regression"),
-    "few_shot": Row(few_shot, "classification", network="conv4"),
-    "regression": Row(regression, "regression"),
-    "navigation": Row(navigation, "control"),
-    "half_cheetah": Row(half_cheetah, "control"),
-    "ant": Row(ant, "control"),
+FAMILIES: dict[str, Family] = {
+    "sinusoid": Family(sinusoid, "regression", noiseless={}),
+    "sine_or_line": Family(sine_or_line, "regression", noiseless={"noise": 0.0}),
+    "few_task_sinusoid": Family(few_task_sinusoid, "regression", noiseless={}),
+    "nme_sinusoid": Family(nme_sinusoid, "regression"),
+    "circles": Family(circles, "classification"),
+    "omniglot": Family(omniglot, "classification", network="conv4"),
+    "tiny_omniglot": Family(tiny_omniglot, "classification", network="conv4"),
+    "glyphs": Family(glyphs, "classification", network="conv4"),
+    "pose": Family(pose, "regression"),
+    "few_shot": Family(few_shot, "classification", network="conv4"),
+    "regression": Family(regression, "regression"),
+    "navigation": Family(navigation, "control", in_plane=True),
+    "half_cheetah": Family(half_cheetah, "control"),
+    "ant": Family(ant, "control"),
 }
 """By the names of the command line."""

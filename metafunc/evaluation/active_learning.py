@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from metafunc.bayes.gaussian import STANDARD_ENTROPY
 from metafunc.checks import at_least
 from metafunc.evaluation import metrics
 from metafunc.evaluation.scoring import main_score
@@ -56,7 +57,7 @@ def entropy(predictive: Predictive) -> Float[Tensor, " n"]:
         log_probs = torch.log_softmax(mixed.logits[0], -1)
         return -(log_probs.exp() * log_probs).sum(-1)
     scale = torch.zeros_like(mixed.loc) if isinstance(mixed.scale, tuple) else mixed.scale.expand_as(mixed.loc)
-    return (0.5 * math.log(2 * math.pi * math.e) + scale[0].log()).sum(-1)
+    return (STANDARD_ENTROPY + scale[0].log()).sum(-1)
 
 
 def in_order(predictive: Predictive) -> Float[Tensor, " n"]:

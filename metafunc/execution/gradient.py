@@ -4,16 +4,15 @@ $$\nabla_\theta \frac1n \sum_{i=1}^n \ell(\theta, T_i).$$
 """
 
 from collections.abc import Callable
-from typing import TypeAlias, TypeVar
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
 
 from metafunc import tree
 from metafunc.checks import at_least
-from metafunc.types import M, MetaLoss, Scalar, Task, TaskLoss, Tree
+from metafunc.types import M, MetaLoss, Scalar, Task, TaskLoss
 
-T = TypeVar("T")
 Gradient: TypeAlias = Callable[[M, Task], tuple[Scalar, M]]
 """(meta, stacked tasks) to a loss and its gradient."""
 Measured: TypeAlias = Callable[[M, Task], tuple[Tensor, M]]
@@ -60,9 +59,9 @@ def value_and_grad(
     def value_and_gradient(meta: M, tasks: Task) -> tuple[Scalar, M]:
         num_tasks = tree.leaves(tasks)[0].shape[0]
         size = chunk_size or num_tasks
-        value, gradient = of_chunk(meta, _rows(tasks, 0, size))
+        value, gradient = of_chunk(meta, tree.at(tasks, slice(size)))
         for start in range(size, num_tasks, size):
-            part, part_gradient = of_chunk(meta, _rows(tasks, start, start + size))
+            part, part_gradient = of_chunk(meta, tree.at(tasks, slice(start, start + size)))
             value, gradient = value + part, tree.add(gradient, part_gradient)
         return value / num_tasks, tree.scale(gradient, 1 / num_tasks)
 
@@ -113,10 +112,3 @@ def measured(gradient_of: Gradient[M]) -> Measured[M]:
         return torch.stack([value, torch.linalg.vector_norm(lengths).to(value.dtype)]), gradient
 
     return step
-
-
-def _rows(tasks: T, start: int, stop: int) -> T:
-    def cut(leaf: Tensor) -> Tree:
-        return leaf[start:stop]
-
-    return tree.map(cut, tasks)

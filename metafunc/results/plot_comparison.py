@@ -12,7 +12,7 @@ from metafunc.data.sampling import generator_for
 from metafunc.data.table import FAMILIES
 from metafunc.evaluation import metrics
 from metafunc.evaluation.meta_test import summarise
-from metafunc.evaluation.metrics.table import followed
+from metafunc.evaluation.metrics.table import METRICS, followed
 from metafunc.results import figures
 from metafunc.results.comparison import Entry, estimate
 from metafunc.results.plot_run import functions
@@ -100,23 +100,17 @@ def _described(entry: Entry, step: int) -> dict[str, Any]:
 
 def _reliability(compared: Sequence[Compared]) -> "Iterator[tuple[str, Figure]]":
     first = compared[0].entry.evaluations[0]
-    name = next(iter(first.counts), None)
-    if name is None:
+    name = next((name for name in first.counts if METRICS[name].reliability is not None), None)
+    points = METRICS[name].reliability if name else None
+    if name is None or points is None:
         return
     curves: dict[str, list[tuple[float, float]]] = {}
     for one in compared:
         entry = one.entry
         counts = torch.stack([test.counts[name][entry.row] for test in entry.evaluations]).double().sum((0, 1))
-        if name == "calibration_error":
-            below, rows = counts
-            happened = (below / rows.clamp(min=1)).tolist()
-            curves[entry.algorithm] = list(zip(metrics.calibration_levels().tolist(), happened, strict=True))
-        else:
-            rows, right, confidence = counts
-            seen = rows > 0
-            points = zip((confidence / rows)[seen].tolist(), (right / rows)[seen].tolist(), strict=True)
-            curves[entry.algorithm] = list(points)
-    yield "reliability", figures.reliability(curves, regression=name == "calibration_error")
+        predicted, happened = points(counts)
+        curves[entry.algorithm] = list(zip(predicted.tolist(), happened.tolist(), strict=True))
+    yield "reliability", figures.reliability(curves, regression=first.kind == "regression")
 
 
 def _functions(compared: Sequence[Compared], seed: int) -> "Iterator[tuple[str, Figure]]":

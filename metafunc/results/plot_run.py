@@ -1,5 +1,6 @@
 """`metafunc plot`: the pictures of a run, as far as it has got."""
 
+import inspect
 import json
 import warnings
 from collections.abc import Iterator, Mapping
@@ -96,7 +97,7 @@ def _of_tasks(run: Run, learner: MetaLearner[Any, Any], meta: Any, seed: int) ->
         return
     if family.kind == "regression" and (family.input_shape, family.num_outputs) == ((1,), 1):
         yield "functions", _functions(run, learner, meta, family, seed)
-    if run.config["tasks"]["name"] == "navigation":
+    if FAMILIES[run.config["tasks"]["name"]].in_plane:
         yield "paths", _paths(learner, meta, family, seed)
     if family.kind == "classification" and len(family.input_shape) == 3 and family.input_shape[0] in (1, 3):
         yield "episode", _episode(run, learner, meta, family, seed)
@@ -132,11 +133,13 @@ def _paths(learner: MetaLearner[Any, Any], meta: Any, family: TaskFamily, seed: 
 def functions(learner: MetaLearner[M, Any], meta: M, tasks: Mapping[str, Any], seed: int, count: int) -> Task:
     """New functions of a family of the configuration's section `tasks`, prepared; their queries show the truth, if
     the family knows it."""
-    exact = FAMILIES[tasks["name"]].noiseless
-    observed = {**tasks} if exact is None else {**tasks, "num_test_queries": MANY_QUERIES}
+    row = FAMILIES[tasks["name"]]
+    observed = {**tasks}
+    if row.noiseless is not None and "num_test_queries" in inspect.signature(row.builder).parameters:
+        observed["num_test_queries"] = MANY_QUERIES
     seen, truth = (
         draw(learner, meta, tasks_of({"tasks": settings}).test, seed, "figures", 0, count)
-        for settings in (observed, {**observed, **(exact or {})})
+        for settings in (observed, {**observed, **(row.noiseless or {})})
     )
     return truth._replace(support=seen.support)
 

@@ -5,7 +5,6 @@ A task is $T = \\{L, q(x_1), q(x_{t+1} \\mid x_t, a_t), H\\}$; supervised learni
 """
 
 from metafunc.rl.adaptation import PolicyAdaptation as PolicyAdaptation
-from metafunc.rl.advantages import RAW as RAW
 from metafunc.rl.advantages import AdvantageEstimator as AdvantageEstimator
 from metafunc.rl.advantages import Advantages as Advantages
 from metafunc.rl.advantages import discounted_sum as discounted_sum

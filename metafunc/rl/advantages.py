@@ -89,10 +89,6 @@ class AdvantageEstimator:
         return linear_values(trajectories, targets, leave_one_out=self.baseline == "leave_one_out")
 
 
-RAW = AdvantageEstimator(discount=1.0, baseline="none", weighted=True, normalise=False, reduce="sum")
-"""Those of Finn, Abbeel, Levine (2017) without a discount: rewards as they are."""
-
-
 def discounted_sum(rewards: Tensor, discount: float) -> Tensor:
     r"""$\sum_{t' \ge t} \gamma^{t' - t} r_{t'}$ for every t, on the last axis.
 

@@ -72,6 +72,7 @@ def gaussian(model: Model, action_size: int, *, init_std: float = 1.0, min_std: 
         loc = model.apply(params["network"], observations)
         return Normal(loc, log_std(params).exp().expand_as(loc))
 
+    # `types.log_normal`, with the parts that no action changes summed by themselves: once for all times.
     def density(params: Tree, deviation: Tensor) -> Tensor:
         return -0.5 * deviation.square().sum(-1) - log_std(params).sum() - 0.5 * action_size * log(2 * pi)
 

@@ -13,7 +13,7 @@ from typing import Any, TypeAlias, TypeVar
 import torch
 
 from metafunc import algorithms, nn
-from metafunc.algorithms import ALGORITHMS, CONTROL
+from metafunc.algorithms import ALGORITHMS
 from metafunc.checks import did_you_mean, look_up
 from metafunc.data.table import FAMILIES
 from metafunc.nn.likelihood import for_kind
@@ -80,7 +80,7 @@ def learner_of(
     """
     if kind == "control" and simulator is None:
         simulator = tasks_of(config).simulator
-    table = {**ALGORITHMS, **CONTROL}
+    table = ALGORITHMS
     name, settings = _section(current(config, table), "algorithm")
     network = _network(config, kind, imports)
     if ":" not in name:
@@ -192,7 +192,7 @@ def own_steps(config: Mapping[str, Any]) -> int | None:
         >>> own_steps({"algorithm": {"name": "maml"}}), own_steps({"algorithm": {"name": "maml", "num_steps": 5}})
         (1, 5)
     """
-    table = {**ALGORITHMS, **CONTROL}
+    table = ALGORITHMS
     algorithm = current(config, table).get("algorithm", {})
     row = table.get(algorithm.get("name"))
     usual = row.hyperparameters["num_steps"].default if row and row.inner_steps else 1 if row else None

@@ -7,15 +7,15 @@ import pytest
 import torch
 
 from metafunc import algorithms, nn
-from metafunc.algorithms import ALGORITHMS, CONTROL, Row
+from metafunc.algorithms import ALGORITHMS, CONTROL, SUPERVISED, Algorithm
 from metafunc.nn import likelihood
 from metafunc.rl.rollout_settings import PER_PARTICLE
 from metafunc.testing import network
 
 
-@pytest.mark.parametrize("name", [*ALGORITHMS, *CONTROL])
+@pytest.mark.parametrize("name", ALGORITHMS)
 def test_a_row_is_its_builder_s_name_signature_and_documentation(name):
-    row = {**ALGORITHMS, **CONTROL}[name]
+    row = ALGORITHMS[name]
     assert getattr(algorithms, name) is row.builder
     assert row.builder.__name__ == name
     assert row.summary.endswith(".")
@@ -29,7 +29,7 @@ def test_a_row_is_its_builder_s_name_signature_and_documentation(name):
     assert ("num_steps" in row.hyperparameters) == row.inner_steps == ("inner_lr" in row.hyperparameters)
 
 
-@pytest.mark.parametrize("name", ALGORITHMS)
+@pytest.mark.parametrize("name", SUPERVISED)
 def test_every_row_builds_from_its_defaults(name):
     row = ALGORITHMS[name]
     for kind in row.kinds:
@@ -38,7 +38,7 @@ def test_every_row_builds_from_its_defaults(name):
 
 
 @pytest.mark.parametrize("normalisation", ["none", "transductive", "support"])
-@pytest.mark.parametrize("name", ALGORITHMS)
+@pytest.mark.parametrize("name", SUPERVISED)
 def test_every_row_records_its_network_s_normalisation(name, normalisation):
     def factory(input_shape, num_outputs):
         return nn.mlp(input_shape, num_outputs, hidden=(4,), normalisation=normalisation)
@@ -49,7 +49,22 @@ def test_every_row_records_its_network_s_normalisation(name, normalisation):
 
 def test_every_public_builder_is_in_the_table():
     public = {name for name, value in vars(algorithms).items() if inspect.isfunction(value)}
-    assert public == {*ALGORITHMS, *CONTROL, "build"}
+    assert public - {"build", "__getattr__"} <= {*ALGORITHMS}
+
+
+def test_a_row_without_a_line_of_its_own_is_handed_on(monkeypatch):
+    def added(model, likelihood):
+        raise NotImplementedError
+
+    monkeypatch.setattr(algorithms, "ALGORITHMS", {**ALGORITHMS, "added": Algorithm(added)})
+    assert algorithms.added is added
+    with pytest.raises(AttributeError, match=r"'metafunc\.algorithms' has no attribute 'misspelt'"):
+        algorithms.misspelt  # noqa: B018 - looking it up is what is refused
+
+
+def test_control_and_supervised_are_the_table():
+    assert {**SUPERVISED, **CONTROL} == ALGORITHMS
+    assert all(row.kinds == ("control",) for row in CONTROL.values())
 
 
 def test_networks_are_made_to_measure():
@@ -102,10 +117,10 @@ def test_what_does_not_fit_is_refused(name, kind, settings, message):
 
 
 @pytest.mark.parametrize("value", [-1.0, float("inf"), float("nan")])
-@pytest.mark.parametrize("name", [name for name, row in ALGORITHMS.items() if row.inner_steps])
+@pytest.mark.parametrize("name", [name for name, row in SUPERVISED.items() if row.inner_steps])
 def test_what_is_no_inner_step_size_is_refused_by_that_name(name, value):
     with pytest.raises(ValueError, match=f"^inner_lr must be a finite number, at least 0, not {value}"):
-        algorithms.build(name, network, (2,), "regression", 3, inner_lr=value)
+        algorithms.build(name, network, (2,), SUPERVISED[name].kinds[0], 3, inner_lr=value)
 
 
 def test_a_group_of_settings_is_set_by_its_fields():
@@ -115,7 +130,7 @@ def test_a_group_of_settings_is_set_by_its_fields():
         given.append((model, simulator, rollouts, scale))
         return algorithms.maml(network((2,), 3), likelihood.gaussian(3))
 
-    row = Row(builder)
+    row = Algorithm(builder)
     defaults = {name: argument.default for name, argument in row.hyperparameters.items()}
     assert defaults == {**asdict(PER_PARTICLE), "scale": 2.0}
     assert list(row.hyperparameters)[-1] == "scale", "fields stand where the group does"

@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ from metafunc.evaluation import meta_test
 from metafunc.evaluation.metrics.table import METRICS, Drawn, Metric
 from metafunc.evaluation.scoring import validate
 from metafunc.nn import likelihood
-from metafunc.results import comparison, figures, tables
+from metafunc.results import comparison, figures, plot_comparison, tables
 from metafunc.training.config import build
 from metafunc.types import Normal, Tree
 
@@ -90,6 +91,25 @@ def test_an_added_metric_is_drawn_and_printed() -> None:
     report = meta_test.report(test, algorithm="maml", tasks="sinusoid", run=None, seed=0, steps=0)
     results.show(Console(file=text, width=200), report)
     assert "worst ± 95 %" in text.getvalue()
+
+
+@pytest.mark.usefixtures("added")
+def test_an_added_metric_has_the_reliability_diagram_of_its_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    def points(counts: Tensor) -> tuple[Tensor, Tensor]:
+        return counts.new_tensor([0.5]), counts[:1] / counts[1:]
+
+    monkeypatch.setitem(METRICS, "calibration_error", replace(METRICS["calibration_error"], reliability=None))
+    test = evaluated()
+    entry = comparison.Entry("maml", (0,), (test,), steps=1, seconds=None, parameters=1)
+    compared = [plot_comparison.Compared(entry, (), LEARNER, META)]
+    assert not [*plot_comparison._reliability(compared)]
+    monkeypatch.setitem(METRICS, "wrong", replace(METRICS["wrong"], reliability=points))
+    ((name, page),) = plot_comparison._reliability(compared)
+    (axes,) = page.axes
+    assert name == "reliability"
+    drawn = [line.get_xydata().tolist() for line in axes.lines]
+    wrong = 100 * float(test.counts["wrong"][1, :, 0].sum()) / 240
+    assert [[50.0, pytest.approx(wrong)]] in drawn
 
 
 @pytest.fixture

@@ -89,7 +89,7 @@ def test_advantages_are_those_of_a_loop(gae_lambda):
     trajectories = rl.simulated(environment)(
         policy, tree.stack([params]), torch.full((1, 2), 0.1), torch.Generator(), 5
     )
-    trajectories = tree.map(lambda leaf: leaf[0].double(), trajectories)
+    trajectories = tree.map(torch.Tensor.double, tree.at(trajectories, 0))
     values = rl.linear_values(trajectories, rl.discounted_sum(trajectories.rewards, 0.9)) * trajectories.mask
     estimate = rl.AdvantageEstimator(0.9, gae_lambda, normalise=False, reduce="sum")(trajectories)
     for k in range(5):
@@ -106,7 +106,7 @@ def test_a_baseline_that_leaves_one_out_is_fitted_to_the_others():
     trajectories = rl.simulated(environment)(
         policy, tree.stack([params]), torch.full((1, 2), 0.3), torch.Generator(), 4
     )
-    trajectories = tree.map(lambda leaf: leaf[0].double(), trajectories)
+    trajectories = tree.map(torch.Tensor.double, tree.at(trajectories, 0))
     targets = rl.discounted_sum(trajectories.rewards, 0.9)
     left_out = rl.linear_values(trajectories, targets, leave_one_out=True)
     changed = trajectories._replace(rewards=trajectories.rewards.clone().index_fill_(0, torch.tensor(2), 7.0))

@@ -35,15 +35,14 @@ def main() -> None:
 
 def source() -> str:
     """The text that `generated.py` should have, before `ruff format`."""
-    from metafunc import nn
-    from metafunc.algorithms import ALGORITHMS, CONTROL
+    from metafunc.algorithms import ALGORITHMS
     from metafunc.data.table import FAMILIES
+    from metafunc.training.build import MODELS
     from metafunc.training.outer import OUTER, SCHEDULES
 
-    every = {**ALGORITHMS, **CONTROL}
-    algorithms = {name: (row.sources, "", row.kinds, "mlp") for name, row in every.items()}
+    algorithms = {name: (row.sources, "", row.kinds, "mlp") for name, row in ALGORITHMS.items()}
     families = {name: ((row.builder,), "Data", (row.kind,), row.network) for name, row in FAMILIES.items()}
-    models = {name: ((getattr(nn, name),), "Network", ALL_KINDS, "mlp") for name in ("mlp", "conv4")}
+    models = {name: ((factory,), "Network", ALL_KINDS, "mlp") for name, factory in MODELS.items()}
     parts = [HEADER]
     for title, table in (("ALGORITHMS", algorithms), ("FAMILIES", families), ("MODELS", models)):
         rows = []
@@ -51,7 +50,7 @@ def source() -> str:
             given = [0 if suffix == "Data" else len(positional(builder)) for builder in builders]
             fields = [f for builder, n in zip(builders, given, strict=True) for f in hyperparameters(builder, given=n)]
             if not suffix:
-                fields = as_in_the_table(every[name].hyperparameters, fields)
+                fields = as_in_the_table(ALGORITHMS[name].hyperparameters, fields)
             parts.append(dataclass_source(class_name(name) + suffix, builders[0], fields))
             rest = "" if kinds == ALL_KINDS else f", {kinds!r}"
             rest += "" if network == "mlp" else f", {network!r}"

@@ -513,15 +513,15 @@ class RandomPolicy:
     """A randomly drawn policy that takes policy-gradient steps."""
 
     inner_lr: float = 0.1
-    """step size of the policy gradient."""
+    """step size of the inner loop, for normalised advantages averaged over time."""
     num_steps: int = 1
-    """steps of adapt."""
+    """inner steps in training; pretraining takes none."""
     later_lr: float = 0.5
-    """steps beyond these take this share of inner_lr."""
+    """steps beyond the trained ones take this share of inner_lr."""
     test_trajectories: int = 40
-    """trajectories of a data set."""
+    """the same at meta-test."""
     init_std: float = 1.0
-    """a Gaussian policy's standard deviation to begin with."""
+    """a Gaussian policy's standard deviation to begin with; it is learned, and adapted."""
     discount: float = 0.99
     """γ."""
     gae_lambda: float = 1.0
@@ -533,11 +533,11 @@ class OraclePolicy:
     """A task-conditioned policy, trained by policy gradients; it does not adapt."""
 
     num_trajectories: int = 20
-    """trajectories per task in training."""
+    """trajectories of a data set in training, of each policy."""
     test_trajectories: int = 40
     """the same at meta-test."""
     init_std: float = 0.5
-    """a Gaussian policy's standard deviation to begin with."""
+    """a Gaussian policy's standard deviation to begin with; it is learned, and adapted."""
     discount: float = 0.99
     """γ."""
     gae_lambda: float = 1.0

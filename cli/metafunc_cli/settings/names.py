@@ -119,4 +119,4 @@ def _told_apart(given: Sequence[str]) -> tuple[str | None, str | None]:
 
 
 def _first_fitting(kinds: Sequence[str]) -> str:
-    return next(name for name in ("sinusoid", "glyphs") if FAMILIES[name].kinds[0] in kinds)
+    return next(name for name in ("sinusoid", "glyphs", "navigation") if FAMILIES[name].kinds[0] in kinds)

@@ -4,30 +4,18 @@ Finn, Abbeel, Levine (2017), section 5.3, "oracle": the goal is part of every ob
 all tasks.
 """
 
-from metafunc.rl import AdvantageEstimator, PolicyAdaptation, Simulator, policy_loss, ratio
+from metafunc.rl import PolicyAdaptation, Simulator, policy_loss, ratio
+from metafunc.rl.rollout_settings import USUAL, RolloutSettings
 from metafunc.types import MetaLearner, Model, Tree
 
 
-def oracle_policy(
-    model: Model,
-    simulator: Simulator,
-    *,
-    num_trajectories: int = 20,
-    test_trajectories: int = 40,
-    init_std: float = 0.5,
-    discount: float = 0.99,
-    gae_lambda: float = 1.0,
-) -> MetaLearner[Tree, Tree]:
+def oracle_policy(model: Model, simulator: Simulator, *, rollouts: RolloutSettings = USUAL) -> MetaLearner[Tree, Tree]:
     """A task-conditioned policy, trained by policy gradients; it does not adapt.
 
     Args:
         model: the policy's network, from observations joined to the task itself.
         simulator: where trajectories are collected.
-        num_trajectories: trajectories per task in training.
-        test_trajectories: the same at meta-test.
-        init_std: a Gaussian policy's standard deviation to begin with.
-        discount: γ.
-        gae_lambda: λ of the advantages.
+        rollouts: how they are collected; what is said there of inner steps does not matter.
 
     Returns:
         The learner, whose steps change nothing.
@@ -42,15 +30,15 @@ def oracle_policy(
     References:
         Finn, Abbeel, Levine (2017), section 5.3.
     """
-    policy = simulator.policy(model, init_std=init_std)
+    policy = simulator.policy(model, init_std=rollouts.init_std)
     adaptation = PolicyAdaptation[Tree](
         policy,
         simulator.task_conditioned,
         start=lambda meta: meta,
         step=lambda meta, index: lambda params, trajectories: params,
         num_steps=0,
-        num_trajectories=num_trajectories,
-        test_trajectories=test_trajectories,
+        num_trajectories=rollouts.num_trajectories,
+        test_trajectories=rollouts.test_trajectories,
     )
-    loss = policy_loss(policy, ratio, AdvantageEstimator(discount, gae_lambda))
+    loss = policy_loss(policy, ratio, rollouts.advantages)
     return adaptation.learner(policy.init, lambda meta, task: loss(meta, task.query))

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 from metafunc.checks import at_least, one_of
 from metafunc.data.class_split import DEFAULT_FRACTIONS, DIVIDE, PARTS, by_fractions, by_row
 from metafunc.data.episodes import Rotations, classification
-from metafunc.data.load import class_names, column, load
 from metafunc.data.pixels import inverted, materialise
+from metafunc.data.source import class_names, column, load
 from metafunc.types import TaskFamily
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ from torch import Tensor
 from metafunc.checks import at_least
 from metafunc.data.class_split import PARTS, Partition, by_row, numbered, shuffled
 from metafunc.data.episodes import Rotations, classification
-from metafunc.data.load import class_names, column, load
 from metafunc.data.pixels import inverted, materialise
+from metafunc.data.source import class_names, column, load
 from metafunc.types import TaskFamily
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ from metafunc.checks import at_least, one_of
 from metafunc.data import files
 from metafunc.data.class_split import Partition, by_fractions
 from metafunc.data.episodes import Rows, fingerprint
-from metafunc.data.load import WAYS_OUT
 from metafunc.data.sampling import DataUnavailable, distinct, sampler
+from metafunc.data.source import WAYS_OUT
 from metafunc.types import Batch, Sampler, Task, TaskFamily
 
 if TYPE_CHECKING:

@@ -88,6 +88,21 @@ def ece_of(bins: Float[Tensor, "*batch 3 bins"]) -> Float[Tensor, "*batch"]:
     return (right - confidence).abs().sum(-1) / rows.sum(-1).clamp(min=1)
 
 
+def confidence_points(
+    counts: Float[Tensor, "3 bins"],
+) -> tuple[Float[Tensor, " points"], Float[Tensor, " points"]]:
+    """Mean confidence and accuracy of the bins of `confidence_bins` that hold a row: points of a reliability diagram.
+
+    Example:
+        >>> import torch
+        >>> confidence_points(torch.tensor([[4.0, 0.0], [3.0, 0.0], [2.0, 0.0]]))
+        (tensor([0.5000]), tensor([0.7500]))
+    """
+    rows, right, confidence = counts
+    seen = rows > 0
+    return (confidence / rows)[seen], (right / rows)[seen]
+
+
 def probability_integral(predictive: Normal, y: Float[Tensor, "n outputs"]) -> Float[Tensor, "n outputs"]:
     r"""The mixture's distribution function at the targets, $F(y) = \frac1M \sum_m \Phi((y - \mu_m) / \sigma_m)$.
 
@@ -205,6 +220,19 @@ def calibration_error_of(counts: Float[Tensor, "*batch 2 levels"]) -> Float[Tens
     below, rows = counts.unbind(-2)
     levels = calibration_levels().to(counts)
     return (below / rows.clamp(min=1) - levels).square().mean(-1).sqrt()
+
+
+def quantile_points(counts: Float[Tensor, "2 levels"]) -> tuple[Float[Tensor, " levels"], Float[Tensor, " levels"]]:
+    """The nominal levels and the share of targets below each, from `rows_below`: points of a reliability diagram.
+
+    Example:
+        >>> import torch
+        >>> levels, below = quantile_points(torch.stack([torch.arange(20.0), torch.full((20,), 19.0)]))
+        >>> levels[-1], below[-1]
+        (tensor(0.9500), tensor(1.))
+    """
+    below, rows = counts
+    return calibration_levels().to(counts), below / rows.clamp(min=1)
 
 
 def calibration_levels() -> Float[Tensor, " levels"]:

@@ -42,6 +42,8 @@ class Metric:
         needs_scale: whether a regression has it only where predictions have a noise scale.
         pooled: from the counts of all tasks, added up, to one number; None: tasks are averaged.
         drawn: how adaptation and learning curves draw it; None: it is shown in tables only.
+        reliability: if `pooled`, from the counts of all tasks to the points of a reliability diagram, the probabilities
+            that were predicted and how often what they are of happened; None: it has no such diagram.
     """
 
     of_task: Callable[..., Tensor]
@@ -52,6 +54,7 @@ class Metric:
     needs_scale: bool = False
     pooled: Callable[[Tensor], Tensor] | None = None
     drawn: Drawn | None = None
+    reliability: Callable[[Tensor], tuple[Tensor, Tensor]] | None = None
 
 
 REGRESSION: tuple[Kind, ...] = ("regression",)
@@ -83,8 +86,15 @@ METRICS: dict[str, Metric] = {
         "calibration error",
         needs_scale=True,
         pooled=calibration.calibration_error_of,
+        reliability=calibration.quantile_points,
     ),
-    "ece": Metric(calibration.confidence_bins, CLASSIFICATION, "ECE", pooled=calibration.ece_of),
+    "ece": Metric(
+        calibration.confidence_bins,
+        CLASSIFICATION,
+        "ECE",
+        pooled=calibration.ece_of,
+        reliability=calibration.confidence_points,
+    ),
     "return": Metric(
         scores.episode_return,
         ("control",),

@@ -8,6 +8,7 @@ import torch
 from torch import Generator, Tensor
 
 from metafunc import algorithms, tree
+from metafunc.checks import look_up
 from metafunc.testing.diagnosis.checklist import Checklist, Step, step_of
 from metafunc.testing.diagnosis.inputs import InputsError
 from metafunc.testing.diagnosis.loss_problem import refuse_loss, refuse_unfinished
@@ -30,12 +31,12 @@ def examine_algorithm(name: str) -> Checklist:
     Raises:
         ValueError: if there is no such row, or it acts in environments.
     """
-    if name in algorithms.CONTROL:
+    row = look_up(algorithms.ALGORITHMS, name, "algorithm")
+    if name not in algorithms.SUPERVISED:
         raise ValueError(
             f"{name} learns from trajectories, which are random: its gradients are checked as exact expectations, by "
             "metafunc.testing.problems.expectations."
         )
-    row = algorithms.ALGORITHMS[name]
     steps: list[Step] = []
     for kind in row.kinds:
         learner = algorithms.build(name, network, (2,), kind, 3, **small(row))
@@ -71,7 +72,7 @@ def examine_learner(
     refuse_unfinished(meta, "The meta-parameters")
     tasks = _doubled(tasks) if tasks is not None else _tasks_for(learner, meta, input_shape)
     try:
-        task = rounding.row(learner.prepare(meta, tasks, Generator().manual_seed(0), step=0, num_steps=100), 0)
+        task = tree.at(learner.prepare(meta, tasks, Generator().manual_seed(0), step=0, num_steps=100), 0)
         value = learner.task_loss(meta, task)
     except RAISED as error:
         raise ValueError(f"the learner does not take these tasks. It raised {described(error)}") from error
@@ -121,7 +122,7 @@ def _problem(learner: MetaLearner[Any, Any], meta: Tree, tasks: Task, kind: Kind
     """Why a learner does not take these tasks; empty if it does."""
     try:
         prepared = learner.prepare(meta, tasks, Generator().manual_seed(0), step=0, num_steps=100)
-        task = rounding.row(prepared, 0)
+        task = tree.at(prepared, 0)
         learner.task_loss(meta, task)
         found: Predictive = learner.predict(learner.adapt(meta, task.support), task.query.x)
     except RAISED as error:
@@ -150,7 +151,7 @@ def _output_sizes(meta: Tree) -> list[int]:
 
 def _steps_of(learner: MetaLearner[Any, Any], meta: Tree, tasks: Task) -> tuple[int, bool]:
     """How many inner steps `adapt` takes, and whether it takes steps at all."""
-    support = rounding.row(tasks, 0).support
+    support = tree.at(tasks, 0).support
     rows = tree.unstack(learner.path(meta, support, MOST_STEPS))
     if len(rows) != MOST_STEPS + 1:
         return 1, False

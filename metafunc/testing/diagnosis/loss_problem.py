@@ -19,7 +19,6 @@ from metafunc.testing.numerics.rounding import (
     magnitude,
     random_signs,
     roundings,
-    row,
 )
 from metafunc.transforms.curvature import Mode, hvp
 from metafunc.transforms.inner import gradient_descent
@@ -51,7 +50,7 @@ class LossProblem:
     @cached_property
     def support(self) -> Tree:
         """The first task's support set."""
-        return row(self.tasks, 0).support
+        return tree.at(self.tasks, 0).support
 
     @cached_property
     def repeats(self) -> bool:
@@ -130,7 +129,7 @@ class LossProblem:
     def _plain_meta_loss(self, params: Tree, *, create_graph: bool = True) -> Tensor:
         values = []
         for i in range(count(self.tasks)):
-            task = row(self.tasks, i)
+            task = tree.at(self.tasks, i)
             gradient = gradients_of(self.plain(params, task.support), tree.leaves(params), create_graph=create_graph)
             adapted = tree.add_scaled(params, -self.inner_lr, tree.unflatten(params, list(gradient)))
             values.append(self.plain(adapted, task.query))

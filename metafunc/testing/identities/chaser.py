@@ -8,7 +8,7 @@ from torch import Tensor
 
 from metafunc import tree
 from metafunc.testing.numerics.report import Report, compare, identical, summarise
-from metafunc.testing.numerics.rounding import ROUNDING, bounded, by_autograd, count, gradients_of, mean, row
+from metafunc.testing.numerics.rounding import ROUNDING, bounded, by_autograd, count, gradients_of, mean
 from metafunc.testing.problems.cases import LossCase
 from metafunc.transforms import objectives
 from metafunc.transforms.inner import gradient_descent
@@ -26,7 +26,7 @@ def leader_at_rest(case: LossCase[P], *, chaser: Chaser = objectives.chaser) -> 
     """
     adapt = gradient_descent(case.loss, lr=case.inner_lr, num_steps=case.num_steps)
     task_loss = chaser(adapt, lambda params, _: params)
-    task = row(case.tasks, 0)
+    task = tree.at(case.tasks, 0)
     gradient, value = torch.func.grad_and_value(task_loss)(case.params, task)
     comparisons = [
         identical(value, torch.zeros_like(value), "A chaser that is its own leader has a loss."),
@@ -46,7 +46,7 @@ def stopped_leader(case: LossCase[P], *, chaser: Chaser = objectives.chaser) -> 
     adapt, lead = (gradient_descent(case.loss, lr=rate, num_steps=k) for k in (steps, steps + 1))
     whole = torch.func.grad(lambda params, tasks: torch.vmap(chaser(adapt, lead), (None, 0))(params, tasks).mean())
     found, bound = bounded(whole, case.params, case.tasks, passes=2 * steps + 2)
-    tasks = [row(case.tasks, i) for i in range(count(case.tasks))]
+    tasks = [tree.at(case.tasks, i) for i in range(count(case.tasks))]
     expected = mean([_by_hand(case, task) for task in tasks])
     claim = "The chaser's gradient is not that of the distance to a fixed leader."
     return summarise("stopped_leader", [compare(found, expected, bound, claim)], ROUNDING, str(case))

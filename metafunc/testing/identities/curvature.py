@@ -17,7 +17,6 @@ from metafunc.testing.numerics.rounding import (
     epsilon,
     hessian_product,
     roundings,
-    row,
 )
 from metafunc.testing.problems.cases import LossCase, ModelCase
 from metafunc.transforms import curvature
@@ -31,7 +30,7 @@ Hvp = Callable[[Callable[[Any], Tensor], Any, Any], Any]
 
 
 def _support_loss(case: LossCase[P]) -> Callable[[P], Scalar]:
-    support = row(case.tasks, 0).support
+    support = tree.at(case.tasks, 0).support
     return lambda params: case.loss(params, support)
 
 

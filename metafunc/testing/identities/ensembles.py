@@ -10,7 +10,7 @@ from metafunc.bayes import gaussian, stein
 from metafunc.bayes.gaussian import Gaussian
 from metafunc.bayes.stein import Kernel
 from metafunc.testing.numerics.report import Comparison, Report, compare, summarise
-from metafunc.testing.numerics.rounding import ROUNDING, bounded, count, rounding_bound, row
+from metafunc.testing.numerics.rounding import ROUNDING, bounded, count, rounding_bound
 from metafunc.testing.problems.cases import EnsembleCase, GaussianCase
 from metafunc.transforms.inner import gradient_descent
 from metafunc.transforms.optim import sgd
@@ -39,12 +39,12 @@ def kernel_gradient(case: EnsembleCase[P], *, kernel: Kernel = stein.rbf) -> Rep
 
 def one_particle(case: EnsembleCase[P], *, kernel: Kernel = stein.rbf) -> Report:
     r"""A single particle of Stein variational gradient descent takes a plain gradient step: k = 1, no repulsion."""
-    single = tree.map(lambda leaf: leaf[:1], case.particles)
+    single = tree.at(case.particles, slice(1))
     step = stein.stein(case.loss, sgd(case.lr), kernel=kernel)
-    plain = gradient_descent(case.loss, lr=case.lr)(row(single, 0), case.data)
+    plain = gradient_descent(case.loss, lr=case.lr)(tree.at(single, 0), case.data)
     moved, bound = bounded(lambda particles: step(particles, case.data), single, passes=2)
     claim = "A single particle does not take a plain gradient step."
-    comparison = compare(row(moved, 0), plain, bound, claim)
+    comparison = compare(tree.at(moved, 0), plain, bound, claim)
     return summarise("one_particle", [comparison], ROUNDING, str(case))
 
 

@@ -12,9 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from metafunc import tree
 from metafunc.testing.identities.quadratic import normal_equations
 from metafunc.testing.numerics.report import Report, compare, summarise
-from metafunc.testing.numerics.rounding import ROUNDING, bounded, count, rounding_bound, row
+from metafunc.testing.numerics.rounding import ROUNDING, bounded, count, rounding_bound
 from metafunc.testing.problems.cases import ConvexCase, QuadraticCase
 from metafunc.transforms.implicit import implicit
 from metafunc.transforms.inner import gradient_descent, proximal
@@ -63,7 +64,7 @@ def ridge(case: QuadraticCase, *, make_implicit: Implicit = _implicit) -> Report
         found: Tensor = torch.func.grad(expected_query_loss(adapt, case.loss))(params, tasks)
         return found
 
-    tasks = [row(case.tasks, i) for i in range(count(case.tasks))]
+    tasks = [tree.at(case.tasks, i) for i in range(count(case.tasks))]
     condition = max(float(torch.linalg.cond(_solution(case, case.params, task.support)[0])) for task in tasks)
     found, rounding = bounded(gradient, case.params, case.tasks, passes=6)
     claim = "The implicit gradient of ridge regression is not its closed form."
@@ -78,7 +79,7 @@ def unrolled_limit(case: QuadraticCase, *, make_implicit: Implicit = _implicit) 
     for $\eta$ = 2 over the sum of the extreme eigenvalues: the two gradients differ by at most
     $\rho^K (\lVert g \rVert + 2 \lVert A^q \rVert \lVert \theta - w \rVert)$. K makes $\rho^K$ about $10^{-6}$.
     """
-    task = row(case.tasks, 0)
+    task = tree.at(case.tasks, 0)
     matrix, solution = _solution(case, case.params, task.support)
     spectrum = torch.linalg.eigvalsh(matrix)
     least, largest = float(spectrum[0]), float(spectrum[-1])

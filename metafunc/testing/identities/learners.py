@@ -12,7 +12,7 @@ from metafunc.testing.identities.meta_gradient import MATCHES
 from metafunc.testing.identities.purity import BITWISE, ORDER, TWICE, called_twice
 from metafunc.testing.numerics.differences import richardson
 from metafunc.testing.numerics.report import Comparison, Report, compare, identical, summarise
-from metafunc.testing.numerics.rounding import DIFFERENCES, ROUNDING, bounded, by_autograd, count, direction, mean, row
+from metafunc.testing.numerics.rounding import DIFFERENCES, ROUNDING, bounded, by_autograd, count, direction, mean
 from metafunc.testing.problems.cases import LearnerCase
 from metafunc.testing.problems.small import duplicated, padded
 from metafunc.types import M, P, Task, TaskLoss, Tree
@@ -21,7 +21,7 @@ from metafunc.types import M, P, Task, TaskLoss, Tree
 def pure(case: LearnerCase[M, P]) -> Report:
     """Called twice, the answer is bitwise the same; arguments and the global generator are as they were."""
     learner, meta, tasks = case.learner, case.meta, case.prepared
-    support, x = row(case.tasks, 0).support, row(case.tasks, 0).query.x
+    support, x = tree.at(case.tasks, 0).support, tree.at(case.tasks, 0).query.x
 
     def prepare(meta: M, tasks: Task) -> Task:
         return learner.prepare(meta, tasks, torch.Generator().manual_seed(case.seed), step=0, num_steps=100)
@@ -54,7 +54,7 @@ def independent_tasks(case: LearnerCase[M, P]) -> Report:
     learner, meta, tasks = case.learner, case.meta, case.prepared
     whole = value_and_grad(learner.task_loss)
     expected, bound = bounded(whole, meta, tasks, passes=2 * case.num_steps + 2)
-    each = [_alone(learner.task_loss, meta, row(tasks, i)) for i in range(count(tasks))]
+    each = [_alone(learner.task_loss, meta, tree.at(tasks, i)) for i in range(count(tasks))]
     order = [*range(1, count(tasks)), 0]
     comparisons = [
         compare(mean(each), expected, bound, "A loop over tasks differs from vmap."),
@@ -95,7 +95,7 @@ def ignored_padding(case: LearnerCase[M, P]) -> Report:
 
 def path_ends_in_adapt(case: LearnerCase[M, P]) -> Report:
     """A path has num_steps + 1 rows and ends in `adapt`; with inner steps it starts in parameters that are meta's."""
-    learner, meta, support = case.learner, case.meta, row(case.tasks, 0).support
+    learner, meta, support = case.learner, case.meta, tree.at(case.tasks, 0).support
     path = learner.path(meta, support, case.num_steps)
     wanted = case.num_steps + 1 if case.inner_steps else 2
     found = count(path)
@@ -103,12 +103,12 @@ def path_ends_in_adapt(case: LearnerCase[M, P]) -> Report:
     last = "The last row of the path is not what `adapt` returns."
     comparisons = [
         Comparison(float("inf") if found != wanted else 0.0, 0.0, "", missing),
-        identical(row(path, found - 1), learner.adapt(meta, support), last),
+        identical(tree.at(path, found - 1), learner.adapt(meta, support), last),
     ]
     if case.inner_steps:
-        start = row(learner.path(meta, support, 0), 0)
+        start = tree.at(learner.path(meta, support, 0), 0)
         claim = "A path of no steps is not the first row of a longer one."
-        comparisons.append(identical(start, row(path, 0), claim))
+        comparisons.append(identical(start, tree.at(path, 0), claim))
         # A learner that draws has its one undisturbed draw on an axis of particles.
         known = [*tree.leaves(meta), *(leaf[None] for leaf in tree.leaves(meta))]
         strange = [leaf for leaf in tree.leaves(start) if not any(torch.equal(leaf, other) for other in known)]
@@ -128,7 +128,7 @@ def own_support(case: LearnerCase[M, P]) -> Report:
         return torch.vmap(of_task)(tasks)
 
     found, bound = bounded(predictions, meta, case.tasks, passes=2 * case.num_steps + 2)
-    tasks = [row(case.tasks, i) for i in range(count(case.tasks))]
+    tasks = [tree.at(case.tasks, i) for i in range(count(case.tasks))]
     alone = tree.stack([learner.predict(learner.adapt(meta, task.support), task.query.x) for task in tasks])
     claim = "A task's predictions are not those of the task adapted by itself."
     return summarise("own_support", [compare(found, alone, bound, claim)], ROUNDING, str(case))

@@ -24,7 +24,6 @@ from metafunc.testing.numerics.rounding import (
     gradients_of,
     hessian_product,
     mean,
-    row,
 )
 from metafunc.testing.problems.cases import LossCase
 from metafunc.transforms.inner import descend, first_order, gradient_descent, repeat
@@ -68,8 +67,8 @@ def many_tasks(case: LossCase[P]) -> Report:
 
 
 def _products(case: LossCase[P], name: str, num_tasks: int, num_steps: int, claim: str) -> Report:
-    tasks = tree.map(lambda leaf: leaf[:num_tasks], case.tasks)
-    each = [product(case.loss, case.params, row(tasks, i), case.inner_lr, num_steps) for i in range(num_tasks)]
+    tasks = tree.at(case.tasks, slice(num_tasks))
+    each = [product(case.loss, case.params, tree.at(tasks, i), case.inner_lr, num_steps) for i in range(num_tasks)]
     return _against(case, name, tasks, num_steps, mean(each), claim)
 
 
@@ -106,7 +105,7 @@ def autograd_loop(case: LossCase[P]) -> Report:
     """
 
     def total(params: P) -> torch.Tensor:
-        return torch.stack([_unrolled(case, params, row(case.tasks, i)) for i in range(count(case.tasks))]).mean()
+        return torch.stack([_unrolled(case, params, tree.at(case.tasks, i)) for i in range(count(case.tasks))]).mean()
 
     claim = (
         "The meta-gradient differs from a plain torch.autograd loop: an operation has a wrong batching rule or a "
@@ -180,7 +179,7 @@ def first_order_gradient(case: LossCase[P], *, transform: Transform = first_orde
     found, bound = bounded(gradient, case.params, case.tasks, passes=2 * case.num_steps + 2)
     each = []
     for i in range(count(case.tasks)):
-        task = row(case.tasks, i)
+        task = tree.at(case.tasks, i)
         adapted = descent(case.loss, case.params, task, case.inner_lr, case.num_steps)[-1]
         each.append(by_autograd(case.loss, adapted, task.query))
     claim = "The first-order meta-gradient is not the query gradient at the adapted point."
@@ -193,7 +192,7 @@ def linear_inner_loss(case: LossCase[P], *, transform: Transform = first_order) 
     On the inner loss's tangent plane at $\theta$ they are equal; on the loss itself, after one step, they differ by
     $-\alpha H g$ and by nothing else.
     """
-    task = row(case.tasks, 0)
+    task = tree.at(case.tasks, 0)
     plane = by_autograd(case.loss, case.params, task.support)
 
     def tangent(params: P, data: Tree) -> torch.Tensor:

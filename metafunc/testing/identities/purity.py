@@ -10,7 +10,7 @@ from metafunc.execution import tracing
 from metafunc.execution.gradient import Lower, value_and_grad
 from metafunc.testing.identities.meta_gradient import MATCHES
 from metafunc.testing.numerics.report import Comparison, Report, compare, identical, summarise
-from metafunc.testing.numerics.rounding import bounded, count, row
+from metafunc.testing.numerics.rounding import bounded, count
 from metafunc.testing.problems.cases import LossCase
 from metafunc.testing.problems.small import duplicated
 from metafunc.transforms.inner import gradient_descent
@@ -23,7 +23,7 @@ BITWISE = "None: a pure function gives the same bits for the same arguments, and
 
 def pure_loss(case: LossCase[P]) -> Report:
     """Loss and meta-gradient, called twice, agree to the bit; arguments and the global generator are untouched."""
-    support = row(case.tasks, 0).support
+    support = tree.at(case.tasks, 0).support
 
     def meta_gradient(params: P, tasks: Task) -> P:
         found: P = case.meta_gradient(case.loss, params, tasks, case.inner_lr, case.num_steps)

@@ -11,8 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from metafunc import tree
 from metafunc.testing.numerics.report import Report, compare, summarise
-from metafunc.testing.numerics.rounding import ROUNDING, bounded, count, epsilon, magnitude, roundings, row
+from metafunc.testing.numerics.rounding import ROUNDING, bounded, count, epsilon, magnitude, roundings
 from metafunc.testing.problems.cases import QuadraticCase
 from metafunc.transforms.inner import gradient_descent
 from metafunc.transforms.objectives import expected_query_loss
@@ -54,7 +55,7 @@ def adapted_point(case: QuadraticCase, *, adapt: Builder = _descend) -> Report:
         return found
 
     found, bound = bounded(adapted, case.params, case.tasks.support, passes=2 * case.num_steps)
-    closed = [affine(case, row(case.tasks, i).support) for i in range(count(case.tasks))]
+    closed = [affine(case, tree.at(case.tasks, i).support) for i in range(count(case.tasks))]
     expected = torch.stack([power @ case.params + total for power, total in closed])
     claim = "Gradient descent on least squares does not end in (I - aA)^K w + m."
     return summarise("adapted_point", [compare(found, expected, bound, claim)], ROUNDING, str(case))
@@ -74,7 +75,7 @@ def meta_optimum(case: QuadraticCase, *, adapt: Builder = _descend) -> Report:
 
     quadratic, linear = torch.zeros(len(case.params), len(case.params)).to(case.params), torch.zeros_like(case.params)
     for i in range(count(case.tasks)):
-        task = row(case.tasks, i)
+        task = tree.at(case.tasks, i)
         power, total = affine(case, task.support)
         hessian, side = normal_equations(task.query)
         quadratic = quadratic + power.mT @ hessian @ power / count(case.tasks)

@@ -11,7 +11,7 @@ from metafunc import tree
 from metafunc.bayes import stein
 from metafunc.evaluation import metrics
 from metafunc.testing.numerics.report import Comparison, Report, compare, summarise
-from metafunc.testing.numerics.rounding import ROUNDING, bounded, by_autograd, count, row
+from metafunc.testing.numerics.rounding import ROUNDING, bounded, by_autograd, count
 from metafunc.testing.problems.cases import EnsembleCase
 from metafunc.transforms.optim import sgd
 from metafunc.types import Adapt, Categorical, Data, Loss, Normal, P, Predictive, Tree
@@ -42,8 +42,8 @@ def stein_direction(case: EnsembleCase[P], *, make_step: MakeStep = stein_step) 
 
 def _by_double_loop(case: EnsembleCase[Any], temperature: float = 1.0) -> tuple[list[Tensor], list[Tensor]]:
     """Particles as vectors, and the directions of which SVGD moves them against."""
-    rows = [tree.ravel(row(case.particles, m))[0].detach() for m in range(count(case.particles))]
-    gradients = [tree.ravel(by_autograd(case.loss, row(case.particles, m), case.data))[0] for m in range(len(rows))]
+    rows = [tree.ravel(tree.at(case.particles, m))[0].detach() for m in range(count(case.particles))]
+    gradients = [tree.ravel(by_autograd(case.loss, tree.at(case.particles, m), case.data))[0] for m in range(len(rows))]
     bandwidth = _bandwidth(rows)
     directions = []
     for own in rows:
@@ -81,7 +81,7 @@ def stein_loss(case: EnsembleCase[P], *, make_loss: StepLoss = stein.stein_loss)
         return value, _rows(gradient)
 
     (value, found), bound = bounded(both, case.particles, passes=4)
-    mean = torch.stack([case.loss(row(case.particles, m), case.data) for m in range(count(case.particles))]).mean()
+    mean = torch.stack([case.loss(tree.at(case.particles, m), case.data) for m in range(count(case.particles))]).mean()
     directions = torch.stack(_by_double_loop(case, temperature)[1])
     comparisons = [
         compare(value, mean, bound, "The loss is not the particles' mean energy."),
@@ -103,11 +103,11 @@ def two_particles(case: EnsembleCase[P], *, make_step: MakeStep = stein_step) ->
     $\theta_1 \leftarrow \theta_1 - \frac\epsilon2 \big[ g_1 + \tfrac12 g_2
     - \frac{\log 2}{\lVert d \rVert^2} (\theta_1 - \theta_2) \big]$.
     """
-    first = row(case.particles, 0)
+    first = tree.at(case.particles, 0)
     pair = tree.stack([first, tree.map(lambda leaf: 0.5 - leaf, first)])
     # The mirror image is the same point only where every coordinate is a quarter, which no normal draw is.
-    points = [tree.ravel(row(pair, m))[0] for m in range(2)]
-    gradients = [tree.ravel(by_autograd(case.loss, row(pair, m), case.data))[0] for m in range(2)]
+    points = [tree.ravel(tree.at(pair, m))[0] for m in range(2)]
+    gradients = [tree.ravel(by_autograd(case.loss, tree.at(pair, m), case.data))[0] for m in range(2)]
     apart = points[0] - points[1]
     push = math.log(2) / apart.square().sum() * apart
     expected = torch.stack(

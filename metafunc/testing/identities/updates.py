@@ -9,7 +9,7 @@ from torch import Tensor
 from metafunc import tree
 from metafunc.testing.identities.meta_gradient import MATCHES, descent
 from metafunc.testing.numerics.report import Report, compare, summarise
-from metafunc.testing.numerics.rounding import bounded, by_autograd, count, hessian_product, mean, rounding_bound, row
+from metafunc.testing.numerics.rounding import bounded, by_autograd, count, hessian_product, mean, rounding_bound
 from metafunc.testing.problems.cases import LossCase
 from metafunc.transforms.inner import descend, gradient_descent, repeat
 from metafunc.transforms.objectives import expected, expected_query_loss
@@ -39,7 +39,7 @@ def meta_sgd(case: LossCase[P], *, gradient: SgdGradient = meta_sgd_gradient) ->
     """
     # Step sizes that differ between parameters: with equal ones H (a v) and a (H v) are the same.
     rates = tree.map(lambda leaf: case.inner_lr * (0.5 + _ramp(leaf)), case.params)
-    each = [_meta_sgd_by_hand(case, rates, row(case.tasks, i)) for i in range(count(case.tasks))]
+    each = [_meta_sgd_by_hand(case, rates, tree.at(case.tasks, i)) for i in range(count(case.tasks))]
 
     def both(params: P, rates: P, tasks: Task) -> tuple[P, P]:
         return gradient(case.loss, params, rates, tasks, case.num_steps)
@@ -92,7 +92,7 @@ def reptile(case: LossCase[P], *, surrogate: Callable[[Adapt[P, P]], TaskLoss[P]
         return found
 
     points = [
-        descent(case.loss, case.params, row(case.tasks, i), case.inner_lr, case.num_steps)[-1]
+        descent(case.loss, case.params, tree.at(case.tasks, i), case.inner_lr, case.num_steps)[-1]
         for i in range(count(case.tasks))
     ]
     # The difference of two points nearby has the rounding errors of the points.
@@ -126,7 +126,7 @@ def meta_test(case: LossCase[P], *, evaluate: Evaluate = evaluate_tasks) -> Repo
 
     alone = []
     for i in range(count(case.tasks)):
-        task = row(case.tasks, i)
+        task = tree.at(case.tasks, i)
         adapted = descent(case.loss, case.params, task, case.inner_lr, case.num_steps)[-1]
         alone.append(case.loss(adapted, task.query))
     found, bound = bounded(losses, case.params, case.tasks, passes=case.num_steps + 1)

@@ -131,11 +131,6 @@ def hessian_product(loss: Callable[..., Tensor], params: M, vector: M, *data: An
         return tree.unflatten(params, list(gradients_of(along, tree.leaves(inputs))))
 
 
-def row(stacked: T, i: int) -> T:
-    """One task of stacked tasks."""
-    return tree.map(lambda leaf: leaf[i], stacked)
-
-
 def count(tasks: Tree) -> int:
     """How many tasks are stacked."""
     return int(tree.leaves(tasks)[0].shape[0])

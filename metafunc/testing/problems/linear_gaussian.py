@@ -15,12 +15,13 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
+from metafunc import tree
 from metafunc.bayes.linear_regression import MatrixNormal, condition
 from metafunc.data.sampling import between, generator_for, sampler, split_points, standard_normal
 from metafunc.evaluation import metrics
 from metafunc.evaluation.metrics.scores import required_scale
 from metafunc.testing.numerics.report import Report, compare, summarise
-from metafunc.testing.numerics.rounding import ROUNDING, bounded, row
+from metafunc.testing.numerics.rounding import ROUNDING, bounded
 from metafunc.testing.problems.cases import QuadraticCase
 from metafunc.types import Batch, M, MetaLearner, Normal, P, Sampler, Task, TaskFamily
 
@@ -33,7 +34,7 @@ class Lines:
         >>> import torch
         >>> lines = Lines()
         >>> task = lines.tasks(5)(torch.Generator().manual_seed(0), 1)
-        >>> lines.truth(row(task, 0).support, torch.zeros(2, 1)).loc.shape
+        >>> lines.truth(tree.at(task, 0).support, torch.zeros(2, 1)).loc.shape
         torch.Size([1, 2, 1])
     """
 
@@ -139,7 +140,7 @@ def bayesian_regression(
     $X^q \theta + k^q (k + I)^{-1} (y - X \theta)$. The one solves a system of the size of the weights, the other one of
     the size of the data.
     """
-    support, query = row(case.tasks, 0)
+    support, query = tree.at(case.tasks, 0)
     size = len(case.params)
     prior = MatrixNormal(case.params[:, None], case.strength * torch.eye(size).to(case.params))
 

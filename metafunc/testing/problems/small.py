@@ -9,7 +9,7 @@ import torch
 from torch import Generator, Tensor
 
 from metafunc import nn, tree
-from metafunc.algorithms import Row
+from metafunc.algorithms import Algorithm
 from metafunc.types import Batch, Kind, Model, Params, Task, Tree
 
 
@@ -32,7 +32,7 @@ SMALL: Mapping[str, Any] = MappingProxyType(
 """Hyperparameters with which an algorithm of the table is checked, where it has them."""
 
 
-def small(row: Row, **changes: Any) -> dict[str, Any]:
+def small(row: Algorithm, **changes: Any) -> dict[str, Any]:
     """Those of `SMALL`, changed, that a row of `ALGORITHMS` has."""
     return {name: value for name, value in {**SMALL, **changes}.items() if name in row.hyperparameters}
 

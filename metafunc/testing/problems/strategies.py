@@ -101,8 +101,7 @@ def params_of(draw: Draw, model: Model) -> Params:
 def batches(draw: Draw, input_shape: tuple[int, ...] = (2,), num_outputs: int = 2, classes: bool = False) -> Batch:
     """A data set of three to five rows: normal targets (n, num_outputs), or labels (n,)."""
     drawn: Task = draw(tasks(input_shape, num_outputs, classes, most=1))
-    first: Batch = tree.map(lambda leaf: leaf[0], drawn.support)
-    return first
+    return tree.at(drawn.support, 0)  # type: ignore[no-any-return]  # Data is any NamedTuple
 
 
 @st.composite

@@ -9,10 +9,6 @@ Nothing here stops a derivative except `first_order`, so `torch.func.grad` throu
 $(I - \alpha H(\theta_0)) \cdots (I - \alpha H(\theta_{K-1})) \nabla L^{\mathrm{query}}(\theta_K)$.
 """
 
-from metafunc.transforms.inner.loop import gradient_descent as gradient_descent
-from metafunc.transforms.inner.loop import path as path
-from metafunc.transforms.inner.loop import repeat as repeat
-from metafunc.transforms.inner.loop import trajectory as trajectory
 from metafunc.transforms.inner.rematerialise import rematerialised as rematerialised
 from metafunc.transforms.inner.step import Direction as Direction
 from metafunc.transforms.inner.step import Select as Select
@@ -23,3 +19,7 @@ from metafunc.transforms.inner.step import everything as everything
 from metafunc.transforms.inner.step import first_order as first_order
 from metafunc.transforms.inner.step import masked as masked
 from metafunc.transforms.inner.step import proximal as proximal
+from metafunc.transforms.inner.unroll import gradient_descent as gradient_descent
+from metafunc.transforms.inner.unroll import path as path
+from metafunc.transforms.inner.unroll import repeat as repeat
+from metafunc.transforms.inner.unroll import trajectory as trajectory

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from metafunc import algorithms, tree
-from metafunc.algorithms import ALGORITHMS
+from metafunc.algorithms import SUPERVISED
 from metafunc.bayes.ensemble import lift
 from metafunc.execution.gradient import value_and_grad
 from metafunc.testing import network, random_tasks
@@ -15,7 +15,7 @@ NUM_MEMBERS = 2
 
 def members(name, kind):
     """A learner, an ensemble of it, the ensemble's meta-parameters, and tasks as each member prepares them."""
-    learner = algorithms.build(name, network, (2,), kind, 3, **small(ALGORITHMS[name], num_steps=1))
+    learner = algorithms.build(name, network, (2,), kind, 3, **small(SUPERVISED[name], num_steps=1))
     ensemble = lift(learner, num_particles=NUM_MEMBERS)
     meta = ensemble.init(torch.Generator().manual_seed(0))
     generator = torch.Generator().manual_seed(1)
@@ -24,9 +24,9 @@ def members(name, kind):
     return learner, ensemble, meta, own, tasks
 
 
-@pytest.mark.parametrize("name", ALGORITHMS)
+@pytest.mark.parametrize("name", SUPERVISED)
 def test_an_ensemble_is_its_members(name):
-    kind = ALGORITHMS[name].kinds[0]
+    kind = SUPERVISED[name].kinds[0]
     learner, ensemble, meta, own, tasks = members(name, kind)
     value, gradient = value_and_grad(ensemble.task_loss)(meta, tasks)
     alone = [value_and_grad(learner.task_loss)(one, some) for one, some in zip(tree.unstack(meta), own, strict=True)]
@@ -36,9 +36,9 @@ def test_an_ensemble_is_its_members(name):
     assert difference <= 1e-8 * (1 + tree.norm(expected))
 
 
-@pytest.mark.parametrize("name", ALGORITHMS)
+@pytest.mark.parametrize("name", SUPERVISED)
 def test_an_ensemble_adapts_and_predicts_as_its_members_do(name):
-    kind = ALGORITHMS[name].kinds[0]
+    kind = SUPERVISED[name].kinds[0]
     learner, ensemble, meta, own, tasks = members(name, kind)
     support = tree.unstack(tasks)[0].support
     adapted = ensemble.adapt(meta, support)

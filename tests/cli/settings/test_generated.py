@@ -1,15 +1,18 @@
 import ast
 import inspect
+import json
 from collections.abc import Callable
-from dataclasses import MISSING, replace
+from dataclasses import MISSING, asdict, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal, Optional
 
 import pytest
+from metafunc_cli.__main__ import run
+from metafunc_cli.errors import OK
 from metafunc_cli.presets.all import PRESETS
-from metafunc_cli.settings import compose, generate, generated
-from metafunc_cli.settings.options import OUTER_HELP
+from metafunc_cli.settings import compose, generate, generated, names
+from metafunc_cli.settings.options import OUTER_HELP, Training
 from metafunc_cli.settings.signature import argument_help, hyperparameters, readable, summary
 
 
@@ -85,8 +88,38 @@ def test_every_preset_has_settings_that_exist_and_a_learner_that_takes_them(pres
 
 def test_every_pair_with_a_paper_has_its_preset() -> None:
     assert {(p.algorithm, p.tasks) for p in PRESETS} >= {("maml", "sinusoid"), ("maml", "omniglot"), ("maml", "glyphs")}
-    assert {p.algorithm for p in PRESETS} == {*generated.ALGORITHMS}
+    assert {p.algorithm for p in PRESETS} <= {*generated.ALGORITHMS}
     assert len({p.name for p in PRESETS}) == len(PRESETS)
+
+
+WITH_PRESETS = (
+    "maml fomaml reptile anil meta_sgd maml_plus_plus imaml emaml bmaml protonet cnp alpaca versa maml_noise platipus "
+    "abml vampire pacoh llama mr_maml_w mr_maml_a mr_cnp_w mr_cnp_a pretrain deep_ensemble scratch "
+    "maml_rl fomaml_rl promp bmaml_rl emaml_rl pretrain_rl random_policy oracle_policy"
+)
+
+
+def test_an_algorithm_whose_paper_has_settings_keeps_its_preset() -> None:
+    assert {*WITH_PRESETS.split()} <= {p.algorithm for p in PRESETS}
+
+
+def test_an_algorithm_without_a_preset_trains_with_its_builder_s_defaults(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(names, "PRESETS", [preset for preset in PRESETS if preset.algorithm != "anil"])
+    out = tmp_path / "run"
+    short = ["--steps", "2", "--num-tasks", "2", "--test-tasks", "4", "--quiet"]
+    assert run(["train", "anil", "sinusoid", *short, "--out", str(out)]) == OK
+    settings = json.loads((out / "config.json").read_text())
+    row = generated.ALGORITHMS["anil"]
+    assert settings["algorithm"] == {"name": "anil", **compose.plain(asdict(row.fields()))}
+    assert settings["training"]["outer_lr"] == Training().outer_lr
+
+
+def test_an_algorithm_alone_is_for_the_first_family_of_its_kind(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(names, "PRESETS", [])
+    found = {name: compose.read([name]).settings.names["tasks"] for name in ("anil", "protonet", "maml_rl")}
+    assert found == {"anil": "sinusoid", "protonet": "glyphs", "maml_rl": "navigation"}
 
 
 def builder(

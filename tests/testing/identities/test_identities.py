@@ -6,7 +6,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from metafunc import algorithms, tree
-from metafunc.algorithms import ALGORITHMS
+from metafunc.algorithms import SUPERVISED
 from metafunc.execution import tracing
 from metafunc.execution.gradient import value_and_grad
 from metafunc.testing import IDENTITIES, LearnerCase, LossCase, applicable, network, random_tasks
@@ -23,7 +23,7 @@ PER_CELL = {False: 20, True: 30}
 SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large]
 EAGER = [identity for identity in IDENTITIES.values() if not identity.compiles]
 ON_PROBLEMS = [identity for identity in EAGER if identity.needs is not LearnerCase]
-CELLS = [(name, identity) for name, row in ALGORITHMS.items() for identity in applicable(row)]
+CELLS = [(name, identity) for name, row in SUPERVISED.items() for identity in applicable(row)]
 
 
 def ask(identity, strategy, profile, num_examples):
@@ -84,7 +84,7 @@ def ask_compiled(profile, num_examples):
 
 def ask_compiled_step(name, kind, profile, num_examples):
     torch._dynamo.reset()
-    row = ALGORITHMS[name]
+    row = SUPERVISED[name]
     learner = algorithms.build(name, network, (2,), kind, 2, **small(row))
     step = value_and_grad(learner.task_loss, lower=tracing.traced)
     start = learner.init(torch.Generator().manual_seed(0))
@@ -106,9 +106,9 @@ def test_compiled_is_eager_at_many_points():
 
 
 @pytest.mark.compiled
-@pytest.mark.parametrize("name", ALGORITHMS)
+@pytest.mark.parametrize("name", SUPERVISED)
 def test_the_compiled_step_is_eager_at_many_points(name):
-    ask_compiled_step(name, ALGORITHMS[name].kinds[-1], "gate", PER_CELL[False])
+    ask_compiled_step(name, SUPERVISED[name].kinds[-1], "gate", PER_CELL[False])
 
 
 @pytest.mark.nightly
@@ -117,6 +117,6 @@ def test_compiled_is_eager_at_other_points_every_night():
 
 
 @pytest.mark.nightly
-@pytest.mark.parametrize(("name", "kind"), [(name, kind) for name, row in ALGORITHMS.items() for kind in row.kinds])
+@pytest.mark.parametrize(("name", "kind"), [(name, kind) for name, row in SUPERVISED.items() for kind in row.kinds])
 def test_the_compiled_step_is_eager_at_other_points_every_night(name, kind):
     ask_compiled_step(name, kind, "nightly", 200)

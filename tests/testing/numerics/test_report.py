@@ -107,7 +107,7 @@ def test_the_bound_grows_with_the_conditioning():
 @given(strategies.normals())
 def test_differences_know_how_far_off_they_are(normal):
     params = {"w": normal(2, 2), "b": normal()}
-    batch = tree.map(lambda leaf: leaf[0], random_tasks("regression", num_outputs=1)).support
+    batch = tree.at(random_tasks("regression", num_outputs=1), 0).support
     along = normal.like(params)
     found = richardson(lambda at: tree_loss(at, batch), params, along)
     exact = tree.dot(by_autograd(tree_loss, params, batch), along)

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import torch
 
-from metafunc import algorithms
+from metafunc import algorithms, tree
 from metafunc.bayes.gaussian import Gaussian
 from metafunc.nn import likelihood
 from metafunc.testing import (
@@ -24,7 +24,6 @@ from metafunc.testing import (
     network,
     random_tasks,
 )
-from metafunc.testing.numerics.rounding import row
 from metafunc.testing.problems import tabular
 from metafunc.testing.problems.strategies import Normals, tree_loss
 from metafunc.types import Batch, Task
@@ -36,13 +35,13 @@ MODEL = ModelCase(
     lambda params, x: torch.tanh(x @ params["w"]) @ params["v"],
     lambda outputs, batch: (outputs - batch.y).square().mean(),
     {"w": normal(2, 3), "v": normal(3, 1)},
-    row(TASKS, 0).support,
+    tree.at(TASKS, 0).support,
 )
 QUADRATIC = QuadraticCase(
     normal(3), Task(*(Batch(normal(2, 4, 3), normal(2, 4)) for _ in range(2))), inner_lr=0.1, num_steps=3, strength=1.0
 )
 CONVEX = ConvexCase(normal(2), torch.eye(2, dtype=torch.float64) + 0.2 * normal(2, 2), normal(2, 2))
-ENSEMBLE = EnsembleCase(tree_loss, {"w": normal(4, 3)}, row(TASKS, 0).support)
+ENSEMBLE = EnsembleCase(tree_loss, {"w": normal(4, 3)}, tree.at(TASKS, 0).support)
 GAUSSIANS = GaussianCase(*(Gaussian({"w": normal(3)}, {"w": normal(3)}) for _ in range(2)))
 MDP = tabular.random(torch.Generator().manual_seed(0), num_states=3, horizon=3)
 TABULAR = TabularCase(MDP, normal(3, 2))

@@ -8,7 +8,7 @@ from torch.func import functional_call
 
 from metafunc import tree
 from metafunc.testing import LossCase
-from metafunc.testing.numerics.rounding import by_autograd, count, hessian_product, mean, row
+from metafunc.testing.numerics.rounding import by_autograd, count, hessian_product, mean
 from metafunc.testing.problems.strategies import Normals, tree_loss
 from metafunc.transforms.inner import first_order as stop
 from metafunc.transforms.inner import gradient_descent, repeat
@@ -29,7 +29,7 @@ def two_steps(loss, params, task, inner_lr):
 
 def hessian_counted_twice(loss, params, tasks, inner_lr, num_steps):
     """(I - aH)(I - aH - aH') g: H of the first step enters the second factor as well."""
-    task = row(tasks, 0)
+    task = tree.at(tasks, 0)
     after, gradient = two_steps(loss, params, task, inner_lr)
     once = factor(loss, after, gradient, task, inner_lr)
     once = tree.add_scaled(once, -inner_lr, hessian_product(loss, params, gradient, task.support))
@@ -37,7 +37,7 @@ def hessian_counted_twice(loss, params, tasks, inner_lr, num_steps):
 
 
 def factors_in_the_other_order(loss, params, tasks, inner_lr, num_steps):
-    task = row(tasks, 0)
+    task = tree.at(tasks, 0)
     after, gradient = two_steps(loss, params, task, inner_lr)
     return factor(loss, after, factor(loss, params, gradient, task, inner_lr), task, inner_lr)
 
@@ -45,7 +45,7 @@ def factors_in_the_other_order(loss, params, tasks, inner_lr, num_steps):
 def gradients_after_one_step(loss, params, tasks, inner_lr):
     found = []
     for i in range(count(tasks)):
-        task = row(tasks, i)
+        task = tree.at(tasks, i)
         after = tree.add_scaled(params, -inner_lr, by_autograd(loss, params, task.support))
         found.append(by_autograd(loss, after, task.query))
     return found
@@ -54,12 +54,12 @@ def gradients_after_one_step(loss, params, tasks, inner_lr):
 def sum_outside(loss, params, tasks, inner_lr, num_steps):
     """The mean of the gradients, times one task's factor: the index outlives its sum."""
     total = mean(gradients_after_one_step(loss, params, tasks, inner_lr))
-    return factor(loss, params, total, row(tasks, count(tasks) - 1), inner_lr)
+    return factor(loss, params, total, tree.at(tasks, count(tasks) - 1), inner_lr)
 
 
 def mean_hessian(loss, params, tasks, inner_lr, num_steps):
     total = mean(gradients_after_one_step(loss, params, tasks, inner_lr))
-    return mean([factor(loss, params, total, row(tasks, i), inner_lr) for i in range(count(tasks))])
+    return mean([factor(loss, params, total, tree.at(tasks, i), inner_lr) for i in range(count(tasks))])
 
 
 def detached_hessian(loss, params, tasks, inner_lr, num_steps):
@@ -74,7 +74,7 @@ def detached_hessian(loss, params, tasks, inner_lr, num_steps):
 
 
 def first_task_only(loss, params, tasks, inner_lr, num_steps):
-    return LOSS.meta_gradient(loss, params, tree.map(lambda leaf: leaf[:1], tasks), inner_lr, num_steps)
+    return LOSS.meta_gradient(loss, params, tree.at(tasks, slice(1)), inner_lr, num_steps)
 
 
 def half_a_step(step):

@@ -5,7 +5,7 @@ from dataclasses import replace
 import torch
 
 from metafunc import tree
-from metafunc.testing.numerics.rounding import by_autograd, count, row
+from metafunc.testing.numerics.rounding import by_autograd, count
 from metafunc.testing.problems.strategies import tree_loss
 
 from ...wrong_functions import growing
@@ -33,7 +33,7 @@ def draws_random_numbers(params, batch):
 
 def first_task_alone(loss, params, tasks, inner_lr, num_steps):
     """Without vmap, which would not let a loss draw random numbers."""
-    return by_autograd(loss, params, row(tasks, 0).support)
+    return by_autograd(loss, params, tree.at(tasks, 0).support)
 
 
 def sum_of_tasks(loss, params, tasks, inner_lr, num_steps):

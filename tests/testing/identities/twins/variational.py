@@ -16,7 +16,7 @@ def shifted_by_the_support(model, likelihood, **settings):
 
     def task_loss(meta, task):
         particles = learner.adapt(meta._replace(prior_lr=meta.posterior_lr), task.support)
-        return likelihood.of(model)(tree.map(lambda leaf: leaf[0], particles), task.query)
+        return likelihood.of(model)(tree.at(particles, 0), task.query)
 
     return replace(learner, task_loss=task_loss)
 
