@@ -6,9 +6,13 @@ does at one stroke.
 
 import json
 import os
+import secrets
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+BUILDING = ".unfinished."
+"""In the names of files that are being written."""
 
 
 def replace_file(path: Path, write: Callable[[Path], object]) -> None:
@@ -28,7 +32,9 @@ def replace_file(path: Path, write: Callable[[Path], object]) -> None:
         >>> path.read_text()
         'all of it'
     """
-    building = path.with_name(f".{os.getpid()}.{path.name}")
+    building = path.with_name(f".{secrets.token_hex(8)}{BUILDING}{path.name}")
+    # A name that nobody can guess, made here: what lies there already, such as a link, is never written to.
+    os.close(os.open(building, os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_NOFOLLOW", 0), 0o666))
     try:
         write(building)
         with building.open("r+b") as file:

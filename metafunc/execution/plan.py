@@ -4,6 +4,7 @@ What is chosen depends on what a step is and on nothing that is measured, so tha
 when steps that are compiled in the background are ready depends on the clock: the run's folder keeps a record of that.
 """
 
+import os
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, TypeAlias, get_args
 
@@ -19,6 +20,8 @@ from metafunc.types import M, Task, TaskLoss, Tree
 
 Compile: TypeAlias = Literal["auto", "on", "off"]
 
+MOST_THREADS = 64
+"""Threads that may be asked for on any machine; more only where there are cores for them, since libgomp crashes."""
 GRAPHS = 2**30
 """Bytes that the graphs of the tasks at a time may take."""
 PER_TASK = 2**19
@@ -51,7 +54,7 @@ class Execution:
         deterministic: use deterministic algorithms only, meanwhile.
 
     Raises:
-        ValueError: `compile` is none of the three, or a number is below 1.
+        ValueError: `compile` is none of the three, a number is below 1, or there are far more threads than cores.
 
     Example:
         >>> from metafunc import Execution
@@ -68,6 +71,11 @@ class Execution:
     def __post_init__(self) -> None:
         one_of(self.compile, get_args(Compile), "compile")
         at_least(1, chunk_size=self.chunk_size, threads=self.threads)
+        cores = os.cpu_count() or 1
+        if self.threads is not None and self.threads > max(MOST_THREADS, 4 * cores):
+            raise ValueError(
+                f"threads must be at most {max(MOST_THREADS, 4 * cores)}, not {self.threads}; this machine has {cores}."
+            )
 
 
 class Plan(NamedTuple):

@@ -43,7 +43,7 @@ class Interrupted(KeyboardInterrupt):
     """A signal stopped the run after a whole step, and everything is saved.
 
     Args:
-        signal: SIGINT or SIGTERM; a program exits with 128 + its number.
+        signal: SIGINT, SIGTERM or SIGHUP; a program exits with 128 + its number.
         run: the run's folder, to be resumed.
         step: updates done.
     """

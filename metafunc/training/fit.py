@@ -118,11 +118,11 @@ def fit(
         env = environment(family, device=device, threads=plan.threads)
         folder = None
         if out is not None:
+            stack.enter_context(run.locked(Path(out)))  # before anything in it is read, deleted or written
             config = dict(recording.config) or {"training": now.spec._asdict()}
             folder = run.begin(Path(out), config, env, resume=resume, overwrite=recording.overwrite)
             if execution.threads is None:  # sums are added up in the order that the run began with
                 env["threads"] = folder.env["threads"]
-        stack.enter_context(run.locked(folder))
         stack.enter_context(surroundings(threads=env["threads"], deterministic=execution.deterministic))
         received = stack.enter_context(stopping(enabled=folder is not None))
         recorder = Recorder(folder, recording)

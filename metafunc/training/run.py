@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from metafunc.data.atomic_write import write_json
+from metafunc.data.atomic_write import BUILDING, write_json
 from metafunc.training.renamed import current
 
 try:
@@ -22,6 +22,7 @@ except ImportError:  # not on Windows
     fcntl = None  # type: ignore[assignment]  # the module, or None where there is none
 
 COMPILED = "compiled.json"
+LOCK = ".lock"
 _OURS = ("config.json", "env.json", COMPILED, "metrics.jsonl", "meta_test.json", "checkpoints", "figures")
 
 
@@ -90,7 +91,7 @@ class Run:
 
 
 def begin(path: Path, config: Mapping[str, Any], env: Mapping[str, Any], *, resume: bool, overwrite: bool) -> Run:
-    """Make a run's folder, or open one to go on with.
+    """Begin a run in a folder that is locked, or open one to go on with.
 
     Args:
         path: the folder.
@@ -108,8 +109,9 @@ def begin(path: Path, config: Mapping[str, Any], env: Mapping[str, Any], *, resu
     run = Run(path)
     entries = {entry.name for entry in path.iterdir()} if path.is_dir() else set()
     foreign = sorted(name for name in entries - {"env.json"} if not name.startswith("."))
-    if path.exists() and not path.is_dir():
-        raise ValueError(f"{path} is a file; a run needs a folder.")
+    links = [name for name in sorted(entries & {*_OURS}) if (path / name).is_symlink()]
+    if links:
+        raise ValueError(f"{path / links[0]} is a link, and a run writes into its own folder only: delete the link.")
     if foreign and "config.json" not in entries:
         raise ValueError(f"{path} is no run and not empty (it holds {foreign[0]}): choose another folder.")
     if "config.json" in entries and not (resume or overwrite):
@@ -119,6 +121,8 @@ def begin(path: Path, config: Mapping[str, Any], env: Mapping[str, Any], *, resu
         if differences:
             raise ValueError(f"{path} was begun with another configuration: {'; '.join(differences)}.")
         return run
+    for remnant in path.glob(f".*{BUILDING}*"):
+        remnant.unlink()
     for name in entries & set(_OURS):
         shutil.rmtree(path / name) if (path / name).is_dir() else (path / name).unlink()
     path.mkdir(parents=True, exist_ok=True)
@@ -128,21 +132,35 @@ def begin(path: Path, config: Mapping[str, Any], env: Mapping[str, Any], *, resu
 
 
 @contextmanager
-def locked(run: Run | None) -> Iterator[None]:
-    """Keep a second process out of a run's folder; the lock ends with the process, however that ends.
+def locked(path: Path) -> Iterator[None]:
+    """Keep a second process out of a folder, which is made if it is absent, before anything in it is looked at.
+
+    The lock ends with the process, however that ends. A folder that does not become a run is left as it was.
 
     Raises:
-        ValueError: another process is at work in it.
+        ValueError: another process is at work in it, or it cannot be a run's folder.
     """
-    if run is None or fcntl is None:
-        yield
-        return
-    with (run.path / ".lock").open("w") as file:
+    if path.exists() and not path.is_dir():
+        raise ValueError(f"{path} is a file; a run needs a folder.")
+    new = not path.exists()
+    path.mkdir(parents=True, exist_ok=True)
+    lock = path / LOCK
+    known = lock.exists()
+    if lock.is_symlink():
+        raise ValueError(f"{lock} is a link, and a run writes into its own folder only: delete the link.")
+    with lock.open("a") as file:
+        if fcntl is not None:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise ValueError(f"Another process is training in {path}; wait for it or stop it first.") from None
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ValueError(f"Another process is training in {run.path}; wait for it or stop it first.") from None
-        yield
+            yield
+        finally:
+            if not (known or (path / "config.json").exists()):
+                lock.unlink(missing_ok=True)
+                if new and not any(path.iterdir()):
+                    path.rmdir()
 
 
 def _differences(old: Any, new: Any, path: str = "") -> Iterator[str]:

@@ -1,10 +1,14 @@
-"""SIGINT and SIGTERM as something to look at between two steps."""
+"""Signals that ask to stop, as something to look at between two steps."""
 
+import signal as signals
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from signal import SIG_DFL, SIGINT, SIGTERM, Signals, signal
+from signal import SIG_DFL, SIG_IGN, SIGINT, SIGTERM, Signals, getsignal, signal
 from types import FrameType
+
+STOPPING = (SIGINT, SIGTERM, *([signals.SIGHUP] if hasattr(signals, "SIGHUP") else []))
+"""Asked by a user, by the system, and by a terminal that is closed; the last is unknown to Windows."""
 
 
 class Received:
@@ -15,9 +19,10 @@ class Received:
 
 @contextmanager
 def stopping(*, enabled: bool = True) -> Iterator[Received]:
-    """Keep the first SIGINT or SIGTERM instead of dying of it; the second one stops at once.
+    """Keep the first SIGINT, SIGTERM or SIGHUP instead of dying of it; the second one stops at once.
 
-    Outside the main thread, where Python allows no handlers, and when not enabled, signals do what they always did.
+    Outside the main thread, where Python allows no handlers, and when not enabled, signals do what they always did. One
+    that is ignored, as `nohup` has SIGHUP, stays so.
     """
     received = Received()
     if not enabled or threading.current_thread() is not threading.main_thread():
@@ -27,12 +32,12 @@ def stopping(*, enabled: bool = True) -> Iterator[Received]:
     def receive(number: int, _: FrameType | None) -> None:
         if received.signal is None:
             received.signal = Signals(number)
-        elif number == SIGTERM:
-            raise SystemExit(128 + number)
-        else:
+        elif number == SIGINT:
             raise KeyboardInterrupt
+        else:
+            raise SystemExit(128 + number)
 
-    before = {number: signal(number, receive) for number in (SIGINT, SIGTERM)}
+    before = {number: signal(number, receive) for number in STOPPING if getsignal(number) is not SIG_IGN}
     try:
         yield received
     finally:

@@ -48,9 +48,10 @@ def usual_test(training: Training) -> Testing:
 
 
 def meta_test(
-    screen: Screen, learner: Any, meta: Any, family: Any, test: Testing, settings: Settings, run: "Run"
+    screen: Screen, learner: Any, meta: Any, family: Any, test: Testing, settings: Settings, run: "Run", file: Path
 ) -> dict[str, Any]:
-    """Score a learner on new tasks, show the table, and return the report."""
+    """Score a learner on new tasks, write the report to a file, show the table, and return the report."""
+    from metafunc.data.atomic_write import write_json
     from metafunc.evaluation import meta_test as meta_tests
     from metafunc.execution import device
     from metafunc.execution.plan import Execution
@@ -86,6 +87,7 @@ def meta_test(
         seed=training.seed,
         steps=training.steps,
     )
+    write_json(file, report)  # before it is shown, since a terminal may be gone
     show(screen.out, report)
     return report
 
@@ -117,7 +119,6 @@ def _settings(run: Path, *, allowed: bool) -> Settings:
 
 
 def _test(folder: Path, settings: Settings, usual: Testing, found: Any) -> int:
-    from metafunc.data import atomic_write
     from metafunc.training.build import tasks_of
     from metafunc.training.load import load
     from metafunc.training.run import Run
@@ -135,10 +136,9 @@ def _test(folder: Path, settings: Settings, usual: Testing, found: Any) -> int:
             "warning: this is not the data, or not its division into training and test, that the run was trained with: "
             "what is tested here may have been trained on."
         )
-    report = meta_test(screen, *loaded, family, found.testing, settings, run)
     changes = _changes((usual, found.testing), (settings.data, data), ignored=("path",) * same)
     file = run.path / f"meta_test{changes}.json"
-    atomic_write.write_json(file, report)
+    report = meta_test(screen, *loaded, family, found.testing, settings, run, file)
     show_lines(screen.out, [("wrote", str(file)), ("next", command("plot", run.path, settings.names))])
     screen.result(report)
     return OK

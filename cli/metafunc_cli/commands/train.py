@@ -49,7 +49,6 @@ def _refuse_to_overwrite(request: Request) -> None:
 
 
 def _train(screen: Screen, request: Request, learner: Any, family: Any) -> int:
-    from metafunc.data.atomic_write import write_json
     from metafunc.training import config
     from metafunc.training.events import Interrupted
     from metafunc.training.run import Run
@@ -83,8 +82,7 @@ def _train(screen: Screen, request: Request, learner: Any, family: Any) -> int:
     report: dict[str, Any] = {"algorithm": names["algorithm"], "tasks": names["tasks"], "run": str(run.path)}
     if settings.training.test_tasks:
         test = eval.usual_test(settings.training)
-        report = eval.meta_test(screen, learner, meta, family, test, settings, run)
-        write_json(run.meta_test, report)
+        report = eval.meta_test(screen, learner, meta, family, test, settings, run, run.meta_test)
     wrote = [entry.name + "/" * entry.is_dir() for entry in sorted(run.path.iterdir()) if entry.name[0] != "."]
     following = eval.command("plot", run.path, names)
     show_lines(screen.out, [("run", str(run.path)), ("wrote", ", ".join(wrote)), ("next", following)])

@@ -23,7 +23,7 @@ class Screen:
 
     def __init__(self, *, json: bool, quiet: bool) -> None:
         self.json, self.quiet = json, quiet
-        self.err = _console(sys.stderr)
+        self.err = _console(_Forgiving(sys.stderr))
         self.out = self.err if json else _console(sys.stdout)
         warnings.showwarning = self._warning
 
@@ -61,7 +61,31 @@ def refusals() -> Iterator[None]:
         raise UsageError(str(error)) from error
 
 
-def _console(file: TextIO) -> Console:
+class _Forgiving:
+    """A stream for what only shows: where it is full or has no reader any more, nothing fails and nothing is shown."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Write, if that can be."""
+        try:
+            return self._stream.write(text)
+        except (OSError, ValueError):  # a full disk or a closed pipe; a stream that was closed
+            return len(text)
+
+    def flush(self) -> None:
+        """Flush, if that can be."""
+        try:
+            self._stream.flush()
+        except (OSError, ValueError):
+            return
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+def _console(file: Any) -> Console:
     # Without a terminal rich assumes 80 columns, which breaks tables in two that a file holds easily.
     wide = None if file.isatty() or "COLUMNS" in os.environ else 120
     return Console(file=file, width=wide, highlight=False)

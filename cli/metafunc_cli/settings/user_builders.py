@@ -20,9 +20,9 @@ def is_own(name: str) -> bool:
 
 
 def look_in_current_folder() -> None:
-    """Let modules in the current folder be imported, as `python -m` does."""
+    """Let modules in the current folder be imported, after everything that is installed, which they cannot shadow."""
     if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
+        sys.path.append(os.getcwd())
 
 
 def load(name: str) -> Callable[..., Any]:
