@@ -109,10 +109,12 @@ def __getattr__(name: str) -> Any:
     elif name in _NAMES:
         found = getattr(import_module(_NAMES[name]), name)
     else:
-        raise AttributeError(f"module 'metafunc' has no attribute {name!r}")
+        from metafunc.checks import did_you_mean
+
+        raise AttributeError(f"module 'metafunc' has no attribute {name!r}.{did_you_mean(name, __dir__())}".rstrip("."))
     globals()[name] = found
     return found
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_MODULES, *_NAMES, "__version__"})
+    return sorted({*_MODULES, *_NAMES, "__version__"})

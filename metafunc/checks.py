@@ -127,7 +127,7 @@ def no_such(what: str, given: str, known: Iterable[str]) -> str:
     return f"There is no {what} {given!r}.{did_you_mean(given, names)} There are: {', '.join(names) or 'none'}."
 
 
-def did_you_mean(given: str, known: Iterable[str]) -> str:
+def did_you_mean(given: object, known: Iterable[str]) -> str:
     """A question after the most similar name, or nothing if none is similar.
 
     Example:
@@ -135,5 +135,5 @@ def did_you_mean(given: str, known: Iterable[str]) -> str:
         " Did you mean 'maml'?"
     """
     by_spelling = {name.lower().replace("-", "_"): name for name in known}
-    close = get_close_matches(given.lower().replace("-", "_"), by_spelling, n=1)
+    close = get_close_matches(str(given).lower().replace("-", "_"), by_spelling, n=1)
     return f" Did you mean {by_spelling[close[0]]!r}?" if close else ""

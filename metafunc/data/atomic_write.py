@@ -33,7 +33,7 @@ def replace_file(path: Path, write: Callable[[Path], object]) -> None:
         'all of it'
     """
     building = path.with_name(f".{secrets.token_hex(8)}{BUILDING}{path.name}")
-    # A name that nobody can guess, made here: what lies there already, such as a link, is never written to.
+    # A random name, made here: what lies there already, such as a link, is never written to.
     os.close(os.open(building, os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_NOFOLLOW", 0), 0o666))
     try:
         write(building)

@@ -106,6 +106,7 @@ def begin(path: Path, config: Mapping[str, Any], env: Mapping[str, Any], *, resu
     """
     if resume and overwrite:
         raise ValueError("resume goes on with a run and overwrite deletes it: give one of them.")
+    asked, env = json.loads(json.dumps(dict(config))), json.loads(json.dumps(dict(env)))  # or refused before a write
     run = Run(path)
     entries = {entry.name for entry in path.iterdir()} if path.is_dir() else set()
     foreign = sorted(name for name in entries - {"env.json"} if not name.startswith("."))
@@ -117,7 +118,7 @@ def begin(path: Path, config: Mapping[str, Any], env: Mapping[str, Any], *, resu
     if "config.json" in entries and not (resume or overwrite):
         raise ValueError(f"{path} holds a run already. Choose another folder, or resume it, or overwrite it.")
     if resume and "config.json" in entries:
-        differences = list(_differences(current(run.config), current(json.loads(json.dumps(dict(config))))))
+        differences = list(_differences(current(run.config), current(asked)))
         if differences:
             raise ValueError(f"{path} was begun with another configuration: {'; '.join(differences)}.")
         return run
@@ -126,8 +127,8 @@ def begin(path: Path, config: Mapping[str, Any], env: Mapping[str, Any], *, resu
     for name in entries & set(_OURS):
         shutil.rmtree(path / name) if (path / name).is_dir() else (path / name).unlink()
     path.mkdir(parents=True, exist_ok=True)
-    write_json(path / "env.json", dict(env))
-    write_json(path / "config.json", dict(config))  # last: it is what makes the folder a run
+    write_json(path / "env.json", env)
+    write_json(path / "config.json", asked)  # last: it is what makes the folder a run
     return run
 
 

@@ -95,5 +95,8 @@ class Recording:
     trackers: Sequence[Tracker] = ()
 
     def __post_init__(self) -> None:
+        for tracker in self.trackers:
+            if not isinstance(tracker, Tracker):
+                raise ValueError(f"{tracker!r} is no tracker: it needs log(values, step) and close().")
         at_least(1, log_every=self.log_every, checkpoint_every=self.checkpoint_every)
         at_least(0, checkpoint_seconds=self.checkpoint_seconds)

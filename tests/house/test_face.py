@@ -52,12 +52,14 @@ def test_the_version_is_that_of_the_package() -> None:
 def test_a_wrong_name_is_no_attribute() -> None:
     with pytest.raises(AttributeError, match="module 'metafunc' has no attribute 'nope'"):
         metafunc.__getattr__("nope")
+    with pytest.raises(AttributeError, match="Did you mean 'gradient_descent'"):
+        metafunc.__getattr__("gradient_decent")
     with pytest.raises(ImportError, match="nope"):
         importlib.import_module("metafunc.nope")
 
 
 def test_the_names_are_listed() -> None:
-    assert at_run_time().keys() | {"__version__"} <= set(dir(metafunc))
+    assert set(dir(metafunc)) == at_run_time().keys() | {"__version__"}
 
 
 def loaded_by(line: str) -> set[str]:

@@ -4,6 +4,7 @@ import dataclasses
 import math
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -123,3 +124,15 @@ def test_arguments_out_of_range_are_refused(
     with pytest.raises(ValueError, match=message):
         metafunc.fit(learner(), SINUSOID, **{"steps": 1, "out": tmp_path / "run", **arguments()})
     assert not (tmp_path / "run").exists()
+
+
+def test_a_configuration_that_json_cannot_hold_leaves_no_folder(tmp_path: Path) -> None:
+    with pytest.raises(TypeError, match="not JSON serializable"):
+        metafunc.fit(learner(), SINUSOID, steps=1, out=tmp_path / "run", recording=Recording({"a": object()}))
+    assert not (tmp_path / "run").exists()
+
+
+def test_what_cannot_log_is_no_tracker() -> None:
+    given = SimpleNamespace(trackers=(object(),))  # the tests' own checks of types would come first
+    with pytest.raises(ValueError, match=r"is no tracker: it needs log\(values, step\) and close\(\)"):
+        Recording.__post_init__(given)  # type: ignore[arg-type]

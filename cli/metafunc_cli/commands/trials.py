@@ -131,7 +131,13 @@ def from_runs(folders: Sequence[str], *, imports: bool) -> list[Contender]:
             loaded: tuple[Any, Any] = load(run.path, imports=imports)
             family = tasks_of(run.config)
         settings = {**sections, "training": {**sections.get("training", {}), "seed": None}}
-        rows.setdefault(json.dumps(settings, sort_keys=True), []).append(Trial(run, *loaded, family, seed))
+        trials = rows.setdefault(json.dumps(settings, sort_keys=True), [])
+        if same := [trial for trial in trials if trial.seed == seed]:
+            raise UsageError(
+                f"{folder} and {same[0].run.path} are the same training with the same seed ({seed}), which would count "
+                "as two: leave one out."
+            )
+        trials.append(Trial(run, *loaded, family, seed))
     names = [json.loads(settings)["algorithm"]["name"] for settings in rows]
     labels = [
         name if names.count(name) == 1 else trials[0].run.path.name

@@ -128,6 +128,15 @@ def test_runs_with_other_test_tasks_are_refused(
     assert "num_shots: 4 and 5" in capsys.readouterr().err
 
 
+def test_a_training_that_is_given_twice_is_no_second_seed(
+    grid: tuple[Path, dict[str, Any], str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, _, _ = grid
+    one = "runs/compare-sine_or_line/maml-0"
+    assert inside(folder, monkeypatch, f"{one} {one} --quiet") == 2
+    assert "are the same training with the same seed (0)" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("line", "message"),
     [

@@ -1,4 +1,4 @@
-"""Poor surroundings: what only shows ends nothing, and signals, links and other processes lose nothing of a run."""
+"""Poor surroundings: what only shows ends nothing, and SIGHUP, links and other processes lose nothing of a run."""
 
 import fcntl
 import os
