@@ -6,7 +6,7 @@ import jaxtyping
 import pytest
 import torch
 from torch import nn
-from torch.nn.utils import parametrizations
+from torch.nn.utils import parametrizations, prune
 
 from metafunc import nn as models
 
@@ -16,6 +16,29 @@ from .module_cases import dense, encoder, image, tokens
 def compiled_in_place(module: nn.Module) -> nn.Module:
     module.compile()
     return module
+
+
+def pruned() -> nn.Module:
+    net = dense()
+    prune.l1_unstructured(net[0], "weight", amount=0.5)
+    return net
+
+
+class Listed(nn.Module):
+    """Its forward finds the parameters in a list of its own, where no argument takes their place."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Linear(2, 16), nn.Linear(16, 1)
+        self.layers = [(self.a.weight, self.a.bias), {"last": (self.b.weight, self.b.bias)}]
+
+
+class Compiled(nn.Module):
+    """A function that was compiled, among its attributes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer, self.tanh = nn.Linear(2, 2), torch.compile(torch.tanh, backend="eager")
 
 
 REFUSED: dict[str, tuple[Callable[[], nn.Module], str]] = {
@@ -42,6 +65,9 @@ REFUSED: dict[str, tuple[Callable[[], nn.Module], str]] = {
     "scripted": (lambda: nn.Sequential(torch.jit.script(nn.Linear(2, 2))), r"'0'.*out of reach"),
     "compiled": (lambda: nn.Sequential(compiled_in_place(nn.Linear(2, 2))), r"'0'.*compiled"),
     "parallel": (lambda: nn.DataParallel(nn.Linear(2, 2)), r"the module itself \(DataParallel\).*\.module"),
+    "pruned": (pruned, r"'0' \(Linear\).*'weight' was computed.*prune\.remove"),
+    "listed": (Listed, r"the module itself \(Listed\).*'layers'.*holds parameters.*nn\.ParameterList"),
+    "compiled_function": (Compiled, r"the module itself \(Compiled\).*'tanh' is a compiled function"),
     "no_parameters": (lambda: nn.Sequential(nn.ReLU()), r"Sequential without parameters"),
     "frozen": (lambda: dense().requires_grad_(False), r"requires_grad_"),
 }
@@ -54,6 +80,15 @@ def test_what_cannot_be_pure_is_refused_by_name(name):
     module = make()
     with pytest.raises(ValueError, match=message):
         models.from_module(module)
+
+
+def test_pruning_that_was_made_permanent_is_taken():
+    module = pruned()
+    prune.remove(module[0], "weight")
+    model = models.from_module(module, reset=False)
+    x = torch.ones(3, 4)
+    params = model.init(torch.Generator().manual_seed(0))
+    torch.testing.assert_close(model.apply(params, x), module(x))
 
 
 def test_the_ways_out_of_a_refusal_lead_out():

@@ -128,6 +128,9 @@ def _test(folder: Path, settings: Settings, usual: Testing, found: Any) -> int:
     with refusals():
         data = compose.anchored(found.data)
         config = dataclasses.replace(settings, data=data).to_json()
+        known = run.env["data"]["info"]
+        if "inputs" in known:  # columns go by their names, whatever their order in another file
+            config["tasks"] |= {"input_columns": known["inputs"], "target_columns": known["targets"]}
         family = tasks_of(config)
         loaded: tuple[Any, Any] = load(run.path, which=found.testing.checkpoint, imports=found.report.imports)
     same = run.env["data"]["info"].get("fingerprint") == family.info.get("fingerprint")

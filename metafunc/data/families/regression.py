@@ -70,7 +70,7 @@ def regression(
         torch.Size([16, 3, 1])
     """
     at_least(1, num_shots=num_shots, num_queries=num_queries, num_test_queries=num_test_queries)
-    table = _read(path)
+    table = _read(path, task_column)
     tasks = _tasks(path, table, task_column)
     inputs, targets = _columns(path, table.column_names, task_column, input_columns, target_columns)
     partition = _large_enough(by_fractions(tasks, fractions, split_seed), num_shots, small_tasks)
@@ -129,28 +129,52 @@ def _draws(rows: Rows, members: Int64[Tensor, " c"], num_inputs: int, num_shots:
     return sampler(1 + num_shots + num_queries, draw)
 
 
-def _read(path: str) -> "Table":
-    from pyarrow import ArrowInvalid, csv, parquet
+def _read(path: str, task_column: str) -> "Table":
+    """A table; the names of tasks are text, as they stand."""
+    from pyarrow import ArrowInvalid, csv, parquet, string
 
     place = Path(path).expanduser()
     if not place.exists():
         raise DataUnavailable(f"There is no file or folder {place}.\n{WAYS_OUT}")
+    if place.is_file() and place.suffix.lower() not in files.TABLES:
+        raise DataUnavailable(f"{place} ends in {place.suffix or 'nothing'}; {' and '.join(files.TABLES)} are read.")
+    text = csv.ConvertOptions(column_types={task_column: string()})
     try:
-        table = csv.read_csv(place) if place.suffix.lower() == ".csv" else parquet.read_table(place)
+        table = (
+            csv.read_csv(place, convert_options=text)
+            if place.is_file() and place.suffix.lower() == ".csv"
+            else (parquet.read_table(place))
+        )
+        names = table.column_names
+    except UnicodeDecodeError as error:
+        raise DataUnavailable(f"{place} is not encoded as UTF-8 ({error.reason}): save it so.") from error
     except (ArrowInvalid, OSError) as error:
-        raise DataUnavailable(f"{place} cannot be read as CSV or parquet: {error}\n{WAYS_OUT}") from error
+        raise DataUnavailable(f"{place} cannot be read: {error} {_how(place)}") from error
+    twice = [name for name in names if names.count(name) > 1]
+    if twice:
+        raise ValueError(f"{place} has two columns named {twice[0]!r}: rename one.")
+    if not table.num_rows:
+        raise ValueError(f"{place} has no rows.")
     # pandas saves its row numbers beside the data, as a column without a name (CSV) or with this one.
-    return table.drop_columns([name for name in table.column_names if re.fullmatch(r"(__index_level_\d+__)?", name)])
+    return table.drop_columns([name for name in names if re.fullmatch(r"(__index_level_\d+__)?", name)])
+
+
+def _how(place: Path) -> str:
+    """How a table has to be written."""
+    if place.suffix.lower() == ".csv":
+        return "A CSV file has a header in its first line, commas between columns, and points in numbers."
+    return "It has to be a parquet file, or a folder of them."
 
 
 def _tasks(path: str, table: "Table", task_column: str) -> list[str]:
     """The task of each row."""
     tasks = table.column(one_of(task_column, table.column_names, "task_column")).to_pylist()
-    if None in tasks:
+    names = ["" if task is None else str(task) for task in tasks]
+    if "" in names:
         raise ValueError(
-            f"{path}, row {tasks.index(None) + 1}, column {task_column!r} is empty; every row needs its task."
+            f"{path}, row {names.index('') + 1}, column {task_column!r} is empty; every row needs its task."
         )
-    return [str(task) for task in tasks]
+    return names
 
 
 def _columns(

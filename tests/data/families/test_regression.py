@@ -114,7 +114,7 @@ def test_columns_can_be_chosen(csv):
         (lambda t: t.replace({"b": {3.0: float("inf")}}), {}, r"row 15, column 'b' is 'inf'"),
         (lambda t: t.assign(b="red"), {}, r"row 1, column 'b' is 'red'; a finite number is needed.* input_columns"),
         (lambda t: t.astype({"b": str}).replace({"b": {"3.0": "x"}}), {}, r"row 15, column 'b' is 'x'"),
-        (lambda t: t.head(0), {}, r"none is left for the train part|There are 0 tasks"),
+        (lambda t: t.head(0), {}, r"has no rows"),
         (
             lambda t: t,
             {"num_shots": 6},
