@@ -1,6 +1,7 @@
 """The frame of a step's learner: what it is made of, and how little an algorithm has to add to it."""
 
 import ast
+from dataclasses import replace
 from inspect import getsource
 
 import pytest
@@ -42,6 +43,16 @@ def test_the_frame_descends_and_is_judged_on_the_query_set(num_steps):
     rows = learner.path(meta, task.support, num_steps)
     assert all(torch.equal(rows[name][-1], params[name]) for name in params)
     assert torch.equal(learner.task_loss(meta, task), loss(params, task.query))
+
+
+def test_adaptation_ends_with_what_the_model_takes_from_the_support_set():
+    model = replace(MODEL, condition=lambda params, x: {**params, "seen": x.mean(0)})
+    learner = step_learner(model, OBSERVED, gradient_step(MODEL, OBSERVED, 0.1), 1)
+    meta, task = learner.init(torch.Generator().manual_seed(0)), tree.at(random_tasks("regression"), 0)
+    meta = tree.map(torch.Tensor.double, meta)
+    seen = task.support.x.mean(0)
+    assert torch.equal(learner.adapt(meta, task.support)["seen"], seen)
+    assert torch.equal(learner.path(meta, task.support, 1)["seen"], torch.stack([seen, seen]))
 
 
 def test_a_learner_that_says_nothing_of_noise_leaves_tasks_as_they_are():
