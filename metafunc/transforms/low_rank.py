@@ -58,7 +58,7 @@ class _Linears(TorchFunctionMode):
     ) -> None:
         super().__init__()
         self.weights = {name: params[name] for name in factors}
-        self.bases = {id(_unwrapped(leaf)): name for name, leaf in self.weights.items()}
+        self.bases = {name: _unwrapped(leaf) for name, leaf in self.weights.items()}
         self.factors = factors
         self.uses = uses
         self.zeros = zeros
@@ -97,7 +97,9 @@ class _Linears(TorchFunctionMode):
         """The adapted weight in a weight's place; of a list or tuple, its items."""
         if isinstance(value, list | tuple):
             items = [self._formed(item) for item in value]
-            return value if all(map(operator.is_, items, value)) else type(value)(items)
+            if all(map(operator.is_, items, value)):
+                return value
+            return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)
         name = self._name(value)
         if name is None:
             return value
@@ -112,7 +114,10 @@ class _Linears(TorchFunctionMode):
 
     def _name(self, leaf: object) -> str | None:
         """Which weight a tensor is, by itself or as a further transform, or a custom function, sees it."""
-        return self.bases.get(id(_unwrapped(leaf))) if isinstance(leaf, Tensor) else None
+        if not isinstance(leaf, Tensor):
+            return None
+        base = _unwrapped(leaf)
+        return next((name for name, weight in self.bases.items() if weight is base), None)
 
 
 def _unwrapped(leaf: Tensor) -> Tensor:

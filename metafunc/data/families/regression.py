@@ -143,20 +143,21 @@ def _read(path: str, task_column: str) -> "Table":
         table = (
             csv.read_csv(place, convert_options=text)
             if place.is_file() and place.suffix.lower() == ".csv"
-            else (parquet.read_table(place))
+            else parquet.read_table(place)
         )
         names = table.column_names
     except UnicodeDecodeError as error:
         raise DataUnavailable(f"{place} is not encoded as UTF-8 ({error.reason}): save it so.") from error
     except (ArrowInvalid, OSError) as error:
         raise DataUnavailable(f"{place} cannot be read: {error} {_how(place)}") from error
-    twice = [name for name in names if names.count(name) > 1]
-    if twice:
-        raise ValueError(f"{place} has two columns named {twice[0]!r}: rename one.")
     if not table.num_rows:
         raise ValueError(f"{place} has no rows.")
     # pandas saves its row numbers beside the data, as a column without a name (CSV) or with this one.
-    return table.drop_columns([name for name in names if re.fullmatch(r"(__index_level_\d+__)?", name)])
+    kept = [number for number, name in enumerate(names) if not re.fullmatch(r"(__index_level_\d+__)?", name)]
+    twice = [name for name in map(names.__getitem__, kept) if names.count(name) > 1]
+    if twice:
+        raise ValueError(f"{place} has two columns named {twice[0]!r}: rename one.")
+    return table.select(kept)
 
 
 def _how(place: Path) -> str:
