@@ -139,7 +139,9 @@ def columns(folder: Path) -> Columns | None:
     for name, of in (("inputs", "input"), ("targets", "target")):
         for what in (f"{of}_mean", f"{of}_scale"):
             if len(found[what]) != len(found[name]):
-                raise FileError(f"{folder / ENV}: data.info has {len(found[name])} {name}, and another number {what}.")
+                raise FileError(
+                    f"{folder / ENV}: data.info has {len(found[name])} {name}, and another number of {what}."
+                )
     known: Columns = found
     return known
 
