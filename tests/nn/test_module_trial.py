@@ -40,7 +40,7 @@ FUNCTIONS: dict[str, tuple[Callable[[Function, Tensor], Tensor], str, bool]] = {
     "batch": (lambda _, h: F.batch_norm(h, None, None, training=True), 'batch_norm="batch"', True),
     "bypassing": (lambda m, h: torch.layer_norm(h, (8,), m.scale, m.shift), "torch.layer_norm", True),
     "write": (write, "forward writes to 0.memory", True),
-    "assign": (assign, "changes the buffers 0.memory", False),
+    "assign": (assign, "forward writes to 0.memory", True),
     "no_second_derivative": (lambda _, h: h * torch.cdist(h, h).sum(-1, keepdim=True), "_cdist_backward", False),
     "wrong_second_derivative": (bypass, "off by a relative", False),
 }
