@@ -81,7 +81,8 @@ class Functional:
             )
         filled = [params[slot.argument] if slot.argument else slot.leaf for slot in self._slots]
         # A compiled function can neither count the writes to a tensor nor tell one from another.
-        before = [] if torch.compiler.is_compiling() else [leaf._version for leaf in filled]
+        counted = not torch.compiler.is_compiling()
+        before = [slot.leaf._version for slot in self._slots] if counted else []
         try:
             for slot, leaf in zip(self._slots, filled, strict=True):
                 slot.fill(leaf)
@@ -90,7 +91,7 @@ class Functional:
             written = [
                 slot.path
                 for slot, leaf, version in zip(self._slots, filled, before, strict=False)
-                if leaf._version != version or not slot.holds(leaf)
+                if slot.leaf._version != version or not slot.holds(leaf)
             ]
         finally:
             for slot in self._slots:

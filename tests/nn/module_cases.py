@@ -107,8 +107,8 @@ def kept(m: Used, x: Tensor) -> Tensor:
     return m.second(m.seen)
 
 
-def by_slope(m: Used, x: Tensor) -> Tensor:
-    """A derivative in the inputs, as energy models and physics-informed ones have it."""
+def by_input_gradient(m: Used, x: Tensor) -> Tensor:
+    """A derivative in the inputs, as energy models and models of differential equations have it."""
     return torch.func.vmap(torch.func.grad(lambda row: apart(m, row).square().sum()))(x)
 
 
@@ -220,7 +220,7 @@ CASES: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...] | None, dict[str
     "vmapped_rows": (lambda: Used(by_rows), VECTORS, {}),
     "vmapped_rows_tied": (lambda: Used(by_rows, tied=True), VECTORS, {}),
     "looped_rows": (lambda: Used(by_loop), VECTORS, {}),
-    "derivative_in_inputs": (lambda: Used(by_slope), VECTORS, {}),
+    "derivative_in_inputs": (lambda: Used(by_input_gradient), VECTORS, {}),
     "kept_tensor": (lambda: Used(kept), VECTORS, {}),
     "frozen_part": (lambda: Used(apart, frozen=True), VECTORS, {}),
     "frozen_part_used_twice": (lambda: Used(twice, frozen=True), VECTORS, {}),

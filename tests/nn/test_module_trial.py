@@ -22,6 +22,11 @@ def assign(module: Function, h: Tensor) -> Tensor:
     return h
 
 
+def write_unseen(module: Function, h: Tensor) -> Tensor:
+    module.memory.data.mul_(0.9)  # This counts as no write.
+    return h
+
+
 def bypass(module: Function, h: Tensor) -> Tensor:
     return torch.ops.aten.native_layer_norm(h, (8,), module.scale, module.shift, 1e-5)[0]
 
@@ -41,6 +46,7 @@ FUNCTIONS: dict[str, tuple[Callable[[Function, Tensor], Tensor], str, bool]] = {
     "bypassing": (lambda m, h: torch.layer_norm(h, (8,), m.scale, m.shift), "torch.layer_norm", True),
     "write": (write, "forward writes to 0.memory", True),
     "assign": (assign, "forward writes to 0.memory", True),
+    "write_unseen": (write_unseen, "changes the buffers 0.memory", False),
     "no_second_derivative": (lambda _, h: h * torch.cdist(h, h).sum(-1, keepdim=True), "_cdist_backward", False),
     "wrong_second_derivative": (bypass, "off by a relative", False),
 }

@@ -70,7 +70,7 @@ def test_every_place_is_filled_once_and_holds_what_it_held_before(make):
     assert all(slot.holds(slot.leaf) for slot in functional._slots)
 
 
-def test_a_forward_that_exchanges_or_writes_a_parameter_is_refused():
+def test_a_forward_that_exchanges_a_parameter_is_refused():
     class Exchanging(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -80,16 +80,9 @@ def test_a_forward_that_exchanges_or_writes_a_parameter_is_refused():
             self.mix.weight = nn.Parameter(2 * self.mix.weight)
             return self.mix(x)
 
-    class Writing(Exchanging):
-        def forward(self, x: Tensor) -> Tensor:
-            with torch.no_grad():
-                self.mix.weight.clamp_(-0.1, 0.1)
-            return self.mix(x)
-
-    for make in (Exchanging, Writing):
-        model = models.from_module(make())
-        with pytest.raises(ValueError, match=r"forward writes to mix\.weight"):
-            model.apply(model.init(torch.Generator()), torch.randn(3, 4))
+    model = models.from_module(Exchanging())
+    with pytest.raises(ValueError, match=r"forward writes to mix\.weight"):
+        model.apply(model.init(torch.Generator()), torch.randn(3, 4))
 
 
 def tied_with_known_numbers() -> nn.Module:
