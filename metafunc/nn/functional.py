@@ -1,7 +1,8 @@
 """A module called as a function of its parameters."""
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -79,9 +80,11 @@ class Functional:
                 f"the parameters do not fit the module: missing {missing}, unknown {unknown}. Pass all the leaves that "
                 "init returns, and no others."
             )
+        counted = not torch.compiler.is_compiling()
+        if counted and (watch := WATCH.get()) is not None:
+            watch(self, params, x)
         filled = [params[slot.argument] if slot.argument else slot.leaf for slot in self._slots]
         # A compiled function can neither count the writes to a tensor nor tell one from another.
-        counted = not torch.compiler.is_compiling()
         before = [slot.leaf._version for slot in self._slots] if counted else []
         try:
             for slot, leaf in zip(self._slots, filled, strict=True):
@@ -104,6 +107,10 @@ class Functional:
         if not isinstance(output, Tensor):
             raise TypeError(f"the module returned a {type(output).__name__}: wrap it so that it returns one tensor.")
         return output
+
+
+WATCH: ContextVar[Callable[[Functional, Params, Tensor], None] | None] = ContextVar("WATCH", default=None)
+"""What is called with every call of a module, before it begins: `module_trial.trying` sets it."""
 
 
 def slots(module: nn.Module, names: tuple[str, ...]) -> Iterator[Slot]:
