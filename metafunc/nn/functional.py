@@ -110,7 +110,7 @@ class Functional:
 
 
 WATCH: ContextVar[Callable[[Functional, Params, Tensor], None] | None] = ContextVar("WATCH", default=None)
-"""What is called with every call of a module, before it begins: `module_trial.trying` sets it."""
+"""What is called with every call of a module, before it begins: `first_calls.trying` sets it."""
 
 
 def slots(module: nn.Module, names: tuple[str, ...]) -> Iterator[Slot]:

@@ -2,99 +2,33 @@
 
 import copy
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch._C._functorch import get_unwrapped, is_batchedtensor, is_functorch_wrapped_tensor, maybe_get_bdim
 from torch.func import grad, vmap
 
 from metafunc import tree
 from metafunc.nn.exact_mode import Exact
-from metafunc.nn.functional import WATCH, Functional
+from metafunc.nn.functional import Functional
 from metafunc.types import Params, Scalar
 
 # A wrong second derivative is off by 1e-3 and more; float64 agrees to 1e-13, of which cancelling terms may lose half.
 _TOLERANCE = 1e-6
-_CLOSE = 100
+_CLOSE = 1000
 """Spacings of a coarser type within which two routes need no second look in float64."""
 _STEP = 0.1
 """The inner step's length in units of the parameters' own: long enough for curvature to show, whatever the inputs."""
 _MOVED = 0.25
 """How far parameters are moved, relatively, to see whether the output follows."""
+_LARGE, _FEW = 2**14, 5
+"""Numbers of an input from which on a few rows have to do: what is looked for does not hang on how many there are."""
 _LISTED = 8
 """Names in a message; a network has hundreds."""
 _RAISED = (RuntimeError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, AssertionError)
 """What a forward raises that does not take what it is given, or cannot be differentiated."""
-
-
-@dataclass
-class _Use:
-    """What a module was called with."""
-
-    functional: Functional
-    params: Params
-    inputs: list[Tensor] = field(default_factory=list)
-
-    def pair(self) -> list[Tensor]:
-        """Inputs of two tasks: two calls' of one shape, or one call's and the same rows in another order."""
-        for i, x in enumerate(self.inputs):
-            for other in self.inputs[i + 1 :]:
-                if x.shape == other.shape:
-                    return [x, other]
-        return own_inputs(self.inputs[0])
-
-
-@contextmanager
-def trying() -> Iterator[None]:
-    """Try every module that is called within on what it is called with, as it is, and in its numbers' own type.
-
-    Raises:
-        ValueError: a module is no pure function with right second derivatives; the message names the submodule.
-    """
-    uses: dict[int, _Use] = {}
-    failed: Exception | None = None
-
-    def watch(functional: Functional, params: Params, x: Tensor) -> None:
-        use = uses.setdefault(
-            id(functional), _Use(functional, {name: _single(leaf)[0] for name, leaf in params.items()})
-        )
-        if len(use.inputs) < 4:  # a support set and a query set of each of two tasks
-            use.inputs += _single(x)
-
-    token = WATCH.set(watch)
-    try:
-        yield
-    except ValueError:  # says already what is wrong
-        raise
-    except (
-        Exception
-    ) as error:  # A user-supplied forward raises what it will; the trial may know which part does, and why.
-        failed = error
-    finally:
-        WATCH.reset(token)
-    for use in uses.values():
-        try_out(use.functional, use.pair(), use.params)
-    if failed is not None:
-        raise failed
-
-
-def _single(leaf: Tensor) -> list[Tensor]:
-    """A tensor out of all transforms: of a batched one, the first two."""
-    found = [leaf.detach()]
-    while any(is_functorch_wrapped_tensor(each) for each in found):
-        found = [part for each in found for part in _unwrapped(each)][:2]
-    return [each.clone() for each in found]
-
-
-def _unwrapped(leaf: Tensor) -> list[Tensor]:
-    if not is_batchedtensor(leaf):
-        return [get_unwrapped(leaf)]
-    axis = maybe_get_bdim(leaf)
-    return list(get_unwrapped(leaf).movedim(axis, 0)[:2])
 
 
 def own_inputs(x: Tensor) -> list[Tensor]:
@@ -118,11 +52,25 @@ def try_out(functional: Functional, inputs: Sequence[Tensor], params: Params | N
     try:
         with torch.enable_grad():
             _check_purity(followed, params, inputs)
-            _check_reach(followed, params, inputs[0])
-            _check_derivatives(followed, params, torch.stack([*inputs]), running)
+            few = _few(followed, params, inputs, running)
+            _check_reach(followed, params, few[0])
+            _check_derivatives(followed, params, torch.stack([*few]), running)
     except _RAISED as error:
         where = f"in the submodule {running[-1]!r}" if running and running[-1] else "in the module"
         raise ValueError(f"from_module tried the module and failed {where}: {error}") from error
+
+
+def _few(functional: Functional, params: Params, inputs: Sequence[Tensor], running: list[str]) -> Sequence[Tensor]:
+    """A few rows of large inputs, where a forward takes them, so that the trial costs no more than some steps."""
+    if inputs[0].numel() < _LARGE:
+        return inputs
+    few = [x[:_FEW] for x in inputs]
+    try:
+        rows = functional.apply(params, few[0]).shape[0]
+    except _RAISED:  # A forward may rely on how many rows there are.
+        running.clear()
+        return inputs
+    return few if rows == len(few[0]) else inputs
 
 
 def _follow(module: nn.Module, running: list[str]) -> None:

@@ -22,7 +22,7 @@ from metafunc.evaluation import scoring
 from metafunc.execution.device import device_of, move, surroundings
 from metafunc.execution.plan import Execution, Plan, choose
 from metafunc.execution.workload import workload_of
-from metafunc.nn import module_trial
+from metafunc.nn import first_calls
 from metafunc.training import run, state
 from metafunc.training.environment import environment
 from metafunc.training.events import Callback, ignore
@@ -159,7 +159,7 @@ def _first_tasks(
     learner: MetaLearner[M, P], family: TaskFamily, now: State[M], validation: Validation, device: torch.device
 ) -> Task:
     """The first step's tasks, which are looked over, as is a validation task; a module is tried on the first two."""
-    with module_trial.trying():
+    with first_calls.trying():
         tasks = move(next_tasks(learner, family, now), device)
         check_tasks.check(learner, now.meta, family, tasks)
         if now.spec.num_tasks > 1:

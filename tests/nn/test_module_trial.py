@@ -201,3 +201,20 @@ class InFloat32(nn.Module):
 
 def test_a_module_is_tried_in_its_own_type():
     models.from_module(InFloat32(), example_input=torch.randn(5, 4))
+
+
+def test_of_large_inputs_a_few_rows_are_tried_and_all_where_the_forward_needs_them():
+    sizes: dict[bool, list[int]] = {False: [], True: []}
+
+    def note(needs: bool) -> Callable[[Tensor], Tensor]:
+        def function(h: Tensor) -> Tensor:
+            sizes[needs].append(len(h))
+            return h.reshape(20, -1, 8).flatten(0, 1) if needs else h
+
+        return function
+
+    for needs in sizes:
+        models.from_module(InFloat32(note(needs)), example_input=torch.randn(5000, 4))
+    assert set(sizes[False]) == {5000, 5}
+    assert sizes[False].count(5000) < 6
+    assert sizes[True].count(5000) > 6
