@@ -57,7 +57,8 @@ def try_out(functional: Functional, inputs: Sequence[Tensor], params: Params | N
             _check_derivatives(followed, params, torch.stack([*few]), running)
     except _RAISED as error:
         where = f"in the submodule {running[-1]!r}" if running and running[-1] else "in the module"
-        raise ValueError(f"from_module tried the module and failed {where}: {error}") from error
+        first = str(error).partition("\n")[0] or type(error).__name__
+        raise ValueError(f"from_module tried the module and failed {where}: {first}") from error
 
 
 def _few(functional: Functional, params: Params, inputs: Sequence[Tensor], running: list[str]) -> Sequence[Tensor]:
@@ -97,8 +98,9 @@ def _check_purity(functional: Functional, params: Params, inputs: Sequence[Tenso
             "its output depends on tensors that require a gradient and are none of its parameters: a closure, a weak "
             "reference or a global variable leads to them. Read parameters as attributes of the module, in forward."
         )
-    functional.apply(params, inputs[1])
-    if not torch.equal(first, functional.apply(params, inputs[0])):
+    other = functional.apply(params, inputs[1])
+    alone = replace(functional).apply(params, inputs[1])  # not after another call, from which it could keep something
+    if not (torch.equal(other, alone) and torch.equal(first, functional.apply(params, inputs[0]))):
         raise ValueError("two calls differ, or are not finite: it must be a function of its input alone.")
     if changed := _changed_buffers(functional, inputs[0]):
         raise ValueError(f"its forward changes the buffers {_listed(changed)}: call .eval() first.")

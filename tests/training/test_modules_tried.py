@@ -142,6 +142,22 @@ def test_the_module_of_a_policy_is_tried(nets: str) -> None:
         train(config, imports=True)
 
 
+def test_what_is_kept_from_the_first_inputs_is_state() -> None:
+    class Scaled(nn.Module):
+        """It scales its inputs by the first ones that it ever sees."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer, self.scale = nn.Linear(1, 1), 0.0
+
+        def forward(self, x: Tensor) -> Tensor:
+            self.scale = self.scale or x.std().item()
+            return self.layer(x / self.scale)
+
+    with pytest.raises(ValueError, match="two calls differ"):
+        metafunc.fit(learner_of(Scaled()), SINUSOID, steps=1, num_tasks=2, on_event=never)
+
+
 class Net(nn.Module):
     """Two layers and a function between them; it notes the types that it is called with."""
 
