@@ -1,11 +1,15 @@
 """What cannot be a pure function with second derivatives is refused, by name and with a way out."""
 
+import threading
+import weakref
+from collections import deque
 from collections.abc import Callable
+from functools import partial
 
 import jaxtyping
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.utils import parametrizations, prune
 
 from metafunc import nn as models
@@ -41,6 +45,29 @@ class Compiled(nn.Module):
         self.layer, self.tanh = nn.Linear(2, 2), torch.compile(torch.tanh, backend="eager")
 
 
+class Elsewhere(nn.Module):
+    """Something about its second layer in an attribute."""
+
+    def __init__(self, made: Callable[["Elsewhere"], object]) -> None:
+        super().__init__()
+        self.a, self.b = nn.Linear(2, 16), nn.Linear(16, 1)
+        self.kept = made(self)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.b(torch.tanh(self.a(x)))
+
+
+class Holder:
+    def __init__(self, held: object) -> None:
+        self.held = held
+
+
+def hooked() -> nn.Module:
+    net = dense()
+    net[0].register_forward_hook(lambda *_: net[2].weight.mean())
+    return net
+
+
 REFUSED: dict[str, tuple[Callable[[], nn.Module], str]] = {
     "batch_norm": (lambda: dense(nn.BatchNorm1d(8)), r"'1' \(BatchNorm1d\).*\.eval\(\).*batch_norm=\"batch\""),
     "instance_norm": (
@@ -68,6 +95,20 @@ REFUSED: dict[str, tuple[Callable[[], nn.Module], str]] = {
     "pruned": (pruned, r"'0' \(Linear\).*'weight' was computed.*prune\.remove"),
     "listed": (Listed, r"the module itself \(Listed\).*'layers'.*holds parameters.*nn\.ParameterList"),
     "compiled_function": (Compiled, r"the module itself \(Compiled\).*'tanh' is a compiled function"),
+    "collection_deep": (lambda: Elsewhere(lambda m: {"x": [deque([m.b.weight])]}), r"'kept' holds parameters"),
+    "object": (lambda: Elsewhere(lambda m: Holder(m.b.weight)), r"'kept' holds parameters.*nn\.ParameterList"),
+    "partial": (lambda: Elsewhere(lambda m: partial(torch.mul, m.b.weight)), r"'kept' holds parameters"),
+    "closure": (
+        lambda: Elsewhere(lambda m: lambda x: m.b(x)),
+        r"'kept' is a function around.*Elsewhere.*a method",
+    ),
+    "closure_of_a_parameter": (lambda: Elsewhere(lambda m: (lambda w: lambda x: x @ w)(m.b.weight)), r"a parameter,"),
+    "default": (lambda: Elsewhere(lambda m: lambda x, w=m.b.weight: x @ w), r"'kept' is a function around a parameter"),
+    "hook": (hooked, r"'0' \(Linear\).*'_forward_hooks' is a function around the parameters of a Sequential"),
+    "weak_reference": (lambda: Elsewhere(lambda m: weakref.ref(m.b)), r"'kept' is a weak reference.*of a Linear"),
+    "unregistered": (lambda: Elsewhere(lambda m: [nn.Linear(2, 2)]), r"'kept' holds a Linear that.*nn\.ModuleList"),
+    "computed": (lambda: Elsewhere(lambda m: [m.b.weight * 2]), r"'kept' was computed from its parameters"),
+    "lock": (lambda: nn.Sequential(Elsewhere(lambda m: threading.Lock())), r"the attribute '0\.kept' cannot be copied"),
     "no_parameters": (lambda: nn.Sequential(nn.ReLU()), r"Sequential without parameters"),
     "frozen": (lambda: dense().requires_grad_(False), r"requires_grad_"),
 }
@@ -80,6 +121,26 @@ def test_what_cannot_be_pure_is_refused_by_name(name):
     module = make()
     with pytest.raises(ValueError, match=message):
         models.from_module(module)
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        lambda m: [m],
+        lambda m: {"last": m.b},
+        lambda m: m.forward,
+        lambda m: partial(m.b),
+        lambda m: [nn.Linear(2, 2).requires_grad_(False)],
+        lambda m: torch.tanh,
+        lambda m: (lambda scale: lambda x: scale * x)(2.0),
+    ],
+    ids=["itself", "submodule", "method", "partial_of_a_submodule", "teacher", "function", "plain_closure"],
+)
+def test_attributes_that_a_copy_copies_are_taken(made):
+    module = Elsewhere(made)
+    model = models.from_module(module, reset=False, example_input=torch.randn(3, 2))
+    x = torch.randn(5, 2)
+    torch.testing.assert_close(model.apply(model.init(torch.Generator()), x), module(x))
 
 
 def test_pruning_that_was_made_permanent_is_taken():
