@@ -1,13 +1,11 @@
 """A user-supplied task, from files: tables of numbers (CSV, parquet), and folders of images."""
 
 from collections.abc import Sequence
-from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-import numpy as np
 import torch
-from jaxtyping import Float64, Shaped
+from jaxtyping import Shaped
 from torch import Tensor
 
 from metafunc.data.atomic_write import replace_file
@@ -17,7 +15,7 @@ from metafunc.data.source import IMAGE_SUFFIXES, class_names, load
 
 if TYPE_CHECKING:
     from datasets import Dataset
-    from pandas import DataFrame, Series
+    from pandas import DataFrame
 
 TABLES = (".csv", ".parquet")
 MIDDLE_GREY = 127.5
@@ -45,6 +43,9 @@ def table_suffix(path: Path) -> str:
 def read_table(path: Path) -> "DataFrame":
     """A table with a header; columns without a name, as pandas writes its row numbers, are left out.
 
+    Cells of a CSV file are text as it stands, and whole numbers of a parquet file stay whole beside empty cells: only
+    `numbers` makes numbers of the columns that are used as such.
+
     Args:
         path: a CSV or parquet file.
 
@@ -56,17 +57,22 @@ def read_table(path: Path) -> "DataFrame":
         ValueError: the file is no table, has no rows, or names a column twice.
     """
     import pandas as pd
+    from pyarrow import parquet
 
     suffix = table_suffix(path)
     if not path.is_file():
         raise DataUnavailable(f"There is no file {path}.")
     try:
-        frame = pd.read_csv(path, header=None, dtype=str) if suffix == ".csv" else pd.read_parquet(path)
-    except ValueError as error:  # pandas' and pyarrow's errors about a file's contents are kinds of it
+        frame = (
+            pd.read_csv(path, header=None, dtype=str, keep_default_na=False)
+            if suffix == ".csv"
+            else parquet.read_table(path).to_pandas(integer_object_nulls=True)
+        )
+    except (ValueError, OSError) as error:  # pandas' and pyarrow's errors about a file's contents
         raise ValueError(f"{path} cannot be read as {suffix[1:]}: {error}") from error
     if suffix == ".csv":
         # The header is read as a row, because pandas renames the second of two equal columns silently.
-        names = ["" if pd.isna(name) else name.strip() for name in frame.iloc[0]]
+        names = [name.strip() for name in frame.iloc[0]]
         frame = frame.set_axis(names, axis=1).iloc[1:]
     frame = frame.reset_index(drop=True)
     frame = frame.loc[:, [name != "" for name in frame.columns]]
@@ -75,47 +81,7 @@ def read_table(path: Path) -> "DataFrame":
         raise ValueError(f"{path} has two columns named {twice[0]!r}.")
     if not len(frame):
         raise ValueError(f"{path} has no rows.")
-    return frame.apply(_numeric_if_all) if suffix == ".csv" else frame
-
-
-def numbers(
-    frame: "DataFrame", columns: Sequence[str], path: Path, *, missing: bool = False
-) -> Float64[Tensor, "n columns"]:
-    """Some columns of a table as numbers.
-
-    Args:
-        frame: the table.
-        columns: which, in this order.
-        path: the file it came from, for messages.
-        missing: whether cells may be empty; they become NaN.
-
-    Returns:
-        Values (rows, columns).
-
-    Raises:
-        ValueError: a column is not there, or a cell is empty, no number or not finite; it is named.
-
-    Example:
-        >>> import pandas
-        >>> numbers(pandas.DataFrame({"a": [1, 2], "b": [3, 4]}), ["b", "a"], Path("t.csv"))
-        tensor([[3., 1.],
-                [4., 2.]], dtype=torch.float64)
-    """
-    import pandas as pd
-
-    absent = [name for name in columns if name not in frame.columns]
-    if absent:
-        raise ValueError(f"{path} has no column {absent[0]!r}; it has {', '.join(map(str, frame.columns))}.")
-    values = np.empty((len(frame), len(columns)))
-    for place, name in enumerate(columns):
-        column = frame[name]
-        values[:, place] = _as_numbers(column)
-        bad = ~np.isfinite(values[:, place]) & ~(missing & column.isna().to_numpy())
-        if bad.any():
-            row = int(bad.argmax())
-            found = "is empty" if pd.isna(column[row]) else f"is {str(column[row])!r}"
-            raise ValueError(f"{path}, row {row + 1}, column {name!r} {found}; a finite number is needed.")
-    return torch.from_numpy(values)
+    return frame
 
 
 def write_table(frame: "DataFrame", path: Path) -> None:
@@ -185,20 +151,6 @@ def like_trained(values: Tensor, reference: Tensor, *, invert: bool, ink: bool) 
         return values
     flip = bool(reference.float().mean() > MIDDLE_GREY) if ink else invert
     return (inverted(values) if flip else values).float() * (1 / 255)
-
-
-def _numeric_if_all(column: "Series[Any]") -> "Series[Any]":
-    values = _as_numbers(column)
-    return values if bool((values.notna() == column.notna()).all()) else column
-
-
-def _as_numbers(column: "Series[Any]") -> "Series[Any]":
-    """Each cell as a number, or NaN; pandas would take a date for a count of nanoseconds, and stop at a list."""
-    import pandas as pd
-
-    if not pd.api.types.is_numeric_dtype(column):
-        column = column.map(lambda cell: cell if isinstance(cell, int | float | str | Decimal) else None)
-    return pd.to_numeric(column, errors="coerce").astype(float)
 
 
 def _is_image(file: Path) -> bool:
