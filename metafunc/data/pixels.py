@@ -29,6 +29,7 @@ def materialise(
         datasets: where the column is, one after the other.
         column: images (encoded, or paths), or lists of numbers of one length.
         image_size: side length to which images are resized, or as which vectors are read; None: as they are.
+            Images are upright as their EXIF data say, and lie on white where they are transparent.
         channels: 1 (grey) or 3 (colour); None: those of the first image.
 
     Returns:
@@ -91,11 +92,22 @@ def _decode(image: "Image", row: int, image_size: int | None, channels: int) -> 
             f"Image {row} has more than 8 bits per pixel (mode {image.mode}); convert the images to 8 bits."
         )
     # A palette's numbers are no brightness, and Pillow resizes it and 1-bit images without smoothing: convert first.
-    converted = image.convert("L" if channels == 1 else "RGB")
+    converted = _as_seen(image).convert("L" if channels == 1 else "RGB")
     if image_size is not None and converted.size != (image_size, image_size):
         converted = converted.resize((image_size, image_size), Resampling.LANCZOS)
     pixels = np.asarray(converted)
     return pixels[None] if channels == 1 else pixels.transpose(2, 0, 1)
+
+
+def _as_seen(image: "Image") -> "Image":
+    """An image as a viewer shows it: upright as its EXIF data say, and on white where it is transparent."""
+    from PIL import Image, ImageOps
+
+    upright = ImageOps.exif_transpose(image)
+    if not upright.has_transparency_data:
+        return upright
+    layer = upright.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
 
 
 def _numbers(dataset: "Dataset", column: str, image_size: int | None) -> Tensor:

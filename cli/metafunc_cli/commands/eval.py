@@ -132,7 +132,12 @@ def _test(folder: Path, settings: Settings, usual: Testing, found: Any) -> int:
         if "inputs" in known:  # columns go by their names, whatever their order in another file
             config["tasks"] |= {"input_columns": known["inputs"], "target_columns": known["targets"]}
         family = tasks_of(config)
-        loaded: tuple[Any, Any] = load(run.path, which=found.testing.checkpoint, imports=found.report.imports)
+        loaded: tuple[Any, Any] = load(
+            run.path,
+            which=found.testing.checkpoint,
+            imports=found.report.imports,
+            num_classes=family.num_outputs if family.kind == "classification" else None,
+        )
     same = run.env["data"]["info"].get("fingerprint") == family.info.get("fingerprint")
     if not same:
         screen.say(
