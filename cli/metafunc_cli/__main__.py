@@ -1,5 +1,9 @@
 """The command line: finds the command, runs it, and turns every ending into an exit code and one clear message."""
 
+import metafunc_cli.search_path  # noqa: F401 - before anything that a file in the current folder could pass for
+
+# isort: split
+
 import os
 import signal
 import sys

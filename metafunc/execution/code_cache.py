@@ -1,5 +1,7 @@
-"""The folder of compiled code. What lies there is run, so it is the user's own: others can neither write to it nor put
-another folder in its place, links in it are not followed, and what is loaded has to have the sum that its build recorded.
+"""The folder of compiled code, which is run, and so the user's own.
+
+Others can neither write to it nor put another folder in its place, links in it are not followed, and what is loaded has
+to have the sum that its build recorded.
 """
 
 import atexit

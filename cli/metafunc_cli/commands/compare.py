@@ -47,7 +47,6 @@ def main(argv: Sequence[str]) -> int:
     found: Comparison = parse("metafunc compare", WHAT, own, {"comparison": Comparison()}).comparison
     _check(found, names, passed)
     screen = Screen(json=found.json, quiet=found.quiet)
-    user_builders.look_in_current_folder()
     requests = {} if names else _requests(screen, found, passed)
     out = Path(found.out or ("runs/compare" if names else f"runs/compare-{found.tasks}"))
     if names and (out / "config.json").exists():
