@@ -115,7 +115,9 @@ def _expected(error: Exception) -> tuple[str, int]:
 
 def _fail(argv: Sequence[str], message: str, code: int) -> int:
     name = f" {argv[0]}" if argv and argv[0] in COMMANDS else ""
-    print(f"metafunc{name}: {message}", file=sys.stderr)
+    from metafunc_cli.display.visible import visible  # with rich, which a line that succeeds may do without
+
+    print(visible(f"metafunc{name}: {message}"), file=sys.stderr)
     return code
 
 

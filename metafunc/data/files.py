@@ -1,7 +1,9 @@
 """A user-supplied task, from files: tables of numbers (CSV, parquet), and folders of images."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from decimal import Decimal
+from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -12,6 +14,7 @@ from torch import Tensor
 
 from metafunc.data.atomic_write import replace_file
 from metafunc.data.pixels import inverted, materialise
+from metafunc.data.safe_text import csv_cell, csv_quoting, from_csv_cells
 from metafunc.data.sampling import DataUnavailable
 from metafunc.data.source import IMAGE_SUFFIXES, class_names, load
 
@@ -66,7 +69,7 @@ def read_table(path: Path) -> "DataFrame":
         raise ValueError(f"{path} cannot be read as {suffix[1:]}: {error}") from error
     if suffix == ".csv":
         # The header is read as a row, because pandas renames the second of two equal columns silently.
-        names = ["" if pd.isna(name) else name.strip() for name in frame.iloc[0]]
+        names = from_csv_cells("" if pd.isna(name) else name.strip() for name in frame.iloc[0])
         frame = frame.set_axis(names, axis=1).iloc[1:]
     frame = frame.reset_index(drop=True)
     frame = frame.loc[:, [name != "" for name in frame.columns]]
@@ -122,12 +125,16 @@ def write_table(frame: "DataFrame", path: Path) -> None:
     """Write a table, all of it or nothing.
 
     Args:
-        frame: the table.
+        frame: the table; in a CSV file its text, column names included, is none that a spreadsheet takes for a formula.
         path: the file; its name states the format.
     """
-    suffix = table_suffix(path)
+    write: Callable[..., object] = frame.to_parquet
+    if table_suffix(path) == ".csv":
+        texts = frame.apply(lambda column: column if _is_numeric(column) else column.map(_csv_cell))
+        texts = texts.rename(columns=_csv_cell)
+        cells = chain(texts.columns, *(texts[name] for name in texts.columns if not _is_numeric(texts[name])))
+        write = partial(texts.to_csv, quoting=csv_quoting(cells))
     path.parent.mkdir(parents=True, exist_ok=True)
-    write = frame.to_csv if suffix == ".csv" else frame.to_parquet
     replace_file(path, lambda building: write(building, index=False))
 
 
@@ -189,16 +196,29 @@ def like_trained(values: Tensor, reference: Tensor, *, invert: bool, ink: bool) 
 
 def _numeric_if_all(column: "Series[Any]") -> "Series[Any]":
     values = _as_numbers(column)
-    return values if bool((values.notna() == column.notna()).all()) else column
+    if bool((values.notna() == column.notna()).all()):
+        return values
+    texts = from_csv_cells(column[column.notna()])
+    return column.where(column.isna(), column.map(dict(zip(column[column.notna()], texts, strict=True))))
 
 
 def _as_numbers(column: "Series[Any]") -> "Series[Any]":
     """Each cell as a number, or NaN; pandas would take a date for a count of nanoseconds, and stop at a list."""
     import pandas as pd
 
-    if not pd.api.types.is_numeric_dtype(column):
+    if not _is_numeric(column):
         column = column.map(lambda cell: cell if isinstance(cell, int | float | str | Decimal) else None)
     return pd.to_numeric(column, errors="coerce").astype(float)
+
+
+def _is_numeric(column: "Series[Any]") -> bool:
+    import pandas as pd
+
+    return bool(pd.api.types.is_numeric_dtype(column))
+
+
+def _csv_cell(cell: Any) -> Any:
+    return csv_cell(cell) if isinstance(cell, str) else cell
 
 
 def _is_image(file: Path) -> bool:

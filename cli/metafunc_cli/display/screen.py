@@ -10,6 +10,7 @@ from typing import Any, TextIO
 
 from rich.console import Console
 
+from metafunc_cli.display.visible import Visible
 from metafunc_cli.errors import UsageError
 
 
@@ -88,4 +89,6 @@ class _Forgiving:
 def _console(file: Any) -> Console:
     # Without a terminal rich assumes 80 columns, which breaks tables in two that a file holds easily.
     wide = None if file.isatty() or "COLUMNS" in os.environ else 120
-    return Console(file=file, width=wide, highlight=False)
+    console = Console(file=file, width=wide, highlight=False, markup=False, emoji=False)
+    console.push_render_hook(Visible())
+    return console

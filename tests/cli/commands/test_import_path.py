@@ -7,24 +7,11 @@ from pathlib import Path
 
 import pytest
 
-PLANTED = ("pandas", "matplotlib", "csv", "difflib", "signal", "sitecustomize", "polars", "mlflow", "ipywidgets")
+PLANTED = ("pandas", "matplotlib", "csv", "difflib", "email", "sitecustomize", "polars", "mlflow", "ipywidgets")
 """Installed packages, files of Python's own, what Python looks for at its start, and what is not installed here, which
 the packages that are do look for."""
-TRAIN = [
-    "train",
-    "maml",
-    "regression",
-    "--data.path",
-    "table.csv",
-    "--data.num-shots",
-    "3",
-    "--steps",
-    "1",
-    "--num-tasks",
-    "2",
-    "--test-tasks",
-    "2",
-]
+TRAIN = ["train", "maml", "regression", "--data.path", "table.csv", "--data.num-shots", "3", "--steps", "1"]
+TRAIN += ["--num-tasks", "2", "--test-tasks", "2"]
 COMMANDS = [
     ["list"],
     [*TRAIN, "--dry-run"],
