@@ -222,7 +222,7 @@ def _csv_cell(cell: Any) -> Any:
 
 
 def _is_image(file: Path) -> bool:
-    return file.suffix.lower() in IMAGE_SUFFIXES and not file.name.startswith(".")
+    return file.suffix.lower() in IMAGE_SUFFIXES and not file.name.startswith(".") and file.is_file()
 
 
 def _pixels(files: Sequence[Path], input_shape: tuple[int, ...]) -> Tensor:

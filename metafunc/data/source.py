@@ -92,7 +92,7 @@ def _image_folder(place: Path, split_names: tuple[str, ...]) -> "dict[str, Datas
 
     rows: dict[str, dict[str, list[str]]] = defaultdict(lambda: {"image": [], "label": []})
     for file in sorted(place.rglob("*")):
-        if file.suffix.lower() not in IMAGE_SUFFIXES:
+        if file.suffix.lower() not in IMAGE_SUFFIXES or not file.is_file():  # a FIFO would be waited for
             continue
         folders = file.relative_to(place).parts[:-1]
         # `train/cat/1.png` is of the split `train`; `train/1.png` is of a class of vehicles.
