@@ -34,9 +34,10 @@ options:
   -h, --help   this text; `metafunc COMMAND --help` has that command's
   --version    the version
 
-exit codes: 0 done, 1 failure, 2 usage, 3 data unavailable, 4 diverged, 130 or 143 interrupted
+exit codes: 0 done, 1 failure, 2 usage, 3 data unavailable, 4 diverged, 129, 130 or 143 interrupted
 """
 TRACEBACK = "METAFUNC_TRACEBACK"
+TERMINATED = {128 + number for number in (1, 15)}  # SIGHUP, which Windows does not know, and SIGTERM
 
 
 def main() -> None:
@@ -80,6 +81,10 @@ def run(argv: Sequence[str]) -> int:
         return FAILURE
     except KeyboardInterrupt:
         return _fail(argv, "interrupted.", INTERRUPTED)
+    except SystemExit as ended:
+        if ended.code not in TERMINATED:
+            raise  # of tyro, after help or a malformed flag
+        return _fail(argv, f"{signal.Signals(ended.code - 128).name} stopped it.", ended.code)
     except Exception as error:  # no traceback reaches a user who has not asked for one
         return _fail(argv, *_expected(error))
     return code

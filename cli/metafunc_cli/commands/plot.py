@@ -1,10 +1,11 @@
 """`metafunc plot`: draw the pictures of a run."""
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
 from metafunc_cli.display.results import show_lines
-from metafunc_cli.display.screen import Screen, refusals
+from metafunc_cli.display.screen import Screen, if_stopped, refusals
 from metafunc_cli.errors import OK
 from metafunc_cli.settings.names import look_over_imports
 from metafunc_cli.settings.options import Plotting
@@ -26,7 +27,8 @@ def main(argv: Sequence[str]) -> int:
     from metafunc.results.plot_run import plot_run
 
     screen = Screen(json=found.json, quiet=True)
-    with refusals():
+    again = f"Figures that were drawn are whole; draw all of them with:\n  {shlex.join(['metafunc', 'plot', *argv])}"
+    with if_stopped(screen, again), refusals():
         drawn = plot_run(file.parent, imports=found.imports, seed=found.seed)
     show_lines(screen.out, [("drew", str(path)) for path in drawn])
     screen.result({"run": run, "figures": [str(path) for path in drawn]})

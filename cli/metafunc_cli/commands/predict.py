@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from metafunc_cli.display.results import show_lines, tidy
-from metafunc_cli.display.screen import Screen, refusals
+from metafunc_cli.display.screen import Screen, if_stopped, refusals
 from metafunc_cli.errors import OK
 from metafunc_cli.settings.compose import instance
 from metafunc_cli.settings.names import look_over_imports
@@ -28,7 +28,7 @@ def main(argv: Sequence[str]) -> int:
     from metafunc.results.predict_files import predict_files
 
     screen = Screen(json=found.json, quiet=True)
-    with refusals():
+    with if_stopped(screen, f"{found.out} is as it was before, or whole."), refusals():
         written = predict_files(
             file.parent,
             support=found.support,

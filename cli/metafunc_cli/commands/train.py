@@ -77,7 +77,7 @@ def _train(screen: Screen, request: Request, learner: Any, family: Any) -> int:
     except Interrupted as stopped:
         screen.say(f"{stopped} Go on with:\n  {eval.command('train', stopped.run, names)}")
         return 128 + stopped.signal
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit):
         screen.say(f"Stopped at once. Go on from the last checkpoint with:\n  {eval.command('train', run.path, names)}")
         raise
     finally:

@@ -62,6 +62,16 @@ def refusals() -> Iterator[None]:
         raise UsageError(str(error)) from error
 
 
+@contextmanager
+def if_stopped(screen: Screen, message: str) -> Iterator[None]:
+    """Say what is kept and how to go on, where a signal (`KeyboardInterrupt`, or `SystemExit`) ends what is done."""
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit):
+        screen.say(message)
+        raise
+
+
 class _Forgiving:
     """A stream for what only shows: where it is full or has no reader any more, nothing fails and nothing is shown."""
 
