@@ -1,8 +1,10 @@
 """A user-supplied task, from files: tables of numbers (CSV, parquet), and folders of images."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from jaxtyping import Shaped
@@ -10,12 +12,13 @@ from torch import Tensor
 
 from metafunc.data.atomic_write import replace_file
 from metafunc.data.pixels import inverted, materialise
+from metafunc.data.safe_text import csv_cell, csv_quoting, from_csv_cells
 from metafunc.data.sampling import DataUnavailable
 from metafunc.data.source import IMAGE_SUFFIXES, class_names, load
 
 if TYPE_CHECKING:
     from datasets import Dataset
-    from pandas import DataFrame
+    from pandas import DataFrame, Series
 
 TABLES = (".csv", ".parquet")
 MIDDLE_GREY = 127.5
@@ -72,8 +75,8 @@ def read_table(path: Path) -> "DataFrame":
         raise ValueError(f"{path} cannot be read as {suffix[1:]}: {error}") from error
     if suffix == ".csv":
         # The header is read as a row, because pandas renames the second of two equal columns silently.
-        names = [name.strip() for name in frame.iloc[0]]
-        frame = frame.set_axis(names, axis=1).iloc[1:]
+        names = from_csv_cells(name.strip() for name in frame.iloc[0])
+        frame = frame.set_axis(names, axis=1).iloc[1:].apply(_from_csv)
     frame = frame.reset_index(drop=True)
     frame = frame.loc[:, [name != "" for name in frame.columns]]
     twice = frame.columns[frame.columns.duplicated()]
@@ -88,12 +91,16 @@ def write_table(frame: "DataFrame", path: Path) -> None:
     """Write a table, all of it or nothing.
 
     Args:
-        frame: the table.
+        frame: the table; in a CSV file its text, column names included, is none that a spreadsheet takes for a formula.
         path: the file; its name states the format.
     """
-    suffix = table_suffix(path)
+    write: Callable[..., object] = frame.to_parquet
+    if table_suffix(path) == ".csv":
+        texts = frame.apply(lambda column: column if _is_numeric(column) else column.map(_csv_cell))
+        texts = texts.rename(columns=_csv_cell)
+        cells = chain(texts.columns, *(texts[name] for name in texts.columns if not _is_numeric(texts[name])))
+        write = partial(texts.to_csv, quoting=csv_quoting(cells))
     path.parent.mkdir(parents=True, exist_ok=True)
-    write = frame.to_csv if suffix == ".csv" else frame.to_parquet
     replace_file(path, lambda building: write(building, index=False))
 
 
@@ -153,8 +160,24 @@ def like_trained(values: Tensor, reference: Tensor, *, invert: bool, ink: bool) 
     return (inverted(values) if flip else values).float() * (1 / 255)
 
 
+def _is_numeric(column: "Series[Any]") -> bool:
+    import pandas as pd
+
+    return bool(pd.api.types.is_numeric_dtype(column))
+
+
+def _from_csv(column: "Series[Any]") -> "Series[Any]":
+    known = column.notna()
+    texts = dict(zip(column[known], from_csv_cells(column[known]), strict=True))
+    return column.map(lambda cell: texts.get(cell, cell))
+
+
+def _csv_cell(cell: Any) -> Any:
+    return csv_cell(cell) if isinstance(cell, str) else cell
+
+
 def _is_image(file: Path) -> bool:
-    return file.suffix.lower() in IMAGE_SUFFIXES and not file.name.startswith(".")
+    return file.suffix.lower() in IMAGE_SUFFIXES and not file.name.startswith(".") and file.is_file()
 
 
 def _pixels(files: Sequence[Path], input_shape: tuple[int, ...]) -> Tensor:

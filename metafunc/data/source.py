@@ -92,7 +92,7 @@ def _image_folder(place: Path, split_names: tuple[str, ...]) -> "dict[str, Datas
     from datasets import Dataset, Features, Image, Value
 
     rows: dict[str, dict[str, list[str]]] = defaultdict(lambda: {"image": [], "label": []})
-    files = [file for file in sorted(place.rglob("*")) if file.suffix.lower() in IMAGE_SUFFIXES]
+    files = [file for file in sorted(place.rglob("*")) if _is_image(file)]
     folders_of = {file: file.relative_to(place).parts[:-1] for file in files}
     # `train/cat/1.png` is of the split `train`; `train/1.png` is of a class of vehicles. Where one folder is a split,
     # its neighbours are others.
@@ -109,6 +109,10 @@ def _image_folder(place: Path, split_names: tuple[str, ...]) -> "dict[str, Datas
         raise DataUnavailable(f"{place} holds no parquet file, no saved data set and no images.\n{WAYS_OUT}")
     features = Features(image=Image(), label=Value("string"))
     return {split: Dataset.from_dict(columns, features=features) for split, columns in rows.items()}
+
+
+def _is_image(file: Path) -> bool:
+    return file.suffix.lower() in IMAGE_SUFFIXES and file.is_file()  # a FIFO would be waited for
 
 
 def _hub(path: str, subset: str | None, revision: str | None) -> Source:

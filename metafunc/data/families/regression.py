@@ -13,6 +13,7 @@ from metafunc.data import files
 from metafunc.data.class_split import Partition, by_fractions
 from metafunc.data.episodes import Rows, fingerprint
 from metafunc.data.numbers import Scale, check_resolved, moments, numbers, standardised
+from metafunc.data.safe_text import csv_cell, from_csv_cells
 from metafunc.data.sampling import DataUnavailable, distinct, sampler
 from metafunc.data.source import WAYS_OUT
 from metafunc.types import Batch, Sampler, Task, TaskFamily
@@ -74,6 +75,7 @@ def regression(
     at_least(1, num_shots=num_shots, num_queries=num_queries, num_test_queries=num_test_queries)
     table = _read(path, task_column)
     tasks = _tasks(path, table, task_column)
+    tasks = from_csv_cells(tasks) if path.lower().endswith(".csv") else tasks
     inputs, targets = _columns(path, table.column_names, task_column, input_columns, target_columns)
     partition = _large_enough(by_fractions(tasks, fractions, split_seed), num_shots, small_tasks)
     try:
@@ -145,14 +147,14 @@ def _read(path: str, task_column: str) -> "Table":
         raise DataUnavailable(f"There is no file or folder {place}.\n{WAYS_OUT}")
     if place.is_file() and place.suffix.lower() not in files.TABLES:
         raise DataUnavailable(f"{place} ends in {place.suffix or 'nothing'}; {' and '.join(files.TABLES)} are read.")
-    text = csv.ConvertOptions(column_types={task_column: string()})
+    text = csv.ConvertOptions(column_types={task_column: string(), csv_cell(task_column): string()})
     try:
         table = (
             csv.read_csv(place, convert_options=text)
             if place.is_file() and place.suffix.lower() == ".csv"
             else parquet.read_table(place)
         )
-        names = table.column_names
+        names = from_csv_cells(table.column_names) if place.suffix.lower() == ".csv" else table.column_names
     except UnicodeDecodeError as error:
         raise DataUnavailable(f"{place} is not encoded as UTF-8 ({error.reason}): save it so.") from error
     except (ArrowInvalid, OSError) as error:
@@ -164,7 +166,7 @@ def _read(path: str, task_column: str) -> "Table":
     twice = [name for name in map(names.__getitem__, kept) if names.count(name) > 1]
     if twice:
         raise ValueError(f"{place} has two columns named {twice[0]!r}: rename one.")
-    return table.select(kept)
+    return table.rename_columns(names).select(kept)
 
 
 def _how(place: Path) -> str:
