@@ -98,8 +98,7 @@ def gymnasium_simulator(
                 action, aux = act(params, observed.reshape(*shape, -1), noise[:, :, t])
                 taken = (action_scale * action.flatten(0, 1)).clamp(low, high)
                 seen, _, terminated, truncated, info = environment.step(taken.numpy())
-                if t + 1 < horizon and (terminated | truncated).any():
-                    raise ValueError(_ended(name, t + 1, horizon, by_time=not terminated.any()))
+                _go_on(name, t + 1, horizon, terminated, truncated)
                 facts = {key: torch.as_tensor(info[key], dtype=torch.float32) for key in info_keys}
                 gained = reward(each, facts, taken) * alive
                 steps.append((observed, action.flatten(0, 1), gained, alive, aux.flatten(0, 1)))
@@ -120,9 +119,12 @@ def gymnasium_simulator(
     return Simulator(collecting(False), collecting(True), observation_size, task_size, action_size)
 
 
-def _ended(name: str, step: int, horizon: int, *, by_time: bool) -> str:
-    how = "by a limit on its time" if by_time else "by itself"
-    return (
+def _go_on(name: str, step: int, horizon: int, terminated: Any, truncated: Any) -> None:
+    """Refuse an environment that ends an episode before the horizon, to which all copies are stepped together."""
+    if step == horizon or not (terminated | truncated).any():
+        return
+    how = "by itself" if terminated.any() else "by a limit on its time"
+    raise ValueError(
         f"{name} ended an episode {how} after step {step}, and the horizon is {horizon}, to which all copies go "
         "together. Make the environment go on (such as terminate_when_unhealthy=False, or a larger max_episode_steps) "
         "and say with the argument `done` when an episode is over, as a function of observations; or lower the horizon."

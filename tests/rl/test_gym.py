@@ -88,7 +88,7 @@ def test_a_goal_that_is_none_is_refused(monkeypatch):
 
 
 class Walk:
-    """One coordinate that moves as it is told; beyond `goal` the episode is over, as most environments have it."""
+    """One coordinate that grows by 1 in a step; beyond `goal` the episode is over, as most environments have it."""
 
     metadata: dict[str, list[str]] = {"render_modes": []}  # noqa: RUF012  # gymnasium reads it from the class
 
