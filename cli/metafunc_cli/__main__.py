@@ -1,5 +1,9 @@
 """The command line: finds the command, runs it, and turns every ending into an exit code and one clear message."""
 
+import metafunc_cli.search_path  # noqa: F401 - before anything that a file in the current folder could pass for
+
+# isort: split
+
 import os
 import signal
 import sys
@@ -30,9 +34,10 @@ options:
   -h, --help   this text; `metafunc COMMAND --help` has that command's
   --version    the version
 
-exit codes: 0 done, 1 failure, 2 usage, 3 data unavailable or damaged, 4 diverged, 130 or 143 interrupted
+exit codes: 0 done, 1 failure, 2 usage, 3 data unavailable or damaged, 4 diverged, 129, 130 or 143 interrupted
 """
 TRACEBACK = "METAFUNC_TRACEBACK"
+TERMINATED = {128 + number for number in (1, 15)}  # SIGHUP, which Windows does not know, and SIGTERM
 
 
 def main() -> None:
@@ -76,6 +81,10 @@ def run(argv: Sequence[str]) -> int:
         return FAILURE
     except KeyboardInterrupt:
         return _fail(argv, "interrupted.", INTERRUPTED)
+    except SystemExit as ended:
+        if ended.code not in TERMINATED:
+            raise  # of tyro, after help or a malformed flag
+        return _fail(argv, f"{signal.Signals(ended.code - 128).name} stopped it.", ended.code)
     except Exception as error:  # no traceback reaches a user who has not asked for one
         return _fail(argv, *_expected(error))
     return code
@@ -111,7 +120,9 @@ def _expected(error: Exception) -> tuple[str, int]:
 
 def _fail(argv: Sequence[str], message: str, code: int) -> int:
     name = f" {argv[0]}" if argv and argv[0] in COMMANDS else ""
-    print(f"metafunc{name}: {message}", file=sys.stderr)
+    from metafunc_cli.display.visible import visible  # with rich, which a line that succeeds may do without
+
+    print(visible(f"metafunc{name}: {message}"), file=sys.stderr)
     return code
 
 

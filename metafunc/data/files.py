@@ -1,17 +1,18 @@
 """A user-supplied task, from files: tables of numbers (CSV, parquet), and folders of images."""
 
-from collections.abc import Sequence
-from decimal import Decimal
+from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
 import torch
-from jaxtyping import Float64, Shaped
+from jaxtyping import Shaped
 from torch import Tensor
 
 from metafunc.data.atomic_write import make_folder, replace_file
 from metafunc.data.pixels import inverted, materialise
+from metafunc.data.safe_text import csv_cell, csv_quoting, from_csv_cells
 from metafunc.data.sampling import DataUnavailable
 from metafunc.data.source import IMAGE_SUFFIXES, class_names, load
 
@@ -45,6 +46,9 @@ def table_suffix(path: Path) -> str:
 def read_table(path: Path) -> "DataFrame":
     """A table with a header; columns without a name, as pandas writes its row numbers, are left out.
 
+    Cells of a CSV file are text as it stands, and whole numbers of a parquet file stay whole beside empty cells: only
+    `numbers` makes numbers of the columns that are used as such.
+
     Args:
         path: a CSV or parquet file.
 
@@ -56,18 +60,23 @@ def read_table(path: Path) -> "DataFrame":
         ValueError: the file is no table, has no rows, or names a column twice.
     """
     import pandas as pd
+    from pyarrow import parquet
 
     suffix = table_suffix(path)
     if not path.is_file():
         raise DataUnavailable(f"There is no file {path}.")
     try:
-        frame = pd.read_csv(path, header=None, dtype=str) if suffix == ".csv" else pd.read_parquet(path)
-    except ValueError as error:  # pandas' and pyarrow's errors about a file's contents are kinds of it
+        frame = (
+            pd.read_csv(path, header=None, dtype=str, keep_default_na=False)
+            if suffix == ".csv"
+            else parquet.read_table(path).to_pandas(integer_object_nulls=True)
+        )
+    except (ValueError, OSError) as error:  # pandas' and pyarrow's errors about a file's contents
         raise ValueError(f"{path} cannot be read as {suffix[1:]}: {error}") from error
     if suffix == ".csv":
         # The header is read as a row, because pandas renames the second of two equal columns silently.
-        names = ["" if pd.isna(name) else name.strip() for name in frame.iloc[0]]
-        frame = frame.set_axis(names, axis=1).iloc[1:]
+        names = from_csv_cells(name.strip() for name in frame.iloc[0])
+        frame = frame.set_axis(names, axis=1).iloc[1:].apply(_from_csv)
     frame = frame.reset_index(drop=True)
     frame = frame.loc[:, [name != "" for name in frame.columns]]
     twice = frame.columns[frame.columns.duplicated()]
@@ -75,59 +84,23 @@ def read_table(path: Path) -> "DataFrame":
         raise ValueError(f"{path} has two columns named {twice[0]!r}.")
     if not len(frame):
         raise ValueError(f"{path} has no rows.")
-    return frame.apply(_numeric_if_all) if suffix == ".csv" else frame
-
-
-def numbers(
-    frame: "DataFrame", columns: Sequence[str], path: Path, *, missing: bool = False
-) -> Float64[Tensor, "n columns"]:
-    """Some columns of a table as numbers.
-
-    Args:
-        frame: the table.
-        columns: which, in this order.
-        path: the file it came from, for messages.
-        missing: whether cells may be empty; they become NaN.
-
-    Returns:
-        Values (rows, columns).
-
-    Raises:
-        ValueError: a column is not there, or a cell is empty, no number or not finite; it is named.
-
-    Example:
-        >>> import pandas
-        >>> numbers(pandas.DataFrame({"a": [1, 2], "b": [3, 4]}), ["b", "a"], Path("t.csv"))
-        tensor([[3., 1.],
-                [4., 2.]], dtype=torch.float64)
-    """
-    import pandas as pd
-
-    absent = [name for name in columns if name not in frame.columns]
-    if absent:
-        raise ValueError(f"{path} has no column {absent[0]!r}; it has {', '.join(map(str, frame.columns))}.")
-    values = np.empty((len(frame), len(columns)))
-    for place, name in enumerate(columns):
-        column = frame[name]
-        values[:, place] = _as_numbers(column)
-        bad = ~np.isfinite(values[:, place]) & ~(missing & column.isna().to_numpy())
-        if bad.any():
-            row = int(bad.argmax())
-            found = "is empty" if pd.isna(column[row]) else f"is {str(column[row])!r}"
-            raise ValueError(f"{path}, row {row + 1}, column {name!r} {found}; a finite number is needed.")
-    return torch.from_numpy(values)
+    return frame
 
 
 def write_table(frame: "DataFrame", path: Path) -> None:
     """Write a table, all of it or nothing.
 
     Args:
-        frame: the table.
+        frame: the table; in a CSV file its text, column names included, is none that a spreadsheet takes for a formula.
         path: the file; its name states the format.
     """
-    suffix = table_suffix(path)
+    write: Callable[..., object] = frame.to_parquet
+    if table_suffix(path) == ".csv":
+        texts = frame.apply(lambda column: column if _is_numeric(column) else column.map(_csv_cell))
+        texts = texts.rename(columns=_csv_cell)
+        cells = chain(texts.columns, *(texts[name] for name in texts.columns if not _is_numeric(texts[name])))
+        write = partial(texts.to_csv, quoting=csv_quoting(cells))
     make_folder(path.parent)
-    write = frame.to_csv if suffix == ".csv" else frame.to_parquet
     replace_file(path, lambda building: write(building, index=False))
 
 
@@ -187,22 +160,24 @@ def like_trained(values: Tensor, reference: Tensor, *, invert: bool, ink: bool) 
     return (inverted(values) if flip else values).float() * (1 / 255)
 
 
-def _numeric_if_all(column: "Series[Any]") -> "Series[Any]":
-    values = _as_numbers(column)
-    return values if bool((values.notna() == column.notna()).all()) else column
-
-
-def _as_numbers(column: "Series[Any]") -> "Series[Any]":
-    """Each cell as a number, or NaN; pandas would take a date for a count of nanoseconds, and stop at a list."""
+def _is_numeric(column: "Series[Any]") -> bool:
     import pandas as pd
 
-    if not pd.api.types.is_numeric_dtype(column):
-        column = column.map(lambda cell: cell if isinstance(cell, int | float | str | Decimal) else None)
-    return pd.to_numeric(column, errors="coerce").astype(float)
+    return bool(pd.api.types.is_numeric_dtype(column))
+
+
+def _from_csv(column: "Series[Any]") -> "Series[Any]":
+    known = column.notna()
+    texts = dict(zip(column[known], from_csv_cells(column[known]), strict=True))
+    return column.map(lambda cell: texts.get(cell, cell))
+
+
+def _csv_cell(cell: Any) -> Any:
+    return csv_cell(cell) if isinstance(cell, str) else cell
 
 
 def _is_image(file: Path) -> bool:
-    return file.suffix.lower() in IMAGE_SUFFIXES and not file.name.startswith(".")
+    return file.suffix.lower() in IMAGE_SUFFIXES and not file.name.startswith(".") and file.is_file()
 
 
 def _pixels(files: Sequence[Path], input_shape: tuple[int, ...]) -> Tensor:

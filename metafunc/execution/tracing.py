@@ -7,6 +7,7 @@ graph is replayed afterwards: bitwise the same numbers, in about half the time.
 
 import logging
 import operator
+import os
 from collections.abc import Callable, Sequence
 from typing import Any, Generic, TypeAlias, TypeVar
 
@@ -15,6 +16,7 @@ from torch import Tensor, fx
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from metafunc import tree
+from metafunc.execution import code_cache
 from metafunc.types import Tree
 
 T = TypeVar("T")
@@ -153,7 +155,12 @@ def compiled(function: Callable[..., T], *, warn: Callable[[str], None] | None =
 
 
 def by_inductor(graph: fx.GraphModule, leaves: Sequence[Tensor]) -> Run:
-    """A traced graph, compiled in this process."""
+    """A traced graph, compiled in this process.
+
+    Raises:
+        CacheError: others could put code into the compiler's folder.
+    """
+    os.environ.update(code_cache.for_torch())
     import torch._inductor
 
     made: Run = torch._inductor.compile(graph, list(leaves))

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from metafunc.data import files
+from metafunc.data.numbers import Scale, numbers, standardised
 from metafunc.training.run import Run
 from metafunc.types import Batch, Categorical, Normal, Predictive
 
@@ -86,12 +87,13 @@ def _regression(support: Path, query: Path, seen: Mapping[str, Any], target: Seq
         for side, names in (("input", inputs), ("target", targets))
         for what, default in (("mean", 0.0), ("scale", 1.0))
     )
-    x, y = files.numbers(given, inputs, support), files.numbers(given, targets, support)
+    of_x, of_y = Scale(x_mean, x_scale), Scale(y_mean, y_scale)
+    x, y = numbers(given, inputs, support), numbers(given, targets, support)
     known = set(targets) <= set(asked.columns)
-    truth = files.numbers(asked, targets, query, missing=True) if known else y.new_full((len(asked), len(targets)), nan)
+    truth = numbers(asked, targets, query, missing=True) if known else y.new_full((len(asked), len(targets)), nan)
     return FileTask(
-        support=Batch(((x - x_mean) / x_scale).float(), ((y - y_mean) / y_scale).float()),
-        x=((files.numbers(asked, inputs, query) - x_mean) / x_scale).float(),
+        support=Batch(standardised(x, of_x, inputs, support), standardised(y, of_y, targets, support)),
+        x=standardised(numbers(asked, inputs, query), of_x, inputs, query),
         truth=truth,
         names=targets,
         frame=asked,

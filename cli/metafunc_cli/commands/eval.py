@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from metafunc_cli.display.progress import progress
 from metafunc_cli.display.results import show, show_lines
-from metafunc_cli.display.screen import Screen, refusals
+from metafunc_cli.display.screen import Screen, if_stopped, refusals
 from metafunc_cli.errors import OK, UsageError
 from metafunc_cli.settings import compose, typed_json, user_builders
 from metafunc_cli.settings.compose import Settings
@@ -56,28 +56,24 @@ def meta_test(
     from metafunc.execution.plan import Execution
 
     training = settings.training
-    try:
-        with (
-            progress(screen.err, "meta-testing", quiet=screen.quiet) as advance,
-            device.surroundings(threads=run.env["threads"]),
-            refusals(),
-        ):
-            result = meta_tests.evaluate(
-                learner,
-                meta,
-                family,
-                num_tasks=test.num_tasks,
-                num_steps=test.num_steps,
-                seed=test.seed,
-                split=test.split,
-                execution=Execution(
-                    chunk_size=test.chunk_size, device=test.device, deterministic=training.deterministic
-                ),
-                on_progress=lambda done, total: advance(done, total, ""),
-            )
-    except KeyboardInterrupt:
-        screen.say(f"The training is saved; repeat the meta-test with:\n  {command('eval', run.path, settings.names)}")
-        raise
+    again = f"The training is saved; repeat the meta-test with:\n  {command('eval', run.path, settings.names)}"
+    with (
+        if_stopped(screen, again),
+        progress(screen.err, "meta-testing", quiet=screen.quiet) as advance,
+        device.surroundings(threads=run.env["threads"]),
+        refusals(),
+    ):
+        result = meta_tests.evaluate(
+            learner,
+            meta,
+            family,
+            num_tasks=test.num_tasks,
+            num_steps=test.num_steps,
+            seed=test.seed,
+            split=test.split,
+            execution=Execution(chunk_size=test.chunk_size, device=test.device, deterministic=training.deterministic),
+            on_progress=lambda done, total: advance(done, total, ""),
+        )
     report = meta_tests.report(
         result,
         algorithm=settings.names["algorithm"],
@@ -123,7 +119,6 @@ def _test(folder: Path, settings: Settings, usual: Testing, found: Any) -> int:
     from metafunc.training.run import Run
 
     run, screen = Run(folder), Screen(json=found.report.json, quiet=found.report.quiet)
-    user_builders.look_in_current_folder()
     with refusals():
         data = compose.anchored(found.data)
         config = dataclasses.replace(settings, data=data).to_json()
@@ -131,7 +126,12 @@ def _test(folder: Path, settings: Settings, usual: Testing, found: Any) -> int:
         if columns is not None:  # they go by their names, whatever their order in another file
             config["tasks"] |= {"input_columns": columns["inputs"], "target_columns": columns["targets"]}
         family = tasks_of(config)
-        loaded: tuple[Any, Any] = load(run.path, which=found.testing.checkpoint, imports=found.report.imports)
+        loaded: tuple[Any, Any] = load(
+            run.path,
+            which=found.testing.checkpoint,
+            imports=found.report.imports,
+            num_classes=family.num_outputs if family.kind == "classification" else None,
+        )
     same = run.env["data"]["info"].get("fingerprint") == family.info.get("fingerprint")
     if not same:
         screen.say(

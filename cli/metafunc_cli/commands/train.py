@@ -14,6 +14,7 @@ from metafunc_cli.display.screen import Screen, refusals
 from metafunc_cli.errors import OK, UsageError
 from metafunc_cli.settings import compose
 from metafunc_cli.settings.compose import Request
+from metafunc_cli.settings.names import look_over_imports
 
 RUNS = Path("runs")
 
@@ -25,6 +26,9 @@ def main(argv: Sequence[str]) -> int:
     data, training = compose.anchored(settings.data), compose.anchored(settings.training, "init_from")
     request = replace(request, settings=replace(settings, data=data, training=training))
     _refuse_to_overwrite(request)
+    if training.init_from is not None and request.output.imports:
+        source = Path(training.init_from) / "config.json"
+        look_over_imports(compose.sections_of(source), source, allowed=True)
     from metafunc.training.config import build
 
     screen = Screen(json=request.output.json, quiet=request.output.quiet)
@@ -73,7 +77,7 @@ def _train(screen: Screen, request: Request, learner: Any, family: Any) -> int:
     except Interrupted as stopped:
         screen.say(f"{stopped} Go on with:\n  {eval.command('train', stopped.run, names)}")
         return 128 + stopped.signal
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit):
         screen.say(f"Stopped at once. Go on from the last checkpoint with:\n  {eval.command('train', run.path, names)}")
         raise
     finally:

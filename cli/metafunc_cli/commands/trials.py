@@ -13,7 +13,7 @@ from metafunc_cli.display.screen import Screen, refusals
 from metafunc_cli.errors import UsageError
 from metafunc_cli.settings import compose
 from metafunc_cli.settings.compose import Request
-from metafunc_cli.settings.names import refuse_imports
+from metafunc_cli.settings.names import look_over_imports
 from metafunc_cli.settings.options import Comparison
 
 if TYPE_CHECKING:
@@ -138,8 +138,7 @@ def from_runs(folders: Sequence[str], *, imports: bool) -> list[Contender]:
     for folder in folders:
         run = Run(Path(folder))
         sections = compose.recorded_in(run.path)
-        if not imports:
-            refuse_imports(sections, run.path / "config.json")
+        look_over_imports(sections, run.path / "config.json", allowed=imports)
         seed = sections.get("training", {}).get("seed", 0)
         _warn_if_unfinished(run, sections)
         with refusals():

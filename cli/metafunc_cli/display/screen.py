@@ -10,6 +10,7 @@ from typing import Any, TextIO
 
 from rich.console import Console
 
+from metafunc_cli.display.visible import Visible
 from metafunc_cli.errors import UsageError
 
 
@@ -61,6 +62,16 @@ def refusals() -> Iterator[None]:
         raise UsageError(str(error)) from error
 
 
+@contextmanager
+def if_stopped(screen: Screen, message: str) -> Iterator[None]:
+    """Say what is kept and how to go on, where a signal (`KeyboardInterrupt`, or `SystemExit`) ends what is done."""
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit):
+        screen.say(message)
+        raise
+
+
 class _Forgiving:
     """A stream for what only shows: where it is full or has no reader any more, nothing fails and nothing is shown."""
 
@@ -88,4 +99,6 @@ class _Forgiving:
 def _console(file: Any) -> Console:
     # Without a terminal rich assumes 80 columns, which breaks tables in two that a file holds easily.
     wide = None if file.isatty() or "COLUMNS" in os.environ else 120
-    return Console(file=file, width=wide, highlight=False)
+    console = Console(file=file, width=wide, highlight=False, markup=False, emoji=False)
+    console.push_render_hook(Visible())
+    return console

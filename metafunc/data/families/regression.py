@@ -12,6 +12,8 @@ from metafunc.checks import at_least, one_of
 from metafunc.data import files
 from metafunc.data.class_split import Partition, by_fractions
 from metafunc.data.episodes import Rows, fingerprint
+from metafunc.data.numbers import Scale, check_resolved, moments, numbers, standardised
+from metafunc.data.safe_text import csv_cell, from_csv_cells
 from metafunc.data.sampling import DataUnavailable, distinct, sampler
 from metafunc.data.source import WAYS_OUT
 from metafunc.types import Batch, Sampler, Task, TaskFamily
@@ -58,7 +60,8 @@ def regression(
 
     Raises:
         DataUnavailable: there is no such file, or it cannot be read.
-        ValueError: no such column, a value that is missing or no number, or a task or part that is too small.
+        ValueError: no such column, a value that is missing, no number or beyond the precision of one, or a task or part
+            that is too small.
 
     Example:
         >>> import pathlib, tempfile, torch
@@ -72,17 +75,23 @@ def regression(
     at_least(1, num_shots=num_shots, num_queries=num_queries, num_test_queries=num_test_queries)
     table = _read(path, task_column)
     tasks = _tasks(path, table, task_column)
+    tasks = from_csv_cells(tasks) if path.lower().endswith(".csv") else tasks
     inputs, targets = _columns(path, table.column_names, task_column, input_columns, target_columns)
     partition = _large_enough(by_fractions(tasks, fractions, split_seed), num_shots, small_tasks)
     try:
-        raw = files.numbers(table.to_pandas(), (*inputs, *targets), Path(path))
+        raw = numbers(table.to_pandas(integer_object_nulls=True), (*inputs, *targets), Path(path))
     except ValueError as error:
         hint = "Leave such rows out, or name the columns to use with input_columns."
         raise ValueError(f"{error} {hint}") from error
-    mean, scale = _moments(raw, partition) if standardise else (torch.zeros(raw.shape[1]), torch.ones(raw.shape[1]))
+    if standardise:
+        by = moments(raw[torch.isin(partition.of_row, partition.parts["train"])])
+    else:
+        check_resolved(raw, (*inputs, *targets), Path(path))
+        by = Scale(torch.zeros(raw.shape[1]).double(), torch.ones(raw.shape[1]).double())
+    mean, scale = by
     order = partition.of_row.argsort(stable=True)
     sizes = partition.of_row.bincount(minlength=len(partition.names))
-    rows = Rows(((raw - mean) / scale).float()[order], sizes.cumsum(0) - sizes, sizes)
+    rows = Rows(standardised(raw, by, (*inputs, *targets), Path(path))[order], sizes.cumsum(0) - sizes, sizes)
     samplers = {
         part: _draws(rows, members, len(inputs), num_shots, num_queries if part == "train" else num_test_queries)
         for part, members in partition.parts.items()
@@ -138,14 +147,14 @@ def _read(path: str, task_column: str) -> "Table":
         raise DataUnavailable(f"There is no file or folder {place}.\n{WAYS_OUT}")
     if place.is_file() and place.suffix.lower() not in files.TABLES:
         raise DataUnavailable(f"{place} ends in {place.suffix or 'nothing'}; {' and '.join(files.TABLES)} are read.")
-    text = csv.ConvertOptions(column_types={task_column: string()})
+    text = csv.ConvertOptions(column_types={task_column: string(), csv_cell(task_column): string()})
     try:
         table = (
             csv.read_csv(place, convert_options=text)
             if place.is_file() and place.suffix.lower() == ".csv"
             else parquet.read_table(place)
         )
-        names = table.column_names
+        names = from_csv_cells(table.column_names) if place.suffix.lower() == ".csv" else table.column_names
     except UnicodeDecodeError as error:
         raise DataUnavailable(f"{place} is not encoded as UTF-8 ({error.reason}): save it so.") from error
     except (ArrowInvalid, OSError) as error:
@@ -157,7 +166,7 @@ def _read(path: str, task_column: str) -> "Table":
     twice = [name for name in map(names.__getitem__, kept) if names.count(name) > 1]
     if twice:
         raise ValueError(f"{place} has two columns named {twice[0]!r}: rename one.")
-    return table.select(kept)
+    return table.rename_columns(names).select(kept)
 
 
 def _how(place: Path) -> str:
@@ -206,10 +215,3 @@ def _large_enough(partition: Partition, num_shots: int, small_tasks: Literal["re
             "give it a larger share in fractions."
         )
     return partition._replace(parts=parts)
-
-
-def _moments(raw: Float64[Tensor, "rows columns"], partition: Partition) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation of every column over the training tasks; a constant column is only centred."""
-    trained = raw[torch.isin(partition.of_row, partition.parts["train"])]
-    spread = trained.std(0, correction=0)
-    return trained.mean(0), torch.where(spread > 0, spread, 1.0)

@@ -17,6 +17,7 @@ from metafunc import tree
 from metafunc.execution import tracing
 from metafunc.execution.aot.build import Build, BuildError, possible
 from metafunc.execution.aot.serialise import describe
+from metafunc.execution.code_cache import CacheError
 from metafunc.execution.tracing import Run, Signature, Traced
 
 T = TypeVar("T")
@@ -131,7 +132,7 @@ class Compiler:
         owner, key, graph, constants, build = pending
         try:
             run = build.load()
-        except BuildError as error:
+        except (BuildError, CacheError, OSError) as error:  # the last of a full disk
             self.refuse(error)
         else:
             owner.graphs[key] = self._trial(owner, key, graph, lambda *leaves: run([*leaves, *constants]))
