@@ -40,4 +40,4 @@ def test_columns_go_by_their_names(tmp_path: Path, capsys: pytest.CaptureFixture
     absent = table(tmp_path / "absent.csv", "task,a,y")
     capsys.readouterr()
     assert run(["eval", str(tmp_path / "run"), "--data.path", str(absent), "--num-tasks", "10"]) == 2
-    assert "input_columns must be one of 'task', 'a', 'y', not 'b'" in capsys.readouterr().err
+    assert f"input_columns of {absent} must be one of 'task', 'a', 'y', not 'b'" in capsys.readouterr().err
