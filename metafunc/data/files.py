@@ -47,7 +47,7 @@ def table_suffix(path: Path) -> str:
 
 
 def read_table(path: Path) -> "DataFrame":
-    """A table with a header, for whoever reads one: all of its columns but the row numbers that pandas writes.
+    """A table with a header, for training and prediction alike: all of its columns but the row numbers of pandas.
 
     Cells of a CSV file are text as it stands, and whole numbers of a parquet file stay whole beside empty cells: only
     `numbers` makes numbers of the columns that are used as such.
@@ -189,7 +189,8 @@ def _read_csv(path: Path) -> "DataFrame":
     text = csv.ConvertOptions(column_types=dict.fromkeys(csv.open_csv(path, **how).schema.names, string()))
     cells = csv.read_csv(path, convert_options=text, **how).to_pandas()
     names = from_csv_cells(name.strip() for name in cells.iloc[0])
-    return cells.iloc[1:].apply(_from_csv).set_axis(names, axis=1).reset_index(drop=True)
+    frame: DataFrame = cells.iloc[1:].apply(_from_csv).set_axis(names, axis=1).reset_index(drop=True)
+    return frame
 
 
 def _from_csv(column: "Series[Any]") -> "Series[Any]":

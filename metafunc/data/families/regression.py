@@ -1,5 +1,6 @@
 """Regression on a user-supplied table: one row per observation, and a column that names the task it belongs to."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -33,6 +34,7 @@ def regression(
     split_seed: int = 0,
     standardise: bool = True,
     small_tasks: Literal["refuse", "drop"] = "refuse",
+    units: Mapping[str, Sequence[float]] | None = None,
 ) -> TaskFamily:
     r"""Tasks from a long-format table: columns for the task, the inputs $x$ and the targets $y$.
 
@@ -51,6 +53,8 @@ def regression(
         split_seed: seed of the shuffle that `fractions` divides.
         standardise: whether to bring every column to mean 0 and standard deviation 1 over the training tasks.
         small_tasks: what to do with tasks of fewer than `num_shots + 1` rows.
+        units: instead of the moments of these training tasks, those of the table that a learner was trained on, as its
+            `info` has them: what it is tested on has to be in the units that it knows.
 
     Returns:
         A family with inputs (tasks, rows, inputs) and targets (tasks, rows, targets); `info` holds the mean and scale
@@ -80,12 +84,10 @@ def regression(
     except ValueError as error:
         hint = "Leave such rows out, or name the columns to use with input_columns."
         raise ValueError(f"{error} {hint}") from error
-    if standardise:
-        by = moments(raw[torch.isin(partition.of_row, partition.parts["train"])])
-    else:
+    if not standardise:
         check_resolved(raw, (*inputs, *targets), Path(path))
-        by = Scale(torch.zeros(raw.shape[1]).double(), torch.ones(raw.shape[1]).double())
-    mean, scale = by
+    known = moments(raw[torch.isin(partition.of_row, partition.parts["train"])]) if standardise else None
+    mean, scale = by = _scale(known, units, raw.shape[1])
     order = partition.of_row.argsort(stable=True)
     sizes = partition.of_row.bincount(minlength=len(partition.names))
     rows = Rows(standardised(raw, by, (*inputs, *targets), Path(path))[order], sizes.cumsum(0) - sizes, sizes)
@@ -115,6 +117,13 @@ def regression(
             "fingerprint": fingerprint(rows._replace(values=raw[order]), partition),
         },
     )
+
+
+def _scale(known: Scale | None, units: Mapping[str, Sequence[float]] | None, columns: int) -> Scale:
+    """The scale of another table where it is given; of this one; or that which leaves numbers as they are."""
+    if units is not None:
+        return Scale(*(torch.tensor([*units[f"input_{of}"], *units[f"target_{of}"]]).double() for of in Scale._fields))
+    return known or Scale(torch.zeros(columns).double(), torch.ones(columns).double())
 
 
 def _draws(rows: Rows, members: Int64[Tensor, " c"], num_inputs: int, num_shots: int, num_queries: int) -> Sampler:
