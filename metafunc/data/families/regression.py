@@ -14,7 +14,7 @@ from metafunc.data.class_split import Partition, by_fractions
 from metafunc.data.episodes import Rows, fingerprint
 from metafunc.data.numbers import Scale, check_resolved, moments, numbers, standardised
 from metafunc.data.sampling import DataUnavailable, distinct, sampler
-from metafunc.data.source import WAYS_OUT
+from metafunc.data.source import WAYS_OUT, place_of
 from metafunc.types import Batch, Sampler, Task, TaskFamily
 
 if TYPE_CHECKING:
@@ -145,7 +145,7 @@ def _draws(rows: Rows, members: Int64[Tensor, " c"], num_inputs: int, num_shots:
 
 
 def _read(path: str) -> "DataFrame":
-    place = Path(path).expanduser()
+    place = place_of(path)
     if not place.exists():
         raise DataUnavailable(f"There is no file or folder {place}.\n{WAYS_OUT}")
     return files.read_table(place)
