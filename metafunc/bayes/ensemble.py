@@ -9,7 +9,21 @@ from torch import Generator, Tensor
 
 from metafunc import tree
 from metafunc.checks import at_least
-from metafunc.types import Batch, Data, M, MetaLearner, Normal, P, Predictive, Scalar, Task, Tree, unprepared
+from metafunc.types import (
+    Batch,
+    Data,
+    FastLoss,
+    M,
+    MetaLearner,
+    Normal,
+    P,
+    Predictive,
+    Scalar,
+    Task,
+    TaskLoss,
+    Tree,
+    unprepared,
+)
 
 
 class PerParticle(NamedTuple):
@@ -74,12 +88,17 @@ def lift(learner: MetaLearner[M, P], *, num_particles: int) -> MetaLearner[M, P]
 
         return _over_particles(rows, meta, support, out_dims=1)  # type: ignore[no-any-return]  # likewise
 
-    def task_loss(meta: M, task: Task, /) -> Scalar:
-        def loss(particle: M, support: Data, query: Data) -> Scalar:
-            return learner.task_loss(particle, Task(support, query))
+    def averaged(of_particle: TaskLoss[M]) -> TaskLoss[M]:
+        def task_loss(meta: M, task: Task, /) -> Scalar:
+            def loss(particle: M, support: Data, query: Data) -> Scalar:
+                return of_particle(particle, Task(support, query))
 
-        losses: Tensor = _over_particles(loss, meta, task.support, task.query)
-        return losses.mean()
+            losses: Tensor = _over_particles(loss, meta, task.support, task.query)
+            return losses.mean()
+
+        return task_loss
+
+    own = learner.task_loss
 
     def predict(params: P, x: Tensor) -> Predictive:
         def of_particle(particle: P) -> Predictive:
@@ -96,7 +115,7 @@ def lift(learner: MetaLearner[M, P], *, num_particles: int) -> MetaLearner[M, P]
         init=init,
         adapt=adapt,
         path=path,
-        task_loss=task_loss,
+        task_loss=FastLoss(averaged(own), averaged(own.definition)) if isinstance(own, FastLoss) else averaged(own),
         predict=predict,
         # Without noise there is nothing to prepare, and no need to look at every particle at every step.
         prepare=unprepared if learner.prepare is unprepared else prepare,
