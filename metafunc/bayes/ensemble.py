@@ -108,7 +108,8 @@ def lift(learner: MetaLearner[M, P], *, num_particles: int) -> MetaLearner[M, P]
                 return Normal(predictive.loc, predictive.scale.expand_as(predictive.loc))
             return predictive
 
-        return tree.map(lambda leaf: leaf.flatten(0, 1), torch.vmap(of_particle)(params))
+        predictions: Predictive = tree.vmap(of_particle)(params)
+        return tree.map(lambda leaf: leaf.flatten(0, 1), predictions)
 
     return replace(
         learner,
@@ -128,7 +129,7 @@ def _over_particles(function: Callable[..., Any], meta: Tree, *data: Data, out_d
     def of_particle(particle: Tree, own: Sequence[Tree]) -> Any:
         return function(particle, *(join(one) for join, one in zip(joins, own, strict=True)))
 
-    return torch.vmap(of_particle, out_dims=out_dims)(meta, own)
+    return tree.vmap(of_particle, out_dims=out_dims)(meta, own)
 
 
 def _split(data: Data) -> tuple[Tree, Callable[[Tree], Data]]:
