@@ -55,7 +55,7 @@ def read_table(path: Path) -> "DataFrame":
         The table, with rows numbered from 0.
 
     Raises:
-        DataUnavailable: there is no such file.
+        DataUnavailable: there is no such file, or a parquet file is cut off or damaged.
         ValueError: the file is no table, has no rows, or names a column twice.
     """
     import pandas as pd
@@ -65,8 +65,10 @@ def read_table(path: Path) -> "DataFrame":
         raise DataUnavailable(f"There is no file {path}.")
     try:
         frame = pd.read_csv(path, header=None, dtype=str) if suffix == ".csv" else pd.read_parquet(path)
-    except ValueError as error:  # pandas' and pyarrow's errors about a file's contents are kinds of it
-        raise ValueError(f"{path} cannot be read as {suffix[1:]}: {error}") from error
+    except (ValueError, OSError) as error:  # pandas' and pyarrow's errors about a file's contents are kinds of them
+        first = next(iter(str(error).splitlines()), "")
+        kind = ValueError if suffix == ".csv" else DataUnavailable  # which is cut off or damaged, and cannot be edited
+        raise kind(f"{path} cannot be read as {suffix[1:]}: {first}") from error
     if suffix == ".csv":
         # The header is read as a row, because pandas renames the second of two equal columns silently.
         names = from_csv_cells("" if pd.isna(name) else name.strip() for name in frame.iloc[0])
