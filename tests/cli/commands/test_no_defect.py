@@ -118,7 +118,7 @@ def test_a_damaged_table_is_unavailable_data(folder: Path) -> None:
             assert name in err
 
 
-def test_what_the_system_refuses_is_told_from_a_defect() -> None:
+def test_what_the_system_refuses_is_no_defect() -> None:
     assert expected(OSError(28, "No space left on device")) == ("No space left on device.", DATA)
     found = expected(IsADirectoryError(21, "Is a directory", "d/.0123abcd.unfinished.out.csv", None, "d/out.csv"))
     assert found == ("d/out.csv: Is a directory.", USAGE)
