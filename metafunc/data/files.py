@@ -56,7 +56,7 @@ def read_table(path: Path) -> "DataFrame":
         The table, with rows numbered from 0.
 
     Raises:
-        DataUnavailable: there is no such file.
+        DataUnavailable: there is no such file, or a parquet file is cut off or damaged.
         ValueError: the file is no table, has no rows, or names a column twice.
     """
     import pandas as pd
@@ -71,8 +71,10 @@ def read_table(path: Path) -> "DataFrame":
             if suffix == ".csv"
             else parquet.read_table(path).to_pandas(integer_object_nulls=True)
         )
-    except (ValueError, OSError) as error:  # pandas' and pyarrow's errors about a file's contents
-        raise ValueError(f"{path} cannot be read as {suffix[1:]}: {error}") from error
+    except (ValueError, OSError) as error:  # pandas' and pyarrow's errors about a file's contents are kinds of them
+        first = next(iter(str(error).splitlines()), "")
+        kind = ValueError if suffix == ".csv" else DataUnavailable  # which is cut off or damaged, and cannot be edited
+        raise kind(f"{path} cannot be read as {suffix[1:]}: {first}") from error
     if suffix == ".csv":
         # The header is read as a row, because pandas renames the second of two equal columns silently.
         names = from_csv_cells(name.strip() for name in frame.iloc[0])

@@ -75,13 +75,17 @@ def test_parquet_columns_of_other_kinds_are_no_numbers(tmp_path: Path, column: l
         ("t.csv", "x,y\n", "no rows"),
         ("t.csv", "x,x\n1,2\n", "two columns named 'x'"),
         ("t.csv", "x,y\n1,2,3\n", "cannot be read"),
-        ("t.parquet", "no parquet", "cannot be read"),
         ("t.xls", "x", r"\.csv or \.parquet"),
     ],
 )
 def test_what_is_no_table_is_refused(tmp_path: Path, name: str, text: str, message: str):
     with pytest.raises(ValueError, match=message):
         files.read_table(write(tmp_path / name, text))
+
+
+def test_a_parquet_file_that_is_none_is_unavailable(tmp_path: Path):
+    with pytest.raises(DataUnavailable, match=r"t.parquet cannot be read"):
+        files.read_table(write(tmp_path / "t.parquet", "no parquet"))
 
 
 def test_row_numbers_that_pandas_wrote_are_left_out(tmp_path: Path):

@@ -91,7 +91,7 @@ LEGITIMATE = (
     Legitimate("swap", "one function for another", files=("metafunc/nn/", "docs/gotchas.md")),
     Legitimate("signal", "the operating system's", files=("metafunc/training/", "metafunc/execution/", "cli/")),
     Legitimate("signal", "the operating system's", files=("docs/decisions/", "docs/architecture.md", "CHANGELOG.md")),
-    Legitimate("signal", "the operating system's", files=("tests/execution/", "tests/training/")),
+    Legitimate("signal", "the operating system's", files=("tests/execution/", "tests/training/", "tests/cli/")),
     Legitimate("signal", "an input along one axis", files=("tests/nn/module_cases.py",)),
     Legitimate("signal", "beside noise", r"[Nn]o signal|signal[- ]to[- ]noise"),
     Legitimate("credit", "what E-MAML gives to the sampled data", files=CREDIT),
