@@ -34,11 +34,15 @@ def test_what_fails_leaves_the_old_file_and_no_remnant(tmp_path: Path) -> None:
 def test_what_lies_at_the_new_file_s_name_is_not_written_to(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, planted: str
 ) -> None:
-    monkeypatch.setattr(secrets, "token_hex", lambda size: "guessed")
     path, victim = tmp_path / "note.txt", tmp_path / "victim"
     victim.write_text("precious")
     building = tmp_path / f".guessed{BUILDING}note.txt"
-    building.hardlink_to(victim) if planted == "file" else building.symlink_to(victim)
+
+    def guessed(_: int) -> str:
+        building.hardlink_to(victim) if planted == "file" else building.symlink_to(victim)
+        return "guessed"
+
+    monkeypatch.setattr(secrets, "token_hex", guessed)
     with pytest.raises(FileExistsError):
         write_text(path, "new")
     assert victim.read_text() == "precious"
