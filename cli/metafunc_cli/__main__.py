@@ -30,7 +30,7 @@ options:
   -h, --help   this text; `metafunc COMMAND --help` has that command's
   --version    the version
 
-exit codes: 0 done, 1 failure, 2 usage, 3 data unavailable, 4 diverged, 130 or 143 interrupted
+exit codes: 0 done, 1 failure, 2 usage, 3 data unavailable or damaged, 4 diverged, 130 or 143 interrupted
 """
 TRACEBACK = "METAFUNC_TRACEBACK"
 
@@ -101,7 +101,7 @@ def _expected(error: Exception) -> tuple[str, int]:
 
     The exceptions of metafunc are looked up by name: importing them would import torch for a mere usage error.
     """
-    codes = {"DataUnavailable": DATA, "Diverged": DIVERGED, "CheckpointError": FAILURE}
+    codes = {"DataUnavailable": DATA, "Diverged": DIVERGED, "FileError": DATA, "CheckpointError": DATA}
     if type(error).__module__.startswith("metafunc.") and type(error).__name__ in codes:
         return str(error), codes[type(error).__name__]
     if isinstance(error, OSError) and error.filename is not None:

@@ -4,6 +4,7 @@ The new file is written under another name in the same folder, forced to disk, a
 does at one stroke.
 """
 
+import errno
 import glob
 import json
 import os
@@ -113,6 +114,23 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
+def make_folder(path: Path) -> None:
+    """Make a folder, and those above it that are missing, so that they survive a power cut.
+
+    Example:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp()) / "runs" / "one"
+        >>> make_folder(path)
+        >>> path.is_dir()
+        True
+    """
+    missing = [folder for folder in (path, *path.parents) if not folder.exists()]
+    for folder in reversed(missing):
+        folder.mkdir(exist_ok=True)
+        force(folder.parent)
+    path.mkdir(exist_ok=True)  # or an error that says that a file is in the way
+
+
 def write_through(path: Path, content: bytes) -> None:
     """Write a file and wait until the disk has it; for files in a folder that will be renamed as a whole."""
     with about(path), path.open("wb") as file:
@@ -122,11 +140,18 @@ def write_through(path: Path, content: bytes) -> None:
 
 
 def force(directory: Path) -> None:
-    """Make a rename survive a power cut; a no-op on systems whose folders cannot be opened."""
+    """Make what was made, renamed or deleted in a folder survive a power cut, where folders can be forced to disk."""
     if os.name != "posix":
         return
-    handle = os.open(directory, os.O_RDONLY)
     try:
-        os.fsync(handle)
+        handle = os.open(directory, os.O_RDONLY)
+    except PermissionError:  # a folder above the user's own, which nothing was made in
+        return
+    try:
+        with about(directory):
+            os.fsync(handle)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # a file system that has no such call
+            raise
     finally:
         os.close(handle)

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float64, Shaped
 from torch import Tensor
 
-from metafunc.data.atomic_write import replace_file
+from metafunc.data.atomic_write import make_folder, replace_file
 from metafunc.data.pixels import inverted, materialise
 from metafunc.data.sampling import DataUnavailable
 from metafunc.data.source import IMAGE_SUFFIXES, class_names, load
@@ -126,7 +126,7 @@ def write_table(frame: "DataFrame", path: Path) -> None:
         path: the file; its name states the format.
     """
     suffix = table_suffix(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     write = frame.to_csv if suffix == ".csv" else frame.to_parquet
     replace_file(path, lambda building: write(building, index=False))
 

@@ -63,7 +63,7 @@ def read(run: Run, support: Path, query: Path, target: Sequence[str] = ()) -> Fi
         DataUnavailable: a file is not there.
         ValueError: a file does not fit the run; the message names file, row and column.
     """
-    seen = {**run.env["data"], "settings": run.config.get("tasks", {})}
+    seen = {**run.env["data"], "settings": run.config.get("tasks", {}), "columns": run.columns}
     if seen["kind"] == "classification":
         return _classification(support, query, seen, target)
     if seen["kind"] == "regression":
@@ -73,7 +73,7 @@ def read(run: Run, support: Path, query: Path, target: Sequence[str] = ()) -> Fi
 
 def _regression(support: Path, query: Path, seen: Mapping[str, Any], target: Sequence[str]) -> FileTask:
     """A regression: all columns but the targets are inputs, unless the run knows its inputs by name."""
-    info, given, asked = seen["info"], files.read_table(support), files.read_table(query)
+    info, given, asked = seen["columns"] or {}, files.read_table(support), files.read_table(query)
     targets = _targets(list(given.columns), target, info.get("targets", []), seen["num_outputs"], support)
     inputs = info.get("inputs") or [name for name in given.columns if name not in targets]
     if len(inputs) != prod(seen["input_shape"]):

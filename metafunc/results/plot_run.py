@@ -1,7 +1,6 @@
 """`metafunc plot`: the pictures of a run, as far as it has got."""
 
 import inspect
-import json
 import warnings
 from collections.abc import Iterator, Mapping
 from math import nan
@@ -75,8 +74,7 @@ def _of_numbers(run: Run) -> "Iterator[tuple[str, Figure]]":
     log = [line for line in run.lines() if any(name in line for name in telling)]
     if log:
         yield "learning", figures.learning_curve(log)
-    for file in sorted(run.path.glob("meta_test*.json")):
-        report = json.loads(file.read_text())
+    for file, report in run.reports().items():
         test = report["meta_test"]
         many = len(test["by_step"]) > 2
         curves = figures.adaptation_curves(

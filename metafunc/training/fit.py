@@ -94,6 +94,7 @@ def fit(
 
     Raises:
         ValueError: an argument is out of range, the tasks do not fit the learner, or `out` cannot be used as asked.
+        FileError: a file of the run to be resumed is damaged, or is not what was recorded.
         Diverged: a meta-gradient is not finite.
         Interrupted: a signal asked to stop.
 

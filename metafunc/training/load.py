@@ -9,6 +9,7 @@ from metafunc.training import checkpoint
 from metafunc.training.build import learner_of
 from metafunc.training.checkpoint import Checkpoint, CheckpointError
 from metafunc.training.run import Run
+from metafunc.training.state import saved_state
 from metafunc.types import M, MetaLearner
 
 
@@ -35,6 +36,7 @@ def load(
     Raises:
         ValueError: the folder is no run or has no whole checkpoint, its learner is not in the table, or the checkpoint
             belongs to another learner.
+        FileError: one of its files is not what was recorded; the message names what differs.
 
     Example:
         >>> import tempfile, metafunc
@@ -45,11 +47,11 @@ def load(
         >>> learner, meta = metafunc.load(folder)
     """
     place = Run(Path(run))
-    config = place.config
+    config, env = place.config, place.env
     if learner is None:
         if "algorithm" not in config:
             raise ValueError(f"{run} does not state which algorithm it was made with: pass it, load(run, learner=...).")
-        seen = place.env["data"]
+        seen = env["data"]
         learner = learner_of(config, tuple(seen["input_shape"]), seen["kind"], seen["num_outputs"], imports=imports)
     saved = _saved(place, which)
     return learner, checkpoint.restore(learner.init(generator_for(0, "init", 0)), saved.tensors, "meta")
@@ -59,12 +61,14 @@ def _saved(place: Run, which: str) -> Checkpoint:
     saved, damaged = checkpoint.newest(place.checkpoints)
     if saved is None:
         raise ValueError(f"{place.path} has no whole checkpoint to load. {' '.join(damaged)}".rstrip())
-    best = saved.state["best"]
+    best = saved_state(saved)["best"]
     if which == "best" and best and best["step"] != saved.step:
         try:
             saved = checkpoint.read(checkpoint.at(place.checkpoints, best["step"]))
         except CheckpointError as error:
             damaged.append(str(error))
+    if saved.record is None and "format" not in place.env:
+        warnings.warn(f"{place.path} was recorded in format 1, without sums: it is taken as it is.", stacklevel=3)
     for message in damaged:
         warnings.warn(f"{message} The checkpoint of step {saved.step} is taken instead.", stacklevel=3)
     return saved

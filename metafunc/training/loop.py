@@ -167,13 +167,12 @@ class Loop(Generic[M, P]):
 
     def resume(self, env: Mapping[str, Any]) -> None:
         """Go back to the newest checkpoint of the run's folder, and to the best meta-parameters that it knows of."""
-        damaged = self.recorder.resume(self.state)
+        said = self.recorder.resume(self.state)
         if self.recorder.run is None or self.state.step == 0:
             return
         known = {"validation": self.state.validation} if self.state.validation else {}
         self.tell("resumed", known, str(self.recorder.last))
-        passed_over = (f"{message} The run goes on from step {self.state.step} instead." for message in damaged)
-        for message in (*passed_over, *changes(self.recorder.run.env, env)):
+        for message in (*said, *changes(self.recorder.run.env, env)):
             self.warn(message)
         try:
             saved = self.recorder.best(self.state)

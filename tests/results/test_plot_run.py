@@ -1,6 +1,5 @@
 """A run is drawn as far as it has got, from what it recorded."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from metafunc.data import generator_for
 from metafunc.evaluation import meta_test
 from metafunc.results.plot_run import MANY_QUERIES, functions, plot_run
 from metafunc.training.build import build, tasks_of
+from metafunc.training.run import Run
 
 
 def trained(folder: Path, config: dict[str, Any], *, steps: int = 2, test: bool = True) -> Path:
@@ -22,7 +22,7 @@ def trained(folder: Path, config: dict[str, Any], *, steps: int = 2, test: bool 
     if test:
         result = meta_test.evaluate(learner, fit.best, family, num_tasks=4, num_steps=2, num_validation_tasks=4)
         report = meta_test.report(result, algorithm="maml", tasks=family.name, run=None, seed=0, steps=steps)
-        (folder / "meta_test.json").write_text(json.dumps(report))
+        Run(folder).write("meta_test.json", report)
     return folder
 
 
@@ -37,7 +37,7 @@ def names(paths: list[Path]) -> list[str]:
 
 def test_functions_are_drawn_and_drawing_again_draws_the_same(tmp_path: Path):
     run = trained(tmp_path / "run", curves(name="sinusoid"))
-    (run / "meta_test-split=phase.json").write_text((run / "meta_test.json").read_text())
+    Run(run).write("meta_test-split=phase.json", Run(run).report(run / "meta_test.json"))
     first = plot_run(run)
     assert names(first) == ["learning.png", "adaptation-split=phase.png", "adaptation.png", "functions.png"]
     assert {path.parent for path in first} == {run / "figures"}

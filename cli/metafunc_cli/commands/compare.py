@@ -52,7 +52,7 @@ def main(argv: Sequence[str]) -> int:
     out = Path(found.out or ("runs/compare" if names else f"runs/compare-{found.tasks}"))
     if names and (out / "config.json").exists():
         raise UsageError(f"{out} is a run; give --out another folder.")
-    from metafunc.data.atomic_write import write_json, write_text
+    from metafunc.data.atomic_write import make_folder, write_json, write_text
     from metafunc.results import comparison
     from metafunc.results.tables import to_csv, to_markdown
     from metafunc.training.events import Interrupted
@@ -65,7 +65,7 @@ def main(argv: Sequence[str]) -> int:
         return 128 + stopped.signal
     entries = trials.meta_test(screen, trained, found)
     report = comparison.compare(trained[0].tasks, entries)
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     write_json(out / "compare.json", report)
     write_text(out / "compare.csv", to_csv(report))
     write_text(out / "compare.md", to_markdown(report))

@@ -51,7 +51,6 @@ def meta_test(
     screen: Screen, learner: Any, meta: Any, family: Any, test: Testing, settings: Settings, run: "Run", file: Path
 ) -> dict[str, Any]:
     """Score a learner on new tasks, write the report to a file, show the table, and return the report."""
-    from metafunc.data.atomic_write import write_json
     from metafunc.evaluation import meta_test as meta_tests
     from metafunc.execution import device
     from metafunc.execution.plan import Execution
@@ -87,7 +86,7 @@ def meta_test(
         seed=training.seed,
         steps=training.steps,
     )
-    write_json(file, report)  # before it is shown, since a terminal may be gone
+    run.write(file.name, report)  # before it is shown, since a terminal may be gone
     show(screen.out, report)
     return report
 
@@ -102,7 +101,7 @@ def command(name: str, run: Path, names: Mapping[str, str]) -> str:
 def _settings(run: Path, *, allowed: bool) -> Settings:
     """The settings of a run, as recorded."""
     file = run / "config.json"
-    recorded = compose.sections_of(file)
+    recorded = compose.recorded_in(run)
     if missing := [section for section in (*SECTIONS, "training") if section not in recorded]:
         raise UsageError(f"{file} does not state which {missing[0]} it was made with: test it in Python instead.")
     if not allowed:
@@ -128,9 +127,9 @@ def _test(folder: Path, settings: Settings, usual: Testing, found: Any) -> int:
     with refusals():
         data = compose.anchored(found.data)
         config = dataclasses.replace(settings, data=data).to_json()
-        known = run.env["data"]["info"]
-        if "inputs" in known:  # columns go by their names, whatever their order in another file
-            config["tasks"] |= {"input_columns": known["inputs"], "target_columns": known["targets"]}
+        columns = run.columns
+        if columns is not None:  # they go by their names, whatever their order in another file
+            config["tasks"] |= {"input_columns": columns["inputs"], "target_columns": columns["targets"]}
         family = tasks_of(config)
         loaded: tuple[Any, Any] = load(run.path, which=found.testing.checkpoint, imports=found.report.imports)
     same = run.env["data"]["info"].get("fingerprint") == family.info.get("fingerprint")

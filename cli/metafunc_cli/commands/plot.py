@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from metafunc.training import record
 from metafunc_cli.display.results import show_lines
 from metafunc_cli.display.screen import Screen, refusals
 from metafunc_cli.errors import OK
@@ -10,7 +11,6 @@ from metafunc_cli.settings import user_builders
 from metafunc_cli.settings.names import refuse_imports
 from metafunc_cli.settings.options import Plotting
 from metafunc_cli.settings.run_argument import parse, run_and_flags
-from metafunc_cli.settings.typed_json import load
 
 WHAT = (
     "Draw a run into its folder figures: the learning curve, the adaptation curves of its meta-tests, and new tasks "
@@ -24,7 +24,7 @@ def main(argv: Sequence[str]) -> int:
     found: Plotting = parse(f"metafunc plot {run or 'RUN'}", WHAT, flags, {"plotting": Plotting()}).plotting
     file = Path(run or "") / "config.json"
     if not found.imports:
-        refuse_imports(load(file), file)
+        refuse_imports(record.config(file.parent), file)
     from metafunc.results.plot_run import plot_run
 
     screen = Screen(json=found.json, quiet=True)

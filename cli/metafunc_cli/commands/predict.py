@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from metafunc.training import record
 from metafunc_cli.display.results import show_lines, tidy
 from metafunc_cli.display.screen import Screen, refusals
 from metafunc_cli.errors import OK
@@ -11,7 +12,6 @@ from metafunc_cli.settings.compose import instance
 from metafunc_cli.settings.names import refuse_imports
 from metafunc_cli.settings.options import Prediction
 from metafunc_cli.settings.run_argument import parse, run_and_flags
-from metafunc_cli.settings.typed_json import load
 
 WHAT = (
     "Adapt the learner of a run to a new task: the examples in --support define the task, and for each row of "
@@ -26,7 +26,7 @@ def main(argv: Sequence[str]) -> int:
     found: Prediction = asked.prediction
     file = Path(run or "") / "config.json"
     if not found.imports:
-        refuse_imports(load(file), file)
+        refuse_imports(record.config(file.parent), file)
     from metafunc.results.predict_files import predict_files
 
     screen = Screen(json=found.json, quiet=True)

@@ -92,11 +92,14 @@ def _train(screen: Screen, request: Request, learner: Any, family: Any) -> int:
 
 def _new_folder(names: Mapping[str, str]) -> Path:
     """A new folder for a run that was given none; making it is what reserves it."""
+    from metafunc.data.atomic_write import make_folder
+
+    make_folder(RUNS)
     stem = "-".join(names[section].rpartition(":")[2] for section in ("algorithm", "tasks"))
     for number in count(1):
         folder = RUNS / f"{stem}-{number}"
         try:
-            folder.mkdir(parents=True)
+            folder.mkdir()
         except FileExistsError:
             continue
         return folder

@@ -50,12 +50,12 @@ class Screen:
 
 @contextmanager
 def refusals() -> Iterator[None]:
-    """What metafunc refuses because of its arguments is a usage error; a damaged checkpoint is not."""
-    from metafunc.training.checkpoint import CheckpointError
+    """What metafunc refuses because of its arguments is a usage error; a damaged file of a run is not."""
+    from metafunc.training.json_file import FileError
 
     try:
         yield
-    except CheckpointError:
+    except FileError:
         raise
     except ValueError as error:
         raise UsageError(str(error)) from error

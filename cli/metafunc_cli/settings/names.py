@@ -22,7 +22,8 @@ def refuse_imports(recorded: Mapping[str, Any], file: str | Path | None, typed: 
         UsageError: a recorded name points into a module, and was not typed as well.
     """
     for section in SECTIONS:
-        name = recorded.get(section, {}).get("name", "")
+        settings = recorded.get(section)
+        name = str(settings.get("name", "")) if isinstance(settings, Mapping) else ""
         if user_builders.is_own(name) and name not in typed:
             raise UsageError(f"{file} names {name}, and importing that runs its code. Add --imports if you trust it.")
 

@@ -7,6 +7,8 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
+from metafunc.training import json_file
+from metafunc.training.json_file import FileError
 from metafunc_cli.errors import UsageError, unknown
 
 
@@ -17,14 +19,9 @@ def load(path: Path) -> dict[str, Any]:
         UsageError: there is no such file, or it holds something else.
     """
     try:
-        found = json.loads(path.read_text())
-    except OSError as error:
-        raise UsageError(f"{path} cannot be read: {error.strerror}.") from error
-    except ValueError as error:
-        raise UsageError(f"{path} is not valid JSON: {error}.") from error
-    if not isinstance(found, dict):
-        raise UsageError(f"{path} holds no JSON object.")
-    return found
+        return json_file.read(path)
+    except FileError as error:
+        raise UsageError(str(error)) from error
 
 
 def checked(fields: type, values: Any, where: str) -> dict[str, Any]:
