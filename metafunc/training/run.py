@@ -199,7 +199,9 @@ def begin(path: Path, config: Mapping[str, Any], env: Mapping[str, Any], *, resu
         _write_again(run)
         return run
     make_folder(path)
-    for name in sorted(entries & {*_OURS}, key=lambda name: name == CONFIG):  # last what makes the folder ours to delete
+    for name in sorted(
+        entries & {*_OURS}, key=lambda name: name == CONFIG
+    ):  # last what makes the folder ours to delete
         shutil.rmtree(path / name) if (path / name).is_dir() else (path / name).unlink()
         force(path)
     write_json(path / ENV, record.begun(asked, env))
