@@ -52,6 +52,8 @@ DAMAGED = {
     "a key of the environment that is gone": ("predict", "env.json", b'  "threads": 1,\n', b""),
     "another number of threads": ("resume", "env.json", b'"threads": 1', b'"threads": 2'),
     "a line of the log that is overwritten": ("resume", "metrics.jsonl", b'"step": 4, "validation"', b'"step": 4, "a"'),
+    "seconds that are half written": ("compare", "seconds.json", b'{\n  "seconds"', b'{\n  "sec'),
+    "another step size in a comparison": ("compare", "config.json", b'"inner_lr": 0.01', b'"inner_lr": 0.81'),
     "a noise scale that was never fitted": ("predict", "meta_test.json", b'"noise_scale": ', b'"noise_scale": 1'),
 }
 """Damage that was once used in silence: the command, the file, and what became what."""
@@ -61,7 +63,7 @@ GATE_DAMAGE = [
     for i, case in enumerate(corruption.cases(("resume", "predict", "go on"), [SEED]))
     if i % 23 == 5
 ]  # fmt: skip
-NIGHTLY_DAMAGE = [*corruption.cases(("resume", "go on", "predict", "eval"), [SEED + 1]),
+NIGHTLY_DAMAGE = [*corruption.cases(("resume", "go on", "predict", "eval", "compare"), [SEED + 1]),
                   *corruption.cases(("resume", "predict"), [SEED + 2]),
                   *(case for case in corruption.cases(("plot",), [SEED + 1]) if "step-" not in case.file)]  # fmt: skip
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from random import Random
 from typing import Any, NamedTuple
 
-from .jobs import EVAL, PREDICT, RESUME, Bases, files, run_result, unacceptable
+from .jobs import COMPARE, EVAL, PLOT, PREDICT, RESUME, Bases, compare_result, files, run_result, unacceptable
 
 Damage = Callable[[bytes, Random, bytes], bytes | None]
 """From a file's content, chance and the same file of another run to what then lies there; None for no file."""
@@ -75,42 +75,57 @@ OTHER_NAMES = {"meta_test.json": ("the run's meta-test",)}
 """What a message may call a file instead."""
 
 
+FILES = ("config.json", "env.json", "metrics.jsonl")
+
+
+def _of_steps(*steps: int) -> tuple[str, ...]:
+    files = ("manifest.json", "tensors.safetensors")
+    return tuple(f"checkpoints/step-{step:09d}/{file}" for step in steps for file in files)
+
+
 class Reader(NamedTuple):
-    """A command that reads a run folder, and what it ends with."""
+    """A command that reads a run folder.
+
+    Args:
+        argv: its words.
+        start: the folder that it starts from.
+        result: what it ends with.
+        files: those of the run.
+        run: where the run lies.
+        other: where another run lies.
+    """
 
     argv: Sequence[str]
     start: str
     result: Callable[[Path], Mapping[str, Any]]
+    files: tuple[str, ...] = (*FILES, "meta_test.json", *_of_steps(4, 6))
+    run: str = "finished/work/run"
+    other: str = "other/work/run"
+
+
+def _resumed(work: Path) -> Mapping[str, Any]:
+    return run_result(work / "run")
 
 
 def _tested(work: Path) -> Mapping[str, Any]:
     return {p.name: p.read_bytes() for p in (work / "run").glob("meta_test-*.json")}
 
 
-def _figures(work: Path) -> Mapping[str, Any]:
-    return files(work / "run" / "figures")
-
-
 READERS = {
-    "resume": Reader(RESUME, "finished", lambda work: run_result(work / "run")),
-    "go on": Reader(RESUME, "interrupted", lambda work: run_result(work / "run")),
+    "resume": Reader(RESUME, "finished", _resumed),
+    "go on": Reader(RESUME, "interrupted", _resumed, (*FILES, *_of_steps(2, 4)), "interrupted/work/run"),
     "predict": Reader(PREDICT, "finished", lambda work: files(work / "out")),
     "eval": Reader(EVAL, "finished", _tested),
-    "plot": Reader(["plot", "run"], "finished", _figures),
+    "plot": Reader(PLOT, "finished", lambda work: files(work / "run" / "figures")),
+    "compare": Reader(
+        COMPARE,
+        "compared",
+        lambda work: compare_result(work / "compared"),
+        (*FILES, "seconds.json", *_of_steps(3)),
+        "compared/work/compared/maml-0",
+        "compared/work/compared/fomaml-0",
+    ),
 }
-
-
-FILES = (
-    "config.json",
-    "env.json",
-    "metrics.jsonl",
-    "meta_test.json",
-    "checkpoints/step-000000004/manifest.json",
-    "checkpoints/step-000000004/tensors.safetensors",
-    "checkpoints/step-000000006/manifest.json",
-    "checkpoints/step-000000006/tensors.safetensors",
-)
-"""All files of a finished run; an interrupted one has some of them."""
 
 
 class Case(NamedTuple):
@@ -156,13 +171,11 @@ class Readers:
         """
         reader = READERS[case.reader]
         root = self.bases.begin(reader.start)
-        file = root / "work" / "run" / case.file
-        if not file.exists():
-            shutil.rmtree(root)
-            return ""
+        file = root.joinpath(*Path(reader.run).parts[1:]) / case.file
         before = file.read_bytes()
-        other = self.bases.base("other") / "work" / "run" / case.file
-        elsewhere = other.read_bytes() if other.exists() else b""
+        self.bases.base(Path(reader.other).parts[0])
+        other = self.bases.root / reader.other
+        elsewhere = max(other.glob(re.sub(r"step-\d+", "step-*", case.file))).read_bytes()
         after = DAMAGES[case.damage](before, Random(case.seed), elsewhere)
         if after is None:
             file.unlink()
@@ -187,5 +200,9 @@ class Readers:
 def cases(readers: Iterable[str], seeds: Iterable[int]) -> list[Case]:
     """Every damage of every file, read by each command."""
     return [
-        Case(reader, file, damage, seed) for reader in readers for file in FILES for damage in DAMAGES for seed in seeds
+        Case(reader, file, damage, seed)
+        for reader in readers
+        for file in READERS[reader].files
+        for damage in DAMAGES
+        for seed in seeds
     ]

@@ -125,6 +125,9 @@ class Bases:
         if start in ("finished", "other"):
             ended = self.machine.run(folder, RUN if start == "finished" else OTHER, below="run")
             assert ended.code == 0, ended
+        elif start == "compared":
+            ended = self.machine.run(folder, COMPARE, below="compared")
+            assert ended.code == 0, ended
         elif start == "interrupted":
             ended = self.machine.run(folder, RUN, below="run", fault=AFTER_STEP_4)
             assert (ended.code, ended.hit[:6]) == (-9, "rename"), ended

@@ -1,12 +1,14 @@
 """Any damage of any file of a run folder: it is named, made good, or of no consequence; never used in silence."""
 
+import shutil
 from pathlib import Path
 from random import Random
 
 import pytest
 
 from .cases import DAMAGED, GATE_DAMAGE, NIGHTLY_DAMAGE
-from .corruption import DAMAGES, Case, Readers
+from .corruption import DAMAGES, READERS, Case, Readers
+from .machine import Machine
 
 names = {"ids": lambda case: case.name}
 
@@ -52,3 +54,15 @@ def test_a_checkpoint_used_without_its_sums_is_noticed(readers: Readers, monkeyp
     case = Case("predict", "checkpoints/step-000000006/tensors.safetensors", "other tensors", 0)
     assert readers.read(case) == ""
     assert "used in silence" in readers.read(case, "setups:without_sums")
+
+
+@pytest.mark.parametrize("reader", ["resume", "predict"])
+def test_a_whole_checkpoint_of_another_run_is_named(readers: Readers, machine: Machine, reader: str) -> None:
+    root = readers.bases.begin("finished")
+    checkpoints = root / "work/run/checkpoints"
+    other = readers.bases.base("other") / "work/run/checkpoints"
+    shutil.rmtree(checkpoints)
+    shutil.copytree(other, checkpoints)
+    ended = machine.run(root, READERS[reader].argv)
+    assert ended.code in (2, 3), ended
+    assert "run/" in ended.stderr

@@ -10,7 +10,7 @@ import pytest
 
 from .cases import GATE_CALLS, NAMED, NIGHTLY_CALLS
 from .injection import Case, inject, numbered
-from .jobs import RUN, Bases, files
+from .jobs import JOBS, RUN, Bases, files
 from .machine import ALL, SIGNAL, Machine
 
 names = {"ids": lambda case: case.name}
@@ -57,6 +57,21 @@ def overwritten(bases: Bases, machine: Machine, setup: str = "") -> tuple[int, b
     return ended.code, files(root / "work") != before
 
 
+def before_the_lock(bases: Bases, machine: Machine, job: str, setup: str = "") -> list[str]:
+    """The calls that a command makes before it holds the lock, but for making the folder and its lock."""
+    root = bases.begin(JOBS[job].start)
+    assert machine.run(root, JOBS[job].argv, below="run", setup=setup).code == 0
+    calls = [line.split("|")[::4] for line in machine.calls(root / "log", ALL)]
+    held = next((i for i, (operation, _) in enumerate(calls) if operation == "lock"), len(calls))
+    own = (str(root / "work/run"), str(root / "work/run/.lock"))
+    return [f"{operation} {path}" for operation, path in calls[:held] if path not in own]
+
+
+@pytest.mark.parametrize("job", ["train", "resume", "overwrite"])
+def test_nothing_is_changed_before_the_lock_is_held(bases: Bases, machine: Machine, job: str) -> None:
+    assert before_the_lock(bases, machine, job) == []
+
+
 def test_a_run_that_trains_is_not_deleted(bases: Bases, machine: Machine) -> None:
     assert overwritten(bases, machine) == (2, False)
 
@@ -75,4 +90,5 @@ def test_wrong_twins_are_noticed(bases: Bases, job: str, kind: str, at: str, twi
 
 
 def test_a_lock_after_the_deletion_is_noticed(bases: Bases, machine: Machine) -> None:
-    assert overwritten(bases, machine, "setups:without_lock") != (2, False)
+    assert overwritten(bases, machine, "setups:without_lock") == (0, True)
+    assert before_the_lock(bases, machine, "overwrite", "setups:without_lock") != []
