@@ -76,6 +76,7 @@ class Machine:
             "PYTHONHASHSEED": "0",  # the same calls in the same order
             "CUDA_VISIBLE_DEVICES": "",
             "COLUMNS": "200",
+            "GIT_DIR": str(folder / "none"),  # a commit in env.json would change with the working tree
             "MPLBACKEND": "agg",
             "MPLCONFIGDIR": str(folder),
         }
