@@ -88,7 +88,8 @@ def about(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.filename is None or BUILDING in str(error.filename):
+        # What deletes a folder knows the files in it by their bare names.
+        if error.filename is None or BUILDING in str(error.filename) or not os.path.dirname(str(error.filename)):
             error.filename, error.filename2 = str(path), None
         raise
 

@@ -202,7 +202,8 @@ def begin(path: Path, config: Mapping[str, Any], env: Mapping[str, Any], *, resu
     for name in sorted(
         entries & {*_OURS}, key=lambda name: name == CONFIG
     ):  # last what makes the folder ours to delete
-        shutil.rmtree(path / name) if (path / name).is_dir() else (path / name).unlink()
+        with about(path / name):
+            shutil.rmtree(path / name) if (path / name).is_dir() else (path / name).unlink()
         force(path)
     write_json(path / ENV, record.begun(asked, env))
     write_json(path / CONFIG, asked)  # last: it is what makes the folder a run

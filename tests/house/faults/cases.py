@@ -36,6 +36,8 @@ NAMED = {
     "a closed terminal while a checkpoint is written": ("train", "SIGHUP", "write manifest.json"),
     "a closed terminal while a run is deleted": ("overwrite", "SIGHUP", "unlink tensors.safetensors"),
     "a kill while a run is deleted": ("overwrite", "kill after", "unlink manifest.json"),
+    "a file that may not be deleted": ("overwrite", "EACCES", "unlink tensors.safetensors"),
+    "a checkpoint that cannot be deleted": ("train", "EIO", "unlink manifest.json"),
     "a folder that knows no locks": ("train", "ENOLCK", "lock .lock"),
     "an error at closing the meta-test": ("train", "EIO", "close .unfinished.meta_test.json"),
     "a kill between two files of a prediction": ("predict", "kill before", "rename .unfinished.predicted.csv"),
