@@ -72,11 +72,12 @@ def config(folder: Path) -> dict[str, Any]:
     """What was asked for of a run.
 
     Raises:
-        FileError: the folder is no run, or its `config.json` is not what was recorded; the message names what differs.
+        ValueError: the folder is no run.
+        FileError: its `config.json` is not what was recorded; the message names what differs.
     """
     file = folder / CONFIG
     if not file.exists():
-        raise FileError(f"{folder} is no run: it has no {CONFIG}. Give the folder that training wrote.")
+        raise ValueError(f"{folder} is no run: it has no {CONFIG}. Give the folder that training wrote.")
     known = _records(folder)
     try:
         found = json_file.read(file)
@@ -98,11 +99,12 @@ def env(folder: Path) -> dict[str, Any]:
     """Where a run was begun. A file that cannot be read is replaced by a checkpoint's copy of it, with a warning.
 
     Raises:
-        FileError: the folder is no run, or its `env.json` is not what was recorded; the message names what differs.
+        ValueError: the folder is no run.
+        FileError: its `env.json` is not what was recorded; the message names what differs.
     """
     file, known = folder / ENV, _records(folder)
     if not (file.exists() or (folder / CONFIG).exists()):
-        raise FileError(f"{folder} is no run: it has no {CONFIG}. Give the folder that training wrote.")
+        raise ValueError(f"{folder} is no run: it has no {CONFIG}. Give the folder that training wrote.")
     try:
         found = json_file.read(file)
     except FileError as error:
@@ -137,7 +139,9 @@ def columns(folder: Path) -> Columns | None:
     for name, of in (("inputs", "input"), ("targets", "target")):
         for what in (f"{of}_mean", f"{of}_scale"):
             if len(found[what]) != len(found[name]):
-                raise FileError(f"{folder / ENV}: data.info has {len(found[name])} {name}, and another number {what}.")
+                raise FileError(
+                    f"{folder / ENV}: data.info has {len(found[name])} {name}, and another number of {what}."
+                )
     known: Columns = found
     return known
 

@@ -91,7 +91,8 @@ class Run:
         """What was asked for.
 
         Raises:
-            FileError: the folder is no run, or the file is not what was recorded.
+            ValueError: the folder is no run.
+            FileError: the file is not what was recorded.
         """
         return record.config(self.path)
 
@@ -100,7 +101,8 @@ class Run:
         """Where the run was started.
 
         Raises:
-            FileError: the folder is no run, or the file is not what was recorded.
+            ValueError: the folder is no run.
+            FileError: the file is not what was recorded.
         """
         return record.env(self.path)
 

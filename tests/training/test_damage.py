@@ -169,7 +169,7 @@ def became(
             warnings.simplefilter("always")
             try:
                 same = USES[name](run) == whole[name]
-            except (FileError, metafunc.data.DataUnavailable) as error:
+            except ValueError as error:
                 found[name] = str(error)
             else:
                 found[name] = "same" if same else "; ".join(str(warning.message) for warning in said) or "silent"
