@@ -26,7 +26,7 @@ def of_bytes(content: bytes) -> Iterator[Damage]:
     yield "gone", None
     lines = content.splitlines(keepends=True)
     for i in range(0, len(lines) - 1, max(1, len(lines) // 3)):
-        yield f"line {i} swapped", b"".join([*lines[:i], lines[i + 1], lines[i], *lines[i + 2 :]])
+        yield f"lines {i} and {i + 1} exchanged", b"".join([*lines[:i], lines[i + 1], lines[i], *lines[i + 2 :]])
         yield f"line {i} gone", b"".join([*lines[:i], *lines[i + 1 :]])
 
 

@@ -31,7 +31,7 @@ from .damage import Damage, of_bytes, of_json, put
 LAST = "checkpoints/step-000000004"
 JSON = ("config.json", "env.json", COMPILED, "meta_test.json", SECONDS, f"{LAST}/manifest.json")
 FILES = (*JSON, "metrics.jsonl", f"{LAST}/tensors.safetensors", "checkpoints/step-000000003/manifest.json")
-MENDED = (COMPILED, f"{LAST}/tensors.safetensors")
+MADE_AGAIN = (COMPILED, f"{LAST}/tensors.safetensors")
 """What can be written again, or is passed over for the best checkpoint, which is whole."""
 READERS = {
     "meta_test.json": ("predict", "plot"),
@@ -195,7 +195,7 @@ def test_damage_is_named_or_changes_nothing(here: Path, whole: Mapping[str, Any]
                 named += 1
                 assert Path(file).name in message or Path(file).parent.name in message, where
                 assert "\n" not in message, where
-    assert named > 10 or file in MENDED
+    assert named > 10 or file in MADE_AGAIN
 
 
 @pytest.mark.parametrize("file", READERS)
@@ -208,7 +208,7 @@ def test_a_file_changes_nothing_for_what_does_not_read_it(here: Path, whole: Map
 def test_a_file_of_another_run_is_named(here: Path, whole: Mapping[str, Any], file: str) -> None:
     found = became(here, whole, file, (here / "other" / file).read_bytes())
     assert "silent" not in found.values()
-    assert {*found.values()} != {"same"} or file in MENDED, found
+    assert {*found.values()} != {"same"} or file in MADE_AGAIN, found
 
 
 @pytest.mark.parametrize("content", [None, b"{", b'{"step": 4, "arguments": "0000000000000000"}'])
