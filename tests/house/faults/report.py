@@ -1,4 +1,4 @@
-"""Try every fault of the gate and of the night, and print the table of docs/reliability.md; takes a quarter of an hour.
+"""Try every fault of the gate and of the night, and print the table of docs/reliability.md; takes seven minutes.
 
 python -m tests.house.faults.report
 """
