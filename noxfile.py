@@ -61,7 +61,7 @@ def compiled(session: nox.Session) -> None:
 
 @nox.session
 def nightly(session: nox.Session) -> None:
-    """The slow tests: every algorithm through inductor, and every identity with seeds of the night."""
+    """The slow tests: every algorithm through inductor, every identity with seeds of the night, a thousand faults."""
     session.notify("audit")
     _python(session, "pytest", "-m", "nightly", *session.posargs, env=ONE_THREAD)
 

@@ -8,11 +8,12 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from importlib import import_module
 from importlib.metadata import version
 from types import FrameType
 
-from metafunc_cli.errors import DATA, DIVERGED, FAILURE, INTERRUPTED, OK, USAGE, UsageError, unknown
+from metafunc_cli.errors import FAILURE, INTERRUPTED, OK, TRACEBACK, USAGE, UsageError, check_words, expected, unknown
 
 COMMANDS = {
     "train": ("[ALGORITHM] [TASKS] [OPTIONS]", "meta-train, then meta-test on new tasks"),
@@ -34,9 +35,8 @@ options:
   -h, --help   this text; `metafunc COMMAND --help` has that command's
   --version    the version
 
-exit codes: 0 done, 1 failure, 2 usage, 3 data unavailable or damaged, 4 diverged, 129, 130 or 143 interrupted
+exit codes: 0 done, 1 failure, 2 usage, 3 data or machine unavailable, 4 diverged, 129, 130 or 143 interrupted
 """
-TRACEBACK = "METAFUNC_TRACEBACK"
 TERMINATED = {128 + number for number in (1, 15)}  # SIGHUP, which Windows does not know, and SIGTERM
 
 
@@ -76,8 +76,7 @@ def run(argv: Sequence[str]) -> int:
     except UsageError as error:
         return _fail(argv, str(error), USAGE)
     except BrokenPipeError:
-        # The reader of our output has left; stdout must not be flushed into the pipe again at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _leave_stdout()  # The reader of our output has left; it must not be flushed into the pipe again at exit.
         return FAILURE
     except KeyboardInterrupt:
         return _fail(argv, "interrupted.", INTERRUPTED)
@@ -86,11 +85,12 @@ def run(argv: Sequence[str]) -> int:
             raise  # of tyro, after help or a malformed flag
         return _fail(argv, f"{signal.Signals(ended.code - 128).name} stopped it.", ended.code)
     except Exception as error:  # no traceback reaches a user who has not asked for one
-        return _fail(argv, *_expected(error))
+        return _fail(argv, *expected(error))
     return code
 
 
 def _dispatch(argv: Sequence[str]) -> int:
+    check_words(argv)
     if not argv or argv[0] in ("-h", "--help"):
         usages = {name: f"{name} {usage}".strip() for name, (usage, _) in COMMANDS.items()}
         width = max(map(len, usages.values())) + 3
@@ -105,25 +105,22 @@ def _dispatch(argv: Sequence[str]) -> int:
     return command(argv[1:])
 
 
-def _expected(error: Exception) -> tuple[str, int]:
-    """The message and the exit code of an exception.
-
-    The exceptions of metafunc are looked up by name: importing them would import torch for a mere usage error.
-    """
-    codes = {"DataUnavailable": DATA, "Diverged": DIVERGED, "FileError": DATA, "CheckpointError": DATA}
-    if type(error).__module__.startswith("metafunc.") and type(error).__name__ in codes:
-        return str(error), codes[type(error).__name__]
-    if isinstance(error, OSError) and error.filename is not None:
-        return f"{error.filename}: {error.strerror}.", FAILURE
-    return f"{type(error).__name__}: {error}. {TRACEBACK}=1 shows where it comes from.", FAILURE
-
-
 def _fail(argv: Sequence[str], message: str, code: int) -> int:
-    name = f" {argv[0]}" if argv and argv[0] in COMMANDS else ""
+    """Say why, in as far as that can still be shown."""
     from metafunc_cli.display.visible import visible  # with rich, which a line that succeeds may do without
 
-    print(visible(f"metafunc{name}: {message}"), file=sys.stderr)
+    name = f" {argv[0]}" if argv and argv[0] in COMMANDS else ""
+    with suppress(OSError, ValueError):  # a full disk or a reader that has gone; a stream that was closed
+        print(visible(f"metafunc{name}: {message}"), file=sys.stderr, flush=True)
+    try:
+        sys.stdout.flush()
+    except OSError:  # which Python would try again at its end
+        _leave_stdout()
     return code
+
+
+def _leave_stdout() -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _terminate(number: int, _: FrameType | None) -> None:

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from metafunc import tree
-from metafunc.data.atomic_write import force, make_folder, write_through
+from metafunc.data.atomic_write import about, force, make_folder, write_through
 from metafunc.training import manifest
 from metafunc.training.manifest import CheckpointError as CheckpointError
 from metafunc.training.manifest import Record
@@ -80,7 +80,8 @@ def save(directory: Path, step: int, tensors: Mapping[str, Tensor], state: Any, 
         write_through(building / manifest.FILE, json.dumps(body, indent=1).encode())
         force(building)
         if target.exists():  # only ever one that was passed over: a run saves a step once
-            shutil.rmtree(target)
+            with about(target):
+                shutil.rmtree(target)
         building.rename(target)
     except OSError:
         shutil.rmtree(building, ignore_errors=True)
@@ -135,7 +136,8 @@ def newest(
 def prune(directory: Path, keep: Iterable[int]) -> None:
     """Delete all checkpoints but those of the given steps, and what interrupted writes left behind."""
     for step in set(steps(directory)) - set(keep):
-        shutil.rmtree(at(directory, step))
+        with about(at(directory, step)):
+            shutil.rmtree(at(directory, step))
     for remnant in directory.glob(".step-*"):
         shutil.rmtree(remnant, ignore_errors=True)
 

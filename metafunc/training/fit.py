@@ -133,6 +133,8 @@ def fit(
             learner, family, now, recorder, outer, validation, plan, device, received, on_event, execution.chunk_size
         )
         loop.resume(env)
+        if now.step < steps:
+            loop.prove(initial, tasks)
         stack.enter_context(loop.compiler)
         loop.run()
         loop.end()

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NotRequired, TypedDict
 
-from metafunc.data.atomic_write import BUILDING, force, make_folder, write_json
+from metafunc.data.atomic_write import about, force, make_folder, sweep, write_json
 from metafunc.training import json_file, log_lines, manifest, record
 from metafunc.training.json_file import FileError, differences
 from metafunc.training.record import CONFIG, ENV, Columns
@@ -185,6 +185,7 @@ def begin(path: Path, config: Mapping[str, Any], env: Mapping[str, Any], *, resu
         raise ValueError("resume goes on with a run and overwrite deletes it: give one of them.")
     asked, env = json.loads(json.dumps(dict(config))), json.loads(json.dumps(dict(env)))  # or refused before a write
     run = Run(path)
+    sweep(path)
     entries = {entry.name for entry in path.iterdir()} if path.is_dir() else set()
     foreign = sorted(name for name in entries - {ENV} if not name.startswith("."))
     links = [name for name in sorted(entries & {*_OURS}) if (path / name).is_symlink()]
@@ -200,10 +201,11 @@ def begin(path: Path, config: Mapping[str, Any], env: Mapping[str, Any], *, resu
         _write_again(run)
         return run
     make_folder(path)
-    for remnant in path.glob(f".*{BUILDING}*"):
-        remnant.unlink()
-    for name in sorted(entries & {*_OURS}, key=lambda name: name != CONFIG):  # first what makes the folder a run
-        shutil.rmtree(path / name) if (path / name).is_dir() else (path / name).unlink()
+    for name in sorted(
+        entries & {*_OURS}, key=lambda name: name == CONFIG
+    ):  # last what makes the folder ours to delete
+        with about(path / name):
+            shutil.rmtree(path / name) if (path / name).is_dir() else (path / name).unlink()
         force(path)
     write_json(path / ENV, record.begun(asked, env))
     write_json(path / CONFIG, asked)  # last: it is what makes the folder a run
@@ -239,7 +241,8 @@ def locked(path: Path) -> Iterator[None]:
     with lock.open("a") as file:
         if fcntl is not None:
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                with about(lock):
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise ValueError(f"Another process is training in {path}; wait for it or stop it first.") from None
         try:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from metafunc.data.atomic_write import force
+from metafunc.data.atomic_write import about, force
 from metafunc.evaluation.metrics.summaries import json_safe
 from metafunc.training import log_lines
 from metafunc.training.manifest import Lines
@@ -61,7 +61,7 @@ class JsonLines:
     def log(self, values: Mapping[str, Any], step: int, /) -> None:
         """Append a line."""
         line = (json.dumps(json_safe({"step": step, **values}), allow_nan=False) + "\n").encode()
-        with self.file.open("ab") as file:
+        with about(self.file), self.file.open("ab") as file:
             file.write(line)
         self._sum.update(line)
         self._bytes += len(line)
@@ -72,7 +72,7 @@ class JsonLines:
     def force(self) -> Lines:
         """Force the lines to disk. Returns their length and sum, for the checkpoint that counts them."""
         if self.file.exists():
-            with self.file.open("ab") as file:
+            with about(self.file), self.file.open("ab") as file:
                 os.fsync(file.fileno())
             force(self.file.parent)  # which may not have its name yet
         return {"bytes": self._bytes, "sha256": self._sum.hexdigest()}

@@ -1,6 +1,7 @@
 """Predictions on tables of extremes: in the file's own unit, finite or refused, and all other columns as they were."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from pyarrow import parquet
 
 import metafunc
 from metafunc.results.predict_files import predict_files
+from metafunc.training import manifest
 from metafunc.training.config import build
 
 
@@ -114,3 +116,24 @@ def test_identifiers_beside_empty_cells_of_a_parquet_file_keep_their_digits(run:
         query, out = tmp_path / f"{name}.parquet", tmp_path / f"{name}.csv"
         done = predict_files(run, support=support(tmp_path / "s.csv"), query=query, out=out)
         assert [line.split(",")[0] for line in done.out.read_text().splitlines()] == ["id", str(2**53 + 1), "", "5"]
+
+
+@pytest.mark.filterwarnings("ignore:.*recorded in format 1")
+@pytest.mark.parametrize("wrong", [0.0, float("inf"), float("nan")])
+def test_scales_that_are_no_numbers_are_refused(run: Path, tmp_path: Path, wrong: float) -> None:
+    """In a run of the first format, which has no sums that would tell."""
+    old = Path(shutil.copytree(run, tmp_path / "run"))
+    env = json.loads((old / "env.json").read_text())
+    env["data"]["info"]["target_scale"] = [wrong]
+    (old / "env.json").write_text(json.dumps({key: env[key] for key in env if key not in ("format", "sha256")}))
+    for file in old.glob(f"checkpoints/*/{manifest.FILE}"):
+        body = json.loads(file.read_text())
+        kept = {name: body[name] for name in ("step", "tensors", "state")} | {"format": 1}
+        file.write_text(json.dumps(manifest.sealed(kept)))
+    wanted = (
+        r"column 'y' would be centred by .* and divided by 0|target_scale\[0\] is (NaN|Infinity), but a finite number"
+    )
+    with pytest.raises(ValueError, match=wanted):
+        predict_files(
+            old, support=support(tmp_path / "s.csv"), query=support(tmp_path / "q.csv"), out=tmp_path / "out.csv"
+        )

@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from metafunc.training import json_file
 from metafunc.training.json_file import FileError
-from metafunc_cli.errors import UsageError, unknown
+from metafunc_cli.errors import LARGEST, UsageError, unknown
 
 
 def load(path: Path) -> dict[str, Any]:
@@ -62,6 +62,8 @@ def _value(hint: Any, value: Any, where: str) -> Any:
     if hint is float and isinstance(value, int | float) and not isinstance(value, bool):
         return float(value)
     if hint in (int, str, bool) and type(value) is hint:
+        if hint is int and abs(value) > LARGEST and not where.endswith("seed"):
+            raise UsageError(f"{where} is {value:.3e}, and whole numbers end at {LARGEST}.")
         return value
     raise UsageError(f"{where} is {json.dumps(value)}, but {_expected(hint)} is needed.")
 
