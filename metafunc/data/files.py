@@ -1,5 +1,6 @@
 """A user-supplied task, from files: tables of numbers (CSV, parquet), and folders of images."""
 
+import re
 from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import chain
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from pandas import DataFrame, Series
 
 TABLES = (".csv", ".parquet")
+_ROW_NUMBERS = re.compile(r"(__index_level_\d+__)?")
+"""As what pandas saves its row numbers beside the data: a column without a name (CSV), or with this one."""
 MIDDLE_GREY = 127.5
 
 
@@ -44,46 +47,48 @@ def table_suffix(path: Path) -> str:
 
 
 def read_table(path: Path) -> "DataFrame":
-    """A table with a header; columns without a name, as pandas writes its row numbers, are left out.
+    """A table with a header, for training and prediction alike: all of its columns but the row numbers of pandas.
 
     Cells of a CSV file are text as it stands, and whole numbers of a parquet file stay whole beside empty cells: only
     `numbers` makes numbers of the columns that are used as such.
 
     Args:
-        path: a CSV or parquet file.
+        path: a CSV or parquet file, or a folder of parquet files.
 
     Returns:
         The table, with rows numbered from 0.
 
     Raises:
-        DataUnavailable: there is no such file, or a parquet file is cut off or damaged.
-        ValueError: the file is no table, has no rows, or names a column twice.
+        DataUnavailable: there is no such file, or it is none of these, or damaged; the message says how to write it.
+        ValueError: it has no rows, or names a column twice.
     """
-    import pandas as pd
-    from pyarrow import parquet
+    from pyarrow import ArrowInvalid, parquet
 
-    suffix = table_suffix(path)
-    if not path.is_file():
+    if not path.exists():
         raise DataUnavailable(f"There is no file {path}.")
+    if path.is_file() and path.suffix.lower() not in TABLES:
+        raise DataUnavailable(f"{path} ends in {path.suffix or 'nothing'}; {' and '.join(TABLES)} are read.")
+    is_csv = path.is_file() and path.suffix.lower() == ".csv"
+    how = (
+        "a CSV file with a header in its first line, commas between columns, and points in numbers"
+        if is_csv
+        else "a parquet file, or a folder of them"
+    )
     try:
         frame = (
-            pd.read_csv(path, header=None, dtype=str, keep_default_na=False)
-            if suffix == ".csv"
-            else parquet.read_table(path).to_pandas(integer_object_nulls=True)
+            _read_csv(path)
+            if is_csv
+            else parquet.read_table(path).to_pandas(integer_object_nulls=True, ignore_metadata=True)
         )
-    except (ValueError, OSError) as error:  # pandas' and pyarrow's errors about a file's contents are kinds of them
-        first = next(iter(str(error).splitlines()), "")
-        kind = ValueError if suffix == ".csv" else DataUnavailable  # which is cut off or damaged, and cannot be edited
-        raise kind(f"{path} cannot be read as {suffix[1:]}: {first}") from error
-    if suffix == ".csv":
-        # The header is read as a row, because pandas renames the second of two equal columns silently.
-        names = from_csv_cells(name.strip() for name in frame.iloc[0])
-        frame = frame.set_axis(names, axis=1).iloc[1:].apply(_from_csv)
-    frame = frame.reset_index(drop=True)
-    frame = frame.loc[:, [name != "" for name in frame.columns]]
+    except (ArrowInvalid, OSError) as error:
+        first = str(error).partition("\n")[0]
+        if "UTF8" in first:
+            raise DataUnavailable(f"{path} is not encoded as UTF-8: save it so.") from error
+        raise DataUnavailable(f"{path} cannot be read ({first}): it has to be {how}.") from error
+    frame = frame.loc[:, [_ROW_NUMBERS.fullmatch(name) is None for name in frame.columns]]
     twice = frame.columns[frame.columns.duplicated()]
     if len(twice):
-        raise ValueError(f"{path} has two columns named {twice[0]!r}.")
+        raise ValueError(f"{path} has two columns named {twice[0]!r}: rename one.")
     if not len(frame):
         raise ValueError(f"{path} has no rows.")
     return frame
@@ -96,10 +101,15 @@ def write_table(frame: "DataFrame", path: Path) -> None:
         frame: the table; in a CSV file its text, column names included, is none that a spreadsheet takes for a formula.
         path: the file; its name states the format.
     """
+    import pandas as pd
+
+    def as_cells(column: "Series[Any]") -> "Series[Any]":
+        # Of whole numbers beside empty cells pandas would make floating point where it may choose the type.
+        return column if _is_numeric(column) else pd.Series([*map(_csv_cell, column)], column.index, dtype=object)
+
     write: Callable[..., object] = frame.to_parquet
     if table_suffix(path) == ".csv":
-        texts = frame.apply(lambda column: column if _is_numeric(column) else column.map(_csv_cell))
-        texts = texts.rename(columns=_csv_cell)
+        texts = frame.apply(as_cells).rename(columns=_csv_cell)
         cells = chain(texts.columns, *(texts[name] for name in texts.columns if not _is_numeric(texts[name])))
         write = partial(texts.to_csv, quoting=csv_quoting(cells))
     make_folder(path.parent)
@@ -168,10 +178,26 @@ def _is_numeric(column: "Series[Any]") -> bool:
     return bool(pd.api.types.is_numeric_dtype(column))
 
 
+def _read_csv(path: Path) -> "DataFrame":
+    from pyarrow import csv, string
+
+    # The header is read as a row, because a name that stands there twice would have its first column's type only.
+    how = {
+        "read_options": csv.ReadOptions(autogenerate_column_names=True),
+        "parse_options": csv.ParseOptions(newlines_in_values=True),
+    }
+    text = csv.ConvertOptions(column_types=dict.fromkeys(csv.open_csv(path, **how).schema.names, string()))
+    cells = csv.read_csv(path, convert_options=text, **how).to_pandas()
+    names = from_csv_cells(name.strip() for name in cells.iloc[0])
+    frame: DataFrame = cells.iloc[1:].apply(_from_csv).set_axis(names, axis=1).reset_index(drop=True)
+    return frame
+
+
 def _from_csv(column: "Series[Any]") -> "Series[Any]":
-    known = column.notna()
-    texts = dict(zip(column[known], from_csv_cells(column[known]), strict=True))
-    return column.map(lambda cell: texts.get(cell, cell))
+    if not column.str.startswith("'").any():
+        return column
+    texts = dict(zip(column, from_csv_cells(column), strict=True))
+    return column.map(texts)
 
 
 def _csv_cell(cell: Any) -> Any:

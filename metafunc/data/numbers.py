@@ -3,6 +3,7 @@
 import math
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -67,8 +68,10 @@ def numbers(
     for place, name in enumerate(columns):
         column = frame[name]
         values[:, place] = _as_numbers(column)
-        empty = _empty(column)
-        bad = ~np.isfinite(values[:, place]) & ~(missing & empty)
+        bad = ~np.isfinite(values[:, place])
+        if bad.any():
+            empty = _empty(column)
+            bad &= ~(missing & empty)
         if bad.any():
             row = int(bad.argmax())
             found = "is empty" if empty[row] else f"is {str(column.iloc[row])!r}"
@@ -175,9 +178,15 @@ def check_resolved(values: Float64[Tensor, "n columns"], columns: Sequence[str],
 def _as_numbers(column: "Series[Any]") -> NDArray[np.float64]:
     """Each cell as a number, or NaN; pandas would take a date for a count of nanoseconds, and stop at a list."""
     import pandas as pd
+    import pyarrow as pa
 
     if pd.api.types.is_numeric_dtype(column) and not isinstance(column.dtype, pd.api.extensions.ExtensionDtype):
         return column.to_numpy(dtype=np.float64)
+    if pd.api.types.infer_dtype(column, skipna=False) == "string":
+        # Arrow reads digits as Python does, to the nearest double, in a tenth of the time, and less than Python does.
+        with suppress(pa.ArrowInvalid):
+            cells: NDArray[np.float64] = pa.array(column, pa.string()).cast(pa.float64()).to_numpy()
+            return cells
     return np.array([_as_number(cell) for cell in column])
 
 

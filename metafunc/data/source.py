@@ -35,6 +35,20 @@ class Source(NamedTuple):
     revision: str | None = None
 
 
+def place_of(path: str) -> Path:
+    """Where data lie.
+
+    Raises:
+        TypeError: it is no path, but the data themselves.
+    """
+    if not isinstance(path, str | Path):
+        raise TypeError(
+            f"path is a {type(path).__name__}, and data are read from files, so that a run can find them again: write "
+            'it to one first, such as data.to_parquet("data.parquet"), and give its path.'
+        )
+    return Path(path).expanduser()
+
+
 def load(path: str, *, split_names: tuple[str, ...], subset: str | None, revision: str | None) -> Source:
     """All splits of a data set.
 
@@ -50,7 +64,7 @@ def load(path: str, *, split_names: tuple[str, ...], subset: str | None, revisio
     Raises:
         DataUnavailable: the path does not exist, or the hub does not answer and has left nothing in the cache.
     """
-    place = Path(path).expanduser()
+    place = place_of(path)
     if place.exists():
         return Source(_local(place, split_names))
     if place.is_absolute() or path.startswith((".", "~")) or place.suffix == ".parquet" or path.count("/") > 1:

@@ -1,13 +1,15 @@
-"""What a module must not keep in plain attributes: parameters to which no argument finds its way."""
+"""What a module must not keep beside its parameters: more of them, or views, to which no argument finds its way."""
 
 import copy
 import functools
 import types
 import weakref
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator, Mapping, Set
 
+import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 _OPAQUE = (Tensor, nn.Module, type, types.ModuleType, types.FunctionType)
 """Values whose own attributes are not looked at."""
@@ -32,6 +34,10 @@ _COMPUTED = (
     "its attribute {name!r} was computed from its parameters, as a hook or pruning does: make it permanent "
     "(torch.nn.utils.prune.remove), or compute it in forward."
 )
+_SHARED = (
+    "its {name!r} shares memory with the parameter {other!r}, as views and .data do, and an argument would take the "
+    "place of one of them only: put the same parameter in both places, or compute one from the other in forward."
+)
 _COMPILED = "its attribute {name!r} is a compiled function: use the function as it was before it was compiled."
 
 
@@ -48,6 +54,38 @@ def reasons(part: nn.Module, parts: Set[int]) -> Iterable[str]:
         for leaf in _held(value):
             if reason := _reason(leaf, parts):
                 yield reason.format(name=name, kind=type(leaf).__name__, what=_learning(_behind(leaf)))
+
+
+def sharing(module: nn.Module) -> Iterator[tuple[str, nn.Module, str]]:
+    """The submodules that keep a tensor with the memory of another tensor that learns: path, submodule and reason."""
+    learning: dict[object, list[tuple[str, Tensor]]] = defaultdict(list)
+    for name, leaf in module.named_parameters():
+        if leaf.requires_grad and _in_memory(leaf):
+            learning[_place(leaf)].append((name, leaf))
+    for path, part in module.named_modules():
+        kept = {name: value for name, value in vars(part).items() if name not in _REGISTRIES}
+        for name, value in {**kept, **part._parameters, **part._buffers}.items():
+            for tensor in (held for held in _held(value) if isinstance(held, Tensor) and _in_memory(held)):
+                for other, known in learning[_place(tensor)]:
+                    if tensor is not known and _meet(tensor, known):
+                        yield path, part, _SHARED.format(name=name, other=other)
+
+
+def _in_memory(leaf: Tensor) -> bool:
+    return not is_lazy(leaf) and leaf.layout == torch.strided and leaf.device.type != "meta" and leaf.numel() > 0
+
+
+def _place(leaf: Tensor) -> object:
+    return leaf.device, leaf.untyped_storage().data_ptr()
+
+
+def _meet(one: Tensor, other: Tensor) -> bool:
+    """Whether two tensors in the same storage have a number in common: parts of a flat vector have none."""
+    if one.element_size() != other.element_size():
+        return True
+    found = torch.zeros(one.untyped_storage().nbytes() // one.element_size(), dtype=torch.bool)
+    found.as_strided(one.shape, one.stride(), one.storage_offset()).fill_(True)
+    return bool(found.as_strided(other.shape, other.stride(), other.storage_offset()).any())
 
 
 def copied(module: nn.Module) -> nn.Module:

@@ -30,10 +30,14 @@ _NEVER: dict[type[nn.Module], str] = {
 def refuse(module: nn.Module, *, batch_norm: str) -> None:
     """Raise a ValueError that names the first submodule that cannot be taken, and a way out."""
     parts = {id(part) for part in module.modules()}
-    for name, part in module.named_modules():
-        for reason in (*_reasons(part, batch_norm), *module_attributes.reasons(part, parts)):
-            where = f"the submodule {name!r}" if name else "the module itself"
-            raise ValueError(f"from_module cannot take {where} ({type(part).__name__}): {reason}")
+    of_parts = (
+        (name, part, reason)
+        for name, part in module.named_modules()
+        for reason in (*_reasons(part, batch_norm), *module_attributes.reasons(part, parts))
+    )
+    for name, part, reason in (*of_parts, *module_attributes.sharing(module)):
+        where = f"the submodule {name!r}" if name else "the module itself"
+        raise ValueError(f"from_module cannot take {where} ({type(part).__name__}): {reason}")
     if not any(leaf.requires_grad for leaf in module.parameters()):
         raise ValueError(
             f"from_module cannot take a {type(module).__name__} without parameters that require a gradient: there is "

@@ -146,13 +146,14 @@ def adam(lr: Rate, *, b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8) -> 
         lr: the step size $\alpha$, as for `sgd`.
         b1: the decay $\beta_1$ of the average gradient, in [0, 1).
         b2: the decay $\beta_2$ of the average square, in [0, 1).
-        eps: the positive $\epsilon$ that keeps the quotient finite.
+        eps: the positive $\epsilon$ that keeps the quotient finite; in float16 at least 3e-8, since 1e-8 is zero there.
 
     Returns:
         An optimiser whose state is an `AdamState`.
 
     Raises:
-        ValueError: if `lr` is negative or not finite, `b1` or `b2` lies outside [0, 1), or `eps` is not positive.
+        ValueError: if `lr` is negative or not finite, `b1` or `b2` lies outside [0, 1), or `eps` is not positive, also
+            in the parameters' type (from `init`).
 
     Example:
         >>> import torch
@@ -171,6 +172,13 @@ def adam(lr: Rate, *, b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8) -> 
     above(0, eps=eps)  # Adam divides by it where the gradient is zero
 
     def init(params: Tree) -> AdamState:
+        for dtype in {leaf.dtype for leaf in tree.leaves(params)}:
+            least = torch.finfo(dtype).smallest_normal * torch.finfo(dtype).eps
+            if eps <= least / 2:
+                raise ValueError(
+                    f"eps = {eps} is zero in {dtype}, where a gradient of zero would be divided by it: "
+                    f"give at least {least:.0e}."
+                )
         steps = tree.leaves(params)[0].new_zeros((), dtype=torch.float64)
         return AdamState(steps, tree.zeros_like(params), tree.zeros_like(params))
 

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from metafunc.data import DataUnavailable, files
+from metafunc.data import DataUnavailable, files, regression
+from metafunc.data import numbers as numbers_of_files
 from metafunc.data.numbers import numbers, numeric_where_exact
 
 
@@ -71,21 +72,85 @@ def test_parquet_columns_of_other_kinds_are_no_numbers(tmp_path: Path, column: l
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
-        ("t.csv", "", "cannot be read"),
-        ("t.csv", "x,y\n", "no rows"),
-        ("t.csv", "x,x\n1,2\n", "two columns named 'x'"),
-        ("t.csv", "x,y\n1,2,3\n", "cannot be read"),
-        ("t.xls", "x", r"\.csv or \.parquet"),
+        ("t.csv", b"", "cannot be read .*a header in its first line"),
+        ("t.csv", b"x,y\n1,2,3\n", "cannot be read .*Expected 2 columns, got 3"),
+        ("t.csv", b"task;x;y\na;1,5;2\n", "cannot be read .*commas between columns, and points in numbers"),
+        ("t.csv", "task,x\nK\xf6ln,1\n".encode("latin-1"), "is not encoded as UTF-8"),
+        ("t.csv", "h\xf6he,x\n1,1\n".encode("latin-1"), "is not encoded as UTF-8"),
+        ("t.parquet", b"no parquet", "cannot be read .*it has to be a parquet file"),
+        ("t.tsv", b"x\ty\n", r"ends in \.tsv; \.csv and \.parquet are read"),
     ],
 )
-def test_what_is_no_table_is_refused(tmp_path: Path, name: str, text: str, message: str):
-    with pytest.raises(ValueError, match=message):
-        files.read_table(write(tmp_path / name, text))
+def test_what_is_no_table_is_refused_for_training_and_prediction_alike(
+    tmp_path: Path, name: str, text: bytes, message: str
+):
+    path = tmp_path / name
+    path.write_bytes(text)
+    for read in (files.read_table, lambda path: regression(str(path), num_shots=3)):
+        with pytest.raises(DataUnavailable, match=message) as caught:
+            read(path)
+        assert str(path) in str(caught.value)
+        assert "\n" not in str(caught.value)
 
 
-def test_a_parquet_file_that_is_none_is_unavailable(tmp_path: Path):
-    with pytest.raises(DataUnavailable, match=r"t.parquet cannot be read"):
-        files.read_table(write(tmp_path / "t.parquet", "no parquet"))
+@pytest.mark.parametrize(
+    ("text", "message"), [("task,x,y\n", "no rows"), ("task,x,x,y\na,1,2,3\n", "two columns named 'x': rename one")]
+)
+def test_a_table_without_rows_or_with_a_name_twice_is_refused(tmp_path: Path, text: str, message: str):
+    path = write(tmp_path / "t.csv", text)
+    for read in (files.read_table, lambda path: regression(str(path), num_shots=3)):
+        with pytest.raises(ValueError, match=message):
+            read(path)
+
+
+def test_cells_are_text_whatever_they_look_like(tmp_path: Path):
+    cells = ["007", "1e5", "+3", "NA", "", "true", "2020-01-01", "18446744073709551617", "a\nb", 'c"d', " e "]
+    path = tmp_path / "t.csv"
+    pandas.DataFrame({"name": cells, "x": range(len(cells))}).to_csv(path, index=False)
+    assert files.read_table(path)["name"].tolist() == cells
+
+
+def test_columns_that_pandas_took_for_its_index_are_there(tmp_path: Path):
+    frame = pandas.DataFrame({"task": list("abba"), "x": [1.0, 2.0, 3.0, 4.0], "n": pandas.array([1, 2, None, 2**60])})
+    frame.set_index("task").to_parquet(tmp_path / "t.parquet")
+    found = files.read_table(tmp_path / "t.parquet")
+    assert sorted(found.columns) == ["n", "task", "x"]
+    assert found["n"].tolist() == [1, 2, None, 2**60]
+    frame.to_parquet(tmp_path / "numbered.parquet", index=True)
+    frame[1:].to_parquet(tmp_path / "part.parquet", index=True)
+    assert list(files.read_table(tmp_path / "numbered.parquet").columns) == ["task", "x", "n"]
+    assert list(files.read_table(tmp_path / "part.parquet").columns) == ["task", "x", "n"]
+
+
+def as_python_reads(cell: str) -> float | None:
+    text = cell.strip()
+    if text in numbers_of_files.MISSING or "_" in text:
+        return None
+    try:
+        found = float(text)
+    except ValueError:
+        return None
+    return found if np.isfinite(found) else None
+
+
+@given(
+    st.lists(
+        st.floats(allow_nan=False).map(repr)
+        | st.decimals(allow_nan=False).map(str)
+        | st.integers(-(10**40), 10**40).map(lambda whole: f"{whole}.0")
+        | st.sampled_from(["", " 1", "1_0", "NAN", "0x10", "1.", ".5", "1d5", "-inf", "4.9e-324", "x"]),
+        min_size=1,
+        max_size=4,
+    )
+)
+def test_text_is_the_nearest_double_or_refused(cells):
+    expected = [as_python_reads(cell) for cell in cells]
+    frame = pandas.DataFrame({"x": cells})
+    if None in expected:
+        with pytest.raises(ValueError, match=f"row {expected.index(None) + 1}, column 'x'"):
+            numbers(frame, ["x"], Path("t.csv"))
+    else:
+        assert numbers(frame, ["x"], Path("t.csv"))[:, 0].tolist() == expected
 
 
 def test_row_numbers_that_pandas_wrote_are_left_out(tmp_path: Path):

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from metafunc.data import regression
-from metafunc.data.numbers import check_resolved, moments, numbers, standardised
+from metafunc.data.numbers import Scale, check_resolved, moments, numbers, standardised
 
 TASKS, ROWS = 12, 6
 
@@ -127,6 +127,14 @@ FAULTY = {
         pandas.Series([2**53 + i for i in range(TASKS * ROWS)]),
         "row 2, column 'x' is 9007199254740993, and",
     ),
+    "long id": (
+        pandas.Series([str(2**64 + i) for i in range(TASKS * ROWS)]),
+        "row 2, column 'x' is 18446744073709551617, and",
+    ),
+    "unsigned": (
+        pandas.Series([2**63 + i for i in range(TASKS * ROWS)], dtype="uint64"),
+        "row 2, column 'x' is 9223372036854775809, and",
+    ),
     "raw": (pandas.Series(draws(1.0, 1e9)), "column 'x' varies from 99999.*which single precision does not resolve"),
     "tiny": (pandas.Series(draws(1e-310, 0.0)), "column 'x' varies from .*which single precision does not resolve"),
     "large": (pandas.Series(draws(1e300, 0.0)), "row 1, column 'x' is .*e.29[89], which single precision"),
@@ -159,6 +167,13 @@ def test_an_outlier_that_only_new_tasks_have_is_named(tmp_path):
             refused.append(False)
             assert family.info["input_scale"][0] > 1e298
     assert sum(refused) == parts.info["tasks"]["validation"] + parts.info["tasks"]["test"]
+
+
+@pytest.mark.parametrize("wrong", [0.0, -1.0, math.inf, math.nan])
+def test_scales_that_are_no_positive_numbers_are_refused(wrong):
+    by = Scale(torch.zeros(1).double(), torch.tensor([wrong]).double())
+    with pytest.raises(ValueError, match=r"t.csv, column 'y' would be centred by 0.0 and divided by (0|-1|inf|nan)"):
+        standardised(torch.ones(2, 1).double(), by, ["y"], Path("t.csv"))
 
 
 def test_tasks_of_a_single_row_are_refused_by_name_or_dropped(tmp_path):

@@ -62,6 +62,35 @@ class Holder:
         self.held = held
 
 
+class Memory(nn.Module):
+    """Something with the memory of a parameter: what is trained in place changes both."""
+
+    def __init__(self, change: Callable[["Memory"], object]) -> None:
+        super().__init__()
+        self.a, self.b = nn.Linear(3, 4, bias=False), nn.Linear(4, 3, bias=False)
+        change(self)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.b(torch.tanh(self.a(x)))
+
+
+def transposed(m: Memory) -> None:
+    m.b.weight = nn.Parameter(m.a.weight.t())
+
+
+def same_data(m: Memory) -> None:
+    m.b.weight.data = m.a.weight.data.t()
+
+
+def flat(m: Memory) -> None:
+    nn.utils.vector_to_parameters(torch.arange(24.0).sin(), m.parameters())
+
+
+def columns(m: Memory) -> None:
+    both = torch.arange(32.0).sin().reshape(4, 8)
+    m.a.weight, m.b.weight = nn.Parameter(both[:, ::2][:, :3]), nn.Parameter(both[:3, 1::2])
+
+
 def hooked() -> nn.Module:
     net = dense()
     net[0].register_forward_hook(lambda *_: net[2].weight.mean())
@@ -108,6 +137,18 @@ REFUSED: dict[str, tuple[Callable[[], nn.Module], str]] = {
     "weak_reference": (lambda: Elsewhere(lambda m: weakref.ref(m.b)), r"'kept' is a weak reference.*of a Linear"),
     "unregistered": (lambda: Elsewhere(lambda m: [nn.Linear(2, 2)]), r"'kept' holds a Linear that.*nn\.ModuleList"),
     "computed": (lambda: Elsewhere(lambda m: [m.b.weight * 2]), r"'kept' was computed from its parameters"),
+    "transposed": (lambda: Memory(transposed), r"'a' \(Linear\).*'weight' shares memory with the parameter 'b.weight'"),
+    "same_data": (lambda: Memory(same_data), r"'weight' shares memory with the parameter"),
+    "buffer": (
+        lambda: Memory(lambda m: m.register_buffer("w", m.a.weight.detach()[1:])),
+        r"the module itself \(Memory\).*'w' shares memory with the parameter 'a.weight'",
+    ),
+    "attribute": (lambda: Memory(lambda m: setattr(m, "kept", [m.a.weight.data])), r"'kept' shares memory"),
+    "bits": (lambda: Memory(lambda m: m.register_buffer("w", m.a.weight.data.view(torch.int16))), r"'w' shares memory"),
+    "frozen_twin": (
+        lambda: Memory(lambda m: m.register_parameter("w", nn.Parameter(m.a.weight.data, requires_grad=False))),
+        r"'w' shares memory with the parameter 'a.weight'",
+    ),
     "lock": (lambda: nn.Sequential(Elsewhere(lambda m: threading.Lock())), r"the attribute '0\.kept' cannot be copied"),
     "no_parameters": (lambda: nn.Sequential(nn.ReLU()), r"Sequential without parameters"),
     "frozen": (lambda: dense().requires_grad_(False), r"requires_grad_"),
@@ -140,6 +181,25 @@ def test_attributes_that_a_copy_copies_are_taken(made):
     module = Elsewhere(made)
     model = models.from_module(module, reset=False, example_input=torch.randn(3, 2))
     x = torch.randn(5, 2)
+    torch.testing.assert_close(model.apply(model.init(torch.Generator()), x), module(x))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        flat,
+        columns,
+        lambda m: m.register_buffer("w", m.a.weight),
+        lambda m: m.register_buffer("w", m.a.requires_grad_(False).weight.detach()),
+        lambda m: m.register_buffer("w", torch.empty(0)),
+        lambda m: m.register_buffer("w", torch.eye(3).to_sparse()),
+    ],
+    ids=["parts_of_a_vector", "columns_in_turn", "the_same_parameter", "of_a_frozen_one", "empty", "sparse"],
+)
+def test_tensors_that_no_learning_parameter_shares_are_taken(change):
+    module = Memory(change)
+    model = models.from_module(module, reset=False)
+    x = torch.randn(5, 3)
     torch.testing.assert_close(model.apply(model.init(torch.Generator()), x), module(x))
 
 

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pandas
+import pyarrow
 import pytest
+from pyarrow import parquet
 
 import metafunc
 from metafunc.results.predict_files import predict_files
@@ -109,11 +111,11 @@ def test_columns_that_are_neither_inputs_nor_targets_come_back_as_text(run: Path
 
 def test_identifiers_beside_empty_cells_of_a_parquet_file_keep_their_digits(run: Path, tmp_path: Path) -> None:
     frame = pandas.DataFrame({"id": pandas.array([2**53 + 1, None, 5], dtype="Int64"), "x": [0.0, 1.0, 2.0]})
-    frame.to_parquet(tmp_path / "q.parquet")
-    done = predict_files(
-        run, support=support(tmp_path / "s.csv"), query=tmp_path / "q.parquet", out=tmp_path / "out.csv"
-    )
-    assert [line.split(",")[0] for line in done.out.read_text().splitlines()] == ["id", str(2**53 + 1), "", "5"]
+    for name, table in (("pandas", pyarrow.Table.from_pandas(frame)), ("others", pyarrow.table(dict(frame)))):
+        parquet.write_table(table, tmp_path / f"{name}.parquet")
+        query, out = tmp_path / f"{name}.parquet", tmp_path / f"{name}.csv"
+        done = predict_files(run, support=support(tmp_path / "s.csv"), query=query, out=out)
+        assert [line.split(",")[0] for line in done.out.read_text().splitlines()] == ["id", str(2**53 + 1), "", "5"]
 
 
 @pytest.mark.filterwarnings("ignore:.*recorded in format 1")

@@ -41,6 +41,8 @@ def textbook(name, policy, trajectories):
                     total = total + rl.box(now) * gained + (1 - rl.box(log)) * baseline
                 elif name == "loaded_dice":
                     total = total + (rl.box(now) - rl.box(past)) * float(advantage[k, t])
+                elif name == "total_return":  # REINFORCE: all that was gained, for every action
+                    total = total + log * sum(GAMMA**u * float(rewards[k, u]) / spread for u in range(length_k))
                 elif name in ("lvc", "ratio"):
                     total = total + rl.box(log) * float(advantage[k, t])
                 else:
@@ -111,7 +113,7 @@ class Undiscounted(rl.AdvantageEstimator):
 
 
 @pytest.mark.parametrize("problem", [in_plane, in_table])
-@pytest.mark.parametrize("name", ["reward_to_go", "lvc", "ratio", "dice", "loaded_dice"])
+@pytest.mark.parametrize("name", rl.ESTIMATORS)
 def test_no_estimator_spreads_wider_than_its_textbook_form(name, problem):
     for wider, error in spreads(name, problem, (rl.ESTIMATORS[name], rl.AdvantageEstimator(GAMMA))):
         assert wider <= 2 * error + 1e-4

@@ -65,6 +65,26 @@ def test_three_hundred_steps_are_those_of_torch(name, dtype):
     assert farthest(found, torchs(theirs, params, gradients)) <= bound
 
 
+def test_an_eps_that_is_zero_in_the_parameters_type_is_refused():
+    """A gradient of zero would give 0 / 0, as it does in torch's."""
+    params = {"w": torch.ones(3, dtype=torch.float16)}
+    gradients = [tree.zeros_like(params)] * 3
+    with pytest.raises(ValueError, match=r"eps = 1e-08 is zero in torch.float16.*give at least 6e-08"):
+        adam(0.1).init(params)
+    assert torch.tensor(2e-8, dtype=torch.float16) == 0 != torch.tensor(6e-8, dtype=torch.float16)
+    assert farthest(ours(adam(0.1, eps=6e-8), params, gradients), params) == 0
+    for dtype in (torch.bfloat16, torch.float32, torch.float64):
+        wide = tree.map(lambda leaf, dtype=dtype: leaf.to(dtype), params)
+        assert farthest(ours(adam(0.1), wide, [tree.zeros_like(wide)] * 3), wide) == 0
+
+
+@pytest.mark.parametrize("eps", [1e-7, 1e-4])
+def test_three_hundred_steps_in_half_precision_are_those_of_torch(eps):
+    params, gradients = problem(torch.float16)
+    theirs = torchs(lambda p: torch.optim.Adam(p, lr=0.05, eps=eps, foreach=False), params, gradients)
+    assert farthest(ours(adam(0.05, eps=eps), params, gradients), theirs) == 0
+
+
 def in_own_precision(lr, b1=0.9, b2=0.999, eps=1e-8):
     """A wrong twin: the corrections in the parameters' own type."""
 

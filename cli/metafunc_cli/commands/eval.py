@@ -18,6 +18,7 @@ from metafunc_cli.settings.options import Report, Testing, Training
 from metafunc_cli.settings.run_argument import parse, run_and_flags
 
 if TYPE_CHECKING:
+    from metafunc.training.record import Columns
     from metafunc.training.run import Run
 
 WHAT = "Meta-test a run on new tasks, after each number of adaptation steps."
@@ -123,8 +124,8 @@ def _test(folder: Path, settings: Settings, usual: Testing, found: Any) -> int:
         data = compose.anchored(found.data)
         config = dataclasses.replace(settings, data=data).to_json()
         columns = run.columns
-        if columns is not None:  # they go by their names, whatever their order in another file
-            config["tasks"] |= {"input_columns": columns["inputs"], "target_columns": columns["targets"]}
+        if columns is not None:
+            config["tasks"] |= _as_trained(columns, found.data)
         family = tasks_of(config)
         loaded: tuple[Any, Any] = load(
             run.path,
@@ -144,6 +145,19 @@ def _test(folder: Path, settings: Settings, usual: Testing, found: Any) -> int:
     show_lines(screen.out, [("wrote", str(file)), ("next", command("plot", run.path, settings.names))])
     screen.result(report)
     return OK
+
+
+def _as_trained(columns: "Columns", data: Any) -> dict[str, Any]:
+    """How another table is read: its columns go by their names, whatever their order, and are in the run's units."""
+    names = {"input_columns": columns["inputs"], "target_columns": columns["targets"]}
+    for setting, known in names.items():
+        asked = getattr(data, setting)
+        if asked and sorted(asked) != sorted(known):
+            raise UsageError(
+                f"The run was trained with {setting} {' '.join(known)}, and goes by these names: leave out "
+                f"--data.{setting.replace('_', '-')}, and call the columns so in the file."
+            )
+    return {**names, "units": columns}
 
 
 def _changes(*pairs: tuple[Any, Any], ignored: Sequence[str] = ()) -> str:

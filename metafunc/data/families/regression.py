@@ -1,6 +1,6 @@
 """Regression on a user-supplied table: one row per observation, and a column that names the task it belongs to."""
 
-import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -13,13 +13,12 @@ from metafunc.data import files
 from metafunc.data.class_split import Partition, by_fractions
 from metafunc.data.episodes import Rows, fingerprint
 from metafunc.data.numbers import Scale, check_resolved, moments, numbers, standardised
-from metafunc.data.safe_text import csv_cell, from_csv_cells
 from metafunc.data.sampling import DataUnavailable, distinct, sampler
-from metafunc.data.source import WAYS_OUT
+from metafunc.data.source import WAYS_OUT, place_of
 from metafunc.types import Batch, Sampler, Task, TaskFamily
 
 if TYPE_CHECKING:
-    from pyarrow import Table
+    from pandas import DataFrame
 
 
 def regression(
@@ -35,6 +34,7 @@ def regression(
     split_seed: int = 0,
     standardise: bool = True,
     small_tasks: Literal["refuse", "drop"] = "refuse",
+    units: Mapping[str, Sequence[float]] | None = None,
 ) -> TaskFamily:
     r"""Tasks from a long-format table: columns for the task, the inputs $x$ and the targets $y$.
 
@@ -53,6 +53,8 @@ def regression(
         split_seed: seed of the shuffle that `fractions` divides.
         standardise: whether to bring every column to mean 0 and standard deviation 1 over the training tasks.
         small_tasks: what to do with tasks of fewer than `num_shots + 1` rows.
+        units: instead of the moments of these training tasks, those of the table that a learner was trained on, as its
+            `info` has them: what it is tested on has to be in the units that it knows.
 
     Returns:
         A family with inputs (tasks, rows, inputs) and targets (tasks, rows, targets); `info` holds the mean and scale
@@ -73,22 +75,19 @@ def regression(
         torch.Size([16, 3, 1])
     """
     at_least(1, num_shots=num_shots, num_queries=num_queries, num_test_queries=num_test_queries)
-    table = _read(path, task_column)
+    table = _read(path)
     tasks = _tasks(path, table, task_column)
-    tasks = from_csv_cells(tasks) if path.lower().endswith(".csv") else tasks
-    inputs, targets = _columns(path, table.column_names, task_column, input_columns, target_columns)
+    inputs, targets = _columns(path, list(table.columns), task_column, input_columns, target_columns)
     partition = _large_enough(by_fractions(tasks, fractions, split_seed), num_shots, small_tasks)
     try:
-        raw = numbers(table.to_pandas(integer_object_nulls=True), (*inputs, *targets), Path(path))
+        raw = numbers(table, (*inputs, *targets), Path(path))
     except ValueError as error:
         hint = "Leave such rows out, or name the columns to use with input_columns."
         raise ValueError(f"{error} {hint}") from error
-    if standardise:
-        by = moments(raw[torch.isin(partition.of_row, partition.parts["train"])])
-    else:
+    if not standardise:
         check_resolved(raw, (*inputs, *targets), Path(path))
-        by = Scale(torch.zeros(raw.shape[1]).double(), torch.ones(raw.shape[1]).double())
-    mean, scale = by
+    known = moments(raw[torch.isin(partition.of_row, partition.parts["train"])]) if standardise else None
+    mean, scale = by = _scale(known, units, raw.shape[1])
     order = partition.of_row.argsort(stable=True)
     sizes = partition.of_row.bincount(minlength=len(partition.names))
     rows = Rows(standardised(raw, by, (*inputs, *targets), Path(path))[order], sizes.cumsum(0) - sizes, sizes)
@@ -120,6 +119,13 @@ def regression(
     )
 
 
+def _scale(known: Scale | None, units: Mapping[str, Sequence[float]] | None, columns: int) -> Scale:
+    """The scale of another table where it is given; of this one; or that which leaves numbers as they are."""
+    if units is not None:
+        return Scale(*(torch.tensor([*units[f"input_{of}"], *units[f"target_{of}"]]).double() for of in Scale._fields))
+    return known or Scale(torch.zeros(columns).double(), torch.ones(columns).double())
+
+
 def _draws(rows: Rows, members: Int64[Tensor, " c"], num_inputs: int, num_shots: int, num_queries: int) -> Sampler:
     # One structure for the whole part: a mask for every draw if any of its tasks needs one, and else for none.
     ragged = bool((rows.sizes[members] < num_shots + num_queries).any())
@@ -138,48 +144,18 @@ def _draws(rows: Rows, members: Int64[Tensor, " c"], num_inputs: int, num_shots:
     return sampler(1 + num_shots + num_queries, draw)
 
 
-def _read(path: str, task_column: str) -> "Table":
-    """A table; the names of tasks are text, as they stand."""
-    from pyarrow import ArrowInvalid, csv, parquet, string
-
-    place = Path(path).expanduser()
+def _read(path: str) -> "DataFrame":
+    place = place_of(path)
     if not place.exists():
         raise DataUnavailable(f"There is no file or folder {place}.\n{WAYS_OUT}")
-    if place.is_file() and place.suffix.lower() not in files.TABLES:
-        raise DataUnavailable(f"{place} ends in {place.suffix or 'nothing'}; {' and '.join(files.TABLES)} are read.")
-    text = csv.ConvertOptions(column_types={task_column: string(), csv_cell(task_column): string()})
-    try:
-        table = (
-            csv.read_csv(place, convert_options=text)
-            if place.is_file() and place.suffix.lower() == ".csv"
-            else parquet.read_table(place)
-        )
-        names = from_csv_cells(table.column_names) if place.suffix.lower() == ".csv" else table.column_names
-    except UnicodeDecodeError as error:
-        raise DataUnavailable(f"{place} is not encoded as UTF-8 ({error.reason}): save it so.") from error
-    except (ArrowInvalid, OSError) as error:
-        raise DataUnavailable(f"{place} cannot be read: {error} {_how(place)}") from error
-    if not table.num_rows:
-        raise ValueError(f"{place} has no rows.")
-    # pandas saves its row numbers beside the data, as a column without a name (CSV) or with this one.
-    kept = [number for number, name in enumerate(names) if not re.fullmatch(r"(__index_level_\d+__)?", name)]
-    twice = [name for name in map(names.__getitem__, kept) if names.count(name) > 1]
-    if twice:
-        raise ValueError(f"{place} has two columns named {twice[0]!r}: rename one.")
-    return table.rename_columns(names).select(kept)
+    return files.read_table(place)
 
 
-def _how(place: Path) -> str:
-    """How a table has to be written."""
-    if place.suffix.lower() == ".csv":
-        return "A CSV file has a header in its first line, commas between columns, and points in numbers."
-    return "It has to be a parquet file, or a folder of them."
-
-
-def _tasks(path: str, table: "Table", task_column: str) -> list[str]:
-    """The task of each row."""
-    tasks = table.column(one_of(task_column, table.column_names, "task_column")).to_pylist()
-    names = ["" if task is None else str(task) for task in tasks]
+def _tasks(path: str, table: "DataFrame", task_column: str) -> list[str]:
+    """The task of each row: its name is text, as it stands."""
+    known = list(table.columns)
+    tasks = table[one_of(task_column, known, f"task_column of {path}")]
+    names = ["" if none else str(task) for task, none in zip(tasks.tolist(), tasks.isna(), strict=True)]
     if "" in names:
         raise ValueError(
             f"{path}, row {names.index('') + 1}, column {task_column!r} is empty; every row needs its task."
@@ -191,9 +167,9 @@ def _columns(
     path: str, known: list[str], task_column: str, input_columns: tuple[str, ...], target_columns: tuple[str, ...]
 ) -> tuple[list[str], list[str]]:
     """The columns to predict from, and those to predict."""
-    targets = [one_of(name, known, "target_columns") for name in target_columns]
+    targets = [one_of(name, known, f"target_columns of {path}") for name in target_columns]
     inputs = [name for name in input_columns or known if name not in (*targets, task_column)]
-    inputs = [one_of(name, known, "input_columns") for name in inputs]
+    inputs = [one_of(name, known, f"input_columns of {path}") for name in inputs]
     if not inputs or not targets:
         raise ValueError(f"{path} has {len(inputs)} input columns and {len(targets)} target columns; each needs one.")
     return inputs, targets

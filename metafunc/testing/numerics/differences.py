@@ -90,7 +90,7 @@ def check_derivative(
         The comparison at the best step; the tolerance is infinite if no step decides.
     """
     found: list[tuple[float, Difference]] = []
-    noise = second_difference(function, at, along, precision / 4) if precision > DOUBLE else 0.0
+    noise = second_difference(function, at, along, precision) if precision > DOUBLE else 0.0
     for step in (*COARSE, *STEPS) if noise else STEPS:
         whole, _ = _central(function, at, along, step)
         half, size = _central(function, at, along, step / 2)

@@ -1,7 +1,7 @@
 r"""How many digits a function of double-precision numbers keeps: some forwards compute in a coarser type by themselves.
 
 A candidate is the coarsest floating-point type in which anything is computed, with spacing $\epsilon$. Whether it costs
-digits shows in second differences at steps of about that size,
+digits shows in second differences at steps of about that size, beside a larger one,
 
 $$D(h) = \lVert f(\theta + hv) - 2 f(\theta) + f(\theta - hv) \rVert,$$
 
@@ -56,11 +56,15 @@ def precision(function: Callable[[Tree], Tree], at: Tree, along: Tree) -> float:
     """
     with _Coarsest() as found:
         value = function(at)
-    if found.eps == DOUBLE:
+    eps: float = found.eps
+    if eps == DOUBLE:
         return DOUBLE
-    far, near = (second_difference(function, at, along, step) for step in (found.eps, found.eps / 4))
-    # Of a smooth function the far one is 16 times the near one, or both are rounding errors of doubles.
-    return found.eps if near > max(far / 8, 1e3 * DOUBLE * float(tree.norm(value))) else DOUBLE
+    far, floor = second_difference(function, at, along, eps**0.5), 1e3 * DOUBLE * float(tree.norm(value))
+    for step in (eps / 2, eps / 4, eps / 8):  # a few rounded numbers can stay the same at one of them
+        # Of a smooth function it is step^2 / eps times the far one, or a rounding error of doubles.
+        if second_difference(function, at, along, step) > max(16 * far * step**2 / eps, floor):
+            return eps
+    return DOUBLE
 
 
 def second_difference(function: Callable[[Tree], Tree], at: Tree, along: Tree, h: float) -> float:

@@ -40,6 +40,13 @@ class Norm(nn.Module):
         return self.weight * (wide * torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + 1e-6)).to(x.dtype)
 
 
+class Statistic(Norm):
+    """The same of which the statistic alone is in a type of its own: few numbers are rounded, one for each row."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.weight * x * torch.rsqrt(x.to(self.kind).pow(2).mean(-1, keepdim=True) + 1e-6).to(x.dtype)
+
+
 class Around(nn.Module):
     """A function of numbers that are rounded first."""
 
@@ -51,8 +58,8 @@ class Around(nn.Module):
         return self.function(x.float().double())
 
 
-def within(part: nn.Module) -> nn.Module:
-    torch.manual_seed(0)
+def within(part: nn.Module, seed: int = 0) -> nn.Module:
+    torch.manual_seed(seed)
     return nn.Sequential(nn.Linear(4, 8), part, nn.Tanh(), nn.Linear(8, 2))
 
 
@@ -108,6 +115,14 @@ def test_right_derivatives_never_fail_for_the_digits_that_a_forward_keeps(kind):
     assert not [str(report) for report in reports if not report.holds]
     if kind == torch.float32:
         assert all(report.measured for report in reports)
+    assert any("rounds to " + str(kind).removeprefix("torch.") in report.why for report in reports)
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16, torch.float16], ids=str)
+def test_a_statistic_in_a_coarse_type_is_noticed(kind, seed):
+    reports = check_module(within(Statistic(8, kind), seed), input_shape=(4,))
+    assert not [str(report) for report in reports if not report.holds]
     assert any("rounds to " + str(kind).removeprefix("torch.") in report.why for report in reports)
 
 
