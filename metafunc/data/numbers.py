@@ -99,7 +99,7 @@ def moments(values: Float64[Tensor, "n columns"]) -> Scale:
 
     Example:
         >>> import torch
-        >>> moments(torch.tensor([[1e300, 5.0], [3e300, 5.0]]).double()).scale.tolist()
+        >>> moments(torch.tensor([[1e300, 5.0], [3e300, 5.0]], dtype=torch.float64)).scale.tolist()
         [1e+300, 1.0]
     """
     most = values.abs().amax(0)
@@ -135,7 +135,7 @@ def standardised(
 
     Example:
         >>> import torch
-        >>> values = torch.tensor([[1e300], [3e300]]).double()
+        >>> values = torch.tensor([[1e300], [3e300]], dtype=torch.float64)
         >>> standardised(values, moments(values), ["y"], Path("t.csv"))
         tensor([[-1.],
                 [ 1.]])
