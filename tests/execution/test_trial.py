@@ -84,6 +84,14 @@ def test_a_wrong_derivative_under_vmap_is_noticed_and_tasks_are_taken_in_turn() 
     torch.testing.assert_close(step(found, META, TASKS), right, rtol=1e-12, atol=1e-14)
 
 
+def test_a_last_layer_that_begins_at_zero_hides_no_wrong_derivative() -> None:
+    zero = {**META, "v": torch.zeros_like(META["v"])}
+    right, planned = by_loop(NORMALISED, zero, TASKS)[1], trial.Trial(maml(NORMALISED).task_loss, PLANNED)
+    assert tree.norm(tree.sub(step(planned, zero, TASKS)[1], right)) < 1e-12 * tree.norm(right)
+    assert trial.tried(planned.task_loss, PLANNED, zero, TASKS).plan.threaded
+    assert not zero["v"].any()
+
+
 def test_particles_are_taken_in_turn_where_vmap_over_them_is_wrong() -> None:
     learner = algorithms.emaml(maml(NORMALISED), num_particles=2)
     meta = tree.stack([META, tree.scale(META, 1.5)])
