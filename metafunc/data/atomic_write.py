@@ -82,6 +82,16 @@ def sweep(folder: Path, name: str | None = None) -> None:
                 remnant.unlink()
 
 
+def refuse_link(path: Path) -> None:
+    """Refuse to write to what lies elsewhere.
+
+    Raises:
+        ValueError: the path is a link.
+    """
+    if path.is_symlink():
+        raise ValueError(f"{path} is a link, and what is written stays in its own folder: delete the link.")
+
+
 @contextmanager
 def about(path: Path) -> Iterator[None]:
     """Let errors of the system, such as a full disk, name the file that they are about."""

@@ -33,7 +33,7 @@ def load(
 
     Returns:
         The learner and its meta-parameters, on the CPU. A damaged checkpoint is passed over for the newest whole one,
-        with a `UserWarning`.
+        with a `UserWarning`; there is one as well where that is not of the last step.
 
     Raises:
         ValueError: the folder is no run or has no whole checkpoint, its learner is not in the table, the checkpoint
@@ -75,7 +75,10 @@ def _saved(place: Run, which: str) -> Checkpoint:
     saved, damaged = checkpoint.newest(place.checkpoints)
     if saved is None:
         raise ValueError(f"{place.path} has no whole checkpoint to load. {' '.join(damaged)}".rstrip())
-    best = saved_state(saved)["best"]
+    state = saved_state(saved)
+    best, steps = state["best"], state["plan"].get("steps")
+    if steps is not None and saved.step < steps and not damaged:
+        damaged.append(f"{place.path} is not finished, or its last checkpoint is gone: it was to take {steps:g} steps.")
     if which == "best" and best and best["step"] != saved.step:
         try:
             saved = checkpoint.read(checkpoint.at(place.checkpoints, best["step"]))

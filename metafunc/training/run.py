@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NotRequired, TypedDict
 
-from metafunc.data.atomic_write import about, force, make_folder, sweep, write_json
+from metafunc.data.atomic_write import about, force, make_folder, refuse_link, sweep, write_json
 from metafunc.training import json_file, log_lines, manifest, record
 from metafunc.training.json_file import FileError, differences
 from metafunc.training.record import CONFIG, ENV, Columns
@@ -188,9 +188,8 @@ def begin(path: Path, config: Mapping[str, Any], env: Mapping[str, Any], *, resu
     sweep(path)
     entries = {entry.name for entry in path.iterdir()} if path.is_dir() else set()
     foreign = sorted(name for name in entries - {ENV} if not name.startswith("."))
-    links = [name for name in sorted(entries & {*_OURS}) if (path / name).is_symlink()]
-    if links:
-        raise ValueError(f"{path / links[0]} is a link, and a run writes into its own folder only: delete the link.")
+    for name in sorted(entries & {*_OURS}):
+        refuse_link(path / name)
     if foreign and CONFIG not in entries:
         raise ValueError(f"{path} is no run and not empty (it holds {foreign[0]}): choose another folder.")
     if CONFIG in entries and not (resume or overwrite):
@@ -198,6 +197,7 @@ def begin(path: Path, config: Mapping[str, Any], env: Mapping[str, Any], *, resu
     if resume and CONFIG in entries:
         if changed := "; ".join(differences(current(run.config), current(asked), same=operator.eq)):
             raise ValueError(f"{path} was begun with another configuration: {changed}.")
+        _refuse_other_data(run, env)
         _write_again(run)
         return run
     make_folder(path)
@@ -211,6 +211,18 @@ def begin(path: Path, config: Mapping[str, Any], env: Mapping[str, Any], *, resu
     write_json(path / CONFIG, asked)  # last: it is what makes the folder a run
     force(path.parent)  # the folder itself may be new
     return run
+
+
+def _refuse_other_data(run: Run, env: Mapping[str, Any]) -> None:
+    """Refuse to go on with data whose fingerprint is another: what is standardised by them would be in two units."""
+    then, now = (where.get("data", {}).get("info", {}) for where in (run.env, env))
+    if "fingerprint" in then and then["fingerprint"] != now.get("fingerprint"):
+        source = now.get("source", "What its tasks are made of")
+        changed = "; ".join(difference for difference in differences(then, now) if "source" not in difference)
+        raise ValueError(
+            f"{source} is not what {run.path} was begun with ({changed}). Put back what was, or start a new run with "
+            f"what is: {record.new_run(run.path)}"
+        )
 
 
 def _write_again(run: Run) -> None:
@@ -236,8 +248,7 @@ def locked(path: Path) -> Iterator[None]:
     make_folder(path)
     lock = path / LOCK
     known = lock.exists()
-    if lock.is_symlink():
-        raise ValueError(f"{lock} is a link, and a run writes into its own folder only: delete the link.")
+    refuse_link(lock)
     with lock.open("a") as file:
         if fcntl is not None:
             try:

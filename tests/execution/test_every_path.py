@@ -93,10 +93,27 @@ def check(name: str, step: Gradient[Params]) -> None:
             assert (gradient[key] - leaf).norm() <= 1e-12 * length, key
 
 
-@pytest.mark.parametrize("executed", EXECUTED)
-@pytest.mark.parametrize("loss", LOSSES)
+GATE = [
+    *(("in factors", executed) for executed in EXECUTED),
+    ("never in factors", "all tasks"),
+    ("never in factors", "each task"),
+    ("rematerialised", "all tasks"),
+    ("rematerialised", "threaded"),
+]
+"""Each loss and each way; the night tries the other pairs, which are two of these together."""
+NIGHT = [(loss, executed) for loss in LOSSES for executed in EXECUTED if (loss, executed) not in GATE]
+
+
+@pytest.mark.parametrize(("loss", "executed"), GATE)
 @pytest.mark.parametrize("name", CASES)
 def test_every_way_gives_the_definition(name: str, loss: str, executed: str) -> None:
+    check(name, EXECUTED[executed](LOSSES[loss](built(name))))
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize(("loss", "executed"), NIGHT)
+@pytest.mark.parametrize("name", CASES)
+def test_every_pair_of_ways_gives_the_definition(name: str, loss: str, executed: str) -> None:
     check(name, EXECUTED[executed](LOSSES[loss](built(name))))
 
 

@@ -84,6 +84,14 @@ def test_a_wrong_derivative_under_vmap_is_noticed_and_tasks_are_taken_in_turn() 
     torch.testing.assert_close(step(found, META, TASKS), right, rtol=1e-12, atol=1e-14)
 
 
+def test_a_last_layer_that_begins_at_zero_hides_no_wrong_derivative() -> None:
+    zero = {**META, "v": torch.zeros_like(META["v"])}
+    right, planned = by_loop(NORMALISED, zero, TASKS)[1], trial.Trial(maml(NORMALISED).task_loss, PLANNED)
+    assert tree.norm(tree.sub(step(planned, zero, TASKS)[1], right)) < 1e-12 * tree.norm(right)
+    assert trial.tried(planned.task_loss, PLANNED, zero, TASKS).plan.threaded
+    assert not zero["v"].any()
+
+
 def test_particles_are_taken_in_turn_where_vmap_over_them_is_wrong() -> None:
     learner = algorithms.emaml(maml(NORMALISED), num_particles=2)
     meta = tree.stack([META, tree.scale(META, 1.5)])
@@ -162,6 +170,48 @@ def test_a_model_that_takes_single_precision_alone_is_tried_in_it() -> None:
     found = trial.tried(maml(behind(NORMALISED)).task_loss, PLANNED, meta, tasks)
     assert found.plan.threaded
     assert "in float32" in found.messages[0]
+
+
+class Passed(torch.autograd.Function):
+    """The identity, with half its derivative under `vmap`."""
+
+    @staticmethod
+    def forward(x: Tensor, batched: bool) -> Tensor:
+        return x.clone()
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, bool], output: Tensor) -> None:
+        ctx.scale = 0.5 if inputs[1] else 1.0
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+        return ctx.scale * gradient, None
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[int | None, None], x: Tensor, batched: bool) -> tuple[Tensor, int | None]:
+        return Passed.apply(x, True), in_dims[0]
+
+
+@pytest.mark.parametrize("large", [0.0, 1e6])
+def test_a_wrong_gradient_does_not_hide_behind_a_large_loss(large: float) -> None:
+    def loss(meta: Params, task: Task) -> Scalar:
+        error: Tensor = Passed.apply(PLAIN.apply(meta, task.query.x), False).square().mean() + large
+        return error
+
+    meta, tasks = single(META), single(TASKS)
+    for at, some in ((META, TASKS), (meta, tasks)):
+        expected = tree.leaves(trial._step(trial._Way(loss, PLANNED._replace(threaded=True), ""))(at, some))
+        ways = list(trial._ways(loss, PLANNED))
+        assert trial._chosen(ways, at, some, expected).plan.threaded
+
+
+def test_a_definition_that_is_not_finite_is_said_where_the_planned_way_is() -> None:
+    def infinite(meta: Params, task: Task) -> Scalar:
+        return meta["w"].sum() / 0
+
+    fast = FastLoss(lambda meta, task: meta["w"].sum(), definition=infinite)
+    assert "not compared" in trial.tried(fast, PLANNED, META, TASKS).messages[0]
+    assert trial.tried(infinite, PLANNED, META, TASKS).messages == ()
 
 
 def test_random_numbers_are_refused_as_ever_and_none_is_taken() -> None:

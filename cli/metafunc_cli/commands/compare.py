@@ -13,7 +13,7 @@ from rich.text import Text
 
 from metafunc.checks import at_least
 from metafunc_cli.display.results import show_lines
-from metafunc_cli.display.screen import Screen, if_stopped
+from metafunc_cli.display.screen import Screen, if_stopped, refusals
 from metafunc_cli.errors import OK, UsageError, unknown
 from metafunc_cli.settings import compose, user_builders
 from metafunc_cli.settings.arguments import ONE, Taken, Token, taken, tokens
@@ -51,12 +51,14 @@ def main(argv: Sequence[str]) -> int:
     out = Path(found.out or ("runs/compare" if names else f"runs/compare-{found.tasks}"))
     if names and (out / "config.json").exists():
         raise UsageError(f"{out} is a run; give --out another folder.")
-    from metafunc.data.atomic_write import make_folder, write_json, write_text
+    from metafunc.data.atomic_write import make_folder, refuse_link, write_json, write_text
     from metafunc.results import comparison
     from metafunc.results.tables import to_csv, to_markdown
     from metafunc.training.events import Interrupted
     from metafunc_cli.commands import trials
 
+    with refusals():
+        refuse_link(out / "figures")
     again = f"What is trained is kept. Go on with:\n  metafunc compare {shlex.join(argv)}"
     with if_stopped(screen, again):
         try:

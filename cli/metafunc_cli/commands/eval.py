@@ -55,6 +55,7 @@ def meta_test(
     from metafunc.evaluation import meta_test as meta_tests
     from metafunc.execution import device
     from metafunc.execution.plan import Execution
+    from metafunc.training import record
 
     training = settings.training
     again = f"The training is saved; repeat the meta-test with:\n  {command('eval', run.path, settings.names)}"
@@ -64,6 +65,7 @@ def meta_test(
         device.surroundings(threads=run.env["threads"]),
         refusals(),
     ):
+        begun = record.run_sum(run.path)
         result = meta_tests.evaluate(
             learner,
             meta,
@@ -75,6 +77,8 @@ def meta_test(
             execution=Execution(chunk_size=test.chunk_size, device=test.device, deterministic=training.deterministic),
             on_progress=lambda done, total: advance(done, total, ""),
         )
+        if record.run_sum(run.path) != begun:
+            raise ValueError(f"{run.path} holds another run by now: the meta-test of the one before it is not kept.")
     report = meta_tests.report(
         result,
         algorithm=settings.names["algorithm"],

@@ -118,6 +118,68 @@ def test_a_changed_line_of_the_log_is_refused(name: str, here: Path, capsys: pyt
     assert "line 1, has no 'loss'" in message
 
 
+def test_plot_says_what_it_leaves_out(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("run/meta_test.json").unlink()
+    code, message = ended("plot", capsys)
+    assert code == OK
+    assert message == "warning: No adaptation curve is drawn: run has no meta_test.json, which metafunc eval makes.\n"
+
+
+@pytest.mark.parametrize("name", ["eval", "plot", "predict"])
+def test_a_last_checkpoint_that_is_gone_is_said(name: str, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    line = "train maml sinusoid --steps 4 --checkpoint-every 2 --test-tasks 0 --quiet --out run --overwrite"
+    assert command([*shlex.split(line), *SMALL]) == OK
+    shutil.copytree("run/checkpoints/step-000000004", "kept")
+    assert "finished" not in ended(name, capsys)[1]
+    shutil.rmtree("run/checkpoints/step-000000004")
+    code, message = ended(name, capsys)
+    assert code == OK
+    assert (
+        "run is not finished, or its last checkpoint is gone: it was to take 4 steps. The checkpoint of step 2"
+        in message
+    )
+
+
+def test_a_run_does_not_go_on_with_other_data(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table = here / "own.csv"
+    shutil.copy("t.csv", table)
+    line = f"train maml regression --data.path {table} --steps 4 --checkpoint-every 2 --test-tasks 0 --quiet --out own"
+    assert command([*shlex.split(line), *SMALL]) == OK
+    shutil.rmtree("own/checkpoints/step-000000004")
+    before = {file: file.read_bytes() for file in Path("own").rglob("*") if file.is_file()}
+    table.write_text(table.read_text().replace("1,3,3", "1,3,300"))
+    capsys.readouterr()
+    assert command(["train", "--resume", "own", "--quiet"]) == USAGE
+    message = capsys.readouterr().err
+    assert f"{table} is not what own was begun with (target_mean was [" in message
+    assert {file: file.read_bytes() for file in Path("own").rglob("*") if file.is_file()} == before
+    new = message.split("start a new run with what is: ")[1].strip()
+    assert command([*shlex.split(new)[1:], "--quiet"]) == OK
+    shutil.copy("t.csv", table)
+    assert command(["train", "--resume", "own", "--quiet"]) == OK
+
+
+@pytest.mark.parametrize("name", ["eval", "train"])
+def test_a_meta_test_is_not_kept_in_another_run(
+    name: str, here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from metafunc.evaluation import meta_test
+
+    evaluate = meta_test.evaluate
+    line = f"train maml regression --data.path {here}/t.csv --steps 2 --quiet --out run --overwrite"
+
+    def meanwhile(*given: Any, **named: Any) -> Any:
+        monkeypatch.setattr(meta_test, "evaluate", evaluate)
+        assert command([*shlex.split(line), *SMALL, "--seed", "1", "--test-tasks", "0"]) == OK
+        return evaluate(*given, **named)
+
+    monkeypatch.setattr(meta_test, "evaluate", meanwhile)
+    words = COMMANDS["eval"] if name == "eval" else [*shlex.split(line), *SMALL, "--test-tasks", "3"]
+    assert command([*words, "--test-steps" if name == "train" else "--num-steps", "1"]) == USAGE
+    assert "run holds another run by now" in capsys.readouterr().err
+    assert not list(Path("run").glob("meta_test*"))
+
+
 def test_times_that_cannot_be_read_are_named_and_made_again(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     line = f"compare --algorithms maml --tasks regression --data.path {here}/t.csv --steps 1 --seeds 1"
     flags = "--test-tasks 3 --no-figures --out compared --json"

@@ -83,6 +83,21 @@ def test_links_in_a_run_s_folder_are_refused(tmp_path: Path, name: str, capfd: p
     assert (elsewhere.read_bytes() if elsewhere.is_file() else sorted(elsewhere.iterdir())) == kept
 
 
+@pytest.mark.parametrize("words", [["plot", "run"], ["compare", "run", "--test-tasks", "2", "--out", "compared"]])
+def test_figures_are_not_drawn_through_a_link(
+    tmp_path: Path, words: list[str], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert command([*TRAIN, "--out", "run", "--quiet"]) == 0
+    Path("elsewhere").mkdir()
+    Path("compared").mkdir()
+    for name in ("run", "compared"):
+        (tmp_path / name / "figures").symlink_to(tmp_path / "elsewhere")
+    assert command(words) == 2
+    assert "figures is a link" in capfd.readouterr().err
+    assert not list(Path("elsewhere").iterdir())
+
+
 def test_a_folder_that_does_not_become_a_run_is_left_as_it_was(tmp_path: Path) -> None:
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos/cat.png").write_bytes(b"cat")

@@ -191,9 +191,7 @@ class Readers:
             wrong += ["the message does not name the file"] * (not named)
         elif not named and before != after:
             found, expected = reader.result(root / "work"), self.expected(case.reader)
-            # What is drawn from a file that is gone is not drawn: that misleads no reader.
-            parts = found if (case.reader, case.damage) == ("plot", "deleted") else {*expected, *found}
-            silent = sorted(part for part in parts if expected.get(part) != found.get(part))
+            silent = sorted(part for part in {*expected, *found} if expected.get(part) != found.get(part))
             wrong += [f"used in silence: {part} differs" for part in silent]
         shutil.rmtree(root)
         return f"{'; '.join(wrong)} [{case.name}] {ended.stderr.strip()[-300:]!r}" if wrong else ""
