@@ -124,7 +124,7 @@ def _test(folder: Path, settings: Settings, usual: Testing, found: Any) -> int:
     from metafunc.training.run import Run
 
     run, screen = Run(folder), Screen(json=found.report.json, quiet=found.report.quiet)
-    with refusals():
+    with refusals(settings):
         data = compose.anchored(found.data)
         config = dataclasses.replace(settings, data=data).to_json()
         columns = run.columns

@@ -32,7 +32,7 @@ def main(argv: Sequence[str]) -> int:
     from metafunc.training.config import build
 
     screen = Screen(json=request.output.json, quiet=request.output.quiet)
-    with refusals():
+    with refusals(request.settings, ("metafunc", "train", *argv)):
         learner, family = build(request.settings.to_json(), imports=True)
     if request.output.dry_run:
         from metafunc_cli.commands.dry_run import preview
@@ -63,7 +63,7 @@ def _train(screen: Screen, request: Request, learner: Any, family: Any) -> int:
     try:
         with (
             progress(screen.err, f"{names['algorithm']} on {names['tasks']}", quiet=screen.quiet) as advance,
-            refusals(),
+            refusals(request.settings),
         ):
             meta = config.train(
                 settings.to_json(),

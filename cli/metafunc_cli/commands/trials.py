@@ -71,11 +71,11 @@ def _trained(screen: Screen, request: Request, folder: Path, seed: int) -> Trial
     from metafunc.training.run import Run
 
     run, config = Run(folder), request.settings.to_json()
-    with refusals():
+    with refusals(request.settings):
         built = build(config, imports=True)
     before, clock = _seconds(run) if (folder / SECONDS).exists() else 0.0, _Clock()
     try:
-        with progress(screen.err, f"{folder.name}", quiet=screen.quiet) as advance, refusals():
+        with progress(screen.err, f"{folder.name}", quiet=screen.quiet) as advance, refusals(request.settings):
             trained = train(
                 config,
                 out=folder,

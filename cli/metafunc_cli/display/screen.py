@@ -4,14 +4,18 @@ import json
 import os
 import sys
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from rich.console import Console
 
 from metafunc_cli.display.visible import Visible
 from metafunc_cli.errors import UsageError
+from metafunc_cli.settings import spelling
+
+if TYPE_CHECKING:
+    from metafunc_cli.settings.compose import Settings
 
 
 class Screen:
@@ -50,8 +54,13 @@ class Screen:
 
 
 @contextmanager
-def refusals() -> Iterator[None]:
-    """What metafunc refuses because of its arguments is a usage error; a damaged file of a run is not."""
+def refusals(settings: "Settings | None" = None, command: Sequence[str] = ()) -> Iterator[None]:
+    """What metafunc refuses because of its arguments is a usage error; a damaged file of a run is not.
+
+    Args:
+        settings: what was asked for, whose arguments are said as flags.
+        command: the words of the command, for errors that know what it should have been.
+    """
     from metafunc.training.json_file import FileError
 
     try:
@@ -59,7 +68,12 @@ def refusals() -> Iterator[None]:
     except FileError:
         raise
     except ValueError as error:
-        raise UsageError(str(error)) from error
+        flags = {} if settings is None else spelling.flags_of(settings)
+        message = spelling.spelled(str(error), flags)
+        suggested = getattr(error, "suggested", None)
+        if suggested and command:
+            message += f" Perhaps:\n  {spelling.corrected(command, suggested, flags)}"
+        raise UsageError(message) from error
 
 
 @contextmanager

@@ -8,11 +8,11 @@ import torch
 from jaxtyping import Float64, Int64
 from torch import Tensor
 
-from metafunc.checks import at_least, one_of
+from metafunc.checks import at_least, did_you_mean
 from metafunc.data import files
 from metafunc.data.class_split import Partition, by_fractions
 from metafunc.data.episodes import Rows, fingerprint
-from metafunc.data.numbers import Scale, check_resolved, moments, numbers, standardised
+from metafunc.data.numbers import Scale, check_resolved, moments, numbers, numeric_where_exact, standardised
 from metafunc.data.sampling import DataUnavailable, distinct, sampler
 from metafunc.data.source import WAYS_OUT, place_of
 from metafunc.types import Batch, Sampler, Task, TaskFamily
@@ -76,6 +76,7 @@ def regression(
     """
     at_least(1, num_shots=num_shots, num_queries=num_queries, num_test_queries=num_test_queries)
     table = _read(path)
+    _all_there(path, table, task_column, input_columns, target_columns)
     tasks = _tasks(path, table, task_column)
     inputs, targets = _columns(path, list(table.columns), task_column, input_columns, target_columns)
     partition = _large_enough(by_fractions(tasks, fractions, split_seed), num_shots, small_tasks)
@@ -151,10 +152,44 @@ def _read(path: str) -> "DataFrame":
     return files.read_table(place)
 
 
+class MissingColumns(ValueError):  # noqa: N818 - it names a condition
+    """A table has not the columns that were asked for; `suggested` has arguments with which it might do."""
+
+    def __init__(self, message: str, suggested: dict[str, str]) -> None:
+        super().__init__(message)
+        self.suggested = suggested
+
+
+def _all_there(
+    path: str, table: "DataFrame", task_column: str, input_columns: tuple[str, ...], target_columns: tuple[str, ...]
+) -> None:
+    """Refuse columns that are not there, all at once."""
+    from pandas.api.types import is_numeric_dtype
+
+    known = list(table.columns)
+    asked = {"task_column": (task_column,), "input_columns": input_columns, "target_columns": target_columns}
+    missing = {name: [column for column in each if column not in known] for name, each in asked.items()}
+    absent = [column for each in missing.values() for column in each]
+    if not absent:
+        return
+    numeric = [name for name in known if is_numeric_dtype(numeric_where_exact(table[name]))]
+    # A guess: a task's name is text, and what is predicted stands last.
+    task = task_column if task_column in known else next((name for name in known if name not in numeric), known[0])
+    targets = [name for name in numeric if name not in (task, *input_columns)]
+    guess = {"task_column": task, "target_columns": targets[-1] if targets else ""}
+    suggested = {name: guess[name] for name, each in missing.items() if each and guess.get(name)}
+    such = ", such as " + " ".join(f"{name}={value!r}" for name, value in suggested.items()) if suggested else ""
+    raise MissingColumns(
+        f"{path} has the columns {', '.join(map(repr, known))}, and not {', '.join(map(repr, absent))}: choose "
+        f"{' and '.join(name for name, each in missing.items() if each)} among them{such}."
+        + "".join(did_you_mean(column, known) for column in absent),
+        suggested,
+    )
+
+
 def _tasks(path: str, table: "DataFrame", task_column: str) -> list[str]:
     """The task of each row: its name is text, as it stands."""
-    known = list(table.columns)
-    tasks = table[one_of(task_column, known, f"task_column of {path}")]
+    tasks = table[task_column]
     names = ["" if none else str(task) for task, none in zip(tasks.tolist(), tasks.isna(), strict=True)]
     if "" in names:
         raise ValueError(
@@ -167,9 +202,8 @@ def _columns(
     path: str, known: list[str], task_column: str, input_columns: tuple[str, ...], target_columns: tuple[str, ...]
 ) -> tuple[list[str], list[str]]:
     """The columns to predict from, and those to predict."""
-    targets = [one_of(name, known, f"target_columns of {path}") for name in target_columns]
+    targets = list(target_columns)
     inputs = [name for name in input_columns or known if name not in (*targets, task_column)]
-    inputs = [one_of(name, known, f"input_columns of {path}") for name in inputs]
     if not inputs or not targets:
         raise ValueError(f"{path} has {len(inputs)} input columns and {len(targets)} target columns; each needs one.")
     return inputs, targets
