@@ -227,7 +227,7 @@ def vmap(function: Callable[..., Any], in_dims: Any = 0, out_dims: int = 0) -> C
     """
 
     def mapped(*arguments: Any) -> Any:
-        # torch.compile cannot read a context variable; nobody compiles the loop that a fast way is held against.
+        # torch.compile cannot read a context variable, and the loop that a fast way is held against is not compiled.
         if torch.compiler.is_compiling() or not _IN_LOOPS.get():
             return torch.vmap(function, in_dims, out_dims)(*arguments)
         axes = in_dims if isinstance(in_dims, tuple) else (in_dims,) * len(arguments)
