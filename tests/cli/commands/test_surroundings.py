@@ -104,3 +104,29 @@ def test_the_current_folder_shadows_no_installed_package(tmp_path: Path) -> None
     program = f"import sys; sys.path[:] = [p for p in {sys.path!r} if p]; {PROGRAM}"
     subprocess.run([sys.executable, "-c", program, "plot", "run"], cwd=tmp_path, env=where, check=True, timeout=120)
     assert not (tmp_path / "planted").exists()
+
+
+@pytest.mark.parametrize("planted", ["text.usetex: True", "FIFO", "\udcff"])
+def test_the_current_folder_does_not_set_matplotlib_up(tmp_path: Path, planted: str) -> None:
+    """By `text.usetex` the names of columns and classes would be run by TeX, which here says that it was."""
+    assert command([*TRAIN, "--out", str(tmp_path / "run"), "--quiet"]) == 0
+    if planted == "FIFO":
+        os.mkfifo(tmp_path / "matplotlibrc")
+    else:
+        (tmp_path / "matplotlibrc").write_bytes(planted.encode(errors="surrogateescape"))
+    (tmp_path / "bin").mkdir()
+    for name in ("latex", "kpsewhich", "dvipng"):
+        (tmp_path / "bin" / name).write_text(f"#!/bin/sh\necho {name} >> {tmp_path}/ran\nexit 1\n")
+        (tmp_path / "bin" / name).chmod(0o755)
+    where = os.pathsep.join([str(tmp_path / "bin"), os.environ["PATH"]])
+    assert finished(tmp_path, "plot", "run", PATH=where, MPLCONFIGDIR="settings") == (0, "")
+    assert not (tmp_path / "ran").exists()
+    assert (tmp_path / "run/figures/adaptation.png").exists()
+    assert (tmp_path / "settings").is_dir()
+
+
+def test_the_user_s_own_settings_of_matplotlib_run_no_tex(tmp_path: Path) -> None:
+    assert command([*TRAIN, "--out", str(tmp_path / "run"), "--quiet"]) == 0
+    (tmp_path / "settings").mkdir()
+    (tmp_path / "settings/matplotlibrc").write_text("text.usetex: True")
+    assert finished(tmp_path, "plot", "run", MPLCONFIGDIR="settings") == (0, "")
