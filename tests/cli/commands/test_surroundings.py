@@ -130,3 +130,11 @@ def test_the_user_s_own_settings_of_matplotlib_run_no_tex(tmp_path: Path) -> Non
     (tmp_path / "settings").mkdir()
     (tmp_path / "settings/matplotlibrc").write_text("text.usetex: True")
     assert finished(tmp_path, "plot", "run", MPLCONFIGDIR="settings") == (0, "")
+
+
+def test_what_keeps_torch_from_starting_is_named(tmp_path: Path) -> None:
+    code, err = finished(tmp_path, *TRAIN, "--out", "run", TORCH_LOGS="nonsense")
+    assert code == 3
+    assert "nonsense" in err
+    assert "TORCH_LOGS" in err
+    assert err.count("\n") == 1
