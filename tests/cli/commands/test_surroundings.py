@@ -138,3 +138,11 @@ def test_what_keeps_torch_from_starting_is_named(tmp_path: Path) -> None:
     assert "nonsense" in err
     assert "TORCH_LOGS" in err
     assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("columns", ["0", "00", "1", "wide"])
+def test_a_terminal_of_no_width_shows_results_all_the_same(tmp_path: Path, columns: str) -> None:
+    process = started(tmp_path, *TRAIN, "--out", "run", COLUMNS=columns)
+    out, err = process.communicate(timeout=120)
+    assert (process.returncode, err) == (0, "")
+    assert "metafunc plot run" in out
