@@ -1,5 +1,6 @@
 """A user-supplied task, from files: tables of numbers (CSV, parquet), and folders of images."""
 
+import re
 from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import chain
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 TABLES = (".csv", ".parquet")
 MIDDLE_GREY = 127.5
+NO_NAME = re.compile(r"__index_level_\d+__")
+"""What pandas calls an index that has no name, in a parquet file."""
 
 
 class Examples(NamedTuple):
@@ -60,7 +63,6 @@ def read_table(path: Path) -> "DataFrame":
         ValueError: the file is no table, has no rows, or names a column twice.
     """
     import pandas as pd
-    from pyarrow import parquet
 
     suffix = table_suffix(path)
     if not path.is_file():
@@ -69,7 +71,7 @@ def read_table(path: Path) -> "DataFrame":
         frame = (
             pd.read_csv(path, header=None, dtype=str, keep_default_na=False)
             if suffix == ".csv"
-            else parquet.read_table(path).to_pandas(integer_object_nulls=True)
+            else _read_parquet(path)
         )
     except (ValueError, OSError) as error:  # pandas' and pyarrow's errors about a file's contents are kinds of them
         first = next(iter(str(error).splitlines()), "")
@@ -98,7 +100,7 @@ def write_table(frame: "DataFrame", path: Path) -> None:
     """
     write: Callable[..., object] = frame.to_parquet
     if table_suffix(path) == ".csv":
-        texts = frame.apply(lambda column: column if _is_numeric(column) else column.map(_csv_cell))
+        texts = frame.apply(lambda column: column if _is_numeric(column) else _csv_cells(column))
         texts = texts.rename(columns=_csv_cell)
         cells = chain(texts.columns, *(texts[name] for name in texts.columns if not _is_numeric(texts[name])))
         write = partial(texts.to_csv, quoting=csv_quoting(cells))
@@ -162,6 +164,16 @@ def like_trained(values: Tensor, reference: Tensor, *, invert: bool, ink: bool) 
     return (inverted(values) if flip else values).float() * (1 / 255)
 
 
+def _read_parquet(path: Path) -> "DataFrame":
+    """All columns, whatever the file says of how pandas would show them: one that was pandas' index is as any other."""
+    from pyarrow import parquet
+
+    with parquet.ParquetFile(path) as file:
+        table = file.read().replace_schema_metadata(None)
+    frame: DataFrame = table.to_pandas(integer_object_nulls=True)
+    return frame.rename(columns=lambda name: "" if NO_NAME.fullmatch(name) else name)
+
+
 def _is_numeric(column: "Series[Any]") -> bool:
     import pandas as pd
 
@@ -172,6 +184,13 @@ def _from_csv(column: "Series[Any]") -> "Series[Any]":
     known = column.notna()
     texts = dict(zip(column[known], from_csv_cells(column[known]), strict=True))
     return column.map(lambda cell: texts.get(cell, cell))
+
+
+def _csv_cells(column: "Series[Any]") -> "Series[Any]":
+    import pandas as pd
+
+    # Not by `map`, which makes floating point of whole numbers beside an empty cell.
+    return pd.Series([_csv_cell(cell) for cell in column], index=column.index, dtype=object)
 
 
 def _csv_cell(cell: Any) -> Any:
