@@ -118,6 +118,10 @@ def _dispatch(argv: Sequence[str]) -> int:
         return OK
     if argv[0] not in COMMANDS:
         raise unknown("command", argv[0], COMMANDS)
+    try:
+        os.getcwd()
+    except OSError as error:  # torch's mathematics library ends the process for want of one
+        raise UsageError("The current folder has been deleted or cannot be entered: change to another one.") from error
     command: Callable[[Sequence[str]], int] = import_module(f"metafunc_cli.commands.{argv[0]}").main
     return command(argv[1:])
 

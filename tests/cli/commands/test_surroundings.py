@@ -146,3 +146,12 @@ def test_a_terminal_of_no_width_shows_results_all_the_same(tmp_path: Path, colum
     out, err = process.communicate(timeout=120)
     assert (process.returncode, err) == (0, "")
     assert "metafunc plot run" in out
+
+
+def test_a_current_folder_that_has_been_deleted_is_said(tmp_path: Path) -> None:
+    (tmp_path / "gone").mkdir()
+    line = f'cd gone; rmdir ../gone; exec "{sys.executable}" -c "{PROGRAM}" plot run'
+    where = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path), "OMP_NUM_THREADS": "1"}
+    ended = subprocess.run(["bash", "-c", line], cwd=tmp_path, env=where, capture_output=True, text=True, timeout=60)
+    assert ended.returncode == 2
+    assert ended.stderr.splitlines()[-1].startswith("metafunc plot: The current folder has been deleted")
