@@ -10,7 +10,6 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from importlib import import_module
-from importlib.metadata import version
 from types import FrameType
 
 from metafunc_cli.errors import FAILURE, INTERRUPTED, OK, TRACEBACK, USAGE, UsageError, check_words, expected, unknown
@@ -46,7 +45,23 @@ def main() -> None:
     if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as nohup has it
         signal.signal(signal.SIGHUP, _terminate)
     _open_streams()
-    sys.exit(run(sys.argv[1:]))
+    try:
+        code = run(sys.argv[1:])
+    except KeyboardInterrupt:  # another one, while the first was reported
+        code = INTERRUPTED
+        if os.environ.get(TRACEBACK):
+            raise
+    finally:
+        _no_handlers()
+    sys.exit(code)
+
+
+def _no_handlers() -> None:
+    """From here on a signal ends the process at once: an exception in what Python does at its end would be shown."""
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
 
 
 def _open_streams() -> None:
@@ -79,13 +94,13 @@ def run(argv: Sequence[str]) -> int:
         _leave_stdout()  # The reader of our output has left; it must not be flushed into the pipe again at exit.
         return FAILURE
     except KeyboardInterrupt:
-        return _fail(argv, "interrupted.", INTERRUPTED)
+        return _fail(argv, *_stopped(INTERRUPTED))
     except SystemExit as ended:
         if ended.code not in TERMINATED:
             raise  # of tyro, after help or a malformed flag
-        return _fail(argv, f"{signal.Signals(ended.code - 128).name} stopped it.", ended.code)
+        return _fail(argv, *_stopped(ended.code))
     except Exception as error:  # no traceback reaches a user who has not asked for one
-        return _fail(argv, *expected(error))
+        return _fail(argv, *(_stopped_by(error) or expected(error)))
     return code
 
 
@@ -97,10 +112,16 @@ def _dispatch(argv: Sequence[str]) -> int:
         sys.stdout.write(HELP.format(commands="\n".join(f"  {usages[n]:{width}}{COMMANDS[n][1]}" for n in COMMANDS)))
         return OK
     if argv[0] == "--version":
+        from importlib.metadata import version  # with Python's modules for mail, which take a while
+
         print(f"metafunc {version('metafunc')}")
         return OK
     if argv[0] not in COMMANDS:
         raise unknown("command", argv[0], COMMANDS)
+    try:
+        os.getcwd()
+    except OSError as error:  # torch's mathematics library ends the process for want of one
+        raise UsageError("The current folder has been deleted or cannot be entered: change to another one.") from error
     command: Callable[[Sequence[str]], int] = import_module(f"metafunc_cli.commands.{argv[0]}").main
     return command(argv[1:])
 
@@ -117,6 +138,22 @@ def _fail(argv: Sequence[str], message: str, code: int) -> int:
     except OSError:  # which Python would try again at its end
         _leave_stdout()
     return code
+
+
+def _stopped(code: int) -> tuple[str, int]:
+    return ("interrupted." if code == INTERRUPTED else f"{signal.Signals(code - 128).name} stopped it."), code
+
+
+def _stopped_by(error: BaseException) -> tuple[str, int] | None:
+    """The ending by a signal that some code has turned into an error of its own, as Python does in `__set_name__`."""
+    cause = error.__cause__
+    while cause is not None:
+        if isinstance(cause, KeyboardInterrupt):
+            return _stopped(INTERRUPTED)
+        if isinstance(cause, SystemExit) and cause.code in TERMINATED:
+            return _stopped(cause.code)
+        cause = cause.__cause__
+    return None
 
 
 def _leave_stdout() -> None:

@@ -1,7 +1,9 @@
 """How the command line ends when it does not end well."""
 
 import errno
+import os
 import re
+import traceback
 from collections.abc import Iterable, Sequence
 
 from metafunc.checks import no_such
@@ -66,7 +68,17 @@ def expected(error: Exception) -> tuple[str, int]:
         for pattern, message in SURROUNDINGS.items():
             if isinstance(error, MemoryError) or re.search(pattern, str(error)):
                 return message, DATA
+    if _starting_torch(error):
+        variables = ", ".join(sorted(name for name in os.environ if name.startswith(("TORCH", "PYTORCH")))) or "none"
+        said = " ".join(str(error).split())[:300]
+        return f"torch does not start here: {said}. The environment variables that it reads: {variables}.", DATA
     return f"{type(error).__name__}: {error}. {TRACEBACK}=1 shows where it comes from.", FAILURE
+
+
+def _starting_torch(error: Exception) -> bool:
+    """Whether it was raised while torch was imported, by what the environment variables say."""
+    frames = (frame for frame, _ in traceback.walk_tb(error.__traceback__))
+    return any((f.f_globals.get("__name__"), f.f_code.co_name) == ("torch", "<module>") for f in frames)
 
 
 def _of_system(error: OSError) -> str:

@@ -62,7 +62,7 @@ def read_table(path: Path) -> "DataFrame":
         DataUnavailable: there is no such file, or it is none of these, or damaged; the message says how to write it.
         ValueError: it has no rows, or names a column twice.
     """
-    from pyarrow import ArrowInvalid, parquet
+    from pyarrow import ArrowInvalid
 
     if not path.exists():
         raise DataUnavailable(f"There is no file {path}.")
@@ -75,11 +75,7 @@ def read_table(path: Path) -> "DataFrame":
         else "a parquet file, or a folder of them"
     )
     try:
-        frame = (
-            _read_csv(path)
-            if is_csv
-            else parquet.read_table(path).to_pandas(integer_object_nulls=True, ignore_metadata=True)
-        )
+        frame = _read_csv(path) if is_csv else _read_parquet(path)
     except (ArrowInvalid, OSError) as error:
         first = str(error).partition("\n")[0]
         if "UTF8" in first:
@@ -190,6 +186,19 @@ def _read_csv(path: Path) -> "DataFrame":
     cells = csv.read_csv(path, convert_options=text, **how).to_pandas()
     names = from_csv_cells(name.strip() for name in cells.iloc[0])
     frame: DataFrame = cells.iloc[1:].apply(_from_csv).set_axis(names, axis=1).reset_index(drop=True)
+    return frame
+
+
+def _read_parquet(path: Path) -> "DataFrame":
+    """All columns, whatever the file says of how pandas would show them: one that was pandas' index is as any other."""
+    from pyarrow import parquet
+
+    if path.is_dir():
+        table = parquet.read_table(path)
+    else:
+        with parquet.ParquetFile(path) as file:  # which reads columns by their places, so that names may come twice
+            table = file.read()
+    frame: DataFrame = table.replace_schema_metadata(None).to_pandas(integer_object_nulls=True)
     return frame
 
 

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 MISSING = frozenset({"", "NA", "N/A", "n/a", "NaN", "nan", "NULL", "null", "None", "<NA>", "#N/A"})
 """Texts that say that a cell of a CSV file is empty."""
 TRUTHS = {"true": 1.0, "True": 1.0, "TRUE": 1.0, "false": 0.0, "False": 0.0, "FALSE": 0.0}
+LISTED = 20
+"""How many columns a message lists."""
 WHOLE = 2**53
 """From here on not every whole number is a number in double precision."""
 PLAIN = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?")
@@ -63,7 +65,8 @@ def numbers(
     """
     absent = [name for name in columns if name not in frame.columns]
     if absent:
-        raise ValueError(f"{path} has no column {absent[0]!r}; it has {', '.join(map(str, frame.columns))}.")
+        listed = ", ".join(map(str, frame.columns[:LISTED])) + ", ..." * (len(frame.columns) > LISTED)
+        raise ValueError(f"{path} has no column {absent[0]!r}; it has {listed}.")
     values = np.empty((len(frame), len(columns)))
     for place, name in enumerate(columns):
         column = frame[name]

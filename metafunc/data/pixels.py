@@ -1,5 +1,6 @@
 """From a column of images or numbers to one tensor: decoded once, so that an episode is nothing but a gather."""
 
+import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from io import BytesIO
@@ -90,6 +91,8 @@ def _read(cell: Any, name: str) -> "Image":
     """
     from PIL import Image, UnidentifiedImageError
 
+    if cell["bytes"] is None and not os.path.isfile(cell["path"]):  # a FIFO would be waited for
+        raise ValueError(f"{name} cannot be read: it is no file.")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)

@@ -4,11 +4,13 @@ from pathlib import Path
 
 import numpy as np
 import pandas
+import pyarrow
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from pyarrow import parquet
 
 from metafunc.data import DataUnavailable, files, regression
 from metafunc.data import numbers as numbers_of_files
@@ -156,6 +158,45 @@ def test_text_is_the_nearest_double_or_refused(cells):
 def test_row_numbers_that_pandas_wrote_are_left_out(tmp_path: Path):
     pandas.DataFrame({"x": [1.0, 2.0]}).to_csv(tmp_path / "t.csv")
     assert list(files.read_table(tmp_path / "t.csv").columns) == ["x"]
+
+
+def test_what_pandas_took_for_its_index_is_a_column(tmp_path: Path):
+    pandas.DataFrame({"a": [7, 1, 2], "y": [3, 4, 5]}).set_index("a").to_parquet(tmp_path / "a.parquet")
+    assert sorted(files.read_table(tmp_path / "a.parquet").columns) == ["a", "y"]
+    pandas.DataFrame({"y": [3, 4, 5]}, index=[7, 1, 2]).to_parquet(tmp_path / "b.parquet")
+    assert [*files.read_table(tmp_path / "b.parquet").columns] == ["y"]
+
+
+@pytest.mark.parametrize("said", [b'{"index_columns": ["a"], "columns": 5}', b"no JSON", b"[]"])
+def test_what_a_parquet_file_says_of_pandas_is_not_needed(tmp_path: Path, said: bytes):
+    table = pyarrow.table({"a": [1, 2]}).replace_schema_metadata({b"pandas": said})
+    parquet.write_table(table, tmp_path / "a.parquet")
+    assert files.read_table(tmp_path / "a.parquet")["a"].tolist() == [1, 2]
+
+
+def test_whole_numbers_beside_an_empty_cell_keep_their_digits(tmp_path: Path):
+    parquet.write_table(pyarrow.table({"id": [2**53 + 1, None, 5]}), tmp_path / "a.parquet")
+    files.write_table(files.read_table(tmp_path / "a.parquet"), tmp_path / "a.csv")
+    assert (tmp_path / "a.csv").read_text().split("\n")[:4] == ["id", str(2**53 + 1), '""', "5"]
+
+
+def test_a_parquet_file_with_a_column_twice_is_refused(tmp_path: Path):
+    column = pyarrow.array([1, 2])
+    parquet.write_table(pyarrow.table([column, column], names=["a", "a"]), tmp_path / "a.parquet")
+    with pytest.raises(ValueError, match=r"a[.]parquet has two columns named 'a'"):
+        files.read_table(tmp_path / "a.parquet")
+
+
+def test_a_folder_s_name_is_no_column_of_a_parquet_file(tmp_path: Path):
+    (tmp_path / "a=1").mkdir()
+    parquet.write_table(pyarrow.table({"y": [2]}), tmp_path / "a=1/y.parquet")
+    assert [*files.read_table(tmp_path / "a=1/y.parquet").columns] == ["y"]
+
+
+def test_of_many_columns_only_some_are_listed():
+    with pytest.raises(ValueError, match="has no column 'y'; it has c0, ") as raised:
+        numbers(pandas.DataFrame({f"c{i}": [0.0] for i in range(1000)}), ["y"], Path("t.csv"))
+    assert len(str(raised.value)) < 300
 
 
 def test_missing_cells_may_be_allowed():

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from metafunc.data import few_shot, files
-from metafunc.data.pixels import FORMATS
+from metafunc.data.pixels import FORMATS, materialise
 
 
 def encoded(kind: str = "PNG", size: int = 6) -> bytes:
@@ -95,3 +95,11 @@ def test_what_would_be_waited_for_is_passed_over(tmp_path: Path) -> None:
     assert files.read_examples(folder, (1, 6, 6), "image", "label").values.shape == (8, 1, 6, 6)
     with pytest.raises(ValueError, match=r"num_ways|classes"):  # it was read, and has too few classes
         few_shot(str(folder), fractions=(0.6, 0.2, 0.2))
+
+
+def test_a_table_s_path_that_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo.png")
+    rows = datasets.Dataset.from_dict({"image": [{"path": str(tmp_path / "fifo.png"), "bytes": None}]})
+    rows = rows.cast(datasets.Features(image=datasets.Image(decode=False)))
+    with pytest.raises(ValueError, match=r"Image 0 .*fifo[.]png.* is no file"):
+        materialise([rows], "image")

@@ -137,9 +137,13 @@ def test_every_learner_of_the_table_is_the_loop_on_every_way(name: str) -> None:
             assert tree.norm(tree.sub(direction, gradient)) <= 1e-10 * (1 + tree.norm(gradient)), way
 
 
+SLOW = {"conv4", "convolutions", "derivatives in the inputs", "rows in a loop"}
+"""Those that the compiler takes half a minute for."""
+
+
 @pytest.mark.compiled
 @pytest.mark.parametrize("loss", ["in factors", "never in factors"])
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.nightly if n in SLOW else ()) for n in CASES])
 def test_compiled_code_gives_the_definition(name: str, loss: str) -> None:
     check(name, value_and_grad(LOSSES[loss](built(name)), lower=tracing.compiled))
 

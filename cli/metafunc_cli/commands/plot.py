@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from metafunc.training import record
+from metafunc_cli.display.drawing import prepare
 from metafunc_cli.display.results import show_lines
 from metafunc_cli.display.screen import Screen, if_stopped, refusals
 from metafunc_cli.errors import OK
@@ -26,6 +27,7 @@ def main(argv: Sequence[str]) -> int:
     look_over_imports(record.config(file.parent), file, allowed=found.imports)
     from metafunc.results.plot_run import plot_run
 
+    prepare()
     screen = Screen(json=found.json, quiet=True)
     again = f"Figures that were drawn are whole; draw all of them with:\n  {shlex.join(['metafunc', 'plot', *argv])}"
     with if_stopped(screen, again), refusals():

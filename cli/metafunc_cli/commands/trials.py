@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
+from metafunc_cli.display.drawing import prepare
 from metafunc_cli.display.progress import Callback, progress
 from metafunc_cli.display.screen import Screen, refusals
 from metafunc_cli.errors import UsageError
@@ -245,6 +246,7 @@ def draw(rows: Sequence[Contender], entries: "Sequence[Entry]", folder: Path) ->
     """The figures of a comparison."""
     from metafunc.results.plot_comparison import Compared, plot_comparison
 
+    prepare()
     compared = [
         Compared(entry, tuple(trial.run for trial in row.trials), row.trials[0].learner, row.trials[0].meta)
         for row, entry in zip(rows, entries, strict=True)

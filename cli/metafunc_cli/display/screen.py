@@ -112,7 +112,9 @@ class _Forgiving:
 
 def _console(file: Any) -> Console:
     # Without a terminal rich assumes 80 columns, which breaks tables in two that a file holds easily.
-    wide = None if file.isatty() or "COLUMNS" in os.environ else 120
+    # No column at all, which a terminal of unknown size has, would show nothing.
+    given = os.environ.get("COLUMNS")
+    wide = None if (file.isatty() if given is None else given.strip("0").isdigit()) else 120
     console = Console(file=file, width=wide, highlight=False, markup=False, emoji=False)
     console.push_render_hook(Visible())
     return console

@@ -1,6 +1,9 @@
 """A signal at any time after the training: what is kept is said, and the exit code is 128 and the signal's number."""
 
+import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +61,7 @@ def test_what_is_kept_is_said(
         signal.raise_signal(number)
 
     monkeypatch.setattr(WHERE[command], stop)
-    before = {which: signal.getsignal(which) for which in (signal.SIGTERM, signal.SIGHUP)}
+    before = {which: signal.getsignal(which) for which in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     flags = ["--overwrite"] if command == "predict" else []
     monkeypatch.setattr("sys.argv", ["metafunc", command, *WORDS[command], *flags])
     try:
@@ -88,3 +91,39 @@ def test_a_signal_before_anything_is_done_is_one_line(
     monkeypatch.setattr("metafunc_cli.commands.list.main", stop)
     assert program.run(["list"]) == 143
     assert capfd.readouterr().err == "metafunc list: SIGTERM stopped it.\n"
+
+
+@pytest.mark.parametrize(
+    ("stopped", "said"), [(SystemExit(143), "SIGTERM stopped it."), (KeyboardInterrupt(), "inter")]
+)
+def test_a_signal_that_some_code_turns_into_an_error_is_still_one(
+    stopped: BaseException, said: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """As Python 3.11 does where one arrives in `__set_name__`, while classes are made."""
+
+    def cause(_: Any) -> int:
+        try:
+            raise RuntimeError("Error calling __set_name__ on 'Field' instance") from stopped
+        except RuntimeError as error:
+            raise ImportError("cannot be imported") from error
+
+    monkeypatch.setattr("metafunc_cli.commands.list.main", cause)
+    assert program.run(["list"]) == (143 if isinstance(stopped, SystemExit) else 130)
+    assert capfd.readouterr().err.startswith(f"metafunc list: {said}")
+
+
+AT_THE_END = "atexit.register(signal.raise_signal, signal.SIG{0}); main()"
+WHILE_SAID = "program._fail = lambda *_: signal.raise_signal(signal.SIG{0}); main()"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(("then", "words"), [(AT_THE_END, ["list"]), (WHILE_SAID, ["listen"])])
+def test_a_signal_at_the_very_end_shows_no_traceback(number: signal.Signals, then: str, words: list[str]) -> None:
+    line = (
+        "import atexit, signal; from metafunc_cli import __main__ as program; from metafunc_cli.__main__ import main; "
+    )
+    where = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-c", line + then.format(number.name[3:]), *words]
+    ended = subprocess.run(command, env=where, capture_output=True, text=True, timeout=60)
+    assert ended.stderr == ""
+    assert ended.returncode in (-number, 128 + number)
