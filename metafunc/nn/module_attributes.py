@@ -72,6 +72,9 @@ def sharing(module: nn.Module) -> Iterator[tuple[str, nn.Module, str]]:
 
 
 def _in_memory(leaf: Tensor) -> bool:
+    # What a call under a transform of torch.func left behind, as recurrent layers keep it, has no memory of its own.
+    if torch._C._functorch.is_functorch_wrapped_tensor(leaf):
+        return False
     return not is_lazy(leaf) and leaf.layout == torch.strided and leaf.device.type != "meta" and leaf.numel() > 0
 
 

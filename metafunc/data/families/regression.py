@@ -123,7 +123,8 @@ def regression(
 def _scale(known: Scale | None, units: Mapping[str, Sequence[float]] | None, columns: int) -> Scale:
     """The scale of another table where it is given; of this one; or that which leaves numbers as they are."""
     if units is not None:
-        return Scale(*(torch.tensor([*units[f"input_{of}"], *units[f"target_{of}"]]).double() for of in Scale._fields))
+        known_of = ([*units[f"input_{of}"], *units[f"target_{of}"]] for of in Scale._fields)
+        return Scale(*(torch.tensor(each, dtype=torch.float64) for each in known_of))
     return known or Scale(torch.zeros(columns).double(), torch.ones(columns).double())
 
 

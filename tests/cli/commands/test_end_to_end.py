@@ -146,7 +146,7 @@ def test_dry_run_writes_nothing(
     [
         ("--inner-lr -1", "must be a finite number"),
         ("maml sinusoid --model conv4", "conv4 was given input_shape=(1,)"),
-        ("--num-tasks 0", "num_tasks must be at least 1, not 0"),
+        ("--num-tasks 0", "--num-tasks must be at least 1, not 0"),
         ("--device nowhere", "There is no device 'nowhere'"),
     ],
 )

@@ -52,7 +52,7 @@ def test_columns_go_by_their_names(tmp_path: Path, capsys: pytest.CaptureFixture
     absent = table(tmp_path / "absent.csv", "task,a,y")
     capsys.readouterr()
     assert run(["eval", str(tmp_path / "run"), "--data.path", str(absent), "--num-tasks", "10"]) == 2
-    assert f"input_columns of {absent} must be one of 'task', 'a', 'y', not 'b'" in capsys.readouterr().err
+    assert f"{absent} has the columns 'task', 'a', 'y', and not 'b'" in capsys.readouterr().err
     for flag, name in (("--data.target-columns", "a"), ("--data.input-columns", "b")):
         assert run(["eval", str(tmp_path / "run"), "--num-tasks", "10", flag, name]) == 2
         assert f"leave out {flag}, and call the columns so in the file" in capsys.readouterr().err
