@@ -34,6 +34,11 @@ COSTS = {
         "there is no K",
         "a forward pass and it",
     ),
+    "dkt": (
+        "1, and a linear system of as many unknowns as rows of support and query, for each class",
+        "there is no K",
+        "a forward pass, and one of as many as support rows",
+    ),
     "versa": ("1, the last layer times the draws", "there is no K", "a forward pass"),
     "maml_noise mr_maml_w": ("as `maml`", "yes", "K for each particle"),
     "platipus": (

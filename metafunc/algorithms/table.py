@@ -25,6 +25,7 @@ from metafunc.algorithms.bayesian.platipus import platipus
 from metafunc.algorithms.bayesian.vampire import vampire
 from metafunc.algorithms.conditioning.alpaca import alpaca
 from metafunc.algorithms.conditioning.cnp import cnp
+from metafunc.algorithms.conditioning.dkt import dkt
 from metafunc.algorithms.conditioning.mr_cnp import mr_cnp_a, mr_cnp_w
 from metafunc.algorithms.conditioning.protonet import protonet
 from metafunc.algorithms.conditioning.versa import versa
@@ -166,6 +167,7 @@ ALGORITHMS: Mapping[str, Algorithm] = MappingProxyType(
         "protonet": Algorithm(protonet, kinds=("classification",), networks=embedding, inner_steps=False),
         "cnp": Algorithm(cnp, networks=encoder_decoder, likelihood=_with_noise_scale, inner_steps=False),
         "alpaca": Algorithm(alpaca, kinds=("regression",), networks=features, inner_steps=False),
+        "dkt": Algorithm(dkt, networks=features, inner_steps=False),
         "versa": Algorithm(versa, networks=features_amortiser, inner_steps=False),
         "maml_noise": Algorithm(maml_noise),
         "platipus": Algorithm(platipus),

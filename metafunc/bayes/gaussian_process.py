@@ -40,7 +40,7 @@ class Conditioned(NamedTuple):
 def condition(
     gram: Float[Tensor, "n n"],
     residual: Float[Tensor, "n outputs"],
-    noise_variance: Float[Tensor, ""],
+    noise_variance: Float[Tensor, ""] | Float[Tensor, " n"],
     mask: Tree = (),
     *,
     jitter: float = JITTER,
@@ -50,7 +50,7 @@ def condition(
     Args:
         gram: $k(X, X)$.
         residual: $y - m(X)$.
-        noise_variance: $\sigma^2$, of every observation.
+        noise_variance: $\sigma^2$, of every observation, or one for each row (n,).
         mask: 1 for rows that count (n,); () if all do.
         jitter: added to the diagonal, in units of the mean prior variance of the rows that count.
 

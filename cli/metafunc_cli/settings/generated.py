@@ -153,6 +153,20 @@ class Alpaca:
 
 
 @dataclass(frozen=True, repr=False, eq=False)
+class Dkt:
+    """Deep kernel transfer: an exact Gaussian process on features that all tasks share."""
+
+    kernel: Literal["spectral", "rbf", "matern", "linear", "cosine"] = "spectral"
+    """the kernel on features; "spectral" extrapolates what repeats."""
+    num_features: int = 40
+    """how many numbers the network puts out."""
+    noise_scale: float = 0.1
+    """the noise scale that is started from, in units of y; for regression."""
+    num_particles: int = 64
+    """points of the quadrature over the processes of all classes; for classification."""
+
+
+@dataclass(frozen=True, repr=False, eq=False)
 class Versa:
     """VERSA: the last layer's weights are drawn from what a network makes of the support set's mean features."""
 
@@ -570,6 +584,7 @@ ALGORITHMS = {
     "alpaca": Row(
         Alpaca, "ALPaCA: exact Bayesian linear regression on learned features, for regression.", ("regression",)
     ),
+    "dkt": Row(Dkt, "Deep kernel transfer: an exact Gaussian process on features that all tasks share."),
     "versa": Row(
         Versa, "VERSA: the last layer's weights are drawn from what a network makes of the support set's mean features."
     ),
