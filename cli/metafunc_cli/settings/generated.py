@@ -717,6 +717,20 @@ class NmeSinusoidData:
 
 
 @dataclass(frozen=True, repr=False, eq=False)
+class GpData:
+    """Regression on draws of a Gaussian process, or on sawtooth waves: tasks whose best prediction is known."""
+
+    kernel: Literal["rbf", "matern52", "periodic", "weakly_periodic", "sawtooth", "mixture"] = "rbf"
+    """the covariance function; "periodic" has random hyperparameters only, the last three fixed ones."""
+    hyperparameters: Literal["fixed", "random"] = "fixed"
+    """the same for all tasks, or drawn with each task; which decides the protocol's other numbers."""
+    max_points: int | None = None
+    """what support and query points of a task are at most together; by default the protocol's."""
+    noise: float | None = None
+    """standard deviation of the noise on support and query targets; by default the protocol's."""
+
+
+@dataclass(frozen=True, repr=False, eq=False)
 class CirclesData:
     """Tell the points of a circle (class 1) from those outside (class 0) after seeing points inside only."""
 
@@ -935,6 +949,11 @@ FAMILIES = {
     "nme_sinusoid": Row(
         NmeSinusoidData,
         "Regression on y = A sin u with an input that reveals A in training, and is misleading at meta-test.",
+        ("regression",),
+    ),
+    "gp": Row(
+        GpData,
+        "Regression on draws of a Gaussian process, or on sawtooth waves: tasks whose best prediction is known.",
         ("regression",),
     ),
     "circles": Row(
