@@ -138,6 +138,24 @@ class Protonet:
 
 
 @dataclass(frozen=True, repr=False, eq=False)
+class Pcoc:
+    """PCOC: Gaussian classes in a learned feature space, with an exact posterior over their means."""
+
+    num_features: int = 64
+    """how many numbers the network puts out."""
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class Metaqda:
+    """MetaQDA: Gaussian classes in a learned feature space, with a posterior over means and covariances."""
+
+    num_features: int = 32
+    """how many numbers the network puts out; a class has a covariance matrix of that size."""
+    inference: Literal["bayesian", "map"] = "bayesian"
+    """"bayesian" averages over a class's posterior, "map" takes its likeliest mean and covariance."""
+
+
+@dataclass(frozen=True, repr=False, eq=False)
 class Cnp:
     """Conditional neural process: a task is the mean of its embedded rows, and a decoder predicts from it."""
 
@@ -576,6 +594,16 @@ ALGORITHMS = {
     "protonet": Row(
         Protonet,
         "Prototypical networks: classify by the nearest class mean in a learned feature space.",
+        ("classification",),
+    ),
+    "pcoc": Row(
+        Pcoc,
+        "PCOC: Gaussian classes in a learned feature space, with an exact posterior over their means.",
+        ("classification",),
+    ),
+    "metaqda": Row(
+        Metaqda,
+        "MetaQDA: Gaussian classes in a learned feature space, with a posterior over means and covariances.",
         ("classification",),
     ),
     "cnp": Row(
