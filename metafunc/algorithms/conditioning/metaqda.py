@@ -1,6 +1,7 @@
 r"""MetaQDA: every class of a task is a Gaussian of its own mean and covariance, under a prior that all tasks share.
 
-Zhang, Meng, Gouk, Hospedales (2021), "Shallow Bayesian Meta Learning", at ICCV. With features $\phi(x)$ of d numbers and a normal-inverse-Wishart prior,
+Zhang, Meng, Gouk, Hospedales (2021), "Shallow Bayesian Meta Learning", at ICCV. With features $\phi(x)$ of d numbers
+and a normal-inverse-Wishart prior,
 
 $$\Sigma_c \sim \mathcal{IW}(S, \nu), \qquad \mu_c \sim \mathcal N(m, \Sigma_c / \kappa), \qquad
 \phi \mid c \sim \mathcal N(\mu_c, \Sigma_c),$$
