@@ -7,6 +7,7 @@ gigabyte, so one environment is made, once, instead of one per session.
 import os
 import sys
 from pathlib import Path
+from urllib.request import urlopen
 
 import nox
 
@@ -18,6 +19,8 @@ HOOK = "--jaxtyping-packages=metafunc,beartype.beartype"
 """Checks every shape annotation at run time: in the tests only, since it costs time and torch.compile."""
 ONE_THREAD = {"OMP_NUM_THREADS": "1"}
 PEERS = ["jax==0.10.2", "optax==0.2.8", "higher==0.2.1", "torchopt==0.7.3", "setuptools"]
+ADVISORIES = "https://pypi.org/pypi/pip/json"
+AUDIT = "pip-audit==2.10.1"
 LEARN2LEARN = "learn2learn==0.2.0"
 PARALLEL = ["-n", str(min(4, os.cpu_count() or 1)), "--dist", "worksteal"]
 
@@ -58,8 +61,24 @@ def compiled(session: nox.Session) -> None:
 
 @nox.session
 def nightly(session: nox.Session) -> None:
-    """The slow tests: every algorithm through inductor, and every identity with seeds of the night."""
+    """The slow tests: every algorithm through inductor, every identity with seeds of the night, a thousand faults."""
+    session.notify("audit")
     _python(session, "pytest", "-m", "nightly", *session.posargs, env=ONE_THREAD)
+
+
+@nox.session(venv_backend="virtualenv", reuse_venv=True)
+def audit(session: nox.Session) -> None:
+    """Hold the pinned versions against the known vulnerabilities; skipped where they cannot be asked for."""
+    try:
+        with urlopen(ADVISORIES, timeout=10):
+            pass
+    except OSError as error:
+        session.skip(f"{ADVISORIES}, which knows the vulnerabilities, cannot be reached: {error}")
+    pins = Path(session.create_tmp()).resolve() / "pins.txt"
+    lines = Path("constraints.txt").read_text().splitlines()
+    pins.write_text("\n".join(line for line in lines if "==" in line) + "\n")
+    session.install(AUDIT)
+    session.run("pip-audit", "--no-deps", "--disable-pip", "--requirement", str(pins), *session.posargs)
 
 
 @nox.session

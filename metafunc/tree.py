@@ -5,7 +5,9 @@ place.
 """
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, TypeVar
 
 import torch
@@ -16,6 +18,7 @@ from torch.utils import _pytree as pytree
 from metafunc.types import Scalar, Tree
 
 T = TypeVar("T")
+_IN_LOOPS = ContextVar("in_loops", default=False)
 
 
 def map(function: Callable[..., Any], first: T, *rest: Tree) -> T:
@@ -205,6 +208,49 @@ def at(values: T, index: int | slice) -> T:
         {'w': tensor(1)}
     """
     return map(lambda leaf: leaf[index], values)
+
+
+def vmap(function: Callable[..., Any], in_dims: Any = 0, out_dims: int = 0) -> Callable[..., Any]:
+    """`torch.vmap`, for particles and draws: within `in_loops` a loop, which is what it has to be equal to.
+
+    Args:
+        function: from trees of tensors to a tree of tensors.
+        in_dims: the axis of each argument, or of all; None: the argument is the same for all.
+        out_dims: the axis of the result.
+
+    Example:
+        >>> import torch
+        >>> square = vmap(lambda x: x.square().sum())
+        >>> with in_loops():
+        ...     square(torch.ones(2, 3))
+        tensor([3., 3.])
+    """
+
+    def mapped(*arguments: Any) -> Any:
+        # torch.compile cannot read a context variable, and the loop that a fast way is held against is not compiled.
+        if torch.compiler.is_compiling() or not _IN_LOOPS.get():
+            return torch.vmap(function, in_dims, out_dims)(*arguments)
+        axes = in_dims if isinstance(in_dims, tuple) else (in_dims,) * len(arguments)
+        pairs = list(zip(arguments, axes, strict=True))
+        size = next(leaf.shape[axis] for each, axis in pairs if axis is not None for leaf in leaves(each))
+        results = [function(*(_selected(each, axis, i) for each, axis in pairs)) for i in range(size)]
+        return map(lambda *parts: torch.stack(parts, out_dims), results[0], *results[1:])
+
+    return mapped
+
+
+def _selected(values: Tree, axis: int | None, index: int) -> Tree:
+    return values if axis is None else map(lambda leaf: leaf.select(axis, index), values)
+
+
+@contextmanager
+def in_loops() -> Iterator[None]:
+    """`vmap` as a loop, for a while: slow, and right whatever an operation's rule for batches is."""
+    token = _IN_LOOPS.set(True)
+    try:
+        yield
+    finally:
+        _IN_LOOPS.reset(token)
 
 
 def rows(particles: Tree) -> Float[Tensor, "particles size"]:

@@ -4,11 +4,12 @@ import os
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
-# The same examples on every run and machine; no deadline, because a shared machine stalls.
-settings.register_profile("gate", derandomize=True, deadline=None, print_blob=True, max_examples=25)
-settings.register_profile("nightly", deadline=None, print_blob=True, max_examples=300)
+# The same examples on every run and machine; no limits of time, because a shared machine stalls.
+PATIENT = {"deadline": None, "print_blob": True, "suppress_health_check": [HealthCheck.too_slow]}
+settings.register_profile("gate", derandomize=True, max_examples=25, **PATIENT)
+settings.register_profile("nightly", max_examples=300, **PATIENT)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "gate"))
 
 

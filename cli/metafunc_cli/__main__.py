@@ -1,14 +1,18 @@
 """The command line: finds the command, runs it, and turns every ending into an exit code and one clear message."""
 
+import metafunc_cli.search_path  # noqa: F401 - before anything that a file in the current folder could pass for
+
+# isort: split
+
 import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from importlib import import_module
-from importlib.metadata import version
 from types import FrameType
 
-from metafunc_cli.errors import DATA, DIVERGED, FAILURE, INTERRUPTED, OK, USAGE, UsageError, unknown
+from metafunc_cli.errors import FAILURE, INTERRUPTED, OK, TRACEBACK, USAGE, UsageError, check_words, expected, unknown
 
 COMMANDS = {
     "train": ("[ALGORITHM] [TASKS] [OPTIONS]", "meta-train, then meta-test on new tasks"),
@@ -30,9 +34,9 @@ options:
   -h, --help   this text; `metafunc COMMAND --help` has that command's
   --version    the version
 
-exit codes: 0 done, 1 failure, 2 usage, 3 data unavailable, 4 diverged, 130 or 143 interrupted
+exit codes: 0 done, 1 failure, 2 usage, 3 data or machine unavailable, 4 diverged, 129, 130 or 143 interrupted
 """
-TRACEBACK = "METAFUNC_TRACEBACK"
+TERMINATED = {128 + number for number in (1, 15)}  # SIGHUP, which Windows does not know, and SIGTERM
 
 
 def main() -> None:
@@ -41,7 +45,23 @@ def main() -> None:
     if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as nohup has it
         signal.signal(signal.SIGHUP, _terminate)
     _open_streams()
-    sys.exit(run(sys.argv[1:]))
+    try:
+        code = run(sys.argv[1:])
+    except KeyboardInterrupt:  # another one, while the first was reported
+        code = INTERRUPTED
+        if os.environ.get(TRACEBACK):
+            raise
+    finally:
+        _no_handlers()
+    sys.exit(code)
+
+
+def _no_handlers() -> None:
+    """From here on a signal ends the process at once: an exception in what Python does at its end would be shown."""
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
 
 
 def _open_streams() -> None:
@@ -71,48 +91,73 @@ def run(argv: Sequence[str]) -> int:
     except UsageError as error:
         return _fail(argv, str(error), USAGE)
     except BrokenPipeError:
-        # The reader of our output has left; stdout must not be flushed into the pipe again at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _leave_stdout()  # The reader of our output has left; it must not be flushed into the pipe again at exit.
         return FAILURE
     except KeyboardInterrupt:
-        return _fail(argv, "interrupted.", INTERRUPTED)
+        return _fail(argv, *_stopped(INTERRUPTED))
+    except SystemExit as ended:
+        if ended.code not in TERMINATED:
+            raise  # of tyro, after help or a malformed flag
+        return _fail(argv, *_stopped(ended.code))
     except Exception as error:  # no traceback reaches a user who has not asked for one
-        return _fail(argv, *_expected(error))
+        return _fail(argv, *(_stopped_by(error) or expected(error)))
     return code
 
 
 def _dispatch(argv: Sequence[str]) -> int:
+    check_words(argv)
     if not argv or argv[0] in ("-h", "--help"):
         usages = {name: f"{name} {usage}".strip() for name, (usage, _) in COMMANDS.items()}
         width = max(map(len, usages.values())) + 3
         sys.stdout.write(HELP.format(commands="\n".join(f"  {usages[n]:{width}}{COMMANDS[n][1]}" for n in COMMANDS)))
         return OK
     if argv[0] == "--version":
+        from importlib.metadata import version  # with Python's modules for mail, which take a while
+
         print(f"metafunc {version('metafunc')}")
         return OK
     if argv[0] not in COMMANDS:
         raise unknown("command", argv[0], COMMANDS)
+    try:
+        os.getcwd()
+    except OSError as error:  # torch's mathematics library ends the process for want of one
+        raise UsageError("The current folder has been deleted or cannot be entered: change to another one.") from error
     command: Callable[[Sequence[str]], int] = import_module(f"metafunc_cli.commands.{argv[0]}").main
     return command(argv[1:])
 
 
-def _expected(error: Exception) -> tuple[str, int]:
-    """The message and the exit code of an exception.
-
-    The exceptions of metafunc are looked up by name: importing them would import torch for a mere usage error.
-    """
-    codes = {"DataUnavailable": DATA, "Diverged": DIVERGED, "CheckpointError": FAILURE}
-    if type(error).__module__.startswith("metafunc.") and type(error).__name__ in codes:
-        return str(error), codes[type(error).__name__]
-    if isinstance(error, OSError) and error.filename is not None:
-        return f"{error.filename}: {error.strerror}.", FAILURE
-    return f"{type(error).__name__}: {error}. {TRACEBACK}=1 shows where it comes from.", FAILURE
-
-
 def _fail(argv: Sequence[str], message: str, code: int) -> int:
+    """Say why, in as far as that can still be shown."""
+    from metafunc_cli.display.visible import visible  # with rich, which a line that succeeds may do without
+
     name = f" {argv[0]}" if argv and argv[0] in COMMANDS else ""
-    print(f"metafunc{name}: {message}", file=sys.stderr)
+    with suppress(OSError, ValueError):  # a full disk or a reader that has gone; a stream that was closed
+        print(visible(f"metafunc{name}: {message}"), file=sys.stderr, flush=True)
+    try:
+        sys.stdout.flush()
+    except OSError:  # which Python would try again at its end
+        _leave_stdout()
     return code
+
+
+def _stopped(code: int) -> tuple[str, int]:
+    return ("interrupted." if code == INTERRUPTED else f"{signal.Signals(code - 128).name} stopped it."), code
+
+
+def _stopped_by(error: BaseException) -> tuple[str, int] | None:
+    """The ending by a signal that some code has turned into an error of its own, as Python does in `__set_name__`."""
+    cause = error.__cause__
+    while cause is not None:
+        if isinstance(cause, KeyboardInterrupt):
+            return _stopped(INTERRUPTED)
+        if isinstance(cause, SystemExit) and cause.code in TERMINATED:
+            return _stopped(cause.code)
+        cause = cause.__cause__
+    return None
+
+
+def _leave_stdout() -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _terminate(number: int, _: FrameType | None) -> None:

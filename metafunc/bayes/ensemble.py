@@ -9,7 +9,21 @@ from torch import Generator, Tensor
 
 from metafunc import tree
 from metafunc.checks import at_least
-from metafunc.types import Batch, Data, M, MetaLearner, Normal, P, Predictive, Scalar, Task, Tree, unprepared
+from metafunc.types import (
+    Batch,
+    Data,
+    FastLoss,
+    M,
+    MetaLearner,
+    Normal,
+    P,
+    Predictive,
+    Scalar,
+    Task,
+    TaskLoss,
+    Tree,
+    unprepared,
+)
 
 
 class PerParticle(NamedTuple):
@@ -74,12 +88,17 @@ def lift(learner: MetaLearner[M, P], *, num_particles: int) -> MetaLearner[M, P]
 
         return _over_particles(rows, meta, support, out_dims=1)  # type: ignore[no-any-return]  # likewise
 
-    def task_loss(meta: M, task: Task, /) -> Scalar:
-        def loss(particle: M, support: Data, query: Data) -> Scalar:
-            return learner.task_loss(particle, Task(support, query))
+    def averaged(of_particle: TaskLoss[M]) -> TaskLoss[M]:
+        def task_loss(meta: M, task: Task, /) -> Scalar:
+            def loss(particle: M, support: Data, query: Data) -> Scalar:
+                return of_particle(particle, Task(support, query))
 
-        losses: Tensor = _over_particles(loss, meta, task.support, task.query)
-        return losses.mean()
+            losses: Tensor = _over_particles(loss, meta, task.support, task.query)
+            return losses.mean()
+
+        return task_loss
+
+    own = learner.task_loss
 
     def predict(params: P, x: Tensor) -> Predictive:
         def of_particle(particle: P) -> Predictive:
@@ -89,14 +108,15 @@ def lift(learner: MetaLearner[M, P], *, num_particles: int) -> MetaLearner[M, P]
                 return Normal(predictive.loc, predictive.scale.expand_as(predictive.loc))
             return predictive
 
-        return tree.map(lambda leaf: leaf.flatten(0, 1), torch.vmap(of_particle)(params))
+        predictions: Predictive = tree.vmap(of_particle)(params)
+        return tree.map(lambda leaf: leaf.flatten(0, 1), predictions)
 
     return replace(
         learner,
         init=init,
         adapt=adapt,
         path=path,
-        task_loss=task_loss,
+        task_loss=FastLoss(averaged(own), averaged(own.definition)) if isinstance(own, FastLoss) else averaged(own),
         predict=predict,
         # Without noise there is nothing to prepare, and no need to look at every particle at every step.
         prepare=unprepared if learner.prepare is unprepared else prepare,
@@ -109,7 +129,7 @@ def _over_particles(function: Callable[..., Any], meta: Tree, *data: Data, out_d
     def of_particle(particle: Tree, own: Sequence[Tree]) -> Any:
         return function(particle, *(join(one) for join, one in zip(joins, own, strict=True)))
 
-    return torch.vmap(of_particle, out_dims=out_dims)(meta, own)
+    return tree.vmap(of_particle, out_dims=out_dims)(meta, own)
 
 
 def _split(data: Data) -> tuple[Tree, Callable[[Tree], Data]]:

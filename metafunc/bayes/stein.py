@@ -118,7 +118,7 @@ def stein(
     gradient_of = descend(loss, optimiser).direction
 
     def direction(particles: P, data: Data, select: Select) -> Tree:
-        each = torch.vmap(lambda particle, seen: gradient_of(particle, seen, select), (0, 0 if own_data else None))
+        each = tree.vmap(lambda particle, seen: gradient_of(particle, seen, select), (0, 0 if own_data else None))
         gradients = each(particles, data)
         chosen, descents = (tree.partition(values, select)[0] for values in (particles, gradients))
         gram, repulsion = kernel(tree.rows(chosen))

@@ -80,21 +80,21 @@ def preparing(drawn: Callable[[M], Tree], *, num_particles: int, shared: bool = 
 
 def mean_over(function: Callable[[P], Scalar], draws: P) -> Scalar:
     """The mean of a function over draws."""
-    values: Tensor = torch.vmap(function)(draws)
+    values: Tensor = tree.vmap(function)(draws)
     return values.mean()
 
 
 def adapt_each(step: Adapt[P, P], starts: P, support: Data, num_steps: int, *, finish: Adapt[P, P] | None = None) -> P:
     """Every draw's parameters after a number of steps: `inner.repeat`, one draw at a time."""
     adapt = repeat(step, num_steps, finish=finish)
-    adapted: P = torch.vmap(lambda start: adapt(start, support))(starts)
+    adapted: P = tree.vmap(lambda start: adapt(start, support))(starts)
     return adapted
 
 
 def path_each(step: Adapt[P, P], starts: P, support: Data, num_steps: int, *, finish: Adapt[P, P] | None = None) -> P:
     """Every draw's parameters after 0..num_steps steps: `inner.path`, one draw at a time; axes (steps, draws, ...)."""
     rows = path(step, finish=finish)
-    visited: P = torch.vmap(lambda start: rows(start, support, num_steps), out_dims=1)(starts)
+    visited: P = tree.vmap(lambda start: rows(start, support, num_steps), out_dims=1)(starts)
     return visited
 
 
@@ -183,7 +183,7 @@ class Inference(Generic[P]):
     def particles(self, prior: Gaussian, q: Gaussian, support: Batch) -> P:
         """Draws of a posterior."""
         starts: P = samples(q, self.draws(prior, support).particles)
-        finished: P = torch.vmap(lambda params: self.finish(params, support))(starts)
+        finished: P = tree.vmap(lambda params: self.finish(params, support))(starts)
         return finished
 
     def adapt(self, prior: Gaussian, support: Batch, /) -> P:

@@ -80,9 +80,10 @@ def _check_output(learner: MetaLearner[M, P], meta: M, family: TaskFamily, task:
             params = tree.unstack(learner.path(meta, task.support, 0))[0]
             predictive = learner.predict(params, task.query.x)
     except RuntimeError as error:
+        ways = f" (Is it built for {family.num_outputs} classes?)" if family.kind == "classification" else ""
         raise ValueError(
             f"The learner fails on the first task of {family.name} ({family.kind}, inputs of shape "
-            f"{tuple(family.input_shape)}, {family.num_outputs} outputs): {error}"
+            f"{tuple(family.input_shape)}, {family.num_outputs} outputs): {error}{ways}"
         ) from error
     outputs = predictive[0]
     if isinstance(predictive, Categorical) != (family.kind == "classification"):
@@ -94,6 +95,7 @@ def _check_output(learner: MetaLearner[M, P], meta: M, family: TaskFamily, task:
     if outputs.ndim != 3 or outputs.shape[1:] != expected:
         raise ValueError(
             f"The learner predicts (particles, rows, outputs) = {tuple(outputs.shape)}, but {family.name} needs "
-            f"(particles, {expected[0]}, {expected[1]}): build its model with num_outputs={family.num_outputs}."
+            f"(particles, {expected[0]}, {expected[1]}): build its likelihood, and a model that has a head, for "
+            f"num_outputs={family.num_outputs}."
         )
     return predictive

@@ -16,6 +16,33 @@ DEFAULT_FRACTIONS = (0.64, 0.16, 0.2)
 DIVIDE = "Or give fractions (such as 0.64 0.16 0.2) to divide the classes of all rows again."
 
 
+ALSO_VALIDATION = ("val", "valid", "dev")
+
+
+def as_called(names: Mapping[str, str], known: Sequence[str]) -> dict[str, str]:
+    """The names of the three splits, the validation split's being what the data call it.
+
+    Args:
+        names: of the splits that are the training, validation and test part, as they were asked for.
+        known: the splits that there are.
+
+    Raises:
+        ValueError: several splits could be the validation split.
+
+    Example:
+        >>> as_called({"train": "train", "validation": "validation", "test": "test"}, ["test", "train", "val"])
+        {'train': 'train', 'validation': 'val', 'test': 'test'}
+    """
+    found = [name for name in ALSO_VALIDATION if name in known and name not in names.values()]
+    if names["validation"] != "validation" or "validation" in known or not found:
+        return dict(names)
+    if len(found) > 1:
+        raise ValueError(
+            f"There are splits {' and '.join(map(repr, found))}: name one of them, such as validation_split={found[0]}."
+        )
+    return {**names, "validation": found[0]}
+
+
 class Partition(NamedTuple):
     """The classes in order, each row's class, and the classes of each part."""
 

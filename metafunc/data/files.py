@@ -1,17 +1,19 @@
 """A user-supplied task, from files: tables of numbers (CSV, parquet), and folders of images."""
 
-from collections.abc import Sequence
-from decimal import Decimal
+import re
+from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
 import torch
-from jaxtyping import Float64, Shaped
+from jaxtyping import Shaped
 from torch import Tensor
 
-from metafunc.data.atomic_write import replace_file
+from metafunc.data.atomic_write import make_folder, replace_file
 from metafunc.data.pixels import inverted, materialise
+from metafunc.data.safe_text import csv_cell, csv_quoting, from_csv_cells
 from metafunc.data.sampling import DataUnavailable
 from metafunc.data.source import IMAGE_SUFFIXES, class_names, load
 
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
     from pandas import DataFrame, Series
 
 TABLES = (".csv", ".parquet")
+_ROW_NUMBERS = re.compile(r"(__index_level_\d+__)?")
+"""As what pandas saves its row numbers beside the data: a column without a name (CSV), or with this one."""
 MIDDLE_GREY = 127.5
 
 
@@ -43,91 +47,68 @@ def table_suffix(path: Path) -> str:
 
 
 def read_table(path: Path) -> "DataFrame":
-    """A table with a header; columns without a name, as pandas writes its row numbers, are left out.
+    """A table with a header, for training and prediction alike: all of its columns but the row numbers of pandas.
+
+    Cells of a CSV file are text as it stands, and whole numbers of a parquet file stay whole beside empty cells: only
+    `numbers` makes numbers of the columns that are used as such.
 
     Args:
-        path: a CSV or parquet file.
+        path: a CSV or parquet file, or a folder of parquet files.
 
     Returns:
         The table, with rows numbered from 0.
 
     Raises:
-        DataUnavailable: there is no such file.
-        ValueError: the file is no table, has no rows, or names a column twice.
+        DataUnavailable: there is no such file, or it is none of these, or damaged; the message says how to write it.
+        ValueError: it has no rows, or names a column twice.
     """
-    import pandas as pd
+    from pyarrow import ArrowInvalid
 
-    suffix = table_suffix(path)
-    if not path.is_file():
+    if not path.exists():
         raise DataUnavailable(f"There is no file {path}.")
+    if path.is_file() and path.suffix.lower() not in TABLES:
+        raise DataUnavailable(f"{path} ends in {path.suffix or 'nothing'}; {' and '.join(TABLES)} are read.")
+    is_csv = path.is_file() and path.suffix.lower() == ".csv"
+    how = (
+        "a CSV file with a header in its first line, commas between columns, and points in numbers"
+        if is_csv
+        else "a parquet file, or a folder of them"
+    )
     try:
-        frame = pd.read_csv(path, header=None, dtype=str) if suffix == ".csv" else pd.read_parquet(path)
-    except ValueError as error:  # pandas' and pyarrow's errors about a file's contents are kinds of it
-        raise ValueError(f"{path} cannot be read as {suffix[1:]}: {error}") from error
-    if suffix == ".csv":
-        # The header is read as a row, because pandas renames the second of two equal columns silently.
-        names = ["" if pd.isna(name) else name.strip() for name in frame.iloc[0]]
-        frame = frame.set_axis(names, axis=1).iloc[1:]
-    frame = frame.reset_index(drop=True)
-    frame = frame.loc[:, [name != "" for name in frame.columns]]
+        frame = _read_csv(path) if is_csv else _read_parquet(path)
+    except (ArrowInvalid, OSError) as error:
+        first = str(error).partition("\n")[0]
+        if "UTF8" in first:
+            raise DataUnavailable(f"{path} is not encoded as UTF-8: save it so.") from error
+        raise DataUnavailable(f"{path} cannot be read ({first}): it has to be {how}.") from error
+    frame = frame.loc[:, [_ROW_NUMBERS.fullmatch(name) is None for name in frame.columns]]
     twice = frame.columns[frame.columns.duplicated()]
     if len(twice):
-        raise ValueError(f"{path} has two columns named {twice[0]!r}.")
+        raise ValueError(f"{path} has two columns named {twice[0]!r}: rename one.")
     if not len(frame):
         raise ValueError(f"{path} has no rows.")
-    return frame.apply(_numeric_if_all) if suffix == ".csv" else frame
-
-
-def numbers(
-    frame: "DataFrame", columns: Sequence[str], path: Path, *, missing: bool = False
-) -> Float64[Tensor, "n columns"]:
-    """Some columns of a table as numbers.
-
-    Args:
-        frame: the table.
-        columns: which, in this order.
-        path: the file it came from, for messages.
-        missing: whether cells may be empty; they become NaN.
-
-    Returns:
-        Values (rows, columns).
-
-    Raises:
-        ValueError: a column is not there, or a cell is empty, no number or not finite; it is named.
-
-    Example:
-        >>> import pandas
-        >>> numbers(pandas.DataFrame({"a": [1, 2], "b": [3, 4]}), ["b", "a"], Path("t.csv"))
-        tensor([[3., 1.],
-                [4., 2.]], dtype=torch.float64)
-    """
-    import pandas as pd
-
-    absent = [name for name in columns if name not in frame.columns]
-    if absent:
-        raise ValueError(f"{path} has no column {absent[0]!r}; it has {', '.join(map(str, frame.columns))}.")
-    values = np.empty((len(frame), len(columns)))
-    for place, name in enumerate(columns):
-        column = frame[name]
-        values[:, place] = _as_numbers(column)
-        bad = ~np.isfinite(values[:, place]) & ~(missing & column.isna().to_numpy())
-        if bad.any():
-            row = int(bad.argmax())
-            found = "is empty" if pd.isna(column[row]) else f"is {str(column[row])!r}"
-            raise ValueError(f"{path}, row {row + 1}, column {name!r} {found}; a finite number is needed.")
-    return torch.from_numpy(values)
+    return frame
 
 
 def write_table(frame: "DataFrame", path: Path) -> None:
     """Write a table, all of it or nothing.
 
     Args:
-        frame: the table.
+        frame: the table; in a CSV file its text, column names included, is none that a spreadsheet takes for a formula.
         path: the file; its name states the format.
     """
-    suffix = table_suffix(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write = frame.to_csv if suffix == ".csv" else frame.to_parquet
+    import pandas as pd
+
+    def as_cells(column: "Series[Any]") -> "Series[Any]":
+        # Of whole numbers beside empty cells pandas would make floating point where it may choose the type.
+        return column if _is_numeric(column) else pd.Series([*map(_csv_cell, column)], column.index, dtype=object)
+
+    write: Callable[..., object] = frame.to_parquet
+    if table_suffix(path) == ".csv":
+        texts = frame.apply(as_cells).rename(columns=_csv_cell)
+        cells = chain(texts.columns, *(texts[name] for name in texts.columns if not _is_numeric(texts[name])))
+        write = partial(texts.to_csv, quoting=csv_quoting(cells))
+    make_folder(path.parent)
     replace_file(path, lambda building: write(building, index=False))
 
 
@@ -187,22 +168,53 @@ def like_trained(values: Tensor, reference: Tensor, *, invert: bool, ink: bool) 
     return (inverted(values) if flip else values).float() * (1 / 255)
 
 
-def _numeric_if_all(column: "Series[Any]") -> "Series[Any]":
-    values = _as_numbers(column)
-    return values if bool((values.notna() == column.notna()).all()) else column
-
-
-def _as_numbers(column: "Series[Any]") -> "Series[Any]":
-    """Each cell as a number, or NaN; pandas would take a date for a count of nanoseconds, and stop at a list."""
+def _is_numeric(column: "Series[Any]") -> bool:
     import pandas as pd
 
-    if not pd.api.types.is_numeric_dtype(column):
-        column = column.map(lambda cell: cell if isinstance(cell, int | float | str | Decimal) else None)
-    return pd.to_numeric(column, errors="coerce").astype(float)
+    return bool(pd.api.types.is_numeric_dtype(column))
+
+
+def _read_csv(path: Path) -> "DataFrame":
+    from pyarrow import csv, string
+
+    # The header is read as a row, because a name that stands there twice would have its first column's type only.
+    how = {
+        "read_options": csv.ReadOptions(autogenerate_column_names=True),
+        "parse_options": csv.ParseOptions(newlines_in_values=True),
+    }
+    text = csv.ConvertOptions(column_types=dict.fromkeys(csv.open_csv(path, **how).schema.names, string()))
+    cells = csv.read_csv(path, convert_options=text, **how).to_pandas()
+    names = from_csv_cells(name.strip() for name in cells.iloc[0])
+    frame: DataFrame = cells.iloc[1:].apply(_from_csv).set_axis(names, axis=1).reset_index(drop=True)
+    return frame
+
+
+def _read_parquet(path: Path) -> "DataFrame":
+    """All columns, whatever the file says of how pandas would show them: one that was pandas' index is as any other."""
+    from pyarrow import parquet
+
+    if path.is_dir():
+        table = parquet.read_table(path)
+    else:
+        with parquet.ParquetFile(path) as file:  # which reads columns by their places, so that names may come twice
+            table = file.read()
+    frame: DataFrame = table.replace_schema_metadata(None).to_pandas(integer_object_nulls=True)
+    return frame
+
+
+def _from_csv(column: "Series[Any]") -> "Series[Any]":
+    if not column.str.startswith("'").any():
+        return column
+    texts = dict(zip(column, from_csv_cells(column), strict=True))
+    return column.map(texts)
+
+
+def _csv_cell(cell: Any) -> Any:
+    return csv_cell(cell) if isinstance(cell, str) else cell
 
 
 def _is_image(file: Path) -> bool:
-    return file.suffix.lower() in IMAGE_SUFFIXES and not file.name.startswith(".")
+    return file.suffix.lower() in IMAGE_SUFFIXES and not file.name.startswith(".") and file.is_file()
 
 
 def _pixels(files: Sequence[Path], input_shape: tuple[int, ...]) -> Tensor:

@@ -1,5 +1,7 @@
 """From a column of images or numbers to one tensor: decoded once, so that an episode is nothing but a gather."""
 
+import os
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
@@ -15,6 +17,8 @@ if TYPE_CHECKING:
 
 from metafunc.checks import one_of
 
+FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM")
+"""The formats that are read; Pillow knows forty more, and for one of them (EPS) starts a program."""
 GREY_MODES = frozenset({"1", "L", "LA"})
 DEEP_MODES = ("I", "F")
 """More than 8 bits per pixel: Pillow would clip them at 255 silently."""
@@ -29,6 +33,7 @@ def materialise(
         datasets: where the column is, one after the other.
         column: images (encoded, or paths), or lists of numbers of one length.
         image_size: side length to which images are resized, or as which vectors are read; None: as they are.
+            Images are upright as their EXIF data say, and lie on white where they are transparent.
         channels: 1 (grey) or 3 (colour); None: those of the first image.
 
     Returns:
@@ -58,18 +63,13 @@ def inverted(pixels: Tensor) -> Tensor:
 
 
 def _images(cells: Iterator[Any], count: int, image_size: int | None, channels: int | None) -> Tensor:
-    from PIL import Image
-
     stored: NDArray[Any] | None = None
     for row, cell in enumerate(cells):
         if cell is None:
             raise ValueError(f"Row {row} has no image; leave such rows out.")
-        try:
-            with Image.open(BytesIO(cell["bytes"]) if cell["bytes"] is not None else cell["path"]) as image:
-                channels = channels or (1 if image.mode in GREY_MODES else 3)
-                pixels = _decode(image, row, image_size, channels)
-        except OSError as error:
-            raise ValueError(f"Image {row} cannot be read: {error}") from error
+        image = _read(cell, f"Image {row}" + (f" ({cell['path']})" if cell["path"] else ""))
+        channels = channels or (1 if image.mode in GREY_MODES else 3)
+        pixels = _decode(image, row, image_size, channels)
         if stored is None:
             stored = np.empty((count, *pixels.shape), np.uint8)
         if pixels.shape != stored.shape[1:]:
@@ -83,6 +83,34 @@ def _images(cells: Iterator[Any], count: int, image_size: int | None, channels: 
     return torch.from_numpy(stored)
 
 
+def _read(cell: Any, name: str) -> "Image":
+    """An image of one of the usual formats, whatever its name ends in.
+
+    Raises:
+        ValueError: it is none, it is cut off or damaged, or it has too many pixels; it is named.
+    """
+    from PIL import Image, UnidentifiedImageError
+
+    if cell["bytes"] is None and not os.path.isfile(cell["path"]):  # a FIFO would be waited for
+        raise ValueError(f"{name} cannot be read: it is no file.")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            source = cell["path"] if cell["bytes"] is None else BytesIO(cell["bytes"])
+            with Image.open(source, formats=FORMATS) as image:
+                image.load()
+                return image.copy()
+    except UnidentifiedImageError as error:
+        raise ValueError(f"{name} cannot be read: it is none of {', '.join(FORMATS)}.") from error
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
+        raise ValueError(
+            f"{name} has more than {Image.MAX_IMAGE_PIXELS:,} pixels, which a small file can claim to fill the memory: "
+            "make it smaller, or leave it out."
+        ) from error
+    except Exception as error:  # a decoder of a damaged file fails with what it will
+        raise ValueError(f"{name} cannot be read: {error}") from error
+
+
 def _decode(image: "Image", row: int, image_size: int | None, channels: int) -> NDArray[Any]:
     from PIL.Image import Resampling
 
@@ -91,11 +119,22 @@ def _decode(image: "Image", row: int, image_size: int | None, channels: int) -> 
             f"Image {row} has more than 8 bits per pixel (mode {image.mode}); convert the images to 8 bits."
         )
     # A palette's numbers are no brightness, and Pillow resizes it and 1-bit images without smoothing: convert first.
-    converted = image.convert("L" if channels == 1 else "RGB")
+    converted = _as_seen(image).convert("L" if channels == 1 else "RGB")
     if image_size is not None and converted.size != (image_size, image_size):
         converted = converted.resize((image_size, image_size), Resampling.LANCZOS)
     pixels = np.asarray(converted)
     return pixels[None] if channels == 1 else pixels.transpose(2, 0, 1)
+
+
+def _as_seen(image: "Image") -> "Image":
+    """An image as a viewer shows it: upright as its EXIF data say, and on white where it is transparent."""
+    from PIL import Image, ImageOps
+
+    upright = ImageOps.exif_transpose(image)
+    if not upright.has_transparency_data:
+        return upright
+    layer = upright.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
 
 
 def _numbers(dataset: "Dataset", column: str, image_size: int | None) -> Tensor:

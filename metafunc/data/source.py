@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff"})
+OUTSIDE = "(images in no split)"
 PROBE_SECONDS = 2.5
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 WAYS_OUT = """Three ways out:
@@ -32,6 +33,20 @@ class Source(NamedTuple):
 
     splits: Mapping[str, "Dataset"]
     revision: str | None = None
+
+
+def place_of(path: str) -> Path:
+    """Where data lie.
+
+    Raises:
+        TypeError: it is no path, but the data themselves.
+    """
+    if not isinstance(path, str | Path):
+        raise TypeError(
+            f"path is a {type(path).__name__}, and data are read from files, so that a run can find them again: write "
+            'it to one first, such as data.to_parquet("data.parquet"), and give its path.'
+        )
+    return Path(path).expanduser()
 
 
 def load(path: str, *, split_names: tuple[str, ...], subset: str | None, revision: str | None) -> Source:
@@ -49,7 +64,7 @@ def load(path: str, *, split_names: tuple[str, ...], subset: str | None, revisio
     Raises:
         DataUnavailable: the path does not exist, or the hub does not answer and has left nothing in the cache.
     """
-    place = Path(path).expanduser()
+    place = place_of(path)
     if place.exists():
         return Source(_local(place, split_names))
     if place.is_absolute() or path.startswith((".", "~")) or place.suffix == ".parquet" or path.count("/") > 1:
@@ -91,21 +106,27 @@ def _image_folder(place: Path, split_names: tuple[str, ...]) -> "dict[str, Datas
     from datasets import Dataset, Features, Image, Value
 
     rows: dict[str, dict[str, list[str]]] = defaultdict(lambda: {"image": [], "label": []})
-    for file in sorted(place.rglob("*")):
-        if file.suffix.lower() not in IMAGE_SUFFIXES:
-            continue
-        folders = file.relative_to(place).parts[:-1]
-        # `train/cat/1.png` is of the split `train`; `train/1.png` is of a class of vehicles.
-        split = folders[0] if len(folders) > 1 and folders[0] in split_names else place.name
-        label = "/".join(folders[1:] if split in folders[:1] and len(folders) > 1 else folders)
+    files = [file for file in sorted(place.rglob("*")) if _is_image(file)]
+    folders_of = {file: file.relative_to(place).parts[:-1] for file in files}
+    # `train/cat/1.png` is of the split `train`; `train/1.png` is of a class of vehicles. Where one folder is a split,
+    # its neighbours are others.
+    split_apart = any(len(folders) > 1 and folders[0] in split_names for folders in folders_of.values())
+    for file, folders in folders_of.items():
+        in_split = split_apart and len(folders) > 1
+        label = "/".join(folders[1:] if in_split else folders)
         if not label:
             raise ValueError(f"The image {file} lies in no class folder; put it into {place}/CLASS/.")
+        split = folders[0] if in_split else OUTSIDE if split_apart else place.name
         rows[split]["image"].append(str(file))
         rows[split]["label"].append(label)
     if not rows:
         raise DataUnavailable(f"{place} holds no parquet file, no saved data set and no images.\n{WAYS_OUT}")
     features = Features(image=Image(), label=Value("string"))
     return {split: Dataset.from_dict(columns, features=features) for split, columns in rows.items()}
+
+
+def _is_image(file: Path) -> bool:
+    return file.suffix.lower() in IMAGE_SUFFIXES and file.is_file()  # a FIFO would be waited for
 
 
 def _hub(path: str, subset: str | None, revision: str | None) -> Source:

@@ -6,7 +6,8 @@ of a regression without a noise model is given one scale per step, the likeliest
 $$ \sigma_k = \arg\max_\sigma \textstyle\sum_{i} \log \frac1M \sum_m \mathcal N(y_i; f_m(x_i), \sigma^2), $$
 
 which is the root of the mean squared error after k steps for a point learner, and less where particles spread. That is
-the same rule for every method, and it is recorded with the result.
+the same rule for every method, and it is recorded with the result. Validation tasks that diverge after k steps are left
+out of $\sigma_k$ and counted.
 """
 
 from collections.abc import Mapping
@@ -55,8 +56,9 @@ class Evaluation:
             after as many steps as in training: a learner that does as well on a wrong support set does not need one.
         counts: by name, (steps, tasks, ...): what each task adds to a calibration error, `metrics.confidence_bins` for
             `ece` (classes) or `metrics.rows_below` for `calibration_error` (regression).
-        pooled: by name, one number per step: those errors of the rows of all tasks; and `noise_scale`, the standard
-            deviation fitted on validation tasks, for a regression without a noise model.
+        pooled: by name, one number per step: those errors of the rows of all tasks; and for a regression without a
+            noise model `noise_scale`, the standard deviation fitted on validation tasks, and `noise_tasks_left_out`,
+            how many of these diverged and do not count.
     """
 
     split: str
@@ -67,7 +69,7 @@ class Evaluation:
     values: Mapping[str, Tensor]
     probe: Mapping[str, Tensor]
     counts: Mapping[str, Tensor]
-    pooled: Mapping[str, tuple[float, ...]]
+    pooled: Mapping[str, tuple[float | int, ...]]
 
     @property
     def num_tasks(self) -> int:
@@ -173,18 +175,19 @@ def evaluate(
     threads = execution.threads or threads_for(draws.meta, first)
     with surroundings(threads=threads, deterministic=execution.deterministic):
         noise: Tree = ()
+        fitted: dict[str, tuple[float | int, ...]] = {}
         if isinstance(predictive, Normal) and isinstance(predictive.scale, tuple):
             validation = replace(draws, sampler=family.validation, split="validation", num_tasks=num_validation_tasks)
-            noise = noise_scale(validation, num_steps, spread=predictive.loc.shape[0] > 1)
+            noise, left_out = noise_scale(validation, num_steps, spread=predictive.loc.shape[0] > 1)
+            fitted = {"noise_scale": tuple(noise.tolist()), "noise_tasks_left_out": tuple(left_out.tolist())}
         known = move(noise, where)
         tasks = draws.chunks(num_steps, on_progress)
         found = joined([scores(learner, draws.meta, some, known, num_steps) for some in tasks], 1)
         probe = probed(replace(draws, num_tasks=min(num_tasks, PROBED)))
-    fitted = {} if isinstance(noise, tuple) else {"noise_scale": tuple(noise.tolist())}
     return replace(result, probe=probe, **_pooled(found, fitted))
 
 
-def _pooled(found: Scores, fitted: dict[str, tuple[float, ...]]) -> dict[str, Any]:
+def _pooled(found: Scores, fitted: dict[str, tuple[float | int, ...]]) -> dict[str, Any]:
     """What was found, as values of tasks, counts, and numbers of all tasks together."""
     pooled = {name: row.pooled for name, row in METRICS.items() if name in found and row.pooled is not None}
     errors = {name: tuple(pool(found[name].sum(1)).tolist()) for name, pool in pooled.items()}

@@ -1,6 +1,7 @@
 """The noise scale of a learner without a noise model: the likeliest one on validation tasks."""
 
 import math
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -11,9 +12,24 @@ from metafunc.evaluation.scoring import Draws, scores
 from metafunc.execution.device import move
 from metafunc.types import M, MetaLearner, Normal, P, Task
 
+BLOWN_UP = 1000.0
+"""Errors this many times the largest before adaptation are of tasks that diverge, and end in infinity soon after."""
 
-def noise_scale(draws: Draws[M, P], num_steps: int, *, spread: bool) -> Tensor:
-    """The likeliest noise scale of each step, (steps,).
+
+class NoiseScale(NamedTuple):
+    """The noise scale of each step, and how many validation tasks it was fitted without.
+
+    Args:
+        scale: (steps,); infinite where no task is left.
+        left_out: (steps,), tasks that diverged.
+    """
+
+    scale: Tensor
+    left_out: Tensor
+
+
+def noise_scale(draws: Draws[M, P], num_steps: int, *, spread: bool) -> NoiseScale:
+    """The likeliest noise scale of each step, over the validation tasks that do not diverge there.
 
     Args:
         draws: the validation tasks.
@@ -23,12 +39,41 @@ def noise_scale(draws: Draws[M, P], num_steps: int, *, spread: bool) -> Tensor:
     """
     learner, meta = draws.learner, draws.meta
     found = [scores(learner, meta, tasks, (), num_steps)["mse"] for tasks in draws.chunks(num_steps)]
-    errors = torch.cat(found, 1).mean(1).sqrt()
+    squares = torch.cat(found, 1)
+    kept = converged(squares)
+    errors = mean_of(squares, kept).sqrt()
+    left_out = (~kept).sum(1)
     if not spread:
-        return errors
+        return NoiseScale(errors, left_out)
     tried = move(scales(errors), tree.leaves(meta)[0].device)
     nll = [likelihoods(learner, meta, tasks, tried, num_steps) for tasks in draws.chunks(num_steps)]
-    return likeliest(torch.cat(nll, 1), tried.cpu())
+    return NoiseScale(likeliest(torch.cat(nll, 1), tried.cpu(), kept), left_out)
+
+
+def converged(squares: Tensor) -> Tensor:
+    """Which tasks count at which step, (steps, tasks), by their squared errors.
+
+    A task diverges where its error is no finite number, or a thousand times the largest that any had before it was
+    adapted to. One such task would say that all others are as noisy as it is.
+
+    Example:
+        >>> import torch
+        >>> converged(torch.tensor([[1.0, 2.0], [0.5, 1e21], [float("nan"), 100.0]]))
+        tensor([[ True,  True],
+                [ True, False],
+                [False,  True]])
+    """
+    before = squares[0][squares[0].isfinite()]
+    limit = before.max() * BLOWN_UP**2 if before.numel() and before.max() > 0 else squares.new_tensor(math.inf)
+    return squares.isfinite() & (squares <= limit)
+
+
+def mean_of(values: Tensor, kept: Tensor) -> Tensor:
+    """The means over the tasks that count: the plain ones to the last bit where all do, infinite where none does."""
+    mask = kept.reshape(*kept.shape, *[1] * (values.ndim - 2))
+    some = torch.where(mask, values, 0.0).sum(1) / mask.sum(1)
+    some = torch.where(mask.any(1), some, math.inf)
+    return torch.where(mask.all(1), values.mean(1), some)
 
 
 def scales(errors: Tensor) -> Tensor:
@@ -59,7 +104,7 @@ def likelihoods(learner: MetaLearner[M, P], meta: M, tasks: Task, tried: Tensor,
         return torch.vmap(of_task, out_dims=1)(tasks).cpu()
 
 
-def likeliest(nll: Tensor, tried: Tensor) -> Tensor:
-    """The scale of each step with the least mean nll over tasks."""
-    best = nll.mean(1).nan_to_num(nan=math.inf).argmin(1)
+def likeliest(nll: Tensor, tried: Tensor, kept: Tensor) -> Tensor:
+    """The scale of each step with the least mean nll over the tasks that count."""
+    best = mean_of(nll, kept).nan_to_num(nan=math.inf).argmin(1)
     return tried.gather(1, best[:, None])[:, 0]

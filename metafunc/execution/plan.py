@@ -6,6 +6,7 @@ when steps that are compiled in the background are ready depends on the clock: t
 
 import os
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal, NamedTuple, TypeAlias, get_args
 
 import torch
@@ -237,14 +238,15 @@ def _at_a_time(workload: Workload, execution: Execution, plan: Plan) -> str:
 
 def measured_gradient(task_loss: TaskLoss[M], plan: Plan, compiler: Compiler) -> Measured[M]:
     """The meta-loss and its gradient, executed as planned."""
+    warn = compiler.warn if plan.trace else None  # rematerialised steps are not meant to be traced
     if plan.threaded:
         num_threads = min(plan.chunk_size or plan.threads, plan.threads)
-        return measured(threaded.value_and_grad(task_loss, num_threads=num_threads))
+        return measured(threaded.value_and_grad(task_loss, num_threads=num_threads, warn=warn))
     lower: Lower[M] | None = None
     if plan.compile or plan.background:
         lower = compiler.lower
     elif plan.trace:
-        lower = tracing.Traced
+        lower = partial(tracing.Traced, warn=warn)
     if lower and plan.chunk_size is None:
         return lower(measured(value_and_grad(task_loss, per_task=plan.per_task)))
     return measured(value_and_grad(task_loss, chunk_size=plan.chunk_size, per_task=plan.per_task, lower=lower))

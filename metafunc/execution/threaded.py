@@ -7,7 +7,7 @@ single operation between the cores. A thread holds one task's graph in memory, w
 runs on one thread and the sums are taken in the order of the tasks: bitwise the same result on any number of threads.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
@@ -20,7 +20,9 @@ from metafunc.execution.tracing import Traced, signature
 from metafunc.types import M, Scalar, Task, TaskLoss
 
 
-def value_and_grad(task_loss: TaskLoss[M], *, num_threads: int | None = None) -> Gradient[M]:
+def value_and_grad(
+    task_loss: TaskLoss[M], *, num_threads: int | None = None, warn: Callable[[str], None] | None = None
+) -> Gradient[M]:
     r"""The meta-loss and its exact gradient, task by task instead of by `vmap`.
 
     The first steps with some shapes run on the calling thread and trace a task's graph; only the graph is replayed on
@@ -30,6 +32,7 @@ def value_and_grad(task_loss: TaskLoss[M], *, num_threads: int | None = None) ->
         task_loss: (meta, task) to a scalar, for one task. One that cannot be traced, because its operations depend on
             numbers, keeps to the calling thread.
         num_threads: tasks at a time; None: as many as torch has threads.
+        warn: called once with the reason where the task loss cannot be traced.
 
     Returns:
         (meta, stacked tasks) to (mean loss, gradient with the structure of meta), both detached.
@@ -47,7 +50,7 @@ def value_and_grad(task_loss: TaskLoss[M], *, num_threads: int | None = None) ->
         (tensor(4.), {'w': tensor(4.)})
     """
     at_least(1, num_threads=num_threads)
-    of_task = Traced(by_autograd(task_loss))
+    of_task = Traced(by_autograd(task_loss), warn=warn)
 
     def value_and_gradient(meta: M, tasks: Task) -> tuple[Scalar, M]:
         # Slices of stacked tasks differ in where they start, which is not looked at, and in nothing else.

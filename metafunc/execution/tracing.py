@@ -7,6 +7,7 @@ graph is replayed afterwards: bitwise the same numbers, in about half the time.
 
 import logging
 import operator
+import os
 from collections.abc import Callable, Sequence
 from typing import Any, Generic, TypeAlias, TypeVar
 
@@ -15,6 +16,7 @@ from torch import Tensor, fx
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from metafunc import tree
+from metafunc.execution import code_cache
 from metafunc.types import Tree
 
 T = TypeVar("T")
@@ -153,7 +155,12 @@ def compiled(function: Callable[..., T], *, warn: Callable[[str], None] | None =
 
 
 def by_inductor(graph: fx.GraphModule, leaves: Sequence[Tensor]) -> Run:
-    """A traced graph, compiled in this process."""
+    """A traced graph, compiled in this process.
+
+    Raises:
+        CacheError: others could put code into the compiler's folder.
+    """
+    os.environ.update(code_cache.for_torch())
     import torch._inductor
 
     made: Run = torch._inductor.compile(graph, list(leaves))
@@ -183,6 +190,7 @@ class Traced(Generic[T]):
 
     Args:
         function: from trees of tensors to a tree of detached tensors.
+        warn: called once with the reason where it runs eagerly instead; None: that is only logged.
 
     Example:
         >>> import torch
@@ -194,8 +202,8 @@ class Traced(Generic[T]):
         1
     """
 
-    def __init__(self, function: Callable[..., T]) -> None:
-        self.function = function
+    def __init__(self, function: Callable[..., T], *, warn: Callable[[str], None] | None = None) -> None:
+        self.function, self.warn = function, warn
         self.graphs: dict[Signature, Run | None] = {}
         self.structures: dict[Signature, T] = {}
 
@@ -223,12 +231,22 @@ class Traced(Generic[T]):
         leaves = tree.leaves(arguments)
         try:
             graph = trace(self.function, *arguments, fake=True)  # or all results would be in memory at once
-        except Exception:  # whatever a function does without numbers; with them it has just given a value
+        except Exception as error:  # whatever a function does without numbers; with them it has just given a value
             LOG.info("The function cannot be traced; it runs eagerly.", exc_info=True)
+            first = next(iter(str(error).splitlines()), "")
+            self.refuse(f"it cannot be traced ({type(error).__name__}: {first})")
             return
         with torch.no_grad():
             again = graph(*leaves)
-        if all(map(torch.equal, again, tree.leaves(value))):
+        expected = tree.leaves(value)
+        if len(again) == len(expected) and all(map(torch.equal, again, expected)):
             self.graphs[key] = graph
-        else:
-            LOG.info("The traced graph gives other numbers; the function runs eagerly.")
+        elif all(leaf.isfinite().all() for leaf in expected):
+            self.refuse("its traced graph gives other numbers: it is not a function of its arguments alone")
+
+    def refuse(self, reason: str) -> None:
+        """Say once why the function runs eagerly."""
+        LOG.info("The step runs eagerly: %s.", reason)
+        if self.warn is not None:
+            self.warn(f"The step runs as it is written, which takes longer: {reason}.")
+            self.warn = None

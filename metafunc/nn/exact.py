@@ -7,17 +7,20 @@ over `vmap` over an inner `grad`, and the inner one reaches
   statistics for constants;
 * an `embedding` with a padding index or gradients scaled by frequency.
 
-The second derivative of `weight_norm` is wrong by any route. Fused attention and `hardsigmoid` have none on a CPU. The
-functions below are made of elementary operations, or of functions with derivatives of their own (`normalisation`), and
-have the signatures of their namesakes in `torch.nn.functional` (`weight_norm` that of `torch._weight_norm`).
+The second derivative of `weight_norm` is wrong by any route. Fused attention and `hardsigmoid` have none on a CPU, and
+`one_hot` has no batching rule. The functions below are made of elementary operations, or of functions with derivatives
+of their own (`normalisation`), and have the signatures of their namesakes in `torch.nn.functional` (`weight_norm` that
+of `torch._weight_norm`).
 """
 
 import math
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch._C._functorch import is_functorch_wrapped_tensor
 from torch.nn import functional as F
 
 from metafunc.nn.kernels.channel_folding import elementary
@@ -132,6 +135,17 @@ def embedding(
         return rows
     padding = input == padding_idx % weight.shape[0]
     return rows.detach().where(padding[..., None], rows)
+
+
+def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
+    """1 where a class is the axis's index. Torch looks at the numbers, to count or check them, which no map allows."""
+    if num_classes < 0:
+        raise ValueError(
+            "one_hot counts the classes of the data at hand: give it their number, one_hot(x, num_classes)."
+        )
+    if not is_functorch_wrapped_tensor(tensor):
+        return F.one_hot(tensor, num_classes)
+    return (tensor[..., None] == torch.arange(num_classes, device=tensor.device)).long()
 
 
 def scaled_dot_product_attention(

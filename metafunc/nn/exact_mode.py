@@ -53,6 +53,7 @@ _REPLACED: dict[_Operation, _Operation] = {
     F.scaled_dot_product_attention: exact.scaled_dot_product_attention,
     F.multi_head_attention_forward: exact.multi_head_attention_forward,
     F.hardsigmoid: exact.hardsigmoid,
+    F.one_hot: exact.one_hot,
     torch._weight_norm: exact.weight_norm,
     F.dropout: _dropout,
     F.dropout1d: _dropout,

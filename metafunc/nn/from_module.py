@@ -9,7 +9,7 @@ from torch.nn.modules import batchnorm
 from torch.nn.utils import parametrize
 
 from metafunc.checks import one_of
-from metafunc.nn import module_rules, module_trial
+from metafunc.nn import module_attributes, module_rules, module_trial
 from metafunc.nn.functional import Functional
 from metafunc.types import Model, Normalisation, Params
 
@@ -39,12 +39,12 @@ def from_module(
             a random state of its own. What has no such method, or is parametrised, keeps its present values, as does
             everything with `reset=False`: the choice for a pre-trained module.
         example_input: rows (n, ...), at least two, to try the module on now: an operation that is random, has no second
-            derivative or a wrong one, or a forward that changes buffers then raises here and not in the first step. It
-            runs a few gradients in float64.
+            derivative or a wrong one, or a parameter without effect then raises here and not in the first step; `fit`
+            tries the module on its first tasks in any case. It costs a few gradients.
 
     Returns:
-        The model. Its `apply` takes exactly the leaves that `init` returns. As `functional_call` fills the parameters
-        into one copy of the module, `apply` must not run in two threads at once.
+        The model. Its `apply` takes exactly the leaves that `init` returns. As it fills them into one copy of the
+        module, it must not run in two threads at once.
 
     Raises:
         ValueError: a submodule cannot be a pure function with second derivatives; the message names it, and what
@@ -62,24 +62,30 @@ def from_module(
     one_of(batch_norm, get_args(BatchNorm), "batch_norm")
     module_rules.refuse(module, batch_norm=batch_norm)
     names = tuple(name for name, leaf in module.named_parameters() if leaf.requires_grad)
-    frozen = copy.deepcopy(module).requires_grad_(False)
+    frozen = module_attributes.copied(module).requires_grad_(False)
     _leave_fast_path(frozen)
     if batch_norm == "batch":
         _drop_running_statistics(frozen)
     batched = batch_norm == "batch" or any(_uses_batch(part) for part in frozen.modules())
     functional = Functional(frozen, names, batch_statistics=batched)
     if example_input is not None:
-        module_trial.try_out(functional, example_input)
+        module_trial.try_out(functional, module_trial.own_inputs(_as_parameters(example_input, functional)))
 
     def init(generator: Generator) -> Params:
         if not reset:
             return functional.params()
         fresh = copy.deepcopy(frozen)
         _reset(fresh, generator)
-        return Functional(fresh, names, batched).params()
+        own = dict(fresh.named_parameters())
+        return {name: own[name].detach().clone() for name in names}
 
     normalisation: Normalisation = "transductive" if batched else "none"
     return Model(init, functional.apply, normalisation=normalisation)
+
+
+def _as_parameters(x: Tensor, functional: Functional) -> Tensor:
+    dtype = next(iter(functional.params().values())).dtype
+    return x.to(dtype) if x.is_floating_point() else x
 
 
 def _leave_fast_path(module: nn.Module) -> None:

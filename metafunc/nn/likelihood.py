@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from metafunc import tree
 from metafunc.checks import above, at_least, fraction
 from metafunc.types import (
     Batch,
@@ -75,7 +76,7 @@ class Likelihood:
 
     def mixture(self, model: Model) -> Callable[[Params, Tensor], Predictive]:
         """The predictions of parameters with a leading axis of particles."""
-        return lambda params, x: self.predictive(torch.vmap(model.apply, in_dims=(0, None))(params, x))
+        return lambda params, x: self.predictive(tree.vmap(model.apply, in_dims=(0, None))(params, x))
 
 
 def gaussian(num_outputs: int = 1, *, scale: float | None = None) -> Likelihood:
@@ -197,6 +198,10 @@ def categorical(num_classes: int) -> Likelihood:
     """
     at_least(2, num_classes=num_classes)
 
+    def encode(y: Tensor) -> Tensor:
+        # Not by `one_hot`, which looks at the largest label, and so fails in `vmap` over `grad`.
+        return (y[..., None] == torch.arange(num_classes, device=y.device)).to(y.dtype)
+
     def rows(outputs: Tensor, batch: Batch) -> Tensor:
         return F.cross_entropy(outputs, batch.y, reduction="none")
 
@@ -207,7 +212,7 @@ def categorical(num_classes: int) -> Likelihood:
         kind="classification",
         num_outputs=num_classes,
         num_targets=num_classes,
-        encode=lambda y: F.one_hot(y, num_classes),
+        encode=encode,
         loss=lambda outputs, batch: masked_mean(rows(outputs, batch), batch.mask),
         log_prob=lambda outputs, batch: -masked_sum(rows(outputs, batch), batch.mask),
         predictive=Categorical,

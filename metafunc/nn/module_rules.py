@@ -3,15 +3,16 @@
 from collections.abc import Iterable
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.modules import batchnorm, dropout
 from torch.nn.parameter import is_lazy
 from torch.nn.utils import parametrizations
 from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
 
+from metafunc.nn import module_attributes
+
 _RECURRENT = "torch's recurrence has no second derivative under vmap: write it with nn.Linear and a Python loop."
-_REGISTRIES = ("_parameters", "_buffers", "_modules")
 _PARALLEL = "pass the module that it wraps: its attribute .module."
 _NEVER: dict[type[nn.Module], str] = {
     nn.RNNBase: _RECURRENT,
@@ -28,10 +29,15 @@ _NEVER: dict[type[nn.Module], str] = {
 
 def refuse(module: nn.Module, *, batch_norm: str) -> None:
     """Raise a ValueError that names the first submodule that cannot be taken, and a way out."""
-    for name, part in module.named_modules():
-        for reason in _reasons(part, batch_norm):
-            where = f"the submodule {name!r}" if name else "the module itself"
-            raise ValueError(f"from_module cannot take {where} ({type(part).__name__}): {reason}")
+    parts = {id(part) for part in module.modules()}
+    of_parts = (
+        (name, part, reason)
+        for name, part in module.named_modules()
+        for reason in (*_reasons(part, batch_norm), *module_attributes.reasons(part, parts))
+    )
+    for name, part, reason in (*of_parts, *module_attributes.sharing(module)):
+        where = f"the submodule {name!r}" if name else "the module itself"
+        raise ValueError(f"from_module cannot take {where} ({type(part).__name__}): {reason}")
     if not any(leaf.requires_grad for leaf in module.parameters()):
         raise ValueError(
             f"from_module cannot take a {type(module).__name__} without parameters that require a gradient: there is "
@@ -50,38 +56,10 @@ def _reasons(part: nn.Module, batch_norm: str) -> Iterable[str]:
         yield "it is compiled: pass the module as it was before, and compile the whole training step instead."
     if any(isinstance(hook, SpectralNorm | WeightNorm) for hook in part._forward_pre_hooks.values()):
         yield "its weight is set by a hook: use the functions of torch.nn.utils.parametrizations instead."
-    for name, value in vars(part).items():
-        yield from _reasons_of_attribute(name, value)
     if isinstance(part, nn.Embedding) and (part.max_norm is not None or part.scale_grad_by_freq):
         yield "max_norm changes the weight in place and scale_grad_by_freq has no second derivative: leave both off."
     if part.training:
         yield from _reasons_in_training(part, batch_norm)
-
-
-def _reasons_of_attribute(name: str, value: object) -> Iterable[str]:
-    """What is wrong with a plain attribute: arguments take the place of registered parameters only."""
-    if isinstance(value, Tensor) and not value.is_leaf:
-        yield (
-            f"its attribute {name!r} was computed from its parameters, as a hook or pruning does: make it permanent "
-            "(torch.nn.utils.prune.remove), or compute it in forward."
-        )
-    if hasattr(value, "_torchdynamo_orig_callable"):
-        yield f"its attribute {name!r} is a compiled function: use the function as it was before it was compiled."
-    if name not in _REGISTRIES and any(isinstance(leaf, nn.Parameter) for leaf in _held(value)):
-        yield (
-            f"its attribute {name!r} is a collection that holds parameters, which stay what they are there: use "
-            "nn.ParameterList or nn.ParameterDict, or look them up by name in forward."
-        )
-
-
-def _held(value: object) -> Iterable[object]:
-    """What lies in plain collections, however deep."""
-    if isinstance(value, dict):
-        value = list(value.values())
-    if isinstance(value, list | tuple | set):
-        for item in value:
-            yield item
-            yield from _held(item)
 
 
 def _reasons_in_training(part: nn.Module, batch_norm: str) -> Iterable[str]:

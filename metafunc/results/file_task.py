@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from metafunc.data import files
+from metafunc.data.numbers import Scale, numbers, standardised
 from metafunc.training.run import Run
 from metafunc.types import Batch, Categorical, Normal, Predictive
 
@@ -63,7 +64,7 @@ def read(run: Run, support: Path, query: Path, target: Sequence[str] = ()) -> Fi
         DataUnavailable: a file is not there.
         ValueError: a file does not fit the run; the message names file, row and column.
     """
-    seen = {**run.env["data"], "settings": run.config.get("tasks", {})}
+    seen = {**run.env["data"], "settings": run.config.get("tasks", {}), "columns": run.columns}
     if seen["kind"] == "classification":
         return _classification(support, query, seen, target)
     if seen["kind"] == "regression":
@@ -73,7 +74,7 @@ def read(run: Run, support: Path, query: Path, target: Sequence[str] = ()) -> Fi
 
 def _regression(support: Path, query: Path, seen: Mapping[str, Any], target: Sequence[str]) -> FileTask:
     """A regression: all columns but the targets are inputs, unless the run knows its inputs by name."""
-    info, given, asked = seen["info"], files.read_table(support), files.read_table(query)
+    info, given, asked = seen["columns"] or {}, files.read_table(support), files.read_table(query)
     targets = _targets(list(given.columns), target, info.get("targets", []), seen["num_outputs"], support)
     inputs = info.get("inputs") or [name for name in given.columns if name not in targets]
     if len(inputs) != prod(seen["input_shape"]):
@@ -86,12 +87,13 @@ def _regression(support: Path, query: Path, seen: Mapping[str, Any], target: Seq
         for side, names in (("input", inputs), ("target", targets))
         for what, default in (("mean", 0.0), ("scale", 1.0))
     )
-    x, y = files.numbers(given, inputs, support), files.numbers(given, targets, support)
+    of_x, of_y = Scale(x_mean, x_scale), Scale(y_mean, y_scale)
+    x, y = numbers(given, inputs, support), numbers(given, targets, support)
     known = set(targets) <= set(asked.columns)
-    truth = files.numbers(asked, targets, query, missing=True) if known else y.new_full((len(asked), len(targets)), nan)
+    truth = numbers(asked, targets, query, missing=True) if known else y.new_full((len(asked), len(targets)), nan)
     return FileTask(
-        support=Batch(((x - x_mean) / x_scale).float(), ((y - y_mean) / y_scale).float()),
-        x=((files.numbers(asked, inputs, query) - x_mean) / x_scale).float(),
+        support=Batch(standardised(x, of_x, inputs, support), standardised(y, of_y, targets, support)),
+        x=standardised(numbers(asked, inputs, query), of_x, inputs, query),
         truth=truth,
         names=targets,
         frame=asked,

@@ -1,7 +1,6 @@
 """`metafunc plot`: the pictures of a run, as far as it has got."""
 
 import inspect
-import json
 import warnings
 from collections.abc import Iterator, Mapping
 from math import nan
@@ -9,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from metafunc import tree
+from metafunc.data.atomic_write import refuse_link
 from metafunc.data.sampling import DataUnavailable, generator_for
 from metafunc.data.table import FAMILIES
 from metafunc.evaluation import metrics, returns
@@ -17,6 +17,7 @@ from metafunc.evaluation.scoring import draw
 from metafunc.results import figures
 from metafunc.training.build import own_steps, tasks_of
 from metafunc.training.load import load
+from metafunc.training.record import CONFIG
 from metafunc.training.run import Run, fitted_noise
 from metafunc.types import Categorical, M, MetaLearner, Task, TaskFamily
 
@@ -47,11 +48,12 @@ def plot_run(
     Returns:
         What was drawn: `learning.png` (the log; of policies, the validations), `adaptation.png` (the meta-test, and one
         more for each further meta-test), `functions.png` (three new functions, if they have one input and one output),
-        `episode.png` (a new task of images), `paths.png` (policies in the plane). The last three are left out, with a
-        `UserWarning`, if the data cannot be had.
+        `episode.png` (a new task of images), `paths.png` (policies in the plane). What the run has nothing for, or
+        whose data cannot be had, is left out with a `UserWarning`.
 
     Raises:
-        ValueError: the folder is no run, it has no checkpoint, or it needs `learner` or `imports`.
+        ValueError: the folder is no run, it has no checkpoint, its folder `figures` is a link, or it needs `learner` or
+            `imports`.
 
     Example:
         >>> import tempfile, metafunc
@@ -64,6 +66,7 @@ def plot_run(
         ['learning.png', 'functions.png']
     """
     place = Run(Path(run))
+    refuse_link(place.figures)
     learner, meta = load(place.path, learner, imports=imports)
     numbers, tasks = _of_numbers(place), _of_tasks(place, learner, meta, seed)
     return [figures.save(figure, place.figures / f"{name}.png") for part in (numbers, tasks) for name, figure in part]
@@ -75,8 +78,11 @@ def _of_numbers(run: Run) -> "Iterator[tuple[str, Figure]]":
     log = [line for line in run.lines() if any(name in line for name in telling)]
     if log:
         yield "learning", figures.learning_curve(log)
-    for file in sorted(run.path.glob("meta_test*.json")):
-        report = json.loads(file.read_text())
+    else:
+        _left_out("learning curve", f"{run.metrics} has no line with {' or '.join(telling)} yet.")
+    if not run.reports():
+        _left_out("adaptation curve", f"{run.path} has no {run.meta_test.name}, which metafunc eval makes.")
+    for file, report in run.reports().items():
         test = report["meta_test"]
         many = len(test["by_step"]) > 2
         curves = figures.adaptation_curves(
@@ -87,13 +93,18 @@ def _of_numbers(run: Run) -> "Iterator[tuple[str, Figure]]":
         yield file.stem.replace("meta_test", "adaptation"), curves
 
 
+def _left_out(what: str, why: str) -> None:
+    warnings.warn(f"No {what} is drawn: {why}", stacklevel=4)
+
+
 def _of_tasks(run: Run, learner: MetaLearner[Any, Any], meta: Any, seed: int) -> "Iterator[tuple[str, Figure]]":
     if "tasks" not in run.config:
+        _left_out("task", f"{run.path / CONFIG} does not state which tasks it was trained on.")
         return
     try:
         family = tasks_of(run.config)
     except DataUnavailable as error:
-        warnings.warn(f"No tasks are drawn: {error}", stacklevel=3)
+        _left_out("task", str(error))
         return
     if family.kind == "regression" and (family.input_shape, family.num_outputs) == ((1,), 1):
         yield "functions", _functions(run, learner, meta, family, seed)

@@ -2,12 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from metafunc.data import files
+from metafunc.data.numbers import numeric_where_exact
 from metafunc.evaluation import metrics
 from metafunc.evaluation.metrics.table import METRICS
 from metafunc.evaluation.prediction import predict
@@ -103,13 +105,41 @@ def predict_files(
     with device.surroundings(threads=plan.threads_for(meta, Task(task.support, Batch(task.x, task.x)))):
         predicted = predict(learner, meta, task.support, task.x, num_steps=num_steps, noise_scale=noise, seed=seed)
     predicted = task.in_units_of_file(predicted)
+    _check_finite(predicted, Path(query), Path(support), steps)
     added, notes = _columns(predicted, task.names, steps)
     if taken := [name for name in added if name in task.frame.columns]:
         raise ValueError(f"{query} has a column {taken[0]!r}, where the predictions would go: rename it.")
-    files.write_table(task.frame.assign(**added), file)
+    frame = task.frame
+    if file.suffix.lower() == ".parquet":  # which has types, while a CSV file's cells are text
+        texts = Path(query).suffix.lower() == ".csv"
+        frame = frame.apply(numeric_where_exact) if texts else frame
+    files.write_table(frame.assign(**added), file)
     if learner.normalisation == "transductive":
         notes.append("The network normalises by the query rows together: each prediction depends on the other rows.")
-    return Predictions(file, tuple(added), len(task.x), steps, _scores(predicted, task), tuple(notes))
+    scores = _scores(predicted, task)
+    beyond = [name for name, value in scores.items() if not isfinite(value)]
+    if beyond:
+        notes.append(f"Not shown: {', '.join(beyond)}, beyond double precision in the unit of the target.")
+    scores = {name: value for name, value in scores.items() if isfinite(value)}
+    return Predictions(file, tuple(added), len(task.x), steps, scores, tuple(notes))
+
+
+def _check_finite(predicted: Predictive, query: Path, support: Path, steps: int | None) -> None:
+    """Refuse predictions that are no finite numbers, rather than write empty cells.
+
+    Raises:
+        ValueError: a row has one; it is named.
+    """
+    parts = [predicted.logits] if isinstance(predicted, Categorical) else [predicted.loc]
+    if not isinstance(predicted, Categorical) and not isinstance(predicted.scale, tuple):
+        parts.append(predicted.scale.expand_as(predicted.loc))
+    bad = torch.stack([~part.isfinite() for part in parts]).any(0).any(-1).any(0)
+    if bad.any():
+        after = "adaptation" if steps is None else f"{steps} steps"
+        raise ValueError(
+            f"{query}, row {int(bad.nonzero()[0]) + 1}: what is predicted after {after} on {support} is not finite, so "
+            "nothing was written. Take fewer steps, or look for outliers there."
+        )
 
 
 def _columns(predicted: Predictive, names: Sequence[str], steps: int | None) -> tuple[dict[str, Any], list[str]]:

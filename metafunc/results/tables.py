@@ -3,9 +3,10 @@
 import csv
 import io
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
+from metafunc.data.safe_text import csv_cell, csv_quoting, markdown_cell
 from metafunc.evaluation.metrics.table import METRICS, label
 
 
@@ -19,7 +20,8 @@ def to_csv(report: Mapping[str, Any]) -> str:
     names = metrics_of(report["rows"][0])
     columns = [f"{m}{suffix}" for m in names for suffix in ("", "_ci95", "_diff", "_diff_ci95")]
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
+    quoting = csv_quoting(row["algorithm"] for row in report["rows"])
+    writer = csv.writer(text, lineterminator="\n", quoting=quoting)
     writer.writerow(["algorithm", "seeds", "steps", "interval", *columns, "seconds", "parameters"])
     for row in report["rows"]:
         cells = [
@@ -30,7 +32,15 @@ def to_csv(report: Mapping[str, Any]) -> str:
         ]
         seeds = " ".join(map(str, row["seeds"]))
         writer.writerow(
-            [row["algorithm"], seeds, row["steps"], row["interval"], *cells, row["seconds"], row["parameters"]]
+            [
+                csv_cell(row["algorithm"]),
+                seeds,
+                row["steps"],
+                row["interval"],
+                *cells,
+                row["seconds"],
+                row["parameters"],
+            ]
         )
     return text.getvalue()
 
@@ -48,12 +58,12 @@ def to_markdown(report: Mapping[str, Any]) -> str:
             paired = row["paired"].get(m)
             cells.append(mean + (f"<br>Δ {spoken(paired['diff'], paired['ci95'], m, signed=True)}" if paired else ""))
         seconds = "" if row["seconds"] is None else f"{row['seconds']:.0f}"
-        lines.append([row["algorithm"], *cells, seconds, f"{row['parameters']:,}"])
-    return "\n".join(["| " + " | ".join(line) + " |" for line in lines] + ["", explained(report), ""])
+        lines.append([markdown_cell(row["algorithm"]), *cells, seconds, f"{row['parameters']:,}"])
+    return "\n".join(["| " + " | ".join(line) + " |" for line in lines] + ["", explained(report, markdown_cell), ""])
 
 
-def explained(report: Mapping[str, Any]) -> str:
-    """What the intervals of a table are, in a sentence."""
+def explained(report: Mapping[str, Any], written: Callable[[str], str] = str) -> str:
+    """What the intervals of a table are, in a sentence, with names as they are written in its format."""
     rows = report["rows"]
     counts = sorted({len(row["seeds"]) for row in rows})
     over = {
@@ -63,17 +73,22 @@ def explained(report: Mapping[str, Any]) -> str:
     mixed = " (of rows with one seed: over tasks only)" if counts[0] == 1 < counts[-1] else ""
     return (
         f"Meta-test on {report['num_tasks']} tasks, the same for all. ±: 95 % interval over {over}{mixed}, by "
-        f"bootstrap. Δ: difference to {rows[0]['algorithm']}, paired by task. Bold: the best, where the interval of "
-        "the difference excludes zero."
+        f"bootstrap. Δ: difference to {written(rows[0]['algorithm'])}, paired by task. Bold: the best, where the "
+        "interval of the difference excludes zero."
     )
 
 
 def spoken(value: float | None, half: float | None, metric: str, *, signed: bool = False) -> str:
-    """A number with its interval, to as many digits as the interval carries; what is not finite diverges."""
+    """A number with its interval, to as many digits as the interval carries; what is not finite diverges.
+
+    What has grown beyond a million is on its way there, and takes no more room in its column than others do.
+    """
     if value is None:
         return "diverges"
     scale, unit = (100.0, " %") if METRICS[metric].percent else (1.0, "")
     value, width = scale * value, None if half is None else scale * half
+    if max(abs(value), width or 0.0) >= 1e6:
+        return f"{value:{'+' if signed else ''}.1e}" + (f" ± {width:.1e}" if width is not None else "") + unit
     digits = 3 if not width else max(0, 1 - math.floor(math.log10(width)))
     sign = "+" if signed else ""
     text = f"{value:{sign}.{min(digits, 6)}f}"

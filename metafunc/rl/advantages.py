@@ -21,8 +21,9 @@ class Advantages(NamedTuple):
 
     Args:
         rewards: $\gamma^t r_t$.
-        baselines: $b_t$, in the units of the weighted rewards.
-        advantages: $A_t$, in the same units: $\sum_{t' \ge t} \gamma^{t'} r_{t'} - b_t$ where $\lambda = 1$.
+        baselines: $b_t$, in the unit of these rewards: both are discounted from the start.
+        advantages: $A_t$. With $\lambda = 1$ the rewards from t on less the baseline, which is
+            $\sum_{t' \ge t} \gamma^{t'} r_{t'} - b_t$, are $A_t$ if advantages are weighted and $\gamma^t A_t$ if not.
     """
 
     rewards: Tensor
@@ -36,7 +37,8 @@ class AdvantageEstimator:
 
     Args:
         discount: γ.
-        gae_lambda: λ of the generalised advantage: 1 is the return to go less the baseline.
+        gae_lambda: λ of the generalised advantage: 1 is the return to go less the baseline. It shapes the advantages;
+            an estimator of rewards and baselines (`dice`, `total_return`) takes returns whatever λ is.
         baseline: "none"; "linear", a ridge regression of the returns to go on features of observation and time, fitted
             to the same trajectories; "leave_one_out", the same, fitted to the *other* trajectories, which leaves an
             outer gradient unbiased.
@@ -65,18 +67,19 @@ class AdvantageEstimator:
         following = torch.cat([values[..., 1:], torch.zeros_like(values[..., :1])], -1)
         errors = (trajectories.rewards + discount * following - values) * mask
         advantages = discounted_sum(errors, discount * self.gae_lambda) * mask
+        returned = advantages if self.gae_lambda == 1 else discounted_sum(errors, discount) * mask
         weights = powers(discount, mask)
-        rewards, advantages, baselines = (
-            (trajectories.rewards * weights, advantages * weights, values * weights)
-            if self.weighted
-            else (trajectories.rewards * weights, advantages, values)
-        )
+        rewards, baselines = trajectories.rewards * weights, values
+        if self.weighted:
+            advantages, returned, baselines = advantages * weights, returned * weights, baselines * weights
         if self.normalise:
-            count = mask.sum()
-            mean = advantages.sum() / count
-            spread = (((advantages - mean) * mask).square().sum() / count).sqrt() + 1e-8
+            # Rewards and baselines are scaled by the advantages that they make up, which are those of λ = 1.
+            mean, spread = _moments(returned, mask)
             rewards, baselines = rewards / spread, (baselines + mean * mask) / spread
+            mean, spread = _moments(advantages, mask)
             advantages = (advantages - mean) * mask / spread
+        if not self.weighted:
+            baselines = baselines * weights  # the rewards that they are subtracted from are discounted from the start
         if self.reduce == "sum":
             return Advantages(rewards, baselines, advantages)
         length = mask.sum() / mask.shape[0] if self.reduce == "mean" else trajectories.horizon
@@ -87,6 +90,13 @@ class AdvantageEstimator:
             return torch.zeros_like(trajectories.rewards)
         targets = discounted_sum(trajectories.rewards, self.discount)
         return linear_values(trajectories, targets, leave_one_out=self.baseline == "leave_one_out")
+
+
+def _moments(values: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """The mean and the standard deviation of what a mask counts; the latter is never zero."""
+    count = mask.sum()
+    mean = values.sum() / count
+    return mean, (((values - mean) * mask).square().sum() / count).sqrt() + 1e-8
 
 
 def discounted_sum(rewards: Tensor, discount: float) -> Tensor:

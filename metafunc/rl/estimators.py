@@ -13,8 +13,8 @@ which is 1 and has the derivative of x:
 | `loaded_dice` | $\sum_t [\boxdot(w_t) - \boxdot(w_t - \ell_t)] A_t$ | $\nabla J$ | $\nabla^2 J$ at λ = 1, `lvc` at 0 |
 
 with $w_t = \lambda w_{t-1} + \ell_t$ and $\nabla^2 J = H_1 + H_2 + H_{12} + H_{12}^\top$ (Rothfuss et al. 2019, eq. 6).
-Advantages carry $\gamma^t$ here, as in `AdvantageEstimator(weighted=True)`; the tests hold every entry to 1e-12 by
-summing over all trajectories.
+Rewards and baselines always carry $\gamma^t$, and here advantages do too, as `AdvantageEstimator(weighted=True)` makes
+them: the tests hold every entry to 1e-12 by summing over all trajectories.
 """
 
 from collections.abc import Mapping

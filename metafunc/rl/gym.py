@@ -5,6 +5,7 @@ trajectories copies serves all tasks: a task is in the reward, which is a pure f
 """
 
 from collections.abc import Callable, Mapping
+from importlib.util import find_spec
 from typing import Any
 
 import torch
@@ -58,7 +59,8 @@ def gymnasium_simulator(
         **settings: of `gymnasium.make`.
 
     Returns:
-        The simulator. The copies are made when it is first used, and kept.
+        The simulator. The copies are made when it is first used, and kept. Collecting raises a ValueError where the
+        environment ends an episode before the horizon.
 
     Example:
         >>> from metafunc import rl
@@ -95,7 +97,8 @@ def gymnasium_simulator(
                 observed = torch.cat([observed, known], 1) if task_conditioned else observed
                 action, aux = act(params, observed.reshape(*shape, -1), noise[:, :, t])
                 taken = (action_scale * action.flatten(0, 1)).clamp(low, high)
-                seen, _, _, _, info = environment.step(taken.numpy())
+                seen, _, terminated, truncated, info = environment.step(taken.numpy())
+                _go_on(name, t + 1, horizon, terminated, truncated)
                 facts = {key: torch.as_tensor(info[key], dtype=torch.float32) for key in info_keys}
                 gained = reward(each, facts, taken) * alive
                 steps.append((observed, action.flatten(0, 1), gained, alive, aux.flatten(0, 1)))
@@ -116,14 +119,28 @@ def gymnasium_simulator(
     return Simulator(collecting(False), collecting(True), observation_size, task_size, action_size)
 
 
+def _go_on(name: str, step: int, horizon: int, terminated: Any, truncated: Any) -> None:
+    """Refuse an environment that ends an episode before the horizon, to which all copies are stepped together."""
+    if step == horizon or not (terminated | truncated).any():
+        return
+    how = "by itself" if terminated.any() else "by a limit on its time"
+    raise ValueError(
+        f"{name} ended an episode {how} after step {step}, and the horizon is {horizon}, to which all copies go "
+        "together. Make the environment go on (such as terminate_when_unhealthy=False, or a larger max_episode_steps) "
+        "and say with the argument `done` when an episode is over, as a function of observations; or lower the horizon."
+    )
+
+
 def _copies(name: str, count: int, parallel: bool, settings: Mapping[str, Any]) -> Any:
-    import mujoco
     from gymnasium import make
     from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 
-    shown = mujoco.get_mju_user_warning()
-    # Gymnasium's models set an attribute that MuJoCo 4 calls deprecated, once per copy: nothing here can change that.
-    mujoco.set_mju_user_warning(lambda message: None if "settotalmass" in message else shown and shown(message))
+    if find_spec("mujoco") is not None:
+        import mujoco
+
+        shown = mujoco.get_mju_user_warning()
+        # Gymnasium's models set an attribute that MuJoCo 4 calls deprecated, once per copy; nothing here can change it.
+        mujoco.set_mju_user_warning(lambda message: None if "settotalmass" in message else shown and shown(message))
     makers = [lambda: make(name, **settings) for _ in range(count)]
     vector = AsyncVectorEnv if parallel else SyncVectorEnv
     return vector(makers, autoreset_mode=AutoresetMode.DISABLED)

@@ -3,6 +3,7 @@
 A checkpoint is a folder `step-000001000` with `tensors.safetensors` and `manifest.json`. It is written under another
 name on the same file system, forced to disk, and then renamed, which a file system does at one stroke: whatever moment
 the process or the machine dies at, the folder is absent or complete. Bits that flip later are caught by the sums.
+A save that has returned is on the disk: the folders that hold the checkpoint have been forced as well.
 """
 
 import hashlib
@@ -10,7 +11,7 @@ import json
 import os
 import shutil
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -20,28 +21,28 @@ import torch
 from torch import Tensor
 
 from metafunc import tree
-from metafunc.data.atomic_write import force, write_through
+from metafunc.data.atomic_write import about, force, make_folder, write_through
+from metafunc.training import manifest
+from metafunc.training.manifest import CheckpointError as CheckpointError
+from metafunc.training.manifest import Record
+from metafunc.training.manifest import at as at
+from metafunc.training.manifest import steps as steps
 from metafunc.types import Tree
 
 T = TypeVar("T")
-FORMAT = 1
 _TENSORS = "tensors.safetensors"
-_MANIFEST = "manifest.json"
-
-
-class CheckpointError(ValueError):
-    """A checkpoint that is incomplete or damaged, or that belongs to other parameters."""
 
 
 class Checkpoint(NamedTuple):
-    """What was saved: tensors by name, and everything else as JSON."""
+    """What was saved: tensors by name, everything else as JSON, and what it knows of its run's other files."""
 
     step: int
     tensors: dict[str, Tensor]
     state: Any
+    record: Record | None = None
 
 
-def save(directory: Path, step: int, tensors: Mapping[str, Tensor], state: Any) -> Path:
+def save(directory: Path, step: int, tensors: Mapping[str, Tensor], state: Any, record: Record | None = None) -> Path:
     """Write a checkpoint, all or nothing.
 
     Args:
@@ -49,6 +50,7 @@ def save(directory: Path, step: int, tensors: Mapping[str, Tensor], state: Any) 
         step: how many updates were done; names the checkpoint.
         tensors: by name, of any device and layout.
         state: anything that JSON can hold.
+        record: what the run's other files hold; None where there is no run.
 
     Returns:
         The checkpoint's folder.
@@ -65,19 +67,21 @@ def save(directory: Path, step: int, tensors: Mapping[str, Tensor], state: Any) 
         >>> checkpoint.newest(folder)[0].tensors["w"]
         tensor([1., 1.])
     """
-    directory.mkdir(parents=True, exist_ok=True)
+    make_folder(directory)
     target = at(directory, step)
     building = directory / f".{target.name}.{os.getpid()}"
     shutil.rmtree(building, ignore_errors=True)
     blob = safetensors.torch.save({name: _plain(tensor) for name, tensor in tensors.items()})
-    body = {"format": FORMAT, "step": step, "tensors": hashlib.sha256(blob).hexdigest(), "state": state}
+    sums = {"format": manifest.FORMAT, "step": step, "tensors": hashlib.sha256(blob).hexdigest()}
+    body = manifest.sealed({**sums, "run": record, "state": state})
     try:
         building.mkdir()
         write_through(building / _TENSORS, blob)
-        write_through(building / _MANIFEST, json.dumps({"sha256": _sum(body), **body}, indent=1).encode())
+        write_through(building / manifest.FILE, json.dumps(body, indent=1).encode())
         force(building)
-        if target.exists():  # only ever a damaged one: a run saves a step once
-            shutil.rmtree(target)
+        if target.exists():  # only ever one that was passed over: a run saves a step once
+            with about(target):
+                shutil.rmtree(target)
         building.rename(target)
     except OSError:
         shutil.rmtree(building, ignore_errors=True)
@@ -92,36 +96,28 @@ def read(folder: Path) -> Checkpoint:
     Raises:
         CheckpointError: it is incomplete or damaged, or of a format that this version does not know.
     """
+    body = manifest.read(folder)
     try:
-        body = json.loads((folder / _MANIFEST).read_bytes())
         blob = (folder / _TENSORS).read_bytes()
-    except (FileNotFoundError, ValueError) as error:
-        raise CheckpointError(f"{folder} is incomplete: {error}.") from error
-    if not isinstance(body, dict) or body.pop("sha256", None) != _sum(body):
-        raise CheckpointError(f"{folder} is damaged: its manifest does not have the sum it was written with.")
-    if body["format"] != FORMAT:
-        raise CheckpointError(f"{folder} has format {body['format']}, but this version of metafunc reads {FORMAT}.")
+    except OSError as error:
+        raise CheckpointError(f"{folder} is incomplete: its tensors cannot be read: {error.strerror}.") from error
     if hashlib.sha256(blob).hexdigest() != body["tensors"]:
         raise CheckpointError(f"{folder} is damaged: its tensors do not have the sum that the manifest states.")
     try:
         tensors = safetensors.torch.load(blob)
     except safetensors.SafetensorError as error:
         raise CheckpointError(f"{folder} holds no tensors in the safetensors format: {error}.") from error
-    return Checkpoint(body["step"], tensors, body["state"])
+    return Checkpoint(body["step"], tensors, body["state"], body.get("run"))
 
 
-def steps(directory: Path) -> list[int]:
-    """The steps that have a checkpoint, whole or damaged, in ascending order."""
-    return sorted(int(folder.name.removeprefix("step-")) for folder in directory.glob("step-" + "[0-9]" * 9))
-
-
-def at(directory: Path, step: int) -> Path:
-    """The folder of a step's checkpoint."""
-    return directory / f"step-{step:09d}"
-
-
-def newest(directory: Path) -> tuple[Checkpoint | None, list[str]]:
+def newest(
+    directory: Path, check: Callable[[Checkpoint], object] = lambda _: None
+) -> tuple[Checkpoint | None, list[str]]:
     """The newest checkpoint that is whole, and what is wrong with every newer one.
+
+    Args:
+        directory: where a run's checkpoints lie.
+        check: raises a `CheckpointError` about one that cannot be taken though it is whole.
 
     Returns:
         (the checkpoint, or None if there is no whole one; one message per damaged one that was passed over).
@@ -129,7 +125,9 @@ def newest(directory: Path) -> tuple[Checkpoint | None, list[str]]:
     damaged: list[str] = []
     for step in reversed(steps(directory)):
         try:
-            return read(at(directory, step)), damaged
+            found = read(at(directory, step))
+            check(found)
+            return found, damaged
         except CheckpointError as error:
             damaged.append(str(error))
     return None, damaged
@@ -138,7 +136,8 @@ def newest(directory: Path) -> tuple[Checkpoint | None, list[str]]:
 def prune(directory: Path, keep: Iterable[int]) -> None:
     """Delete all checkpoints but those of the given steps, and what interrupted writes left behind."""
     for step in set(steps(directory)) - set(keep):
-        shutil.rmtree(at(directory, step))
+        with about(at(directory, step)):
+            shutil.rmtree(at(directory, step))
     for remnant in directory.glob(".step-*"):
         shutil.rmtree(remnant, ignore_errors=True)
 
@@ -224,7 +223,3 @@ def _kind(tensor: Tensor) -> str:
 def _plain(tensor: Tensor) -> Tensor:
     # A clone: safetensors refuses tensors that share storage or are not contiguous.
     return tensor.detach().to("cpu", copy=True).clone(memory_format=torch.contiguous_format)
-
-
-def _sum(body: Any) -> str:
-    return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()

@@ -14,6 +14,7 @@ from typing import Generic
 
 import torch
 
+from metafunc import tree
 from metafunc.checks import at_least
 from metafunc.data import check_tasks
 from metafunc.data.sampling import generator_for
@@ -21,6 +22,7 @@ from metafunc.evaluation import scoring
 from metafunc.execution.device import device_of, move, surroundings
 from metafunc.execution.plan import Execution, Plan, choose
 from metafunc.execution.workload import workload_of
+from metafunc.nn import first_calls
 from metafunc.training import run, state
 from metafunc.training.environment import environment
 from metafunc.training.events import Callback, ignore
@@ -94,6 +96,7 @@ def fit(
 
     Raises:
         ValueError: an argument is out of range, the tasks do not fit the learner, or `out` cannot be used as asked.
+        FileError: a file of the run to be resumed is damaged, or is not what was recorded.
         Diverged: a meta-gradient is not finite.
         Interrupted: a signal asked to stop.
 
@@ -130,6 +133,8 @@ def fit(
             learner, family, now, recorder, outer, validation, plan, device, received, on_event, execution.chunk_size
         )
         loop.resume(env)
+        if now.step < steps:
+            loop.prove(initial, tasks)
         stack.enter_context(loop.compiler)
         loop.run()
         loop.end()
@@ -156,9 +161,12 @@ def plan_of(
 def _first_tasks(
     learner: MetaLearner[M, P], family: TaskFamily, now: State[M], validation: Validation, device: torch.device
 ) -> Task:
-    """The first step's tasks, which are looked over, as is a validation task."""
-    tasks = move(next_tasks(learner, family, now), device)
-    check_tasks.check(learner, now.meta, family, tasks)
+    """The first step's tasks, which are looked over, as is a validation task; a module is tried on the first two."""
+    with first_calls.trying():
+        tasks = move(next_tasks(learner, family, now), device)
+        check_tasks.check(learner, now.meta, family, tasks)
+        if now.spec.num_tasks > 1:
+            check_tasks.check(learner, now.meta, family, tree.at(tasks, slice(1, 2)))
     if validation.every is not None:
         first = scoring.draw(learner, now.meta, family.validation, now.spec.seed, "validation", 0, 1)
         check_tasks.check(learner, now.meta, family, move(first, device))

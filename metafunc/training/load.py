@@ -9,6 +9,7 @@ from metafunc.training import checkpoint
 from metafunc.training.build import learner_of
 from metafunc.training.checkpoint import Checkpoint, CheckpointError
 from metafunc.training.run import Run
+from metafunc.training.state import saved_state
 from metafunc.types import M, MetaLearner
 
 
@@ -18,6 +19,7 @@ def load(
     *,
     which: Literal["best", "last"] = "best",
     imports: bool = False,
+    num_classes: int | None = None,
 ) -> tuple[MetaLearner[M, Any], M]:
     """A trained learner, rebuilt from its run's folder without running any code that is stored or named there.
 
@@ -27,14 +29,16 @@ def load(
         which: the meta-parameters of the best validation, or the last ones; a run that was never validated has only
             the latter.
         imports: allow importing the modules that the configuration names; only do so for runs that you trust.
+        num_classes: how many classes a classifier has to tell apart, if not as many as in its training.
 
     Returns:
         The learner and its meta-parameters, on the CPU. A damaged checkpoint is passed over for the newest whole one,
-        with a `UserWarning`.
+        with a `UserWarning`; there is one as well where that is not of the last step.
 
     Raises:
-        ValueError: the folder is no run or has no whole checkpoint, its learner is not in the table, or the checkpoint
-            belongs to another learner.
+        ValueError: the folder is no run or has no whole checkpoint, its learner is not in the table, the checkpoint
+            belongs to another learner, or its parameters are for another number of classes.
+        FileError: one of its files is not what was recorded; the message names what differs.
 
     Example:
         >>> import tempfile, metafunc
@@ -45,26 +49,43 @@ def load(
         >>> learner, meta = metafunc.load(folder)
     """
     place = Run(Path(run))
-    config = place.config
+    config, env = place.config, place.env
     if learner is None:
         if "algorithm" not in config:
             raise ValueError(f"{run} does not state which algorithm it was made with: pass it, load(run, learner=...).")
-        seen = place.env["data"]
-        learner = learner_of(config, tuple(seen["input_shape"]), seen["kind"], seen["num_outputs"], imports=imports)
+        seen = env["data"]
+        outputs = seen["num_outputs"] if num_classes is None else num_classes
+        learner = learner_of(config, tuple(seen["input_shape"]), seen["kind"], outputs, imports=imports)
     saved = _saved(place, which)
-    return learner, checkpoint.restore(learner.init(generator_for(0, "init", 0)), saved.tensors, "meta")
+    like = learner.init(generator_for(0, "init", 0))
+    try:
+        return learner, checkpoint.restore(like, saved.tensors, "meta")
+    except CheckpointError as error:
+        trained = env["data"]["num_outputs"]
+        if num_classes in (None, trained):
+            raise
+        raise ValueError(
+            f"{run} was trained to tell {trained} classes apart, and its network has an output for each, so that it "
+            f"cannot tell {num_classes} apart: test it with --data.num-ways {trained}, or train it with "
+            f"--data.num-ways {num_classes}."
+        ) from error
 
 
 def _saved(place: Run, which: str) -> Checkpoint:
     saved, damaged = checkpoint.newest(place.checkpoints)
     if saved is None:
         raise ValueError(f"{place.path} has no whole checkpoint to load. {' '.join(damaged)}".rstrip())
-    best = saved.state["best"]
+    state = saved_state(saved)
+    best, steps = state["best"], state["plan"].get("steps")
+    if steps is not None and saved.step < steps and not damaged:
+        damaged.append(f"{place.path} is not finished, or its last checkpoint is gone: it was to take {steps:g} steps.")
     if which == "best" and best and best["step"] != saved.step:
         try:
             saved = checkpoint.read(checkpoint.at(place.checkpoints, best["step"]))
         except CheckpointError as error:
             damaged.append(str(error))
+    if saved.record is None and "format" not in place.env:
+        warnings.warn(f"{place.path} was recorded in format 1, without sums: it is taken as it is.", stacklevel=3)
     for message in damaged:
         warnings.warn(f"{message} The checkpoint of step {saved.step} is taken instead.", stacklevel=3)
     return saved

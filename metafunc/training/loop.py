@@ -1,7 +1,7 @@
 """The training loop: tasks, their meta-gradient and an update, again and again; and what is due in between."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from math import isfinite
 from typing import Any, Generic
@@ -10,7 +10,7 @@ import torch
 
 from metafunc.data.sampling import generator_for
 from metafunc.evaluation import scoring
-from metafunc.execution import aot
+from metafunc.execution import aot, trial
 from metafunc.execution.device import move
 from metafunc.execution.gradient import Measured, measured, value_and_grad
 from metafunc.execution.plan import Plan, measured_gradient
@@ -84,6 +84,13 @@ class Loop(Generic[M, P]):
     def gradient_at(self) -> Measured[M]:
         """The meta-loss and its gradient, executed as planned."""
         return measured_gradient(self.learner.task_loss, self.plan, self.compiler)
+
+    def prove(self, meta: M, tasks: Task) -> None:
+        """Hold the way to a step against what it is by definition, at the run's beginning; warn where it is changed."""
+        found = trial.tried(self.learner.task_loss, self.plan, meta, tasks)
+        self.learner, self.plan = replace(self.learner, task_loss=found.task_loss), found.plan
+        for message in found.messages:
+            self.warn(message)
 
     def run(self) -> None:
         """Take the steps that are left, or those before a signal."""
@@ -167,13 +174,12 @@ class Loop(Generic[M, P]):
 
     def resume(self, env: Mapping[str, Any]) -> None:
         """Go back to the newest checkpoint of the run's folder, and to the best meta-parameters that it knows of."""
-        damaged = self.recorder.resume(self.state)
+        said = self.recorder.resume(self.state)
         if self.recorder.run is None or self.state.step == 0:
             return
         known = {"validation": self.state.validation} if self.state.validation else {}
         self.tell("resumed", known, str(self.recorder.last))
-        passed_over = (f"{message} The run goes on from step {self.state.step} instead." for message in damaged)
-        for message in (*passed_over, *changes(self.recorder.run.env, env)):
+        for message in (*said, *changes(self.recorder.run.env, env)):
             self.warn(message)
         try:
             saved = self.recorder.best(self.state)

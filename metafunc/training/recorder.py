@@ -5,10 +5,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from metafunc.data.atomic_write import write_json
 from metafunc.execution.aot import Switch
-from metafunc.training import checkpoint
+from metafunc.training import checkpoint, log_lines, record
 from metafunc.training.checkpoint import Checkpoint, CheckpointError
+from metafunc.training.json_file import FileError
+from metafunc.training.manifest import Record
 from metafunc.training.run import COMPILED, Run
 from metafunc.training.settings import Recording
 from metafunc.training.state import State
@@ -31,6 +32,7 @@ class Recorder:
         self.run, self.recording = run, recording
         self.lines = JsonLines(run.metrics) if run is not None else None
         self.trackers: Sequence[Tracker] = (*((self.lines,) if self.lines else ()), *recording.trackers)
+        self.begun = (run.config, run.env) if run is not None else None
         self.last: Path | None = None
         self._saved, self._time = 0, time.monotonic()
         self._bests: dict[int, int] = {}
@@ -38,24 +40,61 @@ class Recorder:
     def resume(self, now: State[M]) -> list[str]:
         """Bring a state, the log and the folder of checkpoints to the newest checkpoint that is whole.
 
+        One that counts lines of the log which are not there any more, or not the same, is passed over as a damaged one
+        is: the run goes on from before them, and writes them again.
+
         Returns:
-            What is wrong with the newer ones that were passed over.
+            What is wrong with the newer ones that were passed over, and what else there is to say.
 
         Raises:
             CheckpointError: the checkpoint belongs to other parameters or another run, or none is whole.
+            FileError: another file of the run is not what was recorded.
         """
         if self.run is None or self.lines is None:
             return []
-        saved, damaged = checkpoint.newest(self.run.checkpoints)
+        saved, damaged = checkpoint.newest(self.run.checkpoints, self._check_lines)
+        said = [f"{message} The run goes on from step {saved.step if saved else 0} instead." for message in damaged]
         if saved is not None:
             now.unpack(saved)
             self._remember(self.run, now)
+            said += self._restore(self.run, saved)
         elif damaged:
             raise CheckpointError(
-                f"No checkpoint in {self.run.checkpoints} is whole. {' '.join(damaged)} To begin again, overwrite."
+                f"No checkpoint in {self.run.checkpoints} is whole. {' '.join(damaged)} To begin again, overwrite, or "
+                f"start a new run: {record.new_run(self.run.path)}"
             )
-        self.lines.rewind(now.step)
-        return damaged
+        self.lines.rewind(now.step, saved.record["log"] if saved is not None and saved.record is not None else None)
+        return said
+
+    def _check_lines(self, saved: Checkpoint) -> None:
+        if self.run is not None and saved.record is not None:
+            try:
+                log_lines.check(self.run.metrics, saved.record["log"])
+            except FileError as error:
+                raise CheckpointError(f"The checkpoint of step {saved.step} cannot be taken. {error}") from error
+
+    def _restore(self, run: Run, saved: Checkpoint) -> list[str]:
+        """Hold the record of compiled code against the checkpoint's, and write again what cannot be read."""
+        if saved.record is None:
+            return [f"{run.path} was recorded in format 1, without sums: its files are taken as they are."]
+        file, known = run.path / COMPILED, saved.record["compiled"]
+        try:
+            found = run.compiled
+        except FileError as error:
+            if known is None:
+                file.unlink()
+                return [f"{error} The run chooses its first compiled step again."]
+            found, said = None, [str(error)]
+        else:
+            said = [f"{file} is missing."] if found is None and known is not None else []
+        if known is not None and found is None:
+            run.write(COMPILED, known)
+            return [f"{message} It is written again as step {saved.step} recorded it." for message in said]
+        if known is not None and found != known:
+            raise FileError(f"{file} states {found}, and the checkpoint of step {saved.step} recorded {known}.")
+        if found is not None and known is None and found["step"] < saved.step:
+            raise FileError(f"{file} states {found}, and the checkpoint of step {saved.step} knows of none.")
+        return []
 
     def log(self, values: Mapping[str, Any], step: int) -> None:
         """Give numbers to all trackers."""
@@ -75,9 +114,12 @@ class Recorder:
         """
         if self.run is None or self.lines is None or now.step == self._saved:
             return False
-        self.lines.force()  # a checkpoint promises that the lines before it are there
+        assert self.begun is not None
+        config, env = self.begun
+        # A checkpoint promises that the lines before it are there: they are forced to disk first.
+        known = Record(config=config, env=env, compiled=self.run.compiled, log=self.lines.force())
         tensors, rest = now.pack()
-        checkpoint.save(self.run.checkpoints, now.step, tensors, rest)
+        checkpoint.save(self.run.checkpoints, now.step, tensors, rest, known)
         self._remember(self.run, now)
         checkpoint.prune(self.run.checkpoints, {*self._bests, *self._bests.values()})
         return True
@@ -94,12 +136,13 @@ class Recorder:
 
     def switch(self) -> Switch | None:
         """When the run switched to compiled steps, if it did."""
-        return Switch(**self.run.compiled) if self.run is not None and self.run.compiled else None
+        known = self.run.compiled if self.run is not None else None
+        return Switch(**known) if known is not None else None
 
     def record_switch(self, switch: Switch) -> None:
         """Record the first compiled step, which is about to be taken."""
         if self.run is not None:
-            write_json(self.run.path / COMPILED, switch._asdict())
+            self.run.write(COMPILED, switch._asdict())
 
     def _remember(self, run: Run, now: State[M]) -> None:
         self._saved, self._time, self.last = now.step, time.monotonic(), checkpoint.at(run.checkpoints, now.step)

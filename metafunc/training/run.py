@@ -2,19 +2,24 @@
 
 `config.json` (what was asked for), `env.json` (where), `metrics.jsonl` (one line every so many steps, without
 clock times, so that a resumed run writes the same bytes), `compiled.json` (its first compiled step), `checkpoints/`,
-`figures/`, `meta_test.json`.
+`figures/`, `meta_test.json`. All but the pictures are covered by sums, and whatever is read is held against them.
 """
 
 import json
+import operator
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
-from metafunc.data.atomic_write import BUILDING, write_json
+from metafunc.data.atomic_write import about, force, make_folder, refuse_link, sweep, write_json
+from metafunc.training import json_file, log_lines, manifest, record
+from metafunc.training.json_file import FileError, differences
+from metafunc.training.record import CONFIG, ENV, Columns
 from metafunc.training.renamed import current
+from metafunc.training.schema import Count
 
 try:
     import fcntl
@@ -23,7 +28,36 @@ except ImportError:  # not on Windows
 
 COMPILED = "compiled.json"
 LOCK = ".lock"
-_OURS = ("config.json", "env.json", COMPILED, "metrics.jsonl", "meta_test.json", "checkpoints", "figures")
+_OURS = (CONFIG, ENV, COMPILED, "metrics.jsonl", "meta_test.json", "checkpoints", "figures")
+
+
+class FirstCompiled(TypedDict):
+    """What `compiled.json` holds: the first compiled step, and a sum of the shapes that its code is for."""
+
+    step: Count
+    arguments: str
+
+
+class Tested(TypedDict):
+    """A meta-test, as `Evaluation.to_json` has it. What was not finite is null."""
+
+    split: str
+    seed: int
+    num_tasks: Count
+    by_step: list[dict[str, float | dict[str, float | None] | None]]
+    memorisation_probe: NotRequired[dict[str, str | float | dict[str, float | None] | None]]
+
+
+class Report(TypedDict):
+    """What `meta_test.json` holds: a meta-test, and of what."""
+
+    algorithm: str
+    tasks: str
+    run: str | None
+    seed: int
+    steps: Count
+    normalisation: str
+    meta_test: Tested
 
 
 @dataclass(frozen=True)
@@ -58,36 +92,79 @@ class Run:
 
         Raises:
             ValueError: the folder is no run.
+            FileError: the file is not what was recorded.
         """
-        return self._read("config.json")
+        return record.config(self.path)
 
     @property
     def env(self) -> dict[str, Any]:
-        """Where the run was started."""
-        return self._read("env.json")
+        """Where the run was started.
+
+        Raises:
+            ValueError: the folder is no run.
+            FileError: the file is not what was recorded.
+        """
+        return record.env(self.path)
+
+    @property
+    def columns(self) -> Columns | None:
+        """The columns of the table that the run was trained on, if it was on one."""
+        return record.columns(self.path)
 
     @property
     def compiled(self) -> dict[str, Any] | None:
         """The run's first compiled step; None if there is none, or all are compiled."""
-        return self._read(COMPILED) if (self.path / COMPILED).exists() else None
+        if not (self.path / COMPILED).exists():
+            return None
+        found: dict[str, Any] = self.read(COMPILED, FirstCompiled)
+        return found
 
     def lines(self) -> Iterator[dict[str, Any]]:
-        """The log, line by line; a last line that was cut off by a crash is left out."""
-        if self.metrics.exists():
-            for line in self.metrics.read_text().splitlines(keepends=True):
-                if line.endswith("\n"):
-                    yield json.loads(line)
+        """The log, line by line, as far as the newest checkpoint counts it.
 
-    def _read(self, name: str) -> dict[str, Any]:
-        try:
-            found = json.loads((self.path / name).read_text())
-        except FileNotFoundError:
-            raise ValueError(f"{self.path} is no run: it has no {name}. Give the folder that training wrote.") from None
-        except ValueError as error:
-            raise ValueError(f"{self.path / name} is not valid JSON: {error}.") from error
-        if not isinstance(found, dict):
-            raise ValueError(f"{self.path / name} holds no JSON object.")
+        Raises:
+            FileError: it is not what was recorded.
+        """
+        known = [body for _, body in manifest.undamaged(self.checkpoints)]
+        newest = known[0].get("run") if known else None
+        yield from log_lines.read(self.metrics, newest["log"] if newest is not None else None)
+
+    def reports(self) -> dict[Path, dict[str, Any]]:
+        """The run's meta-tests by file, its own and those that were asked for later.
+
+        Raises:
+            FileError: one is not what was written.
+        """
+        return {file: self.report(file) for file in sorted(self.path.glob("meta_test*.json"))}
+
+    def report(self, file: Path) -> dict[str, Any]:
+        """One of the run's meta-tests.
+
+        Raises:
+            FileError: it is not what was written.
+        """
+        found: dict[str, Any] = self.read(file.name, Report, "Delete it; metafunc eval makes it again.")
+        for step, row in enumerate(found["meta_test"]["by_step"]):
+            if row.get("step") != step:
+                raise FileError(f"{file}: row {step} of meta_test.by_step is not that of step {step}.")
         return found
+
+    def read(self, name: str, kind: Any, again: str = "") -> Any:
+        """What one of the run's further files holds.
+
+        Args:
+            name: of the file.
+            kind: what it has to hold, a `TypedDict`.
+            again: how to make it again, for the message.
+
+        Raises:
+            FileError: it cannot be read, or is not what this run wrote.
+        """
+        return record.opened(self.path / name, kind, record.run_sum(self.path), again)
+
+    def write(self, name: str, content: Mapping[str, Any]) -> None:
+        """Write one of the run's further files, all or nothing, with its sum."""
+        write_json(self.path / name, record.sealed(json.loads(json.dumps(content)), name, record.run_sum(self.path)))
 
 
 def begin(path: Path, config: Mapping[str, Any], env: Mapping[str, Any], *, resume: bool, overwrite: bool) -> Run:
@@ -108,28 +185,52 @@ def begin(path: Path, config: Mapping[str, Any], env: Mapping[str, Any], *, resu
         raise ValueError("resume goes on with a run and overwrite deletes it: give one of them.")
     asked, env = json.loads(json.dumps(dict(config))), json.loads(json.dumps(dict(env)))  # or refused before a write
     run = Run(path)
+    sweep(path)
     entries = {entry.name for entry in path.iterdir()} if path.is_dir() else set()
-    foreign = sorted(name for name in entries - {"env.json"} if not name.startswith("."))
-    links = [name for name in sorted(entries & {*_OURS}) if (path / name).is_symlink()]
-    if links:
-        raise ValueError(f"{path / links[0]} is a link, and a run writes into its own folder only: delete the link.")
-    if foreign and "config.json" not in entries:
+    foreign = sorted(name for name in entries - {ENV} if not name.startswith("."))
+    for name in sorted(entries & {*_OURS}):
+        refuse_link(path / name)
+    if foreign and CONFIG not in entries:
         raise ValueError(f"{path} is no run and not empty (it holds {foreign[0]}): choose another folder.")
-    if "config.json" in entries and not (resume or overwrite):
+    if CONFIG in entries and not (resume or overwrite):
         raise ValueError(f"{path} holds a run already. Choose another folder, or resume it, or overwrite it.")
-    if resume and "config.json" in entries:
-        differences = list(_differences(current(run.config), current(asked)))
-        if differences:
-            raise ValueError(f"{path} was begun with another configuration: {'; '.join(differences)}.")
+    if resume and CONFIG in entries:
+        if changed := "; ".join(differences(current(run.config), current(asked), same=operator.eq)):
+            raise ValueError(f"{path} was begun with another configuration: {changed}.")
+        _refuse_other_data(run, env)
+        _write_again(run)
         return run
-    for remnant in path.glob(f".*{BUILDING}*"):
-        remnant.unlink()
-    for name in entries & set(_OURS):
-        shutil.rmtree(path / name) if (path / name).is_dir() else (path / name).unlink()
-    path.mkdir(parents=True, exist_ok=True)
-    write_json(path / "env.json", env)
-    write_json(path / "config.json", asked)  # last: it is what makes the folder a run
+    make_folder(path)
+    for name in sorted(
+        entries & {*_OURS}, key=lambda name: name == CONFIG
+    ):  # last what makes the folder ours to delete
+        with about(path / name):
+            shutil.rmtree(path / name) if (path / name).is_dir() else (path / name).unlink()
+        force(path)
+    write_json(path / ENV, record.begun(asked, env))
+    write_json(path / CONFIG, asked)  # last: it is what makes the folder a run
+    force(path.parent)  # the folder itself may be new
     return run
+
+
+def _refuse_other_data(run: Run, env: Mapping[str, Any]) -> None:
+    """Refuse to go on with data whose fingerprint is another: what is standardised by them would be in two units."""
+    then, now = (where.get("data", {}).get("info", {}) for where in (run.env, env))
+    if "fingerprint" in then and then["fingerprint"] != now.get("fingerprint"):
+        source = now.get("source", "What its tasks are made of")
+        changed = "; ".join(difference for difference in differences(then, now) if "source" not in difference)
+        raise ValueError(
+            f"{source} is not what {run.path} was begun with ({changed}). Put back what was, or start a new run with "
+            f"what is: {record.new_run(run.path)}"
+        )
+
+
+def _write_again(run: Run) -> None:
+    """Write `env.json` again where it cannot be read and a checkpoint has a copy of it."""
+    try:
+        json_file.read(run.path / ENV)
+    except FileError:
+        write_json(run.path / ENV, run.env)
 
 
 @contextmanager
@@ -144,43 +245,31 @@ def locked(path: Path) -> Iterator[None]:
     if path.exists() and not path.is_dir():
         raise ValueError(f"{path} is a file; a run needs a folder.")
     new = not path.exists()
-    path.mkdir(parents=True, exist_ok=True)
+    make_folder(path)
     lock = path / LOCK
     known = lock.exists()
-    if lock.is_symlink():
-        raise ValueError(f"{lock} is a link, and a run writes into its own folder only: delete the link.")
+    refuse_link(lock)
     with lock.open("a") as file:
         if fcntl is not None:
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                with about(lock):
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise ValueError(f"Another process is training in {path}; wait for it or stop it first.") from None
         try:
             yield
         finally:
-            if not (known or (path / "config.json").exists()):
+            if not (known or (path / CONFIG).exists()):
                 lock.unlink(missing_ok=True)
                 if new and not any(path.iterdir()):
                     path.rmdir()
 
 
-def _differences(old: Any, new: Any, path: str = "") -> Iterator[str]:
-    if isinstance(old, dict) and isinstance(new, dict):
-        for key in [*old, *(key for key in new if key not in old)]:
-            name = f"{path}.{key}" if path else str(key)
-            if key not in new:
-                yield f"{name} was {json.dumps(old[key])} and is now absent"
-            elif key not in old:
-                yield f"{name} was absent and is now {json.dumps(new[key])}"
-            else:
-                yield from _differences(old[key], new[key], name)
-    elif old != new:
-        yield f"{path} was {json.dumps(old)} and is now {json.dumps(new)}"
-
-
 def fitted_noise(run: Run) -> tuple[float | None, ...]:
-    """The noise scales that a run's meta-test fitted on validation tasks, by step; empty if there are none."""
-    if not run.meta_test.exists():
-        return ()
-    by_step = json.loads(run.meta_test.read_text())["meta_test"]["by_step"]
-    return tuple(row["noise_scale"] for row in by_step) if "noise_scale" in by_step[0] else ()
+    """The noise scales that a run's meta-test fitted on validation tasks, by step; empty if there are none.
+
+    Raises:
+        FileError: the meta-test is not what was written.
+    """
+    rows = run.report(run.meta_test)["meta_test"]["by_step"] if run.meta_test.exists() else []
+    return tuple(row["noise_scale"] for row in rows if "noise_scale" in row)

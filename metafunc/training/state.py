@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from math import isfinite
-from typing import Any, Generic, NamedTuple, TypeAlias
+from typing import Any, Generic, NamedTuple, TypeAlias, TypedDict
 
 import torch
 from torch import Tensor
@@ -11,8 +11,10 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from metafunc import tree
 from metafunc.evaluation.metrics.table import higher_is_better
-from metafunc.training import checkpoint
+from metafunc.training import checkpoint, schema
 from metafunc.training.checkpoint import Checkpoint, CheckpointError
+from metafunc.training.json_file import FileError
+from metafunc.training.schema import Count
 from metafunc.types import M
 
 Optimise: TypeAlias = Callable[[Iterable[Tensor]], torch.optim.Optimizer]
@@ -49,6 +51,47 @@ class Best(NamedTuple):
 
     step: int
     score: float
+
+
+class SavedWindow(TypedDict):
+    """A window in a checkpoint; its sums may be infinite."""
+
+    loss: Any
+    gradient_norm: Any
+    num_steps: Count
+
+
+class SavedBest(TypedDict):
+    """The best validation in a checkpoint."""
+
+    step: Count
+    score: float
+
+
+class Saved(TypedDict):
+    """A state in a checkpoint, beside its tensors."""
+
+    optimiser: dict[str, Any]
+    schedule: dict[str, Any] | None
+    kinds: list[str]
+    plan: dict[str, float | None]
+    window: SavedWindow
+    validation: dict[str, Any]
+    best: SavedBest | None
+
+
+def saved_state(saved: Checkpoint) -> Saved:
+    """What a checkpoint holds beside its tensors, checked.
+
+    Raises:
+        CheckpointError: it is not the state of a training.
+    """
+    try:
+        schema.check(Saved, saved.state, f"The state in the checkpoint of step {saved.step}")
+    except FileError as error:
+        raise CheckpointError(str(error)) from error
+    found: Saved = saved.state
+    return found
 
 
 @dataclass
@@ -117,7 +160,7 @@ class State(Generic[M]):
         Raises:
             CheckpointError: the checkpoint belongs to another run, other parameters or another optimiser.
         """
-        stored = saved.state
+        stored = saved_state(saved)
         wrong = [
             f"{name} was {stored['plan'].get(name)} and is now {value}"
             for name, value in self.spec._asdict().items()
@@ -136,7 +179,7 @@ class State(Generic[M]):
         self.step = saved.step
         self.window = Window(**stored["window"])
         self.validation = stored["validation"]
-        self.best = stored["best"] and Best(**stored["best"])
+        self.best = Best(**stored["best"]) if stored["best"] is not None else None
 
     def _kinds(self) -> list[str]:
         # An optimiser's state is stored by the position of a parameter, so the order of the leaves belongs to it.

@@ -1,13 +1,16 @@
 """Where the numbers of a run go while it trains: trackers, of which the log file is the first."""
 
+import hashlib
 import json
 import os
 from collections.abc import Mapping
-from math import inf
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
+from metafunc.data.atomic_write import about, force
 from metafunc.evaluation.metrics.summaries import json_safe
+from metafunc.training import log_lines
+from metafunc.training.manifest import Lines
 
 
 @runtime_checkable
@@ -53,38 +56,42 @@ class JsonLines:
 
     def __init__(self, file: Path) -> None:
         self.file = file
+        self._sum, self._bytes = hashlib.sha256(), 0
 
     def log(self, values: Mapping[str, Any], step: int, /) -> None:
         """Append a line."""
-        with self.file.open("a") as file:
-            file.write(json.dumps(json_safe({"step": step, **values}), allow_nan=False) + "\n")
+        line = (json.dumps(json_safe({"step": step, **values}), allow_nan=False) + "\n").encode()
+        with about(self.file), self.file.open("ab") as file:
+            file.write(line)
+        self._sum.update(line)
+        self._bytes += len(line)
 
     def close(self) -> None:
         """Do nothing: every line is written at once."""
 
-    def force(self) -> None:
-        """Force the lines to disk."""
+    def force(self) -> Lines:
+        """Force the lines to disk. Returns their length and sum, for the checkpoint that counts them."""
         if self.file.exists():
-            with self.file.open("a") as file:
+            with about(self.file), self.file.open("ab") as file:
                 os.fsync(file.fileno())
+            force(self.file.parent)  # which may not have its name yet
+        return {"bytes": self._bytes, "sha256": self._sum.hexdigest()}
 
-    def rewind(self, step: int) -> None:
-        """Cut the file off behind a step, so that a resumed run writes the same bytes again."""
-        if not self.file.exists():
-            return
+    def rewind(self, step: int, lines: Lines | None) -> None:
+        """Cut the file off behind a step's checkpoint, so that a resumed run writes the same bytes again.
+
+        Args:
+            step: updates done.
+            lines: what its checkpoint counts; None if it does not say, as in format 1, or there is no checkpoint.
+
+        Raises:
+            FileError: without `lines`, a line up to that step cannot be read.
+        """
         length = 0
-        with self.file.open("rb") as file:
-            for line in file:
-                if not line.endswith(b"\n") or _step_of(line) > step:
-                    break
-                length += len(line)
-        with self.file.open("rb+") as file:
-            file.truncate(length)
-
-
-def _step_of(line: bytes) -> float:
-    # Only lines behind the last checkpoint can be garbage, after a power cut: those before it were forced to disk.
-    try:
-        return float(json.loads(line)["step"])
-    except (ValueError, KeyError, TypeError):
-        return inf
+        if lines is not None:
+            length = lines["bytes"]
+        elif step:
+            length = log_lines.length_up_to(self.file, step)
+        if self.file.exists():
+            os.truncate(self.file, length)
+        self._sum, self._bytes = log_lines.sum_of(self.file, length), length

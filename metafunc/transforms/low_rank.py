@@ -26,13 +26,24 @@ from torch.overrides import TorchFunctionMode
 
 from metafunc import tree
 from metafunc.checks import at_least, not_negative
-from metafunc.types import Adapt, Data, Loss, P, Params, Scalar, Task, TaskLoss
+from metafunc.transforms import objectives
+from metafunc.transforms.inner import descend, repeat
+from metafunc.transforms.optim import sgd
+from metafunc.types import Adapt, Data, FastLoss, Loss, P, Params, Scalar, Task
 
 Factors = Mapping[str, list[tuple[Tensor, Tensor]]]
 """For each factored weight the pairs (inputs (n, in), step size times derivatives (n, out)) of the steps so far."""
 
 SMALLEST = 2**14
 """Weights with fewer numbers fit into the cache, and the bookkeeping costs more than their copies."""
+
+Favour = Callable[[int, torch.Size], bool]
+"""From the rows of all steps that a weight's layers see, and its shape, to whether to keep its changes in factors."""
+
+
+def favour_large(rows: int, shape: torch.Size) -> bool:
+    """Where it is cheaper: for weights beyond the cache that are larger than the factors and the work on them."""
+    return shape.numel() >= SMALLEST and 2 * rows * sum(shape) <= shape.numel()
 
 
 class _UsedElsewhere(Exception):  # noqa: N818 - no error: the weights are then formed
@@ -148,7 +159,14 @@ def _flat(values: Iterable[Any]) -> Iterator[Any]:
             yield value
 
 
-def query_loss(loss: Loss[P], *, lr: float, num_steps: int, finish: Adapt[P, P] | None = None) -> TaskLoss[P]:
+def query_loss(
+    loss: Loss[P],
+    *,
+    lr: float,
+    num_steps: int,
+    finish: Adapt[P, P] | None = None,
+    favour: Favour = favour_large,
+) -> FastLoss[P]:
     """The query loss after `num_steps` of gradient descent, adapted weights kept in factors where that is cheaper.
 
     Args:
@@ -156,9 +174,11 @@ def query_loss(loss: Loss[P], *, lr: float, num_steps: int, finish: Adapt[P, P] 
         lr: the inner step size.
         num_steps: inner steps.
         finish: applied to the last parameters, as in `inner.repeat`.
+        favour: which weights of linear layers are kept in factors. One that it does not favour for a single row it is
+            not asked about again.
 
     Returns:
-        (params, task) to a scalar.
+        (params, task) to a scalar, with the plain query loss as its definition.
 
     Raises:
         ValueError: if `lr` is negative or not finite, or `num_steps` is negative.
@@ -182,7 +202,7 @@ def query_loss(loss: Loss[P], *, lr: float, num_steps: int, finish: Adapt[P, P] 
         def by_path(params: Params, data: Data, /) -> Scalar:
             return loss(whole(params), data)
 
-        outputs = _favoured(by_path, params, task.support, num_steps)
+        outputs = _favoured(by_path, params, task.support, num_steps, favour)
         try:
             return after(params, by_path, whole, outputs, task)
         except _UsedElsewhere:
@@ -202,7 +222,8 @@ def query_loss(loss: Loss[P], *, lr: float, num_steps: int, finish: Adapt[P, P] 
             last = whole(params)
             return loss(finish(last, task.support) if finish else last, task.query)
 
-    return task_loss
+    adapt = repeat(descend(loss, sgd(lr)), num_steps, finish=finish)
+    return FastLoss(task_loss, definition=objectives.query_loss(adapt, loss))
 
 
 def _descend(
@@ -237,21 +258,28 @@ def _as_rows(x: Tensor) -> Tensor:
     return x.reshape(-1, x.shape[-1])
 
 
-def _favoured(loss: Loss[Params], params: Params, data: Data, num_steps: int) -> dict[str, list[torch.Size]]:
+def _favoured(
+    loss: Loss[Params], params: Params, data: Data, num_steps: int, favour: Favour = favour_large
+) -> dict[str, list[torch.Size]]:
     """The weights to factor, with the shapes of the outputs of the layers that use them; one forward pass finds out."""
-    large: Factors = {name: [] for name, leaf in params.items() if leaf.ndim == 2 and leaf.numel() >= SMALLEST}
-    if not large or num_steps == 0:
+    # The gradient of a complex weight has conjugate inputs as its factors, which the products above do not take.
+    candidates: Factors = {
+        name: []
+        for name, leaf in params.items()
+        if leaf.ndim == 2 and leaf.is_floating_point() and favour(1, leaf.shape)
+    }
+    if not candidates or num_steps == 0:
         return {}
-    uses = _unused(large)
-    with torch.no_grad(), _Linears(params, large, uses):
+    uses = _unused(candidates)
+    with torch.no_grad(), _Linears(params, candidates, uses):
         loss(params, data)
 
     def cheaper(name: str) -> bool:
         rows = sum(x.shape[:-1].numel() for x in uses.inputs[name]) * num_steps
-        return 0 < 2 * rows * sum(params[name].shape) <= params[name].numel()
+        return rows > 0 and favour(rows, params[name].shape)
 
     return {
         name: [torch.Size((*x.shape[:-1], params[name].shape[0])) for x in uses.inputs[name]]
-        for name in large
+        for name in candidates
         if name not in uses.elsewhere and cheaper(name)
     }

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple, TypeVar
 
+import torch
 from torch import Tensor
 
 from metafunc import tree
@@ -46,7 +47,7 @@ class MomentumState(NamedTuple):
 
 
 class AdamState(NamedTuple):
-    """What Adam remembers: the number of steps so far (0-dim, of the parameters' type) and the two moving averages."""
+    """What Adam remembers: the number of steps so far (0-dim, in double precision) and the two moving averages."""
 
     steps: Scalar
     first: Tree
@@ -135,22 +136,24 @@ def adam(lr: Rate, *, b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8) -> 
     $$m' = \beta_1 m + (1-\beta_1) g, \quad v' = \beta_2 v + (1-\beta_2) g^2, \quad
     \theta' = \theta - \alpha \frac{m' / (1-\beta_1^t)}{\sqrt{v' / (1-\beta_2^t)} + \epsilon}$$
 
-    The values are those of `torch.optim.Adam`. Its derivative is exact, also for a gradient that has been zero so far:
-    there $m'$ is linear in the gradients and $\sqrt{v'}$ a norm of them, so the step's derivative is $1/\epsilon$ times
-    that of the averaged gradient, and the square root contributes nothing. (Differentiated naively, the root gives
-    $0 \cdot \infty$, which is not a number.)
+    The values are those of `torch.optim.Adam` in every precision: the corrections $1-\beta^t$ are computed in double,
+    whatever the parameters are, for .999 is 1 in bfloat16. Its derivative is exact, also for a gradient that has been
+    zero so far: there $m'$ is linear in the gradients and $\sqrt{v'}$ a norm of them, so the step's derivative is
+    $1/\epsilon$ times that of the averaged gradient, and the square root contributes nothing. (Differentiated naively,
+    the root gives $0 \cdot \infty$, which is not a number.)
 
     Args:
         lr: the step size $\alpha$, as for `sgd`.
         b1: the decay $\beta_1$ of the average gradient, in [0, 1).
         b2: the decay $\beta_2$ of the average square, in [0, 1).
-        eps: the positive $\epsilon$ that keeps the quotient finite.
+        eps: the positive $\epsilon$ that keeps the quotient finite; in float16 at least 3e-8, since 1e-8 is zero there.
 
     Returns:
         An optimiser whose state is an `AdamState`.
 
     Raises:
-        ValueError: if `lr` is negative or not finite, `b1` or `b2` lies outside [0, 1), or `eps` is not positive.
+        ValueError: if `lr` is negative or not finite, `b1` or `b2` lies outside [0, 1), or `eps` is not positive, also
+            in the parameters' type (from `init`).
 
     Example:
         >>> import torch
@@ -169,20 +172,43 @@ def adam(lr: Rate, *, b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8) -> 
     above(0, eps=eps)  # Adam divides by it where the gradient is zero
 
     def init(params: Tree) -> AdamState:
-        return AdamState(tree.leaves(params)[0].new_zeros(()), tree.zeros_like(params), tree.zeros_like(params))
+        for dtype in {leaf.dtype for leaf in tree.leaves(params)}:
+            least = torch.finfo(dtype).smallest_normal * torch.finfo(dtype).eps
+            if eps <= least / 2:
+                raise ValueError(
+                    f"eps = {eps} is zero in {dtype}, where a gradient of zero would be divided by it: "
+                    f"give at least {least:.0e}."
+                )
+        steps = tree.leaves(params)[0].new_zeros((), dtype=torch.float64)
+        return AdamState(steps, tree.zeros_like(params), tree.zeros_like(params))
 
     def update(gradient: P, state: AdamState, params: P) -> tuple[P, AdamState]:
         steps = state.steps + 1
-        first = tree.map(lambda m, g: b1 * m + (1 - b1) * g, state.first, gradient)
-        second = tree.map(lambda v, g: b2 * v + (1 - b2) * g * g, state.second, gradient)
-        first_scale, second_scale = 1 - b1**steps, 1 - b2**steps
-        direction = tree.map(lambda m, v: (m / first_scale) / (tree.safe_sqrt(v / second_scale) + eps), first, second)
-        return _descend(params, lr, direction), AdamState(steps, first, second)
+        first = tree.map(lambda m, g: torch.lerp(m, g, 1 - b1), state.first, gradient)
+        second = tree.map(lambda v, g: torch.addcmul(b2 * v, g, g, value=1 - b2), state.second, gradient)
+        first_scale, second_scale = 1 - b1**steps, (1 - b2**steps).sqrt()
+
+        def moved(x: Tensor, rate: Rate, m: Tensor, v: Tensor) -> Tensor:
+            below = (tree.safe_sqrt(v) / second_scale).to(v.dtype) + eps
+            step = (rate / first_scale).to(_wide(x).dtype) * _wide(m) / _wide(below)
+            return (_wide(x) - step).to(x.dtype)
+
+        return _with_rates(moved, lr, params, first, second), AdamState(steps, first, second)
 
     return Optimiser(init, update)
 
 
 def _descend(params: P, lr: Rate, direction: P) -> P:
+    return _with_rates(lambda x, rate, d: x - rate * d, lr, params, direction)
+
+
+def _with_rates(moved: Callable[..., Tensor], lr: Rate, params: P, *others: P) -> P:
+    """A function of each leaf, its step size and its other numbers, over trees: the rate may be a number or a tree."""
     if isinstance(lr, float | int) or (isinstance(lr, Tensor) and lr.ndim == 0):
-        return tree.map(lambda x, d: x - lr * d, params, direction)
-    return tree.map(lambda x, rate, d: x - rate * d, params, lr, direction)
+        return tree.map(lambda x, *rest: moved(x, lr, *rest), params, *others)
+    return tree.map(moved, params, lr, *others)
+
+
+def _wide(x: Tensor) -> Tensor:
+    """In float32 where the type is narrower, so that a step is rounded once, as in torch's own optimisers."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))

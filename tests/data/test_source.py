@@ -6,10 +6,22 @@ import subprocess
 import sys
 
 import datasets
+import jaxtyping
+import pandas
 import pytest
 import torch
 
-from metafunc.data import DataUnavailable, few_shot
+from metafunc.data import DataUnavailable, few_shot, regression
+
+
+@pytest.mark.parametrize(
+    "data", [pandas.DataFrame({"task": ["a"]}), datasets.Dataset.from_dict({"label": ["a"]})], ids=["frame", "dataset"]
+)
+@pytest.mark.parametrize("family", [regression, few_shot])
+def test_data_in_the_place_of_a_path_are_refused_with_what_to_do(monkeypatch, family, data):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # the tests' annotation hook would come first
+    with pytest.raises(TypeError, match=rf"path is a {type(data).__name__}, .*write it to one first.*to_parquet"):
+        family(data)
 
 
 def test_every_kind_of_local_source_gives_the_same_episodes(tmp_path, pictures, image_table, draw_pixels):

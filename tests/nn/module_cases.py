@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.utils import parametrizations
+from torch.nn.utils import parametrizations, parametrize
 
 from metafunc import nn as models
 from metafunc.types import Model
@@ -41,6 +41,94 @@ class Tied(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.unembed(torch.tanh(self.embed(x)).mean(1))
+
+
+class Half(nn.Module):
+    def __init__(self, embed: nn.Embedding) -> None:
+        super().__init__()
+        self.embed, self.mix = embed, nn.Linear(4, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.tanh(self.mix(self.embed(x)))
+
+
+class TiedHalves(nn.Module):
+    """One embedding under three names, its weight also the head's: how encoder-decoder language models tie."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shared = nn.Embedding(7, 4)
+        self.encoder, self.decoder = Half(self.shared), Half(self.shared)
+        self.head = nn.Linear(4, 7, bias=False)
+        self.head.weight = self.shared.weight
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head((self.encoder(x) + self.decoder(x.flip(1))).mean(1))
+
+
+class Used(nn.Module):
+    """A first and a second layer of one size, and a function that uses them as it will."""
+
+    def __init__(
+        self, function: Callable[["Used", Tensor], Tensor], *, tied: bool = False, frozen: bool = False
+    ) -> None:
+        super().__init__()
+        self.first, self.second, self.function = nn.Linear(4, 4), nn.Linear(4, 4), function
+        if tied:
+            self.second.weight = self.first.weight
+        self.first.requires_grad_(not frozen)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.function(self, x)
+
+
+def apart(m: Used, x: Tensor) -> Tensor:
+    return m.second(torch.tanh(m.first(x)))
+
+
+def twice(m: Used, x: Tensor) -> Tensor:
+    return m.second(torch.tanh(m.first(torch.tanh(m.first(x)))))
+
+
+def outside(m: Used, x: Tensor) -> Tensor:
+    return torch.tanh(m.first(x)) @ m.second.weight * m.first.weight.square().mean() + m.first.bias * m.second.bias
+
+
+def by_rows(m: Used, x: Tensor) -> Tensor:
+    return torch.vmap(lambda row: apart(m, row))(x)
+
+
+def by_loop(m: Used, x: Tensor) -> Tensor:
+    return torch.stack([apart(m, row) for row in x])
+
+
+def kept(m: Used, x: Tensor) -> Tensor:
+    m.seen = torch.tanh(m.first(x))  # A tensor that is no leaf, as attention keeps its weights for a figure.
+    return m.second(m.seen)
+
+
+def by_input_gradient(m: Used, x: Tensor) -> Tensor:
+    """A derivative in the inputs, as energy models and models of differential equations have it."""
+    return torch.func.vmap(torch.func.grad(lambda row: apart(m, row).square().sum()))(x)
+
+
+class Symmetric(nn.Module):
+    def forward(self, w: Tensor) -> Tensor:
+        return w.triu() + w.triu(1).mT
+
+
+def parametrised(*, tied: bool = False) -> nn.Module:
+    net = nn.Sequential(nn.Linear(4, 4), nn.Tanh(), nn.Linear(4, 4))
+    for layer in (net[0], net[2]):
+        parametrize.register_parametrization(layer, "weight", Symmetric())
+    if tied:
+        net[2].parametrizations.weight.original = net[0].parametrizations.weight.original
+    return net
+
+
+def same_part_twice() -> nn.Module:
+    part = nn.Linear(4, 4)
+    return nn.Sequential(part, nn.Tanh(), part, nn.Tanh(), nn.Linear(4, 2))
 
 
 class Function(nn.Module):
@@ -122,7 +210,26 @@ CASES: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...] | None, dict[str
     "weight_norm_whole": (lambda: nn.Sequential(parametrizations.weight_norm(nn.Linear(4, 2), dim=None)), VECTORS, {}),
     "weight_norm_conv": (lambda: image(parametrizations.weight_norm(nn.Conv2d(4, 4, 1))), IMAGES, {}),
     "tied": (lambda: Tied(), INDICES, {}),
+    "tied_under_three_names": (lambda: TiedHalves(), INDICES, {}),
+    "same_part_twice": (same_part_twice, VECTORS, {}),
+    "tied_layers": (lambda: Used(apart, tied=True), VECTORS, {}),
+    "used_twice": (lambda: Used(twice), VECTORS, {}),
+    "used_twice_tied": (lambda: Used(twice, tied=True), VECTORS, {}),
+    "read_outside": (lambda: Used(outside), VECTORS, {}),
+    "read_outside_tied": (lambda: Used(outside, tied=True), VECTORS, {}),
+    "vmapped_rows": (lambda: Used(by_rows), VECTORS, {}),
+    "vmapped_rows_tied": (lambda: Used(by_rows, tied=True), VECTORS, {}),
+    "looped_rows": (lambda: Used(by_loop), VECTORS, {}),
+    "derivative_in_inputs": (lambda: Used(by_input_gradient), VECTORS, {}),
+    "kept_tensor": (lambda: Used(kept), VECTORS, {}),
+    "frozen_part": (lambda: Used(apart, frozen=True), VECTORS, {}),
+    "frozen_part_used_twice": (lambda: Used(twice, frozen=True), VECTORS, {}),
+    "parametrised": (parametrised, VECTORS, {}),
+    "parametrised_tied": (lambda: parametrised(tied=True), VECTORS, {}),
+    "orthogonal": (lambda: nn.Sequential(parametrizations.orthogonal(nn.Linear(4, 4))), VECTORS, {}),
 }
+USES = tuple(name for name in list(CASES)[list(CASES).index("tied") :])
+"""Those that use their weights in unusual ways."""
 
 
 def warm(norm: nn.Module) -> nn.Module:

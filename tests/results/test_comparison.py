@@ -248,6 +248,9 @@ def test_csv_and_markdown_have_what_the_report_has() -> None:
         (12.34, 3.2, "mse", "12.3 ± 3.2"),
         (0.5, None, "mse", "0.500"),
         (None, None, "mse", "diverges"),
+        (1.234e21, 2.4e21, "mse", "1.2e+21 ± 2.4e+21"),
+        (3.1, 2.4e21, "mse", "3.1e+00 ± 2.4e+21"),
+        (999999.4, 12.0, "mse", "999999 ± 12"),
     ],
 )
 def test_a_number_has_the_digits_that_its_interval_carries(value: Any, half: Any, metric: str, expected: str) -> None:

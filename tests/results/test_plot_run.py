@@ -1,6 +1,5 @@
 """A run is drawn as far as it has got, from what it recorded."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,8 @@ from metafunc.data import generator_for
 from metafunc.evaluation import meta_test
 from metafunc.results.plot_run import MANY_QUERIES, functions, plot_run
 from metafunc.training.build import build, tasks_of
+from metafunc.training.events import Event
+from metafunc.training.run import Run
 
 
 def trained(folder: Path, config: dict[str, Any], *, steps: int = 2, test: bool = True) -> Path:
@@ -22,7 +23,7 @@ def trained(folder: Path, config: dict[str, Any], *, steps: int = 2, test: bool 
     if test:
         result = meta_test.evaluate(learner, fit.best, family, num_tasks=4, num_steps=2, num_validation_tasks=4)
         report = meta_test.report(result, algorithm="maml", tasks=family.name, run=None, seed=0, steps=steps)
-        (folder / "meta_test.json").write_text(json.dumps(report))
+        Run(folder).write("meta_test.json", report)
     return folder
 
 
@@ -37,7 +38,7 @@ def names(paths: list[Path]) -> list[str]:
 
 def test_functions_are_drawn_and_drawing_again_draws_the_same(tmp_path: Path):
     run = trained(tmp_path / "run", curves(name="sinusoid"))
-    (run / "meta_test-split=phase.json").write_text((run / "meta_test.json").read_text())
+    Run(run).write("meta_test-split=phase.json", Run(run).report(run / "meta_test.json"))
     first = plot_run(run)
     assert names(first) == ["learning.png", "adaptation-split=phase.png", "adaptation.png", "functions.png"]
     assert {path.parent for path in first} == {run / "figures"}
@@ -65,7 +66,26 @@ def test_the_functions_of_a_noisy_family_are_drawn(tmp_path: Path):
 
 def test_a_run_without_a_meta_test_is_drawn_without_it(tmp_path: Path):
     run = trained(tmp_path / "run", curves(name="sinusoid", num_shots=3), test=False)
-    assert names(plot_run(run)) == ["learning.png", "functions.png"]
+    with pytest.warns(UserWarning, match="No adaptation curve is drawn: .* has no meta_test.json, which metafunc eval"):
+        assert names(plot_run(run)) == ["learning.png", "functions.png"]
+
+
+def test_what_is_left_out_is_said(tmp_path: Path):
+    def stop(event: Event) -> None:
+        if (event.step, event.phase) == (2, "train"):
+            raise KeyboardInterrupt
+
+    learner, family = build(curves(name="sinusoid"))
+    recording = metafunc.Recording(checkpoint_every=1)
+    with pytest.raises(KeyboardInterrupt):
+        metafunc.fit(learner, family, steps=3, out=tmp_path, recording=recording, on_event=stop)
+    with pytest.warns(UserWarning, match="is drawn") as said:
+        assert plot_run(tmp_path, learner=learner) == []
+    assert [str(warning.message).partition(" is drawn")[0] for warning in said][1:] == [
+        "No learning curve",
+        "No adaptation curve",
+        "No task",
+    ]
 
 
 def test_a_table_of_functions_may_have_padded_tasks(tmp_path: Path):
@@ -92,7 +112,7 @@ def test_an_episode_of_images_is_drawn(tmp_path: Path, images: tuple[dict[str, A
 def test_without_the_data_the_rest_is_drawn(tmp_path: Path, images: tuple[dict[str, Any], Path]):
     run = trained(tmp_path / "run", images[0])
     images[1].unlink()
-    with pytest.warns(UserWarning, match="No tasks are drawn"):
+    with pytest.warns(UserWarning, match="No task is drawn"):
         assert names(plot_run(run)) == ["learning.png", "adaptation.png"]
 
 

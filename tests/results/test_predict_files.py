@@ -14,6 +14,7 @@ import metafunc
 from metafunc.evaluation import meta_test
 from metafunc.results.predict_files import predict_files
 from metafunc.training.config import build
+from metafunc.training.run import Run
 
 RATE = 0.03
 
@@ -60,7 +61,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     fit = metafunc.fit(learner, family, steps=20, out=folder / "run", recording=metafunc.Recording(config=config))
     test = meta_test.evaluate(learner, fit.best, family, num_tasks=20, num_steps=3, num_validation_tasks=20)
     report = meta_test.report(test, algorithm="maml", tasks="regression", run=None, seed=0, steps=20)
-    (folder / "run" / "meta_test.json").write_text(json.dumps(report))
+    Run(folder / "run").write("meta_test.json", report)
     return folder / "run"
 
 

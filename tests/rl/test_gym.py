@@ -1,6 +1,9 @@
 """Gymnasium environments: the same trajectories type, the same numbers from the same seed, and a message without it."""
 
+import sys
+
 import jaxtyping
+import numpy as np
 import pytest
 import torch
 from metafunc_cli.__main__ import run
@@ -82,3 +85,67 @@ def test_a_goal_that_is_none_is_refused(monkeypatch):
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # the tests' annotation hook would come first
     with pytest.raises(ValueError, match=r"goal must be .*not 'upwards'"):
         data.ant(goal="upwards")
+
+
+class Walk:
+    """One coordinate that grows by 1 in a step; beyond `goal` the episode is over, as most environments have it."""
+
+    metadata: dict[str, list[str]] = {"render_modes": []}  # noqa: RUF012  # gymnasium reads it from the class
+
+    def __new__(cls, **settings):
+        import gymnasium
+
+        class Env(gymnasium.Env):
+            metadata = Walk.metadata
+            observation_space = gymnasium.spaces.Box(-100, 100, (1,))
+            action_space = gymnasium.spaces.Box(-1, 1, (1,))
+
+            def __init__(self, goal=1e9):
+                self.goal = goal
+
+            def reset(self, *, seed=None, options=None):
+                super().reset(seed=seed)
+                self.at = np.zeros(1, np.float32)
+                return self.at, {}
+
+            def step(self, action):
+                self.at = self.at + 1
+                return self.at, 0.0, bool(self.at[0] >= self.goal), False, {}
+
+        return Env(**settings)
+
+
+def walking(**settings):
+    """A simulator of it, without MuJoCo."""
+    gymnasium = pytest.importorskip("gymnasium")
+    if "Walk-v0" not in gymnasium.registry:
+        gymnasium.register("Walk-v0", entry_point=Walk)
+    return rl.gymnasium_simulator(
+        "Walk-v0", lambda task, info, action: task[:, 0], observation_size=1, action_size=1, horizon=5, **settings
+    )
+
+
+def collected(simulator):
+    policy = rl.gaussian(nn.mlp((1,), 1), 1)
+    params = tree.stack([policy.init(torch.Generator().manual_seed(0))] * 2)
+    return simulator.collect(policy, params, torch.ones(2, 1), torch.Generator(), 3)
+
+
+def test_an_environment_without_mujoco_needs_none(monkeypatch):
+    monkeypatch.setitem(sys.modules, "mujoco", None)  # as if it were not installed
+    found = collected(walking(done=lambda observations: observations[:, 0] >= 3))
+    assert found.rewards.sum(-1).tolist() == [[3.0] * 3] * 2
+    assert found.observations[0, 0, :, 0].tolist() == [0.0, 1.0, 2.0, 3.0, 4.0]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"goal": 3}, r"Walk-v0 ended an episode by itself after step 3, and the horizon is 5.*argument `done`"),
+        ({"max_episode_steps": 2}, r"Walk-v0 ended an episode by a limit on its time after step 2.*argument `done`"),
+    ],
+)
+def test_an_environment_that_ends_episodes_by_itself_is_refused_by_name(settings, message):
+    with pytest.raises(ValueError, match=message):
+        collected(walking(**settings))
+    assert collected(walking(goal=5)).mask.all()  # the last step may be the end

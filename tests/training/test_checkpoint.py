@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from metafunc import tree
-from metafunc.training import checkpoint
+from metafunc.training import checkpoint, manifest
 from metafunc.training.checkpoint import CheckpointError
 
 DTYPES = [torch.float32, torch.float64, torch.bfloat16, torch.int64, torch.bool, torch.uint8]
@@ -195,9 +195,9 @@ def test_a_pickle_is_refused_and_not_run(tmp_path: Path) -> None:
 
 def test_a_format_from_the_future_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(checkpoint, "FORMAT", 2)
+        patch.setattr(manifest, "FORMAT", 3)
         folder = checkpoint.save(tmp_path, 1, tensors(), None)
-    with pytest.raises(CheckpointError, match="format 2"):
+    with pytest.raises(CheckpointError, match="format 3"):
         checkpoint.read(folder)
 
 

@@ -120,9 +120,11 @@ def test_a_renamed_algorithm_is_found_by_its_old_name(tmp_path: Path, monkeypatc
     assert command(["eval", "run", "--num-tasks", "3", "--num-steps", "1", "--quiet"]) == 0
     assert command(["compare", "run", "--test-tasks", "3", "--no-figures", "--out", "compared", "--quiet"]) == 0
     assert json.loads((tmp_path / "compared/compare.json").read_text())["rows"][0]["algorithm"] == "maml"
-    fill_in(run)
-    assert command(["train", "--resume", "run", "--quiet"]) == 0
-    assert run.config["algorithm"]["name"] == "mammal"
+    again = Run(Path(shutil.copytree(RECORDED / "maml", tmp_path / "again")))
+    (again.path / "config.json").write_text(json.dumps(old))
+    fill_in(again)
+    assert command(["train", "--resume", "again", "--quiet"]) == 0
+    assert again.config["algorithm"]["name"] == "mammal"
 
 
 @pytest.mark.parametrize(("old", "new"), RENAMED.items())

@@ -113,7 +113,7 @@ def test_another_rate_would_leave_a_trace(tmp_path: Path, unbroken: tuple[Any, .
     folder = checkpoint.at(tmp_path / "checkpoints", 6)
     saved = checkpoint.read(folder)
     forgotten = {name: t * 0 if "exp_avg" in name else t for name, t in saved.tensors.items()}
-    checkpoint.save(tmp_path / "checkpoints", 6, forgotten, saved.state)
+    checkpoint.save(tmp_path / "checkpoints", 6, forgotten, saved.state, saved.record)
     fit(tmp_path)
     assert state(tmp_path)[1] != unbroken[1]
 

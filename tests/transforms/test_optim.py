@@ -205,12 +205,13 @@ def test_called_twice_is_bitwise_the_same_and_arguments_are_untouched(name):
     assert distance(params, start(torch.float32)) == 0
 
 
-def test_states_are_trees_of_tensors_of_the_parameters_type():
+def test_states_are_trees_of_tensors_of_the_parameters_type_and_adam_counts_in_double():
     assert sgd(0.1).init(start()) == ()
     assert isinstance(momentum(0.1).init(start()), MomentumState)
-    state = adam(0.1).init(start(torch.float32))
+    state = adam(0.1).init(start(torch.bfloat16))
     assert isinstance(state, AdamState)
-    assert {leaf.dtype for leaf in tree.leaves(state)} == {torch.float32}
+    assert {leaf.dtype for leaf in tree.leaves(state[1:])} == {torch.bfloat16}
+    assert state.steps.dtype == torch.float64  # in bfloat16 256 + 1 is 256
 
 
 @pytest.mark.parametrize("build", [sgd, momentum, adam])

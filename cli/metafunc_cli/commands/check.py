@@ -35,7 +35,7 @@ DESCRIPTION = f"""Check the identities that meta-gradients have to fulfil, by ro
 TARGET is package.module:name of a torch.nn.Module (a factory or an instance), of a MetaLearner (or what builds one),
 or of a loss with --params and --batch; or an algorithm: {", ".join(ALGORITHMS)}. The current folder is importable.
 
-Exit code: 0 all hold, 1 some fail, 2 usage."""
+Exit code: 0 all hold, 1 some fail or all gradients are zero, 2 usage."""
 
 
 class OnCheck(Protocol):
@@ -72,7 +72,7 @@ def main(argv: Sequence[str]) -> int:
     screen.out.print(
         Text(f"{counted[HOLDS]} of {len(reports)} hold, {counted[FAILS]} fail, {counted[UNKNOWN]} {UNKNOWN}.")
     )
-    held = not counted[FAILS]
+    held = all(report.holds for report in reports)
     screen.result(
         {
             "target": options.target,

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from metafunc.checks import at_least
 from metafunc_cli.display.results import show_lines
-from metafunc_cli.display.screen import Screen
+from metafunc_cli.display.screen import Screen, if_stopped, refusals
 from metafunc_cli.errors import OK, UsageError, unknown
 from metafunc_cli.settings import compose, user_builders
 from metafunc_cli.settings.arguments import ONE, Taken, Token, taken, tokens
@@ -47,32 +47,35 @@ def main(argv: Sequence[str]) -> int:
     found: Comparison = parse("metafunc compare", WHAT, own, {"comparison": Comparison()}).comparison
     _check(found, names, passed)
     screen = Screen(json=found.json, quiet=found.quiet)
-    user_builders.look_in_current_folder()
     requests = {} if names else _requests(screen, found, passed)
     out = Path(found.out or ("runs/compare" if names else f"runs/compare-{found.tasks}"))
     if names and (out / "config.json").exists():
         raise UsageError(f"{out} is a run; give --out another folder.")
-    from metafunc.data.atomic_write import write_json, write_text
+    from metafunc.data.atomic_write import make_folder, refuse_link, write_json, write_text
     from metafunc.results import comparison
     from metafunc.results.tables import to_csv, to_markdown
     from metafunc.training.events import Interrupted
     from metafunc_cli.commands import trials
 
-    try:
-        trained = trials.from_runs(names, imports=found.imports) if names else trials.train(screen, requests, out)
-    except Interrupted as stopped:
-        screen.say(f"{stopped} Go on with:\n  metafunc compare {shlex.join(argv)}")
-        return 128 + stopped.signal
-    entries = trials.meta_test(screen, trained, found)
-    report = comparison.compare(trained[0].tasks, entries)
-    out.mkdir(parents=True, exist_ok=True)
-    write_json(out / "compare.json", report)
-    write_text(out / "compare.csv", to_csv(report))
-    write_text(out / "compare.md", to_markdown(report))
-    wrote = [out / f"compare.{kind}" for kind in ("json", "csv", "md")]
-    show(screen.out, report)
-    if not found.no_figures:
-        wrote += trials.draw(trained, entries, out / "figures")
+    with refusals():
+        refuse_link(out / "figures")
+    again = f"What is trained is kept. Go on with:\n  metafunc compare {shlex.join(argv)}"
+    with if_stopped(screen, again):
+        try:
+            trained = trials.from_runs(names, imports=found.imports) if names else trials.train(screen, requests, out)
+        except Interrupted as stopped:
+            screen.say(f"{stopped} Go on with:\n  metafunc compare {shlex.join(argv)}")
+            return 128 + stopped.signal
+        entries = trials.meta_test(screen, trained, found)
+        report = comparison.compare(trained[0].tasks, entries)
+        make_folder(out)
+        write_json(out / "compare.json", report)
+        write_text(out / "compare.csv", to_csv(report))
+        write_text(out / "compare.md", to_markdown(report))
+        wrote = [out / f"compare.{kind}" for kind in ("json", "csv", "md")]
+        show(screen.out, report)
+        if not found.no_figures:
+            wrote += trials.draw(trained, entries, out / "figures")
     show_lines(screen.out, [("wrote", ", ".join(map(str, wrote)))])
     screen.result(report)
     return OK

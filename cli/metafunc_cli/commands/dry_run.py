@@ -19,7 +19,7 @@ def preview(screen: Screen, settings: Settings, learner: Any, family: Any) -> in
     from metafunc.data import check_tasks, generator_for
 
     seed = settings.training.seed
-    with refusals():
+    with refusals(settings):
         meta = learner.init(generator_for(seed, "init", 0))
         tasks = family.train(generator_for(seed, "train", 0), 1)
         prepared = learner.prepare(

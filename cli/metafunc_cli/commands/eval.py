@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from metafunc_cli.display.progress import progress
 from metafunc_cli.display.results import show, show_lines
-from metafunc_cli.display.screen import Screen, refusals
+from metafunc_cli.display.screen import Screen, if_stopped, refusals
 from metafunc_cli.errors import OK, UsageError
 from metafunc_cli.settings import compose, typed_json, user_builders
 from metafunc_cli.settings.compose import Settings
@@ -18,6 +18,7 @@ from metafunc_cli.settings.options import Report, Testing, Training
 from metafunc_cli.settings.run_argument import parse, run_and_flags
 
 if TYPE_CHECKING:
+    from metafunc.training.record import Columns
     from metafunc.training.run import Run
 
 WHAT = "Meta-test a run on new tasks, after each number of adaptation steps."
@@ -51,34 +52,33 @@ def meta_test(
     screen: Screen, learner: Any, meta: Any, family: Any, test: Testing, settings: Settings, run: "Run", file: Path
 ) -> dict[str, Any]:
     """Score a learner on new tasks, write the report to a file, show the table, and return the report."""
-    from metafunc.data.atomic_write import write_json
     from metafunc.evaluation import meta_test as meta_tests
     from metafunc.execution import device
     from metafunc.execution.plan import Execution
+    from metafunc.training import record
 
     training = settings.training
-    try:
-        with (
-            progress(screen.err, "meta-testing", quiet=screen.quiet) as advance,
-            device.surroundings(threads=run.env["threads"]),
-            refusals(),
-        ):
-            result = meta_tests.evaluate(
-                learner,
-                meta,
-                family,
-                num_tasks=test.num_tasks,
-                num_steps=test.num_steps,
-                seed=test.seed,
-                split=test.split,
-                execution=Execution(
-                    chunk_size=test.chunk_size, device=test.device, deterministic=training.deterministic
-                ),
-                on_progress=lambda done, total: advance(done, total, ""),
-            )
-    except KeyboardInterrupt:
-        screen.say(f"The training is saved; repeat the meta-test with:\n  {command('eval', run.path, settings.names)}")
-        raise
+    again = f"The training is saved; repeat the meta-test with:\n  {command('eval', run.path, settings.names)}"
+    with (
+        if_stopped(screen, again),
+        progress(screen.err, "meta-testing", quiet=screen.quiet) as advance,
+        device.surroundings(threads=run.env["threads"]),
+        refusals(),
+    ):
+        begun = record.run_sum(run.path)
+        result = meta_tests.evaluate(
+            learner,
+            meta,
+            family,
+            num_tasks=test.num_tasks,
+            num_steps=test.num_steps,
+            seed=test.seed,
+            split=test.split,
+            execution=Execution(chunk_size=test.chunk_size, device=test.device, deterministic=training.deterministic),
+            on_progress=lambda done, total: advance(done, total, ""),
+        )
+        if record.run_sum(run.path) != begun:
+            raise ValueError(f"{run.path} holds another run by now: the meta-test of the one before it is not kept.")
     report = meta_tests.report(
         result,
         algorithm=settings.names["algorithm"],
@@ -87,7 +87,7 @@ def meta_test(
         seed=training.seed,
         steps=training.steps,
     )
-    write_json(file, report)  # before it is shown, since a terminal may be gone
+    run.write(file.name, report)  # before it is shown, since a terminal may be gone
     show(screen.out, report)
     return report
 
@@ -102,7 +102,7 @@ def command(name: str, run: Path, names: Mapping[str, str]) -> str:
 def _settings(run: Path, *, allowed: bool) -> Settings:
     """The settings of a run, as recorded."""
     file = run / "config.json"
-    recorded = compose.sections_of(file)
+    recorded = compose.recorded_in(run)
     if missing := [section for section in (*SECTIONS, "training") if section not in recorded]:
         raise UsageError(f"{file} does not state which {missing[0]} it was made with: test it in Python instead.")
     if not allowed:
@@ -124,15 +124,19 @@ def _test(folder: Path, settings: Settings, usual: Testing, found: Any) -> int:
     from metafunc.training.run import Run
 
     run, screen = Run(folder), Screen(json=found.report.json, quiet=found.report.quiet)
-    user_builders.look_in_current_folder()
-    with refusals():
+    with refusals(settings):
         data = compose.anchored(found.data)
         config = dataclasses.replace(settings, data=data).to_json()
-        known = run.env["data"]["info"]
-        if "inputs" in known:  # columns go by their names, whatever their order in another file
-            config["tasks"] |= {"input_columns": known["inputs"], "target_columns": known["targets"]}
+        columns = run.columns
+        if columns is not None:
+            config["tasks"] |= _as_trained(columns, found.data)
         family = tasks_of(config)
-        loaded: tuple[Any, Any] = load(run.path, which=found.testing.checkpoint, imports=found.report.imports)
+        loaded: tuple[Any, Any] = load(
+            run.path,
+            which=found.testing.checkpoint,
+            imports=found.report.imports,
+            num_classes=family.num_outputs if family.kind == "classification" else None,
+        )
     same = run.env["data"]["info"].get("fingerprint") == family.info.get("fingerprint")
     if not same:
         screen.say(
@@ -145,6 +149,19 @@ def _test(folder: Path, settings: Settings, usual: Testing, found: Any) -> int:
     show_lines(screen.out, [("wrote", str(file)), ("next", command("plot", run.path, settings.names))])
     screen.result(report)
     return OK
+
+
+def _as_trained(columns: "Columns", data: Any) -> dict[str, Any]:
+    """How another table is read: its columns go by their names, whatever their order, and are in the run's units."""
+    names = {"input_columns": columns["inputs"], "target_columns": columns["targets"]}
+    for setting, known in names.items():
+        asked = getattr(data, setting)
+        if asked and sorted(asked) != sorted(known):
+            raise UsageError(
+                f"The run was trained with {setting} {' '.join(known)}, and goes by these names: leave out "
+                f"--data.{setting.replace('_', '-')}, and call the columns so in the file."
+            )
+    return {**names, "units": columns}
 
 
 def _changes(*pairs: tuple[Any, Any], ignored: Sequence[str] = ()) -> str:

@@ -3,15 +3,14 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from metafunc.training import record
 from metafunc_cli.display.results import show_lines, tidy
-from metafunc_cli.display.screen import Screen, refusals
+from metafunc_cli.display.screen import Screen, if_stopped, refusals
 from metafunc_cli.errors import OK
-from metafunc_cli.settings import user_builders
 from metafunc_cli.settings.compose import instance
-from metafunc_cli.settings.names import refuse_imports
+from metafunc_cli.settings.names import look_over_imports
 from metafunc_cli.settings.options import Prediction
 from metafunc_cli.settings.run_argument import parse, run_and_flags
-from metafunc_cli.settings.typed_json import load
 
 WHAT = (
     "Adapt the learner of a run to a new task: the examples in --support define the task, and for each row of "
@@ -25,13 +24,11 @@ def main(argv: Sequence[str]) -> int:
     asked = parse(f"metafunc predict {run or 'RUN'}", WHAT, flags, {"prediction": instance(Prediction)})
     found: Prediction = asked.prediction
     file = Path(run or "") / "config.json"
-    if not found.imports:
-        refuse_imports(load(file), file)
+    look_over_imports(record.config(file.parent), file, allowed=found.imports)
     from metafunc.results.predict_files import predict_files
 
     screen = Screen(json=found.json, quiet=True)
-    user_builders.look_in_current_folder()
-    with refusals():
+    with if_stopped(screen, f"{found.out} is as it was before, or whole."), refusals():
         written = predict_files(
             file.parent,
             support=found.support,

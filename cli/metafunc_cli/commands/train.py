@@ -14,6 +14,7 @@ from metafunc_cli.display.screen import Screen, refusals
 from metafunc_cli.errors import OK, UsageError
 from metafunc_cli.settings import compose
 from metafunc_cli.settings.compose import Request
+from metafunc_cli.settings.names import look_over_imports
 
 RUNS = Path("runs")
 
@@ -25,10 +26,13 @@ def main(argv: Sequence[str]) -> int:
     data, training = compose.anchored(settings.data), compose.anchored(settings.training, "init_from")
     request = replace(request, settings=replace(settings, data=data, training=training))
     _refuse_to_overwrite(request)
+    if training.init_from is not None and request.output.imports:
+        source = Path(training.init_from) / "config.json"
+        look_over_imports(compose.sections_of(source), source, allowed=True)
     from metafunc.training.config import build
 
     screen = Screen(json=request.output.json, quiet=request.output.quiet)
-    with refusals():
+    with refusals(request.settings, ("metafunc", "train", *argv)):
         learner, family = build(request.settings.to_json(), imports=True)
     if request.output.dry_run:
         from metafunc_cli.commands.dry_run import preview
@@ -59,7 +63,7 @@ def _train(screen: Screen, request: Request, learner: Any, family: Any) -> int:
     try:
         with (
             progress(screen.err, f"{names['algorithm']} on {names['tasks']}", quiet=screen.quiet) as advance,
-            refusals(),
+            refusals(request.settings),
         ):
             meta = config.train(
                 settings.to_json(),
@@ -73,7 +77,7 @@ def _train(screen: Screen, request: Request, learner: Any, family: Any) -> int:
     except Interrupted as stopped:
         screen.say(f"{stopped} Go on with:\n  {eval.command('train', stopped.run, names)}")
         return 128 + stopped.signal
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit):
         screen.say(f"Stopped at once. Go on from the last checkpoint with:\n  {eval.command('train', run.path, names)}")
         raise
     finally:
@@ -92,11 +96,14 @@ def _train(screen: Screen, request: Request, learner: Any, family: Any) -> int:
 
 def _new_folder(names: Mapping[str, str]) -> Path:
     """A new folder for a run that was given none; making it is what reserves it."""
+    from metafunc.data.atomic_write import make_folder
+
+    make_folder(RUNS)
     stem = "-".join(names[section].rpartition(":")[2] for section in ("algorithm", "tasks"))
     for number in count(1):
         folder = RUNS / f"{stem}-{number}"
         try:
-            folder.mkdir(parents=True)
+            folder.mkdir()
         except FileExistsError:
             continue
         return folder

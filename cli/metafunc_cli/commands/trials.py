@@ -6,14 +6,15 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
+from metafunc_cli.display.drawing import prepare
 from metafunc_cli.display.progress import Callback, progress
 from metafunc_cli.display.screen import Screen, refusals
 from metafunc_cli.errors import UsageError
 from metafunc_cli.settings import compose
 from metafunc_cli.settings.compose import Request
-from metafunc_cli.settings.names import refuse_imports
+from metafunc_cli.settings.names import look_over_imports
 from metafunc_cli.settings.options import Comparison
 
 if TYPE_CHECKING:
@@ -23,6 +24,12 @@ if TYPE_CHECKING:
 
 SECONDS = "seconds.json"
 """How long a trial's training has taken, over all its interruptions."""
+
+
+class Seconds(TypedDict):
+    """What that file holds; null where the time is not known."""
+
+    seconds: float | None
 
 
 @dataclass(frozen=True)
@@ -61,16 +68,15 @@ def train(screen: Screen, requests: Mapping[str, Sequence[Request]], out: Path) 
 
 
 def _trained(screen: Screen, request: Request, folder: Path, seed: int) -> Trial:
-    from metafunc.data.atomic_write import write_json
     from metafunc.training.config import build, train
     from metafunc.training.run import Run
 
     run, config = Run(folder), request.settings.to_json()
-    with refusals():
+    with refusals(request.settings):
         built = build(config, imports=True)
-    before, clock = _seconds(run) or 0.0, _Clock()
+    before, clock = _seconds(run) if (folder / SECONDS).exists() else 0.0, _Clock()
     try:
-        with progress(screen.err, f"{folder.name}", quiet=screen.quiet) as advance, refusals():
+        with progress(screen.err, f"{folder.name}", quiet=screen.quiet) as advance, refusals(request.settings):
             trained = train(
                 config,
                 out=folder,
@@ -83,7 +89,7 @@ def _trained(screen: Screen, request: Request, folder: Path, seed: int) -> Trial
         raise UsageError(f"{error} Take another --out for other settings.") from error
     finally:
         if clock.seconds:
-            write_json(folder / SECONDS, {"seconds": before + clock.seconds})
+            run.write(SECONDS, {"seconds": None if before is None else before + clock.seconds})
     return Trial(run, trained.learner, trained.fit.best, trained.family, seed)
 
 
@@ -105,8 +111,18 @@ class _Clock:
 
 
 def _seconds(run: "Run") -> float | None:
-    file = run.path / SECONDS
-    return float(json.loads(file.read_text())["seconds"]) if file.exists() else None
+    """How long a run's training has taken; None if that is not known. What cannot be read is named and made again."""
+    from metafunc.training.json_file import FileError
+
+    if not (run.path / SECONDS).exists():
+        return None
+    try:
+        seconds: float | None = run.read(SECONDS, Seconds)["seconds"]
+    except FileError as error:
+        warnings.warn(f"{error} How long the training has taken is not known any more.", stacklevel=2)
+        run.write(SECONDS, {"seconds": None})
+        return None
+    return seconds
 
 
 def from_runs(folders: Sequence[str], *, imports: bool) -> list[Contender]:
@@ -122,9 +138,8 @@ def from_runs(folders: Sequence[str], *, imports: bool) -> list[Contender]:
     rows: dict[str, list[Trial]] = {}
     for folder in folders:
         run = Run(Path(folder))
-        sections = compose.sections_of(run.path / "config.json")
-        if not imports:
-            refuse_imports(sections, run.path / "config.json")
+        sections = compose.recorded_in(run.path)
+        look_over_imports(sections, run.path / "config.json", allowed=imports)
         seed = sections.get("training", {}).get("seed", 0)
         _warn_if_unfinished(run, sections)
         with refusals():
@@ -231,6 +246,7 @@ def draw(rows: Sequence[Contender], entries: "Sequence[Entry]", folder: Path) ->
     """The figures of a comparison."""
     from metafunc.results.plot_comparison import Compared, plot_comparison
 
+    prepare()
     compared = [
         Compared(entry, tuple(trial.run for trial in row.trials), row.trials[0].learner, row.trials[0].meta)
         for row, entry in zip(rows, entries, strict=True)

@@ -13,6 +13,7 @@ from rich.text import Text
 
 from metafunc_cli.display.results import tidy
 from metafunc_cli.display.screen import Screen
+from metafunc_cli.display.visible import visible
 
 if TYPE_CHECKING:
     from metafunc.training.events import Event
@@ -33,14 +34,15 @@ def progress(console: Console, title: str, *, quiet: bool) -> Iterator[Show]:
         title: what is going on.
         quiet: show nothing.
     """
+    title = visible(title)
     if quiet:
         yield lambda done, total, extra: None
     elif console.is_terminal and not console.is_dumb_terminal:
         with Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24),
             _Count(),
-            TextColumn("{task.fields[extra]}", style="dim"),
+            TextColumn("{task.fields[extra]}", style="dim", markup=False),
             TimeRemainingColumn(compact=True),
             console=console,
             transient=True,

@@ -41,6 +41,9 @@ def show(console: Console, report: Mapping[str, Any]) -> None:
                 cells += [_number(row[metric]["median"], metric), _number(row[metric]["trimmed_mean"], metric)]
         table.add_row(*cells, *([f"{row['diverged']} tasks" if row["diverged"] else ""] if diverged else []))
     console.print(table)
+    if left_out := [(row["noise_tasks_left_out"], row["step"]) for row in rows if row.get("noise_tasks_left_out")]:
+        each = ", ".join(f"{count} after {step} steps" for count, step in left_out)
+        console.print(f"The noise scale leaves out validation tasks that diverged: {each}.\n", style="yellow")
     if probe := test.get("memorisation_probe"):
         console.print(f"{_probe(probe)}\n")
 

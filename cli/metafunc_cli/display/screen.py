@@ -4,13 +4,18 @@ import json
 import os
 import sys
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from rich.console import Console
 
+from metafunc_cli.display.visible import Visible
 from metafunc_cli.errors import UsageError
+from metafunc_cli.settings import spelling
+
+if TYPE_CHECKING:
+    from metafunc_cli.settings.compose import Settings
 
 
 class Screen:
@@ -49,16 +54,36 @@ class Screen:
 
 
 @contextmanager
-def refusals() -> Iterator[None]:
-    """What metafunc refuses because of its arguments is a usage error; a damaged checkpoint is not."""
-    from metafunc.training.checkpoint import CheckpointError
+def refusals(settings: "Settings | None" = None, command: Sequence[str] = ()) -> Iterator[None]:
+    """What metafunc refuses because of its arguments is a usage error; a damaged file of a run is not.
+
+    Args:
+        settings: what was asked for, whose arguments are said as flags.
+        command: the words of the command, for errors that know what it should have been.
+    """
+    from metafunc.training.json_file import FileError
 
     try:
         yield
-    except CheckpointError:
+    except FileError:
         raise
     except ValueError as error:
-        raise UsageError(str(error)) from error
+        flags = {} if settings is None else spelling.flags_of(settings)
+        message = spelling.spelled(str(error), flags)
+        suggested = getattr(error, "suggested", None)
+        if suggested and command:
+            message += f" Perhaps:\n  {spelling.corrected(command, suggested, flags)}"
+        raise UsageError(message) from error
+
+
+@contextmanager
+def if_stopped(screen: Screen, message: str) -> Iterator[None]:
+    """Say what is kept and how to go on, where a signal (`KeyboardInterrupt`, or `SystemExit`) ends what is done."""
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit):
+        screen.say(message)
+        raise
 
 
 class _Forgiving:
@@ -87,5 +112,9 @@ class _Forgiving:
 
 def _console(file: Any) -> Console:
     # Without a terminal rich assumes 80 columns, which breaks tables in two that a file holds easily.
-    wide = None if file.isatty() or "COLUMNS" in os.environ else 120
-    return Console(file=file, width=wide, highlight=False)
+    # No column at all, which a terminal of unknown size has, would show nothing.
+    given = os.environ.get("COLUMNS")
+    wide = None if (file.isatty() if given is None else given.strip("0").isdigit()) else 120
+    console = Console(file=file, width=wide, highlight=False, markup=False, emoji=False)
+    console.push_render_hook(Visible())
+    return console

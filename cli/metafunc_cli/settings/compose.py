@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import tyro
 
+from metafunc.training import record
 from metafunc.training.renamed import current
 from metafunc_cli.errors import UsageError, unknown
 from metafunc_cli.presets.preset import Preset
@@ -67,7 +68,7 @@ def read(argv: Sequence[str]) -> Request:
     arguments = split(argv, _known(), {*ALGORITHMS, *FAMILIES})
     resume = arguments.values.get("--resume")
     file = str(Path(resume) / "config.json") if resume else arguments.values.get("--config")
-    recorded = sections_of(Path(file)) if file else {}
+    recorded = recorded_in(Path(resume)) if resume else sections_of(Path(file)) if file else {}
     preset = preset_of(arguments.values.get("--preset"), empty=not (arguments.names or recorded))
     if "--imports" not in arguments.flags:
         refuse_imports(recorded, file, typed={*arguments.names, arguments.values.get("--model")})
@@ -84,7 +85,22 @@ def sections_of(file: Path) -> dict[str, dict[str, Any]]:
     Raises:
         UsageError: it has none, or others.
     """
-    found = typed_json.load(file)
+    return _checked(typed_json.load(file), file)
+
+
+def recorded_in(run: Path) -> dict[str, dict[str, Any]]:
+    """The sections of a run's configuration, which is held against what its checkpoints recorded.
+
+    Raises:
+        UsageError: the folder is no run, or was made with other sections than the command line's.
+        FileError: the configuration is damaged, or is not what was recorded.
+    """
+    if not (run / "config.json").exists():
+        raise UsageError(f"{run} is no run: it has no config.json. Give the folder that metafunc train wrote.")
+    return _checked(record.config(run), run / "config.json")
+
+
+def _checked(found: dict[str, Any], file: Path) -> dict[str, dict[str, Any]]:
     for section, values in found.items():
         if section not in (*SECTIONS, "training"):
             raise unknown(f"section in {file}", section, (*SECTIONS, "training"))

@@ -873,7 +873,7 @@ class FewShotData:
     train_split: str = "train"
     """the split, or the value of the split column, with the training classes."""
     validation_split: str = "validation"
-    """the same for the validation classes."""
+    """the same for the validation classes; what is called val, valid or dev is it, too."""
     test_split: str = "test"
     """the same for the meta-test classes."""
     split_column: str | None = None

@@ -22,9 +22,25 @@ def refuse_imports(recorded: Mapping[str, Any], file: str | Path | None, typed: 
         UsageError: a recorded name points into a module, and was not typed as well.
     """
     for section in SECTIONS:
-        name = recorded.get(section, {}).get("name", "")
+        settings = recorded.get(section)
+        name = str(settings.get("name", "")) if isinstance(settings, Mapping) else ""
         if user_builders.is_own(name) and name not in typed:
             raise UsageError(f"{file} names {name}, and importing that runs its code. Add --imports if you trust it.")
+
+
+def look_over_imports(recorded: Mapping[str, Any], file: str | Path, *, allowed: bool) -> None:
+    """What a run's settings name is looked for in the current folder too, if importing it is allowed.
+
+    A folder of data in which a command is run holds no code that anybody asked for: it comes onto the import path where
+    a module of the user's is named, and otherwise not.
+
+    Raises:
+        UsageError: importing is not allowed, and a recorded name points into a module.
+    """
+    if not allowed:
+        refuse_imports(recorded, file)
+    elif any(user_builders.is_own(recorded.get(section, {}).get("name", "")) for section in SECTIONS):
+        user_builders.look_in_current_folder()
 
 
 def row(section: str, name: str) -> Row:

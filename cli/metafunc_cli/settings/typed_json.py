@@ -7,7 +7,9 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from metafunc_cli.errors import UsageError, unknown
+from metafunc.training import json_file
+from metafunc.training.json_file import FileError
+from metafunc_cli.errors import LARGEST, UsageError, unknown
 
 
 def load(path: Path) -> dict[str, Any]:
@@ -17,14 +19,9 @@ def load(path: Path) -> dict[str, Any]:
         UsageError: there is no such file, or it holds something else.
     """
     try:
-        found = json.loads(path.read_text())
-    except OSError as error:
-        raise UsageError(f"{path} cannot be read: {error.strerror}.") from error
-    except ValueError as error:
-        raise UsageError(f"{path} is not valid JSON: {error}.") from error
-    if not isinstance(found, dict):
-        raise UsageError(f"{path} holds no JSON object.")
-    return found
+        return json_file.read(path)
+    except FileError as error:
+        raise UsageError(str(error)) from error
 
 
 def checked(fields: type, values: Any, where: str) -> dict[str, Any]:
@@ -65,6 +62,8 @@ def _value(hint: Any, value: Any, where: str) -> Any:
     if hint is float and isinstance(value, int | float) and not isinstance(value, bool):
         return float(value)
     if hint in (int, str, bool) and type(value) is hint:
+        if hint is int and abs(value) > LARGEST and not where.endswith("seed"):
+            raise UsageError(f"{where} is {value:.3e}, and whole numbers end at {LARGEST}.")
         return value
     raise UsageError(f"{where} is {json.dumps(value)}, but {_expected(hint)} is needed.")
 

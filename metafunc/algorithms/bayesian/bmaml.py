@@ -157,7 +157,7 @@ def bmaml(
         def finished(particles: Particles, support: Data, /) -> Particles:
             if model.normalisation != "support":
                 return whole(particles)
-            conditioned = torch.vmap(lambda particle: model.finish(whole(particle).params, support))(particles)
+            conditioned = tree.vmap(lambda particle: model.finish(whole(particle).params, support))(particles)
             return particles._replace(params=conditioned)
 
         return finished
@@ -172,7 +172,7 @@ def bmaml(
 
     def each(particles: Particles, function: Callable[[Particles], Tensor]) -> Tensor:
         leaves, fill = tree.partition(particles.params, is_apart)
-        values: Tensor = torch.vmap(lambda particle: function(particle._replace(params=fill(particle.params))))(
+        values: Tensor = tree.vmap(lambda particle: function(particle._replace(params=fill(particle.params))))(
             particles._replace(params=leaves)
         )
         return values

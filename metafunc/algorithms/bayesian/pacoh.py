@@ -128,7 +128,7 @@ def pacoh(
 
     def energies(priors: Gaussian, task: Task, /) -> Tensor:
         networks, data = samples(priors, draws_of(task.support, priors.mean)), pool(task)
-        losses: Tensor = torch.vmap(torch.vmap(lambda network: nll(network, data)))(networks)
+        losses: Tensor = tree.vmap(tree.vmap(lambda network: nll(network, data)))(networks)
         num_rows = data.x.shape[0] if isinstance(data.mask, tuple) else data.mask.sum().clamp(min=1)
         beta = num_rows**tempering
         log_evidence = log_mean_exp(-beta / num_rows * losses)
@@ -147,7 +147,7 @@ def pacoh(
     def finished(networks: Network, support: Batch) -> Network:
         """All priors' networks on one axis; `finish` attaches the support set's statistics to each."""
         together = tree.map(lambda leaf: leaf.flatten(0, 1), networks)
-        return together._replace(params=torch.vmap(lambda params: model.finish(params, support))(together.params))
+        return together._replace(params=tree.vmap(lambda params: model.finish(params, support))(together.params))
 
     def adapt(meta: Gaussian, support: Batch, /) -> Network:
         starts = samples(meta, draws_of(support, meta.mean))
@@ -155,7 +155,7 @@ def pacoh(
         def of_prior(prior: Gaussian, networks: Network) -> Network:
             return repeat(infer(prior), num_steps)(networks, support)
 
-        return finished(torch.vmap(of_prior, in_dims=(0, 1))(meta, starts), support)
+        return finished(tree.vmap(of_prior, in_dims=(0, 1))(meta, starts), support)
 
     def rows(meta: Gaussian, support: Batch, num_steps: int, /) -> Network:
         starts = samples(meta, draws_of(support, meta.mean))
@@ -163,12 +163,12 @@ def pacoh(
         def of_prior(prior: Gaussian, networks: Network) -> Network:
             return path(infer(prior))(networks, support, num_steps)
 
-        visited = torch.vmap(of_prior, in_dims=(0, 1), out_dims=1)(meta, starts)
+        visited = tree.vmap(of_prior, in_dims=(0, 1), out_dims=1)(meta, starts)
         return tree.stack([finished(row, support) for row in tree.unstack(visited)])
 
     def predict(params: Network, x: Tensor) -> Predictive:
         scale = tree.map(lambda leaf: leaf[:, None, None].exp(), params.log_noise)
-        outputs = torch.vmap(model.apply, in_dims=(0, None))(params.params, x)
+        outputs = tree.vmap(model.apply, in_dims=(0, None))(params.params, x)
         return likelihood.with_learned(scale).predictive(outputs)
 
     return MetaLearner(

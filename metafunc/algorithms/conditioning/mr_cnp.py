@@ -125,7 +125,7 @@ def mr_cnp_w(
             return Code(params, decoder.condition(meta.decoder, _conditioned_on(z, representation)), representation)
 
         drawn = samples(meta.encoder, draws_of(support, meta.encoder.mean))
-        found: Code = torch.vmap(of_draw)(drawn)
+        found: Code = tree.vmap(of_draw)(drawn)
         return found
 
     def outputs(params: Code, x: Tensor) -> Tensor:
@@ -143,7 +143,7 @@ def mr_cnp_w(
         return error + kl_weight * kl(meta.encoder, standard(meta.encoder.mean))
 
     def predict(params: Code, x: Tensor) -> Predictive:
-        return likelihood.predictive(torch.vmap(outputs, in_dims=(0, None))(params, x))
+        return likelihood.predictive(tree.vmap(outputs, in_dims=(0, None))(params, x))
 
     return MetaLearner(
         init=init,

@@ -14,7 +14,6 @@ belong to the network and are not here; its cosine schedule of the outer step si
 
 from typing import NamedTuple
 
-import torch
 from torch import Generator, Tensor
 
 from metafunc import tree
@@ -116,7 +115,7 @@ def maml_plus_plus(
         if isinstance(task.query.extra, tuple):
             return loss(adapt(meta, task.support), task.query)
         after = tree.at(rows(meta, task.support, inner_steps), slice(1, None))
-        losses: Tensor = torch.vmap(loss, in_dims=(0, None))(after, task.query)
+        losses: Tensor = tree.vmap(loss, in_dims=(0, None))(after, task.query)
         weighted: Tensor = task.query.extra * losses
         return weighted.sum()
 

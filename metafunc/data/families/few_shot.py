@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from metafunc.checks import at_least, one_of
-from metafunc.data.class_split import DEFAULT_FRACTIONS, DIVIDE, PARTS, by_fractions, by_row
+from metafunc.data.class_split import DEFAULT_FRACTIONS, DIVIDE, PARTS, as_called, by_fractions, by_row
 from metafunc.data.episodes import Rotations, classification
 from metafunc.data.pixels import inverted, materialise
 from metafunc.data.source import class_names, column, load
@@ -53,7 +53,7 @@ def few_shot(
         image_column: the column of images, or of lists of numbers.
         label_column: the column of classes.
         train_split: the split, or the value of the split column, with the training classes.
-        validation_split: the same for the validation classes.
+        validation_split: the same for the validation classes; what is called val, valid or dev is it, too.
         test_split: the same for the meta-test classes.
         split_column: a column that names the split of a row.
         fractions: shares of the classes for training, validation and test, all splits taken together.
@@ -97,6 +97,7 @@ def few_shot(
         raise ValueError("split_column and fractions are two ways to split the classes: give one of them.")
     names = dict(zip(PARTS, (train_split, validation_split, test_split), strict=True))
     source = load(path, split_names=tuple(names.values()), subset=subset, revision=revision)
+    names = as_called(names, _split_names(source.splits, split_column))
     splits, rows, how = _parts_of_rows(source.splits, names, split_column, divided=fractions is not None)
     labels = [label for name in splits for label in class_names(splits[name], label_column, name * local_labels)]
     if rows is None:
@@ -116,6 +117,14 @@ def few_shot(
         fixed_labels=fixed_labels,
         small_classes=small_classes,
         info={"source": path, "subset": subset, "revision": source.revision, "class_split": how},
+    )
+
+
+def _split_names(splits: "Splits", split_column: str | None) -> list[str]:
+    if split_column is None:
+        return list(splits)
+    return sorted(
+        {str(value) for dataset in splits.values() for value in column(dataset, split_column, "split_column")}
     )
 
 

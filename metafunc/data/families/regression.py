@@ -1,6 +1,6 @@
 """Regression on a user-supplied table: one row per observation, and a column that names the task it belongs to."""
 
-import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -8,16 +8,17 @@ import torch
 from jaxtyping import Float64, Int64
 from torch import Tensor
 
-from metafunc.checks import at_least, one_of
+from metafunc.checks import at_least, did_you_mean
 from metafunc.data import files
 from metafunc.data.class_split import Partition, by_fractions
 from metafunc.data.episodes import Rows, fingerprint
+from metafunc.data.numbers import Scale, check_resolved, moments, numbers, numeric_where_exact, standardised
 from metafunc.data.sampling import DataUnavailable, distinct, sampler
-from metafunc.data.source import WAYS_OUT
+from metafunc.data.source import WAYS_OUT, place_of
 from metafunc.types import Batch, Sampler, Task, TaskFamily
 
 if TYPE_CHECKING:
-    from pyarrow import Table
+    from pandas import DataFrame
 
 
 def regression(
@@ -33,6 +34,7 @@ def regression(
     split_seed: int = 0,
     standardise: bool = True,
     small_tasks: Literal["refuse", "drop"] = "refuse",
+    units: Mapping[str, Sequence[float]] | None = None,
 ) -> TaskFamily:
     r"""Tasks from a long-format table: columns for the task, the inputs $x$ and the targets $y$.
 
@@ -51,6 +53,8 @@ def regression(
         split_seed: seed of the shuffle that `fractions` divides.
         standardise: whether to bring every column to mean 0 and standard deviation 1 over the training tasks.
         small_tasks: what to do with tasks of fewer than `num_shots + 1` rows.
+        units: instead of the moments of these training tasks, those of the table that a learner was trained on, as its
+            `info` has them: what it is tested on has to be in the units that it knows.
 
     Returns:
         A family with inputs (tasks, rows, inputs) and targets (tasks, rows, targets); `info` holds the mean and scale
@@ -58,7 +62,8 @@ def regression(
 
     Raises:
         DataUnavailable: there is no such file, or it cannot be read.
-        ValueError: no such column, a value that is missing or no number, or a task or part that is too small.
+        ValueError: no such column, a value that is missing, no number or beyond the precision of one, or a task or part
+            that is too small.
 
     Example:
         >>> import pathlib, tempfile, torch
@@ -70,19 +75,23 @@ def regression(
         torch.Size([16, 3, 1])
     """
     at_least(1, num_shots=num_shots, num_queries=num_queries, num_test_queries=num_test_queries)
-    table = _read(path, task_column)
+    table = _read(path)
+    _all_there(path, table, task_column, input_columns, target_columns)
     tasks = _tasks(path, table, task_column)
-    inputs, targets = _columns(path, table.column_names, task_column, input_columns, target_columns)
+    inputs, targets = _columns(path, list(table.columns), task_column, input_columns, target_columns)
     partition = _large_enough(by_fractions(tasks, fractions, split_seed), num_shots, small_tasks)
     try:
-        raw = files.numbers(table.to_pandas(), (*inputs, *targets), Path(path))
+        raw = numbers(table, (*inputs, *targets), Path(path))
     except ValueError as error:
         hint = "Leave such rows out, or name the columns to use with input_columns."
         raise ValueError(f"{error} {hint}") from error
-    mean, scale = _moments(raw, partition) if standardise else (torch.zeros(raw.shape[1]), torch.ones(raw.shape[1]))
+    if not standardise:
+        check_resolved(raw, (*inputs, *targets), Path(path))
+    known = moments(raw[torch.isin(partition.of_row, partition.parts["train"])]) if standardise else None
+    mean, scale = by = _scale(known, units, raw.shape[1])
     order = partition.of_row.argsort(stable=True)
     sizes = partition.of_row.bincount(minlength=len(partition.names))
-    rows = Rows(((raw - mean) / scale).float()[order], sizes.cumsum(0) - sizes, sizes)
+    rows = Rows(standardised(raw, by, (*inputs, *targets), Path(path))[order], sizes.cumsum(0) - sizes, sizes)
     samplers = {
         part: _draws(rows, members, len(inputs), num_shots, num_queries if part == "train" else num_test_queries)
         for part, members in partition.parts.items()
@@ -111,6 +120,13 @@ def regression(
     )
 
 
+def _scale(known: Scale | None, units: Mapping[str, Sequence[float]] | None, columns: int) -> Scale:
+    """The scale of another table where it is given; of this one; or that which leaves numbers as they are."""
+    if units is not None:
+        return Scale(*(torch.tensor([*units[f"input_{of}"], *units[f"target_{of}"]]).double() for of in Scale._fields))
+    return known or Scale(torch.zeros(columns).double(), torch.ones(columns).double())
+
+
 def _draws(rows: Rows, members: Int64[Tensor, " c"], num_inputs: int, num_shots: int, num_queries: int) -> Sampler:
     # One structure for the whole part: a mask for every draw if any of its tasks needs one, and else for none.
     ragged = bool((rows.sizes[members] < num_shots + num_queries).any())
@@ -129,48 +145,52 @@ def _draws(rows: Rows, members: Int64[Tensor, " c"], num_inputs: int, num_shots:
     return sampler(1 + num_shots + num_queries, draw)
 
 
-def _read(path: str, task_column: str) -> "Table":
-    """A table; the names of tasks are text, as they stand."""
-    from pyarrow import ArrowInvalid, csv, parquet, string
-
-    place = Path(path).expanduser()
+def _read(path: str) -> "DataFrame":
+    place = place_of(path)
     if not place.exists():
         raise DataUnavailable(f"There is no file or folder {place}.\n{WAYS_OUT}")
-    if place.is_file() and place.suffix.lower() not in files.TABLES:
-        raise DataUnavailable(f"{place} ends in {place.suffix or 'nothing'}; {' and '.join(files.TABLES)} are read.")
-    text = csv.ConvertOptions(column_types={task_column: string()})
-    try:
-        table = (
-            csv.read_csv(place, convert_options=text)
-            if place.is_file() and place.suffix.lower() == ".csv"
-            else parquet.read_table(place)
-        )
-        names = table.column_names
-    except UnicodeDecodeError as error:
-        raise DataUnavailable(f"{place} is not encoded as UTF-8 ({error.reason}): save it so.") from error
-    except (ArrowInvalid, OSError) as error:
-        raise DataUnavailable(f"{place} cannot be read: {error} {_how(place)}") from error
-    if not table.num_rows:
-        raise ValueError(f"{place} has no rows.")
-    # pandas saves its row numbers beside the data, as a column without a name (CSV) or with this one.
-    kept = [number for number, name in enumerate(names) if not re.fullmatch(r"(__index_level_\d+__)?", name)]
-    twice = [name for name in map(names.__getitem__, kept) if names.count(name) > 1]
-    if twice:
-        raise ValueError(f"{place} has two columns named {twice[0]!r}: rename one.")
-    return table.select(kept)
+    return files.read_table(place)
 
 
-def _how(place: Path) -> str:
-    """How a table has to be written."""
-    if place.suffix.lower() == ".csv":
-        return "A CSV file has a header in its first line, commas between columns, and points in numbers."
-    return "It has to be a parquet file, or a folder of them."
+class MissingColumns(ValueError):  # noqa: N818 - it names a condition
+    """A table has not the columns that were asked for; `suggested` has arguments with which it might do."""
+
+    def __init__(self, message: str, suggested: dict[str, str]) -> None:
+        super().__init__(message)
+        self.suggested = suggested
 
 
-def _tasks(path: str, table: "Table", task_column: str) -> list[str]:
-    """The task of each row."""
-    tasks = table.column(one_of(task_column, table.column_names, "task_column")).to_pylist()
-    names = ["" if task is None else str(task) for task in tasks]
+def _all_there(
+    path: str, table: "DataFrame", task_column: str, input_columns: tuple[str, ...], target_columns: tuple[str, ...]
+) -> None:
+    """Refuse columns that are not there, all at once."""
+    from pandas.api.types import is_numeric_dtype
+
+    known = list(table.columns)
+    asked = {"task_column": (task_column,), "input_columns": input_columns, "target_columns": target_columns}
+    missing = {name: [column for column in each if column not in known] for name, each in asked.items()}
+    absent = [column for each in missing.values() for column in each]
+    if not absent:
+        return
+    numeric = [name for name in known if is_numeric_dtype(numeric_where_exact(table[name]))]
+    # A guess: a task's name is text, and what is predicted stands last.
+    task = task_column if task_column in known else next((name for name in known if name not in numeric), known[0])
+    targets = [name for name in numeric if name not in (task, *input_columns)]
+    guess = {"task_column": task, "target_columns": targets[-1] if targets else ""}
+    suggested = {name: guess[name] for name, each in missing.items() if each and guess.get(name)}
+    such = ", such as " + " ".join(f"{name}={value!r}" for name, value in suggested.items()) if suggested else ""
+    raise MissingColumns(
+        f"{path} has the columns {', '.join(map(repr, known))}, and not {', '.join(map(repr, absent))}: choose "
+        f"{' and '.join(name for name, each in missing.items() if each)} among them{such}."
+        + "".join(did_you_mean(column, known) for column in absent),
+        suggested,
+    )
+
+
+def _tasks(path: str, table: "DataFrame", task_column: str) -> list[str]:
+    """The task of each row: its name is text, as it stands."""
+    tasks = table[task_column]
+    names = ["" if none else str(task) for task, none in zip(tasks.tolist(), tasks.isna(), strict=True)]
     if "" in names:
         raise ValueError(
             f"{path}, row {names.index('') + 1}, column {task_column!r} is empty; every row needs its task."
@@ -182,9 +202,8 @@ def _columns(
     path: str, known: list[str], task_column: str, input_columns: tuple[str, ...], target_columns: tuple[str, ...]
 ) -> tuple[list[str], list[str]]:
     """The columns to predict from, and those to predict."""
-    targets = [one_of(name, known, "target_columns") for name in target_columns]
+    targets = list(target_columns)
     inputs = [name for name in input_columns or known if name not in (*targets, task_column)]
-    inputs = [one_of(name, known, "input_columns") for name in inputs]
     if not inputs or not targets:
         raise ValueError(f"{path} has {len(inputs)} input columns and {len(targets)} target columns; each needs one.")
     return inputs, targets
@@ -206,10 +225,3 @@ def _large_enough(partition: Partition, num_shots: int, small_tasks: Literal["re
             "give it a larger share in fractions."
         )
     return partition._replace(parts=parts)
-
-
-def _moments(raw: Float64[Tensor, "rows columns"], partition: Partition) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation of every column over the training tasks; a constant column is only centred."""
-    trained = raw[torch.isin(partition.of_row, partition.parts["train"])]
-    spread = trained.std(0, correction=0)
-    return trained.mean(0), torch.where(spread > 0, spread, 1.0)

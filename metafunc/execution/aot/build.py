@@ -1,7 +1,7 @@
 """Compiles in another process, for a cache that only its owner can write.
 
-A library in the cache is code that is loaded: so the cache is the user's own, never a run's folder, and is refused
-where somebody else could have put something into it. Its name depends on everything that a library depends on.
+A library in the cache is code that is loaded: so the cache is the user's own, never a run's folder, and a library has
+to have the sum that its build recorded. Its name depends on everything that a library depends on.
 """
 
 import hashlib
@@ -14,12 +14,14 @@ import sys
 import tempfile
 import threading
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from metafunc.execution import code_cache
 from metafunc.execution.aot.serialise import restore
 
 KEPT = 200
@@ -34,20 +36,6 @@ class BuildError(RuntimeError):
 def possible(device: str) -> bool:
     """Whether libraries are made for a type of device on this system; elsewhere there is `tracing.compiled`."""
     return device == "cpu" and os.name == "posix"
-
-
-def cache() -> Path:
-    """The folder of libraries: `metafunc` in `XDG_CACHE_HOME` or `~/.cache`; made if absent.
-
-    Raises:
-        BuildError: it belongs to somebody else, or others can write to it.
-    """
-    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "metafunc"
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    found = folder.stat()
-    if found.st_uid != os.getuid() or found.st_mode & 0o022:
-        raise BuildError(f"others can write to {folder}, and what lies there is run: chmod go-w or remove it")
-    return folder
 
 
 def name_of(described: str) -> str:
@@ -66,22 +54,33 @@ class Build:
     """
 
     def __init__(self, described: str, *, niceness: int) -> None:
-        self.library = cache() / f"{name_of(described)}.so"
+        self.folder, self.name = code_cache.folder(), name_of(described)
         self.process: subprocess.Popen[bytes] | None = None
-        if self.library.exists():
-            self.library.touch()
+        with code_cache.opened(self.folder) as handle:
+            self.kept = code_cache.read(handle, self.name)
+        if self.kept is not None:
             return
-        self.place = Path(tempfile.mkdtemp(prefix=".building-", dir=self.library.parent))
+        named = code_cache.named()
+        self.place = Path(tempfile.mkdtemp(prefix=code_cache.BUILDING, dir=self.folder))
+        # Unless the user has named one, the compiler gets a new folder: it loads nothing that it has not made itself.
+        own = {code_cache.INDUCTOR: str(self.place / "inductor"), **named}
+        try:
+            self.process = self._begun(described, niceness, own)
+        except BaseException:
+            shutil.rmtree(self.place, ignore_errors=True)
+            raise
+
+    def _begun(self, described: str, niceness: int, own: dict[str, str]) -> "subprocess.Popen[bytes]":
         request = {"graph": described, "threads": torch.get_num_threads(), "niceness": niceness}
         (self.place / REQUEST).write_text(json.dumps(request))
         with (self.place / LOG).open("wb") as log:
-            self.process = subprocess.Popen(
+            return subprocess.Popen(
                 [sys.executable, "-P", "-m", "metafunc.execution.aot.build", str(self.place)],
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
-                env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+                env={**os.environ, **own, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
             )
 
     def done(self) -> bool:
@@ -100,21 +99,37 @@ class Build:
         Raises:
             BuildError: there is none; reports what the compiler reported.
         """
-        if self.process is not None:
-            made = self.place / LIBRARY
-            if self.process.returncode or not made.exists():
-                printed = (self.place / LOG).read_text(errors="replace").splitlines()
-                lines = [line for line in printed if line.strip() and not line[0].isspace()]
-                raise BuildError(lines[-1] if lines else f"the compiler ended with code {self.process.returncode}")
-            made.replace(self.library)
+        if self.process is None:
+            assert self.kept is not None
+            self.place = Path(tempfile.mkdtemp(prefix=code_cache.BUILDING, dir=self.folder))
+            try:
+                (self.place / LIBRARY).write_bytes(self.kept)  # what was checked is what is loaded
+                return self._loaded()
+            finally:
+                shutil.rmtree(self.place, ignore_errors=True)
+        made = self.place / LIBRARY
+        if self.process.returncode or not made.exists():
+            printed = (self.place / LOG).read_text(errors="replace").splitlines()
+            lines = [line for line in printed if line.strip() and not line[0].isspace()]
+            raise BuildError(lines[-1] if lines else f"the compiler ended with code {self.process.returncode}")
+        try:
+            with code_cache.opened(self.folder) as handle:
+                code_cache.keep(handle, self.name, made.read_bytes())
+        except OSError as error:  # such as a full disk
+            warnings.warn(f"compiled code cannot be kept in {self.folder} ({error.strerror})", stacklevel=2)
+        try:
+            return self._loaded()
+        finally:
             self.close()
+
+    def _loaded(self) -> Callable[[list[Tensor]], list[Tensor]]:
         try:
             run: Callable[[list[Tensor]], list[Tensor]] = torch._C._aoti.AOTIModelContainerRunnerCpu(
-                str(self.library), 1
+                str(self.place / LIBRARY), 1
             ).run
         except RuntimeError as error:
-            self.library.unlink(missing_ok=True)  # the next run makes it again
-            raise BuildError(f"{self.library} cannot be loaded: {error}") from error
+            (self.folder / f"{self.name}{code_cache.LIBRARY}").unlink(missing_ok=True)  # the next run makes it again
+            raise BuildError(f"{self.name} cannot be loaded: {error}") from error
         return run
 
     def close(self) -> None:
@@ -128,15 +143,16 @@ class Build:
         self.process.stdin.close()
         self.process = None
         shutil.rmtree(self.place, ignore_errors=True)
-        _prune(self.library.parent)
+        _prune(self.folder)
 
 
 def _prune(folder: Path) -> None:
     for old in sorted(folder.glob("*.so"), key=lambda path: path.stat().st_mtime, reverse=True)[KEPT:]:
         old.unlink(missing_ok=True)
-    for remnant in folder.glob(".building-*"):  # of a process that was killed
+        old.with_suffix(code_cache.SUM).unlink(missing_ok=True)
+    for remnant in folder.glob(f"{code_cache.BUILDING}*"):  # of a process that was killed
         if time.time() - remnant.stat().st_mtime > 86_400:
-            shutil.rmtree(remnant, ignore_errors=True)
+            shutil.rmtree(remnant, ignore_errors=True) if remnant.is_dir() else remnant.unlink(missing_ok=True)
 
 
 def _end_with_parent() -> None:

@@ -6,24 +6,19 @@ later one it begins with the code. Either way it is bitwise the run that was not
 """
 
 import hashlib
-import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeVar
 
-import torch
 from torch import Tensor, fx
 
 from metafunc import tree
-from metafunc.execution import tracing
+from metafunc.execution import agreement, tracing
 from metafunc.execution.aot.build import Build, BuildError, possible
 from metafunc.execution.aot.serialise import describe
+from metafunc.execution.code_cache import CacheError
 from metafunc.execution.tracing import Run, Signature, Traced
 
 T = TypeVar("T")
-NUDGE = 8
-SLACK = 10
-"""Code may be off by ten times what the graph's result moves when its inputs move by eight roundings: where a kink
-flips in the one it may flip in the other; and by a rounding of each operation."""
 BACKGROUND = 19
 
 
@@ -131,7 +126,7 @@ class Compiler:
         owner, key, graph, constants, build = pending
         try:
             run = build.load()
-        except BuildError as error:
+        except (BuildError, CacheError, OSError) as error:  # the last of a full disk
             self.refuse(error)
         else:
             owner.graphs[key] = self._trial(owner, key, graph, lambda *leaves: run([*leaves, *constants]))
@@ -168,22 +163,9 @@ def _sum(key: Signature) -> str:
 
 
 def agree(graph: fx.GraphModule, leaves: Sequence[Tensor], expected: list[Tensor], found: list[Tensor]) -> bool:
-    """Whether a result is that of a traced graph but for rounding."""
-    moved = graph(*[_nudged(leaf) for leaf in leaves])
-    whole = math.hypot(*(float(leaf.norm()) for leaf in expected))
-
-    def close(one: Tensor, other: Tensor, beside: Tensor) -> bool:
-        rounding = tracing.operations(graph) * torch.finfo(one.dtype).eps * whole
-        return float((one - other).norm()) <= SLACK * float((one - beside).norm()) + rounding
-
-    return all(map(close, expected, found, moved))
-
-
-def _nudged(leaf: Tensor) -> Tensor:
-    if not leaf.is_floating_point():
-        return leaf
-    signs = 1 - 2 * (torch.arange(leaf.numel(), device=leaf.device) % 2).reshape(leaf.shape)
-    return torch.empty_like(leaf).copy_(leaf * (1 + NUDGE * torch.finfo(leaf.dtype).eps * signs))
+    """Whether a result is that of a traced graph but for rounding, of which each operation may add one."""
+    roundings = tracing.operations(graph)
+    return agreement.agree(expected, found, lambda: graph(*agreement.nudged(list(leaves))), roundings=roundings)
 
 
 class _Pending(NamedTuple):
@@ -198,6 +180,7 @@ class _Compiled(Traced[T]):
     def __init__(self, function: Callable[..., T], compiler: Compiler) -> None:
         super().__init__(function)
         self.compiler = compiler
+        self.reason = "it cannot be traced"
 
     def eager(self, key: Signature, arguments: tuple[Any, ...]) -> T:
         """As it is written, or compiled before the first call where code is needed at once."""
@@ -215,4 +198,8 @@ class _Compiled(Traced[T]):
         if isinstance(graph := self.graphs[key], fx.GraphModule):
             self.compiler.begin(self, key, graph, tree.leaves(arguments))
         else:
-            self.compiler.refuse(ValueError("it cannot be traced"))
+            self.compiler.refuse(ValueError(self.reason))
+
+    def refuse(self, reason: str) -> None:
+        """Keep the reason for the compiler's own message."""
+        self.reason = reason

@@ -1,7 +1,7 @@
 """Draws an episode of images: what a learner was given, what it was asked, and what it answered."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from jaxtyping import Int
 from torch import Tensor
@@ -111,7 +111,8 @@ def _draw_class(axes: "Axes", task: Task, predicted: Tensor, layout: _Layout, c:
     if c % layout.lines == 0:
         axes.text(left, -0.12, "given", size=SMALL_SIZE, color=GREY)
         axes.text(left + gap, -0.12, "asked", size=SMALL_SIZE, color=GREY)
-    axes.text(left - 0.14, top + 0.5, names[c], size=TEXT_SIZE, color=INK, weight="bold", ha="right", va="center")
+    bold: dict[str, Any] = {"size": TEXT_SIZE, "color": INK, "weight": "bold", "ha": "right", "va": "center"}
+    axes.text(left - 0.14, top + 0.5, names[c], parse_math=False, **bold)
     for column, row in enumerate(layout.given[c]):
         _draw_image(axes, task.support.x[row], left + column, top, ink, LIGHT_GREY, 0.7)
     for column, row in enumerate(layout.asked[c]):
@@ -119,7 +120,7 @@ def _draw_class(axes: "Axes", task: Task, predicted: Tensor, layout: _Layout, c:
         wrong = answer != c
         _draw_image(axes, task.query.x[row], place, top, ink, *((VERMILION, 2.0) if wrong else (LIGHT_GREY, 0.7)))
         axes.text(
-            place + 0.46, top + 1.13, names[answer], size=SMALL_SIZE, ha="center", va="center",
+            place + 0.46, top + 1.13, names[answer], size=SMALL_SIZE, ha="center", va="center", parse_math=False,
             color=VERMILION if wrong else GREY, weight="bold" if wrong else "normal",
         )  # fmt: skip
 

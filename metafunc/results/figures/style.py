@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from metafunc.data.atomic_write import replace_file
+from metafunc.data.atomic_write import make_folder, replace_file
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -55,8 +55,9 @@ def figure(width: float, height: float, title: str, subtitle: str = "") -> "tupl
     spec = page.add_gridspec(2, 1, height_ratios=(head_height, height - head_height), hspace=0)
     head, body = page.add_subfigure(spec[0]), page.add_subfigure(spec[1])
     left, top = MARGIN / width, 1 - MARGIN / head_height
-    head.text(left, top, title, size=TITLE_SIZE, color=INK, weight="bold", va="top")
-    head.text(left, top - 0.26 / head_height, subtitle, size=SMALL_SIZE, color=GREY, va="top", linespacing=1.35)
+    head.text(left, top, title, size=TITLE_SIZE, color=INK, weight="bold", va="top", parse_math=False)
+    small: dict[str, Any] = {"size": SMALL_SIZE, "color": GREY, "va": "top", "linespacing": 1.35}
+    head.text(left, top - 0.26 / head_height, subtitle, parse_math=False, **small)
     return page, body
 
 
@@ -75,8 +76,9 @@ def plain(axes: "Axes", *, x: str = "", y: str = "", title: str = "") -> None:
     axes.grid(axis="y", color=HAIRLINE, linewidth=0.8)
     axes.set_axisbelow(True)
     axes.margins(x=0.02)
-    axes.set_xlabel(x, size=TEXT_SIZE, color=INK)
-    axes.set_title(title or y, size=TEXT_SIZE, color=INK, loc="left", pad=8, weight="bold" if title else "normal")
+    axes.set_xlabel(x, size=TEXT_SIZE, color=INK, parse_math=False)
+    above = axes.set_title(title or y, size=TEXT_SIZE, color=INK, loc="left", pad=8)
+    above.set(parse_math=False, weight="bold" if title else "normal")
 
 
 def name_lines(axes: "Axes", names: Iterable[Name]) -> None:
@@ -95,7 +97,7 @@ def name_lines(axes: "Axes", names: Iterable[Name]) -> None:
     for name, height in zip(ordered, spread(wanted, gap), strict=True):
         axes.annotate(
             name.text, (1, height), xycoords="axes fraction", xytext=(5, 0), textcoords="offset points",
-            size=SMALL_SIZE, color=name.colour, va="center", annotation_clip=False,
+            size=SMALL_SIZE, color=name.colour, va="center", annotation_clip=False, parse_math=False,
         )  # fmt: skip
 
 
@@ -137,7 +139,7 @@ def save(figure: "Figure", path: Path) -> Path:
     Returns:
         The path.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     # No date and no version inside: the same run draws the same bytes.
     how: dict[str, Any] = {
         "format": "png",

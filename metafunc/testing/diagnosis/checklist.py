@@ -9,12 +9,14 @@ import torch
 from torch import Generator
 
 from metafunc import tree
+from metafunc.execution.gradient import value_and_grad
 from metafunc.testing.diagnosis.bisect import Cause, custom_functions
 from metafunc.testing.diagnosis.loss_checks import CHECKS
 from metafunc.testing.diagnosis.loss_problem import LossProblem, generic, refuse_loss, refuse_unfinished
 from metafunc.testing.identities.table import IDENTITIES, Identity
 from metafunc.testing.numerics.report import RAISED, Report, described, not_measured
-from metafunc.testing.problems.cases import LossCase
+from metafunc.testing.numerics.rounding import by_autograd, magnitude
+from metafunc.testing.problems.cases import LearnerCase, LossCase
 from metafunc.types import Data, Loss, Task, Tree
 
 DENSE = 500
@@ -46,6 +48,12 @@ FIXES = {
 
 PURE = "pure_loss"
 _IMPURE = not_measured("The loss gives another number when it is called again, so no other check has a verdict.")
+SILENT = not_measured(
+    "All gradients are exactly zero, so that nothing can be compared: no parameter has an effect on the loss, or none "
+    "with a derivative (.data, .detach(), .item() and no_grad lose it).",
+    needed=True,
+)
+"""What there is to say where every gradient is zero."""
 _BY_MESSAGE = (
     (("Batching rule", "batching rule", "vmap"), _BATCHED),
     (("derivative for", "not implemented", "double backward", "twice differentiable"), _TWICE),
@@ -148,13 +156,33 @@ def step_of(identity: Identity, case: object) -> Step:
 
     def run() -> Report:
         try:
-            report: Report = identity.check(case)
+            report = answer(identity, case)
         except RAISED as error:
             report = failure(identity.name, error)
         fix = FIXES.get(identity.name)
-        return report if report.holds or fix is None else replace(report, claim=f"{report.claim} Fix: {fix}.")
+        return (
+            report
+            if report.holds or not report.measured or fix is None
+            else replace(report, claim=f"{report.claim} Fix: {fix}.")
+        )
 
     return Step(identity.name, identity.summary, run)
+
+
+def answer(identity: Identity, case: object) -> Report:
+    """The report of an identity; of derivatives that are all zero it has no verdict."""
+    report: Report = identity.check(case)
+    if not report.holds or not _silent(identity, case):
+        return report
+    return replace(SILENT, identity=identity.name)
+
+
+def _silent(identity: Identity, case: object) -> bool:
+    if isinstance(case, LearnerCase) and identity.exact:
+        return not magnitude(value_and_grad(case.learner.task_loss)(case.meta, case.prepared)[1])
+    return isinstance(case, LossCase) and not magnitude(
+        by_autograd(case.loss, case.params, tree.at(case.tasks, 0).query)
+    )
 
 
 def failure(name: str, error: Exception) -> Report:
@@ -170,11 +198,15 @@ def summary_of(check: Callable[..., Report]) -> str:
 def _explained(name: str, check: Callable[[LossProblem], Report], problem: LossProblem, locate: Locate) -> Report:
     fix, raised = FIXES[name], False
     try:
-        report = replace(check(problem) if name == PURE or problem.repeats else _IMPURE, identity=name)
+        if name == PURE:
+            report = check(problem)
+        else:
+            report = _IMPURE if not problem.repeats else SILENT if problem.silent else check(problem)
+        report = replace(report, identity=name)
     except RAISED as error:
         report, raised = failure(name, error), True
         fix = next((fix for words, fix in _BY_MESSAGE if any(word in str(error) for word in words)), fix)
-    if report.holds:
+    if report.holds or not report.measured:
         return report
     causes = " and ".join(map(str, _unique(locate(check, raised))))
     advice = f"Cause: {causes}. Fix: {fix}." if causes else f"Fix: {fix}."

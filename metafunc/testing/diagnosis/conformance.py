@@ -6,6 +6,7 @@ hundred roundings.
 
 from torch import Generator
 
+from metafunc.testing.diagnosis.checklist import answer
 from metafunc.testing.identities.table import applicable
 from metafunc.testing.problems.cases import LearnerCase
 from metafunc.types import M, MetaLearner, P, Task
@@ -24,7 +25,8 @@ def check_learner(
         inner_steps: whether it adapts in steps; otherwise its paths have two rows.
 
     Raises:
-        IdentityError: an `AssertionError` that states which identity failed, by how much, and what that means.
+        IdentityError: an `AssertionError` that states which identity failed, by how much, and what that means; or that
+            nothing could be measured, because the meta-gradient is zero.
 
     Example:
         >>> from metafunc import algorithms, testing
@@ -33,4 +35,4 @@ def check_learner(
     """
     case = LearnerCase(learner, learner.init(Generator().manual_seed(0)), tasks, num_steps, exact, inner_steps)
     for identity in applicable(case):
-        identity(case).check()
+        answer(identity, case).check()

@@ -38,16 +38,29 @@ def first_derivative(problem: LossProblem) -> Report:
     claimed = tree.dot(problem.gradient, along)
     scale = max(abs(float(claimed)), _typical(problem.gradient, along))
     found = check_derivative(
-        lambda at: problem.plain(at, problem.support).detach(), problem.params, along, claimed, scale=scale
+        lambda at: problem.plain(at, problem.support).detach(),
+        problem.params,
+        along,
+        claimed,
+        scale=scale,
+        precision=problem.precision,
     )
-    return _report(found, "The gradient is not the derivative of the loss.", "")
+    return _report(found, problem, "The gradient is not the derivative of the loss.", "")
 
 
 def second_derivative(problem: LossProblem) -> Report:
     """The Hessian times a random vector is that of differences of the gradient."""
     scale = max(rounding.magnitude(problem.hessian_along), 1e-6 * rounding.magnitude(problem.gradient)) or 1.0
-    found = check_derivative(problem.gradient_at, problem.params, problem.along, problem.hessian_along, scale=scale)
-    return _report(found, "The second derivative is not the derivative of the gradient.", _worst(found.residual))
+    found = check_derivative(
+        problem.gradient_at,
+        problem.params,
+        problem.along,
+        problem.hessian_along,
+        scale=scale,
+        precision=problem.precision,
+    )
+    claim = "The second derivative is not the derivative of the gradient."
+    return _report(found, problem, claim, _worst(found.residual))
 
 
 def meta_derivative(problem: LossProblem) -> Report:
@@ -55,8 +68,8 @@ def meta_derivative(problem: LossProblem) -> Report:
     along = direction(problem.params, Generator().manual_seed(3))
     claimed = tree.dot(problem.by_metafunc, along)
     scale = max(abs(float(claimed)), _typical(problem.by_metafunc, along))
-    found = check_derivative(problem.value_at, problem.params, along, claimed, scale=scale)
-    return _report(found, "The meta-gradient is not the derivative of the meta-loss.", "")
+    found = check_derivative(problem.value_at, problem.params, along, claimed, scale=scale, precision=problem.precision)
+    return _report(found, problem, "The meta-gradient is not the derivative of the meta-loss.", "")
 
 
 def plain_loop(problem: LossProblem) -> Report:
@@ -64,7 +77,7 @@ def plain_loop(problem: LossProblem) -> Report:
     found = _distance(
         problem.by_metafunc, problem.by_plain_loop, problem, "The meta-gradient is not that of a plain loop."
     )
-    return summarise("", [found], ROUNDING)
+    return summarise("", [found], _why(problem))
 
 
 def grad_of_vmap(problem: LossProblem) -> Report:
@@ -76,7 +89,7 @@ def grad_of_vmap(problem: LossProblem) -> Report:
         routes["chunks of one task"] = value_and_grad(problem.task_loss, chunk_size=1)(problem.params, problem.tasks)[1]
     reference = problem.by_metafunc
     found = [_distance(value, reference, problem, f"{name} gives another one.") for name, value in routes.items()]
-    return summarise("", found, ROUNDING)
+    return summarise("", found, _why(problem))
 
 
 def symmetry(problem: LossProblem) -> Report:
@@ -86,7 +99,7 @@ def symmetry(problem: LossProblem) -> Report:
     vhu = float(tree.dot(v, problem.product))
     scale = max(abs(uhv), _typical(problem.product, v))
     claim = "The Hessian of the loss is not symmetric."
-    return Report("", abs(uhv - vhu) / scale, 10 * problem.rounding, ROUNDING, "", claim)
+    return Report("", abs(uhv - vhu) / scale, 10 * problem.rounding, _why(problem), "", claim)
 
 
 def modes(problem: LossProblem) -> Report:
@@ -98,7 +111,7 @@ def modes(problem: LossProblem) -> Report:
         if not any(word in str(error) for word in ("jvp", "forward AD", "forward mode")):
             raise
         return not_measured("An operation has no forward derivative, and none is needed.")
-    return summarise("", [_distance(forward, problem.product, problem, claim, factor=10.0)], ROUNDING)
+    return summarise("", [_distance(forward, problem.product, problem, claim, factor=10.0)], _why(problem))
 
 
 def pure(problem: LossProblem) -> Report:
@@ -140,9 +153,13 @@ def _distance(first: Tree, second: Tree, problem: LossProblem, claim: str, *, fa
     return Comparison(error, factor * problem.rounding, _worst(residual), claim)
 
 
-def _report(found: Difference, claim: str, leaf: str) -> Report:
+def _why(problem: LossProblem) -> str:
+    return f"{ROUNDING} {problem.rounds_to}" if problem.rounds else ROUNDING
+
+
+def _report(found: Difference, problem: LossProblem, claim: str, leaf: str) -> Report:
     if math.isinf(found.tolerance):
-        return not_measured("The loss has kinks or noise at every step size.")
+        return not_measured(problem.rounds_to or "The loss has kinks or noise at every step size.")
     return Report("", found.error, found.tolerance, DIFFERENCES, leaf, claim)
 
 

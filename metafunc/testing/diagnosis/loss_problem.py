@@ -11,6 +11,7 @@ from torch import Generator, Tensor
 
 from metafunc import tree
 from metafunc.execution.gradient import value_and_grad
+from metafunc.testing.numerics.precision import DOUBLE, precision
 from metafunc.testing.numerics.rounding import (
     by_autograd,
     count,
@@ -109,14 +110,39 @@ class LossProblem:
         return self._plain_loop(self.params)
 
     @cached_property
+    def precision(self) -> float:
+        """The relative spacing of the numbers that the loss computes with: a forward may round to a coarser type."""
+        return precision(self.gradient_at, self.params, self.along)
+
+    @property
+    def rounds(self) -> bool:
+        """Whether that is coarser than double precision."""
+        return self.precision > DOUBLE
+
+    @property
+    def rounds_to(self) -> str:
+        """The same in words; empty for double precision."""
+        types = [
+            kind for kind in (torch.float32, torch.float16, torch.bfloat16) if torch.finfo(kind).eps <= self.precision
+        ]
+        name = str(types[-1]).removeprefix("torch.") if types else ""
+        return f"The forward rounds to {name}, and tolerances and differences know no more digits." if name else ""
+
+    @cached_property
+    def silent(self) -> bool:
+        """Whether all gradients are exactly zero, so that whatever is said of them holds and means nothing."""
+        return magnitude(self.gradient) == 0 and magnitude(self.by_metafunc) == 0
+
+    @cached_property
     def rounding(self) -> float:
         """How far two exact routes to the meta-gradient may be apart, relative to its length."""
-        nudged = tree.map(lambda leaf, sign: leaf * (1 + NUDGE * sign), self.params, random_signs(self.params))
+        nudge = self.precision if self.rounds else NUDGE
+        nudged = tree.map(lambda leaf, sign: leaf * (1 + nudge * sign), self.params, random_signs(self.params))
         length = magnitude(self.by_plain_loop)
         moved = magnitude(tree.sub(self._plain_loop(nudged), self.by_plain_loop))
-        eps = torch.finfo(torch.float64).eps
-        bound = roundings(self.params) * eps * (1 + moved / NUDGE / length if length > 0 else 1)
-        return min(max(bound, 1e-12), 1e-6)
+        bound = roundings(self.params) * self.precision * (1 + moved / nudge / length if length > 0 else 1)
+        # An answer that has lost half of its digits is none; in double precision more is asked.
+        return min(max(bound, 1e-12), self.precision**0.5 if self.rounds else 1e-6)
 
     def value_at(self, params: Tree) -> Tensor:
         """The meta-loss somewhere else, by the plain loop: no copy of the parameters for each task, and no graph."""

@@ -19,6 +19,7 @@ from metafunc.testing.identities import (
     stein,
     updates,
     variational,
+    ways,
 )
 from metafunc.testing.numerics.report import Report
 from metafunc.testing.problems import linear_gaussian
@@ -128,6 +129,7 @@ _ROWS = (
     Identity("policy_gradient", policy_gradient.policy_gradient, TabularCase),
     Identity("pure", learners.pure, LearnerCase),
     Identity("independent_tasks", learners.independent_tasks, LearnerCase),
+    Identity("every_way", ways.every_way, LearnerCase),
     Identity("ignored_padding", learners.ignored_padding, LearnerCase),
     Identity("path_ends_in_adapt", learners.path_ends_in_adapt, LearnerCase),
     Identity("own_support", learners.own_support, LearnerCase),
@@ -153,7 +155,7 @@ def applicable(subject: Adapting | Case | type[Any], *, compiled: bool = False) 
         >>> from metafunc import testing
         >>> from metafunc.algorithms import ALGORITHMS
         >>> [identity.name for identity in testing.applicable(ALGORITHMS["fomaml"])]  # doctest: +NORMALIZE_WHITESPACE
-        ['pure', 'independent_tasks', 'ignored_padding', 'path_ends_in_adapt', 'own_support']
+        ['pure', 'independent_tasks', 'every_way', 'ignored_padding', 'path_ends_in_adapt', 'own_support']
     """
     if not any(identity.applies(subject) for identity in IDENTITIES.values()):
         kinds = ", ".join(dict.fromkeys(identity.needs.__name__ for identity in IDENTITIES.values()))

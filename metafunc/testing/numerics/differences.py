@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from metafunc import tree
+from metafunc.testing.numerics.precision import DOUBLE, second_difference
 from metafunc.testing.numerics.rounding import epsilon, roundings
 from metafunc.types import M, Scalar, Tree
 
@@ -42,6 +43,8 @@ STEPS = (1e-4, 1e-6, 1e-7, 1e-8)
 difference quotient measures the kink, so a network of a million rectifiers needs a step that crosses none."""
 FLOOR = 1e-7
 """What a comparison with differences cannot resolve, relative: a wrong derivative is off by 1e-4 and more."""
+COARSE = (1e-2, 1e-3)
+"""Further steps, tried first, of a function that rounds to a coarser type: its noise is divided by the step."""
 UNDECIDED = 1e-3
 """An estimated error above this decides nothing."""
 
@@ -61,12 +64,19 @@ class Difference(NamedTuple):
 
 
 def check_derivative(
-    function: Callable[[Tree], Tree], at: Tree, along: Tree, derivative: Tree, *, scale: float
+    function: Callable[[Tree], Tree],
+    at: Tree,
+    along: Tree,
+    derivative: Tree,
+    *,
+    scale: float,
+    precision: float = DOUBLE,
 ) -> Difference:
     """Hold a directional derivative against differences of the function.
 
     The step is chosen by the differences' own estimated error, which is the distance between two quotients plus what
-    rounding leaves: $10^3$ roundings of the function, divided by the step.
+    rounding leaves: $10^3$ roundings of the function in double precision, divided by the step. Of a function that
+    rounds to a coarser type, the noise is measured, by a second difference at a step of that size, and added.
 
     Args:
         function: from parameters to a tree.
@@ -74,16 +84,18 @@ def check_derivative(
         along: the direction.
         derivative: along the direction; this is what is checked.
         scale: a length to which errors are relative.
+        precision: the relative spacing of the numbers that the function keeps.
 
     Returns:
         The comparison at the best step; the tolerance is infinite if no step decides.
     """
     found: list[tuple[float, Difference]] = []
-    for step in STEPS:
+    noise = second_difference(function, at, along, precision) if precision > DOUBLE else 0.0
+    for step in (*COARSE, *STEPS) if noise else STEPS:
         whole, _ = _central(function, at, along, step)
         half, size = _central(function, at, along, step / 2)
         residual = tree.sub(extrapolated(whole, half, 4), derivative)
-        rounding = rounding_error(1e3, torch.finfo(torch.float64).eps, size, step) / scale
+        rounding = (rounding_error(1e3, DOUBLE, size, step) + noise / step) / scale
         estimate = float(tree.norm(tree.sub(half, whole))) / scale + rounding
         tolerance = FLOOR + 10 * estimate
         error = float(tree.norm(residual)) / scale

@@ -68,7 +68,8 @@ class Report:
         leaf: the dotted path of the worst leaf.
         claim: what is wrong if it fails.
         example: the problem it was measured on; with a hypothesis strategy the smallest that fails.
-        measured: false where there is no verdict, for the reason in `why`; that is no failure.
+        measured: false where there is no verdict, for the reason in `why`. That is no failure; but where a verdict is
+            needed, because all that was compared is zero, it does not hold either, and the error is not a number.
 
     Example:
         >>> report = Report("symmetry", error=1e-3, tolerance=1e-12, why="Rounding.", leaf="w", claim="H is not H'.")
@@ -113,9 +114,14 @@ class Report:
         return "\n".join([*lines, f"tolerance: {self.why}"])
 
 
-def not_measured(why: str) -> Report:
-    """The report of a check that has no verdict."""
-    return Report("", 0.0, 0.0, why, measured=False)
+def not_measured(why: str, *, needed: bool = False) -> Report:
+    """The report of a check that has no verdict.
+
+    Args:
+        why: the reason.
+        needed: whether nothing can be trusted without a verdict. Then the report does not hold either.
+    """
+    return Report("", math.nan if needed else 0.0, 0.0, why, measured=False)
 
 
 def described(error: Exception) -> str:

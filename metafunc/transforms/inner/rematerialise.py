@@ -85,7 +85,11 @@ class _Recomputed(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *cotangents: Tensor) -> tuple[Tensor | None, ...]:
         saved = list(ctx.saved_tensors)
-        smooth = [i for i, leaf in enumerate(saved) if leaf.is_floating_point() and ctx.needs_input_grad[i + 1]]
+        smooth = [
+            i
+            for i, leaf in enumerate(saved)
+            if (leaf.is_floating_point() or leaf.is_complex()) and ctx.needs_input_grad[i + 1]
+        ]
 
         def of_smooth(*leaves: Tensor) -> tuple[Tensor, ...]:
             whole = list(saved)

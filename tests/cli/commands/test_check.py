@@ -94,6 +94,18 @@ class Once(nn.Module):
     def forward(self, x):
         return torch.cdist(self.last(x), torch.ones(4, 2, dtype=x.dtype))
 
+class Cut(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = torch.nn.Linear(3, 2)
+    def forward(self, x):
+        return self.layer(x).detach()
+
+class Single(Cut):
+    def forward(self, x):
+        h = self.layer(x).float()
+        return (h * torch.rsqrt(h.square().mean(-1, keepdim=True) + 1e-6)).to(x.dtype)
+
 def rows(params, batch):
     return (batch.x @ params["w"] - batch.y) ** 2
 
@@ -166,6 +178,22 @@ def test_a_wrong_module_fails_and_the_part_is_named(check):
     assert "the submodule 1 (Cube), with the autograd.Function Wrong" in out
     assert "differentiable torch operations" in out
     assert "hvp_modes: not measured. An operation has no forward derivative" in out
+
+
+def test_gradients_that_are_all_zero_are_no_success(check):
+    code, out, _ = check("mine:Cut", "--quiet")
+    assert code == 1
+    assert "gradient: not measured. All gradients are exactly zero" in out
+    assert "2 of 9 hold, 0 fail, 7 not measured." in out
+    code, out, _ = check("mine:Cut", "--quiet", "--json")
+    assert code == 1
+    assert not json.loads(out)["holds"]
+
+
+def test_a_forward_that_rounds_does_not_fail(check):
+    code, out, _ = check("mine:Single", "--quiet", "--json")
+    assert code == 0
+    assert "rounds to float32" in out
 
 
 def test_json_is_one_object_with_finite_numbers(check):

@@ -83,6 +83,21 @@ def test_links_in_a_run_s_folder_are_refused(tmp_path: Path, name: str, capfd: p
     assert (elsewhere.read_bytes() if elsewhere.is_file() else sorted(elsewhere.iterdir())) == kept
 
 
+@pytest.mark.parametrize("words", [["plot", "run"], ["compare", "run", "--test-tasks", "2", "--out", "compared"]])
+def test_figures_are_not_drawn_through_a_link(
+    tmp_path: Path, words: list[str], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert command([*TRAIN, "--out", "run", "--quiet"]) == 0
+    Path("elsewhere").mkdir()
+    Path("compared").mkdir()
+    for name in ("run", "compared"):
+        (tmp_path / name / "figures").symlink_to(tmp_path / "elsewhere")
+    assert command(words) == 2
+    assert "figures is a link" in capfd.readouterr().err
+    assert not list(Path("elsewhere").iterdir())
+
+
 def test_a_folder_that_does_not_become_a_run_is_left_as_it_was(tmp_path: Path) -> None:
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos/cat.png").write_bytes(b"cat")
@@ -104,3 +119,54 @@ def test_the_current_folder_shadows_no_installed_package(tmp_path: Path) -> None
     program = f"import sys; sys.path[:] = [p for p in {sys.path!r} if p]; {PROGRAM}"
     subprocess.run([sys.executable, "-c", program, "plot", "run"], cwd=tmp_path, env=where, check=True, timeout=120)
     assert not (tmp_path / "planted").exists()
+
+
+@pytest.mark.parametrize("planted", ["text.usetex: True", "FIFO", "\udcff"])
+def test_the_current_folder_does_not_set_matplotlib_up(tmp_path: Path, planted: str) -> None:
+    """By `text.usetex` the names of columns and classes would be run by TeX, which here says that it was."""
+    assert command([*TRAIN, "--out", str(tmp_path / "run"), "--quiet"]) == 0
+    if planted == "FIFO":
+        os.mkfifo(tmp_path / "matplotlibrc")
+    else:
+        (tmp_path / "matplotlibrc").write_bytes(planted.encode(errors="surrogateescape"))
+    (tmp_path / "bin").mkdir()
+    for name in ("latex", "kpsewhich", "dvipng"):
+        (tmp_path / "bin" / name).write_text(f"#!/bin/sh\necho {name} >> {tmp_path}/ran\nexit 1\n")
+        (tmp_path / "bin" / name).chmod(0o755)
+    where = os.pathsep.join([str(tmp_path / "bin"), os.environ["PATH"]])
+    assert finished(tmp_path, "plot", "run", PATH=where, MPLCONFIGDIR="settings") == (0, "")
+    assert not (tmp_path / "ran").exists()
+    assert (tmp_path / "run/figures/adaptation.png").exists()
+    assert (tmp_path / "settings").is_dir()
+
+
+def test_the_user_s_own_settings_of_matplotlib_run_no_tex(tmp_path: Path) -> None:
+    assert command([*TRAIN, "--out", str(tmp_path / "run"), "--quiet"]) == 0
+    (tmp_path / "settings").mkdir()
+    (tmp_path / "settings/matplotlibrc").write_text("text.usetex: True")
+    assert finished(tmp_path, "plot", "run", MPLCONFIGDIR="settings") == (0, "")
+
+
+def test_what_keeps_torch_from_starting_is_named(tmp_path: Path) -> None:
+    code, err = finished(tmp_path, *TRAIN, "--out", "run", TORCH_LOGS="nonsense")
+    assert code == 3
+    assert "nonsense" in err
+    assert "TORCH_LOGS" in err
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("columns", ["0", "00", "1", "wide"])
+def test_a_terminal_of_no_width_shows_results_all_the_same(tmp_path: Path, columns: str) -> None:
+    process = started(tmp_path, *TRAIN, "--out", "run", COLUMNS=columns)
+    out, err = process.communicate(timeout=120)
+    assert (process.returncode, err) == (0, "")
+    assert "metafunc plot run" in out
+
+
+def test_a_current_folder_that_has_been_deleted_is_said(tmp_path: Path) -> None:
+    (tmp_path / "gone").mkdir()
+    line = f'cd gone; rmdir ../gone; exec "{sys.executable}" -c "{PROGRAM}" plot run'
+    where = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path), "OMP_NUM_THREADS": "1"}
+    ended = subprocess.run(["bash", "-c", line], cwd=tmp_path, env=where, capture_output=True, text=True, timeout=60)
+    assert ended.returncode == 2
+    assert ended.stderr.splitlines()[-1].startswith("metafunc plot: The current folder has been deleted")

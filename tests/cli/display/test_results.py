@@ -41,6 +41,12 @@ def test_diverged_tasks_get_a_column_and_what_is_not_finite_a_name() -> None:
     assert "inf" in text
 
 
+def test_validation_tasks_that_the_noise_scale_leaves_out_are_counted() -> None:
+    assert "leaves out" not in shown(report("mse", {"noise_tasks_left_out": 0}, {"noise_tasks_left_out": 0}))
+    text = shown(report("mse", {"noise_tasks_left_out": 0}, {"noise_tasks_left_out": 3}, {"noise_tasks_left_out": 5}))
+    assert "leaves out validation tasks that diverged: 3 after 1 steps, 5 after 2 steps." in " ".join(text.split())
+
+
 def test_accuracies_are_percentages_with_the_probe_and_the_protocol() -> None:
     supports = {name: entry(mean) for name, mean in (("own", 0.9), ("empty", 0.19), ("shuffled", 0.18))}
     probe = {"metric": "accuracy", "mean": 0.21, "ci95": 0.01, "chance": 0.2, **supports}
@@ -50,6 +56,13 @@ def test_accuracies_are_percentages_with_the_probe_and_the_protocol() -> None:
     assert "before adaptation 21.0 % ± 1.0 % (chance 20.0 %); adapted on its own support set 90.0 %" in text
     assert "none 19.0 % ± 10.0 %, another task's" in " ".join(text.split())
     assert "transductive normalisation" in text
+
+
+def test_a_step_that_diverges_leaves_the_other_rows_as_they_are() -> None:
+    plain, wild = (shown(report("mse", {}, {"mse": entry(mean)})).splitlines() for mean in (0.125, 1.234e21))
+    assert plain[-3].split()[:4] == wild[-3].split()[:4]
+    assert "1.23e+21 ± 0.100" in wild[-2]
+    assert max(map(len, wild)) < max(map(len, plain)) + 8
 
 
 @pytest.mark.parametrize(

@@ -157,7 +157,7 @@ def test_another_algorithm_takes_tasks_and_network_of_a_file(tmp_path: Path) -> 
         ("--preset quickk", "Did you mean 'quick'?"),
         ("reptile --preset quick", "is for maml on sinusoid, not for reptile"),
         ("--config absent.json", "absent.json cannot be read"),
-        ("--resume nowhere", "nowhere/config.json cannot be read"),
+        ("--resume nowhere", "nowhere is no run: it has no config.json"),
         ("--overwrite", "give --out as well"),
         ("no.such.module:builder sinusoid", "there is no module no"),
         ("json:nothing", "no attribute 'nothing'"),

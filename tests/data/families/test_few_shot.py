@@ -2,6 +2,7 @@
 
 import datasets
 import pytest
+from PIL import Image
 
 from metafunc.data import few_shot, generator_for
 
@@ -122,3 +123,56 @@ def test_rows_without_labels_are_refused(saved):
     rows = {"pixels": [[1, 2]] * 3, "label": ["a", None, "b"]}
     with pytest.raises(ValueError, match="Row 1 of label column 'label' is None"):
         few_shot(saved(all=datasets.Dataset.from_dict(rows)), **VECTORS)
+
+
+def folders(root, *names):
+    """Four classes of three images in each top-level folder."""
+    for split in names:
+        for label in range(4):
+            for copy in range(3):
+                file = root / split / f"{split}{label}" / f"{copy}.png"
+                file.parent.mkdir(parents=True, exist_ok=True)
+                Image.new("L", (4, 4), copy).save(file)
+    return str(root)
+
+
+SMALL = {"num_ways": 2, "num_queries": 2}
+
+
+@pytest.mark.parametrize("name", ["val", "valid", "dev", "validation"])
+def test_a_folder_for_validation_is_taken_by_its_usual_names(tmp_path, name):
+    family = few_shot(folders(tmp_path, "train", name, "test"), **SMALL)
+    assert family.info["classes"] == {"train": 4, "validation": 4, "test": 4}
+
+
+@pytest.mark.parametrize("name", ["val", "dev"])
+@pytest.mark.parametrize("by_column", [False, True])
+def test_a_split_or_a_value_for_validation_is_taken_by_its_usual_names(saved, table, name, by_column):
+    parts = {"train": range(6), name: range(6, 9), "test": range(9, 12)}
+    if by_column:
+        path = saved(all=table(part=lambda c: next(part for part, keep in parts.items() if c in keep)))
+        family = few_shot(path, **VECTORS, **SMALL, split_column="part")
+        assert classes_seen(family)["validation"] == {6, 7, 8}
+        return
+    rows = table()
+    path = saved(**{part: rows.filter(lambda r, keep=keep: r["label"] in keep) for part, keep in parts.items()})
+    assert few_shot(path, **VECTORS, **SMALL).info["classes"] == {"train": 6, "validation": 3, "test": 3}
+
+
+def test_a_split_that_is_not_there_is_refused_with_the_folders_that_are(tmp_path):
+    with pytest.raises(ValueError, match="validation_split must be one of 'test', 'train', 'tune'") as caught:
+        few_shot(folders(tmp_path, "train", "tune", "test"), **SMALL)
+    assert repr(tmp_path.name) not in str(caught.value)
+    with pytest.raises(ValueError, match="There are splits 'val' and 'dev': name one of them"):
+        few_shot(folders(tmp_path / "two", "train", "val", "dev", "test"), **SMALL)
+    named = few_shot(folders(tmp_path / "named", "train", "val", "dev", "test"), **SMALL, validation_split="dev")
+    assert named.info["classes"]["validation"] == 4
+
+
+def test_a_class_called_val_among_classes_is_a_class(tmp_path):
+    for name in ("val", "dev", "train", *"abcdefgh"):
+        for copy in range(3):
+            file = tmp_path / name / f"{copy}.png"
+            file.parent.mkdir(exist_ok=True)
+            Image.new("L", (4, 4), copy).save(file)
+    assert sum(few_shot(str(tmp_path), num_ways=1, num_queries=2).info["classes"].values()) == 11

@@ -106,9 +106,13 @@ def test_columns_can_be_chosen(csv):
 @pytest.mark.parametrize(
     ("change", "options", "message"),
     [
-        (lambda t: t, {"target_columns": ("z",)}, r"target_columns must be one of 'task', 'a', 'b', 'y', not 'z'"),
+        (
+            lambda t: t,
+            {"target_columns": ("z",)},
+            r"has the columns 'task', 'a', 'b', 'y', and not 'z': choose target_columns .*, such as target_columns='y'",
+        ),
         (lambda t: t, {"task_column": "tasks"}, r"Did you mean 'task'"),
-        (lambda t: t, {"input_columns": ("c",)}, r"input_columns must be .*not 'c'"),
+        (lambda t: t, {"input_columns": ("c",)}, r"has the columns .*, and not 'c': choose input_columns among them\."),
         (lambda t: t[["task", "y"]], {}, r"has 0 input columns and 1 target columns"),
         (lambda t: t.replace({"b": {3.0: float("nan")}}), {}, r"table\.(csv|parquet), row 15, column 'b' is empty"),
         (lambda t: t.replace({"b": {3.0: float("inf")}}), {}, r"row 15, column 'b' is 'inf'"),

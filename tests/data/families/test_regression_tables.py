@@ -44,7 +44,7 @@ def test_a_row_without_a_task_is_named(tmp_path: Path) -> None:
         ("t.csv", b"task;x;y\na;1,5;2,5\n", DataUnavailable, "commas between columns, and points in numbers"),
         ("t.tsv", b"task\tx\ty\na\t1\t2\n", DataUnavailable, r"ends in \.tsv; \.csv and \.parquet are read"),
         ("t.parquet", b"PAR1 and no more", DataUnavailable, "has to be a parquet file"),
-        ("t.csv", b"", DataUnavailable, "has a header in its first line"),
+        ("t.csv", b"", DataUnavailable, "a header in its first line"),
     ],
 )
 def test_what_is_wrong_with_a_file_is_one_line_that_names_it(

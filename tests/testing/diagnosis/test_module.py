@@ -149,7 +149,13 @@ def test_hidden_randomness_and_hidden_state_are_found():
             self.count = self.count + 1
             return self.linear(x)
 
-    assert "the buffers count" in failing(Counting())["buffers"]
+    class CountingUnseen(Counting):
+        def forward(self, x):
+            self.count.data.add_(1)  # This counts as no write.
+            return self.linear(x)
+
+    assert "writes to count" in failing(Counting())["pure_module"]
+    assert "the buffers count" in failing(CountingUnseen())["buffers"]
 
 
 def test_what_cannot_be_pure_fails_with_the_reason():

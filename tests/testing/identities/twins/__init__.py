@@ -14,6 +14,7 @@ from . import (
     stein,
     updates,
     variational,
+    ways,
 )
 
 FILES = (
@@ -30,5 +31,6 @@ FILES = (
     variational,
     policy_gradient,
     learners,
+    ways,
 )
 TWINS = [twin for file in FILES for twin in file.TWINS]

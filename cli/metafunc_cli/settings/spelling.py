@@ -1,0 +1,39 @@
+"""What is refused in Python's spelling, said in the command line's: `num_shots` is `--data.num-shots` there."""
+
+import dataclasses
+import re
+import shlex
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from metafunc_cli.settings.compose import Settings
+
+
+def flags_of(settings: "Settings") -> dict[str, str]:
+    """The flag of each argument that only one of the builders has."""
+    parts = (("", settings.hyper), ("data.", settings.data), ("model.", settings.network), ("", settings.training))
+    pairs = [(field.name, prefix) for prefix, part in parts for field in dataclasses.fields(part)]
+    times = Counter(name for name, _ in pairs)
+    return {name: f"--{prefix}{name.replace('_', '-')}" for name, prefix in pairs if times[name] == 1}
+
+
+def spelled(message: str, flags: Mapping[str, str]) -> str:
+    """A message with flags in the place of arguments: `small_tasks="drop"` becomes `--data.small-tasks drop`.
+
+    A bare word is an argument only where it has an underscore: `noise` may be the noise itself.
+    """
+
+    def flag(found: re.Match[str]) -> str:
+        name, value = found["name"], found["value"]
+        if name not in flags or (value is None and "_" not in name):
+            return found[0]
+        return flags[name] if value is None else f"{flags[name]} {shlex.quote(value)}"
+
+    return re.sub(r"""(?<![\w./'-])(?P<name>[a-z]\w*)(?:=["'](?P<value>[^"']*)["'])?(?![\w/'=(]|\.\w)""", flag, message)
+
+
+def corrected(command: Sequence[str], suggested: Mapping[str, Any], flags: Mapping[str, str]) -> str:
+    """The command with the settings that an error suggests."""
+    return shlex.join([*command, *(word for name, value in suggested.items() for word in (flags[name], value))])
