@@ -28,11 +28,21 @@ COSTS = {
         "yes",
         "K for each particle",
     ),
-    "protonet cnp mr_cnp_w mr_cnp_a": ("1", "there is no K", "a forward pass"),
+    "protonet pcoc cnp mr_cnp_w mr_cnp_a": ("1", "there is no K", "a forward pass"),
     "alpaca": (
         "1, and a linear system of as many unknowns as features",
         "there is no K",
         "a forward pass and it",
+    ),
+    "dkt": (
+        "1, and a linear system of as many unknowns as rows of support and query, for each class",
+        "there is no K",
+        "a forward pass, and one of as many as support rows",
+    ),
+    "metaqda": (
+        "1, and a linear system of as many unknowns as features for each class",
+        "there is no K",
+        "a forward pass and them",
     ),
     "versa": ("1, the last layer times the draws", "there is no K", "a forward pass"),
     "maml_noise mr_maml_w": ("as `maml`", "yes", "K for each particle"),

@@ -24,8 +24,11 @@ from metafunc.algorithms.bayesian.platipus import platipus as platipus
 from metafunc.algorithms.bayesian.vampire import vampire as vampire
 from metafunc.algorithms.conditioning.alpaca import alpaca as alpaca
 from metafunc.algorithms.conditioning.cnp import cnp as cnp
+from metafunc.algorithms.conditioning.dkt import dkt as dkt
+from metafunc.algorithms.conditioning.metaqda import metaqda as metaqda
 from metafunc.algorithms.conditioning.mr_cnp import mr_cnp_a as mr_cnp_a
 from metafunc.algorithms.conditioning.mr_cnp import mr_cnp_w as mr_cnp_w
+from metafunc.algorithms.conditioning.pcoc import pcoc as pcoc
 from metafunc.algorithms.conditioning.protonet import protonet as protonet
 from metafunc.algorithms.conditioning.versa import versa as versa
 from metafunc.algorithms.gradient_based.anil import anil as anil

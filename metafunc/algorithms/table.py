@@ -25,7 +25,10 @@ from metafunc.algorithms.bayesian.platipus import platipus
 from metafunc.algorithms.bayesian.vampire import vampire
 from metafunc.algorithms.conditioning.alpaca import alpaca
 from metafunc.algorithms.conditioning.cnp import cnp
+from metafunc.algorithms.conditioning.dkt import dkt
+from metafunc.algorithms.conditioning.metaqda import metaqda
 from metafunc.algorithms.conditioning.mr_cnp import mr_cnp_a, mr_cnp_w
+from metafunc.algorithms.conditioning.pcoc import pcoc
 from metafunc.algorithms.conditioning.protonet import protonet
 from metafunc.algorithms.conditioning.versa import versa
 from metafunc.algorithms.gradient_based.anil import anil
@@ -164,8 +167,11 @@ ALGORITHMS: Mapping[str, Algorithm] = MappingProxyType(
         "emaml": over(emaml, Algorithm(maml, fixed=("rematerialise",))),
         "bmaml": Algorithm(bmaml, exact=False),
         "protonet": Algorithm(protonet, kinds=("classification",), networks=embedding, inner_steps=False),
+        "pcoc": Algorithm(pcoc, kinds=("classification",), networks=features, inner_steps=False),
+        "metaqda": Algorithm(metaqda, kinds=("classification",), networks=features, inner_steps=False),
         "cnp": Algorithm(cnp, networks=encoder_decoder, likelihood=_with_noise_scale, inner_steps=False),
         "alpaca": Algorithm(alpaca, kinds=("regression",), networks=features, inner_steps=False),
+        "dkt": Algorithm(dkt, networks=features, inner_steps=False),
         "versa": Algorithm(versa, networks=features_amortiser, inner_steps=False),
         "maml_noise": Algorithm(maml_noise),
         "platipus": Algorithm(platipus),

@@ -11,6 +11,7 @@ from metafunc.data.families.circles import circles
 from metafunc.data.families.few_shot import few_shot
 from metafunc.data.families.few_task_sinusoid import few_task_sinusoid
 from metafunc.data.families.glyphs import glyphs
+from metafunc.data.families.gp import gp
 from metafunc.data.families.locomotion import ant, half_cheetah
 from metafunc.data.families.navigation import navigation
 from metafunc.data.families.nme_sinusoid import nme_sinusoid
@@ -49,6 +50,7 @@ FAMILIES: dict[str, Family] = {
     "sine_or_line": Family(sine_or_line, "regression", noiseless={"noise": 0.0}),
     "few_task_sinusoid": Family(few_task_sinusoid, "regression", noiseless={}),
     "nme_sinusoid": Family(nme_sinusoid, "regression"),
+    "gp": Family(gp, "regression", noiseless={"noise": 0.0}),
     "circles": Family(circles, "classification"),
     "omniglot": Family(omniglot, "classification", network="conv4"),
     "tiny_omniglot": Family(tiny_omniglot, "classification", network="conv4"),

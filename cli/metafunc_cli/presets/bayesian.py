@@ -225,6 +225,13 @@ BAYESIAN: tuple[Preset, ...] = (
         hyper={"noise_scale": 0.1},
         network={"hidden": (128, 128), "activation": "tanh", "initialisation": "xavier"},
     ),
+    sinusoid(
+        "dkt-sinusoid",
+        "dkt",
+        "our own: the method and network of Patacchiola et al. (2020), on MAML's protocol",
+        hyper={"kernel": "spectral", "noise_scale": 0.1},
+        network={"hidden": (40,), "initialisation": "xavier"},
+    ),
     omniglot(
         "versa-omniglot",
         "versa",

@@ -138,6 +138,24 @@ class Protonet:
 
 
 @dataclass(frozen=True, repr=False, eq=False)
+class Pcoc:
+    """PCOC: Gaussian classes in a learned feature space, with an exact posterior over their means."""
+
+    num_features: int = 64
+    """how many numbers the network puts out."""
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class Metaqda:
+    """MetaQDA: Gaussian classes in a learned feature space, with a posterior over means and covariances."""
+
+    num_features: int = 32
+    """how many numbers the network puts out; a class has a covariance matrix of that size."""
+    inference: Literal["bayesian", "map"] = "bayesian"
+    """"bayesian" averages over a class's posterior, "map" takes its likeliest mean and covariance."""
+
+
+@dataclass(frozen=True, repr=False, eq=False)
 class Cnp:
     """Conditional neural process: a task is the mean of its embedded rows, and a decoder predicts from it."""
 
@@ -150,6 +168,20 @@ class Alpaca:
     """how many numbers the network puts out."""
     noise_scale: float = 0.1
     """the noise scale that is started from, in units of y."""
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class Dkt:
+    """Deep kernel transfer: an exact Gaussian process on features that all tasks share."""
+
+    kernel: Literal["spectral", "rbf", "matern", "linear", "cosine"] = "spectral"
+    """the kernel on features; "spectral" extrapolates what repeats."""
+    num_features: int = 40
+    """how many numbers the network puts out."""
+    noise_scale: float = 0.1
+    """the noise scale that is started from, in units of y; for regression."""
+    num_particles: int = 64
+    """points of the quadrature over the processes of all classes; for classification."""
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -564,12 +596,23 @@ ALGORITHMS = {
         "Prototypical networks: classify by the nearest class mean in a learned feature space.",
         ("classification",),
     ),
+    "pcoc": Row(
+        Pcoc,
+        "PCOC: Gaussian classes in a learned feature space, with an exact posterior over their means.",
+        ("classification",),
+    ),
+    "metaqda": Row(
+        Metaqda,
+        "MetaQDA: Gaussian classes in a learned feature space, with a posterior over means and covariances.",
+        ("classification",),
+    ),
     "cnp": Row(
         Cnp, "Conditional neural process: a task is the mean of its embedded rows, and a decoder predicts from it."
     ),
     "alpaca": Row(
         Alpaca, "ALPaCA: exact Bayesian linear regression on learned features, for regression.", ("regression",)
     ),
+    "dkt": Row(Dkt, "Deep kernel transfer: an exact Gaussian process on features that all tasks share."),
     "versa": Row(
         Versa, "VERSA: the last layer's weights are drawn from what a network makes of the support set's mean features."
     ),
@@ -699,6 +742,20 @@ class NmeSinusoidData:
     """how many of them, from the lowest, are trained on and hinted at in testing; None: all."""
     noise: float = 0.1
     """standard deviation of the noise on support and query targets."""
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class GpData:
+    """Regression on draws of a Gaussian process, or on sawtooth waves: tasks whose best prediction is known."""
+
+    kernel: Literal["rbf", "matern52", "periodic", "weakly_periodic", "sawtooth", "mixture"] = "rbf"
+    """the covariance function; "periodic" has random hyperparameters only, the last three fixed ones."""
+    hyperparameters: Literal["fixed", "random"] = "fixed"
+    """the same for all tasks, or drawn with each task; which decides the protocol's other numbers."""
+    max_points: int | None = None
+    """what support and query points of a task are at most together; by default the protocol's."""
+    noise: float | None = None
+    """standard deviation of the noise on support and query targets; by default the protocol's."""
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -920,6 +977,11 @@ FAMILIES = {
     "nme_sinusoid": Row(
         NmeSinusoidData,
         "Regression on y = A sin u with an input that reveals A in training, and is misleading at meta-test.",
+        ("regression",),
+    ),
+    "gp": Row(
+        GpData,
+        "Regression on draws of a Gaussian process, or on sawtooth waves: tasks whose best prediction is known.",
         ("regression",),
     ),
     "circles": Row(

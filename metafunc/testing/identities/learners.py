@@ -79,16 +79,26 @@ def _by_func(meta_loss: Callable[[Any, Task], torch.Tensor], meta: M, tasks: Tas
 
 
 def ignored_padding(case: LearnerCase[M, P]) -> Report:
-    """Rows of garbage that are masked out change neither the loss, nor its gradient, nor adaptation."""
-    learner, meta = case.learner, case.meta
+    """Rows of garbage that are masked out change neither the loss, nor its gradient, nor adaptation.
+
+    A learner may keep its support set, as a Gaussian process does. Then what it adapts to has rows of garbage too, and
+    it is its predictions that must not change.
+    """
+    learner, meta, passes = case.learner, case.meta, 2 * case.num_steps + 2
     # Not prepared: `prepare` may draw rows by number, and garbage would change which.
     whole, adapt = value_and_grad(learner.task_loss), torch.vmap(learner.adapt, in_dims=(None, 0))
-    expected, bound = bounded(whole, meta, case.tasks, passes=2 * case.num_steps + 2)
-    alone, adapted = bounded(adapt, meta, case.tasks.support, passes=2 * case.num_steps + 2)
+
+    def predictions(meta: M, support: Tree) -> Tree:
+        return torch.vmap(learner.predict)(adapt(meta, support), case.tasks.query.x)
+
+    expected, bound = bounded(whole, meta, case.tasks, passes=passes)
     garbage = padded(case.tasks)
+    sizes = [[leaf.shape for leaf in tree.leaves(adapt(meta, each.support))] for each in (case.tasks, garbage)]
+    adapted = adapt if sizes[0] == sizes[1] else predictions
+    alone, enough = bounded(adapted, meta, case.tasks.support, passes=passes)
     comparisons = [
         compare(whole(meta, garbage), expected, bound, "Padding enters the loss."),
-        compare(adapt(meta, garbage.support), alone, adapted, "Padding enters adaptation."),
+        compare(adapted(meta, garbage.support), alone, enough, "Padding enters adaptation."),
     ]
     return summarise("ignored_padding", comparisons, MATCHES, str(case))
 

@@ -1,0 +1,181 @@
+r"""Deep kernel transfer: a Gaussian process on learned features, whose kernel all tasks share.
+
+Patacchiola et al. (2020), "Bayesian Meta-Learning for the Few-Shot Setting via Deep Kernels". With features
+$\phi(x)$ of a network, a kernel $k$, a constant mean $m$ and noise $\sigma$, a task's function is
+
+$$f \sim \mathcal{GP}\big(m,\; k(\phi(x), \phi(x'))\big), \qquad
+y = f(x) + \epsilon, \quad \epsilon \sim \mathcal N(0, \sigma^2).$$
+
+There are no parameters of a task: everything is trained by the evidence of support and query together,
+$\max \log p(y \mid X)$, and adaptation conditions on the support set, exactly. A path has two rows, prior and
+posterior.
+
+Classes are regressed on as Milios et al. (2018) do: a label is a Dirichlet observation with concentrations
+$\alpha_c = .01 + [y = c]$, whose Gamma variables have log-normal approximations,
+
+$$\tilde y_c \mid f \sim \mathcal N(f_c, \tilde\sigma_c^2), \qquad \tilde\sigma_c^2 = \log(1 + 1/\alpha_c), \qquad
+\tilde y_c = \log \alpha_c - \tilde\sigma_c^2 / 2,$$
+
+one process for each class, and $p(c \mid x) = \mathbb E\, \mathrm{softmax}(f(x))_c$, by quadrature.
+"""
+
+from collections.abc import Callable
+from typing import Literal, NamedTuple, TypeAlias
+
+import torch
+from jaxtyping import Float
+from torch import Generator, Tensor
+
+from metafunc import tree
+from metafunc.bayes import gaussian_process, kernels
+from metafunc.bayes.gaussian_process import Conditioned
+from metafunc.bayes.kernels import Kernel
+from metafunc.checks import above, at_least, look_up
+from metafunc.nn.likelihood import Likelihood
+from metafunc.transforms.objectives import pool
+from metafunc.types import Batch, Categorical, MetaLearner, Model, Normal, Params, Predictive, Scalar, Task, Tree
+
+KernelName: TypeAlias = Literal["spectral", "rbf", "matern", "linear", "cosine"]
+
+KERNELS: dict[str, Callable[[], Kernel]] = {
+    "spectral": kernels.spectral_mixture,
+    "rbf": kernels.rbf,
+    "matern": kernels.matern,
+    "linear": kernels.linear,
+    "cosine": kernels.cosine,
+}
+CONCENTRATION = 0.01
+"""What a class without a label counts, the paper's."""
+
+
+class DktParams(NamedTuple):
+    """What all tasks share: the features' network, the kernel's hyperparameters, the mean and the noise scale."""
+
+    params: Params
+    kernel: Tree
+    mean: Float[Tensor, " outputs"]
+    log_scale: Float[Tensor, ""]
+
+
+class Process(NamedTuple):
+    """What a task is: the shared part, the support set's features, and one conditioned process for each output."""
+
+    shared: DktParams
+    features: Float[Tensor, "n features"]
+    found: Conditioned
+
+
+def dkt(
+    model: Model,
+    likelihood: Likelihood,
+    *,
+    kernel: KernelName = "spectral",
+    num_features: int = 40,
+    noise_scale: float = 0.1,
+    num_particles: int = 64,
+) -> MetaLearner[DktParams, Process]:
+    """Deep kernel transfer: an exact Gaussian process on features that all tasks share.
+
+    Args:
+        model: the network of the features; it puts out `num_features` numbers.
+        likelihood: the observation model: Gaussian, whose noise is learned unless it has one, or categorical.
+        kernel: the kernel on features; "spectral" extrapolates what repeats.
+        num_features: how many numbers the network puts out.
+        noise_scale: the noise scale that is started from, in units of y; for regression.
+        num_particles: points of the quadrature over the processes of all classes; for classification.
+
+    Returns:
+        The learner; meta-parameters are a `DktParams`, task parameters a `Process`.
+
+    Raises:
+        ValueError: if the likelihood's noise depends on the input, or a value is out of its range.
+
+    Example:
+        >>> from metafunc import algorithms, likelihood, nn
+        >>> learner = algorithms.dkt(nn.mlp((1,), 40), likelihood.gaussian())
+
+    References:
+        Patacchiola et al. (2020), section 3. Milios et al. (2018), "Dirichlet-based Gaussian Processes for Large-scale
+        Calibrated Classification", section 4.
+    """
+    if likelihood.num_outputs != likelihood.num_targets:
+        raise ValueError("dkt conditions in closed form: take likelihood.gaussian(...) or likelihood.categorical(...).")
+    at_least(1, num_features=num_features, num_particles=num_particles)
+    above(0, noise_scale=noise_scale)
+    covariance = look_up(KERNELS, kernel, "kernel")()
+    classifies, learned = likelihood.kind == "classification", likelihood.with_scale is not None
+
+    def init(generator: Generator) -> DktParams:
+        params = model.init(generator)
+        like = tree.leaves(params)[0]
+        given = likelihood.predictive(like.new_zeros(1, 1, likelihood.num_targets))
+        scale = given.scale if isinstance(given, Normal) and not learned else like.new_full((), noise_scale)
+        # Classes have one mean: which of them is which is drawn with the task.
+        mean = like.new_zeros(1 if classifies else likelihood.num_targets)
+        hyperparameters = tree.map(lambda leaf: leaf.to(like), covariance.init(generator, num_features))
+        return DktParams(params, hyperparameters, mean, scale.log())
+
+    def noise_variance(shared: DktParams) -> Scalar:
+        return (2 * (shared.log_scale if learned else shared.log_scale.detach())).exp()
+
+    def observations(shared: DktParams, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Residuals and noise variances (n, outputs)."""
+        if not classifies:
+            return batch.y - shared.mean, noise_variance(shared).expand_as(batch.y)
+        concentration = CONCENTRATION + likelihood.encode(batch.y).to(shared.mean.dtype)
+        variance = torch.log1p(1 / concentration)
+        return concentration.log() - variance / 2 - shared.mean, variance
+
+    def condition(shared: DktParams, batch: Batch) -> tuple[Process, Tensor]:
+        features = model.apply(shared.params, batch.x)
+        gram = covariance.gram(shared.kernel, features, features)
+        residuals, variances = observations(shared, batch)
+        each = torch.vmap(gaussian_process.condition, in_dims=(None, 1, 1, None))
+        return Process(shared, features, each(gram, residuals[..., None], variances, batch.mask)), residuals
+
+    def adapt(meta: DktParams, support: Batch, /) -> Process:
+        return condition(meta._replace(params=model.finish(meta.params, support)), support)[0]
+
+    def path(meta: DktParams, support: Batch, num_steps: int, /) -> Process:
+        absent = support._replace(mask=support.x.new_zeros(support.x.shape[0]))
+        return tree.stack([adapt(meta, absent), adapt(meta, support)])
+
+    def task_loss(meta: DktParams, task: Task, /) -> Scalar:
+        everything = pool(task)
+        process, residuals = condition(meta, everything)
+        evidence = torch.vmap(gaussian_process.log_evidence, in_dims=(0, 1))(process.found, residuals[..., None])
+        return -evidence.sum() / process.found.present[0].sum().clamp(min=1)
+
+    def latent(task_params: Process, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Means and variances of the functions (n, outputs)."""
+        shared, found = task_params.shared, task_params.found
+        features = model.apply(shared.params, x)
+        cross = covariance.gram(shared.kernel, features, task_params.features)
+        prior = covariance.variance(shared.kernel, features)
+        mean = torch.vmap(gaussian_process.mean, in_dims=(0, None))(found, cross)[..., 0].mT
+        return shared.mean + mean, torch.vmap(gaussian_process.variance, in_dims=(0, None, None))(
+            found, cross, prior
+        ).mT
+
+    def predict(task_params: Process, x: Tensor) -> Predictive:
+        mean, variance = latent(task_params, x)
+        if not classifies:
+            return Normal(mean[None], (variance + noise_variance(task_params.shared)).sqrt()[None])
+        return Categorical(mean + variance.sqrt() * _nodes(mean, num_particles)[:, None])
+
+    return MetaLearner(
+        init=init,
+        adapt=adapt,
+        path=path,
+        task_loss=task_loss,
+        predict=predict,
+        normalisation=model.normalisation,
+    )
+
+
+def _nodes(like: Float[Tensor, "n classes"], number: int) -> Float[Tensor, "nodes classes"]:
+    """Points of a standard normal, spread evenly by Sobol's sequence: the same on every call."""
+    sequence = torch.quasirandom.SobolEngine(like.shape[1])  # type: ignore[no-untyped-call]  # torch's has no types.
+    # The sequence begins at 0, whose normal quantile is infinite: half a step inwards it is centred.
+    nodes: Tensor = torch.special.ndtri(sequence.draw(number, dtype=torch.float64) + 0.5 / number)
+    return nodes.to(like)
