@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from metafunc_cli.__main__ import run
-from metafunc_cli.errors import UsageError
+from metafunc_cli.errors import LARGEST, UsageError
 from metafunc_cli.presets.all import PRESETS
 from metafunc_cli.settings import compose
 from metafunc_cli.settings.generated import ALGORITHMS, FAMILIES, MODELS
@@ -36,7 +36,7 @@ def values(hint: Any) -> st.SearchStrategy[Any]:
         return st.none() | values(get_args(hint)[0])
     words = st.text("abcxyz_./0123456789", min_size=1, max_size=8)
     numbers = st.floats(allow_nan=False, allow_infinity=False)
-    return {int: st.integers(), float: numbers, bool: st.booleans(), str: words}[hint]
+    return {int: st.integers(-LARGEST, LARGEST), float: numbers, bool: st.booleans(), str: words}[hint]
 
 
 def words(flag: str, value: Any) -> list[str]:
