@@ -1,8 +1,8 @@
 """Regression on a user-supplied table: one row per observation, and a column that names the task it belongs to."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from jaxtyping import Float64, Int64
@@ -34,7 +34,7 @@ def regression(
     split_seed: int = 0,
     standardise: bool = True,
     small_tasks: Literal["refuse", "drop"] = "refuse",
-    units: Mapping[str, Sequence[float]] | None = None,
+    units: Mapping[str, Any] | None = None,
 ) -> TaskFamily:
     r"""Tasks from a long-format table: columns for the task, the inputs $x$ and the targets $y$.
 
@@ -120,7 +120,7 @@ def regression(
     )
 
 
-def _scale(known: Scale | None, units: Mapping[str, Sequence[float]] | None, columns: int) -> Scale:
+def _scale(known: Scale | None, units: Mapping[str, Any] | None, columns: int) -> Scale:
     """The scale of another table where it is given; of this one; or that which leaves numbers as they are."""
     if units is not None:
         known_of = ([*units[f"input_{of}"], *units[f"target_{of}"]] for of in Scale._fields)
