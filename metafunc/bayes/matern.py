@@ -28,7 +28,7 @@ def matern_shape(q: Tensor, order: int) -> Tensor:
         >>> matern_shape(torch.tensor([0.0, 1.0]), 0)
         tensor([1.0000, 0.3679])
     """
-    shape: Tensor = _Matern.apply(q, order)  # type: ignore[no-untyped-call]
+    shape: Tensor = _Matern.apply(q, order)  # type: ignore[no-untyped-call]  # torch's has no types.
     return shape
 
 

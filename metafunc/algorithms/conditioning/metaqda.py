@@ -28,10 +28,10 @@ from jaxtyping import Float
 from torch import Generator, Tensor
 
 from metafunc import tree
+from metafunc.algorithms.assembly import class_learner
 from metafunc.checks import at_least, one_of
 from metafunc.nn.likelihood import Likelihood
-from metafunc.transforms.objectives import query_loss
-from metafunc.types import Batch, Data, MetaLearner, Model, Params, Predictive, Scalar
+from metafunc.types import Batch, MetaLearner, Model, Params
 
 Inference: TypeAlias = Literal["bayesian", "map"]
 
@@ -114,17 +114,6 @@ def metaqda(
         scatter = prior + squares - total[:, None, None] * mean[:, :, None] * mean[:, None]
         return ClassGaussians(model.finish(meta.params, support), mean, total, nu + counts, scatter)
 
-    def memberships(support: Batch) -> Float[Tensor, "n classes"]:
-        members = likelihood.encode(support.y).to(support.x.dtype)
-        return members if isinstance(support.mask, tuple) else members * support.mask[:, None]
-
-    def adapt(meta: MetaQdaParams, support: Batch, /) -> ClassGaussians:
-        return given(meta, support, memberships(support))
-
-    def path(meta: MetaQdaParams, support: Batch, num_steps: int, /) -> ClassGaussians:
-        members = memberships(support)
-        return tree.stack([given(meta, support, torch.zeros_like(members)), given(meta, support, members)])
-
     def outputs(task_params: ClassGaussians, x: Tensor) -> Float[Tensor, "n classes"]:
         features = model.apply(task_params.params, x)
         return torch.vmap(log_density, in_dims=(0, 0, 0, 0, None), out_dims=1)(*task_params[1:], features)
@@ -143,17 +132,4 @@ def metaqda(
         average: Tensor = volume - half_log_det - (nu + 1) / 2 * torch.log1p(square / spread)
         return average
 
-    def loss(task_params: ClassGaussians, query: Data, /) -> Scalar:
-        return likelihood.loss(outputs(task_params, query.x), query)
-
-    def predict(task_params: ClassGaussians, x: Tensor) -> Predictive:
-        return likelihood.predictive(outputs(task_params, x)[None])
-
-    return MetaLearner(
-        init=init,
-        adapt=adapt,
-        path=path,
-        task_loss=query_loss(adapt, loss),
-        predict=predict,
-        normalisation=model.normalisation,
-    )
+    return class_learner(model, likelihood, init=init, given=given, outputs=outputs)

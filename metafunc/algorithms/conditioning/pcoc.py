@@ -19,15 +19,14 @@ cross-entropy of the query set. A path has two rows, prior and posterior.
 
 from typing import NamedTuple
 
-import torch
 from jaxtyping import Float
 from torch import Generator, Tensor
 
 from metafunc import tree
+from metafunc.algorithms.assembly import class_learner
 from metafunc.checks import at_least
 from metafunc.nn.likelihood import Likelihood
-from metafunc.transforms.objectives import query_loss
-from metafunc.types import Batch, Data, MetaLearner, Model, Params, Predictive, Scalar, log_normal
+from metafunc.types import Batch, MetaLearner, Model, Params, log_normal
 
 
 class PcocParams(NamedTuple):
@@ -87,17 +86,6 @@ def pcoc(model: Model, likelihood: Likelihood, *, num_features: int = 64) -> Met
         mean = (prior * meta.mean + noise * (members.mT @ model.apply(meta.params, support.x))) / precision
         return Classes(meta._replace(params=model.finish(meta.params, support)), mean, precision, counts)
 
-    def memberships(support: Batch) -> Float[Tensor, "n classes"]:
-        members = likelihood.encode(support.y).to(support.x.dtype)
-        return members if isinstance(support.mask, tuple) else members * support.mask[:, None]
-
-    def adapt(meta: PcocParams, support: Batch, /) -> Classes:
-        return given(meta, support, memberships(support))
-
-    def path(meta: PcocParams, support: Batch, num_steps: int, /) -> Classes:
-        members = memberships(support)
-        return tree.stack([given(meta, support, torch.zeros_like(members)), given(meta, support, members)])
-
     def outputs(task_params: Classes, x: Tensor) -> Float[Tensor, "n classes"]:
         shared = task_params.shared
         features = model.apply(shared.params, x)[:, None]
@@ -107,17 +95,4 @@ def pcoc(model: Model, likelihood: Likelihood, *, num_features: int = 64) -> Met
         found: Tensor = densities + (shared.log_count.exp() + task_params.counts).log()
         return found
 
-    def loss(task_params: Classes, query: Data, /) -> Scalar:
-        return likelihood.loss(outputs(task_params, query.x), query)
-
-    def predict(task_params: Classes, x: Tensor) -> Predictive:
-        return likelihood.predictive(outputs(task_params, x)[None])
-
-    return MetaLearner(
-        init=init,
-        adapt=adapt,
-        path=path,
-        task_loss=query_loss(adapt, loss),
-        predict=predict,
-        normalisation=model.normalisation,
-    )
+    return class_learner(model, likelihood, init=init, given=given, outputs=outputs)

@@ -12,14 +12,12 @@ without support rows has its prototype at the origin, too, and the embedding lea
 
 from typing import NamedTuple
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from metafunc import tree
+from metafunc.algorithms.assembly import class_learner
 from metafunc.nn.likelihood import Likelihood
-from metafunc.transforms.objectives import query_loss
-from metafunc.types import Batch, Data, MetaLearner, Model, Params, Predictive, Scalar, Tree
+from metafunc.types import Batch, MetaLearner, Model, Params, Tree
 
 
 class Prototypes(NamedTuple):
@@ -61,30 +59,10 @@ def protonet(model: Model, likelihood: Likelihood) -> MetaLearner[Params, Protot
     if likelihood.kind != "classification":
         raise ValueError(f"protonet classifies and needs likelihood.categorical(...), not one of {likelihood.kind}.")
 
-    def adapt(meta: Tree, support: Batch, /) -> Prototypes:
-        features = model.apply(meta, support.x)
-        members = likelihood.encode(support.y).to(features.dtype)
-        weights = members if isinstance(support.mask, tuple) else members * support.mask[:, None]
-        return Prototypes(model.finish(meta, support), _class_means(features, weights))
-
-    def path(meta: Tree, support: Data, num_steps: int, /) -> Prototypes:
-        after = adapt(meta, support)
-        return tree.stack([after._replace(centres=torch.zeros_like(after.centres)), after])
+    def given(meta: Tree, support: Batch, members: Float[Tensor, "n classes"]) -> Prototypes:
+        return Prototypes(model.finish(meta, support), _class_means(model.apply(meta, support.x), members))
 
     def outputs(task_params: Prototypes, x: Tensor) -> Tensor:
         return _negative_distances(model.apply(task_params.params, x), task_params.centres)
 
-    def loss(task_params: Prototypes, query: Data, /) -> Scalar:
-        return likelihood.loss(outputs(task_params, query.x), query)
-
-    def predict(task_params: Prototypes, x: Tensor) -> Predictive:
-        return likelihood.predictive(outputs(task_params, x)[None])
-
-    return MetaLearner(
-        init=model.init,
-        adapt=adapt,
-        path=path,
-        task_loss=query_loss(adapt, loss),
-        predict=predict,
-        normalisation=model.normalisation,
-    )
+    return class_learner(model, likelihood, init=model.init, given=given, outputs=outputs)

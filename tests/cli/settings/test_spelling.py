@@ -17,7 +17,7 @@ FLAGS = {"small_tasks": "--data.small-tasks", "num_shots": "--data.num-shots", "
         ('lower num_shots, or set small_tasks="drop".', "lower --data.num-shots, or set --data.small-tasks drop."),
         ("num_shots must be at least 1, not 0.", "--data.num-shots must be at least 1, not 0."),
         ("the noise, and noise='.1 or so'", "the noise, and --data.noise '.1 or so'"),
-        ("/tmp/num_shots/a.csv, column 'num_shots', own_num_shots", None),
+        ("data/num_shots/a.csv, column 'num_shots', own_num_shots", None),
         ("num_shots=3 of regression(num_shots=3)", None),
     ],
 )
