@@ -93,7 +93,7 @@ def gp(
     """
     random = hyperparameters == "random"
     known = tuple(RANDOM) if random else (*FIXED, "sawtooth", "mixture")
-    one_of(kernel, known, "kernel", f"these have {hyperparameters} hyperparameters")
+    one_of(kernel, known, "kernel", f"These have {hyperparameters} hyperparameters.")
     waves = kernel in ("sawtooth", "mixture")
     usual: tuple[Shots, Shots, float] = (
         ((3, 46), (3, 46), 0.02) if random else ((0, 30), 100 if waves else 50, 0.05**0.5)

@@ -20,7 +20,7 @@ from metafunc.results.figures.style import (  # fmt: skip
     name_lines,
     plain,
 )
-from metafunc.types import M, MetaLearner, Normal, P, Task
+from metafunc.types import Batch, M, MetaLearner, Normal, P, Task
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -87,7 +87,7 @@ def function_before_and_after(
     page, body = figure(
         4.8 if len(each) == 1 else 8.0,
         3.4,
-        f"Adapting to {each[0].support.x.shape[0]} points of a new function",
+        f"Adapting to {number_of_points(each)} of a new function",
         f"Grey: {'the truth' if noiseless else 'points held out'}. Black: the points adapted to."
         + " Band: two standard deviations." * spread,
     )
@@ -104,6 +104,25 @@ def function_before_and_after(
     return page
 
 
+def points_of(batch: Batch) -> tuple[list[float], list[float]]:
+    """Inputs and outputs of the rows that count."""
+    counted = slice(None) if isinstance(batch.mask, tuple) else batch.mask == 1
+    return batch.x[counted, 0].tolist(), batch.y[counted, 0].tolist()
+
+
+def in_order(batch: Batch) -> Tensor:
+    """The rows that count, from the smallest input to the largest."""
+    order = batch.x[:, 0].argsort()
+    return order if isinstance(batch.mask, tuple) else order[batch.mask[order] == 1]
+
+
+def number_of_points(tasks: Sequence[Task]) -> str:
+    """How many support points there are, such as "5 points" or "3 to 20 points"."""
+    counts = [len(points_of(task.support)[0]) for task in tasks]
+    least, most = min(counts), max(counts)
+    return f"{least} to {most} points" if least < most else f"{most} point" + "s" * (most != 1)
+
+
 def _predictions(learner: MetaLearner[M, P], meta: M, task: Task, steps: Sequence[int]) -> dict[int, Normal]:
     """By step; a learner without inner steps has a shorter path, whose last row stands for all that follow."""
     with torch.no_grad():
@@ -116,9 +135,7 @@ def _predictions(learner: MetaLearner[M, P], meta: M, task: Task, steps: Sequenc
 def _draw_function(
     axes: "Axes", task: Task, predictions: dict[int, Normal], noise_scale: Sequence[float], noiseless: bool
 ) -> list[Name]:
-    order = task.query.x[:, 0].argsort()
-    if not isinstance(task.query.mask, tuple):
-        order = order[task.query.mask[order] == 1]
+    order = in_order(task.query)
     x = task.query.x[order, 0].tolist()
     truth: dict[str, Any] = {"linewidth": 4} if noiseless else {"linestyle": "", "marker": "o", "markersize": 2.5}
     axes.plot(x, task.query.y[order, 0].tolist(), color=LIGHT_GREY, alpha=0.75, **truth)
@@ -130,8 +147,9 @@ def _draw_function(
         if step == last:
             draw_spread(axes, x, loc, _scale(predicted, noise_scale, step, order), colour)
         axes.plot(x, loc.mean(0).tolist(), color=colour, linestyle=dashes, linewidth=width)
-    support = task.support.x[:, 0].tolist(), task.support.y[:, 0].tolist()
-    axes.plot(*support, "o", color=INK, markersize=5, markeredgecolor="white", markeredgewidth=0.8, zorder=4)
+    axes.plot(
+        *points_of(task.support), "o", color=INK, markersize=5, markeredgecolor="white", markeredgewidth=0.8, zorder=4
+    )
     heights = {step: float(predicted.loc.mean(0)[order[-1], 0]) for step, predicted in predictions.items()}
     return [Name(_after(step), heights[step], looks[step][0]) for step in sorted(predictions)]
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from metafunc.results.figures.curves import panel_titles, percent, scale_of
-from metafunc.results.figures.functions import draw_spread
+from metafunc.results.figures.functions import draw_spread, in_order, number_of_points, points_of
 from metafunc.results.figures.style import (
     BLUE,
     COLOURS,
@@ -106,11 +106,10 @@ def function_draws(predictions: Mapping[str, Sequence[Normal]], tasks: Sequence[
 
     if not predictions or not tasks:
         raise ValueError("There is nothing to draw: a learner and a task are needed.")
-    shots = len(tasks[0].support.x)
     page, body = figure(
         8.0,
         1.1 + 1.75 * len(predictions),
-        f"Predictions of a new function after {shots} points of it",
+        f"Predictions of a new function after {number_of_points(tasks)} of it",
         "Grey: the truth. Black: the points. Blue: the mean, with a band of two standard deviations; thin: draws.",
     )
     grid = body.subplots(len(predictions), len(tasks), sharex=True, sharey="col", squeeze=False)
@@ -120,15 +119,22 @@ def function_draws(predictions: Mapping[str, Sequence[Normal]], tasks: Sequence[
             if axes is row[0]:
                 axes.set_ylabel("y", size=TEXT_SIZE, color=INK)
             axes.xaxis.set_major_locator(MaxNLocator(nbins=4, steps=[1, 2, 5, 10]))
-            order = task.query.x[:, 0].argsort()
+            order = in_order(task.query)
             x, loc = task.query.x[order, 0].tolist(), predicted.loc[:, order, 0]
             axes.plot(x, task.query.y[order, 0].tolist(), color=LIGHT_GREY, linewidth=3.5, alpha=0.75)
             draw_spread(axes, x, loc, _scale(predicted, order), BLUE)
             axes.plot(x, loc.mean(0).tolist(), color=BLUE, linewidth=1.7)
-            points = task.support.x[:, 0].tolist(), task.support.y[:, 0].tolist()
-            axes.plot(*points, "o", color=INK, markersize=4.5, markeredgecolor="white", markeredgewidth=0.7, zorder=4)
+            axes.plot(
+                *points_of(task.support),
+                "o",
+                color=INK,
+                markersize=4.5,
+                markeredgecolor="white",
+                markeredgewidth=0.7,
+                zorder=4,
+            )
     for column, task in enumerate(tasks):
-        heights = torch.cat([task.query.y.flatten(), task.support.y.flatten()])
+        heights = torch.tensor([*points_of(task.query)[1], *points_of(task.support)[1]])
         low, high = heights.min().item(), heights.max().item()
         margin = 0.6 * (high - low) + 1e-3  # A band may leave the panel, so that one wild learner hides no other.
         grid[0][column].set_ylim(low - margin, high + margin)

@@ -9,9 +9,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from metafunc import algorithms, data, nn
+from metafunc import algorithms, data, nn, tree
 from metafunc.nn import likelihood
 from metafunc.results import figures
+from metafunc.results.figures import functions
 from metafunc.results.figures.style import BLUE, VERMILION
 from metafunc.types import Batch, Normal, Task
 
@@ -123,3 +124,13 @@ def test_what_is_no_curve_is_refused():
         figures.function_before_and_after(LEARNER, META, Task(images, images))
     with pytest.raises(ValueError, match="steps"):
         figures.function_before_and_after(LEARNER, META, tasks(1), steps=())
+
+
+def test_rows_of_padding_are_not_drawn() -> None:
+    few = tasks()
+    mask = torch.tensor([[1.0, 1.0, 1.0, 0.0, 0.0], [1.0, 1.0, 1.0, 1.0, 0.0]])
+    few = few._replace(support=few.support._replace(mask=mask))
+    picture = figures.function_before_and_after(LEARNER, META, few)
+    for axes, count in zip(picture.axes, (3, 4), strict=True):
+        assert [len(list(line.get_xdata())) for line in axes.lines if line.get_marker() == "o"] == [count]
+    assert functions.number_of_points([*tree.unstack(few)]) == "3 to 4 points"
