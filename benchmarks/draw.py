@@ -5,14 +5,15 @@ python -m benchmarks.draw
 
 import statistics
 from collections.abc import Sequence
+from itertools import cycle
 from typing import Any
 
-from matplotlib.ticker import LogLocator
+from matplotlib.ticker import FixedLocator, LogLocator, NullLocator
 
 from benchmarks import reporting
 from metafunc.results import figures
 from metafunc.results.figures.curves import running_mean
-from metafunc.results.figures.style import COLOURS, Name, figure, name_lines, plain
+from metafunc.results.figures.style import COLOURS, INK, Name, figure, name_lines, plain
 
 SINUSOIDS = {
     "sinusoid_paper": "Sine curves, the paper's setting",
@@ -111,6 +112,43 @@ def half_cheetah() -> None:
     figures.save(page, reporting.FIGURES / "half_cheetah.png")
 
 
+def few_tasks() -> None:
+    """The NLL on new tasks by the number of training tasks, for every learner of both families."""
+    page, body = figure(
+        9.0,
+        3.9,
+        "Meta-overfitting: what a few training tasks are enough for",
+        "Line: mean over 3 seeds of 500 new tasks each. Band: 95 %. Dashed: exact.",
+    )
+    for family, axes in zip(("trend", "cauchy"), body.subplots(1, 2), strict=True):
+        plain(axes, x="Training tasks", y=f"NLL on {family} (nats per row)")
+        found = {n: each for n in (5, 10, 20, 100) if (each := reporting.read(f"{family}_{n}_tasks"))}
+        lines: dict[str, list[tuple[int, float, float, float]]] = {}
+        for number, result in found.items():
+            for row in result["rows"]:
+                nll = row["nll"]
+                if nll["mean"] is not None:
+                    lines.setdefault(row["algorithm"], []).append((number, nll["mean"], nll["low"], nll["high"]))
+        ends: list[Name] = []
+        axes.set_xscale("log")
+        colours = cycle(COLOURS)
+        for label, points in lines.items():
+            numbers, mean, low, high = zip(*points, strict=True)
+            exact = label == "exact"
+            colour = INK if exact else next(colours)
+            axes.plot(numbers, mean, color=colour, linewidth=1.8, linestyle="--" if exact else "-", marker="o", ms=3.4)
+            if not exact:
+                axes.fill_between(numbers, low, high, color=colour, alpha=0.15, linewidth=0)
+            ends.append(Name(label, mean[-1], colour))
+        axes.set_yscale("symlog", linthresh=1)
+        axes.xaxis.set_major_locator(FixedLocator([*found]))
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.xaxis.set_minor_locator(NullLocator())
+        page.draw_without_rendering()
+        name_lines(axes, ends)
+    figures.save(page, reporting.FIGURES / "few_tasks.png")
+
+
 def _range(curves: Sequence[Sequence[float]]) -> tuple[list[float], list[float]]:
     return [min(values) for values in zip(*curves, strict=True)], [max(values) for values in zip(*curves, strict=True)]
 
@@ -125,3 +163,5 @@ if __name__ == "__main__":
             sinusoid(name, title)
     omniglot()
     half_cheetah()
+    if reporting.read("trend_5_tasks"):
+        few_tasks()

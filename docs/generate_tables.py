@@ -29,15 +29,42 @@ COSTS = {
         "K for each particle",
     ),
     "protonet pcoc cnp mr_cnp_w mr_cnp_a": ("1", "there is no K", "a forward pass"),
+    "tnp": (
+        "1; attention of all rows to the support rows in every layer",
+        "there is no K",
+        "a pass of the support rows, whose keys and values are kept",
+    ),
+    "convcnp": ("1, of convolutions on the whole grid", "there is no K", "nothing: the grid is laid for the query"),
+    "np": ("1, the decoder times the draws", "there is no K", "a forward pass"),
+    "anp": (
+        "1, the decoder times the draws, and attention of all rows to the support rows",
+        "there is no K",
+        "a forward pass, whose keys and values are kept",
+    ),
     "alpaca": (
         "1, and a linear system of as many unknowns as features",
         "there is no K",
         "a forward pass and it",
     ),
+    "mixed": (
+        "a linear system of as many unknowns as features",
+        "there is no K",
+        "the same",
+    ),
     "dkt": (
         "1, and a linear system of as many unknowns as rows of support and query, for each class",
         "there is no K",
         "a forward pass, and one of as many as support rows",
+    ),
+    "empirical_gp": (
+        "a linear system of as many unknowns as rows of support and query, and one of as many as inducing inputs",
+        "there is no K",
+        "one of as many as support rows",
+    ),
+    "pacoh_gp": (
+        "1 for each prior, and a linear system of as many unknowns as rows of support and query",
+        "there is no K",
+        "a forward pass for each prior, and one of as many as support rows",
     ),
     "metaqda": (
         "1, and a linear system of as many unknowns as features for each class",
@@ -58,6 +85,11 @@ COSTS = {
     "pretrain": ("1", "there is no K", "K"),
     "deep_ensemble": ("1 for each particle", "there is no K", "K for each particle"),
     "scratch": ("0", "there is no K", "K"),
+    "ridge gp_support": (
+        "0",
+        "there is no K",
+        "a linear system of as many unknowns as support rows, for each of 42 points of a grid and each target",
+    ),
     "maml_rl promp": ("as `maml`, K gradients to collect by, and K + 1 sets", "yes", "K, and K sets"),
     "fomaml_rl": ("as `fomaml`, K gradients to collect by, and K + 1 sets", "no", "K, and K sets"),
     "emaml_rl": ("as `maml_rl`, for each particle", "yes", "K and K sets, for each particle"),

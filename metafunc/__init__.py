@@ -16,8 +16,11 @@ if TYPE_CHECKING:  # for type checkers the names that are looked up below
     from metafunc import types as types
     from metafunc.bayes import ensemble as ensemble
     from metafunc.bayes.ensemble import lift as lift
+    from metafunc.bayes.linearised import laplace as laplace
     from metafunc.bayes.stein import svgd as svgd
+    from metafunc.bayes.tempered import tempered as tempered
     from metafunc.evaluation import metrics as metrics
+    from metafunc.evaluation.conformal import conformal as conformal
     from metafunc.evaluation.meta_test import evaluate as evaluate
     from metafunc.evaluation.prediction import predict as predict
     from metafunc.execution import tracing as tracing
@@ -73,7 +76,10 @@ _MODULES = {
 }
 _NAMES = {
     "lift": "metafunc.bayes.ensemble",
+    "laplace": "metafunc.bayes.linearised",
     "svgd": "metafunc.bayes.stein",
+    "tempered": "metafunc.bayes.tempered",
+    "conformal": "metafunc.evaluation.conformal",
     "evaluate": "metafunc.evaluation.meta_test",
     "predict": "metafunc.evaluation.prediction",
     "value_and_grad": "metafunc.execution.gradient",

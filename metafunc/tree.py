@@ -166,6 +166,12 @@ def zeros_like(tree: T) -> T:
     return map(torch.zeros_like, tree)
 
 
+def like(first: Tree, other: T) -> T:
+    """The same tree as `other`, its leaves of the type and on the device of the first leaf of another."""
+    given = leaves(first)[0]
+    return map(lambda leaf: leaf.to(given), other)
+
+
 def detach(tree: T) -> T:
     """The same values with no derivative."""
     return map(torch.Tensor.detach, tree)

@@ -52,7 +52,7 @@ def masked_sum(values: Float[Tensor, " n"], mask: Tree = ()) -> Scalar:
 def masked_mean(values: Float[Tensor, " n"], mask: Tree = ()) -> Scalar:
     """The mean over rows whose mask is 1; zero if there is none, so that an empty support set has no gradient."""
     if isinstance(mask, tuple):
-        return values.mean()
+        return values.mean() if values.shape[0] else values.sum()
     count: Tensor = mask.sum()
     return masked_sum(values, mask) / count.clamp(min=1)
 
@@ -68,11 +68,13 @@ class Normal(NamedTuple):
     """Gaussian predictions, particles first: `loc` is (particles, n, outputs).
 
     `scale` is a standard deviation that broadcasts against `loc`; the empty tuple says that the learner has no noise
-    model, and that one has to be fitted before it is scored.
+    model, and that one has to be fitted before it is scored. `log_weight` broadcasts against (particles, n) and says
+    how much each particle counts, up to a constant of a row; the empty tuple says that all count the same.
     """
 
     loc: Tensor
     scale: Tree = ()
+    log_weight: Tree = ()
 
     def log_prob(self, y: Tensor) -> Tensor:
         """The log density of targets, number by number; there has to be a scale."""
@@ -214,11 +216,13 @@ class MetaLearner(Generic[M, P]):
         task_loss: what meta-training minimises, for one task.
         predict: (task parameters, inputs (n, ...)) to the distribution of observations.
         prepare: attaches this step's random numbers to stacked tasks; by default there are none.
+        joint: (task parameters, query set) to the log-probability of all its rows together, in nats; None: given a
+            particle of `predict` they are independent.
         normalisation: the model's protocol.
-        network_prefix: how the paths of the network's own parameters, or of their means, begin within the
-            meta-parameters, such as "prior.mean."; a warm start takes them from one learner to another.
-        traceable: whether a training may trace a step once and run its graph, and compile it; not where a graph would
-            take the memory that rematerialised inner steps save.
+        network_prefix: how the paths of the network's own parameters, or of their means, begin, for a warm start.
+        traceable: whether a training may trace a step, replay its graph and compile it; not where a graph would take
+            the memory that rematerialised inner steps save.
+        footprint: from stacked tasks to numbers that one takes in memory besides its parameters and data; None: few.
     """
 
     init: Callable[[Generator], M]
@@ -227,9 +231,11 @@ class MetaLearner(Generic[M, P]):
     task_loss: TaskLoss[M]
     predict: Callable[[P, Tensor], Predictive]
     prepare: Prepare[M] = unprepared
+    joint: "Callable[[P, Batch], Scalar] | None" = None
     normalisation: Normalisation = "none"
     network_prefix: str = ""
     traceable: bool = True
+    footprint: "Callable[[Task], int] | None" = None
 
     @property
     def meta_loss(self) -> MetaLoss[M]:
@@ -252,6 +258,8 @@ class TaskFamily:
         variants: further meta-test samplers by name, such as ranges never trained on.
         info: what a result should record of the data: class counts, fingerprint, licence.
         simulator: where policies act, for control: a `metafunc.rl.Simulator`.
+        optima: by the name of a split or variant, the learner that knows how its tasks are drawn, and whose expected
+            log-likelihood none can beat; nothing where that is not known.
     """
 
     name: str
@@ -264,6 +272,7 @@ class TaskFamily:
     variants: Mapping[str, Sampler] = field(default_factory=dict)
     info: Mapping[str, Any] = field(default_factory=dict)
     simulator: Any = None
+    optima: Mapping[str, MetaLearner[Any, Any]] = field(default_factory=dict)
 
 
 def expected(task_loss: TaskLoss[M]) -> MetaLoss[M]:

@@ -21,6 +21,7 @@ from metafunc import tree
 from metafunc.data import generator_for
 from metafunc.evaluation import active_learning, metrics
 from metafunc.evaluation.scoring import chunks, draw
+from metafunc.results.comparison import around
 from metafunc.results.figures.style import COLOURS, Name, figure, name_lines, plain, save
 from metafunc.training.build import tasks_of
 from metafunc.training.load import load
@@ -65,11 +66,10 @@ def main(
     for algorithm, found in curves.items():
         rows = []
         for column in range(num_labels - first + 1):
-            both = [found[how][..., column, None] for how in WAYS_OF_CHOOSING]
-            draws = metrics.bootstrap(both, generator_for(0, "bootstrap", 0))
-            means = [values.double().mean().item() for values in both]
-            halves = [metrics.percentiles(d, m).half for d, m in zip(draws, means, strict=True)]
-            saved = metrics.percentiles(draws[0] - draws[1], means[0] - means[1])
+            both = [found[how][..., column].double() for how in WAYS_OF_CHOOSING]
+            means = [values.mean().item() for values in both]
+            halves = [metrics.half_width([values]) for values in both]
+            saved = around(means[0] - means[1], [both[0], -both[1]], None)
             rows.append({
                 "labels": first + column,
                 **{how: {"mean": m, "ci95": h} for how, m, h in zip(WAYS_OF_CHOOSING, means, halves, strict=True)},

@@ -1,7 +1,7 @@
 """The Bayesian papers' benchmarks as comparisons: one command line each, a short protocol and the paper's own.
 
-    python -m benchmarks.papers.bayesian sine_or_line              # the short protocol, the same for all methods
-    python -m benchmarks.papers.bayesian sine_or_line --full       # the paper's
+    python -m benchmarks.papers.bayesian circles                   # the short protocol, the same for all methods
+    python -m benchmarks.papers.bayesian circles --full            # the paper's
     python -m benchmarks.papers.bayesian pose --show               # print the command of metafunc and do nothing
 
 What is trained lies in runs/NAME and is not trained again; the table goes to results/NAME.json, the figures to
@@ -11,6 +11,7 @@ figures/NAME_*.png.
 import json
 import shlex
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -19,7 +20,7 @@ from metafunc_cli.__main__ import run
 
 from benchmarks import reporting
 
-Name = Literal["sine_or_line", "circles", "pose", "nme_omniglot_1", "nme_omniglot_5", "tiny_omniglot"]
+Name = Literal["circles", "pose", "nme_omniglot_1", "nme_omniglot_5", "tiny_omniglot"]
 
 
 class Setting(NamedTuple):
@@ -32,20 +33,9 @@ class Setting(NamedTuple):
 
 
 SETTINGS = {
-    # Finn, Xu, Levine (2018): three layers of 100 with a context vector of 20, 70,000 steps of 25 tasks, five inner
-    # steps of .001, a weight of the divergence of .1 in their commands.
-    "sine_or_line": Setting(
-        algorithms="maml maml_noise platipus abml bmaml emaml deep_ensemble alpaca",
-        shared="--tasks sine_or_line --model mlp --model.initialisation xavier --num-steps 5 --clip 10 "
-        "--platipus.kl-weight 0.1 --abml.kl-weight 0.001 --bmaml.inner-lr 0.001 --bmaml.noise-scale 0.3 "
-        "--bmaml.num-particles 5 --emaml.num-particles 5 --deep_ensemble.num-particles 5 --alpaca.noise-scale 0.3",
-        short="--seeds 3 --steps 3000 --num-tasks 10 --outer-lr 0.003 --schedule cosine --validate-every 1000 "
-        "--model.hidden 40 40 --model.context 0 --inner-lr 0.003 --test-tasks 500",
-        full="--seeds 5 --steps 70000 --num-tasks 25 --outer-lr 0.001 --validate-every 5000 "
-        "--model.hidden 100 100 100 --model.context 20 --inner-lr 0.001 --test-tasks 1000",
-    ),
-    # The same paper: ten positive points, a weight of .1 in their commands and .01 in their appendix. Means that may
-    # move by what they see, and wide distributions to begin with, are our own: draws then differ (validation tasks).
+    # Finn, Xu, Levine (2018): ten positive points, a weight of .1 in their commands and .01 in their appendix. Means
+    # that may move by what they see, and wide distributions to begin with, are our own: draws then differ (validation
+    # tasks).
     "circles": Setting(
         algorithms="maml platipus",
         shared="--tasks circles --model mlp --num-steps 5 --clip 10 --platipus.kl-weight 0.1 "
@@ -139,18 +129,18 @@ def arguments(name: str, algorithms: tuple[str, ...] = (), *, full: bool = False
     compared = algorithms or tuple(chosen.algorithms.split())
     words = shlex.split(f"{chosen.shared} {chosen.full if full else chosen.short}")
     # What is not compared has no settings of its own to be given.
-    return ["--algorithms", *compared, *_without_strangers(words, compared)]
+    return ["--algorithms", *compared, *without_strangers(words, compared)]
 
 
-def _without_strangers(words: list[str], algorithms: tuple[str, ...]) -> list[str]:
+def without_strangers(words: Sequence[str], algorithms: Sequence[str]) -> list[str]:
+    """Words without the flags of algorithms that are not compared; such a flag has any number of values."""
     kept: list[str] = []
-    waiting = [*words]
-    while waiting:
-        word = waiting.pop(0)
-        owner, dot, _ = word.removeprefix("--").partition(".")
-        if word.startswith("--") and dot and owner not in (*algorithms, "model", "data"):
-            waiting.pop(0)
-        else:
+    skipped = False
+    for word in words:
+        if word.startswith("--"):
+            owner, dot, _ = word.removeprefix("--").partition(".")
+            skipped = bool(dot) and owner not in (*algorithms, "model", "data")
+        if not skipped:
             kept.append(word)
     return kept
 

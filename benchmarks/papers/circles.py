@@ -74,16 +74,13 @@ def main(
                 pictures[learner] = probabilities[:shown], tasks.support.x[:shown]
         entry = {}
         for what, values in (("best_draw", overlaps), ("mean_draw", means)):
-            numbers = torch.stack(values)[..., None].double()
-            (draws,) = metrics.bootstrap([numbers], generator_for(0, "bootstrap", 0))
-            mean = numbers.mean().item()
-            entry[what] = {"mean": mean, "ci95": metrics.percentiles(draws, mean).half}
+            numbers = torch.stack(values).double()
+            entry[what] = {"mean": numbers.mean().item(), "ci95": metrics.half_width([numbers])}
         found["learners"][learner] = entry
-        covered.append(torch.stack(overlaps)[..., None].double())
+        covered.append(torch.stack(overlaps).double())
         print(learner, entry, flush=True)
-    first, second = metrics.bootstrap(covered[:2], generator_for(0, "bootstrap", 0))
     diff = (covered[1].mean() - covered[0].mean()).item()
-    found["difference"] = {"diff": diff, "ci95": metrics.percentiles(second - first, diff).half}
+    found["difference"] = {"diff": diff, "ci95": metrics.half_width([covered[1], -covered[0]])}
     print("difference of the best draws", found["difference"])
     best = {name: entry["best_draw"] for name, entry in found["learners"].items()}
     reporting.write("circles_coverage", found)

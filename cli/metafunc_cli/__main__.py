@@ -15,7 +15,8 @@ from types import FrameType
 from metafunc_cli.errors import FAILURE, INTERRUPTED, OK, TRACEBACK, USAGE, UsageError, check_words, expected, unknown
 
 COMMANDS = {
-    "train": ("[ALGORITHM] [TASKS] [OPTIONS]", "meta-train, then meta-test on new tasks"),
+    "train": ("[ALGORITHM] [TASKS | TABLE] [OPTIONS]", "meta-train, then meta-test on new tasks"),
+    "auto": ("TABLE [OPTIONS]", "choose the learner that predicts a table's tasks best, and train it"),
     "eval": ("RUN [OPTIONS]", "meta-test a run again, on other tasks or with more steps"),
     "plot": ("RUN [OPTIONS]", "draw a run: learning and adaptation curves, tasks before and after"),
     "compare": ("[RUN ...] [OPTIONS]", "train algorithms, or take runs, and compare them"),
@@ -106,6 +107,8 @@ def run(argv: Sequence[str]) -> int:
 
 def _dispatch(argv: Sequence[str]) -> int:
     check_words(argv)
+    if [*argv[:2]] == ["train", "auto"]:
+        argv = argv[1:]
     if not argv or argv[0] in ("-h", "--help"):
         usages = {name: f"{name} {usage}".strip() for name, (usage, _) in COMMANDS.items()}
         width = max(map(len, usages.values())) + 3

@@ -6,10 +6,13 @@ Every builder of the table can be had from here by its name; the lines below let
 from collections.abc import Callable
 from typing import Any
 
+from metafunc.algorithms.baselines.exact import exact as exact
+from metafunc.algorithms.baselines.gp_support import gp_support as gp_support
 from metafunc.algorithms.baselines.oracle_policy import oracle_policy as oracle_policy
 from metafunc.algorithms.baselines.pretrain import pretrain as pretrain
 from metafunc.algorithms.baselines.pretrain_rl import pretrain_rl as pretrain_rl
 from metafunc.algorithms.baselines.random_policy import random_policy as random_policy
+from metafunc.algorithms.baselines.ridge import ridge as ridge
 from metafunc.algorithms.baselines.scratch import scratch as scratch
 from metafunc.algorithms.bayesian.abml import abml as abml
 from metafunc.algorithms.bayesian.bmaml import bmaml as bmaml
@@ -22,14 +25,22 @@ from metafunc.algorithms.bayesian.mr_maml_w import mr_maml_w as mr_maml_w
 from metafunc.algorithms.bayesian.pacoh import pacoh as pacoh
 from metafunc.algorithms.bayesian.platipus import platipus as platipus
 from metafunc.algorithms.bayesian.vampire import vampire as vampire
+from metafunc.algorithms.by_name import build as build
 from metafunc.algorithms.conditioning.alpaca import alpaca as alpaca
+from metafunc.algorithms.conditioning.anp import anp as anp
 from metafunc.algorithms.conditioning.cnp import cnp as cnp
+from metafunc.algorithms.conditioning.convcnp import convcnp as convcnp
 from metafunc.algorithms.conditioning.dkt import dkt as dkt
+from metafunc.algorithms.conditioning.empirical_gp import empirical_gp as empirical_gp
 from metafunc.algorithms.conditioning.metaqda import metaqda as metaqda
+from metafunc.algorithms.conditioning.mixed import mixed as mixed
 from metafunc.algorithms.conditioning.mr_cnp import mr_cnp_a as mr_cnp_a
 from metafunc.algorithms.conditioning.mr_cnp import mr_cnp_w as mr_cnp_w
+from metafunc.algorithms.conditioning.np import np as np
+from metafunc.algorithms.conditioning.pacoh_gp import pacoh_gp as pacoh_gp
 from metafunc.algorithms.conditioning.pcoc import pcoc as pcoc
 from metafunc.algorithms.conditioning.protonet import protonet as protonet
+from metafunc.algorithms.conditioning.tnp import tnp as tnp
 from metafunc.algorithms.conditioning.versa import versa as versa
 from metafunc.algorithms.gradient_based.anil import anil as anil
 from metafunc.algorithms.gradient_based.fomaml import fomaml as fomaml
@@ -47,7 +58,6 @@ from metafunc.algorithms.table import ALGORITHMS as ALGORITHMS
 from metafunc.algorithms.table import CONTROL as CONTROL
 from metafunc.algorithms.table import SUPERVISED as SUPERVISED
 from metafunc.algorithms.table import Algorithm as Algorithm
-from metafunc.algorithms.table import build as build
 
 
 def __getattr__(name: str) -> Callable[..., Any]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from math import log
 from typing import Any, NamedTuple
 
 import torch
@@ -101,14 +102,7 @@ def lift(learner: MetaLearner[M, P], *, num_particles: int) -> MetaLearner[M, P]
     own = learner.task_loss
 
     def predict(params: P, x: Tensor) -> Predictive:
-        def of_particle(particle: P) -> Predictive:
-            predictive = learner.predict(particle, x)
-            if isinstance(predictive, Normal) and isinstance(predictive.scale, Tensor):
-                # A scale that broadcasts would broadcast wrongly once the axes of the particles are joined.
-                return Normal(predictive.loc, predictive.scale.expand_as(predictive.loc))
-            return predictive
-
-        predictions: Predictive = tree.vmap(of_particle)(params)
+        predictions: Predictive = tree.vmap(lambda particle: _in_full(learner.predict(particle, x)))(params)
         return tree.map(lambda leaf: leaf.flatten(0, 1), predictions)
 
     return replace(
@@ -118,8 +112,31 @@ def lift(learner: MetaLearner[M, P], *, num_particles: int) -> MetaLearner[M, P]
         path=path,
         task_loss=FastLoss(averaged(own), averaged(own.definition)) if isinstance(own, FastLoss) else averaged(own),
         predict=predict,
+        joint=None if learner.joint is None else _mixed(learner.joint),
         # Without noise there is nothing to prepare, and no need to look at every particle at every step.
         prepare=unprepared if learner.prepare is unprepared else prepare,
+    )
+
+
+def _mixed(joint: Callable[[P, Batch], Scalar]) -> Callable[[P, Batch], Scalar]:
+    """The log-probability of all rows together under the mixture of the particles."""
+
+    def mixed(params: P, query: Batch) -> Scalar:
+        each: Tensor = tree.vmap(joint, in_dims=(0, None))(params, query)
+        return each.logsumexp(0) - log(each.shape[0])
+
+    return mixed
+
+
+def _in_full(predictive: Predictive) -> Predictive:
+    """The same, ready for the axes of particles to be joined: nothing broadcasts, and weights of a member sum to 1."""
+    if not isinstance(predictive, Normal):
+        return predictive
+    loc, scale, weight = predictive
+    return Normal(
+        loc,
+        scale.expand_as(loc) if isinstance(scale, Tensor) else scale,
+        weight.expand(loc.shape[:2]).log_softmax(0) if isinstance(weight, Tensor) else weight,
     )
 
 

@@ -82,7 +82,7 @@ def standard_noise(like: T, generator: Generator, *, num_draws: int | None = Non
 
     def draw(leaf: Tensor) -> Tensor:
         # The generator's own device draws, so that a seed gives the same noise wherever the parameters live.
-        noise = torch.randn(*lead, *leaf.shape, generator=generator, dtype=leaf.dtype, device=generator.device)
+        noise = torch.randn((*lead, *leaf.shape), generator=generator, dtype=leaf.dtype, device=generator.device)
         return noise.to(leaf.device)
 
     return tree.map(draw, like)

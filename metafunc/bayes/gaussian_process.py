@@ -9,7 +9,7 @@ $$\mathbb E f(x) = m(x) + k(x, X)\, \alpha, \qquad
 \operatorname{cov}(f(x), f(z)) = k(x, z) - (L^{-1} k(X, x))^\top L^{-1} k(X, z).$$
 
 Everything is written for one task and takes matrices, not kernels: the caller decides on kernel, features and mean.
- A row whose mask is 0 is absent: it has variance 1, covariance 0 with all others, and residual 0. Several targets
+A row whose mask is 0 is absent: it has variance 1, covariance 0 with all others, and residual 0. Several targets
 of a row are independent processes with one kernel.
 
 References:
@@ -23,7 +23,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from metafunc.types import Tree
+from metafunc.types import Tree, masked_mean
 
 JITTER = 1e-6
 """What is added to the diagonal, in units of its mean: rounding in float32, times the rows of a small task."""
@@ -116,6 +116,30 @@ def covariance(found: Conditioned, cross: Float[Tensor, "m n"], prior: Float[Ten
     """
     explained = _explained(found, cross)
     return prior - explained.mT @ explained
+
+
+def log_joint(
+    found: Conditioned,
+    cross: Float[Tensor, "m n"],
+    prior: Float[Tensor, "m m"],
+    residual: Float[Tensor, "m outputs"],
+    noise_variance: Float[Tensor, ""],
+    mask: Tree = (),
+) -> Float[Tensor, ""]:
+    r"""The log-probability of observations at new rows, all together, given the support set, summed over outputs.
+
+    Args:
+        found: what `condition` gave.
+        cross: $k(x, X)$.
+        prior: $k(x, x)$, the whole matrix.
+        residual: observations less their posterior mean.
+        noise_variance: $\sigma^2$, of every observation.
+        mask: 1 for rows that count (m,); () if all do.
+    """
+    # In units of the prior's variance, as for the support set: rounding is, whatever the posterior has left of it.
+    jitter = JITTER * masked_mean(prior.diagonal(), mask)
+    posterior = condition(covariance(found, cross, prior), residual, noise_variance + jitter, mask, jitter=0.0)
+    return log_evidence(posterior, residual)
 
 
 def _explained(found: Conditioned, cross: Tensor) -> Tensor:

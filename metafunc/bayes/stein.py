@@ -57,16 +57,49 @@ def rbf(particles: Float[Tensor, "particles size"], /) -> KernelValues:
     References:
         Liu and Wang (2016), "Stein Variational Gradient Descent", section 5.
     """
-    count = particles.shape[0]
-    # Differences rather than a Gram matrix: particles in one place are then exactly in one place.
-    differences = particles - particles[:, None]
-    squares = differences.square().sum(-1)
+    differences = _differences(particles)
+    count, squares = particles.shape[0], differences.square().sum(-1)
     bandwidth = squares.new_ones(())
     if count > 1:
         first, second = torch.triu_indices(count, count, 1, device=particles.device)
         pairs = torch.sort(squares.detach()[first, second]).values
         median = (pairs[(len(pairs) - 1) // 2] + pairs[len(pairs) // 2]) / 2
         bandwidth = torch.where(median > 0, median / math.log(count), 1.0)
+    return _gaussian(differences, squares, bandwidth)
+
+
+def rbf_of(bandwidth: float | None) -> Kernel:
+    r"""The Gaussian kernel with a given bandwidth, $k(\theta, \theta') = \exp(-\|\theta - \theta'\|^2 / h)$.
+
+    Args:
+        bandwidth: $h$, in squared units of the parameters; None is `rbf`, with the median.
+
+    Raises:
+        ValueError: if the bandwidth is not above 0.
+
+    Example:
+        >>> import torch
+        >>> rbf_of(2.0)(torch.tensor([[0.0], [1.0]])).gram[0, 1]  # exp(-1/2)
+        tensor(0.6065)
+    """
+    above(0, bandwidth=bandwidth)
+    if bandwidth is None:
+        return rbf
+    width = bandwidth
+
+    def kernel(particles: Float[Tensor, "particles size"], /) -> KernelValues:
+        differences = _differences(particles)
+        return _gaussian(differences, differences.square().sum(-1), particles.new_full((), width))
+
+    return kernel
+
+
+def _differences(particles: Tensor) -> Tensor:
+    # Differences rather than a Gram matrix: particles in one place are then exactly in one place.
+    return particles - particles[:, None]
+
+
+def _gaussian(differences: Tensor, squares: Tensor, bandwidth: Tensor) -> KernelValues:
     gram = torch.exp(-squares / bandwidth)
     return KernelValues(gram, 2 / bandwidth * torch.einsum("jm,jmd->md", gram, differences))
 

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from metafunc.checks import at_least
 from metafunc.data.class_split import Partition
-from metafunc.data.sampling import distinct, sampler
+from metafunc.data.sampling import distinct
+from metafunc.data.shots import Shots, check_shots, most, ragged
 from metafunc.types import Batch, Sampler, Task, TaskFamily
 
 NUM_ROTATIONS = 4
@@ -31,7 +32,7 @@ def episodes(
     classes: Int64[Tensor, " c"],
     *,
     num_ways: int,
-    num_shots: int,
+    num_shots: Shots,
     num_queries: int,
     rotations: bool = False,
     fixed_labels: bool = False,
@@ -46,7 +47,7 @@ def episodes(
         rows: images as uint8 (scaled to [0, 1] when drawn) or vectors as floats (left as they are).
         classes: which classes to draw from.
         num_ways: classes per task.
-        num_shots: support rows per class.
+        num_shots: support rows per class, a number or a range: a task has one count for all its classes.
         num_queries: query rows per class.
         rotations: whether a class rotated by 90, 180 and 270 degrees counts as three more classes.
         fixed_labels: whether a class keeps one label, its number modulo `num_ways`, in every task.
@@ -65,19 +66,24 @@ def episodes(
         >>> sample(torch.Generator().manual_seed(0), 3).query.y[0]
         tensor([0, 0, 1, 1, 2, 2, 3, 3, 4, 4])
     """
-    at_least(1, num_ways=num_ways, num_shots=num_shots, num_queries=num_queries)
+    at_least(1, num_ways=num_ways, num_queries=num_queries)
+    check_shots(0, num_shots=num_shots)
     num_rotations = NUM_ROTATIONS if rotations else 1
-    per_class = num_shots + num_queries
+    shots = most(num_shots)
+    per_class = shots + num_queries
     _check(rows, classes, num_ways, per_class, num_rotations, part)
     labels = torch.arange(num_ways)
     values = rows.values.reshape(len(rows.values), -1)
     row_shape = rows.values.shape[1:]
     choose = _with_labels if fixed_labels else _without_labels
 
+    def chosen(uniforms: Float64[Tensor, "t width"]) -> tuple[Int64[Tensor, "t ways"], Int64[Tensor, "t ways"]]:
+        number = choose(uniforms[:, :num_ways], num_rotations * len(classes))
+        return number // len(classes), classes[number % len(classes)]
+
     def draw(uniforms: Float64[Tensor, "t width"]) -> Task:
         num_tasks = len(uniforms)
-        chosen = choose(uniforms[:, :num_ways], num_rotations * len(classes))
-        rotation, which = chosen // len(classes), classes[chosen % len(classes)]
+        rotation, which = chosen(uniforms)
         place = distinct(uniforms[:, num_ways:].reshape(num_tasks, num_ways, per_class), rows.sizes[which])
         index = rows.offsets[which][..., None] + place
 
@@ -87,9 +93,10 @@ def episodes(
             y = labels[:, None].expand(index.shape)
             return Batch(unit(x).flatten(1, 2), y.flatten(1, 2))
 
-        return Task(support=batch(index[..., :num_shots]), query=batch(index[..., num_shots:]))
+        return Task(support=batch(index[..., :shots]), query=batch(index[..., shots:]))
 
-    return sampler(num_ways * (1 + per_class), draw)
+    width = num_ways * (1 + per_class)
+    return ragged(width, draw, num_shots, num_ways=num_ways, groups=lambda u: chosen(u)[1], of="classes")
 
 
 def _without_labels(uniforms: Float64[Tensor, "t ways"], num_classes: int) -> Int64[Tensor, "t ways"]:
@@ -111,7 +118,7 @@ def classification(
     partition: Partition,
     *,
     num_ways: int,
-    num_shots: int,
+    num_shots: Shots,
     num_queries: int,
     rotations: Rotations = "none",
     fixed_labels: bool = False,
@@ -125,7 +132,7 @@ def classification(
         values: one row for each entry of `partition.of_row`.
         partition: whose classes are for training, validation and test.
         num_ways: classes per task.
-        num_shots: support rows per class.
+        num_shots: support rows per class, a number or a range: a task has one count for all its classes.
         num_queries: query rows per class.
         rotations: whether rotations by 90, 180 and 270 degrees count as further classes: in no part, in training, or in
             all parts.
@@ -142,7 +149,7 @@ def classification(
     order = partition.of_row.argsort(stable=True)
     sizes = partition.of_row.bincount(minlength=len(partition.names))
     rows = Rows(values[order], sizes.cumsum(0) - sizes, sizes)
-    enough = sizes >= (num_shots + num_queries if small_classes == "drop" else 0)
+    enough = sizes >= (most(num_shots) + num_queries if small_classes == "drop" else 0)
     parts = {part: classes[enough[classes]] for part, classes in partition.parts.items()}
     samplers = {
         part: episodes(

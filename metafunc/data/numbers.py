@@ -63,17 +63,14 @@ def numbers(
         tensor([[3., 1.],
                 [4., 2.]], dtype=torch.float64)
     """
-    absent = [name for name in columns if name not in frame.columns]
-    if absent:
-        listed = ", ".join(map(str, frame.columns[:LISTED])) + ", ..." * (len(frame.columns) > LISTED)
-        raise ValueError(f"{path} has no column {absent[0]!r}; it has {listed}.")
+    check_there(frame, columns, path)
     values = np.empty((len(frame), len(columns)))
     for place, name in enumerate(columns):
         column = frame[name]
-        values[:, place] = _as_numbers(column)
+        values[:, place] = as_numbers(column)
         bad = ~np.isfinite(values[:, place])
         if bad.any():
-            empty = _empty(column)
+            empty = empty_cells(column)
             bad &= ~(missing & empty)
         if bad.any():
             row = int(bad.argmax())
@@ -83,14 +80,49 @@ def numbers(
     return torch.from_numpy(values)
 
 
+def check_there(frame: "DataFrame", columns: Sequence[str], path: Path) -> None:
+    """Refuse a table that has not all of some columns.
+
+    Raises:
+        ValueError: one is not there; it is named.
+    """
+    absent = [name for name in columns if name not in frame.columns]
+    if absent:
+        listed = ", ".join(map(str, frame.columns[:LISTED])) + ", ..." * (len(frame.columns) > LISTED)
+        raise ValueError(f"{path} has no column {absent[0]!r}; it has {listed}.")
+
+
 def numeric_where_exact(column: "Series[Any]") -> "Series[Any]":
     """A column of text as numbers if all its cells are numbers that lose nothing: `007` and long identifiers stay."""
     import pandas as pd
 
-    empty = _empty(column)
+    empty = empty_cells(column)
     texts = [str(cell) for cell, none in zip(column, empty, strict=True) if not none]
     exact = all(PLAIN.fullmatch(text) and ("." in text or len(text) <= 15) for text in texts)
-    return pd.Series(_as_numbers(column), column.index) if texts and exact else column
+    return pd.Series(as_numbers(column), column.index) if texts and exact else column
+
+
+def logarithms(
+    values: Float64[Tensor, "n columns"], columns: Sequence[str], path: Path
+) -> Float64[Tensor, "n columns"]:
+    """Natural logarithms; cells that are not known (NaN) stay so.
+
+    Raises:
+        ValueError: a value is not positive; it is named.
+
+    Example:
+        >>> import torch
+        >>> logarithms(torch.tensor([[1.0]], dtype=torch.float64), ["y"], Path("t.csv"))
+        tensor([[0.]], dtype=torch.float64)
+    """
+    bad = values <= 0
+    if bad.any():
+        row, place = bad.nonzero()[0].tolist()
+        raise ValueError(
+            f"{path}, row {row + 1}, column {columns[place]!r} is {values[row, place].item():g}, which has no "
+            "logarithm: leave the row out, or train without log_targets."
+        )
+    return values.log()
 
 
 def moments(values: Float64[Tensor, "n columns"]) -> Scale:
@@ -178,7 +210,7 @@ def check_resolved(values: Float64[Tensor, "n columns"], columns: Sequence[str],
             )
 
 
-def _as_numbers(column: "Series[Any]") -> NDArray[np.float64]:
+def as_numbers(column: "Series[Any]") -> NDArray[np.float64]:
     """Each cell as a number, or NaN; pandas would take a date for a count of nanoseconds, and stop at a list."""
     import pandas as pd
     import pyarrow as pa
@@ -207,7 +239,8 @@ def _as_number(cell: Any) -> float:
         return math.nan
 
 
-def _empty(column: "Series[Any]") -> NDArray[np.bool_]:
+def empty_cells(column: "Series[Any]") -> NDArray[np.bool_]:
+    """Which cells are empty, or say that they are."""
     texts = np.array([isinstance(cell, str) and cell.strip() in MISSING for cell in column], dtype=bool)
     return texts | column.isna().to_numpy(dtype=bool)
 

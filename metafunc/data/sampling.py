@@ -6,6 +6,7 @@ filled row by row, hence row `i` does not depend on how many rows follow, and ne
 
 import hashlib
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float64, Int64, Shaped
@@ -14,17 +15,57 @@ from torch import Generator, Tensor
 from metafunc import tree
 from metafunc.types import Batch, Sampler, Task
 
+TRAINED = "training tasks"
+"""What the episodes of a part without tasks of its own are of."""
+
 
 class DataUnavailable(Exception):  # noqa: N818 - it names a condition, with its own exit code
     """The data cannot be had here and now: the hub does not answer, or a path does not exist."""
 
 
-def sampler(width: int, draw: Callable[[Float64[Tensor, "t width"]], Task]) -> Sampler:
+@dataclass(frozen=True)
+class Grouped:
+    """A sampler of episodes that come from a finite number of things, such as the tasks of a table or classes.
+
+    However many episodes are drawn, they tell about so many things only, and an interval has to count these.
+
+    Args:
+        sample: draws the episodes.
+        groups: from the same generator and number of episodes to the numbers of the things that each of them is made
+            of, (episodes, things per episode).
+        of: what these are, in the plural.
+
+    Example:
+        >>> import torch
+        >>> from metafunc.data import sinusoid
+        >>> ward = Grouped(sinusoid().test, lambda generator, n: torch.zeros(n, 1).long(), "wards")
+        >>> ward(torch.Generator().manual_seed(0), 3).query.x.shape[0]
+        3
+    """
+
+    sample: Sampler
+    groups: Callable[[Generator, int], Int64[Tensor, "t k"]]
+    of: str = "tasks"
+
+    def __call__(self, generator: Generator, num_tasks: int, /) -> Task:
+        return self.sample(generator, num_tasks)
+
+
+def sampler(
+    width: int,
+    draw: Callable[[Float64[Tensor, "t width"]], Task],
+    *,
+    groups: Callable[[Float64[Tensor, "t width"]], Int64[Tensor, "t k"]] | None = None,
+    of: str = "tasks",
+) -> Sampler:
     """A sampler from a pure function of uniform numbers.
 
     Args:
         width: how many uniform numbers a task takes.
         draw: from uniforms on [0, 1), one row per task, to stacked tasks; each task may depend on its own row only.
+        groups: from the same uniforms to the numbers of the things that each task is made of, where there is a finite
+            number of them; None: every task is another one.
+        of: what these things are, in the plural.
 
     Returns:
         (generator, num_tasks) to stacked tasks, of which task `i` is the same whatever `num_tasks` is.
@@ -38,12 +79,38 @@ def sampler(width: int, draw: Callable[[Float64[Tensor, "t width"]], Task]) -> S
         True
     """
 
-    def sample(generator: Generator, num_tasks: int, /) -> Task:
+    def uniforms(generator: Generator, num_tasks: int) -> Float64[Tensor, "t width"]:
         # Float64 uniforms are drawn one after the other; torch's normal_ and float32 fills go by blocks of 16, whose
         # layout depends on the size of the whole. That is why everything random is made from these.
-        return draw(torch.rand(num_tasks, width, dtype=torch.float64, generator=generator))
+        return torch.rand(num_tasks, width, dtype=torch.float64, generator=generator)
 
-    return sample
+    def sample(generator: Generator, num_tasks: int, /) -> Task:
+        return draw(uniforms(generator, num_tasks))
+
+    if groups is None:
+        return sample
+    return Grouped(sample, lambda generator, num_tasks: groups(uniforms(generator, num_tasks)), of)
+
+
+def changed(sampler: Sampler, change: Callable[[Task], Task]) -> Sampler:
+    """A sampler whose tasks are changed; what they come from stays what it is.
+
+    Args:
+        sampler: draws the tasks.
+        change: from stacked tasks to as many.
+
+    Example:
+        >>> import torch
+        >>> from metafunc.data import sinusoid
+        >>> exchanged = changed(sinusoid(num_shots=3).test, lambda tasks: Task(tasks.query, tasks.support))
+        >>> exchanged(torch.Generator().manual_seed(0), 2).query.x.shape
+        torch.Size([2, 3, 1])
+    """
+
+    def sample(generator: Generator, num_tasks: int, /) -> Task:
+        return change(sampler(generator, num_tasks))
+
+    return replace(sampler, sample=sample) if isinstance(sampler, Grouped) else sample
 
 
 def generator_for(seed: int, split: str, step: int) -> Generator:
@@ -89,6 +156,30 @@ def redraw(sampler: Sampler, seed: int, split: str, step: int, index: int) -> Ta
     return tree.at(tasks, index)
 
 
+def replayed(tasks: Task) -> Sampler:
+    """A sampler of fixed tasks, with replacement: for families of which only a few tasks exist for training.
+
+    Args:
+        tasks: all of them, stacked.
+
+    Example:
+        >>> import torch
+        >>> from metafunc.types import Batch, Task
+        >>> two = replayed(Task(*(Batch(torch.arange(2.0)[:, None], torch.zeros(2, 1)) for _ in range(2))))
+        >>> two(torch.Generator().manual_seed(0), 100).query.x.unique().tolist()
+        [0.0, 1.0]
+    """
+    count = tree.leaves(tasks)[0].shape[0]
+
+    def which(uniforms: Float64[Tensor, "t 1"]) -> Int64[Tensor, "t 1"]:
+        return (uniforms * count).long()
+
+    def draw(uniforms: Float64[Tensor, "t 1"]) -> Task:
+        return tree.map(lambda leaf: leaf[which(uniforms)[:, 0]], tasks)
+
+    return sampler(1, draw, groups=which)
+
+
 def between(uniforms: Tensor, low: float, high: float) -> Tensor:
     """Uniform numbers on [0, 1) moved to [low, high)."""
     return low + (high - low) * uniforms
@@ -105,6 +196,30 @@ def standard_normal(uniforms: Float64[Tensor, "*shape"]) -> Float64[Tensor, "*sh
     # Uniforms are multiples of 2^-53; half of that stands for a zero, whose normal number would be infinite.
     normals: Tensor = torch.special.ndtri(uniforms.clamp(min=2.0**-54))
     return normals
+
+
+JITTER = 1e-9
+"""Added to a prior variance, in its units: in float64 a smooth kernel's matrix of a hundred rows has a factor then."""
+
+
+def correlated(covariance: Float64[Tensor, "t n n"], normals: Float64[Tensor, "t n"]) -> Float64[Tensor, "t n"]:
+    """Normal numbers with a covariance, by its Cholesky factor; a task's numbers are its own row's.
+
+    Args:
+        covariance: a matrix for each task.
+        normals: standard normal numbers.
+
+    Example:
+        >>> import torch
+        >>> both = torch.ones(1, 2, 2, dtype=torch.float64)  # two numbers that are one
+        >>> correlated(both, torch.tensor([[3.0, 4.0]], dtype=torch.float64)).round(decimals=3)
+        tensor([[3., 3.]], dtype=torch.float64)
+    """
+    scale = covariance.diagonal(dim1=1, dim2=2).mean(1)[:, None, None]
+    factor = torch.linalg.cholesky(covariance + JITTER * scale * torch.eye(normals.shape[1], dtype=normals.dtype))
+    # Row by row and not as a matrix product, which may add in another order for another number of tasks.
+    numbers: Tensor = (factor * normals[:, None]).sum(-1)
+    return numbers
 
 
 def split_points(x: Shaped[Tensor, "t n *row"], y: Float64[Tensor, "t n"], num_shots: int) -> Task:

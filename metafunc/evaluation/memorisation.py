@@ -39,7 +39,7 @@ def _of_block(draws: Draws[M, P], tasks: Task) -> Scores:
         return main_score(learner.predict(learner.adapt(draws.meta, task.support), task.query.x), task.query)
 
     where = tree.leaves(draws.meta)[0].device
-    size = draws.chunk_size or fitting(draws.meta, tasks, 0)
+    size = draws.chunk_size or fitting(learner, draws.meta, tasks, 0)
     found: Scores = {}
     with torch.no_grad():
         for name, one in supports.items():

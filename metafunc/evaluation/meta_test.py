@@ -12,26 +12,32 @@ out of $\sigma_k$ and counted.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from math import inf
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 from torch import Tensor
 
+from metafunc.bayes.post_hoc import PostHoc
 from metafunc.checks import at_least
 from metafunc.data import check_tasks
-from metafunc.evaluation import metrics
+from metafunc.evaluation import fitting
+from metafunc.evaluation.autoregressive import check_row_by_row
+from metafunc.evaluation.gap import optimal_nll
 from metafunc.evaluation.memorisation import PROBED, probed
-from metafunc.evaluation.metrics.summaries import json_safe
-from metafunc.evaluation.metrics.table import METRICS, followed, higher_is_better
+from metafunc.evaluation.metrics.summaries import json_safe, summarise
+from metafunc.evaluation.metrics.table import METRICS, followed
 from metafunc.evaluation.noise_scale import noise_scale
+from metafunc.evaluation.row_by_row import fitted_noise, joint_nll
 from metafunc.evaluation.scoring import (
     BLOCK,
+    UNLIMITED,
     Draws,
+    Origin,
     Progress,
     Scores,
     draw,
     joined,
     of_policies,
+    origin_of,
     quiet,
     sampler_of,
     scores,
@@ -39,6 +45,9 @@ from metafunc.evaluation.scoring import (
 from metafunc.execution.device import device_of, move, surroundings
 from metafunc.execution.plan import Execution, threads_for
 from metafunc.types import Kind, M, MetaLearner, Normal, Normalisation, P, TaskFamily, Tree
+
+Joint: TypeAlias = Literal["own", "autoregressive"]
+"""How the query rows of a task are predicted together."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +68,10 @@ class Evaluation:
         pooled: by name, one number per step: those errors of the rows of all tasks; and for a regression without a
             noise model `noise_scale`, the standard deviation fitted on validation tasks, and `noise_tasks_left_out`,
             how many of these diverged and do not count.
+        autoregressive: one number per task, after as many steps as in training: minus the log-probability of the query
+            rows together, in nats per row, each predicted from the support set and the rows before it; None: not asked
+            for.
+        origin: which tasks or classes the episodes come from: what intervals are over.
     """
 
     split: str
@@ -70,6 +83,13 @@ class Evaluation:
     probe: Mapping[str, Tensor]
     counts: Mapping[str, Tensor]
     pooled: Mapping[str, tuple[float | int, ...]]
+    autoregressive: Tensor | None = None
+    origin: Origin = UNLIMITED
+
+    def summarised(self, metric: str, values: Tensor) -> dict[str, float]:
+        """A metric of the first tasks (tasks,), with the interval that holds for what they come from."""
+        groups = self.origin.groups
+        return summarise(metric, values, None if groups is None else groups[: len(values)])
 
     @property
     def num_tasks(self) -> int:
@@ -86,11 +106,29 @@ class Evaluation:
         rows: list[dict[str, Any]] = []
         for step in range(finite.shape[0]):
             row: dict[str, Any] = {"step": step}
-            row |= {metric: summarise(metric, values[step]) for metric, values in self.values.items()}
+            row |= {metric: self.summarised(metric, values[step]) for metric, values in self.values.items()}
             row["diverged"] = int((~finite[step]).sum())
             row |= {name: numbers[step] for name, numbers in self.pooled.items()}
             rows.append(row)
         return rows
+
+    def beyond(self, optimal: Tensor | None) -> "Evaluation":
+        """The same with the metric `gap`, the NLL beyond that of the exact prediction, task by task.
+
+        Args:
+            optimal: what `optimal_nll` gave for the same tasks (tasks,); None, where it is not known, changes nothing.
+
+        Raises:
+            ValueError: there are not as many tasks.
+        """
+        if optimal is None or "nll" not in self.values:
+            return self
+        if len(optimal) != self.num_tasks:
+            raise ValueError(
+                f"The optimum is of {len(optimal)} tasks, and {self.num_tasks} were tested: draw the same."
+            )
+        found = {**self.values, "gap": self.values["nll"] - optimal}
+        return replace(self, values={name: found[name] for name in METRICS if name in found})
 
     @property
     def memorisation_probe(self) -> dict[str, Any] | None:
@@ -105,14 +143,17 @@ class Evaluation:
             return None
         metric = followed(self.kind)
         chance = {"chance": 1 / self.num_outputs} if self.kind == "classification" else {}
-        supports = {name: summarise(metric, values) for name, values in self.probe.items()}
-        return {"metric": metric, **summarise(metric, self.values[metric][0]), **chance, **supports}
+        supports = {name: self.summarised(metric, values) for name, values in self.probe.items()}
+        return {"metric": metric, **self.summarised(metric, self.values[metric][0]), **chance, **supports}
 
     def to_json(self) -> dict[str, Any]:
         """The result in the form of JSON; numbers that are not finite become null."""
         result = {"split": self.split, "seed": self.seed, "num_tasks": self.num_tasks, "by_step": self.by_step}
+        result |= self.origin.to_json(self.num_tasks)
         if self.memorisation_probe is not None:
             result["memorisation_probe"] = self.memorisation_probe
+        if self.autoregressive is not None:
+            result["autoregressive"] = {"joint_nll": self.summarised("joint_nll", self.autoregressive)}
         cleaned: dict[str, Any] = json_safe(result)
         return cleaned
 
@@ -127,6 +168,9 @@ def evaluate(
     seed: int = 0,
     split: str = "test",
     num_validation_tasks: int = 200,
+    joint: Joint = "own",
+    joint_rows: int | None = None,
+    gap: bool = True,
     execution: Execution = Execution(),
     on_progress: Progress = quiet,
 ) -> Evaluation:
@@ -141,6 +185,11 @@ def evaluate(
         seed: what the tasks are drawn with.
         split: "test", "validation", "train", or the name of one of the family's variants.
         num_validation_tasks: how many validation tasks the noise scale of a learner without one is fitted on.
+        joint: "autoregressive" also predicts query rows one after the other, in a random order, each from the support
+            set and the rows before it, which takes an adaptation for every row; "own" leaves it at `joint_nll` as the
+            learner itself has it.
+        joint_rows: how many query rows of a task that takes, from the first; None: all.
+        gap: whether to find, where the best prediction of these tasks is known, the NLL beyond that: the metric `gap`.
         execution: on which device, by how many threads, with which algorithms, and how many tasks are adapted at the
             same time (None: by an estimate of their memory); `compile` is not used, since nothing is compiled here.
         on_progress: called with (tasks done, tasks in all).
@@ -149,7 +198,8 @@ def evaluate(
         The scores, one number per task.
 
     Raises:
-        ValueError: the split is unknown, a count is below 1, or the tasks do not fit the learner.
+        ValueError: the split is unknown, a count is below 1, the tasks do not fit the learner, or it cannot predict
+            row by row since its network normalises over rows.
 
     Example:
         >>> import torch, metafunc
@@ -162,9 +212,14 @@ def evaluate(
     """
     at_least(1, num_tasks=num_tasks, num_validation_tasks=num_validation_tasks)
     at_least(0, num_steps=num_steps)
+    at_least(1, joint_rows=1 if joint_rows is None else joint_rows)
+    if joint == "autoregressive":
+        check_row_by_row(learner, family)
     sampler, where = sampler_of(family, split), device_of(execution.device)
     draws = Draws(learner, move(meta, where), sampler, seed, split, num_tasks, execution.chunk_size)
-    result = Evaluation(split, seed, family.kind, family.num_outputs, learner.normalisation, {}, {}, {}, {})
+    origin = origin_of(sampler, seed, split, num_tasks)
+    about = split, seed, family.kind, family.num_outputs, learner.normalisation
+    result = Evaluation(*about, {}, {}, {}, {}, origin=origin)
     if family.kind == "control":
         with surroundings(threads=execution.threads or 1, deterministic=execution.deterministic):
             return replace(result, values=of_policies(draws, num_steps, on_progress))
@@ -176,15 +231,28 @@ def evaluate(
     with surroundings(threads=threads, deterministic=execution.deterministic):
         noise: Tree = ()
         fitted: dict[str, tuple[float | int, ...]] = {}
-        if isinstance(predictive, Normal) and isinstance(predictive.scale, tuple):
-            validation = replace(draws, sampler=family.validation, split="validation", num_tasks=num_validation_tasks)
-            noise, left_out = noise_scale(validation, num_steps, spread=predictive.loc.shape[0] > 1)
+        unscaled = isinstance(predictive, Normal) and isinstance(predictive.scale, tuple)
+        spread = isinstance(predictive, Normal) and predictive.loc.shape[0] > 1
+        validation = replace(draws, sampler=family.validation, split="validation", num_tasks=num_validation_tasks)
+        if isinstance(learner, PostHoc):
+            scalars = fitting.fitted(validation, num_steps, family.kind)
+            noise, fitted = scalars.values, fitting.described(learner, scalars)
+            draws = replace(draws, learner=learner.with_values(tuple(noise[-1].tolist())))
+        elif unscaled:
+            noise, left_out = noise_scale(validation, num_steps, spread=spread)
             fitted = {"noise_scale": tuple(noise.tolist()), "noise_tasks_left_out": tuple(left_out.tolist())}
         known = move(noise, where)
         tasks = draws.chunks(num_steps, on_progress)
         found = joined([scores(learner, draws.meta, some, known, num_steps) for some in tasks], 1)
         probe = probed(replace(draws, num_tasks=min(num_tasks, PROBED)))
-    return replace(result, probe=probe, **_pooled(found, fitted))
+        one_by_one = None
+        if joint == "autoregressive":
+            scale = move(fitted_noise(validation, spread=spread), where) if unscaled else ()
+            one_by_one = joint_nll(draws, num_rows=joint_rows, noise=scale, on_progress=on_progress)
+        result = replace(result, probe=probe, autoregressive=one_by_one, **_pooled(found, fitted))
+    if not gap:
+        return result
+    return result.beyond(optimal_nll(family, num_tasks=num_tasks, seed=seed, split=split, execution=execution))
 
 
 def _pooled(found: Scores, fitted: dict[str, tuple[float | int, ...]]) -> dict[str, Any]:
@@ -220,12 +288,3 @@ def report(
         "normalisation": evaluation.normalisation,
         "meta_test": evaluation.to_json(),
     }
-
-
-def summarise(metric: str, values: Tensor) -> dict[str, float]:
-    """One metric over tasks; an error that is not a number counts as infinite."""
-    good = higher_is_better(metric)
-    worst: Literal["smallest", "largest"] = "smallest" if good else "largest"
-    values = values if good else values.nan_to_num(nan=inf, posinf=inf, neginf=-inf)
-    numbers = metrics.summary(values.double(), worst=worst)
-    return {name: number.item() for name, number in numbers._asdict().items()}

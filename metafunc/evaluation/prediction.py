@@ -69,9 +69,14 @@ def predict(
 def _with_noise(predicted: Predictive, noise_scale: float | None) -> Predictive:
     if isinstance(predicted, Categorical):
         return predicted
-    if not isinstance(predicted.scale, tuple):
-        return Normal(predicted.loc, predicted.scale.expand_as(predicted.loc))
-    return predicted if noise_scale is None else Normal(predicted.loc, torch.full_like(predicted.loc, noise_scale))
+    loc, scale, weight = predicted
+    if isinstance(scale, tuple) and noise_scale is not None:
+        scale = loc.new_tensor(noise_scale)
+    return Normal(
+        loc,
+        scale if isinstance(scale, tuple) else scale.expand_as(loc),
+        weight if isinstance(weight, tuple) else weight.expand(loc.shape[:2]),
+    )
 
 
 def _joined(blocks: list[Predictive]) -> Predictive:

@@ -2,14 +2,17 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Generic, TypeAlias
+from typing import Any, Generic, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
 
 from metafunc import tree
-from metafunc.data.sampling import generator_for
+from metafunc.bayes.post_hoc import PostHoc
+from metafunc.data.sampling import Grouped, generator_for
 from metafunc.evaluation import returns
+from metafunc.evaluation.metrics.intervals import Groups, count_groups
+from metafunc.evaluation.metrics.scores import per_row
 from metafunc.evaluation.metrics.table import METRICS, followed, of_kind
 from metafunc.execution import device
 from metafunc.types import Batch, Categorical, Kind, M, MetaLearner, P, Predictive, Sampler, Task, TaskFamily, Tree
@@ -60,28 +63,9 @@ class Draws(Generic[M, P]):
         """Prepared tasks where the meta-parameters are, as many at a time as may be adapted by `num_steps` steps."""
         where = tree.leaves(self.meta)[0].device
         for tasks in self.blocks(on_progress=on_progress):
-            for chunk in chunks(tasks, self.chunk_size or fitting(self.meta, tasks, num_steps)):
+            size = self.chunk_size or fitting(self.learner, self.meta, tasks, num_steps)
+            for chunk in chunks(tasks, size):
                 yield device.move(chunk, where)
-
-
-def validate(
-    learner: MetaLearner[M, P], meta: M, family: TaskFamily, *, num_tasks: int, seed: int, chunk_size: int | None = None
-) -> dict[str, float]:
-    """The mean of the metric that validation follows, on validation tasks, which are the same for the same seed.
-
-    It is that of the adapted learner; of a policy, that after one step of adaptation.
-    """
-    draws = Draws(learner, meta, family.validation, seed, "validation", num_tasks, chunk_size)
-    metric = followed(family.kind)
-    if family.kind == "control":
-        return {metric: of_policies(draws, num_steps=1)[metric][-1].mean().item()}
-
-    def of_task(meta: M, task: Task) -> Tensor:
-        return main_score(learner.predict(learner.adapt(meta, task.support), task.query.x), task.query)
-
-    with torch.no_grad():
-        parts = [torch.vmap(of_task, in_dims=(None, 0))(meta, chunk).cpu() for chunk in draws.chunks()]
-    return {metric: torch.cat(parts).mean().item()}
 
 
 def draw(
@@ -102,14 +86,48 @@ def draw(
     return learner.prepare(meta, tasks, generator, step=None, num_steps=num_steps)
 
 
+class Origin(NamedTuple):
+    """What some episodes come from.
+
+    Args:
+        groups: the numbers of the tasks or classes that each episode is made of; None: each is a task of its own.
+        of: what they are, in the plural.
+    """
+
+    groups: Groups
+    of: str = "tasks"
+
+    def to_json(self, num_tasks: int) -> dict[str, Any]:
+        """How many tasks or classes some episodes come from, in the form of JSON: nothing where each is another."""
+        if self.groups is None:
+            return {}
+        number = count_groups(self.groups, num_tasks)
+        return {"groups": {"number": number, "of": self.of, "per_episode": self.groups.shape[1]}}
+
+
+UNLIMITED = Origin(None)
+"""Episodes of which each is a task of its own."""
+
+
+def origin_of(sampler: Sampler, seed: int, split: str, num_tasks: int) -> Origin:
+    """What the episodes of a meta-test come from, block by block as they are drawn."""
+    if not isinstance(sampler, Grouped):
+        return UNLIMITED
+    starts = range(0, num_tasks, BLOCK)
+    parts = [sampler.groups(generator_for(seed, split, at // BLOCK), min(BLOCK, num_tasks - at)) for at in starts]
+    return Origin(torch.cat(parts), sampler.of)
+
+
 def chunks(tasks: Task, size: int) -> Iterator[Task]:
     """Stacked tasks, some at a time."""
     for start in range(0, tree.leaves(tasks)[0].shape[0], size):
         yield tree.at(tasks, slice(start, start + size))
 
 
-def fitting(meta: Tree, tasks: Task, num_steps: int) -> int:
+def fitting(learner: MetaLearner[Any, Any], meta: Tree, tasks: Task, num_steps: int) -> int:
     """How many tasks at a time keep within the budget: parameters of all steps and draws, and activations of one.
+
+    A learner whose tasks take more than that says so by its `footprint`.
 
     An image's activations are about 64 times its pixels in a convolutional network's first layer; for vectors that is
     generous. What `prepare` attached is about as much as the parameters that are drawn with it.
@@ -120,7 +138,8 @@ def fitting(meta: Tree, tasks: Task, num_steps: int) -> int:
 
     attached = sum(numbers(batch.extra) for batch in tasks if isinstance(batch, Batch))
     rows = numbers(tasks) - attached
-    return max(1, BUDGET // ((num_steps + 1) * max(tree.size(meta), attached) + 64 * rows))
+    footprint = 0 if learner.footprint is None else learner.footprint(tasks)
+    return max(1, BUDGET // ((num_steps + 1) * max(tree.size(meta), attached) + 64 * rows + footprint))
 
 
 def score(predictive: Predictive, query: Batch, noise: Tree = ()) -> Scores:
@@ -152,18 +171,43 @@ def main_score(predictive: Predictive, query: Batch) -> Tensor:
 
 
 def scores(learner: MetaLearner[M, P], meta: M, tasks: Task, noise: Tree, num_steps: int) -> Scores:
-    """The metrics of stacked tasks, (steps, tasks), and the counts that calibration is pooled from."""
+    """The metrics of stacked tasks, (steps, tasks), and the counts that calibration is pooled from.
+
+    Args:
+        learner: what adapts.
+        meta: its meta-parameters.
+        tasks: stacked tasks.
+        noise: the noise scale of every step (steps,), or the scalars of a `PostHoc` (steps, scalars); () leaves out the
+            metrics that need a scale.
+        num_steps: steps of adaptation.
+    """
 
     def of_task(task: Task) -> Scores:
         steps: list[Scores] = []
         for step, params in enumerate(tree.unstack(learner.path(meta, task.support, num_steps))):
-            predictive = learner.predict(params, task.query.x)
-            steps.append(score(predictive, task.query, noise if isinstance(noise, tuple) else noise[step]))
+            found = score(predicted(learner, params, task.query.x, noise, step), task.query)
+            if isinstance(learner, PostHoc) and "nll" in found:
+                found["joint_nll"] = found["nll"]  # Its rows are independent, with the scalars of this very step.
+            elif learner.joint is not None:
+                found["joint_nll"] = -per_row(learner.joint(params, task.query), task.query.y, task.query.mask)
+            steps.append(found)
         return tree.stack(steps)
 
     with torch.no_grad():
         by_task: Scores = torch.vmap(of_task, out_dims=1)(tasks)
     return {name: values.cpu() for name, values in by_task.items()}
+
+
+def predicted(learner: MetaLearner[M, P], params: P, x: Tensor, noise: Tree, step: int) -> Predictive:
+    """Predictions after a number of steps, with what was fitted for it on validation tasks; () if nothing was."""
+    if isinstance(noise, tuple):
+        return learner.predict(params, x)
+    if isinstance(learner, PostHoc):
+        return learner.at(noise[step])(params, x)
+    found = learner.predict(params, x)
+    if isinstance(found, Categorical) or not isinstance(found.scale, tuple):
+        return found
+    return found._replace(scale=noise[step])
 
 
 def of_policies(draws: Draws[M, P], num_steps: int, on_progress: Progress = quiet) -> Scores:

@@ -46,6 +46,8 @@ class Likelihood:
             Gaussian and standard Gumbel for classes.
         with_scale: from a noise scale, a tensor that may be learned and broadcasts against the outputs, to the same
             likelihood with that noise; None where there is no noise left to choose.
+        with_floor: from the smallest noise scale allowed, in units of y, to the same likelihood with it; None where the
+            network has no say in the noise.
     """
 
     kind: Kind
@@ -57,10 +59,15 @@ class Likelihood:
     predictive: Callable[[Tensor], Predictive]
     sample: Callable[[Tensor, Tensor], Tensor]
     with_scale: "Callable[[Tensor], Likelihood] | None" = None
+    with_floor: "Callable[[float], Likelihood] | None" = None
 
     def with_learned(self, scale: Tree) -> "Likelihood":
         """The same with a learned noise scale; as it is for the empty tuple, or where no noise is left to choose."""
         return self if self.with_scale is None or isinstance(scale, tuple) else self.with_scale(scale)
+
+    def at_least(self, noise_floor: float) -> "Likelihood":
+        """The same with a noise scale of at least that, in units of y; its own floor stays where that is higher."""
+        return self if self.with_floor is None else self.with_floor(noise_floor)
 
     def of(self, model: Model) -> Loss[Params]:
         """The training loss of a model's parameters on a batch."""
@@ -177,6 +184,7 @@ def heteroscedastic(num_targets: int = 1, *, floor: float = 0.1) -> Likelihood:
         log_prob=lambda outputs, batch: masked_sum(rows(outputs, batch), batch.mask),
         predictive=predictive,
         sample=sample,
+        with_floor=lambda least: heteroscedastic(num_targets, floor=max(floor, least)),
     )
 
 

@@ -91,11 +91,11 @@ def mlp(
     def init(generator: Generator) -> Params:
         params: Params = {}
         for i, width in enumerate(widths, start=1):
-            params |= _layer(f"layer{i}", (width, fans[i - 1]), initialisation, generator, bias=not normalised)
+            params |= layer(f"layer{i}", (width, fans[i - 1]), initialisation, generator, bias=not normalised)
             if normalised:
-                params |= _norm(f"norm{i}", width, generator)
+                params |= norm(f"norm{i}", width, generator)
         if num_outputs is not None:
-            params |= _layer("head", (num_outputs, fans[-1]), initialisation, generator)
+            params |= layer("head", (num_outputs, fans[-1]), initialisation, generator)
         if context:
             params["context"] = torch.zeros(context, device=generator.device)
         return params
@@ -181,11 +181,11 @@ def conv4(
         params: Params = {}
         for i in range(1, 5):
             kernel = (filters, channels[i - 1], 3, 3)
-            params |= _layer(f"layer{i}", kernel, initialisation, generator, bias=not normalised)
+            params |= layer(f"layer{i}", kernel, initialisation, generator, bias=not normalised)
             if normalised:
-                params |= _norm(f"norm{i}", filters, generator)
+                params |= norm(f"norm{i}", filters, generator)
         if num_outputs is not None:
-            params |= _layer("head", (num_outputs, num_features), initialisation, generator)
+            params |= layer("head", (num_outputs, num_features), initialisation, generator)
         return params
 
     def forward(params: Params, x: Tensor) -> tuple[Tensor, Params]:
@@ -242,9 +242,10 @@ def _head(params: Params, h: Tensor) -> Tensor:
     return F.linear(h, params["head.weight"], params["head.bias"]) if "head.weight" in params else h
 
 
-def _layer(
+def layer(
     name: str, shape: tuple[int, ...], initialisation: Initialisation, generator: Generator, *, bias: bool = True
 ) -> Params:
+    """The leaves `name.weight` and `name.bias` of a linear or convolutional layer; biases are zero."""
     weight = torch.empty(shape, device=generator.device)
     if initialisation == "he":
         torch.nn.init.kaiming_normal_(weight, generator=generator)
@@ -256,7 +257,8 @@ def _layer(
     return leaf | {f"{name}.bias": torch.zeros(shape[0], device=generator.device)} if bias else leaf
 
 
-def _norm(name: str, width: int, generator: Generator) -> Params:
+def norm(name: str, width: int, generator: Generator) -> Params:
+    """The leaves `name.scale` and `name.shift` of a normalisation, which at first change nothing."""
     return {
         f"{name}.scale": torch.ones(width, device=generator.device),
         f"{name}.shift": torch.zeros(width, device=generator.device),

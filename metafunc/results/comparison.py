@@ -1,27 +1,23 @@
 r"""A comparison of trained learners: one table of what each does on the same new tasks, with paired intervals.
 
-Every learner is judged after its own number of adaptation steps. Intervals are those of `metrics.bootstrap`: over seeds
-and tasks, or over tasks alone where there is one seed; differences are to the first learner, paired by task.
+Every learner is judged after its own number of adaptation steps. Intervals are those of `metrics.half_width`: over
+seeds and tasks, or over tasks alone where there is one seed; differences are to the first learner, paired by task.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from metafunc.data.sampling import generator_for
 from metafunc.evaluation import metrics
 from metafunc.evaluation.meta_test import Evaluation
 from metafunc.evaluation.metrics import Interval
+from metafunc.evaluation.metrics.intervals import Groups, Statistic, half_width, influence
 from metafunc.evaluation.metrics.summaries import json_safe
 from metafunc.evaluation.metrics.table import METRICS, higher_is_better
-
-NUM_DRAWS = 10_000
-Statistic: TypeAlias = Callable[[Tensor], Tensor]
-"""From the means over tasks (*batch, numbers) to a metric (*batch)."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +31,7 @@ class Entry:
         steps: after how many adaptation steps it is judged; a shorter path's last row stands for all that follow.
         seconds: the mean time of a training; None if it is not known.
         parameters: how many meta-parameters it has.
+        cpu_seconds: the mean time of a training on all processors together; None if it is not known.
     """
 
     algorithm: str
@@ -43,6 +40,7 @@ class Entry:
     steps: int
     seconds: float | None
     parameters: int
+    cpu_seconds: float | None = None
 
     @property
     def row(self) -> int:
@@ -64,24 +62,32 @@ class Entry:
         """What makes a metric of the means of its numbers."""
         return statistic_of(metric, self._found(self.evaluations[0], metric).shape[2:])
 
+    @property
+    def fitted(self) -> dict[str, list[float | int]]:
+        """What was fitted on validation tasks for the row that it is judged by: for each seed."""
+        names = [name for name in self.evaluations[0].pooled if name not in METRICS]
+        return {name: [test.pooled[name][self.row] for test in self.evaluations] for name in names}
+
     @staticmethod
     def _found(test: Evaluation, metric: str) -> Tensor:
         return test.values[metric] if metric in test.values else test.counts[metric]
 
 
-def compare(tasks: str, entries: Sequence[Entry], *, num_draws: int = NUM_DRAWS) -> dict[str, Any]:
+def compare(tasks: str, entries: Sequence[Entry]) -> dict[str, Any]:
     """The table of a comparison.
 
     Args:
         tasks: the family's name.
         entries: the learners; differences are to the first.
-        num_draws: draws of the bootstrap, whose generator is fixed.
 
     Returns:
-        {"tasks", "num_tasks", "rows"}. A row has "algorithm", "seeds", "steps", "seconds", "parameters"; for each
-        metric {"mean", "ci95", "low", "high"}, where ci95 is half the width of the 95 % interval from low to high;
-        "paired", for each metric {"diff", "ci95", "low", "high"}, empty in the first row; "interval", "seeds and tasks"
-        or, for one seed, "tasks"; and "best", the metrics in which it is best beyond doubt. What is not finite is None.
+        {"tasks", "num_tasks", "rows"}, and "groups" {"number", "of", "per_episode"} where episodes come from a finite
+        number of tasks or classes. A row has "algorithm", "seeds", "steps", "seconds", "cpu_seconds", "parameters"; for
+        each metric {"mean", "ci95", "low", "high"}, ci95 half the width of the 95 % interval from low to high;
+        "paired", for each metric but the gap {"diff", "ci95", "low", "high"}, empty in the first row; "interval",
+        "seeds and tasks" or, for one seed, "tasks"; "best", the metrics in which it is best beyond doubt; and "fitted",
+        by name the scalars of each seed that validation tasks decided, such as the noise scale. What is not finite is
+        None.
 
     Raises:
         ValueError: there is nothing to compare, or the entries were not judged on the same tasks by the same metrics.
@@ -101,20 +107,22 @@ def compare(tasks: str, entries: Sequence[Entry], *, num_draws: int = NUM_DRAWS)
         0.0
     """
     names = _common(entries)
+    first = entries[0].evaluations[0]
+    groups = first.origin.groups
     means: dict[str, list[float]] = {}
     intervals: dict[str, list[Interval]] = {}
     differences: dict[str, list[Interval]] = {}
     for metric in names:
         numbers = [entry.numbers(metric) for entry in entries]
         statistic = entries[0].statistic(metric)
-        # The same draws for every metric: a fixed generator, begun again.
         means[metric] = [estimate(found, statistic) for found in numbers]
-        draws = _draws(numbers, statistic, num_draws)
-        intervals[metric] = [_interval(d, m) for d, m in zip(draws, means[metric], strict=True)]
+        each = [influence(found, statistic) for found in numbers]
+        intervals[metric] = [around(m, [one], groups) for one, m in zip(each, means[metric], strict=True)]
         differences[metric] = [
-            _interval(d - draws[0], m - means[metric][0]) for d, m in zip(draws, means[metric], strict=True)
+            around(m - means[metric][0], [one, -each[0]], groups) for one, m in zip(each, means[metric], strict=True)
         ]
     best = {metric: _best(metric, means[metric], differences[metric]) for metric in names}
+    own = [m for m in names if METRICS[m].beyond is None]  # a gap is a difference by itself
     rows = [
         {
             "algorithm": entry.algorithm,
@@ -122,14 +130,17 @@ def compare(tasks: str, entries: Sequence[Entry], *, num_draws: int = NUM_DRAWS)
             "steps": entry.row,
             "interval": "seeds and tasks" if len(entry.seeds) > 1 else "tasks",
             **{m: {"mean": means[m][i], **_described(intervals[m][i])} for m in names},
-            "paired": {m: {"diff": means[m][i] - means[m][0], **_described(differences[m][i])} for m in names if i},
-            "best": [m for m in names if best[m] == i],
+            "paired": {m: {"diff": means[m][i] - means[m][0], **_described(differences[m][i])} for m in own if i},
+            "best": [m for m in own if best[m] == i],
+            "fitted": entry.fitted,
             "seconds": entry.seconds,
+            "cpu_seconds": entry.cpu_seconds,
             "parameters": entry.parameters,
         }
         for i, entry in enumerate(entries)
     ]
-    report: dict[str, Any] = json_safe({"tasks": tasks, "num_tasks": entries[0].evaluations[0].num_tasks, "rows": rows})
+    tested = {"num_tasks": first.num_tasks, **first.origin.to_json(first.num_tasks)}
+    report: dict[str, Any] = json_safe({"tasks": tasks, **tested, "rows": rows})
     return report
 
 
@@ -169,21 +180,12 @@ def _common(entries: Sequence[Entry]) -> list[str]:
     return names
 
 
-def _draws(numbers: Sequence[Tensor], statistic: Statistic, num_draws: int) -> list[Tensor]:
-    """The draws of every learner; one that diverged has none, and all others have those they would have without it."""
-    kept = [i for i, found in enumerate(numbers) if bool(found.isfinite().all())]
-    draws = dict.fromkeys(range(len(numbers)), torch.full((num_draws,), math.nan))
-    if kept:
-        found = [numbers[i] for i in kept]
-        generator = generator_for(0, "bootstrap", 0)
-        draws |= zip(kept, metrics.bootstrap(found, generator, statistic=statistic, num_draws=num_draws), strict=True)
-    return [draws[i] for i in range(len(numbers))]
-
-
-def _interval(draws: Tensor, value: float) -> Interval:
-    if not math.isfinite(value) or not bool(draws.isfinite().all()):
+def around(value: float, methods: Sequence[Tensor], groups: Groups) -> Interval:
+    """The interval around an estimate; without numbers where some task's is not finite."""
+    if not math.isfinite(value) or not all(bool(one.isfinite().all()) for one in methods):
         return Interval(math.nan, math.nan)
-    return metrics.percentiles(draws, value)
+    half = half_width(methods, groups)
+    return Interval(value - half, value + half)
 
 
 def _described(interval: Interval) -> dict[str, float]:

@@ -9,12 +9,18 @@ import torch
 from torch import Tensor
 
 from metafunc.data import files
-from metafunc.data.numbers import Scale, numbers, standardised
+from metafunc.data.columns import texts_of_rows
+from metafunc.data.encoding import Encoding
+from metafunc.data.numbers import Scale, check_there, empty_cells, logarithms, numbers, standardised
+from metafunc.data.table_classes import labels_of
 from metafunc.training.run import Run
-from metafunc.types import Batch, Categorical, Normal, Predictive
+from metafunc.types import Batch, Categorical, Predictive
 
 if TYPE_CHECKING:
     from pandas import DataFrame
+
+SHOWN = 3
+"""Levels that a note names."""
 
 
 class FileTask(NamedTuple):
@@ -28,6 +34,8 @@ class FileTask(NamedTuple):
         frame: what the output repeats of the query.
         mean: of the targets in the training data; 0 where they were not standardised.
         scale: their standard deviation there.
+        logged: whether the targets, the truth too, are logarithms of what the files hold.
+        notes: what a reader should know of cells that the training had nothing like.
     """
 
     support: Batch
@@ -37,13 +45,15 @@ class FileTask(NamedTuple):
     frame: "DataFrame"
     mean: Tensor
     scale: Tensor
+    logged: bool = False
+    notes: tuple[str, ...] = ()
 
     def in_units_of_file(self, predicted: Predictive) -> Predictive:
-        """Predictions in the units of the file, in double precision."""
+        """Predictions in the units of the file, or of its logarithms, in double precision."""
         if isinstance(predicted, Categorical):
             return Categorical(predicted.logits.double())
         scale = predicted.scale if isinstance(predicted.scale, tuple) else predicted.scale.double() * self.scale
-        return Normal(predicted.loc.double() * self.scale + self.mean, scale)
+        return predicted._replace(loc=predicted.loc.double() * self.scale + self.mean, scale=scale)
 
 
 def read(run: Run, support: Path, query: Path, target: Sequence[str] = ()) -> FileTask:
@@ -65,6 +75,8 @@ def read(run: Run, support: Path, query: Path, target: Sequence[str] = ()) -> Fi
         ValueError: a file does not fit the run; the message names file, row and column.
     """
     seen = {**run.env["data"], "settings": run.config.get("tasks", {}), "columns": run.columns}
+    if seen["kind"] == "classification" and "classes" in (seen["columns"] or {}):
+        return _table_of_classes(support, query, seen, target)
     if seen["kind"] == "classification":
         return _classification(support, query, seen, target)
     if seen["kind"] == "regression":
@@ -77,28 +89,78 @@ def _regression(support: Path, query: Path, seen: Mapping[str, Any], target: Seq
     info, given, asked = seen["columns"] or {}, files.read_table(support), files.read_table(query)
     targets = _targets(list(given.columns), target, info.get("targets", []), seen["num_outputs"], support)
     inputs = info.get("inputs") or [name for name in given.columns if name not in targets]
-    if len(inputs) != prod(seen["input_shape"]):
+    encoding = Encoding.of_run(info, inputs)
+    if len(encoding.features) != prod(seen["input_shape"]):
         raise ValueError(
             f"{support} has {len(inputs)} input columns ({', '.join(inputs)}) beside the target {', '.join(targets)}, "
             f"and the run was trained with {prod(seen['input_shape'])}: leave out the others, or name the target."
         )
     x_mean, x_scale, y_mean, y_scale = (
         torch.tensor(info.get(f"{side}_{what}", [default] * len(names)), dtype=torch.float64)
-        for side, names in (("input", inputs), ("target", targets))
+        for side, names in (("input", encoding.features), ("target", targets))
         for what, default in (("mean", 0.0), ("scale", 1.0))
     )
     of_x, of_y = Scale(x_mean, x_scale), Scale(y_mean, y_scale)
-    x, y = numbers(given, inputs, support), numbers(given, targets, support)
+    x, y = encoding(given, support), numbers(given, targets, support)
     known = set(targets) <= set(asked.columns)
     truth = numbers(asked, targets, query, missing=True) if known else y.new_full((len(asked), len(targets)), nan)
+    if logged := info.get("log_targets", False):
+        y, truth = logarithms(y, targets, support), logarithms(truth, targets, query)
     return FileTask(
-        support=Batch(standardised(x, of_x, inputs, support), standardised(y, of_y, targets, support)),
-        x=standardised(numbers(asked, inputs, query), of_x, inputs, query),
+        support=Batch(standardised(x, of_x, encoding.features, support), standardised(y, of_y, targets, support)),
+        x=standardised(encoding(asked, query), of_x, encoding.features, query),
         truth=truth,
         names=targets,
         frame=asked,
         mean=y_mean,
         scale=y_scale,
+        logged=logged,
+        notes=_unknown(encoding, {support: given, query: asked}),
+    )
+
+
+def _table_of_classes(support: Path, query: Path, seen: Mapping[str, Any], target: Sequence[str]) -> FileTask:
+    """A classification on tables: columns go by their names, and classes are those of the training."""
+    info, given, asked = seen["columns"], files.read_table(support), files.read_table(query)
+    label, classes = (target or info["targets"])[0], info["classes"]
+    check_there(given, [label], support)
+    encoding = Encoding.of_run(info, info["inputs"])
+    by = Scale(*(torch.tensor(info[f"input_{of}"], dtype=torch.float64) for of in Scale._fields))
+    labels = labels_of(str(support), label, texts_of_rows(str(support), given, label, "class"), classes)
+    cells = [""] * len(asked)
+    if label in asked.columns:
+        empty = empty_cells(asked[label])
+        cells = ["" if none else str(cell) for cell, none in zip(asked[label], empty, strict=True)]
+    return FileTask(
+        support=Batch(standardised(encoding(given, support), by, encoding.features, support), labels),
+        x=standardised(encoding(asked, query), by, encoding.features, query),
+        truth=torch.tensor([classes.index(cell) if cell in classes else -1 for cell in cells]),
+        names=classes,
+        frame=asked,
+        mean=torch.zeros(()),
+        scale=torch.ones(()),
+        notes=_unknown(encoding, {support: given, query: asked}) + _strange(cells, classes, label, query),
+    )
+
+
+def _unknown(encoding: Encoding, tables: Mapping[Path, "DataFrame"]) -> tuple[str, ...]:
+    """A note for each column of each table with levels that no training task had."""
+    return tuple(
+        f"{path}, column {name!r}: no training task had {', '.join(map(repr, levels[:SHOWN]))}"
+        f"{', ...' * (len(levels) > SHOWN)}, and nothing was learned of it."
+        for path, table in tables.items()
+        for name, levels in encoding.unknown(table).items()
+    )
+
+
+def _strange(cells: Sequence[str], classes: Sequence[str], label: str, query: Path) -> tuple[str, ...]:
+    """A note where rows state a class that cannot be predicted."""
+    strange = [cell for cell in cells if cell and cell not in classes]
+    if not strange:
+        return ()
+    return (
+        f"{query}, column {label!r}: {len(strange)} rows have a class that the run does not know, such as "
+        f"{strange[0]!r}, and do not count in the scores.",
     )
 
 

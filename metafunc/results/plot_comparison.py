@@ -1,6 +1,6 @@
 """The pictures of `metafunc compare`: training, adaptation, reliability and predictions of several learners."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -8,14 +8,26 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from metafunc import tree
+from metafunc.algorithms.table import ALGORITHMS, Algorithm
 from metafunc.data.sampling import generator_for
 from metafunc.data.table import FAMILIES
 from metafunc.evaluation import metrics
-from metafunc.evaluation.meta_test import summarise
+from metafunc.evaluation.metrics.intervals import count_groups, numbered
+from metafunc.evaluation.metrics.pit import PitHistogram, pit_histogram
+from metafunc.evaluation.metrics.summaries import summarise
 from metafunc.evaluation.metrics.table import METRICS, followed
+from metafunc.evaluation.scoring import draw
 from metafunc.results import figures
-from metafunc.results.comparison import Entry, estimate
+from metafunc.results.comparison import Entry
+from metafunc.results.figures.completion import Completion
+from metafunc.results.figures.functions import has_particles
+from metafunc.results.figures.several import Draws
+from metafunc.results.plot_images import completed
+from metafunc.results.plot_report import tradeoffs
 from metafunc.results.plot_run import functions
+from metafunc.results.shown import Shown, exact, noise_of
+from metafunc.results.tables import tested_on
+from metafunc.training.build import tasks_of
 from metafunc.training.run import Run
 from metafunc.types import MetaLearner, Normal
 
@@ -23,6 +35,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 NUM_FUNCTIONS = 3
+NUM_IMAGES = 2
 NUM_DRAWS = 1000
 """Of the bootstrap behind a band: enough for a picture."""
 
@@ -43,21 +56,60 @@ class Compared:
     learner: MetaLearner[Any, Any]
     meta: Any
 
+    @property
+    def shown(self) -> Shown:
+        """The learner as it is judged, with the noise scale that was fitted for its first training."""
+        entry = self.entry
+        noise = noise_of(entry.evaluations[0].pooled, entry.row)
+        return Shown(self.learner, self.meta, entry.row, noise, entry.steps)
 
-def plot_comparison(compared: Sequence[Compared], folder: Path, *, seed: int = 0) -> list[Path]:
+    @property
+    def exact(self) -> bool:
+        """Whether it is the exact prediction of test tasks itself."""
+        row = self._algorithm
+        return row is not None and row.knows_tasks and self.runs[0].config["algorithm"].get("prior", "test") == "test"
+
+    @property
+    def trains(self) -> bool:
+        """Whether it has a training, which takes time."""
+        row = self._algorithm
+        return row is None or row.trains
+
+    @property
+    def _algorithm(self) -> Algorithm | None:
+        """Its row in the table, where it is one of the table's."""
+        return ALGORITHMS.get(self.runs[0].config["algorithm"]["name"]) if self.runs else None
+
+
+def plot_comparison(
+    compared: Sequence[Compared], folder: Path, *, report: Mapping[str, Any] | None = None, seed: int = 0
+) -> list[Path]:
     """Draw a comparison.
 
     Args:
         compared: the learners, tested on the same tasks.
         folder: where the pictures go.
+        report: what `comparison.compare` found for them, and under "by_shots" for each number of support rows; None:
+            what it is of is not drawn.
         seed: of the new functions that are shown.
 
     Returns:
         What was drawn: `learning.png` (if the trainings were validated), `adaptation.png`, `reliability.png` (if the
-        predictions have a noise scale or are of classes), and `functions.png` (three new functions, if they have one
-        input and one output and their truth is known).
+        predictions have a noise scale or are of classes), `pit.png` (if they have a noise scale and there are two tasks
+        or more), `functions.png` (three new functions, if they have one input and one output and their truth is known,
+        beside the exact prediction where that is known), `completion.png` (two new images, if rows are their pixels),
+        `cost.png` (if two learners or more are known to have taken processor time) and `support.png` (if there are two
+        numbers of support rows).
     """
-    parts = (_learning(compared), _adaptation(compared), _reliability(compared), _functions(compared, seed))
+    parts = (
+        _learning(compared),
+        _adaptation(compared),
+        _reliability(compared),
+        _pit(compared),
+        _functions(compared, seed),
+        _completion(compared, seed),
+        _tradeoffs(compared, report),
+    )
     return [figures.save(figure, folder / f"{name}.png") for part in parts for name, figure in part]
 
 
@@ -80,20 +132,18 @@ def _learning(compared: Sequence[Compared]) -> "Iterator[tuple[str, Figure]]":
 
 def _adaptation(compared: Sequence[Compared]) -> "Iterator[tuple[str, Figure]]":
     rows = {one.entry.algorithm: [_described(one.entry, step) for step in range(one.entry.length)] for one in compared}
-    num_tasks = compared[0].entry.evaluations[0].num_tasks
-    yield "adaptation", figures.adaptation_curves(rows, num_tasks=num_tasks)
+    test = compared[0].entry.evaluations[0].to_json()
+    yield "adaptation", figures.adaptation_curves(rows, over=tested_on(test))
 
 
 def _described(entry: Entry, step: int) -> dict[str, Any]:
-    """A row of `Evaluation.by_step`, over seeds as well: the interval is the bootstrap's."""
+    """A row of `Evaluation.by_step`, over seeds as well."""
     found: dict[str, Any] = {"step": step}
     for metric in entry.evaluations[0].values:
         numbers = entry.numbers(metric, step)
         described = summarise(metric, numbers.mean((0, 2)))
-        value = estimate(numbers, entry.statistic(metric))
-        if len(entry.seeds) > 1 and bool(numbers.isfinite().all()):
-            (draws,) = metrics.bootstrap([numbers], generator_for(0, "bootstrap", 0), num_draws=NUM_DRAWS)
-            described["ci95"] = metrics.percentiles(draws, value).half
+        if bool(numbers.isfinite().all()):
+            described["ci95"] = metrics.half_width([numbers[..., 0]], entry.evaluations[0].origin.groups)
         found[metric] = described if bool(numbers.isfinite().all()) else dict.fromkeys(described)
     return found
 
@@ -113,22 +163,61 @@ def _reliability(compared: Sequence[Compared]) -> "Iterator[tuple[str, Figure]]"
     yield "reliability", figures.reliability(curves, regression=first.kind == "regression")
 
 
+def _pit(compared: Sequence[Compared]) -> "Iterator[tuple[str, Figure]]":
+    first = compared[0].entry.evaluations[0]
+    groups = first.origin.groups
+    if "calibration_error" in first.counts and count_groups(groups, first.num_tasks) > 1:
+        yield "pit", figures.pit_histograms({one.entry.algorithm: _histogram(one.entry) for one in compared})
+
+
+def _histogram(entry: Entry) -> PitHistogram:
+    """Of the rows of all seeds: a task's rows are those that it has under every one of them."""
+    counts = torch.stack([test.counts["calibration_error"][entry.row] for test in entry.evaluations]).sum(0)
+    groups = entry.evaluations[0].origin.groups
+    if groups is not None and groups.shape[1] == 1:  # Episodes of one task share what it is.
+        number = numbered(groups[:, 0])
+        counts = counts.new_zeros(int(number.max()) + 1, *counts.shape[1:]).index_add(0, number, counts)
+    return pit_histogram(counts, generator_for(0, "bootstrap", 0), num_draws=NUM_DRAWS)
+
+
 def _functions(compared: Sequence[Compared], seed: int) -> "Iterator[tuple[str, Figure]]":
     settings = compared[0].runs[0].config["tasks"]
     if FAMILIES[settings["name"]].noiseless is None:
         return
+    best = exact(settings)
     predicted: dict[str, list[Normal]] = {}
+    beside: dict[str, list[Normal]] = {}
+    draws: dict[str, list[Draws]] = {}
     for one in compared:
-        drawn = tree.unstack(functions(one.learner, one.meta, settings, seed, NUM_FUNCTIONS))
-        noise = one.entry.evaluations[0].pooled.get("noise_scale")
-        scale = () if noise is None else torch.tensor(noise[one.entry.row])
-        predicted[one.entry.algorithm] = [_predicted(one, task, scale) for task in drawn]
-    yield "functions", figures.function_draws(predicted, drawn)
+        label, shown = one.entry.algorithm, one.shown
+        tasks = tree.unstack(functions(one.learner, one.meta, settings, seed, NUM_FUNCTIONS))
+        predicted[label] = [shown.predict(task) for task in tasks]
+        if best is not None and not one.exact:
+            beside[label] = [best.predict(task) for task in tasks]
+        first = predicted[label][0]
+        if shown.draws_rows(first) and not has_particles(first):
+            draws[label] = [shown.functions(task, seed=seed) for task in tasks]
+    yield "functions", figures.function_draws(predicted, tasks, exact=beside, draws=draws)
 
 
-def _predicted(one: Compared, task: Any, noise: Any) -> Normal:
-    with torch.no_grad():
-        path = tree.unstack(one.learner.path(one.meta, task.support, one.entry.row))
-        found = one.learner.predict(path[one.entry.row], task.query.x)
-    assert isinstance(found, Normal)
-    return found._replace(scale=noise) if isinstance(found.scale, tuple) else found
+def _completion(compared: Sequence[Compared], seed: int) -> "Iterator[tuple[str, Figure]]":
+    settings = compared[0].runs[0].config["tasks"]
+    if not FAMILIES[settings["name"]].of_pixels:
+        return
+    found: list[list[tuple[str, Completion]]] = [[] for _ in range(NUM_IMAGES)]
+    family = tasks_of({"tasks": settings})
+    for one in compared:
+        drawn = draw(one.learner, one.meta, family.test, seed, "figures", 0, NUM_IMAGES)
+        for image, task in zip(found, tree.unstack(drawn), strict=True):
+            completion = completed(one.shown, task, family.info["side"], seed=seed)
+            image += [(one.entry.algorithm, completion)] if completion is not None else []
+    rows = [row for image in found for row in image]
+    if rows:
+        yield "completion", figures.completions([row for _, row in rows], names=[name for name, _ in rows])
+
+
+def _tradeoffs(compared: Sequence[Compared], report: Mapping[str, Any] | None) -> "Iterable[tuple[str, Figure]]":
+    if report is None:
+        return ()
+    exactly = [one.entry.algorithm for one in compared if one.exact]
+    return tradeoffs(report, exactly=exactly, untrained=[one.entry.algorithm for one in compared if not one.trains])

@@ -2,7 +2,7 @@
 
 import inspect
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from math import nan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,10 @@ from metafunc.evaluation import metrics, returns
 from metafunc.evaluation.prediction import predict
 from metafunc.evaluation.scoring import draw
 from metafunc.results import figures
+from metafunc.results.as_tested import as_tested
+from metafunc.results.plot_images import completed
+from metafunc.results.shown import Shown, noise_of
+from metafunc.results.tables import tested_on
 from metafunc.training.build import own_steps, tasks_of
 from metafunc.training.load import load
 from metafunc.training.record import CONFIG
@@ -35,12 +39,19 @@ MANY_QUERIES = 500
 
 
 def plot_run(
-    run: str | Path, *, learner: MetaLearner[Any, Any] | None = None, imports: bool = False, seed: int = 0
+    run: str | Path,
+    *,
+    transforms: Sequence[str] = (),
+    learner: MetaLearner[Any, Any] | None = None,
+    imports: bool = False,
+    seed: int = 0,
 ) -> list[Path]:
     """Draw what there is to see of a run into its folder `figures`.
 
     Args:
         run: the run's folder.
+        transforms: what is done to the trained learner, such as `laplace`, as a meta-test of the run has fitted it for
+            the last step that is drawn.
         learner: your own learner, for a run whose configuration does not name one of the table's.
         imports: allow importing the modules that the run's configuration names; do so for runs of your own only.
         seed: of the new tasks that are shown.
@@ -48,12 +59,13 @@ def plot_run(
     Returns:
         What was drawn: `learning.png` (the log; of policies, the validations), `adaptation.png` (the meta-test, and one
         more for each further meta-test), `functions.png` (three new functions, if they have one input and one output),
-        `episode.png` (a new task of images), `paths.png` (policies in the plane). What the run has nothing for, or
-        whose data cannot be had, is left out with a `UserWarning`.
+        `completion.png` (three new images, if rows are their pixels), `episode.png` (a new task of images), `paths.png`
+        (policies in the plane). What the run has nothing for, or whose data cannot be had, is left out with a
+        `UserWarning`. Transforms are part of the names of what they change, such as `functions+laplace.png`.
 
     Raises:
-        ValueError: the folder is no run, it has no checkpoint, its folder `figures` is a link, or it needs `learner` or
-            `imports`.
+        ValueError: the folder is no run, it has no checkpoint, its folder `figures` is a link, it needs `learner` or
+            `imports`, or no meta-test of the run has the transforms.
 
     Example:
         >>> import tempfile, metafunc
@@ -68,8 +80,14 @@ def plot_run(
     place = Run(Path(run))
     refuse_link(place.figures)
     learner, meta = load(place.path, learner, imports=imports)
+    learner, _ = as_tested(place, learner, transforms, num_steps=_steps(place)[-1], imports=imports)
     numbers, tasks = _of_numbers(place), _of_tasks(place, learner, meta, seed)
-    return [figures.save(figure, place.figures / f"{name}.png") for part in (numbers, tasks) for name, figure in part]
+    changed = "".join(f"+{name}" for name in transforms)
+    return [
+        figures.save(figure, place.figures / f"{name}{after}.png")
+        for part, after in ((numbers, ""), (tasks, changed))
+        for name, figure in part
+    ]
 
 
 def _of_numbers(run: Run) -> "Iterator[tuple[str, Figure]]":
@@ -87,7 +105,7 @@ def _of_numbers(run: Run) -> "Iterator[tuple[str, Figure]]":
         many = len(test["by_step"]) > 2
         curves = figures.adaptation_curves(
             {report["algorithm"]: test["by_step"]},
-            num_tasks=test["num_tasks"],
+            over=tested_on(test),
             num_steps=own_steps(run.config) if many else None,
         )
         yield file.stem.replace("meta_test", "adaptation"), curves
@@ -108,6 +126,8 @@ def _of_tasks(run: Run, learner: MetaLearner[Any, Any], meta: Any, seed: int) ->
         return
     if family.kind == "regression" and (family.input_shape, family.num_outputs) == ((1,), 1):
         yield "functions", _functions(run, learner, meta, family, seed)
+    if FAMILIES[run.config["tasks"]["name"]].of_pixels:
+        yield from _completion(run, learner, meta, family, seed)
     if FAMILIES[run.config["tasks"]["name"]].in_plane:
         yield "paths", _paths(learner, meta, family, seed)
     if family.kind == "classification" and len(family.input_shape) == 3 and family.input_shape[0] in (1, 3):
@@ -115,18 +135,35 @@ def _of_tasks(run: Run, learner: MetaLearner[Any, Any], meta: Any, seed: int) ->
 
 
 def _functions(run: Run, learner: MetaLearner[Any, Any], meta: Any, family: TaskFamily, seed: int) -> "Figure":
-    own = own_steps(run.config) or 1
-    each = range(own + 1) if own <= FEW_STEPS else (0, 1, own)
     names = [*family.info.get("inputs", ["x"]), *family.info.get("targets", ["y"])]
     return figures.function_before_and_after(
         learner,
         meta,
         functions(learner, meta, run.config["tasks"], seed, NUM_FUNCTIONS),
-        steps=(*each, max(10, own)),
+        steps=_steps(run),
         noise_scale=[nan if scale is None else scale for scale in fitted_noise(run)],
         noiseless=FAMILIES[run.config["tasks"]["name"]].noiseless is not None,
         names=(f"{names[0]}, standardised", f"{names[1]}, standardised") if "inputs" in family.info else ("x", "y"),
     )
+
+
+def _steps(run: Run) -> tuple[int, ...]:
+    own = own_steps(run.config) or 1
+    each = range(own + 1) if own <= FEW_STEPS else (0, 1, own)
+    return (*each, max(10, own))
+
+
+def _completion(
+    run: Run, learner: MetaLearner[Any, Any], meta: Any, family: TaskFamily, seed: int
+) -> "Iterator[tuple[str, Figure]]":
+    row = own_steps(run.config) or 1
+    shown = Shown(learner, meta, row, noise_of({"noise_scale": fitted_noise(run)}, row), row)
+    tasks = tree.unstack(draw(learner, meta, family.test, seed, "figures", 0, NUM_FUNCTIONS))
+    found = [completed(shown, task, family.info["side"], seed=seed) for task in tasks]
+    if images := [one for one in found if one is not None]:
+        yield "completion", figures.completions(images)
+    else:
+        _left_out("completed image", "predictions have no noise scale before metafunc eval has fitted one.")
 
 
 def _paths(learner: MetaLearner[Any, Any], meta: Any, family: TaskFamily, seed: int) -> "Figure":

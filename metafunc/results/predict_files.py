@@ -11,16 +11,21 @@ import torch
 from metafunc.data import files
 from metafunc.data.numbers import numeric_where_exact
 from metafunc.evaluation import metrics
+from metafunc.evaluation.metrics.quantiles import quantile
 from metafunc.evaluation.metrics.table import METRICS
 from metafunc.evaluation.prediction import predict
 from metafunc.evaluation.scoring import score
 from metafunc.execution import device, plan
 from metafunc.results import file_task
+from metafunc.results.as_tested import as_tested
 from metafunc.results.file_task import FileTask
 from metafunc.training import load
 from metafunc.training.build import own_steps
 from metafunc.training.run import Run, fitted_noise
 from metafunc.types import Batch, Categorical, MetaLearner, Predictive, Task
+
+INTERVAL = (0.05, 0.95)
+"""Which quantiles are written beside the median."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +68,7 @@ def predict_files(
     out: str | Path,
     target: Sequence[str] = (),
     num_steps: int | None = None,
+    transforms: Sequence[str] = (),
     learner: MetaLearner[Any, Any] | None = None,
     seed: int = 0,
     overwrite: bool = False,
@@ -79,18 +85,21 @@ def predict_files(
         out: a CSV or parquet file.
         target: the columns to predict; by default those that the run was trained on, or `y`, or the last ones.
         num_steps: steps of adaptation; by default as many as the learner was built with.
+        transforms: what is done to the trained learner, such as `laplace`, as a meta-test of the run has fitted it.
         learner: your own learner, for a run whose configuration does not name one of the table's.
         seed: of the noise that some learners draw.
         overwrite: whether `out` may exist.
         imports: allow importing the modules that the run's configuration names; do so for runs of your own only.
 
     Returns:
-        What was written. For regression TARGET_predicted and, where the noise is known, TARGET_std; for classes
-        `predicted`, `entropy` in nats, and the probability of each class as p_CLASS.
+        What was written. For regression TARGET_predicted and, where the noise is known, TARGET_std. Where targets were
+        learned as logarithms, the median as TARGET_predicted, and TARGET_q05 and TARGET_q95. For classes `predicted`,
+        `entropy` in nats, and the probability of each class as p_CLASS.
 
     Raises:
         DataUnavailable: a file is not there.
-        ValueError: `out` exists, or a file does not fit the run; the message names file, row and column.
+        ValueError: `out` exists, a file does not fit the run (the message names file, row and column), or no meta-test
+            of the run has the transforms.
     """
     file = Path(out).expanduser()
     files.table_suffix(file)
@@ -102,11 +111,15 @@ def predict_files(
     task = file_task.read(place, *paths, target)
     steps = own_steps(place.config) if num_steps is None else num_steps
     noise = dict(enumerate(fitted_noise(place))).get(-1 if steps is None else steps)
+    learner, fitted = as_tested(place, learner, transforms, num_steps=1 if steps is None else steps, imports=imports)
     with device.surroundings(threads=plan.threads_for(meta, Task(task.support, Batch(task.x, task.x)))):
         predicted = predict(learner, meta, task.support, task.x, num_steps=num_steps, noise_scale=noise, seed=seed)
     predicted = task.in_units_of_file(predicted)
     _check_finite(predicted, Path(query), Path(support), steps)
-    added, notes = _columns(predicted, task.names, steps)
+    added, notes = _exponentials(predicted, task.names) if task.logged else _columns(predicted, task.names, steps)
+    notes += task.notes
+    if fitted is not None:
+        notes.append(f"{'+'.join(transforms)} is as {fitted} has fitted it.")
     if taken := [name for name in added if name in task.frame.columns]:
         raise ValueError(f"{query} has a column {taken[0]!r}, where the predictions would go: rename it.")
     frame = task.frame
@@ -158,6 +171,27 @@ def _columns(predicted: Predictive, names: Sequence[str], steps: int | None) -> 
     return columns, [
         f"No spread: the learner has no noise model, and the run's meta-test fitted no noise scale{after}."
     ]
+
+
+def _exponentials(predicted: Predictive, names: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
+    """What is added where the targets were learned as logarithms: quantiles, which are those of the target itself.
+
+    Raises:
+        ValueError: one is beyond double precision.
+    """
+    whole = metrics.mixture(predicted)
+    if isinstance(predicted, Categorical) or isinstance(whole, Categorical):
+        raise TypeError("Classes have no logarithms.")
+    spread = not isinstance(predicted.scale, tuple)
+    logs = {"predicted": quantile(predicted, 0.5) if spread else whole.loc[0]}
+    logs |= {f"q{100 * level:02.0f}": quantile(predicted, level) for level in INTERVAL if spread}
+    values = {end: each.exp() for end, each in logs.items()}
+    if not all(bool(each.isfinite().all()) for each in values.values()):
+        raise ValueError("A prediction is beyond double precision where its logarithm is taken back: take fewer steps.")
+    columns = {f"{name}_{end}": values[end][:, i].tolist() for i, name in enumerate(names) for end in values}
+    note = "The targets were learned as logarithms: predicted is the median"
+    note += ", and between q05 and q95 lie 90 % of the predictive distribution" * spread
+    return columns, [f"{note}. Scores are those of the logarithms."]
 
 
 def _scores(predicted: Predictive, task: FileTask) -> dict[str, float]:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from metafunc.data.safe_text import csv_cell, csv_quoting, markdown_cell
+from metafunc.data.sampling import TRAINED
 from metafunc.evaluation.metrics.table import METRICS, label
 
 
@@ -71,11 +72,30 @@ def explained(report: Mapping[str, Any], written: Callable[[str], str] = str) ->
         False: f"{counts[-1]} seeds and the tasks",
     }[counts == [1]]
     mixed = " (of rows with one seed: over tasks only)" if counts[0] == 1 < counts[-1] else ""
+    gap = " Gap: NLL beyond that of the exact prediction, paired by task." if "gap" in metrics_of(rows[0]) else ""
     return (
-        f"Meta-test on {report['num_tasks']} tasks, the same for all. ±: 95 % interval over {over}{mixed}, by "
-        f"bootstrap. Δ: difference to {written(rows[0]['algorithm'])}, paired by task. Bold: the best, where the "
-        "interval of the difference excludes zero."
+        f"Meta-test on {tested_on(report)}, the same for all. ±: 95 % interval over {over}{mixed}, by Student's "
+        f"quantiles. Δ: difference to {written(rows[0]['algorithm'])}, paired by task. Bold: the best, where the "
+        f"interval of the difference excludes zero.{gap}"
     )
+
+
+def tested_on(test: Mapping[str, Any]) -> str:
+    """How many tasks a meta-test or a comparison was on, and of how many things these are made.
+
+    Example:
+        >>> tested_on({"num_tasks": 600})
+        '600 new tasks'
+        >>> tested_on({"num_tasks": 600, "groups": {"number": 8, "of": "tasks", "per_episode": 1}})
+        '600 episodes of 8 new tasks'
+    """
+    kind = "training" if test.get("split") == "train" else "new"
+    if (groups := test.get("groups")) is None:
+        return f"{test['num_tasks']:,} {kind} tasks"
+    known = groups["number"] > groups["per_episode"]
+    about = "" if known else ", which tell nothing about others, so that there is no interval"
+    of = groups["of"] if groups["of"] == TRAINED else f"{kind} {groups['of']}"
+    return f"{test['num_tasks']:,} episodes of {groups['number']:,} {of}{about}"
 
 
 def spoken(value: float | None, half: float | None, metric: str, *, signed: bool = False) -> str:

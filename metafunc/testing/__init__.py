@@ -29,6 +29,7 @@ from metafunc.testing.problems.cases import LossCase as LossCase
 from metafunc.testing.problems.cases import MetaGradient as MetaGradient
 from metafunc.testing.problems.cases import ModelCase as ModelCase
 from metafunc.testing.problems.cases import NetworkCase as NetworkCase
+from metafunc.testing.problems.cases import OptimumCase as OptimumCase
 from metafunc.testing.problems.cases import QuadraticCase as QuadraticCase
 from metafunc.testing.problems.cases import TabularCase as TabularCase
 from metafunc.testing.problems.linear_gaussian import Agreement as Agreement

@@ -6,14 +6,15 @@ allows it: reading a run's folder runs no code.
 
 import importlib
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 import torch
 
 from metafunc import algorithms, nn
-from metafunc.algorithms import ALGORITHMS
+from metafunc.algorithms import ALGORITHMS, post_hoc
+from metafunc.algorithms.by_name import parts
 from metafunc.checks import did_you_mean, look_up
 from metafunc.data.table import FAMILIES
 from metafunc.nn.likelihood import for_kind
@@ -27,6 +28,20 @@ Config: TypeAlias = Mapping[str, Any]
 MODELS: Mapping[str, Callable[..., Model]] = {"mlp": nn.mlp, "conv4": nn.conv4}
 """Networks by name."""
 SECTIONS = ("algorithm", "tasks", "model", "training")
+TRAIN_TASKS = "num_train_tasks"
+"""The hyperparameter of those that weigh a prior against the number of training tasks."""
+
+
+@runtime_checkable
+class Rows(Protocol):
+    """What tasks look like: a `TaskFamily`, or what a run recorded of one."""
+
+    @property
+    def kind(self) -> Kind: ...
+    @property
+    def input_shape(self) -> tuple[int, ...]: ...
+    @property
+    def num_outputs(self) -> int: ...
 
 
 def build(config: Config, *, imports: bool = False) -> tuple[Learner, TaskFamily]:
@@ -52,10 +67,21 @@ def build(config: Config, *, imports: bool = False) -> tuple[Learner, TaskFamily
         'sinusoid'
     """
     family = tasks_of(config)
-    learner = learner_of(
-        config, family.input_shape, family.kind, family.num_outputs, imports=imports, simulator=family.simulator
+    return learner_for(config, family, imports=imports), family
+
+
+def learner_for(config: Config, family: TaskFamily, *, imports: bool = False) -> Learner:
+    """The learner of a configuration, for a family that is there already."""
+    return learner_of(
+        config,
+        family.input_shape,
+        family.kind,
+        family.num_outputs,
+        imports=imports,
+        simulator=family.simulator,
+        optima=family.optima,
+        num_train_tasks=counted(family.info),
     )
-    return learner, family
 
 
 def tasks_of(config: Config) -> TaskFamily:
@@ -73,10 +99,13 @@ def learner_of(
     *,
     imports: bool = False,
     simulator: Simulator | None = None,
+    optima: Mapping[str, Learner] | None = None,
+    num_train_tasks: int | None = None,
 ) -> Learner:
     """The learner of a configuration, for tasks of a kind: its sections `algorithm` and `model`; touches no data.
 
-    A learner of policies needs the simulator of its tasks: by default that of the section `tasks`.
+    A learner of policies needs the simulator of its tasks, and one that knows its tasks their optima: by default those
+    of the section `tasks`. The number of training tasks is that of a learner that is trained by it, and leaves it open.
     """
     if kind == "control" and simulator is None:
         simulator = tasks_of(config).simulator
@@ -86,12 +115,64 @@ def learner_of(
     if ":" not in name:
         row = look_up(table, name, "algorithm")
         _check(settings, row.hyperparameters.values(), f"algorithm ({name})")
+        if row.knows_tasks:
+            settings["optima"] = tasks_of(config).optima if optima is None else optima
+        if TRAIN_TASKS in row.hyperparameters and settings.get(TRAIN_TASKS) is None:
+            settings[TRAIN_TASKS] = num_train_tasks
         return algorithms.build(name, network, input_shape, kind, num_outputs, simulator=simulator, **settings)
     model, likelihood = network(input_shape, num_outputs), simulator or for_kind(kind, num_outputs)
     learner = _call(_imported(name, imports), (model, likelihood), settings, f"algorithm ({name})")
     if not isinstance(learner, MetaLearner):
         raise ValueError(f"{name} returned {type(learner).__name__}; an algorithm has to return a MetaLearner.")
     return learner
+
+
+def transformed(
+    config: Config, learner: Learner, family: Rows, names: Sequence[str], *, imports: bool = False
+) -> Learner:
+    """A configuration's learner, changed after its training by the transforms of these names.
+
+    Args:
+        config: what the learner was built from.
+        learner: the learner.
+        family: its tasks, or what they look like.
+        names: of `metafunc.algorithms.post_hoc.TRANSFORMS`.
+        imports: as in `build`.
+
+    Raises:
+        ValueError: there is no such transform, or it does not take this learner.
+
+    Example:
+        >>> from metafunc.training.build import build, transformed
+        >>> config = {"algorithm": {"name": "maml"}, "tasks": {"name": "sinusoid"}}
+        >>> learner, family = build(config)
+        >>> list(transformed(config, learner, family, ["tempered"]).ranges)
+        ['temperature']
+    """
+    if family.kind == "control" and names:
+        raise ValueError(
+            f"{', '.join(names)}: policies predict no targets, so there is nothing to change after training."
+        )
+    if not names:
+        return learner
+    network, kind = _network(config, family.kind, imports), family.kind
+    name, settings = _section(current(config, ALGORITHMS), "algorithm")
+    shape, outputs = family.input_shape, family.num_outputs
+    if ":" in name:
+        return post_hoc.transformed(learner, names, [network(shape, outputs)], for_kind(kind, outputs))
+    return post_hoc.transformed(learner, names, *parts(name, network, shape, kind, outputs, **settings))
+
+
+def counted(info: Mapping[str, Any]) -> int | None:
+    """How many tasks there are to train on, by the `info` of a table's family; None where it has no number of them.
+
+    Example:
+        >>> from metafunc.training.build import counted
+        >>> counted({"tasks": {"train": 12, "validation": 3, "test": 4}})
+        12
+    """
+    counts = info.get("tasks")
+    return counts.get("train") if isinstance(counts, Mapping) else None
 
 
 def _section(config: Config, section: str) -> tuple[str, dict[str, Any]]:

@@ -2,7 +2,10 @@
 
 A configuration is what `config.json` holds: `algorithm`, `tasks` and `model`, each a name with its settings, and
 `training`, whose names are those of `metafunc.fit`, `Execution`, `Recording` and `training.outer.outer_for`, with
-`validate_every` and `validation_tasks` for `Validation`, and `init_from`. What else the command line keeps there, the
+`validate_every`, `validation_tasks` and `validate_by` for `Validation`, and what it starts from: `init_from`, a run,
+and `noise_from`. A noise scale that is learned starts at that of the training tasks ("data") or at the algorithm's
+setting `noise_scale` ("setting"). Where neither is asked for it is the former for tasks of a table, unless `init_from`
+or another `noise_scale` than the algorithm's usual one is given. What else the command line keeps there, the
 meta-test's settings, is passed over.
 """
 
@@ -12,7 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from metafunc.checks import at_least, did_you_mean
+from metafunc import tree
+from metafunc.algorithms import ALGORITHMS
+from metafunc.checks import at_least, did_you_mean, one_of
+from metafunc.data.sampling import generator_for
 from metafunc.execution.plan import Execution
 from metafunc.training import warm_start
 from metafunc.training.build import Config, Learner
@@ -28,9 +34,13 @@ from metafunc.types import TaskFamily
 
 OF_FIT = ("steps", "num_tasks", "seed")
 OF_RECORDING = ("checkpoint_every", "checkpoint_seconds", "log_every")
-OF_VALIDATION = {"validate_every": "every", "validation_tasks": "num_tasks"}
+OF_VALIDATION = {"validate_every": "every", "validation_tasks": "num_tasks", "validate_by": "metric"}
 """The fields of `Validation` by the names that they have here, where they stand beside those of other groups."""
 OF_TEST = ("test_tasks", "test_steps")
+NOISE_FROM = ("data", "setting")
+"""Where a learned noise scale starts."""
+TABLE = "regression"
+"""The family of tasks from a table."""
 
 
 def _picked(settings: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:
@@ -50,6 +60,7 @@ KINDS: Mapping[str, Any] = {
     **get_type_hints(Execution),
     "compile": str,  # one of three, which `Execution` looks at
     "init_from": str | Path | None,
+    "noise_from": str | None,
 }
 """The types of the settings in the section `training`, as `isinstance` takes them."""
 
@@ -113,7 +124,7 @@ def train(
         fit(
             learner,
             family,
-            start=_start(learner, settings, out, resume=resume, imports=imports),
+            start=None if _begun(out, resume) else _start(learner, family, config, settings, imports),
             out=out,
             resume=resume,
             outer=outer_for(learner, family, **_picked(settings, _keywords(outer_for))),
@@ -139,19 +150,43 @@ def execution_of(settings: Mapping[str, Any]) -> Execution:
 
 def _validation(settings: Mapping[str, Any]) -> Validation:
     given = _picked(settings, OF_VALIDATION)
-    at_least(1, **given)  # by the names that they have here
+    at_least(1, **_picked(given, ("validate_every", "validation_tasks")))  # by the names that they have here
     return Validation(**{OF_VALIDATION[name]: value for name, value in given.items()})
 
 
+def _begun(out: Path | str | None, resume: bool) -> bool:
+    """Whether there is a checkpoint to go on from, wherever the training once started."""
+    return resume and out is not None and newest(Run(Path(out)).checkpoints)[0] is not None
+
+
 def _start(
-    learner: Learner, settings: Mapping[str, Any], out: Path | str | None, *, resume: bool, imports: bool
-) -> Any:
-    """The meta-parameters to start from; a run that has a checkpoint goes on from that."""
-    source = settings.get("init_from")
-    begun = resume and out is not None and newest(Run(Path(out)).checkpoints)[0] is not None
-    if not source or begun:
+    learner: Learner, family: TaskFamily, config: Config, settings: Mapping[str, Any], imports: bool
+) -> Any | None:
+    """The meta-parameters to start from; None: the learner's own."""
+    source, seed = settings.get("init_from"), settings.get("seed", 0)
+    if source:
+        if settings.get("noise_from") == "data":
+            raise ValueError("init_from and noise_from='data' are two starts: give one of them.")
+        return warm_start.from_run(learner, source, seed=seed, imports=imports)
+    asked = settings.get("noise_from")
+    if asked is not None:
+        one_of(asked, NOISE_FROM, "noise_from")
+    if asked == "setting" or (asked is None and not _noise_is_open(family, config)):
         return None
-    return warm_start.from_run(learner, source, seed=settings.get("seed", 0), imports=imports)
+    meta = learner.init(generator_for(seed, "init", 0))
+    if asked is None and warm_start.NOISE not in tree.by_path(meta):
+        return None
+    tasks = family.train(generator_for(seed, "noise", 0), warm_start.NUM_TASKS)
+    return warm_start.with_noise_of(meta, tasks, learner)
+
+
+def _noise_is_open(family: TaskFamily, config: Config) -> bool:
+    """Whether tasks are those of a table, and the algorithm has the noise scale that it has by default."""
+    section = config.get("algorithm", {})
+    row = ALGORITHMS.get(section.get("name"))
+    # The command line states every setting: what it states as the builder does was not chosen.
+    usual = row.hyperparameters["noise_scale"].default if row and "noise_scale" in row.hyperparameters else None
+    return family.name == TABLE and section.get("noise_scale", usual) == usual
 
 
 def _checked(settings: Any) -> Mapping[str, Any]:

@@ -28,18 +28,21 @@ def environment(family: TaskFamily, *, device: torch.device, threads: int) -> di
         "device_name": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine(),
         "threads": threads,
         "git": _commit(Path(__file__).parent),
-        "data": json.loads(json.dumps(_described(family), default=str)),
+        "data": described(family),
     }
 
 
-def _described(family: TaskFamily) -> dict[str, Any]:
-    return {
+def described(family: TaskFamily) -> dict[str, Any]:
+    """What is recorded of a task family, in the form of JSON: its kind, the shape of a row, and its `info`."""
+    stated = {
         "name": family.name,
         "kind": family.kind,
         "input_shape": family.input_shape,
         "num_outputs": family.num_outputs,
         "info": dict(family.info),
     }
+    found: dict[str, Any] = json.loads(json.dumps(stated, default=str))
+    return found
 
 
 def changes(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

@@ -8,7 +8,7 @@ and the schedule's: what a checkpoint holds. A run that was stopped and resumed 
 
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Generic
 
@@ -19,6 +19,7 @@ from metafunc.checks import at_least
 from metafunc.data import check_tasks
 from metafunc.data.sampling import generator_for
 from metafunc.evaluation import scoring
+from metafunc.evaluation.validation import metric_to_follow
 from metafunc.execution.device import device_of, move, surroundings
 from metafunc.execution.plan import Execution, Plan, choose
 from metafunc.execution.workload import workload_of
@@ -40,7 +41,8 @@ class Fit(Generic[M]):
 
     Args:
         meta: the meta-parameters after the last step.
-        best: those of the best validation; `meta` itself where none was asked for.
+        best: those of the best validation; `meta` itself where none was asked for, or where validation tasks are fewer
+            than `settings.ENOUGH`.
         step: updates done.
         loss: the last step's meta-loss; None if this call took no step.
         validation: the last validation's scores by metric.
@@ -116,7 +118,8 @@ def fit(
         initial = move(learner.init(generator_for(seed, "init", 0)) if start is None else start, device)
         schedule = outer.schedule if outer.update is None else None  # torch warns where its optimiser takes no step
         now = state.begin(initial, outer.optimiser, schedule, RunSpec(seed, steps, num_tasks, outer.clip))
-        tasks = _first_tasks(learner, family, now, validation, device)
+        tasks = _first_tasks(learner, family, now, device)
+        validation = _followed(learner, family, now, validation, device)
         plan = plan_of(learner, now.meta, tasks, steps=steps, execution=execution, recorded=out is not None)
         env = environment(family, device=device, threads=plan.threads)
         folder = None
@@ -158,16 +161,23 @@ def plan_of(
     return choose(workload, execution, recorded=recorded)
 
 
-def _first_tasks(
-    learner: MetaLearner[M, P], family: TaskFamily, now: State[M], validation: Validation, device: torch.device
-) -> Task:
-    """The first step's tasks, which are looked over, as is a validation task; a module is tried on the first two."""
+def _first_tasks(learner: MetaLearner[M, P], family: TaskFamily, now: State[M], device: torch.device) -> Task:
+    """The first step's tasks, which are looked over; a module is tried on the first two."""
     with first_calls.trying():
         tasks = move(next_tasks(learner, family, now), device)
         check_tasks.check(learner, now.meta, family, tasks)
         if now.spec.num_tasks > 1:
             check_tasks.check(learner, now.meta, family, tree.at(tasks, slice(1, 2)))
-    if validation.every is not None:
-        first = scoring.draw(learner, now.meta, family.validation, now.spec.seed, "validation", 0, 1)
-        check_tasks.check(learner, now.meta, family, move(first, device))
     return tasks
+
+
+def _followed(
+    learner: MetaLearner[M, P], family: TaskFamily, now: State[M], validation: Validation, device: torch.device
+) -> Validation:
+    """Which metric validation follows, by a validation task, which is looked over."""
+    if validation.every is None:
+        return validation
+    first = move(scoring.draw(learner, now.meta, family.validation, now.spec.seed, "validation", 0, 1), device)
+    check_tasks.check(learner, now.meta, family, first)
+    metric = metric_to_follow(learner, now.meta, family, first, validation.metric)
+    return replace(validation, metric=metric)

@@ -7,9 +7,12 @@ from math import isfinite
 from typing import Any, Generic
 
 import torch
+from torch import Tensor
 
-from metafunc.data.sampling import generator_for
+from metafunc.data.sampling import TRAINED, generator_for
 from metafunc.evaluation import scoring
+from metafunc.evaluation.metrics.intervals import count_groups
+from metafunc.evaluation.validation import of_table, validate, worse
 from metafunc.execution import aot, trial
 from metafunc.execution.device import move
 from metafunc.execution.gradient import Measured, measured, value_and_grad
@@ -19,7 +22,7 @@ from metafunc.training.checkpoint import CheckpointError
 from metafunc.training.environment import changes
 from metafunc.training.events import Callback, Diverged, Event, Interrupted, Phase
 from metafunc.training.recorder import Recorder
-from metafunc.training.settings import Outer, Validation
+from metafunc.training.settings import ENOUGH, Outer, Validation
 from metafunc.training.signals import Received
 from metafunc.training.state import RunSpec, State, Window
 from metafunc.types import M, MetaLearner, P, Task, TaskFamily
@@ -42,6 +45,7 @@ class Loop(Generic[M, P]):
         on_event: called on every event.
         chunk_size: validation tasks at a time.
         best: the meta-parameters of the best validation, once there is one.
+        untrained: what validation found before the first step, on a table, until a later one is found to be worse.
         loss: the last step's meta-loss, once there is one.
     """
 
@@ -57,6 +61,7 @@ class Loop(Generic[M, P]):
     on_event: Callback
     chunk_size: int | None = None
     best: M | None = None
+    untrained: dict[str, Tensor] | None = None
     loss: float | None = None
 
     @property
@@ -68,6 +73,24 @@ class Loop(Generic[M, P]):
     def stopped(self) -> bool:
         """Whether a signal asked to stop."""
         return self.received.signal is not None
+
+    @cached_property
+    def chooses(self) -> bool:
+        """Whether there are validation tasks enough to choose a checkpoint by."""
+        if self.validation.every is None:
+            return False
+        origin = scoring.origin_of(self.family.validation, self.spec.seed, "validation", self.validation.num_tasks)
+        number = count_groups(origin.groups, self.validation.num_tasks)
+        if origin.of == TRAINED:
+            self.warn("No task was left out of the training to choose a checkpoint by: the last one is kept.")
+            return False
+        if origin.groups is None or origin.groups.shape[1] > 1 or number >= ENOUGH:
+            return True
+        self.warn(
+            f"There are {number} validation {origin.of}, too few to choose a checkpoint by: the last one is kept, as "
+            f"long as there are fewer than {ENOUGH}."
+        )
+        return False
 
     @cached_property
     def compiler(self) -> aot.Compiler:
@@ -94,6 +117,8 @@ class Loop(Generic[M, P]):
 
     def run(self) -> None:
         """Take the steps that are left, or those before a signal."""
+        if self.validation.every is not None and self.state.step == 0 and of_table(self.family):
+            self.untrained = self.validated()
         while self.state.step < self.spec.steps and not self.stopped:
             if not self.step():
                 return
@@ -137,18 +162,36 @@ class Loop(Generic[M, P]):
         """Validate, if it is due. Returns whether the result is the best so far."""
         if not self.due(self.validation.every):
             return False
-        self.state.validation = scoring.validate(
+        found = self.validated()
+        self.state.validation = {metric: values.mean().item() for metric, values in found.items()}
+        self.tell("validation", {"validation": self.state.validation})
+        self.compare(found)
+        improved = self.chooses and self.state.improved()
+        self.best = state.copy(self.state.meta) if improved else self.best
+        return improved
+
+    def validated(self) -> dict[str, Tensor]:
+        """The metric that validation follows, of every validation task."""
+        return validate(
             self.learner,
             self.state.meta,
             self.family,
             num_tasks=self.validation.num_tasks,
             seed=self.spec.seed,
             chunk_size=self.chunk_size,
+            metric=self.validation.metric,
         )
-        self.tell("validation", {"validation": self.state.validation})
-        improved = self.state.improved()
-        self.best = state.copy(self.state.meta) if improved else self.best
-        return improved
+
+    def compare(self, found: dict[str, Tensor]) -> None:
+        """Warn, once, where validation was better before the first step."""
+        if self.untrained is None:
+            return
+        if said := worse(self.untrained, found, self.family, self.spec.seed):
+            self.warn(
+                f"{said}: stop early, or take a smaller outer step size, or a learner with less to learn from so few "
+                "tasks."
+            )
+            self.untrained = None
 
     def save(self, *, improved: bool) -> None:
         """Write a checkpoint, if one is due: of the best so far and the last step, and every so often."""
@@ -178,6 +221,8 @@ class Loop(Generic[M, P]):
         if self.recorder.run is None or self.state.step == 0:
             return
         known = {"validation": self.state.validation} if self.state.validation else {}
+        if known:  # a run goes on to follow what it has followed
+            self.validation = replace(self.validation, metric=next(iter(self.state.validation)))
         self.tell("resumed", known, str(self.recorder.last))
         for message in (*said, *changes(self.recorder.run.env, env)):
             self.warn(message)

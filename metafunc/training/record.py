@@ -9,7 +9,7 @@ import shlex
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal, NotRequired, TypedDict
 
 from metafunc.training import json_file, manifest, schema
 from metafunc.training.json_file import FileError
@@ -51,6 +51,17 @@ class Environment(FirstEnvironment):
     sha256: str
 
 
+class ColumnCode(TypedDict):
+    """How one input column becomes numbers: `metafunc.data.encoding.Code` in the form of JSON."""
+
+    name: str
+    kind: Literal["number", "date", "category"]
+    levels: list[str]
+    origin: str
+    missing: bool
+    fill: float
+
+
 class Columns(TypedDict):
     """What a regression on a table's columns records of them."""
 
@@ -60,6 +71,9 @@ class Columns(TypedDict):
     input_scale: list[float]
     target_mean: list[float]
     target_scale: list[float]
+    encoding: NotRequired[list[ColumnCode]]
+    log_targets: NotRequired[bool]
+    classes: NotRequired[list[str]]
 
 
 def begun(config: Mapping[str, Any], env: Mapping[str, Any]) -> dict[str, Any]:
@@ -132,18 +146,27 @@ def columns(folder: Path) -> Columns | None:
         FileError: something of them is missing.
     """
     info = env(folder)["data"]["info"]
-    found: Any = {name: info[name] for name in Columns.__required_keys__ if name in info}
-    if not found:
+    if not any(name in info for name in Columns.__required_keys__):
         return None
+    found: Any = {name: info[name] for name in Columns.__annotations__ if name in info}
     schema.check(Columns, found, f"{folder / ENV}: data.info")
+    coded = found.get("encoding")
+    if coded is not None and [code["name"] for code in coded] != found["inputs"]:
+        raise FileError(f"{folder / ENV}: data.info has an encoding of other columns than its inputs.")
     for name, of in (("inputs", "input"), ("targets", "target")):
+        count = len(found[name]) if coded is None or of == "target" else sum(map(_width, coded))
         for what in (f"{of}_mean", f"{of}_scale"):
-            if len(found[what]) != len(found[name]):
+            if len(found[what]) != count:
                 raise FileError(
                     f"{folder / ENV}: data.info has {len(found[name])} {name}, and another number of {what}."
                 )
     known: Columns = found
     return known
+
+
+def _width(code: ColumnCode) -> int:
+    """How many numbers a column becomes."""
+    return (len(code["levels"]) + 1 if code["kind"] == "category" else 1) + code["missing"]
 
 
 def run_sum(folder: Path) -> str | None:

@@ -1,4 +1,4 @@
-"""Names in a recorded configuration that have changed since; free of torch, since the command line reads them too."""
+"""What has changed in configurations since some were recorded; free of torch, since the command line reads it too."""
 
 from collections.abc import Collection, Mapping
 from typing import Any
@@ -24,3 +24,19 @@ def current(config: Mapping[str, Any], known: Collection[str] | None = None) -> 
     if not section or new is None or (known is not None and new not in known):
         return dict(config)
     return {**config, "algorithm": {**section, "name": new}}
+
+
+def stated(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A configuration with today's names, and without the settings of the training that are left open, by None.
+
+    A run that was recorded before there was such a setting is then the same as one that leaves it open.
+
+    Example:
+        >>> from metafunc.training.renamed import stated
+        >>> stated({"training": {"steps": 2, "noise_from": None}})
+        {'training': {'steps': 2}}
+    """
+    found = current(config)
+    if isinstance(section := found.get("training"), Mapping):
+        found["training"] = {name: value for name, value in section.items() if value is not None}
+    return found

@@ -18,7 +18,7 @@ from metafunc.data.atomic_write import about, force, make_folder, refuse_link, s
 from metafunc.training import json_file, log_lines, manifest, record
 from metafunc.training.json_file import FileError, differences
 from metafunc.training.record import CONFIG, ENV, Columns
-from metafunc.training.renamed import current
+from metafunc.training.renamed import stated
 from metafunc.training.schema import Count
 
 try:
@@ -38,18 +38,39 @@ class FirstCompiled(TypedDict):
     arguments: str
 
 
+class Covered(TypedDict):
+    """What conformal intervals, or sets of classes, were worth. An infinite threshold is null."""
+
+    steps: Count
+    level: float
+    threshold: float | None
+    coverage: dict[str, float | None]
+    size: dict[str, float | None]
+    num_validation_tasks: Count
+
+
+class Groups(TypedDict):
+    """How many tasks or classes the episodes of a meta-test come from, what these are, and how many an episode has."""
+
+    number: Count
+    of: str
+    per_episode: Count
+
+
 class Tested(TypedDict):
     """A meta-test, as `Evaluation.to_json` has it. What was not finite is null."""
 
     split: str
     seed: int
     num_tasks: Count
+    groups: NotRequired[Groups]
     by_step: list[dict[str, float | dict[str, float | None] | None]]
     memorisation_probe: NotRequired[dict[str, str | float | dict[str, float | None] | None]]
+    autoregressive: NotRequired[dict[str, dict[str, float | None]]]
 
 
 class Report(TypedDict):
-    """What `meta_test.json` holds: a meta-test, and of what."""
+    """What `meta_test.json` holds: a meta-test, and of what; what was asked for with it stands beside it."""
 
     algorithm: str
     tasks: str
@@ -58,6 +79,8 @@ class Report(TypedDict):
     steps: Count
     normalisation: str
     meta_test: Tested
+    conformal: NotRequired[Covered]
+    by_shots: NotRequired[list[dict[str, float | dict[str, float | dict[str, float | None] | None] | None]]]
 
 
 @dataclass(frozen=True)
@@ -195,7 +218,7 @@ def begin(path: Path, config: Mapping[str, Any], env: Mapping[str, Any], *, resu
     if CONFIG in entries and not (resume or overwrite):
         raise ValueError(f"{path} holds a run already. Choose another folder, or resume it, or overwrite it.")
     if resume and CONFIG in entries:
-        if changed := "; ".join(differences(current(run.config), current(asked), same=operator.eq)):
+        if changed := "; ".join(differences(stated(run.config), stated(asked), same=operator.eq)):
             raise ValueError(f"{path} was begun with another configuration: {changed}.")
         _refuse_other_data(run, env)
         _write_again(run)

@@ -52,13 +52,22 @@ class Outer:
         at_least(1, repeats=self.repeats)
 
 
+ENOUGH = 8
+"""With fewer validation tasks than so many, which checkpoint is best on them says little about others."""
+
+
 @dataclass(frozen=True)
 class Validation:
     """When to validate, on the same tasks of the validation split each time.
 
+    The best checkpoint is that of the best validation, if there are eight validation tasks or more; where a table has
+    fewer, however often they are drawn, it is the last.
+
     Args:
         every: outer steps between validations; None: never.
         num_tasks: how many tasks.
+        metric: what decides which meta-parameters are the best, by its name in `metrics.METRICS`; None: the NLL of a
+            regression whose predictions have a spread, and else the first of the kind, such as the squared error.
 
     Raises:
         ValueError: a number is below 1.
@@ -66,6 +75,7 @@ class Validation:
 
     every: int | None = None
     num_tasks: int = 100
+    metric: str | None = None
 
     def __post_init__(self) -> None:
         at_least(1, every=self.every, num_tasks=self.num_tasks)

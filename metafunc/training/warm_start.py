@@ -1,14 +1,24 @@
-"""Warm starts: meta-parameters that begin where another learner's training ended."""
+"""Warm starts: meta-parameters that begin where another learner's training ended, or with the noise of their tasks."""
 
+from math import log
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from metafunc import tree
 from metafunc.data.sampling import generator_for
+from metafunc.evaluation.noise_of_tasks import noises_of
 from metafunc.training import load
-from metafunc.types import M, MetaLearner, Tree
+from metafunc.types import M, MetaLearner, Task, Tree
+
+NOISE = "log_scale"
+"""Where `alpaca`, `mixed`, `dkt`, `empirical_gp` and `versa` have the logarithm of the noise scale that they learn."""
+NUM_TASKS = 50
+"""Training tasks whose noise a training's start is taken from."""
+LEAST = 1e-6
+"""Targets whose noise is less, in units of y, do not vary: a learned noise scale stays where it was."""
 
 
 def transfer(learner: MetaLearner[M, Any], meta: M, other: MetaLearner[Any, Any], trained: Tree) -> M:
@@ -69,6 +79,54 @@ def from_run(learner: MetaLearner[M, Any], run: str | Path, *, seed: int = 0, im
         return transfer(learner, learner.init(generator_for(seed, "init", 0)), *loaded)
     except ValueError as error:
         raise ValueError(f"{run} is no start for this learner. {error}") from error
+
+
+def with_noise_of(meta: M, tasks: Task, learner: MetaLearner[M, Any] | None = None) -> M:
+    r"""Meta-parameters whose noise scale starts at that of a task's targets, rather than at a number.
+
+    A start far below the noise takes some thousand steps to leave, in which all else that is learned fits to noise; one
+    far above it hides what there is to learn. Support and query of all tasks together are taken for lines and for
+    curves, `evaluation.noise_of_tasks`, whose likelier noise is within a factor of 1.5 or 2 of the true one. A learner
+    that cannot follow curves needs what they leave of a line as well, so that its own loss decides where it is given.
+
+    Args:
+        meta: the learner's own, of one whose likelihood has no noise scale of its own: it would be written over.
+        tasks: stacked training tasks, a few dozen; `family.train(generator, 50)` draws them.
+        learner: the learner; None: the likelier noise is taken.
+
+    Returns:
+        Meta-parameters for `metafunc.fit(..., start=...)`.
+
+    Raises:
+        ValueError: if the learner has no such noise scale, or the tasks are no regression.
+
+    Example:
+        >>> import torch
+        >>> from metafunc import algorithms, data, nn
+        >>> from metafunc.training import warm_start
+        >>> learner = algorithms.build("alpaca", nn.mlp, (1,), "regression", 1)
+        >>> tasks = data.trend(noise=0.5).train(torch.Generator().manual_seed(0), 20)
+        >>> meta = learner.init(torch.Generator().manual_seed(0))
+        >>> meta.log_scale.exp() < 0.4 < warm_start.with_noise_of(meta, tasks).log_scale.exp()
+        tensor(True)
+    """
+    if NOISE not in tree.by_path(meta) or not tasks.support.y.is_floating_point():
+        raise ValueError(
+            f"A noise scale starts from tasks of regression, for meta-parameters with a leaf {NOISE!r}, such as those "
+            "of alpaca, mixed, dkt and empirical_gp. Give other learners theirs, where they have one, by noise_scale."
+        )
+    own = tree.by_path(meta)[NOISE]
+
+    def begun(scale: float) -> M:
+        return tree.partition(meta, lambda path: path == NOISE)[1]({NOISE: own.new_full(own.shape, log(scale))})
+
+    starts = [begun(each.scale) for each in noises_of(tasks) if each.scale > LEAST]
+    if learner is None or not starts:
+        return starts[0] if starts else meta
+    tasks = learner.prepare(meta, tasks, generator_for(0, "noise", 0), step=0, num_steps=1)
+    with torch.no_grad():
+        losses = [learner.meta_loss(start, tasks).item() for start in starts]
+    return min(zip(losses, starts, strict=True), key=lambda each: each[0])[1]
 
 
 def _network(meta: Tree, prefix: str) -> dict[str, Tensor]:

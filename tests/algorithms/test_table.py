@@ -2,15 +2,18 @@
 
 import inspect
 from dataclasses import asdict, replace
+from functools import partial
 
 import pytest
 import torch
 
 from metafunc import algorithms, nn
 from metafunc.algorithms import ALGORITHMS, CONTROL, SUPERVISED, Algorithm
+from metafunc.algorithms.networks import fixed_features, inducing_inputs, no_network
 from metafunc.nn import likelihood
 from metafunc.rl.rollout_settings import PER_PARTICLE
 from metafunc.testing import network
+from metafunc.testing.problems.small import build_small
 
 
 @pytest.mark.parametrize("name", ALGORITHMS)
@@ -24,7 +27,8 @@ def test_a_row_is_its_builder_s_name_signature_and_documentation(name):
         assert section in documentation
     described = "".join(inspect.getdoc(source) for source in row.sources)
     for hyperparameter, argument in row.hyperparameters.items():
-        assert isinstance(argument.default, int | float | str | bool), hyperparameter
+        optional = argument.default is None and "None" in str(argument.annotation)
+        assert optional or isinstance(argument.default, int | float | str | bool), hyperparameter
         assert f"\n    {hyperparameter}: " in described
     assert ("num_steps" in row.hyperparameters) == row.inner_steps == ("inner_lr" in row.hyperparameters)
 
@@ -33,18 +37,29 @@ def test_a_row_is_its_builder_s_name_signature_and_documentation(name):
 def test_every_row_builds_from_its_defaults(name):
     row = ALGORITHMS[name]
     for kind in row.kinds:
-        learner = algorithms.build(name, nn.mlp, (2,), kind, 3)
+        learner = build_small(name, nn.mlp, kind, 3)
         learner.init(torch.Generator().manual_seed(0))
 
 
+# A row without a network has none to normalise: nothing of the factory's reaches `exact`, and `empirical_gp` and
+# `mixed` ask it for a precision alone, since they see inputs as they are. They record "none", whatever the factory has.
 @pytest.mark.parametrize("normalisation", ["none", "transductive", "support"])
-@pytest.mark.parametrize("name", SUPERVISED)
+@pytest.mark.parametrize(
+    "name",
+    [name for name, row in SUPERVISED.items() if row.networks not in (no_network, inducing_inputs, fixed_features)],
+)
 def test_every_row_records_its_network_s_normalisation(name, normalisation):
     def factory(input_shape, num_outputs):
         return nn.mlp(input_shape, num_outputs, hidden=(4,), normalisation=normalisation)
 
     learner = algorithms.build(name, factory, (2,), ALGORITHMS[name].kinds[0], 3)
     assert learner.normalisation == normalisation
+
+
+@pytest.mark.parametrize("name", ["empirical_gp", "mixed"])
+def test_a_row_that_sees_inputs_as_they_are_has_no_normalisation(name):
+    learner = algorithms.build(name, partial(nn.mlp, normalisation="support"), (1,), "regression", 1)
+    assert learner.normalisation == "none"
 
 
 def test_every_public_builder_is_in_the_table():

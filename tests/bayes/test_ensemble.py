@@ -5,10 +5,13 @@ from dataclasses import replace
 import pytest
 import torch
 
-from metafunc import tree
+from metafunc import algorithms, tree
 from metafunc.bayes.ensemble import PerParticle, lift
 from metafunc.bayes.gaussian import standard_noise
+from metafunc.evaluation import metrics
 from metafunc.execution.gradient import value_and_grad
+from metafunc.nn.likelihood import gaussian
+from metafunc.testing import network, random_tasks
 from metafunc.transforms import inner, optim
 from metafunc.transforms.objectives import query_loss
 from metafunc.types import Batch, Categorical, MetaLearner, Normal, Task, unprepared
@@ -206,3 +209,38 @@ def test_the_compiled_gradient_of_an_ensemble_equals_the_eager_one():
     gradient = torch.func.grad(ensemble.meta_loss)
     compiled = torch.compile(gradient, backend="aot_eager", fullgraph=True)
     assert close(compiled(meta, given_tasks), gradient(meta, given_tasks))
+
+
+def test_members_that_know_their_joint_are_mixed_as_wholes():
+    """The ensemble's joint is the mean of the members' densities of all rows, not the product of mixtures."""
+    learner = lift(algorithms.alpaca(network((2,), 5), gaussian(2), num_features=5), num_particles=3)
+    meta = learner.init(torch.Generator().manual_seed(0))
+    support, query = tree.at(random_tasks("regression", num_outputs=2), 0)
+    member = algorithms.alpaca(network((2,), 5), gaussian(2), num_features=5)
+    each = [member.joint(member.adapt(own, support), query) for own in tree.unstack(meta)]
+    found = learner.joint(learner.adapt(meta, support), query)
+    assert torch.allclose(found, torch.stack(each).exp().mean().log(), rtol=1e-10)
+    assert lift(point_learner(), num_particles=3).joint is None
+
+
+def test_members_whose_particles_have_weights_count_the_same():
+    logits = torch.tensor([[5.0, 2.0], [0.0, 1.0]]).double()
+
+    def predict(params, x):
+        loc = torch.stack([outputs(params, x), outputs(params, x) + 1])
+        return Normal(loc, torch.tensor(0.3).double(), logits[:, :1] * params["w"].sum())
+
+    learner = replace(point_learner(), predict=predict)
+    ensemble = lift(learner, num_particles=2)
+    meta = ensemble.init(seeded())
+    support = first_task(tasks()).support
+    x, y = support.x, support.y
+    found = ensemble.predict(ensemble.adapt(meta, support), x)
+    each = [learner.predict(learner.adapt(one, support), x) for one in tree.unstack(meta)]
+    densities = torch.stack(
+        [
+            torch.logsumexp(one.log_prob(y).sum(-1) + torch.log_softmax(one.log_weight.expand(2, len(x)), 0), 0).exp()
+            for one in each
+        ]
+    )
+    assert close(metrics.nll(found, y), -densities.mean(0).log().mean())

@@ -140,3 +140,27 @@ def test_derivatives_are_right_to_the_second_order_and_batch():
         batched = vmap(derivative, in_dims=(None, 0, 0))(flat, x, y)
         for i in range(3):
             torch.testing.assert_close(batched[i], derivative(flat, x[i], y[i]), rtol=1e-9, atol=1e-9)
+
+
+def test_observations_together_are_the_joint_normal_given_the_support():
+    """Against the quotient of two densities; rows of padding are absent; and the gradient, which training may take."""
+    everything, y, new = torch.cat([X, Z]), draw(3, M, 2), torch.tensor([1.0, 0.0, 1.0, 1.0]).double()
+
+    def expected(rows, y):
+        kept = torch.cat([torch.arange(N), N + rows])
+        cov = KERNEL.gram(GIVEN, everything[kept], everything[kept]) + VARIANCE * torch.eye(len(kept))
+        both, alone = torch.cat([Y, y[rows]]), MultivariateNormal(torch.zeros(N).double(), cov[:N, :N])
+        return (
+            MultivariateNormal(torch.zeros(len(kept)).double(), cov).log_prob(both.T).sum() - alone.log_prob(Y.T).sum()
+        )
+
+    def found(y, mask=()):
+        known, cross = conditioned(), KERNEL.gram(GIVEN, Z, X)
+        return gp.log_joint(known, cross, KERNEL.gram(GIVEN, Z, Z), y - gp.mean(known, cross), VARIANCE, mask)
+
+    for mask, rows in (((), torch.arange(M)), (new, new.nonzero()[:, 0])):
+        # The jitter, a millionth of the prior's variance, is all that is between them.
+        assert found(y, mask).item() == pytest.approx(expected(rows, y).item(), abs=1e-3)
+        wanted = grad(lambda y, rows=rows: expected(rows, y))(y)
+        torch.testing.assert_close(grad(lambda y, mask=mask: found(y, mask))(y), wanted, rtol=1e-3, atol=1e-3)
+    assert abs(found(y) - found(y, new)) > 0.1

@@ -13,13 +13,11 @@ from metafunc import tree
 from metafunc.training.build import MODELS
 
 ROOT = Path(__file__).parents[2]
-SHAPES = {"sine_or_line": (1,), "circles": (2,)}
+SHAPES = {"circles": (2,)}
 
 
 @pytest.mark.parametrize("full", [False, True], ids=["short", "full"])
-@pytest.mark.parametrize(
-    "name", ["sine_or_line", "circles", "pose", "nme_omniglot_1", "nme_omniglot_5", "tiny_omniglot"]
-)
+@pytest.mark.parametrize("name", ["circles", "pose", "nme_omniglot_1", "nme_omniglot_5", "tiny_omniglot"])
 def test_every_setting_can_be_trained(name: str, full: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(ROOT))
     bayesian = importlib.import_module("benchmarks.papers.bayesian")
@@ -38,3 +36,32 @@ def test_every_setting_can_be_trained(name: str, full: bool, monkeypatch: pytest
         hyper = config["algorithm"]
         for prefix in f"{hyper.get('encoder', '')},{hyper.get('own', '')}".split(","):
             assert any(path.startswith(prefix) for path in paths), f"{algorithm}: {prefix} is in none of {paths}"
+
+
+def test_every_comparison_beside_the_exact_answer_can_be_trained(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT))
+    driver = importlib.import_module("benchmarks.papers.beside_exact")
+    assert len(driver.SETTINGS) > 10
+    for name, setting in driver.SETTINGS.items():
+        lines = driver.commands(setting, Path("runs") / name)
+        own, names, passed = compare._sorted(lines["test"][1:])
+        assert names == []
+        algorithms = tuple(setting.algorithms.split())
+        assert own[: len(algorithms) + 1] == ["--algorithms", *algorithms]
+        found = Comparison(algorithms=algorithms, tasks=own[own.index("--tasks") + 1], steps=1)
+        compare._check_trainings(found)
+        requests = compare._requests(Screen(json=False, quiet=True), found, passed)
+        assert {*requests} == {algorithm.split("+")[0] for algorithm in algorithms}
+        assert {*setting.autoregressive} <= {*requests}
+        for request in requests.values():
+            config = request[0].settings.to_json()
+            assert 1 < config["training"]["num_tasks"] <= 25
+            number = config["tasks"].get("num_train_tasks")
+            assert config["algorithm"].get("num_train_tasks", number) == number, "what a hyper-prior weighs against"
+
+
+def test_flags_of_others_are_left_out_with_all_their_values(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT))
+    bayesian = importlib.import_module("benchmarks.papers.bayesian")
+    words = ["--clip", "10", "--maml.model.hidden", "40", "40", "--dkt.kernel", "rbf", "--data.num-shots", "3", "9"]
+    assert bayesian.without_strangers(words, ["dkt"]) == [*words[:2], *words[5:]]

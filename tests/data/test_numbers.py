@@ -119,10 +119,10 @@ def with_cell(place, cell, kind=object):
 
 
 FAULTY = {
-    "nan": (with_cell(4, math.nan, float), "row 5, column 'x' is empty"),
+    "nan": (with_cell(4, math.nan, float), "row 5, column 'y' is empty"),
     "inf": (with_cell(4, math.inf, float), "row 5, column 'x' is 'inf'"),
     "text": (pandas.Series([*map(str, draws(1.0, 0.0)[:-1]), "tall"]), "row 72, column 'x' is 'tall'"),
-    "date": (pandas.Series([datetime.datetime(2020, 1, 1)] * TASKS * ROWS), "row 1, column 'x' is '2020-01-01"),
+    "date": (pandas.Series([datetime.datetime(2020, 1, 1)] * TASKS * ROWS), "row 1, column 'y' is '2020-01-01"),
     "id": (
         pandas.Series([2**53 + i for i in range(TASKS * ROWS)]),
         "row 2, column 'x' is 9007199254740993, and",
@@ -141,11 +141,15 @@ FAULTY = {
 }
 
 
+TARGETS = ("nan", "date")
+"""What may stand among the inputs, but not among the targets."""
+
+
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])
 @pytest.mark.parametrize("name", FAULTY)
 def test_what_is_no_number_or_beyond_one_is_refused_in_a_line_that_names_it(tmp_path, suffix, name):
     column, message = FAULTY[name]
-    path = write(tmp_path / f"t{suffix}", table(x=column))
+    path = write(tmp_path / f"t{suffix}", table(**{"y" if name in TARGETS else "x": column}))
     with pytest.raises(ValueError, match=message) as caught:
         regression(path, num_shots=3, standardise=name not in ("raw", "tiny", "large"))
     assert path in str(caught.value)

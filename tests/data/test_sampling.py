@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from metafunc import tree
 from metafunc.checks import at_least
-from metafunc.data.sampling import between, distinct, generator_for, redraw, sampler
+from metafunc.data.episodes import Rows, episodes
+from metafunc.data.sampling import Grouped, between, distinct, generator_for, redraw, replayed, sampler
 from metafunc.types import Batch, Task
 
 COUNTS = st.integers(1, 70)
@@ -94,3 +95,25 @@ def test_between_spans_its_interval():
 def test_at_least_names_the_argument():
     with pytest.raises(ValueError, match="num_shots must be at least 1, not 0"):
         at_least(1, num_queries=3, num_shots=0)
+
+
+def test_groups_are_what_the_episodes_are_of():
+    first = Batch(torch.arange(3.0)[:, None], torch.zeros(3, 1))
+    sample = replayed(Task(first, first))
+    assert isinstance(sample, Grouped)
+    tasks = sample(generator_for(0, "test", 0), 50)
+    groups = sample.groups(generator_for(0, "test", 0), 50)
+    assert torch.equal(groups[:, 0].float(), tasks.query.x[:, 0])
+    assert not torch.equal(sample.groups(generator_for(1, "test", 0), 50), groups)
+    assert torch.equal(sample.groups(generator_for(0, "test", 0), 20), groups[:20])
+
+
+@pytest.mark.parametrize("shots", [2, (1, 3)])
+def test_groups_of_episodes_are_their_classes(shots):
+    values = torch.arange(6.0).repeat_interleave(8)[:, None]
+    rows = Rows(values, torch.arange(0, 48, 8), torch.full((6,), 8))
+    sample = episodes(rows, torch.tensor([1, 3, 5]), num_ways=2, num_shots=shots, num_queries=2)
+    assert isinstance(sample, Grouped)
+    tasks, groups = (draw(generator_for(0, "test", 0), 30) for draw in (sample, sample.groups))
+    assert torch.equal(groups.float(), tasks.query.x[:, ::2, 0])
+    assert sample.of == "classes"

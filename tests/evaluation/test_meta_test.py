@@ -14,6 +14,7 @@ import metafunc
 from metafunc import Execution, algorithms, data, nn, tree
 from metafunc.data.sampling import generator_for
 from metafunc.evaluation import meta_test, metrics
+from metafunc.evaluation.metrics.intervals import student
 from metafunc.nn import likelihood
 from metafunc.types import Batch, Categorical, MetaLearner, Normal, Task, TaskFamily
 
@@ -64,7 +65,8 @@ def test_scores_are_those_of_a_plain_loop(chunk_size: int | None, split: str) ->
         assert row["diverged"] == 0
         assert row["noise_scale"] == pytest.approx(math.sqrt(variances[step, 0]), rel=1e-5)
         assert row["mse"]["mean"] == pytest.approx(errors[step].mean(), rel=1e-5)
-        assert row["mse"]["ci95"] == pytest.approx(1.96 * errors[step].std(ddof=1) / math.sqrt(30), rel=1e-4)
+        half = student(29) * errors[step].std(ddof=1) / math.sqrt(30)
+        assert row["mse"]["ci95"] == pytest.approx(half, rel=1e-4)
         assert row["mse"]["median"] == pytest.approx(np.median(errors[step]), rel=1e-5)
 
 
@@ -274,3 +276,21 @@ def test_the_report_has_what_scripts_rely_on() -> None:
     for step, row in enumerate(found["meta_test"]["by_step"]):
         assert row["step"] == step
         assert row["mse"].keys() == row["nll"].keys() == {"mean", "ci95", "median", "trimmed_mean"}
+
+
+def test_episodes_of_a_table_count_its_tasks(tmp_path) -> None:
+    file = tmp_path / "lines.csv"
+    rows = [f"{task},{x},{task * x}" for task in range(20) for x in range(8)]
+    file.write_text("\n".join(["task,x,y", *rows]))
+    family = data.regression(str(file), num_shots=3, num_queries=4)
+    found = metafunc.evaluate(LEARNER, META, family, num_tasks=60, num_steps=1)
+    assert found.to_json()["groups"] == {"number": 4, "of": "tasks", "per_episode": 1}
+    sampler = family.test
+    assert isinstance(sampler, data.Grouped)
+    groups = torch.cat([sampler.groups(generator_for(0, "test", block), n) for block, n in ((0, 25), (1, 25), (2, 10))])
+    half = metrics.interval(found.values["mse"][1].double(), groups)[1].item()
+    assert found.by_step[1]["mse"]["ci95"] == pytest.approx(half)
+    assert found.memorisation_probe is not None
+    own = found.memorisation_probe["own"]
+    assert own["ci95"] == pytest.approx(metrics.interval(found.probe["own"].double(), groups)[1].item())
+    assert "groups" not in metafunc.evaluate(LEARNER, META, SINUSOID, num_tasks=3, num_steps=1).to_json()

@@ -8,12 +8,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from metafunc import algorithms, tree
+from metafunc import tree
 from metafunc.algorithms import SUPERVISED
 from metafunc.execution import threaded, tracing
 from metafunc.execution.gradient import Gradient, by_autograd, value_and_grad
 from metafunc.testing import network, random_tasks
-from metafunc.testing.problems.small import small
+from metafunc.testing.problems.small import build_small, small
 from metafunc.transforms import low_rank
 from metafunc.transforms.inner import descend, rematerialised, repeat
 from metafunc.transforms.objectives import query_loss
@@ -120,7 +120,7 @@ def test_every_pair_of_ways_gives_the_definition(name: str, loss: str, executed:
 @pytest.mark.parametrize("name", SUPERVISED)
 def test_every_learner_of_the_table_is_the_loop_on_every_way(name: str) -> None:
     kind = SUPERVISED[name].kinds[-1]
-    learner = algorithms.build(name, network, (2,), kind, 2, **small(SUPERVISED[name]))
+    learner = build_small(name, network, kind, 2, **small(SUPERVISED[name]))
     generator = torch.Generator().manual_seed(0)
     start = learner.init(generator)
     tasks = learner.prepare(start, random_tasks(kind, num_tasks=3, num_outputs=2), generator, step=0, num_steps=100)

@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -12,8 +11,9 @@ PARTS = [
     "likelihood", "metrics", "nn", "objectives", "optim", "tree", "types",
 ]  # fmt: skip
 """What one import of the package reaches."""
-QUICK = 0.5
-"""Seconds of processor time that help may take; the wall clock of a shared machine is no measure."""
+QUICK = 4.0
+"""What help may take, in units of what importing the command line's libraries takes: seconds of a shared machine are no
+measure. It takes 2.5; with torch it would take more than five."""
 
 
 def modules_after(code: str) -> set[str]:
@@ -29,7 +29,20 @@ def modules_after(code: str) -> set[str]:
 def test_metafunc_imports_no_heavy_library() -> None:
     loaded = modules_after(f"import metafunc\nfor part in {PARTS}: getattr(metafunc, part)")
     assert "torch" in loaded
-    assert not loaded & {"datasets", "matplotlib", "rich", "tyro", "pandas", "PIL", "pyarrow"}
+    assert not loaded & {"datasets", "matplotlib", "rich", "tyro", "pandas", "PIL", "pyarrow", "sklearn", "scipy"}
+
+
+def test_only_the_estimators_import_scikit_learn() -> None:
+    assert "sklearn" in modules_after("import metafunc.sklearn")
+    assert "sklearn" not in modules_after("import metafunc.training.config, metafunc.results.predict_files")
+
+
+def test_without_scikit_learn_one_line_says_what_to_install() -> None:
+    without = "import sys; sys.modules['sklearn'] = None\nimport metafunc.sklearn"
+    answer = subprocess.run([sys.executable, "-c", without], capture_output=True, text=True, check=False)
+    last = answer.stderr.splitlines()[-1]
+    assert last == "ModuleNotFoundError: metafunc.sklearn needs scikit-learn: pip install metafunc[sklearn]"
+    assert answer.stderr.count("Traceback") == 1
 
 
 @pytest.mark.parametrize(
@@ -48,9 +61,19 @@ def test_an_answer_imports_no_torch(line: str) -> None:
 
 
 @pytest.mark.parametrize("line", ["--help", "train --help", "list", "train nonsense"])
-def test_an_answer_takes_less_than_half_a_second(line: str) -> None:
-    before, began = os.times(), time.perf_counter()
-    subprocess.run([sys.executable, "-m", "metafunc_cli", *line.split()], capture_output=True, check=False)
-    after, wall = os.times(), time.perf_counter() - began
-    spent = after.children_user - before.children_user + after.children_system - before.children_system
-    assert min(spent, wall) < QUICK
+def test_an_answer_takes_little_more_than_the_import_of_its_libraries(line: str) -> None:
+    unit = processor_time("-c", "import tyro, rich.progress")
+    assert processor_time("-m", "metafunc_cli", *line.split()) < QUICK * unit
+
+
+def test_torch_would_be_seen() -> None:
+    unit = processor_time("-c", "import tyro, rich.progress")
+    assert processor_time("-c", "import tyro, rich.progress, torch") > QUICK * unit
+
+
+def processor_time(*arguments: str) -> float:
+    """The seconds that an interpreter works, of whatever else the machine does."""
+    before = os.times()
+    subprocess.run([sys.executable, *arguments], capture_output=True, check=False)
+    after = os.times()
+    return after.children_user - before.children_user + after.children_system - before.children_system

@@ -82,7 +82,7 @@ def test_an_added_family_is_handed_on_by_its_package() -> None:
 
 def test_rows_are_what_their_families_are() -> None:
     """Of those that need neither data nor a simulator."""
-    needy = {"omniglot", "tiny_omniglot", "few_shot", "regression", "half_cheetah", "ant"}
+    needy = {"omniglot", "tiny_omniglot", "few_shot", "regression", "classification", "half_cheetah", "ant"}
     for name in FAMILIES.keys() - needy:
         family = FAMILIES[name].builder()
         assert (family.name, family.kind) == (name, FAMILIES[name].kind)

@@ -14,7 +14,7 @@ import metafunc
 from metafunc import algorithms, data, nn
 from metafunc.evaluation import meta_test
 from metafunc.evaluation.metrics.table import METRICS, Drawn, Metric
-from metafunc.evaluation.scoring import validate
+from metafunc.evaluation.validation import validate
 from metafunc.nn import likelihood
 from metafunc.results import comparison, figures, plot_comparison, tables
 from metafunc.training.config import build
@@ -65,7 +65,7 @@ def test_an_added_metric_is_scored_and_pooled() -> None:
 def test_an_added_metric_is_compared_and_tabled() -> None:
     test = evaluated()
     entries = [comparison.Entry(name, (0,), (test,), steps=1, seconds=None, parameters=1) for name in ("maml", "again")]
-    report = comparison.compare("sinusoid", entries, num_draws=50)
+    report = comparison.compare("sinusoid", entries)
     first, second = report["rows"]
     assert first["worst"]["mean"] == pytest.approx(float(test.values["worst"][1].mean()))
     assert first["wrong"]["mean"] == pytest.approx(test.by_step[1]["wrong"])

@@ -1,134 +1,25 @@
-"""The bootstrap against closed forms and a plain loop, with the unpaired twin failing; and the table made of it."""
+"""The table of a comparison: means, intervals, paired differences, and what cannot be compared."""
 
 import csv
 import io
 import json
 import math
-import random
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from torch import Tensor
 
-from metafunc.data import generator_for
 from metafunc.evaluation import metrics
 from metafunc.evaluation.meta_test import Evaluation
+from metafunc.evaluation.scoring import Origin
 from metafunc.results import comparison, tables
 from metafunc.results.comparison import Entry
 
 
 def randn(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
-
-
-def crossed_variance(x: Tensor) -> float:
-    """The variance of a mean whose seeds and tasks are both resampled: multinomial weights w and v that are
-    independent have E[w_s w_r v_t v_u] - 1 = (1 + [s = r] - 1/S) (1 + [t = u] - 1/T) - 1."""
-    seeds, tasks = x.shape
-    of_seeds = torch.eye(seeds, dtype=x.dtype) + 1 - 1 / seeds
-    of_tasks = torch.eye(tasks, dtype=x.dtype) + 1 - 1 / tasks
-    covariance = torch.einsum("sr,tu->stru", of_seeds, of_tasks) - 1
-    return float(torch.einsum("st,stru,ru->", x, covariance, x) / (seeds * tasks) ** 2)
-
-
-@pytest.mark.parametrize(("seeds", "tasks"), [(1, 40), (3, 25), (6, 12)])
-def test_the_variance_of_a_mean_is_the_closed_form(seeds: int, tasks: int) -> None:
-    x = randn(seeds, tasks) + randn(1, tasks, seed=1) + randn(seeds, 1, seed=2)
-    (draws,) = metrics.bootstrap([x[..., None]], torch.Generator().manual_seed(0), num_draws=40_000)
-    # The standard error of a variance of n nearly normal draws is sqrt(2 / n) of it: 0.7 %.
-    assert draws.var().item() == pytest.approx(crossed_variance(x), rel=5 * math.sqrt(2 / 40_000))
-    assert draws.mean().item() == pytest.approx(x.mean().item(), abs=5 * draws.std().item() / 200)
-
-
-def test_one_seed_is_resampled_over_tasks_alone() -> None:
-    x = randn(1, 50)
-    assert crossed_variance(x) == pytest.approx(x.var(correction=0).item() / 50)
-
-
-def paired_by_loop(first: Tensor, second: Tensor, draws: int) -> list[float]:
-    """One draw after the other: choose seeds of each method, choose tasks once, average what was chosen."""
-    generator = random.Random(0)
-    found = []
-    for _ in range(draws):
-        tasks = generator.choices(range(first.shape[1]), k=first.shape[1])
-        means = []
-        for x in (first, second):
-            seeds = generator.choices(range(x.shape[0]), k=x.shape[0])
-            means.append(sum(float(x[s, t]) for s in seeds for t in tasks) / (len(seeds) * len(tasks)))
-        found.append(means[1] - means[0])
-    return sorted(found)
-
-
-def test_a_paired_difference_has_the_quantiles_of_a_plain_loop_and_an_unpaired_one_has_not() -> None:
-    hard = 3 * randn(1, 20)
-    first, second = hard + 0.3 * randn(2, 20, seed=1), hard + 0.5 + 0.3 * randn(3, 20, seed=2)
-    loop = paired_by_loop(first, second, 3000)
-    together = metrics.bootstrap([first[..., None], second[..., None]], torch.Generator().manual_seed(0))
-    apart = [
-        metrics.bootstrap([x[..., None]], torch.Generator().manual_seed(seed))[0]
-        for seed, x in enumerate((first, second))
-    ]
-    width = loop[2925] - loop[75]
-    for draws, right in ((together[1] - together[0], True), (apart[1] - apart[0], False)):
-        ordered = sorted(draws.tolist())
-        # A quantile at .025 of 3000 draws is off by about .05 of the width.
-        close = [abs(ordered[int(q * len(ordered))] - loop[int(q * 3000)]) < 0.15 * width for q in (0.025, 0.975)]
-        assert all(close) == right
-        assert any(close) == right
-
-
-def test_a_statistic_is_taken_of_each_seed_before_they_are_averaged() -> None:
-    """Two seeds that err in opposite directions are both wrong; their pooled counts would be right."""
-    off = torch.tensor([1.0, -1.0])[:, None, None].expand(2, 30, 1)
-    (draws,) = metrics.bootstrap(
-        [off], torch.Generator().manual_seed(0), statistic=lambda m: m[..., 0].abs(), num_draws=50
-    )
-    assert torch.allclose(draws, torch.ones(50, dtype=torch.float64))
-
-
-@given(shift=st.floats(-3, 3), scale=st.floats(0.1, 10))
-def test_an_interval_moves_and_stretches_with_the_values(shift: float, scale: float) -> None:
-    x = randn(2, 30, 1)
-    plain, changed = (
-        metrics.bootstrap([v], torch.Generator().manual_seed(3), num_draws=400)[0] for v in (x, scale * x + shift)
-    )
-    before = metrics.percentiles(plain, x.mean().item())
-    after = metrics.percentiles(changed, scale * x.mean().item() + shift)
-    assert after.low == pytest.approx(scale * before.low + shift, abs=1e-9)
-    assert after.half == pytest.approx(scale * before.half, abs=1e-9)
-
-
-def test_an_interval_covers_the_truth_about_as_often_as_it_says() -> None:
-    """200 experiments with 8 seeds and 60 tasks, of which each has its own difficulty; few seeds make it too narrow."""
-    hits = 0
-    for trial in range(200):
-        x = (
-            0.3 * randn(8, 60, seed=3 * trial)
-            + randn(1, 60, seed=3 * trial + 1)
-            + 0.2 * randn(8, 1, seed=3 * trial + 2)
-        )
-        (draws,) = metrics.bootstrap([x[..., None]], torch.Generator().manual_seed(trial), num_draws=400)
-        interval = metrics.percentiles(draws, x.mean().item())
-        hits += interval.low < 0 < interval.high
-    assert 0.88 < hits / 200 <= 0.99
-
-
-@pytest.mark.parametrize(
-    ("methods", "expected"),
-    [
-        ([], "at least one method"),
-        ([torch.zeros(0, 4, 1)], "at least one seed"),
-        ([torch.zeros(1, 4, 1), torch.zeros(1, 5, 1)], "have 4, 5 tasks"),
-    ],
-)
-def test_what_cannot_be_resampled_is_refused(methods: list[Tensor], expected: str) -> None:
-    with pytest.raises(ValueError, match=expected):
-        metrics.bootstrap(methods, torch.Generator())
-    with pytest.raises(ValueError, match=r"num_draws must be .*not 0"):
-        metrics.bootstrap([torch.zeros(1, 1, 1)], torch.Generator(), num_draws=0)
 
 
 def entry(name: str, errors: Tensor, **changes: Any) -> Entry:
@@ -144,27 +35,27 @@ def entry(name: str, errors: Tensor, **changes: Any) -> Entry:
 
 
 def compared(*entries: Entry) -> dict[str, Any]:
-    return comparison.compare("sinusoid", entries, num_draws=2000)
+    return comparison.compare("sinusoid", entries)
 
 
 def test_the_table_has_means_intervals_and_paired_differences() -> None:
     hard = randn(1, 200).abs()
-    first, second = hard + 0.1 * randn(2, 200, seed=1), hard - 0.2 + 0.1 * randn(2, 200, seed=2)
+    first, second = hard + 0.1 * randn(3, 200, seed=1), hard - 0.2 + 0.1 * randn(3, 200, seed=2)
     report = compared(entry("maml", first), entry("platipus", second))
     assert (report["tasks"], report["num_tasks"]) == ("sinusoid", 200)
     maml, platipus = report["rows"]
     assert maml["paired"] == {}
-    assert (platipus["seeds"], platipus["seconds"], platipus["parameters"]) == ([0, 1], 3.0, 1000)
+    assert (platipus["seeds"], platipus["seconds"], platipus["parameters"]) == ([0, 1, 2], 3.0, 1000)
     assert platipus["mse"]["mean"] == pytest.approx(second.mean().item(), rel=1e-6)
     paired = platipus["paired"]["mse"]
     assert paired["diff"] == pytest.approx((second.mean() - first.mean()).item(), rel=1e-5)
-    assert paired["ci95"] < 0.3 * platipus["mse"]["ci95"], "what tasks have in common is taken out"
+    assert paired["ci95"] < 0.5 * platipus["mse"]["ci95"], "what tasks have in common is taken out"
     assert paired["low"] < paired["diff"] < paired["high"] < 0
     assert platipus["interval"] == "seeds and tasks"
     assert "mse" in platipus["best"]
     assert "calibration_error" not in platipus["best"] + maml["best"], "they are the same"
     assert json.loads(json.dumps(report, allow_nan=False)) == report
-    assert compared(entry("maml", first), entry("platipus", second)) == report, "the generator is fixed"
+    assert compared(entry("maml", first), entry("platipus", second)) == report
 
 
 def test_the_best_is_marked_only_where_there_is_no_doubt() -> None:
@@ -174,6 +65,29 @@ def test_the_best_is_marked_only_where_there_is_no_doubt() -> None:
     first_best = compared(entry("maml", noisy), entry("anil", noisy + 1), entry("cnp", noisy + 2))
     assert [row["best"] for row in first_best["rows"]] == [["mse", "nll"], [], []]
     assert compared(entry("maml", noisy))["rows"][0]["best"] == []
+
+
+def test_episodes_of_few_tasks_count_as_so_many() -> None:
+    groups = torch.arange(200)[:, None] % 8
+    hard = randn(1, 8).abs().repeat(1, 25)
+    first, second = entry("maml", hard), entry("anil", hard + 0.1 * randn(1, 200, seed=1))
+
+    def of_few(one: Entry) -> Entry:
+        tests = tuple(replace(test, origin=Origin(groups, "wards")) for test in one.evaluations)
+        return replace(one, evaluations=tests)
+
+    alone, found = compared(first, second), compared(of_few(first), of_few(second))
+    assert found["groups"] == {"number": 8, "of": "wards", "per_episode": 1}
+    assert "200 episodes of 8 new wards" in tables.to_markdown(found)
+    wide, narrow = found["rows"][0]["mse"], alone["rows"][0]["mse"]
+    assert wide["mean"] == narrow["mean"]
+    assert wide["ci95"] == pytest.approx(2.364624 * hard[0, :8].std().item() / math.sqrt(8), rel=1e-5)
+    assert wide["ci95"] > 4 * narrow["ci95"]
+    paired = found["rows"][1]["paired"]["mse"]["ci95"]
+    of_groups = (0.1 * randn(1, 200, seed=1)).reshape(25, 8).mean(0)
+    assert paired == pytest.approx(2.364624 * of_groups.std().item() / math.sqrt(8), rel=1e-4)
+    assert paired != pytest.approx(alone["rows"][1]["paired"]["mse"]["ci95"], rel=0.05), "as if episodes were tasks"
+    assert paired < 0.2 * wide["ci95"]
 
 
 def test_one_seed_is_labelled_as_tasks_only() -> None:
@@ -255,10 +169,3 @@ def test_csv_and_markdown_have_what_the_report_has() -> None:
 )
 def test_a_number_has_the_digits_that_its_interval_carries(value: Any, half: Any, metric: str, expected: str) -> None:
     assert tables.spoken(value, half, metric) == expected
-
-
-def test_draws_of_different_metrics_belong_together() -> None:
-    """The same tasks and seeds are chosen for every metric, because the generator begins again."""
-    x = randn(2, 10, 1)
-    a, b = (metrics.bootstrap([v], generator_for(0, "bootstrap", 0), num_draws=20)[0] for v in (x, 2 * x))
-    assert torch.allclose(2 * a, b)

@@ -109,6 +109,19 @@ def test_an_episode_of_images_is_drawn(tmp_path: Path, images: tuple[dict[str, A
     assert names(plot_run(run)) == ["learning.png", "adaptation.png", "episode.png"]
 
 
+@pytest.mark.parametrize("algorithm", ["cnp", "maml"])
+def test_images_are_completed(tmp_path: Path, algorithm: str):
+    config = {**curves(name="completion", side=4), "algorithm": {"name": algorithm}}
+    run = trained(tmp_path / "run", config)
+    assert names(plot_run(run)) == ["learning.png", "adaptation.png", "completion.png"]
+
+
+def test_images_are_not_completed_before_a_noise_scale_is_fitted(tmp_path: Path):
+    run = trained(tmp_path / "run", curves(name="completion", side=4), test=False)
+    with pytest.warns(UserWarning, match="No completed image is drawn: .* before metafunc eval has fitted one"):
+        assert names(plot_run(run)) == ["learning.png"]
+
+
 def test_without_the_data_the_rest_is_drawn(tmp_path: Path, images: tuple[dict[str, Any], Path]):
     run = trained(tmp_path / "run", images[0])
     images[1].unlink()

@@ -1,14 +1,18 @@
 """Configurations become learners by the tables."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from metafunc import nn, tree
+from metafunc import algorithms, nn, tree
+from metafunc.algorithms import ALGORITHMS
 from metafunc.data.sampling import generator_for
 from metafunc.training.build import build, learner_of
+from metafunc.training.config import train
+from metafunc.training.load import load
 
 CONFIG: dict[str, Any] = {
     "algorithm": {"name": "maml", "inner_lr": 0.02},
@@ -108,3 +112,54 @@ def test_what_is_imported_has_to_fit(own: str, section: str, attribute: str, mes
     config = {**CONFIG, section: {"name": f"{own}:{attribute}"}}
     with pytest.raises(ValueError, match=message):
         build(config, imports=True)
+
+
+WEIGHING = ("mixed", "empirical_gp", "pacoh_gp", "pacoh")
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> dict[str, Any]:
+    rows = [f"{task},{x},{task + x}" for task in range(25) for x in range(8)]
+    file = tmp_path / "lines.csv"
+    file.write_text("\n".join(["task,x,y", *rows]))
+    return {"name": "regression", "path": str(file), "num_shots": 3}
+
+
+@pytest.mark.parametrize("name", WEIGHING)
+def test_a_hyper_prior_weighs_against_the_training_tasks_of_a_table(
+    name: str, table: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[Any] = []
+
+    def spied(*arguments: Any, **settings: Any) -> Any:
+        given.append(settings["num_train_tasks"])
+        return algorithms.by_name.build(*arguments, **settings)
+
+    monkeypatch.setattr(algorithms, "build", spied)
+    of_table = {"algorithm": {"name": name}, "tasks": table}
+    for config in (
+        of_table,
+        {**of_table, "algorithm": {"name": name, "num_train_tasks": None}},
+        {**of_table, "algorithm": {"name": name, "num_train_tasks": 7}},
+        {**of_table, "tasks": {"name": "trend"}},
+    ):
+        build(config)
+    assert given == [16, 16, 7, None]
+    assert {row for row, each in ALGORITHMS.items() if "num_train_tasks" in each.hyperparameters} == {*WEIGHING}
+
+
+def test_the_number_of_training_tasks_is_in_the_loss_and_in_that_of_a_loaded_learner(
+    table: dict[str, Any], tmp_path: Path
+) -> None:
+    config = {"algorithm": {"name": "mixed"}, "tasks": table, "training": {"steps": 1}}
+    learner, family = build(config)
+    tasks = family.train(generator_for(0, "train", 0), 2)
+    meta = learner.init(generator_for(0, "init", 0))
+    loss = learner.meta_loss(meta, tasks)
+    counted = [
+        build({**config, "algorithm": {"name": "mixed", "num_train_tasks": number}})[0].meta_loss(meta, tasks)
+        for number in (16, 20)
+    ]
+    assert loss == counted[0] != counted[1]
+    train(config, out=tmp_path / "run")
+    assert load(tmp_path / "run")[0].meta_loss(meta, tasks) == loss

@@ -55,7 +55,7 @@ def table(folder: Path) -> Path:
     generator = np.random.default_rng(0)
     rows = [
         {"task": task, "pressure": 1000 + 50 * u, "temperature": 20 + rise * u}
-        for task in range(20)
+        for task in range(60)
         for rise in [generator.normal()]
         for u in generator.normal(size=8)
     ]
@@ -71,7 +71,7 @@ def recorded(folder: Path, name: str, *, lr: float, seed: int) -> Path:
         | {"target_columns": ["temperature"]},
         "model": {"name": "mlp", "hidden": [3]},
         "training": {"steps": 6, "num_tasks": 2, "seed": seed, "checkpoint_every": 2, "log_every": 1}
-        | {"validate_every": 3, "validation_tasks": 2, "compile": "off", "threads": 1},
+        | {"validate_every": 3, "validation_tasks": 40, "compile": "off", "threads": 1},
     }
     run = Run(folder / name)
 

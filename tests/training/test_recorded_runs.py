@@ -84,6 +84,7 @@ def test_the_command_line_evaluates_and_resumes_it(
     assert report["meta_test"]["num_tasks"] == 3
     # The command line records every setting; those of a run that Python recorded are filled in with the defaults.
     fill_in(run)
+    forget(run, "noise_from")  # as a run of a command line that had no such setting
     assert command(["train", "--resume", run.path.name, "--json", "--quiet"]) == 0
     saved, _ = checkpoint.newest(run.checkpoints)
     assert saved is not None
@@ -100,6 +101,12 @@ def fill_in(run: Run) -> None:
     short = {"threads": 1, "device": "cpu", "test_tasks": 2, "test_steps": 1}
     whole["training"] |= short
     whole["algorithm"]["name"] = recorded["algorithm"]["name"]
+    (run.path / "config.json").write_text(json.dumps(whole))
+
+
+def forget(run: Run, setting: str) -> None:
+    whole = run.config
+    del whole["training"][setting]
     (run.path / "config.json").write_text(json.dumps(whole))
 
 

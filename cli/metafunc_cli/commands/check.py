@@ -51,6 +51,8 @@ def main(argv: Sequence[str]) -> int:
     shape = _shape(options.input_shape)
     if not is_own(options.target) and options.target not in ALGORITHMS:
         raise unknown("algorithm", options.target, ALGORITHMS)
+    if options.coherence:
+        return _coherence(options)
     # Imported here, because help and usage errors answer without torch.
     from metafunc_cli.commands.check_target import checklist_of
 
@@ -83,6 +85,20 @@ def main(argv: Sequence[str]) -> int:
         }
     )
     return OK if held else FAILURE
+
+
+def _coherence(options: Checking) -> int:
+    if is_own(options.target):
+        raise UsageError(f"--coherence is asked of an algorithm of the table, and {options.target} is yours: call "
+                         "metafunc.evaluation.coherence.gaps on it.")  # fmt: skip
+    for name in ("params", "batch", "input_shape", "input_dtype", "first_order"):
+        if getattr(options, name):
+            raise UsageError(f"--{name.replace('_', '-')} changes nothing beside --coherence: leave it out.")
+    from metafunc_cli.commands.check_coherence import check
+    from metafunc_cli.display.screen import refusals
+
+    with refusals():
+        return check(Screen(json=options.json, quiet=options.quiet), options.target)
 
 
 def verdict(report: "Report") -> str:

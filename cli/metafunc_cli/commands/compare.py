@@ -12,12 +12,13 @@ from rich.table import Table
 from rich.text import Text
 
 from metafunc.checks import at_least
+from metafunc_cli.commands import transformed_trials
 from metafunc_cli.display.results import show_lines
 from metafunc_cli.display.screen import Screen, if_stopped, refusals
 from metafunc_cli.errors import OK, UsageError, unknown
 from metafunc_cli.settings import compose, user_builders
-from metafunc_cli.settings.arguments import ONE, Taken, Token, taken, tokens
-from metafunc_cli.settings.generated import ALGORITHMS, FAMILIES, MODELS
+from metafunc_cli.settings.arguments import ONE, Taken, Token, taken, together, tokens
+from metafunc_cli.settings.generated import ALGORITHMS, FAMILIES, MODELS, TRANSFORMS
 from metafunc_cli.settings.names import choose, row
 from metafunc_cli.settings.options import Comparison, Training
 from metafunc_cli.settings.run_argument import HELP, parse
@@ -25,20 +26,16 @@ from metafunc_cli.settings.run_argument import HELP, parse
 WHAT = (
     "Train every ALGORITHM on TASKS with every seed, or take finished RUNs, meta-test all on the same new tasks, and "
     "compare: metafunc compare --algorithms maml platipus --tasks sine_or_line --seeds 3 --steps 2000, or metafunc "
-    "compare RUN RUN. A training that the folder holds already is not repeated, an interrupted one goes on.\n\n"
+    "compare RUN+laplace RUN. A training that the folder holds already is not repeated, an interrupted one goes on.\n\n"
     "All options of metafunc train can be given too: --inner-lr 0.01 for every algorithm that has it, --maml.inner-lr "
-    "0.01 for one, and --model, --model.hidden, --data.num-shots and --num-tasks for all.\n\n"
-    "Intervals are 95 %, by a bootstrap over seeds and tasks; differences are to the first, paired by task."
+    "0.01 for one, and --model, --model.hidden, --data.num-shots and --num-tasks for all. --tnp.steps 10000 trains one "
+    "longer than the others.\n\n"
+    "Intervals are 95 %, over seeds and tasks; differences are to the first, paired by task."
 )
 SECTIONS = {"algorithm": "", "tasks": "data", "model": "model"}
 """The prefixes of the options by section."""
-NOT_HERE = {
-    "--seed": "--seeds",
-    "--test-tasks": "--test-tasks",
-    "--test-steps": "--test-steps",
-    "--steps": "--steps",
-}
-"""Options of `train` that this command has itself, under the same or another name."""
+NOT_HERE = {"--seed": "--seeds", "--test-tasks": "--test-tasks", "--test-steps": "--test-steps"}
+"""Options of `train` that this command has itself, under the same or another name, for all that it compares."""
 
 
 def main(argv: Sequence[str]) -> int:
@@ -55,19 +52,25 @@ def main(argv: Sequence[str]) -> int:
     from metafunc.results import comparison
     from metafunc.results.tables import to_csv, to_markdown
     from metafunc.training.events import Interrupted
-    from metafunc_cli.commands import trials
+    from metafunc_cli.commands import trial_tests, trials
 
     with refusals():
         refuse_link(out / "figures")
     again = f"What is trained is kept. Go on with:\n  metafunc compare {shlex.join(argv)}"
     with if_stopped(screen, again):
         try:
-            trained = trials.from_runs(names, imports=found.imports) if names else trials.train(screen, requests, out)
+            if names:
+                trained = transformed_trials.from_runs(names, imports=found.imports)
+            else:
+                transformed_trials.refuse_transforms(requests, found.algorithms)
+                trained = transformed_trials.transformed(trials.train(screen, requests, out, found), found.algorithms)
         except Interrupted as stopped:
             screen.say(f"{stopped} Go on with:\n  metafunc compare {shlex.join(argv)}")
             return 128 + stopped.signal
-        entries = trials.meta_test(screen, trained, found)
+        entries = trial_tests.meta_test(screen, trained, found)
         report = comparison.compare(trained[0].tasks, entries)
+        if found.shots:
+            report["by_shots"] = trial_tests.by_shots(screen, trained, found)
         make_folder(out)
         write_json(out / "compare.json", report)
         write_text(out / "compare.csv", to_csv(report))
@@ -75,7 +78,7 @@ def main(argv: Sequence[str]) -> int:
         wrote = [out / f"compare.{kind}" for kind in ("json", "csv", "md")]
         show(screen.out, report)
         if not found.no_figures:
-            wrote += trials.draw(trained, entries, out / "figures")
+            wrote += trial_tests.draw(trained, entries, report, out / "figures")
     show_lines(screen.out, [("wrote", ", ".join(map(str, wrote)))])
     screen.result(report)
     return OK
@@ -84,11 +87,11 @@ def main(argv: Sequence[str]) -> int:
 def show(console: Console, report: Mapping[str, Any]) -> None:
     """Print a comparison: one row per learner, with its difference to the first below each metric."""
     from metafunc.evaluation.metrics.table import label
-    from metafunc.results.tables import explained, metrics_of, spoken
+    from metafunc.results.tables import explained, metrics_of, spoken, tested_on
 
     rows = report["rows"]
     names = metrics_of(rows[0])
-    title = f"  {report['num_tasks']} new tasks, the same for all"
+    title = f"  {tested_on(report)}, the same for all"
     console.print(Text.assemble((f"comparison on {report['tasks']}", "bold"), (title, "dim")))
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("")
@@ -155,7 +158,7 @@ def _of_train(algorithm: str | None = None, tasks: str | None = None, model: str
         parts += [(prefix, entry.fields) for prefix, table in tables.items() for entry in table.values()]
     found = {"--model": Taken(1, str), "--init-from": Taken(1, str)}
     for prefix, fields in parts:
-        found |= taken(prefix, fields)
+        found = together(found, taken(prefix, fields))
     return {flag: takes for flag, takes in found.items() if flag not in NOT_HERE}
 
 
@@ -175,8 +178,7 @@ def _check_runs(found: Comparison, names: Sequence[str], passed: Sequence[Token]
     if passed:
         raise UsageError(f"{passed[0].flag} is for trainings, and {', '.join(names)} are finished: leave it out.")
     for name in names:
-        if not (Path(name) / "config.json").exists():
-            raise UsageError(f"{name} is no run: it has no config.json. Give folders that metafunc train wrote.")
+        transformed_trials.split(name)
 
 
 def _check_trainings(found: Comparison) -> None:
@@ -184,9 +186,13 @@ def _check_trainings(found: Comparison) -> None:
         missing = "--algorithms" if not found.algorithms else "--tasks"
         example = "metafunc compare --algorithms maml platipus --tasks sine_or_line --seeds 3 --steps 2000"
         raise UsageError(f"compare needs {missing}, or the folders of finished runs. For example: {example}")
-    for algorithm in found.algorithms:
+    for name in found.algorithms:
+        algorithm, *transforms = name.split("+")
         if not user_builders.is_own(algorithm) and algorithm not in ALGORITHMS:
             raise unknown("algorithm", algorithm, ALGORITHMS)
+        for transform in transforms:
+            if transform not in TRANSFORMS:
+                raise unknown("transform", transform, TRANSFORMS)
     if found.tasks not in FAMILIES:
         raise unknown("task family", found.tasks, FAMILIES)
     if len({*found.algorithms}) < len(found.algorithms):
@@ -199,16 +205,22 @@ def _check_trainings(found: Comparison) -> None:
 
 
 def _requests(screen: Screen, found: Comparison, passed: Sequence[Token]) -> dict[str, list[compose.Request]]:
-    """By algorithm, what `train` would be asked for, one request per seed."""
+    """By algorithm, what `train` would be asked for, one request per seed: algorithms that differ in what is done after
+    the training share one."""
     assert found.tasks is not None
-    steps = [] if found.steps is None else ["--steps", str(found.steps)]
     return {
         algorithm: [
-            _anchored(compose.read([algorithm, found.tasks, *steps, *flags, "--seed", str(seed)]))
+            _anchored(compose.read([algorithm, found.tasks, *_steps(found, algorithm), *flags, "--seed", str(seed)]))
             for seed in range(found.seeds)
         ]
         for algorithm, flags in _by_algorithm(screen, found, passed).items()
     }
+
+
+def _steps(found: Comparison, algorithm: str) -> list[str]:
+    """The number of steps for an algorithm; one that does not train takes its own."""
+    trains = algorithm not in ALGORITHMS or ALGORITHMS[algorithm].trains
+    return ["--steps", str(found.steps)] if trains and found.steps is not None else []
 
 
 def _anchored(request: compose.Request) -> compose.Request:
@@ -219,8 +231,9 @@ def _anchored(request: compose.Request) -> compose.Request:
 def _by_algorithm(screen: Screen, found: Comparison, passed: Sequence[Token]) -> dict[str, list[str]]:
     """The flags of `train` that each algorithm gets."""
     model = next((token.words[-1] for token in passed if token.flag == "--model"), None)
-    known = {algorithm: _of_train(algorithm, found.tasks, model) for algorithm in found.algorithms}
-    flags: dict[str, list[str]] = {algorithm: [] for algorithm in found.algorithms}
+    trained = dict.fromkeys(name.split("+")[0] for name in found.algorithms)
+    known = {algorithm: _of_train(algorithm, found.tasks, model) for algorithm in trained}
+    flags: dict[str, list[str]] = {algorithm: [] for algorithm in trained}
     # What is given for one algorithm counts more than what is given for all, in whatever order they stand.
     for token in sorted(passed, key=lambda token: _owned(token.flag)[0] != ""):
         takers = _takers(token.flag, known)

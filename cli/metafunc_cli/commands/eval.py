@@ -3,6 +3,7 @@
 import dataclasses
 import shlex
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,7 +36,8 @@ def main(argv: Sequence[str]) -> int:
     settings = _settings(Path(run), allowed="--imports" in flags)
     usual = usual_test(settings.training)
     parts = {"testing": usual, "data": settings.data, "report": Report()}
-    return _test(Path(run), settings, usual, parse(f"metafunc eval {run}", WHAT, flags, parts))
+    asked = shlex.join(["metafunc", "eval", *argv])
+    return _test(Path(run), settings, usual, parse(f"metafunc eval {run}", WHAT, flags, parts), asked)
 
 
 def usual_test(training: Training) -> Testing:
@@ -49,16 +51,27 @@ def usual_test(training: Training) -> Testing:
 
 
 def meta_test(
-    screen: Screen, learner: Any, meta: Any, family: Any, test: Testing, settings: Settings, run: "Run", file: Path
+    screen: Screen,
+    learner: Any,
+    meta: Any,
+    family: Any,
+    test: Testing,
+    settings: Settings,
+    run: "Run",
+    file: Path,
+    asked: str = "",
 ) -> dict[str, Any]:
-    """Score a learner on new tasks, write the report to a file, show the table, and return the report."""
+    """Score a learner on new tasks, write and show the report, and return it; `asked` is how to repeat it."""
+    from metafunc.evaluation import by_shots
     from metafunc.evaluation import meta_test as meta_tests
     from metafunc.execution import device
     from metafunc.execution.plan import Execution
     from metafunc.training import record
+    from metafunc.training.build import own_steps
 
     training = settings.training
-    again = f"The training is saved; repeat the meta-test with:\n  {command('eval', run.path, settings.names)}"
+    execution = Execution(chunk_size=test.chunk_size, device=test.device, deterministic=training.deterministic)
+    again = f"The training is saved; repeat the meta-test with:\n  {asked or command('eval', run.path, settings.names)}"
     with (
         if_stopped(screen, again),
         progress(screen.err, "meta-testing", quiet=screen.quiet) as advance,
@@ -66,30 +79,57 @@ def meta_test(
         refusals(),
     ):
         begun = record.run_sum(run.path)
-        result = meta_tests.evaluate(
+        evaluate = partial(
+            meta_tests.evaluate,
             learner,
             meta,
-            family,
             num_tasks=test.num_tasks,
             num_steps=test.num_steps,
             seed=test.seed,
             split=test.split,
-            execution=Execution(chunk_size=test.chunk_size, device=test.device, deterministic=training.deterministic),
+            gap=not test.no_gap,
+            joint=test.joint,
+            joint_rows=test.joint_rows,
+            execution=execution,
             on_progress=lambda done, total: advance(done, total, ""),
         )
+        with_shots = by_shots.evaluate_by_shots(family, test.shots, evaluate) if test.shots else {}  # or is refused
+        result = evaluate(family)
+        covered = None if test.conformal is None else _conformal(learner, meta, family, test, result)
         if record.run_sum(run.path) != begun:
             raise ValueError(f"{run.path} holds another run by now: the meta-test of the one before it is not kept.")
     report = meta_tests.report(
         result,
-        algorithm=settings.names["algorithm"],
+        algorithm="+".join([settings.names["algorithm"], *test.transforms]),
         tasks=settings.names["tasks"],
         run=str(run.path),
         seed=training.seed,
         steps=training.steps,
     )
+    report |= {} if covered is None else {"conformal": covered}
+    report |= {"by_shots": by_shots.rows(with_shots, own_steps(run.config))} if with_shots else {}
     run.write(file.name, report)  # before it is shown, since a terminal may be gone
     show(screen.out, report)
     return report
+
+
+def _conformal(learner: Any, meta: Any, family: Any, test: Testing, result: Any) -> dict[str, Any]:
+    """What conformal intervals are worth after the last step of a meta-test."""
+    from metafunc.evaluation import conformal, fitting
+
+    assert test.conformal is not None
+    judged = fitting.as_fitted(learner, result.pooled, -1)
+    found = conformal.conformal(
+        judged,
+        meta,
+        family,
+        level=test.conformal,
+        num_tasks=test.num_tasks,
+        num_steps=test.num_steps,
+        seed=test.seed,
+        split=test.split,
+    )
+    return {"steps": len(result.by_step) - 1, **found.to_json()}
 
 
 def command(name: str, run: Path, names: Mapping[str, str]) -> str:
@@ -118,14 +158,16 @@ def _settings(run: Path, *, allowed: bool) -> Settings:
     return Settings(names, *parts)
 
 
-def _test(folder: Path, settings: Settings, usual: Testing, found: Any) -> int:
-    from metafunc.training.build import tasks_of
+def _test(folder: Path, settings: Settings, usual: Testing, found: Any, asked: str) -> int:
+    from metafunc.training.build import tasks_of, transformed
     from metafunc.training.load import load
     from metafunc.training.run import Run
 
     run, screen = Run(folder), Screen(json=found.report.json, quiet=found.report.quiet)
+    if found.testing.conformal is not None and not 0 < found.testing.conformal < 1:
+        raise UsageError(f"--conformal {found.testing.conformal:g} is no share of rows: give one such as 0.9.")
     with refusals(settings):
-        data = compose.anchored(found.data)
+        data = compose.anchored(_with_rows(found.data, settings.data, found.testing.shots))
         config = dataclasses.replace(settings, data=data).to_json()
         columns = run.columns
         if columns is not None:
@@ -137,6 +179,7 @@ def _test(folder: Path, settings: Settings, usual: Testing, found: Any) -> int:
             imports=found.report.imports,
             num_classes=family.num_outputs if family.kind == "classification" else None,
         )
+        learner = transformed(run.config, loaded[0], family, found.testing.transforms, imports=found.report.imports)
     same = run.env["data"]["info"].get("fingerprint") == family.info.get("fingerprint")
     if not same:
         screen.say(
@@ -145,15 +188,23 @@ def _test(folder: Path, settings: Settings, usual: Testing, found: Any) -> int:
         )
     changes = _changes((usual, found.testing), (settings.data, data), ignored=("path",) * same)
     file = run.path / f"meta_test{changes}.json"
-    report = meta_test(screen, *loaded, family, found.testing, settings, run, file)
+    report = meta_test(screen, learner, loaded[1], family, found.testing, settings, run, file, asked)
     show_lines(screen.out, [("wrote", str(file)), ("next", command("plot", run.path, settings.names))])
     screen.result(report)
     return OK
 
 
+def _with_rows(asked: Any, trained: Any, shots: Sequence[int]) -> Any:
+    """Tasks with as many support rows as the largest number of shots, where the command line does not say how many."""
+    if not shots or getattr(asked, "num_shots", None) != getattr(trained, "num_shots", None):
+        return asked
+    return dataclasses.replace(asked, num_shots=max(shots)) if hasattr(asked, "num_shots") else asked
+
+
 def _as_trained(columns: "Columns", data: Any) -> dict[str, Any]:
     """How another table is read: its columns go by their names, whatever their order, and are in the run's units."""
-    names = {"input_columns": columns["inputs"], "target_columns": columns["targets"]}
+    names: dict[str, Any] = {"input_columns": columns["inputs"]}
+    names |= {} if "classes" in columns else {"target_columns": columns["targets"]}
     for setting, known in names.items():
         asked = getattr(data, setting)
         if asked and sorted(asked) != sorted(known):
@@ -166,7 +217,7 @@ def _as_trained(columns: "Columns", data: Any) -> dict[str, Any]:
 
 def _changes(*pairs: tuple[Any, Any], ignored: Sequence[str] = ()) -> str:
     """What differs from the run's own meta-test, for the name of a file."""
-    ignored = ("chunk_size", "device", *ignored)
+    ignored = ("chunk_size", "device", "no_gap", *ignored)
     changed = [
         f"-{field.name}={getattr(new, field.name)}"
         for old, new in pairs

@@ -36,6 +36,7 @@ def main(argv: Sequence[str]) -> int:
             out=found.out,
             target=found.target,
             num_steps=found.num_steps,
+            transforms=found.transforms,
             seed=found.seed,
             overwrite=found.overwrite,
             imports=found.imports,

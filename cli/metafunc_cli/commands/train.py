@@ -32,6 +32,8 @@ def main(argv: Sequence[str]) -> int:
     from metafunc.training.config import build
 
     screen = Screen(json=request.output.json, quiet=request.output.quiet)
+    if request.note:
+        screen.say(request.note)
     with refusals(request.settings, ("metafunc", "train", *argv)):
         learner, family = build(request.settings.to_json(), imports=True)
     if request.output.dry_run:
@@ -59,7 +61,7 @@ def _train(screen: Screen, request: Request, learner: Any, family: Any) -> int:
 
     settings, names = request.settings, request.settings.names
     chosen = request.output.resume or request.output.out
-    run = Run(Path(chosen) if chosen else _new_folder(names))
+    run = Run(Path(chosen) if chosen else new_folder(names))
     try:
         with (
             progress(screen.err, f"{names['algorithm']} on {names['tasks']}", quiet=screen.quiet) as advance,
@@ -94,7 +96,7 @@ def _train(screen: Screen, request: Request, learner: Any, family: Any) -> int:
     return OK
 
 
-def _new_folder(names: Mapping[str, str]) -> Path:
+def new_folder(names: Mapping[str, str]) -> Path:
     """A new folder for a run that was given none; making it is what reserves it."""
     from metafunc.data.atomic_write import make_folder
 

@@ -2,6 +2,8 @@
 
 from metafunc_cli.presets.bayesian import BAYESIAN
 from metafunc_cli.presets.control import CONTROL
+from metafunc_cli.presets.few_tasks import FEW_TASKS
+from metafunc_cli.presets.neural import NEURAL
 from metafunc_cli.presets.preset import FINN, Preset, Settings, omniglot, sinusoid
 
 LI = "Li, Zhou, Chen, Li (2017)"
@@ -149,5 +151,7 @@ PRESETS: tuple[Preset, ...] = (
         training={"steps": 2000, "outer_lr": 1e-2, "schedule": "cosine", "validate_every": 500},
     ),
     *BAYESIAN,
+    *FEW_TASKS,
+    *NEURAL,
     *CONTROL,
 )

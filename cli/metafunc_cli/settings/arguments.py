@@ -124,10 +124,19 @@ def taken(prefix: str, fields: type) -> dict[str, Taken]:
     return flags
 
 
+def together(known: dict[str, Taken], more: dict[str, Taken]) -> dict[str, Taken]:
+    """The flags of two dataclasses; one of both takes as many words as there are, if it does so in either."""
+    return known | {flag: takes for flag, takes in more.items() if known.get(flag, ONE).number != VARIADIC}
+
+
 def _takes(hint: Any) -> Taken:
     kinds = [part for part in (hint, *get_args(hint)) if get_origin(part) is tuple]
     if kinds:
         items = get_args(kinds[0])
+        if int in get_args(hint):
+            return Taken(VARIADIC, int)
+        if type(None) in get_args(hint):
+            return Taken(VARIADIC, items[0])
         return Taken(VARIADIC if ... in items else len(items), items[0])
     return Taken(0 if hint is bool else 1, str)
 

@@ -15,10 +15,14 @@ from metafunc.training.renamed import current
 from metafunc_cli.errors import UsageError, unknown
 from metafunc_cli.presets.preset import Preset
 from metafunc_cli.settings import typed_json
-from metafunc_cli.settings.arguments import Taken, split, taken
+from metafunc_cli.settings.arguments import Taken, split, taken, together
 from metafunc_cli.settings.generated import ALGORITHMS, FAMILIES, MODELS
 from metafunc_cli.settings.names import SECTIONS, choose, preset_of, refuse_imports, row
 from metafunc_cli.settings.options import Output, Training
+from metafunc_cli.settings.table_argument import resolved, tables_in
+
+TABULAR = "regression"
+"""What the tasks of a table are where no family is named."""
 
 
 @dataclass(frozen=True)
@@ -52,11 +56,12 @@ class Settings:
 
 @dataclass(frozen=True)
 class Request:
-    """What `metafunc train` was asked for."""
+    """What `metafunc train` was asked for, and what was guessed beside it."""
 
     settings: Settings
     output: Output
     preset: Preset | None
+    note: str = ""
 
 
 def read(argv: Sequence[str]) -> Request:
@@ -65,7 +70,9 @@ def read(argv: Sequence[str]) -> Request:
     Raises:
         UsageError: a name is unknown, two do not fit each other, or a file cannot be read as settings.
     """
-    arguments = split(argv, _known(), {*ALGORITHMS, *FAMILIES})
+    known = {*ALGORITHMS, *FAMILIES}
+    arguments = split(argv, _known(), {*known, *tables_in(argv, known)})
+    arguments, note = resolved(arguments, known, TABULAR, FAMILIES)
     resume = arguments.values.get("--resume")
     file = str(Path(resume) / "config.json") if resume else arguments.values.get("--config")
     recorded = recorded_in(Path(resume)) if resume else sections_of(Path(file)) if file else {}
@@ -73,7 +80,7 @@ def read(argv: Sequence[str]) -> Request:
     if "--imports" not in arguments.flags:
         refuse_imports(recorded, file, typed={*arguments.names, arguments.values.get("--model")})
     names, preset = choose(arguments.names, arguments.values.get("--model"), recorded, preset)
-    request = _parse(arguments.flags, names, recorded, preset)
+    request = dataclasses.replace(_parse(arguments.flags, names, recorded, preset), note=note)
     if resume:
         _refuse_changes(resume, recorded, request)
     return request
@@ -153,10 +160,10 @@ def uncoloured() -> Iterator[None]:
 def _known() -> dict[str, Taken]:
     flags = {"--help": Taken(0, str), "-h": Taken(0, str), "--model": Taken(1, str)}
     for fields in (Training, Output, *(r.fields for r in ALGORITHMS.values())):
-        flags |= taken("", fields)
+        flags = together(flags, taken("", fields))
     for prefix, table in (("data", FAMILIES), ("model", MODELS)):
         for entry in table.values():
-            flags |= taken(prefix, entry.fields)
+            flags = together(flags, taken(prefix, entry.fields))
     return flags
 
 
@@ -164,7 +171,8 @@ def _parse(
     flags: Sequence[str], names: Mapping[str, str], recorded: Mapping[str, Any], preset: Preset | None
 ) -> Request:
     rows = {section: row(section, names[section]) for section in SECTIONS}
-    usual: dict[str, Mapping[str, Any]] = {"algorithm": {}, "tasks": {}, "model": {}, "training": {}}
+    steps = {} if getattr(rows["algorithm"], "trains", True) else {"steps": 1}
+    usual: dict[str, Mapping[str, Any]] = {"algorithm": {}, "tasks": {}, "model": {}, "training": steps}
     if preset:
         usual = {"algorithm": preset.hyper, "tasks": preset.data, "model": preset.network, "training": preset.training}
         usual["model"] = usual["model"] if preset.model == names["model"] else {}
@@ -199,7 +207,7 @@ def _description(names: Mapping[str, str], preset: Preset | None) -> str:
     origin = f"preset {preset.name}: {preset.source}" if preset else "the builders' defaults"
     return (
         "Meta-train ALGORITHM on TASKS, then meta-test it on new tasks: metafunc train [ALGORITHM] [TASKS] [OPTIONS], "
-        "in any order.\n\n"
+        "in any order. A table (TABLE.csv or .parquet) may stand for TASKS: its columns are guessed, and named.\n\n"
         f"ALGORITHM: {', '.join(ALGORITHMS)}, or package.module:builder.\n"
         f"TASKS: {', '.join(FAMILIES)}.\n\n"
         f"Below are the options of {names['algorithm']} on {names['tasks']} with the network {names['model']} "
@@ -208,10 +216,17 @@ def _description(names: Mapping[str, str], preset: Preset | None) -> str:
 
 
 def _refuse_changes(run: str, recorded: Mapping[str, Any], request: Request) -> None:
-    new = request.settings.to_json()
+    settings = request.settings
+    parts = (settings.hyper, settings.data, settings.network, settings.training)
+    usual = {
+        section: {f.name: plain(f.default) for f in dataclasses.fields(part)}
+        for section, part in zip((*SECTIONS, "training"), parts, strict=True)
+    }
+    new = settings.to_json()
     for section in new:
         for name, value in new[section].items():
-            old = recorded.get(section, {}).get(name)
+            # A setting that came later than the run was what is usual.
+            old = recorded.get(section, {}).get(name, usual[section].get(name))
             if old != value:
                 raise UsageError(
                     f"{run} was begun with {section}.{name} = {old}, and a resumed run keeps its settings: leave out "

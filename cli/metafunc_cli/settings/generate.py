@@ -36,6 +36,7 @@ def main() -> None:
 def source() -> str:
     """The text that `generated.py` should have, before `ruff format`."""
     from metafunc.algorithms import ALGORITHMS
+    from metafunc.algorithms.post_hoc import TRANSFORMS
     from metafunc.data.table import FAMILIES
     from metafunc.training.build import MODELS
     from metafunc.training.outer import OUTER, SCHEDULES
@@ -54,11 +55,13 @@ def source() -> str:
             parts.append(dataclass_source(class_name(name) + suffix, builders[0], fields))
             rest = "" if kinds == ALL_KINDS else f", {kinds!r}"
             rest += "" if network == "mlp" else f", {network!r}"
+            rest += "" if suffix or ALGORITHMS[name].trains else ", trains=False"
             rows.append(f"    {name!r}: Row({class_name(name) + suffix}, {summary(builders[0])!r}{rest}),")
         parts.append(f"{title} = {{\n" + "\n".join(rows) + "\n}\n")
     for title, names in (("OuterOptimiser", OUTER), ("Schedule", SCHEDULES)):
         parts.append(f"{title}: TypeAlias = Literal[{', '.join(map(repr, names))}]\n")
     parts.append(f"OUTER = {outer_updates(OUTER)!r}\n")
+    parts.append(f"TRANSFORMS = {(*TRANSFORMS,)!r}\n")
     return "\n\n".join(parts)
 
 

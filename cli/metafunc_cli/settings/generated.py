@@ -130,6 +130,18 @@ class Bmaml:
     """the noise scale that particles start from, in units of y."""
     own: str = ""
     """how the names of the parameters begin that each particle has to itself; the others are shared and are not adapted."""
+    random_steps: bool = False
+    """train through 1 to num_steps steps, a number drawn with each task."""
+    settle: bool = False
+    """shorten the steps beyond num_steps at meta-test to 1/2, 1/3, ... of inner_lr."""
+    precondition: Literal["none", "noise"] = "none"
+    """divide the steps of a particle's weights by the precision of its noise, or not."""
+    weight_scale: float | None = None
+    """the standard deviation of the prior of the weights; None: each particle learns its own."""
+    bandwidth: float | None = None
+    """of the kernel between particles; None: by the median of their squared distances."""
+    hyperprior_weight: float = 0.0
+    """the weight of the noise precisions' log-prior in the meta-loss bfa, which keeps them from growing with what the training tasks let them."""
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -159,6 +171,85 @@ class Metaqda:
 class Cnp:
     """Conditional neural process: a task is the mean of its embedded rows, and a decoder predicts from it."""
 
+    noise_floor: float = 0.1
+    """the smallest noise scale that may be predicted, in units of y, unless the likelihood's own floor is higher."""
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class Np:
+    """Neural process: a latent variable for each task, inferred from the mean of its embedded rows."""
+
+    width: int = 128
+    """numbers in r."""
+    num_latents: int = 128
+    """numbers in z."""
+    num_particles: int = 10
+    """draws of z, in training and in testing."""
+    objective: Literal["npvi", "npml"] = "npvi"
+    """"npvi", the lower bound, or "npml", the likelihood of the query over the draws."""
+    noise_floor: float = 0.1
+    """the smallest noise scale that may be predicted, in units of y, unless the likelihood's own floor is higher; the default is the paper's."""
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class Anp:
+    """Attentive neural process: a latent variable for each task, and attention from query places to support rows."""
+
+    width: int = 128
+    """numbers in r(x)."""
+    num_heads: int = 8
+    """heads of both attentions; they divide the width."""
+    num_hidden: int = 128
+    """hidden units of the perceptron that ends an attention."""
+    num_latents: int = 128
+    """numbers in z."""
+    num_particles: int = 10
+    """draws of z, in training and in testing."""
+    objective: Literal["npvi", "npml"] = "npvi"
+    """"npvi", the lower bound, or "npml", the likelihood of the query over the draws."""
+    noise_floor: float = 0.1
+    """the smallest noise scale that may be predicted, in units of y, unless the likelihood's own floor is higher; the default is the paper's."""
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class Convcnp:
+    """Convolutional conditional neural process: support rows become a function on a grid, and convolutions act there."""
+
+    points_per_unit: int = 32
+    """points of the grid in a unit of x; the authors have 64 for one input."""
+    span: float = 11.0
+    """how far apart the inputs of a task, support and query together, may be, in units of x."""
+    channels: int = 32
+    """features at a point of the grid."""
+    num_layers: int = 6
+    """convolutions on the grid; each sees twice as far as the one before."""
+    noise_floor: float = 0.01
+    """the smallest noise scale that may be predicted, in units of y, unless the likelihood's own floor is higher."""
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class Tnp:
+    """Transformer neural process: query rows attend to the support set's rows, layer by layer."""
+
+    width: int = 64
+    """numbers in a token."""
+    num_heads: int = 4
+    """heads of each layer's attention."""
+    num_layers: int = 6
+    """layers of the transformer."""
+    num_hidden: int = 128
+    """hidden units of each layer's perceptron."""
+    head: Literal["gaussian", "mixture", "bins"] = "gaussian"
+    """"gaussian" keeps the likelihood, "mixture" predicts a mixture of Gaussians, "bins" weights of bins on a fixed grid, for one output."""
+    num_components: int = 5
+    """Gaussians of a mixture."""
+    num_bins: int = 100
+    """bins."""
+    bin_range: float = 3.0
+    """the bins lie between minus this and this, in units of y."""
+    noise_floor: float = 0.01
+    """the smallest noise scale that may be predicted, in units of y, unless the likelihood's own floor is higher."""
+
 
 @dataclass(frozen=True, repr=False, eq=False)
 class Alpaca:
@@ -171,6 +262,30 @@ class Alpaca:
 
 
 @dataclass(frozen=True, repr=False, eq=False)
+class Mixed:
+    """Linear mixed model: Bayesian regression on fixed features, whose prior is learned from all tasks."""
+
+    features: Literal["linear", "polynomial", "spline"] = "linear"
+    """which features: the inputs, polynomials of each, or natural cubic splines of each."""
+    degree: int = 3
+    """the polynomials' highest degree."""
+    num_knots: int = 7
+    """the splines' knots, equally spaced."""
+    low: float = -2.5
+    """the first knot, in units of the inputs."""
+    high: float = 2.5
+    """the last."""
+    scale: float = 1.0
+    """the standard deviation of a coefficient that is started from and shrunk to, in units of y."""
+    noise_scale: float = 0.1
+    """the noise scale that is started from, in units of y."""
+    shrinkage: float = 1.0
+    """how many tasks the start's covariance counts for, c."""
+    num_train_tasks: int | None = None
+    """how many tasks there are to train on, n, which is what these weigh against; None: as many as there are in a table that a configuration names, and 20 elsewhere."""
+
+
+@dataclass(frozen=True, repr=False, eq=False)
 class Dkt:
     """Deep kernel transfer: an exact Gaussian process on features that all tasks share."""
 
@@ -178,10 +293,64 @@ class Dkt:
     """the kernel on features; "spectral" extrapolates what repeats."""
     num_features: int = 40
     """how many numbers the network puts out."""
+    num_components: int = 4
+    """Gaussians in the spectral kernel's density."""
+    frequency: float = 1.0
+    """the standard deviation of the frequencies that the spectral kernel starts from, in periods per unit of a feature."""
     noise_scale: float = 0.1
     """the noise scale that is started from, in units of y; for regression."""
     num_particles: int = 64
     """points of the quadrature over the processes of all classes; for classification."""
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class PacohGp:
+    """PACOH-GP: particles that are Gaussian-process priors, moved by SVGD to the PAC-optimal hyper-posterior."""
+
+    num_particles: int = 10
+    """priors; one is the maximum of the hyper-posterior, PACOH-MAP."""
+    num_features: int = 2
+    """how many numbers the features' network puts out."""
+    kernel: Literal["rbf", "matern"] = "rbf"
+    """the kernel on features."""
+    num_train_tasks: int | None = None
+    """how many tasks there are to train on, n, which is what the hyper-prior weighs against; None: as many as there are in a table that a configuration names, and 20 elsewhere."""
+    hyperprior_weight: float = 1.0
+    """the weight of the hyper-prior's logarithm; 1 in the theory, .01 in the authors' code."""
+    weight_spread: float = 0.5
+    """the hyper-prior's standard deviation of a weight; 1 in some implementations."""
+    bias_spread: float = 3.0
+    """the hyper-prior's standard deviation of a bias."""
+    scale: float = 1.0
+    """the standard deviation of the functions, and the unit of noise and mean, in units of y."""
+    bandwidth: float | None = None
+    """of Stein's kernel between priors; None for the median of their squared distances."""
+    start: Literal["hyperprior", "network"] = "hyperprior"
+    """where particles start: drawn from the hyper-prior as the authors do, or as the networks start."""
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class EmpiricalGp:
+    """Empirical GP: a Gaussian process whose mean and covariance on a grid are learned freely, for few inputs."""
+
+    num_inducing: int = 30
+    """inducing inputs at most, on a grid with equally many along each input."""
+    low: float = -5.0
+    """where the grid begins, in units of the inputs."""
+    high: float = 5.0
+    """where it ends."""
+    kernel: Literal["matern", "rbf"] = "matern"
+    """the kernel that interpolates, and that the covariance starts from."""
+    lengthscale: float = 1.0
+    """its length scale, in units of the inputs."""
+    scale: float = 1.0
+    """its standard deviation, in units of y."""
+    noise_scale: float = 0.1
+    """the noise scale that is started from, in units of y."""
+    prior_tasks: float = 1.0
+    """how many tasks the kernel's own covariance counts for, c."""
+    num_train_tasks: int | None = None
+    """how many tasks there are to train on, n, which is what these weigh against; None: as many as there are in a table that a configuration names, and 20 elsewhere."""
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -226,6 +395,12 @@ class Platipus:
     """the step size that both means start from, learned for every leaf."""
     num_particles: int = 10
     """draws at meta-test; training takes one per task and step."""
+    posterior_data: Literal["query", "both"] = "query"
+    """what the variational posterior's mean takes its step on: the query set, as the paper's algorithm has it, or support and query together, as its derivation conditions on."""
+    noise: Literal["none", "learned", "input"] = "none"
+    """the noise scale in a regression's loss: none, one more parameter, drawn and adapted with the others, or the network's own at every input."""
+    noise_scale: float = 0.7
+    """where a learned one starts, in units of y."""
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -246,6 +421,10 @@ class Abml:
     """draws of an expectation in training and in the inner loop."""
     num_particles: int = 10
     """draws of a task's posterior at meta-test."""
+    noise: Literal["none", "learned", "input"] = "none"
+    """the noise scale in a regression's loss: none, one more parameter, drawn and adapted with the others, or the network's own at every input."""
+    noise_scale: float = 0.7
+    """where a learned one starts, in units of y."""
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -264,6 +443,10 @@ class Vampire:
     """draws of an expectation in training and in the inner loop."""
     num_particles: int = 10
     """draws of a task's posterior at meta-test."""
+    noise: Literal["none", "learned", "input"] = "none"
+    """the noise scale in a regression's loss: none, one more parameter, drawn and adapted with the others, or the network's own at every input."""
+    noise_scale: float = 0.7
+    """where a learned one starts, in units of y."""
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -280,8 +463,8 @@ class Pacoh:
     """step size of Adam in the inference of a task's networks."""
     num_steps: int = 10
     """its steps."""
-    num_train_tasks: int = 100
-    """how many tasks there are to train on, n, which is what the hyper-prior weighs against."""
+    num_train_tasks: int | None = None
+    """how many tasks there are to train on, n, which is what the hyper-prior weighs against; None: as many as there are in a table that a configuration names, and 100 elsewhere."""
     tempering: float = 1.0
     """the power p of a task's rows and of the number of tasks; .5 is the authors' code, 1 is Bayes' rule."""
     hyperprior_weight: float = 1.0
@@ -321,7 +504,9 @@ class MrMamlW:
     scale: float = 0.02
     """the standard deviation that every weight of the encoder starts from."""
     num_particles: int = 10
-    """draws at meta-test; training takes one per step, for all tasks."""
+    """draws at meta-test; training takes one."""
+    draws: Literal["batch", "task"] = "batch"
+    """what an encoder is drawn for in training: once for all tasks of a step, or for each task."""
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -346,6 +531,8 @@ class MrCnpW:
     """the standard deviation that every weight of the encoder starts from."""
     num_particles: int = 10
     """draws at meta-test; training takes one per step, for all tasks."""
+    noise_floor: float = 0.1
+    """the smallest noise scale that may be predicted, in units of y, unless the likelihood's own floor is higher."""
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -354,6 +541,8 @@ class MrCnpA:
 
     kl_weight: float = 0.1
     """the weight of the codes' divergence, per nat."""
+    noise_floor: float = 0.1
+    """the smallest noise scale that may be predicted, in units of y, unless the likelihood's own floor is higher."""
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -386,6 +575,38 @@ class Scratch:
     """step size of the gradient descent on a task."""
     num_steps: int = 10
     """steps of the gradient descent on a task."""
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class Ridge:
+    """Ridge regression on the support set alone: Bayesian, averaged over penalty and noise by evidence (a baseline)."""
+
+    weight_scale: float = 1.0
+    """how much of a function is expected to come from all inputs together, relative to its constant."""
+    noise_scale: float = 0.3
+    """the noise scale that is expected, relative to the constant's standard deviation."""
+    scale: float = 1.0
+    """the constant's standard deviation that is expected, in units of y; it counts as one row."""
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class GpSupport:
+    """Gaussian process on the support set alone, averaged over length scale and noise (a baseline)."""
+
+    lengthscale: float = 1.0
+    """the length scale that is expected, in units of an input, times the root of their number."""
+    noise_scale: float = 0.1
+    """the noise scale that is expected, relative to the functions' standard deviation."""
+    scale: float = 1.0
+    """the functions' standard deviation that is expected, in units of y; it counts as one row."""
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class Exact:
+    """The Bayes-optimal prediction of tasks whose distribution is known (the ceiling of every comparison)."""
+
+    prior: str = "test"
+    """the split or variant whose prior over tasks is taken: that of "train" of nme_sinusoid trusts the hint."""
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -609,10 +830,36 @@ ALGORITHMS = {
     "cnp": Row(
         Cnp, "Conditional neural process: a task is the mean of its embedded rows, and a decoder predicts from it."
     ),
+    "np": Row(Np, "Neural process: a latent variable for each task, inferred from the mean of its embedded rows."),
+    "anp": Row(
+        Anp,
+        "Attentive neural process: a latent variable for each task, and attention from query places to support rows.",
+    ),
+    "convcnp": Row(
+        Convcnp,
+        "Convolutional conditional neural process: support rows become a function on a grid, and convolutions act there.",
+        ("regression",),
+    ),
+    "tnp": Row(Tnp, "Transformer neural process: query rows attend to the support set's rows, layer by layer."),
     "alpaca": Row(
         Alpaca, "ALPaCA: exact Bayesian linear regression on learned features, for regression.", ("regression",)
     ),
+    "mixed": Row(
+        Mixed,
+        "Linear mixed model: Bayesian regression on fixed features, whose prior is learned from all tasks.",
+        ("regression",),
+    ),
     "dkt": Row(Dkt, "Deep kernel transfer: an exact Gaussian process on features that all tasks share."),
+    "pacoh_gp": Row(
+        PacohGp,
+        "PACOH-GP: particles that are Gaussian-process priors, moved by SVGD to the PAC-optimal hyper-posterior.",
+        ("regression",),
+    ),
+    "empirical_gp": Row(
+        EmpiricalGp,
+        "Empirical GP: a Gaussian process whose mean and covariance on a grid are learned freely, for few inputs.",
+        ("regression",),
+    ),
     "versa": Row(
         Versa, "VERSA: the last layer's weights are drawn from what a network makes of the support set's mean features."
     ),
@@ -654,6 +901,24 @@ ALGORITHMS = {
     "scratch": Row(
         Scratch,
         "From scratch: each task is trained on by itself from a random initialisation (the floor of every comparison).",
+        trains=False,
+    ),
+    "ridge": Row(
+        Ridge,
+        "Ridge regression on the support set alone: Bayesian, averaged over penalty and noise by evidence (a baseline).",
+        ("regression",),
+        trains=False,
+    ),
+    "gp_support": Row(
+        GpSupport,
+        "Gaussian process on the support set alone, averaged over length scale and noise (a baseline).",
+        ("regression",),
+        trains=False,
+    ),
+    "exact": Row(
+        Exact,
+        "The Bayes-optimal prediction of tasks whose distribution is known (the ceiling of every comparison).",
+        trains=False,
     ),
     "maml_rl": Row(
         MamlRl,
@@ -677,7 +942,9 @@ ALGORITHMS = {
         EmamlRl, "Ensemble MAML for reinforcement learning: particles that do not see each other.", ("control",)
     ),
     "pretrain_rl": Row(PretrainRl, "One policy for all tasks, which only meta-test adapts.", ("control",)),
-    "random_policy": Row(RandomPolicy, "A randomly drawn policy that takes policy-gradient steps.", ("control",)),
+    "random_policy": Row(
+        RandomPolicy, "A randomly drawn policy that takes policy-gradient steps.", ("control",), trains=False
+    ),
     "oracle_policy": Row(
         OraclePolicy, "A task-conditioned policy, trained by policy gradients; it does not adapt.", ("control",)
     ),
@@ -686,22 +953,24 @@ ALGORITHMS = {
 
 @dataclass(frozen=True, repr=False, eq=False)
 class SinusoidData:
-    """Regression on y = A sin(x - phi) without noise."""
+    """Regression on y = A sin(x - phi), without noise or with it; with it the best prediction is known."""
 
-    num_shots: int = 10
-    """support points per task."""
+    num_shots: int | tuple[int, int] = 10
+    """support points per task, a number or a range."""
     num_queries: int = 10
     """query points per task in meta-training."""
     num_test_queries: int = 100
     """query points per task in validation and meta-test, where more of them mean less noise."""
+    noise: float = 0.0
+    """standard deviation of the noise on support and query targets."""
 
 
 @dataclass(frozen=True, repr=False, eq=False)
 class SineOrLineData:
     """Regression on a sine or a line, with equal probability, with noise."""
 
-    num_shots: int = 5
-    """support points per task."""
+    num_shots: int | tuple[int, int] = 5
+    """support points per task, a number or a range."""
     num_queries: int = 10
     """query points per task in meta-training."""
     num_test_queries: int = 100
@@ -716,8 +985,8 @@ class FewTaskSinusoidData:
 
     num_train_tasks: int = 100
     """how many tasks there are to train on; the paper has 100 and 1000."""
-    num_shots: int = 5
-    """support points per task; the paper has 5 and 10."""
+    num_shots: int | tuple[int, int] = 5
+    """support points per task, a number or a range; the paper has 5 and 10."""
     num_queries: int = 5
     """query points per task in meta-training; the paper has as many as shots."""
     num_test_queries: int = 100
@@ -727,11 +996,49 @@ class FewTaskSinusoidData:
 
 
 @dataclass(frozen=True, repr=False, eq=False)
+class TrendData:
+    """Regression on a sine about a line, y = b x + A sin(1.5 (x - s)) + c, trained on a few fixed tasks."""
+
+    num_train_tasks: int = 20
+    """how many tasks there are to train on: 5, 10, 20, 100 show how much a learner overfits to them."""
+    num_shots: int | tuple[int, int] = 5
+    """support points per task, a number or a range; the paper has 5."""
+    num_queries: int = 5
+    """query points per task in meta-training."""
+    num_test_queries: int = 100
+    """query points per task in validation and meta-test."""
+    noise: float = 0.1
+    """standard deviation of the noise on support and query targets."""
+    task_seed: int = 0
+    """which training tasks there are."""
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class CauchyData:
+    """Regression on Gaussian processes whose mean is a mixture of two Cauchy densities, trained on a few fixed tasks."""
+
+    num_train_tasks: int = 20
+    """how many tasks there are to train on: 5, 10, 20, 100 show how much a learner overfits to them."""
+    num_shots: int | tuple[int, int] = 5
+    """support points per task, a number or a range; the paper has 20 and 40."""
+    num_queries: int = 5
+    """query points per task in meta-training."""
+    num_test_queries: int = 100
+    """query points per task in validation and meta-test."""
+    num_inputs: int = 2
+    """numbers in one input; the paper has 2."""
+    noise: float = 0.05
+    """standard deviation of the noise on support and query targets."""
+    task_seed: int = 0
+    """which training tasks there are."""
+
+
+@dataclass(frozen=True, repr=False, eq=False)
 class NmeSinusoidData:
     """Regression on y = A sin u with an input that reveals A in training, and is misleading at meta-test."""
 
-    num_shots: int = 5
-    """support points per task."""
+    num_shots: int | tuple[int, int] = 5
+    """support points per task, a number or a range."""
     num_queries: int = 5
     """query points per task in meta-training."""
     num_test_queries: int = 100
@@ -752,6 +1059,12 @@ class GpData:
     """the covariance function; "periodic" has random hyperparameters only, the last three fixed ones."""
     hyperparameters: Literal["fixed", "random"] = "fixed"
     """the same for all tasks, or drawn with each task; which decides the protocol's other numbers."""
+    num_shots: int | tuple[int, int] | None = None
+    """support points per task, a number or a range; by default the protocol's."""
+    num_queries: int | tuple[int, int] | None = None
+    """query points per task in meta-training, a number or a range; by default the protocol's."""
+    num_test_queries: int | tuple[int, int] | None = None
+    """the same in validation and meta-test; by default as in meta-training."""
     max_points: int | None = None
     """what support and query points of a task are at most together; by default the protocol's."""
     noise: float | None = None
@@ -762,8 +1075,8 @@ class GpData:
 class CirclesData:
     """Tell the points of a circle (class 1) from those outside (class 0) after seeing points inside only."""
 
-    num_shots: int = 10
-    """support points per task, all of them positive."""
+    num_shots: int | tuple[int, int] = 10
+    """support points per task, a number or a range, all of them positive."""
     num_queries: int = 50
     """query points per task in meta-training; about half are positive."""
     num_test_queries: int = 100
@@ -778,8 +1091,8 @@ class OmniglotData:
     """a local copy (a parquet file, or a folder that holds it); by default the hub's GATE-engine/omniglot."""
     num_ways: int = 5
     """characters per task."""
-    num_shots: int = 1
-    """support drawings per character."""
+    num_shots: int | tuple[int, int] = 1
+    """support drawings per character, a number or a range."""
     num_queries: int = 15
     """query drawings per character; a character has 20 drawings in all."""
     split: Literal["finn", "vinyals", "background"] = "finn"
@@ -804,8 +1117,8 @@ class TinyOmniglotData:
     """a local copy (a parquet file, or a folder that holds it); by default the hub's GATE-engine/omniglot."""
     num_ways: int = 5
     """characters of an alphabet."""
-    num_shots: int = 5
-    """support drawings per character."""
+    num_shots: int | tuple[int, int] = 5
+    """support drawings per character, a number or a range."""
     num_queries: int = 15
     """query drawings per character; a character has 20 drawings in all."""
     image_size: int = 28
@@ -820,8 +1133,8 @@ class GlyphsData:
 
     num_ways: int = 5
     """characters per task."""
-    num_shots: int = 1
-    """support drawings per character."""
+    num_shots: int | tuple[int, int] = 1
+    """support drawings per character, a number or a range."""
     num_queries: int = 10
     """query drawings per character."""
     min_faces: int = 16
@@ -837,11 +1150,31 @@ class GlyphsData:
 
 
 @dataclass(frozen=True, repr=False, eq=False)
+class CompletionData:
+    """Regression from the places of an image's pixels to their ink, for characters never seen before."""
+
+    images: Literal["glyphs", "omniglot"] = "glyphs"
+    """glyphs (characters from the fonts that matplotlib ships) or omniglot."""
+    path: str | None = None
+    """a local copy of Omniglot (a parquet file, or a folder that holds it); by default the hub's."""
+    side: int = 28
+    """the image's side length in pixels, 28 or less: drawings of 28 x 28 are shrunk."""
+    num_shots: int | tuple[int, int] | None = None
+    """pixels given of an image, a number or a range; by default 3 to a quarter of all and one, which is the literature's 3 to 197 of 28 x 28."""
+    num_queries: int | tuple[int, int] | None = None
+    """pixels asked for in meta-training, a number or a range; by default all the others."""
+    split_seed: int = 0
+    """seed of the shuffle that divides the characters."""
+    revision: str | None = None
+    """the hub commit, branch or tag of Omniglot."""
+
+
+@dataclass(frozen=True, repr=False, eq=False)
 class PoseData:
     """Tell how far a character is rotated, from images of 28 x 28 pixels with ink 1."""
 
-    num_shots: int = 15
-    """support images per task."""
+    num_shots: int | tuple[int, int] = 15
+    """support images per task, a number or a range."""
     num_queries: int = 15
     """query images per task in meta-training."""
     num_test_queries: int = 30
@@ -862,8 +1195,8 @@ class FewShotData:
     """a hub id, or a local parquet file or folder, save_to_disk folder, or folder of images (CLASS/IMAGE)."""
     num_ways: int = 5
     """classes per task."""
-    num_shots: int = 1
-    """support rows per class."""
+    num_shots: int | tuple[int, int] = 1
+    """support rows per class, a number or a range: a task has one count for all its classes."""
     num_queries: int = 15
     """query rows per class."""
     image_column: str = "image"
@@ -908,8 +1241,8 @@ class RegressionData:
 
     path: str
     """a parquet file or folder, or a CSV file with a header."""
-    num_shots: int = 10
-    """support rows per task."""
+    num_shots: int | tuple[int, int] = 10
+    """support rows per task, a number or a range."""
     num_queries: int = 10
     """query rows per task in meta-training, at most."""
     num_test_queries: int = 100
@@ -921,13 +1254,59 @@ class RegressionData:
     input_columns: tuple[str, ...] = ()
     """the columns to predict from; none stands for all others."""
     fractions: tuple[float, float, float] = (0.64, 0.16, 0.2)
-    """shares of the tasks for training, validation and meta-test."""
+    """shares of the tasks for training, validation and meta-test; (1, 0, 0) is for a training on all tasks, which the two other parts then have as well."""
     split_seed: int = 0
     """seed of the shuffle that fractions divides."""
     standardise: bool = True
     """whether to bring every column to mean 0 and standard deviation 1 over the training tasks."""
     small_tasks: Literal["refuse", "drop"] = "refuse"
-    """what to do with tasks of fewer than num_shots + 1 rows."""
+    """what to do with tasks of fewer than num_shots + 1 rows, that of a range being its smaller number; info["dropped"] has the rows of those that were left out."""
+    order_column: str | None = None
+    """numbers or dates; the support set is then the task's earliest rows, and queries are drawn from the later ones."""
+    split_column: str | None = None
+    """whose cells say train, validation or test, the part of a row's task, instead of fractions."""
+    fold: tuple[int, int] | None = None
+    """(i, k): the shuffled tasks are divided into k parts, of which number i, from 0 on, is for meta-test, the next one for validation and all others for training, instead of fractions."""
+    category_columns: tuple[str, ...] = ()
+    """inputs that are categories though their cells look like numbers, or though there are many."""
+    log_targets: bool = False
+    """whether the targets are learned as their natural logarithms; all have to be positive."""
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class ClassificationData:
+    """Tasks from a long-format table: columns for the task, the inputs and the class, which all tasks share."""
+
+    path: str
+    """a parquet file or folder, or a CSV file with a header."""
+    num_shots: int | tuple[int, int] = 10
+    """support rows per task, of all classes together, a number or a range."""
+    num_queries: int = 10
+    """query rows per task in meta-training, at most."""
+    num_test_queries: int = 100
+    """query rows per task in validation and meta-test, at most."""
+    task_column: str = "task"
+    """the column that names the task of a row."""
+    target_column: str = "label"
+    """the column of classes."""
+    input_columns: tuple[str, ...] = ()
+    """the columns to predict from; none stands for all others."""
+    fractions: tuple[float, float, float] = (0.64, 0.16, 0.2)
+    """shares of the tasks for training, validation and meta-test; (1, 0, 0) is for a training on all tasks, which the two other parts then have as well."""
+    split_seed: int = 0
+    """seed of the shuffle that fractions divides."""
+    standardise: bool = True
+    """whether to bring every quantity to mean 0 and standard deviation 1 over the training tasks."""
+    small_tasks: Literal["refuse", "drop"] = "refuse"
+    """what to do with tasks of fewer than num_shots + 1 rows, that of a range being its smaller number."""
+    order_column: str | None = None
+    """numbers or dates; the support set is then the task's earliest rows, and queries are drawn from the later ones."""
+    split_column: str | None = None
+    """whose cells say train, validation or test, the part of a row's task, instead of fractions."""
+    fold: tuple[int, int] | None = None
+    """(i, k): the shuffled tasks are divided into k parts, of which number i, from 0 on, is for meta-test, the next one for validation and all others for training, instead of fractions."""
+    category_columns: tuple[str, ...] = ()
+    """inputs that are categories though their cells look like numbers, or though there are many."""
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -965,13 +1344,27 @@ class AntData:
 
 
 FAMILIES = {
-    "sinusoid": Row(SinusoidData, "Regression on y = A sin(x - phi) without noise.", ("regression",)),
+    "sinusoid": Row(
+        SinusoidData,
+        "Regression on y = A sin(x - phi), without noise or with it; with it the best prediction is known.",
+        ("regression",),
+    ),
     "sine_or_line": Row(
         SineOrLineData, "Regression on a sine or a line, with equal probability, with noise.", ("regression",)
     ),
     "few_task_sinusoid": Row(
         FewTaskSinusoidData,
         "Regression on y = A sin(f x - phi), trained on a fixed set of tasks whose points never change.",
+        ("regression",),
+    ),
+    "trend": Row(
+        TrendData,
+        "Regression on a sine about a line, y = b x + A sin(1.5 (x - s)) + c, trained on a few fixed tasks.",
+        ("regression",),
+    ),
+    "cauchy": Row(
+        CauchyData,
+        "Regression on Gaussian processes whose mean is a mixture of two Cauchy densities, trained on a few fixed tasks.",
         ("regression",),
     ),
     "nme_sinusoid": Row(
@@ -1002,6 +1395,11 @@ FAMILIES = {
         ("classification",),
         "conv4",
     ),
+    "completion": Row(
+        CompletionData,
+        "Regression from the places of an image's pixels to their ink, for characters never seen before.",
+        ("regression",),
+    ),
     "pose": Row(
         PoseData, "Tell how far a character is rotated, from images of 28 x 28 pixels with ink 1.", ("regression",)
     ),
@@ -1015,6 +1413,11 @@ FAMILIES = {
         RegressionData,
         "Tasks from a long-format table: columns for the task, the inputs x and the targets y.",
         ("regression",),
+    ),
+    "classification": Row(
+        ClassificationData,
+        "Tasks from a long-format table: columns for the task, the inputs and the class, which all tasks share.",
+        ("classification",),
     ),
     "navigation": Row(
         NavigationData,
@@ -1082,3 +1485,6 @@ OUTER = {
     "sign": "Adam without memory: every number moves by the step size, in the direction of its gradient's sign",
     "trpo": "TRPO's update, whose size follows from a bound on the divergence and from no step size (control only)",
 }
+
+
+TRANSFORMS = ("laplace", "laplace_all", "tempered")

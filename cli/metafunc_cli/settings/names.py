@@ -92,7 +92,8 @@ def choose(
         raise UsageError(f"train takes an algorithm and a task family, not {len(given)} names: {', '.join(given)}.")
     algorithm, tasks = _told_apart(given)
     stored = {section: recorded.get(section, {}).get("name") for section in SECTIONS}
-    algorithm = algorithm or stored["algorithm"] or (preset.algorithm if preset else "maml")
+    usual_learner = "mixed" if tasks == "regression" else "maml"
+    algorithm = algorithm or stored["algorithm"] or (preset.algorithm if preset else usual_learner)
     kinds = row("algorithm", algorithm).kinds
     tasks = tasks or stored["tasks"] or (preset.tasks if preset else _first_fitting(kinds))
     (kind,) = row("tasks", tasks).kinds

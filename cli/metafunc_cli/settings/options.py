@@ -9,6 +9,20 @@ from metafunc_cli.settings.generated import OUTER, OuterOptimiser, Schedule
 
 OUTER_HELP = f"the outer optimiser. {' '.join(f'{name}: {summary}.' for name, summary in OUTER.items())}"
 Switch: TypeAlias = Annotated[bool, FlagCreatePairsOff, arg(help_behavior_hint="")]
+Layers: TypeAlias = Annotated[Literal["last", "all"] | None, arg(help_behavior_hint="")]
+
+
+class AfterTraining:
+    """What is done to a trained learner before it predicts, for options that have the two fields."""
+
+    laplace: Layers
+    tempered: Switch
+
+    @property
+    def transforms(self) -> tuple[str, ...]:
+        """The same by the names that compare has for it."""
+        laplace = {None: (), "last": ("laplace",), "all": ("laplace_all",)}[self.laplace]
+        return (*laplace, *(["tempered"] if self.tempered else []))
 
 
 @dataclass(frozen=True)
@@ -32,12 +46,18 @@ class Training:
     """decides the initial parameters and all tasks."""
     init_from: Annotated[str | None, arg(metavar="RUN", help_behavior_hint="")] = None
     """start from what another run's meta-parameters have to give, such as PLATIPUS from MAML's."""
+    noise_from: Annotated[Literal["data", "setting"] | None, arg(help_behavior_hint="")] = None
+    """where a learned noise scale starts: at that of the training tasks, or at --noise-scale. None: data for a table,
+    unless --noise-scale or --init-from is given."""
     test_tasks: int = 600
     """new tasks of the meta-test; 0 leaves it out."""
     test_steps: int = 10
     """adaptation steps in the meta-test."""
     validate_every: int | None = 1000
     """outer steps between validations; None: never."""
+    validate_by: str | None = None
+    """the metric that decides which validation is the best; None: nll where predictions of a regression have a spread,
+    else mse, accuracy or return."""
     checkpoint_every: int = 1000
     """outer steps between checkpoints."""
     chunk_size: int | None = None
@@ -79,7 +99,7 @@ class Output:
 
 
 @dataclass(frozen=True)
-class Testing:
+class Testing(AfterTraining):
     """The meta-test; by default as after the run's training."""
 
     num_tasks: int = 600
@@ -92,10 +112,26 @@ class Testing:
     """the checkpoint of the best validation, or the last one."""
     seed: int = 0
     """what the tasks are drawn with."""
+    shots: Annotated[tuple[int, ...], arg(metavar="K ...", help_behavior_hint="")] = ()
+    """test with so many support rows (of each class) as well: the same tasks, whose support sets are nested."""
+    joint: Literal["own", "autoregressive"] = "own"
+    """how the rows of a query set are predicted together: as the learner has it, or one after the other as well, each
+    from the support set and the rows before it."""
+    joint_rows: int | None = None
+    """query rows of a task that are predicted one after the other; None: all."""
     chunk_size: int | None = None
     """tasks that are adapted at the same time; None: as memory allows."""
     device: str = "auto"
     """cpu, cuda, mps, or auto for an accelerator if there is one."""
+    no_gap: Switch = False
+    """do not compare with the best prediction that can be had, where that is known: on many tasks it takes a while."""
+    laplace: Layers = None
+    """let the adapted parameters of the last layer, or all of them, be uncertain: linearised Laplace, whose two scalars
+    are fitted on validation tasks."""
+    tempered: Switch = False
+    """fit one temperature on validation tasks."""
+    conformal: Annotated[float | None, arg(metavar="LEVEL", help_behavior_hint="")] = None
+    """also report intervals, or sets of classes, that cover this share of rows of new tasks, such as 0.9."""
 
 
 @dataclass(frozen=True)
@@ -111,11 +147,16 @@ class Report:
 
 
 @dataclass(frozen=True)
-class Plotting:
+class Plotting(AfterTraining):
     """What to draw."""
 
     seed: int = 0
     """of the new tasks that are drawn."""
+    laplace: Layers = None
+    """draw predictions with uncertain parameters of the last layer, or of all, as metafunc eval RUN --laplace has
+    fitted them."""
+    tempered: Switch = False
+    """draw predictions at the temperature that metafunc eval RUN --tempered has fitted."""
     imports: Switch = False
     """allow importing the modules that the run names."""
     json: Switch = False
@@ -123,7 +164,7 @@ class Plotting:
 
 
 @dataclass(frozen=True)
-class Prediction:
+class Prediction(AfterTraining):
     """The task, as files."""
 
     support: Annotated[str, arg(metavar="FILE")]
@@ -138,6 +179,11 @@ class Prediction:
     """steps of adaptation; None: as many as in training."""
     seed: int = 0
     """of the noise that some learners draw."""
+    laplace: Layers = None
+    """predict with uncertain parameters of the last layer, or of all, as metafunc eval RUN --laplace has fitted
+    them."""
+    tempered: Switch = False
+    """predict at the temperature that metafunc eval RUN --tempered has fitted."""
     overwrite: Switch = False
     """replace --out if it exists."""
     imports: Switch = False
@@ -151,7 +197,8 @@ class Comparison:
     """What to compare, and what becomes of the result."""
 
     algorithms: Annotated[tuple[str, ...], arg(metavar="ALGORITHM ...", help_behavior_hint="")] = ()
-    """the algorithms to train; differences are to the first."""
+    """the algorithms to train; differences are to the first. maml+laplace, maml+laplace_all and maml+tempered are maml,
+    trained once and tested as Bayesian in its last layer, in all, or at the best temperature."""
     tasks: Annotated[str | None, arg(metavar="TASKS", help_behavior_hint="")] = None
     """the task family."""
     seeds: int = 1
@@ -166,8 +213,14 @@ class Comparison:
     """what the new tasks are drawn with."""
     split: str = "test"
     """test, validation, train, or a variant of the family."""
+    shots: Annotated[tuple[int, ...], arg(metavar="K ...", help_behavior_hint="")] = ()
+    """compare with so many support rows (of each class) as well, as by_shots in compare.json."""
     out: Annotated[str | None, arg(metavar="FOLDER", help_behavior_hint="")] = None
     """the folder of trainings, tables and figures; by default runs/compare-TASKS."""
+    coherence: Switch = False
+    """measure also how far predictions are from those of one exchangeable model, on the same tasks."""
+    no_gap: Switch = False
+    """do not compare with the best prediction that can be had, where that is known."""
     no_figures: Switch = False
     """draw nothing."""
     imports: Switch = False
@@ -176,6 +229,16 @@ class Comparison:
     """print the result as one JSON object on stdout, and all else on stderr."""
     quiet: Switch = False
     """no progress."""
+
+
+@dataclass(frozen=True)
+class Choosing:
+    """How a learner is chosen for a table."""
+
+    minutes: float = 5.0
+    """what all trainings together may take, on one processor."""
+    folds: int = 5
+    """parts of the tasks, each of which is left out once to test on."""
 
 
 @dataclass(frozen=True)
@@ -194,6 +257,9 @@ class Checking:
     """int for indices into an embedding; by default floats where a forward takes them."""
     first_order: Switch = False
     """the learner stops gradients on purpose: do not ask whether its meta-gradient is the derivative of its loss."""
+    coherence: Switch = False
+    """measure instead how far an algorithm's predictions are from those of one exchangeable model; exit code 1 where it
+    claims to be one and is not."""
     json: Switch = False
     """print the result as one JSON object on stdout, and all else on stderr."""
     quiet: Switch = False

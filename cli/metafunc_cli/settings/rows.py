@@ -12,9 +12,11 @@ class Row:
         summary: one line.
         kinds: the kinds of tasks that an algorithm takes or that a family has.
         model: the network that is usual on a family.
+        trains: whether meta-training changes anything; if not, one outer step is all that is taken.
     """
 
     fields: type
     summary: str
     kinds: tuple[str, ...] = ("regression", "classification")
     model: str = "mlp"
+    trains: bool = True

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import tyro
 
 from metafunc_cli.errors import UsageError
-from metafunc_cli.settings.arguments import Taken, split, taken
+from metafunc_cli.settings.arguments import Taken, split, taken, together
 from metafunc_cli.settings.compose import uncoloured
 
 HELP = {"-h", "--help"}
@@ -27,7 +27,7 @@ def run_and_flags(command: str, argv: Sequence[str], *parts: tuple[str, type]) -
     """
     known = dict.fromkeys(HELP, Taken(0, str))
     for prefix, fields in parts:
-        known |= taken(prefix, fields)
+        known = together(known, taken(prefix, fields))
     names, flags, _ = split(argv, known, [word for word in argv if _is_run(word)])
     if len(names) > 1:
         raise UsageError(f"{command} takes one run, not {len(names)}: {', '.join(names)}.")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 PLAIN = (int, float, str, bool)
+RANGE = tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,10 @@ def hyperparameters(
 
 
 def readable(hint: Any) -> Any:
-    """The type as the command line reads it: aliases resolved, sequences as tuples; None if it cannot."""
+    """The type as the command line reads it: aliases resolved, sequences as tuples; None if it cannot.
+
+    Of unions it reads an optional type, and a whole number or a range of two.
+    """
     origin, arguments = get_origin(hint), get_args(hint)
     if hint in PLAIN or origin is Literal:
         return hint
@@ -70,9 +74,12 @@ def readable(hint: Any) -> Any:
         return str
     if origin in (Union, types.UnionType):
         kept = [readable(argument) for argument in arguments if argument is not type(None)]
-        if len(kept) != len(arguments) - 1 or len(kept) != 1 or kept[0] is None:
-            return str if set(arguments) <= {str, Path} else None
-        return kept[0] | None
+        optional = len(kept) < len(arguments)
+        if len(kept) == 1 and optional and kept[0] is not None:
+            return kept[0] | None
+        if set(kept) == {int, RANGE}:
+            return int | RANGE | None if optional else int | RANGE
+        return str if set(arguments) <= {str, Path} else None
     if origin in (tuple, list, Sequence):
         if any(item not in PLAIN for item in arguments if item is not ...):
             return None

@@ -22,12 +22,14 @@ def flags_of(settings: "Settings") -> dict[str, str]:
 def spelled(message: str, flags: Mapping[str, str]) -> str:
     """A message with flags in the place of arguments: `small_tasks="drop"` becomes `--data.small-tasks drop`.
 
-    A bare word is an argument only where it has an underscore: `noise` may be the noise itself.
+    A bare word is an argument only where it has an underscore, or where the message begins with what it must be:
+    elsewhere `noise` may be the noise itself.
     """
 
     def flag(found: re.Match[str]) -> str:
         name, value = found["name"], found["value"]
-        if name not in flags or (value is None and "_" not in name):
+        is_subject = found.start() == 0 and message[found.end() :].startswith(" must be ")
+        if name not in flags or (value is None and "_" not in name and not is_subject):
             return found[0]
         return flags[name] if value is None else f"{flags[name]} {shlex.quote(value)}"
 
@@ -35,5 +37,6 @@ def spelled(message: str, flags: Mapping[str, str]) -> str:
 
 
 def corrected(command: Sequence[str], suggested: Mapping[str, Any], flags: Mapping[str, str]) -> str:
-    """The command with the settings that an error suggests."""
-    return shlex.join([*command, *(word for name, value in suggested.items() for word in (flags[name], value))])
+    """The command with the settings that an error suggests; one may have several values."""
+    values = {name: [value] if isinstance(value, str) else value for name, value in suggested.items()}
+    return shlex.join([*command, *(word for name in values for word in (flags[name], *values[name]))])

@@ -48,9 +48,11 @@ def checked(fields: type, values: Any, where: str) -> dict[str, Any]:
 def _value(hint: Any, value: Any, where: str) -> Any:
     origin, arguments = get_origin(hint), get_args(hint)
     if isinstance(hint, UnionType) or type(None) in arguments:
-        if value is None:
+        if value is None and type(None) in arguments:
             return None
-        hint = next(part for part in arguments if part is not type(None))
+        parts = [part for part in arguments if part is not type(None)]
+        lists = [part for part in parts if get_origin(part) is tuple]
+        hint = lists[0] if lists and isinstance(value, list | tuple) else parts[0]
         origin, arguments = get_origin(hint), get_args(hint)
     if origin is Literal and value in arguments:
         return value

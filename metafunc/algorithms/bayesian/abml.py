@@ -18,6 +18,7 @@ rows. A task's inner steps share their draws of noise, so that they descend on o
 from torch import Generator
 
 from metafunc import tree
+from metafunc.algorithms.assembly import Noise, noisy
 from metafunc.bayes.gaussian import Gaussian, around, log_prob, standard
 from metafunc.bayes.variational import Inference, free_energy, preparing_inference
 from metafunc.checks import above, at_least, not_negative
@@ -47,6 +48,8 @@ def abml(
     hyperprior_weight: float = 1e-5,
     num_samples: int = 5,
     num_particles: int = 10,
+    noise: Noise = "none",
+    noise_scale: float = 0.7,
 ) -> MetaLearner[Gaussian, Params]:
     """ABML: a learned Gaussian prior that a few gradient steps turn into a task's variational posterior.
 
@@ -60,6 +63,9 @@ def abml(
         hyperprior_weight: the weight of the hyperprior; one over the number of training tasks in the paper.
         num_samples: draws of an expectation in training and in the inner loop.
         num_particles: draws of a task's posterior at meta-test.
+        noise: the noise scale in a regression's loss: none, one more parameter, drawn and adapted with the others, or
+            the network's own at every input.
+        noise_scale: where a learned one starts, in units of y.
 
     Returns:
         The learner; meta-parameters are a `Gaussian`, task parameters have a leading axis of particles.
@@ -82,6 +88,7 @@ def abml(
     at_least(0, hyperprior_weight=hyperprior_weight)
     at_least(1, num_samples=num_samples)
     at_least(1, num_particles=num_particles)
+    model, likelihood = noisy(model, likelihood, noise, noise_scale)
     loss = likelihood.of(model)
     inference = Inference(loss, inner_lr, kl_weight, num_steps, model.finish)
 

@@ -12,18 +12,18 @@ $$\min_{\theta_\mu, \theta_\sigma, \tilde\theta} \; \mathbb E_{\theta \sim q}\, 
 L(\theta, \phi_i^K; D_i^{\mathrm{query}}) + \beta\, \mathrm{KL}(q \,\|\, \mathcal N(0, I)).$$
 
 `params` holds $\theta_\mu$ and $\tilde\theta$ together, in the network's own form, `log_scale` the logarithms of
-$\theta_\sigma$ by path. One $\theta$ is drawn for all tasks of a batch; at meta-test the predictions of several are
-averaged.
+$\theta_\sigma$ by path. One $\theta$ is drawn for all tasks of a batch, or with `draws` = "task" one for each; at
+meta-test the predictions of several are averaged.
 """
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from torch import Generator
 
 from metafunc import tree
 from metafunc.bayes.gaussian import Gaussian, around, kl, standard
 from metafunc.bayes.variational import adapt_each, draws_of, mean_over, path_each, preparing, samples
-from metafunc.checks import above, at_least, not_negative
+from metafunc.checks import above, at_least, not_negative, one_of
 from metafunc.nn.likelihood import Likelihood
 from metafunc.transforms.inner import descend, masked
 from metafunc.transforms.optim import sgd
@@ -47,6 +47,7 @@ def mr_maml_w(
     encoder: str = "layer1.",
     scale: float = 0.02,
     num_particles: int = 10,
+    draws: Literal["batch", "task"] = "batch",
 ) -> MetaLearner[MrMamlParams, Params]:
     """MR-MAML on weights: a regularised, unadapted encoder that cannot memorise the tasks, and an adapted head.
 
@@ -58,7 +59,8 @@ def mr_maml_w(
         kl_weight: the weight of the divergence of the encoder's weights, per nat.
         encoder: how the names of the encoder's parameters begin; several beginnings are separated by commas.
         scale: the standard deviation that every weight of the encoder starts from.
-        num_particles: draws at meta-test; training takes one per step, for all tasks.
+        num_particles: draws at meta-test; training takes one.
+        draws: what an encoder is drawn for in training: once for all tasks of a step, or for each task.
 
     Returns:
         The learner; meta-parameters are an `MrMamlParams`, task parameters have a leading axis of particles.
@@ -79,6 +81,7 @@ def mr_maml_w(
     at_least(0, kl_weight=kl_weight)
     above(0, scale=scale)
     at_least(1, num_particles=num_particles)
+    one_of(draws, ("batch", "task"), "draws")
     beginnings = tuple(part.strip() for part in encoder.split(","))
     loss = likelihood.of(model)
     inner_steps = num_steps
@@ -123,7 +126,7 @@ def mr_maml_w(
 
     return MetaLearner(
         init=init,
-        prepare=preparing(drawn, num_particles=num_particles, shared=True),
+        prepare=preparing(drawn, num_particles=num_particles, shared=draws == "batch"),
         adapt=adapt,
         path=path,
         task_loss=task_loss,

@@ -2,17 +2,10 @@ r"""PACOH-NN: the PAC-optimal hyper-posterior over priors of a network, by parti
 
 Rothfuss, Fortuin, Josifoski, Krause (2021), "PACOH: Bayes-Optimal Meta-Learning with PAC-Guarantees". A prior is a
 Gaussian over a network's weights (and the logarithm of its noise scale), $P_\phi = \mathcal N(\mu,
-\mathrm{diag}(\sigma^2))$, $\phi = (\mu, \log\sigma)$. From n tasks with $m_i$ rows the bound is tightest for
-
-$$Q^*(\phi) \propto \mathcal P(\phi) \exp\Big( \textstyle\sum_i \frac{\lambda}{n\beta_i + \lambda}
-\log Z_i(\phi) \Big), \qquad Z_i(\phi) = \mathbb E_{\theta \sim P_\phi} \exp(-\beta_i L(\theta; D_i)),$$
-
-with L the mean negative log-likelihood of all of a task's rows, $\beta_i = m_i^p$ and $\lambda = n^p$ (p = `tempering`:
-at 1 $Z_i$ is the marginal likelihood; the authors' code has 1/2). $Z_i$ is estimated by the mean over draws of
-$\theta$. K priors $\phi_k$ follow $Q^*$ by Stein's direction, which is the gradient of `bayes.stein.stein_loss`; here
-everything is divided by $\lambda$, so that a task's share does not depend on how many others there are:
-
-$$E_i(\phi) = -\frac{\log Z_i(\phi)}{\beta_i + \lambda / n} - \frac w\lambda \log \mathcal P(\phi).$$
+\mathrm{diag}(\sigma^2))$, $\phi = (\mu, \log\sigma)$. K priors $\phi_k$ follow $Q^*$, the distribution of
+`bayes.hyper_posterior`, by Stein's direction; there $\beta_i = m_i^p$ for $m_i$ rows and $\lambda = n^p$ for n tasks
+(p = `tempering`: at 1 $Z_i$ is the marginal likelihood; the authors' code has 1/2). $Z_i$ is estimated by the mean over
+draws of $\theta$.
 
 At meta-test each prior's draws follow the Gibbs posterior $\propto P_\phi(\theta)^v \exp(-m L(\theta; D))$ by SVGD with
 Adam, and all of them predict together. w and v are 1 in the theory.
@@ -26,7 +19,8 @@ from torch import Generator, Tensor
 
 from metafunc import tree
 from metafunc.bayes.gaussian import Gaussian, around, log_prob
-from metafunc.bayes.stein import log_mean_exp, stein, stein_loss
+from metafunc.bayes.hyper_posterior import HyperPosterior
+from metafunc.bayes.stein import log_mean_exp, stein
 from metafunc.bayes.variational import draws_for, draws_of, samples
 from metafunc.checks import above, at_least, not_negative
 from metafunc.nn.likelihood import Likelihood
@@ -67,7 +61,7 @@ def pacoh(
     num_particles: int = 5,
     inner_lr: float = 0.01,
     num_steps: int = 10,
-    num_train_tasks: int = 100,
+    num_train_tasks: int | None = None,
     tempering: float = 1.0,
     hyperprior_weight: float = 1.0,
     prior_weight: float = 1.0,
@@ -84,7 +78,8 @@ def pacoh(
         num_particles: networks per prior at meta-test.
         inner_lr: step size of Adam in the inference of a task's networks.
         num_steps: its steps.
-        num_train_tasks: how many tasks there are to train on, n, which is what the hyper-prior weighs against.
+        num_train_tasks: how many tasks there are to train on, n, which is what the hyper-prior weighs against; None: as
+            many as there are in a table that a configuration names, and 100 elsewhere.
         tempering: the power p of a task's rows and of the number of tasks; .5 is the authors' code, 1 is Bayes' rule.
         hyperprior_weight: the weight w of the hyper-prior's logarithm; 1 in the theory, less in the authors' code.
         prior_weight: the weight v of a prior's logarithm at meta-test; 1 in the theory, .1 in the authors' code.
@@ -108,10 +103,9 @@ def pacoh(
     at_least(1, num_priors=num_priors, num_samples=num_samples, num_particles=num_particles)
     not_negative(inner_lr=inner_lr)
     at_least(0, num_steps=num_steps)
-    at_least(1, num_train_tasks=num_train_tasks)
-    at_least(0, tempering=tempering, hyperprior_weight=hyperprior_weight, prior_weight=prior_weight)
+    at_least(0, prior_weight=prior_weight)
     above(0, scale=scale, noise_scale=noise_scale)
-    tasks_power: float = num_train_tasks**tempering
+    target = HyperPosterior(100 if num_train_tasks is None else num_train_tasks, tempering, hyperprior_weight)
 
     def init(generator: Generator) -> Gaussian:
         params = tree.stack([model.init(generator) for _ in range(num_priors)])
@@ -135,8 +129,7 @@ def pacoh(
         log_hyperprior: Tensor = torch.vmap(lambda prior: log_prob(hyperprior(prior, scale, noise_scale), prior))(
             priors
         )
-        evidence: Tensor = log_evidence / (beta + tasks_power / num_train_tasks)
-        return -evidence - hyperprior_weight / tasks_power * log_hyperprior
+        return target.energies(log_evidence, log_hyperprior, beta)
 
     def infer(prior: Gaussian) -> Adapt[Network, Network]:
         def energy(network: Network, support: Data, /) -> Scalar:
@@ -176,7 +169,7 @@ def pacoh(
         prepare=prepare,
         adapt=adapt,
         path=rows,
-        task_loss=stein_loss(energies, temperature=1 / tasks_power),
+        task_loss=target.loss(energies),
         predict=predict,
         normalisation=model.normalisation,
     )

@@ -16,17 +16,19 @@ $\theta$ is drawn from the prior, $p_i$. L is the mean over rows and the diverge
 The paper writes $D^{te}$ for what the posterior sees; that is read as the query set alone.
 """
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Generator
 
 from metafunc import tree
+from metafunc.algorithms.assembly import Noise, noisy
 from metafunc.bayes.gaussian import Gaussian, around, kl
 from metafunc.bayes.variational import adapt_each, draws_of, mean_over, path_each, preparing, samples
-from metafunc.checks import above, at_least, not_negative
+from metafunc.checks import above, at_least, not_negative, one_of
 from metafunc.nn.likelihood import Likelihood
 from metafunc.transforms.inner import descend
+from metafunc.transforms.objectives import pool
 from metafunc.transforms.optim import sgd
 from metafunc.types import Data, MetaLearner, Model, Params, Scalar, Task, Tree
 
@@ -50,6 +52,9 @@ def platipus(
     scale: float = 0.02,
     mean_lr: float = 0.01,
     num_particles: int = 10,
+    posterior_data: Literal["query", "both"] = "query",
+    noise: Noise = "none",
+    noise_scale: float = 0.7,
 ) -> MetaLearner[PlatipusParams, Params]:
     """PLATIPUS: MAML from an initialisation drawn from a learned prior that the support set conditions.
 
@@ -62,6 +67,11 @@ def platipus(
         scale: the standard deviation that both start from, learned for every parameter.
         mean_lr: the step size that both means start from, learned for every leaf.
         num_particles: draws at meta-test; training takes one per task and step.
+        posterior_data: what the variational posterior's mean takes its step on: the query set, as the paper's algorithm
+            has it, or support and query together, as its derivation conditions on.
+        noise: the noise scale in a regression's loss: none, one more parameter, drawn and adapted with the others, or
+            the network's own at every input.
+        noise_scale: where a learned one starts, in units of y.
 
     Returns:
         The learner; meta-parameters are a `PlatipusParams`, task parameters have a leading axis of particles. The first
@@ -84,6 +94,8 @@ def platipus(
     at_least(0, kl_weight=kl_weight)
     above(0, scale=scale)
     at_least(1, num_particles=num_particles)
+    one_of(posterior_data, ("query", "both"), "posterior_data")
+    model, likelihood = noisy(model, likelihood, noise, noise_scale)
     loss = likelihood.of(model)
     step = descend(loss, sgd(inner_lr))
     inner_steps = num_steps
@@ -97,8 +109,9 @@ def platipus(
         mean = descend(loss, sgd(meta.prior_lr))(meta.prior.mean, support)
         return meta.prior._replace(mean=mean)
 
-    def posterior(meta: PlatipusParams, query: Data) -> Gaussian:
-        mean = descend(loss, sgd(meta.posterior_lr))(meta.prior.mean, query)
+    def posterior(meta: PlatipusParams, task: Task) -> Gaussian:
+        seen = task.query if posterior_data == "query" else pool(task)
+        mean = descend(loss, sgd(meta.posterior_lr))(meta.prior.mean, seen)
         return Gaussian(mean, meta.posterior_scale)
 
     def draws(meta: PlatipusParams, support: Data) -> Tree:
@@ -115,7 +128,7 @@ def platipus(
         return tree.map(lambda first, rest: torch.cat([first, rest[1:]]), before, after)
 
     def task_loss(meta: PlatipusParams, task: Task, /) -> Scalar:
-        q = posterior(meta, task.query)
+        q = posterior(meta, task)
         adapted = adapt_each(
             step, samples(q, draws(meta, task.support)), task.support, inner_steps, finish=model.finish
         )

@@ -16,6 +16,7 @@ L is a mean over rows. A task's inner steps share their draws of noise, so that 
 
 from torch import Generator
 
+from metafunc.algorithms.assembly import Noise, noisy
 from metafunc.bayes.gaussian import Gaussian, around
 from metafunc.bayes.variational import Inference, mean_over, preparing_inference
 from metafunc.checks import above, at_least, not_negative
@@ -33,6 +34,8 @@ def vampire(
     scale: float = 0.05,
     num_samples: int = 5,
     num_particles: int = 10,
+    noise: Noise = "none",
+    noise_scale: float = 0.7,
 ) -> MetaLearner[Gaussian, Params]:
     """VAMPIRE: a Gaussian prior, trained for how its variational posteriors predict.
 
@@ -45,13 +48,16 @@ def vampire(
         scale: the standard deviation that every weight of the prior starts from.
         num_samples: draws of an expectation in training and in the inner loop.
         num_particles: draws of a task's posterior at meta-test.
+        noise: the noise scale in a regression's loss: none, one more parameter, drawn and adapted with the others, or
+            the network's own at every input.
+        noise_scale: where a learned one starts, in units of y.
 
     Returns:
         The learner; meta-parameters are a `Gaussian`, task parameters have a leading axis of particles.
 
     Raises:
         ValueError: if `inner_lr` is negative or not finite, `num_steps` or `kl_weight` is negative, `scale` is not
-            above 0, or `num_samples` or `num_particles` is below 1.
+            above 0, or `num_samples` or `num_particles` is below 1; or if `noise` does not fit the likelihood.
 
     Example:
         >>> from metafunc import algorithms, likelihood, nn
@@ -66,6 +72,7 @@ def vampire(
     above(0, scale=scale)
     at_least(1, num_samples=num_samples)
     at_least(1, num_particles=num_particles)
+    model, likelihood = noisy(model, likelihood, noise, noise_scale)
     loss = likelihood.of(model)
     inference = Inference(loss, inner_lr, kl_weight, num_steps, model.finish)
 

@@ -123,11 +123,16 @@ def alpaca(
         log_probs = predict(params, query.x).log_prob(query.y)[0]
         return -masked_sum(log_probs.sum(-1), query.mask)
 
+    def joint(params: LastLayer, query: Batch, /) -> Scalar:
+        rows = features(params.params, query.x)
+        return linear_regression.log_evidence(params.weights, rows, query.y, params.log_scale.exp(), query.mask)
+
     return MetaLearner(
         init=init,
         adapt=adapt,
         path=path,
         task_loss=query_loss(adapt, loss),
         predict=predict,
+        joint=joint,
         normalisation=model.normalisation,
     )

@@ -6,7 +6,7 @@ $$r = \frac1n \sum_{(x, y) \in D^{\mathrm{support}}} h_\theta(x, y), \qquad
 p(y \mid x, D) = p\big(y \mid g_\theta(x, r)\big), \qquad
 \max_\theta \textstyle\sum_{(x, y)} \log p(y \mid x, D^{\mathrm{support}})$$
 
-over support and query together. In regression the decoder puts out a mean and a noise scale, $\sigma = .1 + .9\,
+over support and query together. In regression the decoder puts out a mean and a noise scale, $\sigma = c + (1 - c)\,
 \mathrm{softplus}$. In classification the label enters one-hot (the paper's image network averages within a class
 instead). Adaptation takes no steps: a path has two rows, before (no support: r = 0) and after.
 """
@@ -18,6 +18,7 @@ from jaxtyping import Float
 from torch import Generator, Tensor
 
 from metafunc import tree
+from metafunc.checks import fraction
 from metafunc.nn.likelihood import Likelihood
 from metafunc.transforms.objectives import pool
 from metafunc.types import Batch, Data, MetaLearner, Model, Params, Predictive, Scalar, Task, masked_mean
@@ -38,20 +39,26 @@ class Context(NamedTuple):
 
 
 def _joined(x: Tensor, others: Tensor) -> Float[Tensor, "n width"]:
-    rows = x.reshape(x.shape[0], -1)
-    return torch.cat([rows, others.to(rows.dtype)], dim=-1)
+    return torch.cat([x.flatten(1), others.to(x.dtype)], dim=-1)
 
 
-def cnp(encoder: Model, decoder: Model, likelihood: Likelihood) -> MetaLearner[CnpParams, Context]:
+def cnp(
+    encoder: Model, decoder: Model, likelihood: Likelihood, *, noise_floor: float = 0.1
+) -> MetaLearner[CnpParams, Context]:
     """Conditional neural process: a task is the mean of its embedded rows, and a decoder predicts from it.
 
     Args:
         encoder: the network from an input joined to its target, (n, inputs + targets), to a representation (n, r).
         decoder: the network from an input joined to a representation, (n, inputs + r), to outputs.
         likelihood: the observation model; `heteroscedastic` is the paper's for regression.
+        noise_floor: the smallest noise scale that may be predicted, in units of y, unless the likelihood's own floor is
+            higher. The paper's keeps training calm; where the data's noise is smaller, it is what limits the NLL.
 
     Returns:
         The learner; meta-parameters are a `CnpParams`, task parameters a `Context`.
+
+    Raises:
+        ValueError: if `noise_floor` lies outside [0, 1).
 
     Example:
         >>> from metafunc import algorithms, likelihood, nn
@@ -61,6 +68,8 @@ def cnp(encoder: Model, decoder: Model, likelihood: Likelihood) -> MetaLearner[C
     References:
         Garnelo et al. (2018), section 2.
     """
+    fraction(noise_floor=noise_floor)
+    observed = likelihood.at_least(noise_floor)
 
     def init(generator: Generator) -> CnpParams:
         return CnpParams(encoder.init(generator), decoder.init(generator))
@@ -85,10 +94,10 @@ def cnp(encoder: Model, decoder: Model, likelihood: Likelihood) -> MetaLearner[C
 
     def task_loss(meta: CnpParams, task: Task, /) -> Scalar:
         everything = pool(task)
-        return likelihood.loss(outputs(adapt(meta, task.support), everything.x), everything)
+        return observed.loss(outputs(adapt(meta, task.support), everything.x), everything)
 
     def predict(params: Context, x: Tensor) -> Predictive:
-        return likelihood.predictive(outputs(params, x)[None])
+        return observed.predictive(outputs(params, x)[None])
 
     return MetaLearner(
         init=init,

@@ -20,6 +20,7 @@ one process for each class, and $p(c \mid x) = \mathbb E\, \mathrm{softmax}(f(x)
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Literal, NamedTuple, TypeAlias
 
 import torch
@@ -28,22 +29,35 @@ from torch import Generator, Tensor
 
 from metafunc import tree
 from metafunc.bayes import gaussian_process, kernels
+from metafunc.bayes.cubature import sobol_normals
 from metafunc.bayes.gaussian_process import Conditioned
 from metafunc.bayes.kernels import Kernel
+from metafunc.bayes.mixtures import independent
 from metafunc.checks import above, at_least, look_up
 from metafunc.nn.likelihood import Likelihood
 from metafunc.transforms.objectives import pool
-from metafunc.types import Batch, Categorical, MetaLearner, Model, Normal, Params, Predictive, Scalar, Task, Tree
+from metafunc.types import (
+    Batch,
+    Categorical,
+    MetaLearner,
+    Model,
+    Normal,
+    Params,
+    Predictive,
+    Scalar,
+    Task,
+    Tree,
+)
 
 KernelName: TypeAlias = Literal["spectral", "rbf", "matern", "linear", "cosine"]
 
-KERNELS: dict[str, Callable[[], Kernel]] = {
-    "spectral": kernels.spectral_mixture,
+PLAIN: dict[str, Callable[[], Kernel]] = {
     "rbf": kernels.rbf,
     "matern": kernels.matern,
     "linear": kernels.linear,
     "cosine": kernels.cosine,
 }
+"""Those without settings of the builder's."""
 CONCENTRATION = 0.01
 """What a class without a label counts, the paper's."""
 
@@ -71,6 +85,8 @@ def dkt(
     *,
     kernel: KernelName = "spectral",
     num_features: int = 40,
+    num_components: int = 4,
+    frequency: float = 1.0,
     noise_scale: float = 0.1,
     num_particles: int = 64,
 ) -> MetaLearner[DktParams, Process]:
@@ -81,6 +97,9 @@ def dkt(
         likelihood: the observation model: Gaussian, whose noise is learned unless it has one, or categorical.
         kernel: the kernel on features; "spectral" extrapolates what repeats.
         num_features: how many numbers the network puts out.
+        num_components: Gaussians in the spectral kernel's density.
+        frequency: the standard deviation of the frequencies that the spectral kernel starts from, in periods per unit
+            of a feature.
         noise_scale: the noise scale that is started from, in units of y; for regression.
         num_particles: points of the quadrature over the processes of all classes; for classification.
 
@@ -98,11 +117,11 @@ def dkt(
         Patacchiola et al. (2020), section 3. Milios et al. (2018), "Dirichlet-based Gaussian Processes for Large-scale
         Calibrated Classification", section 4.
     """
-    if likelihood.num_outputs != likelihood.num_targets:
-        raise ValueError("dkt conditions in closed form: take likelihood.gaussian(...) or likelihood.categorical(...).")
-    at_least(1, num_features=num_features, num_particles=num_particles)
-    above(0, noise_scale=noise_scale)
-    covariance = look_up(KERNELS, kernel, "kernel")()
+    _check(likelihood)
+    at_least(1, num_features=num_features, num_components=num_components, num_particles=num_particles)
+    above(0, frequency=frequency, noise_scale=noise_scale)
+    spectral: Callable[[], Kernel] = partial(kernels.spectral_mixture, num_components, frequency=frequency)
+    covariance = look_up({"spectral": spectral, **PLAIN}, kernel, "kernel")()
     classifies, learned = likelihood.kind == "classification", likelihood.with_scale is not None
 
     def init(generator: Generator) -> DktParams:
@@ -157,11 +176,28 @@ def dkt(
             found, cross, prior
         ).mT
 
-    def predict(task_params: Process, x: Tensor) -> Predictive:
+    def of_classes(task_params: Process, x: Tensor) -> Categorical:
         mean, variance = latent(task_params, x)
-        if not classifies:
-            return Normal(mean[None], (variance + noise_variance(task_params.shared)).sqrt()[None])
-        return Categorical(mean + variance.sqrt() * _nodes(mean, num_particles)[:, None])
+        return Categorical(mean + variance.sqrt() * sobol_normals(mean, num_particles, mean.shape[1])[:, None])
+
+    def predict(task_params: Process, x: Tensor) -> Predictive:
+        if classifies:
+            return of_classes(task_params, x)
+        mean, variance = latent(task_params, x)
+        return Normal(mean[None], (variance + noise_variance(task_params.shared)).sqrt()[None])
+
+    def joint(task_params: Process, query: Batch, /) -> Scalar:
+        if classifies:
+            return independent(of_classes)(task_params, query)
+        far = model.apply(task_params.shared.params, query.x)
+        residual = query.y - latent(task_params, query.x)[0]
+        # In double precision, for in single a hundred rows close to each other have a covariance that is indefinite.
+        wide = tree.map(torch.Tensor.double, (task_params, far, residual))
+        (shared, near, found), far, residual = wide
+        cross, prior = covariance.gram(shared.kernel, far, near), covariance.gram(shared.kernel, far, far)
+        each = torch.vmap(gaussian_process.log_joint, in_dims=(0, None, None, 1, None, None))
+        outputs: Tensor = each(found, cross, prior, residual[..., None], noise_variance(shared), query.mask)
+        return outputs.sum().to(query.y.dtype)
 
     return MetaLearner(
         init=init,
@@ -169,13 +205,11 @@ def dkt(
         path=path,
         task_loss=task_loss,
         predict=predict,
+        joint=joint,
         normalisation=model.normalisation,
     )
 
 
-def _nodes(like: Float[Tensor, "n classes"], number: int) -> Float[Tensor, "nodes classes"]:
-    """Points of a standard normal, spread evenly by Sobol's sequence: the same on every call."""
-    sequence = torch.quasirandom.SobolEngine(like.shape[1])  # type: ignore[no-untyped-call]  # torch's has no types.
-    # The sequence begins at 0, whose normal quantile is infinite: half a step inwards it is centred.
-    nodes: Tensor = torch.special.ndtri(sequence.draw(number, dtype=torch.float64) + 0.5 / number)
-    return nodes.to(like)
+def _check(likelihood: Likelihood) -> None:
+    if likelihood.num_outputs != likelihood.num_targets:
+        raise ValueError("dkt conditions in closed form: take likelihood.gaussian(...) or likelihood.categorical(...).")

@@ -26,7 +26,7 @@ from metafunc import tree
 from metafunc.bayes.bottleneck import bottleneck, code_noise, code_of, information
 from metafunc.bayes.gaussian import Gaussian, around, kl, standard
 from metafunc.bayes.variational import draws_of, mean_over, preparing, samples
-from metafunc.checks import above, at_least
+from metafunc.checks import above, at_least, fraction
 from metafunc.nn.likelihood import Likelihood
 from metafunc.types import Batch, Data, MetaLearner, Model, Params, Predictive, Scalar, Task, Tree, masked_mean
 
@@ -83,6 +83,7 @@ def mr_cnp_w(
     kl_weight: float = 1e-3,
     scale: float = 0.02,
     num_particles: int = 10,
+    noise_floor: float = 0.1,
 ) -> MetaLearner[MrCnpWParams, Code]:
     """MR-CNP on weights: a conditional neural process behind an encoder whose weights' information is penalised.
 
@@ -94,12 +95,15 @@ def mr_cnp_w(
         kl_weight: the weight of the divergence of the encoder's weights, per nat.
         scale: the standard deviation that every weight of the encoder starts from.
         num_particles: draws at meta-test; training takes one per step, for all tasks.
+        noise_floor: the smallest noise scale that may be predicted, in units of y, unless the likelihood's own floor is
+            higher.
 
     Returns:
         The learner; meta-parameters are an `MrCnpWParams`, task parameters a `Code` with an axis of particles.
 
     Raises:
-        ValueError: if `kl_weight` is negative, `scale` is not above 0, or `num_particles` is below 1.
+        ValueError: if `kl_weight` is negative, `scale` is not above 0, `num_particles` is below 1, or
+            `noise_floor` lies outside [0, 1).
 
     Example:
         >>> from metafunc import algorithms, likelihood, nn
@@ -112,6 +116,8 @@ def mr_cnp_w(
     at_least(0, kl_weight=kl_weight)
     above(0, scale=scale)
     at_least(1, num_particles=num_particles)
+    fraction(noise_floor=noise_floor)
+    observed = likelihood.at_least(noise_floor)
 
     def init(generator: Generator) -> MrCnpWParams:
         start = around(encoder.init(generator), scale)
@@ -139,11 +145,11 @@ def mr_cnp_w(
 
     def task_loss(meta: MrCnpWParams, task: Task, /) -> Scalar:
         params = adapt(meta, task.support)
-        error = mean_over(lambda one: likelihood.loss(outputs(one, task.query.x), task.query), params)
+        error = mean_over(lambda one: observed.loss(outputs(one, task.query.x), task.query), params)
         return error + kl_weight * kl(meta.encoder, standard(meta.encoder.mean))
 
     def predict(params: Code, x: Tensor) -> Predictive:
-        return likelihood.predictive(tree.vmap(outputs, in_dims=(0, None))(params, x))
+        return observed.predictive(tree.vmap(outputs, in_dims=(0, None))(params, x))
 
     return MetaLearner(
         init=init,
@@ -157,7 +163,13 @@ def mr_cnp_w(
 
 
 def mr_cnp_a(
-    encoder: Model, aggregator: Model, decoder: Model, likelihood: Likelihood, *, kl_weight: float = 0.1
+    encoder: Model,
+    aggregator: Model,
+    decoder: Model,
+    likelihood: Likelihood,
+    *,
+    kl_weight: float = 0.1,
+    noise_floor: float = 0.1,
 ) -> MetaLearner[MrCnpAParams, Code]:
     """MR-CNP on activations: a conditional neural process behind noisy codes whose information is penalised.
 
@@ -167,12 +179,14 @@ def mr_cnp_a(
         decoder: the network from a code joined to a representation, (n, code + r), to outputs.
         likelihood: the observation model; `heteroscedastic` is the usual one for regression.
         kl_weight: the weight of the codes' divergence, per nat.
+        noise_floor: the smallest noise scale that may be predicted, in units of y, unless the likelihood's own floor is
+            higher.
 
     Returns:
         The learner; meta-parameters are an `MrCnpAParams`, task parameters a `Code`.
 
     Raises:
-        ValueError: if `kl_weight` is negative.
+        ValueError: if `kl_weight` is negative or `noise_floor` lies outside [0, 1).
 
     Example:
         >>> from metafunc import algorithms, likelihood, nn
@@ -183,6 +197,8 @@ def mr_cnp_a(
         Yin, Tucker, Zhou, Levine, Finn (2020), section 4.1.
     """
     at_least(0, kl_weight=kl_weight)
+    fraction(noise_floor=noise_floor)
+    observed = likelihood.at_least(noise_floor)
 
     def init(generator: Generator) -> MrCnpAParams:
         return MrCnpAParams(encoder.init(generator), aggregator.init(generator), decoder.init(generator))
@@ -203,11 +219,11 @@ def mr_cnp_a(
         params, query = adapt(meta, task.support), task.query
         codes = bottleneck(encoder.apply(params.encoder, query.x))
         found = decoder.apply(params.decoder, _conditioned_on(code_of(codes, query.extra), params.representation))
-        return likelihood.loss(found, query) + kl_weight * information(codes, query.mask)
+        return observed.loss(found, query) + kl_weight * information(codes, query.mask)
 
     def predict(params: Code, x: Tensor) -> Predictive:
         z = bottleneck(encoder.apply(params.encoder, x)).mean
-        return likelihood.predictive(decoder.apply(params.decoder, _conditioned_on(z, params.representation))[None])
+        return observed.predictive(decoder.apply(params.decoder, _conditioned_on(z, params.representation))[None])
 
     return MetaLearner(
         init=init,

@@ -15,7 +15,9 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from metafunc.checks import at_least
-from metafunc.data.sampling import between, sampler
+from metafunc.data.families.circle_posterior import circle_learner
+from metafunc.data.sampling import between
+from metafunc.data.shots import Shots, check_shots, most, ragged
 from metafunc.types import Batch, Sampler, Task, TaskFamily
 
 PLANE = (0.0, 5.0)
@@ -26,11 +28,11 @@ NUM_TRIES = 16
 tries fail once in two million; the centre, which is always inside, is taken then."""
 
 
-def circles(*, num_shots: int = 10, num_queries: int = 50, num_test_queries: int = 100) -> TaskFamily:
+def circles(*, num_shots: Shots = 10, num_queries: int = 50, num_test_queries: int = 100) -> TaskFamily:
     """Tell the points of a circle (class 1) from those outside (class 0) after seeing points inside only.
 
     Args:
-        num_shots: support points per task, all of them positive.
+        num_shots: support points per task, a number or a range, all of them positive.
         num_queries: query points per task in meta-training; about half are positive.
         num_test_queries: query points per task in validation and meta-test.
 
@@ -38,7 +40,7 @@ def circles(*, num_shots: int = 10, num_queries: int = 50, num_test_queries: int
         A family with inputs (tasks, points, 2) and labels (tasks, points).
 
     Raises:
-        ValueError: a count is below 1.
+        ValueError: a count is below 1, or a range is empty.
 
     Example:
         >>> import torch
@@ -46,7 +48,8 @@ def circles(*, num_shots: int = 10, num_queries: int = 50, num_test_queries: int
         >>> tasks.support.x.shape, tasks.support.y.unique().tolist(), tasks.query.y.unique().tolist()
         (torch.Size([25, 10, 2]), [1], [0, 1])
     """
-    at_least(1, num_shots=num_shots, num_queries=num_queries, num_test_queries=num_test_queries)
+    check_shots(0, num_shots=num_shots)
+    at_least(1, num_queries=num_queries, num_test_queries=num_test_queries)
     test = _draws(num_shots, num_test_queries)
     return TaskFamily(
         name="circles",
@@ -57,6 +60,7 @@ def circles(*, num_shots: int = 10, num_queries: int = 50, num_test_queries: int
         validation=test,
         test=test,
         info={"plane": PLANE, "centre": CENTRE, "radius": RADIUS},
+        optima=dict.fromkeys(("train", "validation", "test"), circle_learner(PLANE, CENTRE, RADIUS)),
     )
 
 
@@ -70,7 +74,8 @@ def circle(uniforms: Float64[Tensor, "*batch 3"]) -> tuple[Tensor, Tensor]:
     return between(uniforms[..., :2], *CENTRE), between(uniforms[..., 2], *RADIUS)
 
 
-def _draws(num_shots: int, num_queries: int) -> Sampler:
+def _draws(shots: Shots, num_queries: int) -> Sampler:
+    num_shots = most(shots)
     num_points = num_shots + num_queries
     tries = 2 * NUM_TRIES
 
@@ -86,7 +91,7 @@ def _draws(num_shots: int, num_queries: int) -> Sampler:
         x, y = x.float(), y.long()
         return Task(Batch(x[:, :num_shots], y[:, :num_shots]), Batch(x[:, num_shots:], y[:, num_shots:]))
 
-    return sampler(width(num_points), draw)
+    return ragged(width(num_points), draw, shots)
 
 
 def _inside(uniforms: Tensor, centre: Tensor, radius: Tensor) -> Float64[Tensor, "t n 2"]:

@@ -7,6 +7,7 @@ from metafunc.checks import at_least, one_of
 from metafunc.data.class_split import DEFAULT_FRACTIONS, DIVIDE, PARTS, as_called, by_fractions, by_row
 from metafunc.data.episodes import Rotations, classification
 from metafunc.data.pixels import inverted, materialise
+from metafunc.data.shots import Shots, check_shots
 from metafunc.data.source import class_names, column, load
 from metafunc.types import TaskFamily
 
@@ -20,7 +21,7 @@ def few_shot(
     path: str,
     *,
     num_ways: int = 5,
-    num_shots: int = 1,
+    num_shots: Shots = 1,
     num_queries: int = 15,
     image_column: str = "image",
     label_column: str = "label",
@@ -48,7 +49,7 @@ def few_shot(
     Args:
         path: a hub id, or a local parquet file or folder, `save_to_disk` folder, or folder of images (CLASS/IMAGE).
         num_ways: classes per task.
-        num_shots: support rows per class.
+        num_shots: support rows per class, a number or a range: a task has one count for all its classes.
         num_queries: query rows per class.
         image_column: the column of images, or of lists of numbers.
         label_column: the column of classes.
@@ -89,10 +90,10 @@ def few_shot(
     at_least(
         1,
         num_ways=num_ways,
-        num_shots=num_shots,
         num_queries=num_queries,
         image_size=1 if image_size is None else image_size,
     )
+    check_shots(0, num_shots=num_shots)
     if split_column is not None and fractions is not None:
         raise ValueError("split_column and fractions are two ways to split the classes: give one of them.")
     names = dict(zip(PARTS, (train_split, validation_split, test_split), strict=True))

@@ -20,6 +20,7 @@ from metafunc.checks import at_least
 from metafunc.data.class_split import by_fractions
 from metafunc.data.episodes import Rotations, classification
 from metafunc.data.sampling import between, generator_for
+from metafunc.data.shots import Shots, check_shots, most
 from metafunc.types import TaskFamily
 
 SIDE = 28
@@ -28,6 +29,11 @@ EM, CANVAS, BASELINE = 40, 56, 42
 FOREIGN = ("LastResort", "cm")
 """The placeholder font has a box for every code point, and the TeX fonts (cmex10, ...) have codes of their own."""
 MAX_ROTATION, MAX_SLANT, MAX_ZOOM, MAX_SHIFT = math.radians(12), 0.15, 0.12, 1.5
+ABOUT = {
+    "source": "fonts shipped with matplotlib",
+    "ink": True,
+    "licence": "Bitstream Vera and SIL Open Font Licence",
+}
 
 
 class Drawing(NamedTuple):
@@ -44,7 +50,7 @@ Drawings: TypeAlias = dict[int, dict[str, Drawing]]
 def glyphs(
     *,
     num_ways: int = 5,
-    num_shots: int = 1,
+    num_shots: Shots = 1,
     num_queries: int = 10,
     min_faces: int = 16,
     fractions: tuple[float, float, float] = (0.64, 0.16, 0.2),
@@ -56,7 +62,7 @@ def glyphs(
 
     Args:
         num_ways: characters per task.
-        num_shots: support drawings per character.
+        num_shots: support drawings per character, a number or a range.
         num_queries: query drawings per character.
         min_faces: how many different drawings a character has at least: 16 leaves some 600 characters, 12 some 1,700.
         fractions: shares of the characters for training, validation and meta-test.
@@ -77,8 +83,9 @@ def glyphs(
         >>> tasks.query.x.shape
         torch.Size([4, 25, 1, 28, 28])
     """
-    at_least(1, num_ways=num_ways, num_shots=num_shots, num_queries=num_queries)
-    at_least(num_shots + num_queries, min_faces=min_faces)
+    at_least(1, num_ways=num_ways, num_queries=num_queries)
+    check_shots(0, num_shots=num_shots)
+    at_least(most(num_shots) + num_queries, min_faces=min_faces)
     pixels, labels = rendered(min_faces)
     return classification(
         "glyphs",
@@ -89,12 +96,7 @@ def glyphs(
         num_queries=num_queries,
         rotations=rotations,
         fixed_labels=fixed_labels,
-        info={
-            "source": "fonts shipped with matplotlib",
-            "class_split": f"fractions {fractions}, seed {split_seed}",
-            "ink": True,
-            "licence": "Bitstream Vera and SIL Open Font Licence",
-        },
+        info={"class_split": f"fractions {fractions}, seed {split_seed}", **ABOUT},
     )
 
 

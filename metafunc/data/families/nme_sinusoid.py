@@ -13,16 +13,21 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
+from metafunc.bayes.curves import Curves, optimal
+from metafunc.bayes.untrained import untrained
 from metafunc.checks import at_least, not_negative
-from metafunc.data.sampling import between, sampler, split_points, standard_normal
-from metafunc.types import Sampler, Task, TaskFamily
+from metafunc.data.sampling import between, split_points, standard_normal
+from metafunc.data.shots import Shots, check_shots, most, ragged
+from metafunc.types import Batch, MetaLearner, Normal, Params, Sampler, Task, TaskFamily
 
 AMPLITUDE = (0.1, 4.0)
+SINES = Curves(lambda _, x: (torch.sin(x[:, 0]), torch.zeros_like(x[:, 0])), (0.0, 0.0), AMPLITUDE)
+"""In meta-test the amplitude alone is unknown, and the rest of the input tells nothing of it."""
 
 
 def nme_sinusoid(
     *,
-    num_shots: int = 5,
+    num_shots: Shots = 5,
     num_queries: int = 5,
     num_test_queries: int = 100,
     num_amplitudes: int = 20,
@@ -32,10 +37,11 @@ def nme_sinusoid(
     r"""Regression on $y = A \sin u$ with an input that reveals $A$ in training, and is misleading at meta-test.
 
     The paper's task has 10 points of which 5 are the support, or 20 and 10. The split "train" meta-tests on the
-    training amplitudes with true one-hot vectors, where a learner that memorised is right without any support.
+    training amplitudes with true one-hot vectors, where a learner that memorised is right without any support: the best
+    prediction of that split trusts the hint, and that of the test tasks does not look at it.
 
     Args:
-        num_shots: support points per task.
+        num_shots: support points per task, a number or a range.
         num_queries: query points per task in meta-training.
         num_test_queries: query points per task in validation and meta-test.
         num_amplitudes: how many amplitudes there are, and numbers in a one-hot vector.
@@ -47,7 +53,8 @@ def nme_sinusoid(
         A family with inputs (tasks, points, 1 + num_amplitudes) and targets (tasks, points, 1).
 
     Raises:
-        ValueError: a count is below 1, fewer than two amplitudes, more shown than there are, or the noise below 0.
+        ValueError: a count is below 1, a range is empty, there are fewer than two amplitudes or than are shown, or
+            the noise is below 0.
 
     Example:
         >>> import torch
@@ -55,7 +62,8 @@ def nme_sinusoid(
         >>> tasks.support.x.shape
         torch.Size([25, 5, 21])
     """
-    at_least(1, num_shots=num_shots, num_queries=num_queries, num_test_queries=num_test_queries)
+    check_shots(0, num_shots=num_shots)
+    at_least(1, num_queries=num_queries, num_test_queries=num_test_queries)
     at_least(2, num_amplitudes=num_amplitudes)
     shown = num_amplitudes if num_shown is None else num_shown
     at_least(1, num_shown=shown)
@@ -72,12 +80,28 @@ def nme_sinusoid(
         validation=test,
         test=test,
         info={"amplitude": AMPLITUDE, "train_amplitudes": shown, "input": (-5.0, 5.0), "noise": noise},
+        optima={
+            **({"train": _with_hint(num_amplitudes, noise)} if noise > 0 else {}),
+            **optimal(("validation", "test"), (SINES,), noise, most(num_shots)),
+        },
     )
 
 
-def _curves(
-    num_shots: int, num_queries: int, num_amplitudes: int, noise: float, shown: int, *, telling: bool
-) -> Sampler:
+def _with_hint(num_amplitudes: int, noise: float) -> MetaLearner[Params, Tensor]:
+    """The optimum of training tasks, whose inputs reveal the amplitude: no support row adds to that."""
+
+    def condition(support: Batch) -> Tensor:
+        return torch.linspace(*AMPLITUDE, num_amplitudes, dtype=support.x.dtype, device=support.x.device)
+
+    def predict(amplitudes: Tensor, x: Tensor) -> Normal:
+        loc = (x[:, 1:] @ amplitudes * torch.sin(x[:, 0]))[None, :, None]
+        return Normal(loc, torch.full_like(loc, noise))
+
+    return untrained(condition, predict)
+
+
+def _curves(shots: Shots, num_queries: int, num_amplitudes: int, noise: float, shown: int, *, telling: bool) -> Sampler:
+    num_shots = most(shots)
     num_points = num_shots + num_queries
     amplitudes = torch.linspace(*AMPLITUDE, num_amplitudes, dtype=torch.float64)
 
@@ -89,4 +113,4 @@ def _curves(
         one_hot = torch.nn.functional.one_hot(which, num_amplitudes)[:, None].expand(-1, num_points, -1)
         return split_points(torch.cat([u[..., None], one_hot], -1), y, num_shots)
 
-    return sampler(2 + 2 * num_points, draw)
+    return ragged(2 + 2 * num_points, draw, shots)

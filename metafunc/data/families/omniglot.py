@@ -15,6 +15,7 @@ from metafunc.checks import at_least
 from metafunc.data.class_split import PARTS, Partition, by_row, numbered, shuffled
 from metafunc.data.episodes import Rotations, classification
 from metafunc.data.pixels import inverted, materialise
+from metafunc.data.shots import Shots, check_shots, most
 from metafunc.data.source import class_names, column, load
 from metafunc.types import TaskFamily
 
@@ -34,7 +35,7 @@ def omniglot(
     *,
     path: str | None = None,
     num_ways: int = 5,
-    num_shots: int = 1,
+    num_shots: Shots = 1,
     num_queries: int = 15,
     split: Split = "finn",
     split_seed: int = 0,
@@ -48,7 +49,7 @@ def omniglot(
     Args:
         path: a local copy (a parquet file, or a folder that holds it); by default the hub's `GATE-engine/omniglot`.
         num_ways: characters per task.
-        num_shots: support drawings per character.
+        num_shots: support drawings per character, a number or a range.
         num_queries: query drawings per character; a character has 20 drawings in all.
         split: finn (1100 characters for training, 100 for validation and 423 for meta-test, from a seeded shuffle),
             vinyals (1028, 172 and 423, as published) or background (the two halves of the collection, by alphabet).
@@ -73,15 +74,16 @@ def omniglot(
         ...
         ValueError: num_shots + num_queries is 21; a character has 20 drawings.
     """
-    at_least(1, num_ways=num_ways, num_shots=num_shots, num_queries=num_queries, image_size=image_size)
-    if num_shots + num_queries > PER_CLASS:
-        raise ValueError(f"num_shots + num_queries is {num_shots + num_queries}; a character has {PER_CLASS} drawings.")
+    at_least(1, num_ways=num_ways, num_queries=num_queries, image_size=image_size)
+    check_shots(0, num_shots=num_shots)
+    if (needed := most(num_shots) + num_queries) > PER_CLASS:
+        raise ValueError(f"num_shots + num_queries is {needed}; a character has {PER_CLASS} drawings.")
     drawings, labels, commit = read(path, revision)
-    partition = _partition(drawings, labels, split, split_seed)
+    divided = partition(drawings, labels, split, split_seed)
     return classification(
         "omniglot",
         ink(drawings, image_size),
-        partition,
+        divided,
         num_ways=num_ways,
         num_shots=num_shots,
         num_queries=num_queries,
@@ -91,7 +93,7 @@ def omniglot(
             "source": HUB if path is None else path,
             "revision": commit,
             "class_split": f"{split}, seed {split_seed}",
-            "complete": len(partition.names) == NUM_CLASSES,
+            "complete": len(divided.names) == NUM_CLASSES,
             **ABOUT,
         },
     )
@@ -145,7 +147,8 @@ def _check(labels: Sequence[str | int], *, complete: bool) -> None:
         )
 
 
-def _partition(drawings: "Sequence[Dataset]", labels: Sequence[str | int], split: Split, seed: int) -> Partition:
+def partition(drawings: "Sequence[Dataset]", labels: Sequence[str | int], split: Split, seed: int) -> Partition:
+    """The characters of training, validation and test, as `omniglot` has them."""
     needed = f"the column that split={split!r} needs"
     if split == "vinyals":
         return by_row(labels, values(drawings, "split_vinyals", needed), dict(zip(PARTS, PARTS, strict=True)))

@@ -18,14 +18,15 @@ import functools
 import math
 
 import torch
-from jaxtyping import Float, Float64
+from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 from torch.nn import functional as F
 
 from metafunc.checks import at_least
 from metafunc.data.class_split import PARTS, shuffled
 from metafunc.data.families.glyphs import SIDE, rendered
-from metafunc.data.sampling import generator_for, sampler
+from metafunc.data.sampling import generator_for
+from metafunc.data.shots import Shots, check_shots, most, ragged
 from metafunc.types import Batch, Sampler, Task, TaskFamily
 
 SCALE = 10.0
@@ -37,7 +38,7 @@ LOOKS = tuple(math.radians(degrees) for degrees in range(30, 180, 15))
 
 def pose(
     *,
-    num_shots: int = 15,
+    num_shots: Shots = 15,
     num_queries: int = 15,
     num_test_queries: int = 30,
     num_train_classes: int = 50,
@@ -50,7 +51,7 @@ def pose(
     angle. Characters that look alike within 180 degrees, such as o, + and I, are left out.
 
     Args:
-        num_shots: support images per task.
+        num_shots: support images per task, a number or a range.
         num_queries: query images per task in meta-training.
         num_test_queries: query images per task in validation and meta-test.
         num_train_classes: characters to train on; the paper has 50 objects.
@@ -61,7 +62,7 @@ def pose(
         A family with inputs (tasks, images, 1, 28, 28) and targets (tasks, images, 1) in [0, 10].
 
     Raises:
-        ValueError: a count is below 1, or there are not so many characters.
+        ValueError: a count is below 1, a range is empty, or there are not so many characters.
 
     Example:
         >>> import torch
@@ -69,7 +70,8 @@ def pose(
         >>> tasks.query.x.shape, bool((tasks.query.y <= 10).all())
         (torch.Size([4, 5, 1, 28, 28]), True)
     """
-    at_least(1, num_shots=num_shots, num_queries=num_queries, num_test_queries=num_test_queries)
+    check_shots(0, num_shots=num_shots)
+    at_least(1, num_queries=num_queries, num_test_queries=num_test_queries)
     at_least(1, num_train_classes=num_train_classes, num_test_classes=num_test_classes)
     drawings = _with_a_pose()
     needed = num_train_classes + 2 * num_test_classes
@@ -103,18 +105,22 @@ def pose(
 
 
 def _draws(
-    drawings: Float[Tensor, "c 1 28 28"], zeros: Float64[Tensor, " c"], num_shots: int, num_queries: int
+    drawings: Float[Tensor, "c 1 28 28"], zeros: Float64[Tensor, " c"], shots: Shots, num_queries: int
 ) -> Sampler:
+    num_shots = most(shots)
+
+    def number(uniforms: Float64[Tensor, "t width"]) -> Int64[Tensor, "t 1"]:
+        return (uniforms[:, :1] * len(drawings)).long()
+
     def draw(uniforms: Float64[Tensor, "t width"]) -> Task:
-        which = (uniforms[:, 0] * len(drawings)).long()
-        part = uniforms[:, 1:]
+        which, part = number(uniforms)[:, 0], uniforms[:, 1:]
         angles = (zeros[which][:, None] + math.pi * part).float()
         repeated = drawings[which][:, None].expand(-1, part.shape[1], -1, -1, -1)
         x = rotated(repeated.flatten(0, 1), angles.flatten()).reshape(repeated.shape)
         y = (SCALE * part).float()[..., None]
         return Task(Batch(x[:, :num_shots], y[:, :num_shots]), Batch(x[:, num_shots:], y[:, num_shots:]))
 
-    return sampler(1 + num_shots + num_queries, draw)
+    return ragged(1 + num_shots + num_queries, draw, shots, groups=number, of="characters")
 
 
 def rotated(images: Float[Tensor, "n 1 h w"], angles: Float[Tensor, " n"]) -> Float[Tensor, "n 1 h w"]:

@@ -12,24 +12,28 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
+from metafunc.bayes.curves import Curves, optimal
 from metafunc.checks import at_least, not_negative
-from metafunc.data.families.sinusoid import AMPLITUDE, PHASE
-from metafunc.data.sampling import between, sampler, split_points, standard_normal
+from metafunc.data.families.sinusoid import AMPLITUDE, PHASE, SINES
+from metafunc.data.sampling import between, split_points, standard_normal
+from metafunc.data.shots import Shots, check_shots, most, ragged
 from metafunc.types import Sampler, Task, TaskFamily
 
 LINE = (-3.0, 3.0)
+LINES = Curves(lambda slope, x: (torch.ones_like(x[:, 0]), slope * x[:, 0]), LINE, LINE, steepness=(3.0, 1.0))
 
 
 def sine_or_line(
-    *, num_shots: int = 5, num_queries: int = 10, num_test_queries: int = 100, noise: float = 0.3
+    *, num_shots: Shots = 5, num_queries: int = 10, num_test_queries: int = 100, noise: float = 0.3
 ) -> TaskFamily:
     r"""Regression on a sine or a line, with equal probability, with noise.
 
-    The variants "sine" and "line" draw from one of the two alone. With `noise` 0 the same generator draws the same
+    The variants "sine" and "line" draw from one of the two alone. With noise the best prediction of all of them is
+    known. With `noise` 0 the same generator draws the same
     functions and inputs, so that a noisy task's true function can be had.
 
     Args:
-        num_shots: support points per task.
+        num_shots: support points per task, a number or a range.
         num_queries: query points per task in meta-training.
         num_test_queries: query points per task in validation and meta-test.
         noise: standard deviation of the noise on support and query targets.
@@ -38,7 +42,7 @@ def sine_or_line(
         A family whose inputs and targets are (tasks, points, 1).
 
     Raises:
-        ValueError: a count is below 1 or the noise below 0.
+        ValueError: a count is below 1, a range is empty, or the noise is below 0.
 
     Example:
         >>> import torch
@@ -46,7 +50,8 @@ def sine_or_line(
         >>> tasks.support.y.shape
         torch.Size([25, 5, 1])
     """
-    at_least(1, num_shots=num_shots, num_queries=num_queries, num_test_queries=num_test_queries)
+    check_shots(0, num_shots=num_shots)
+    at_least(1, num_queries=num_queries, num_test_queries=num_test_queries)
     not_negative(noise=noise)
     test = _functions(num_shots, num_test_queries, noise, 0.5)
     return TaskFamily(
@@ -62,10 +67,16 @@ def sine_or_line(
             "line": _functions(num_shots, num_test_queries, noise, 0.0),
         },
         info={"amplitude": AMPLITUDE, "phase": PHASE, "line": LINE, "input": (-5.0, 5.0), "noise": noise},
+        optima={
+            **optimal(("train", "validation", "test"), (SINES, LINES), noise, most(num_shots)),
+            **optimal(("sine",), (SINES,), noise, most(num_shots)),
+            **optimal(("line",), (LINES,), noise, most(num_shots)),
+        },
     )
 
 
-def _functions(num_shots: int, num_queries: int, noise: float, share_of_sines: float) -> Sampler:
+def _functions(shots: Shots, num_queries: int, noise: float, share_of_sines: float) -> Sampler:
+    num_shots = most(shots)
     num_points = num_shots + num_queries
 
     def draw(uniforms: Float64[Tensor, "t width"]) -> Task:
@@ -76,4 +87,4 @@ def _functions(num_shots: int, num_queries: int, noise: float, share_of_sines: f
         y = torch.where(is_sine < share_of_sines, sine, line)
         return split_points(x, y + noise * standard_normal(uniforms[:, 5 + num_points :]), num_shots)
 
-    return sampler(5 + 2 * num_points, draw)
+    return ragged(5 + 2 * num_points, draw, shots)

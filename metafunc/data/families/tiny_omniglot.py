@@ -17,7 +17,8 @@ from metafunc.checks import at_least
 from metafunc.data.class_split import numbered
 from metafunc.data.episodes import Rows, unit
 from metafunc.data.families.omniglot import ABOUT, HUB, PER_CLASS, ink, read, values
-from metafunc.data.sampling import distinct, sampler
+from metafunc.data.sampling import distinct
+from metafunc.data.shots import Shots, check_shots, most, ragged
 from metafunc.types import Batch, Sampler, Task, TaskFamily
 
 
@@ -25,7 +26,7 @@ def tiny_omniglot(
     *,
     path: str | None = None,
     num_ways: int = 5,
-    num_shots: int = 5,
+    num_shots: Shots = 5,
     num_queries: int = 15,
     image_size: int = 28,
     revision: str | None = None,
@@ -39,7 +40,7 @@ def tiny_omniglot(
     Args:
         path: a local copy (a parquet file, or a folder that holds it); by default the hub's `GATE-engine/omniglot`.
         num_ways: characters of an alphabet.
-        num_shots: support drawings per character.
+        num_shots: support drawings per character, a number or a range.
         num_queries: query drawings per character; a character has 20 drawings in all.
         image_size: side length in pixels.
         revision: the hub commit, branch or tag.
@@ -57,15 +58,16 @@ def tiny_omniglot(
         ...
         ValueError: num_shots + num_queries is 25; a character has 20 drawings.
     """
-    at_least(1, num_ways=num_ways, num_shots=num_shots, num_queries=num_queries, image_size=image_size)
-    if num_shots + num_queries > PER_CLASS:
-        raise ValueError(f"num_shots + num_queries is {num_shots + num_queries}; a character has {PER_CLASS} drawings.")
+    at_least(1, num_ways=num_ways, num_queries=num_queries, image_size=image_size)
+    check_shots(0, num_shots=num_shots)
+    if (needed := most(num_shots) + num_queries) > PER_CLASS:
+        raise ValueError(f"num_shots + num_queries is {needed}; a character has {PER_CLASS} drawings.")
     drawings, labels, commit = read(path, revision)
     names, of_row = numbered(labels)
     order = of_row.argsort(stable=True)
     rows = Rows(ink(drawings, image_size)[order], torch.arange(0, len(order), PER_CLASS), torch.full((len(names),), 20))
-    needed = "the column that tiny_omniglot needs"
-    columns = [values(drawings, name, needed) for name in ("alphabet", "character", "split")]
+    what = "the column that tiny_omniglot needs"
+    columns = [values(drawings, name, what) for name in ("alphabet", "character", "split")]
     facts = {c: fact for c, *fact in zip(of_row.tolist(), *columns, strict=True)}
     train = _alphabets(facts, "background", 0, num_ways)
     validation = _alphabets(facts, "background", num_ways, num_ways)
@@ -105,18 +107,23 @@ def _alphabets(facts: dict[int, list[Any]], split: str, first: int, num_ways: in
     return torch.tensor(enough)
 
 
-def _draws(rows: Rows, tasks: Int64[Tensor, "alphabets ways"], num_shots: int, num_queries: int) -> Sampler:
-    num_ways, per_class = tasks.shape[1], num_shots + num_queries
+def _draws(rows: Rows, tasks: Int64[Tensor, "alphabets ways"], num_shots: Shots, num_queries: int) -> Sampler:
+    num_ways, shots = tasks.shape[1], most(num_shots)
+    per_class = shots + num_queries
     labels = torch.arange(num_ways)[:, None]
 
+    def which(uniforms: Float64[Tensor, "t width"]) -> Int64[Tensor, "t 1"]:
+        return (uniforms[:, :1] * len(tasks)).long()
+
     def draw(uniforms: Float64[Tensor, "t width"]) -> Task:
-        classes = tasks[(uniforms[:, 0] * len(tasks)).long()]
+        classes = tasks[which(uniforms)[:, 0]]
         place = distinct(uniforms[:, 1:].reshape(len(uniforms), num_ways, per_class), rows.sizes[classes])
         index = rows.offsets[classes][..., None] + place
 
         def batch(index: Int64[Tensor, "t ways n"]) -> Batch:
             return Batch(unit(rows.values[index]).flatten(1, 2), labels.expand(index.shape).flatten(1, 2))
 
-        return Task(support=batch(index[..., :num_shots]), query=batch(index[..., num_shots:]))
+        return Task(support=batch(index[..., :shots]), query=batch(index[..., shots:]))
 
-    return sampler(1 + num_ways * per_class, draw)
+    width = 1 + num_ways * per_class
+    return ragged(width, draw, num_shots, num_ways=num_ways, groups=which, of="alphabets")

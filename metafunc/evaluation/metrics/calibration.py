@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from metafunc.checks import at_least
-from metafunc.evaluation.metrics.scores import class_log_probs, required_scale
+from metafunc.evaluation.metrics.scores import averaged, class_log_probs, required_scale
 from metafunc.types import Categorical, Normal, Scalar, Tree, masked_mean
 
 
@@ -106,7 +106,8 @@ def confidence_points(
 def probability_integral(predictive: Normal, y: Float[Tensor, "n outputs"]) -> Float[Tensor, "n outputs"]:
     r"""The mixture's distribution function at the targets, $F(y) = \frac1M \sum_m \Phi((y - \mu_m) / \sigma_m)$.
 
-    Over many rows it is uniform in [0, 1] if the predictions are calibrated.
+    Where particles have weights these take the place of $1/M$. Over many rows it is uniform in [0, 1] if the
+    predictions are calibrated.
 
     Args:
         predictive: loc (particles, n, outputs) with a scale.
@@ -126,7 +127,7 @@ def probability_integral(predictive: Normal, y: Float[Tensor, "n outputs"]) -> F
     """
     z = (y - predictive.loc) / required_scale(predictive, "the distribution function")
     below: Tensor = torch.special.ndtr(z)
-    return below.mean(0)
+    return averaged(below, predictive)
 
 
 def coverage(

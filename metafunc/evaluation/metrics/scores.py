@@ -6,7 +6,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from metafunc.types import Categorical, Normal, Predictive, Scalar, Tree, masked_mean
+from metafunc.bayes.mixtures import log_density, log_weights, of_particles
+from metafunc.types import Categorical, Normal, Predictive, Scalar, Tree, masked_mean, masked_sum
 
 
 def mixture(predictive: Predictive) -> Predictive:
@@ -17,6 +18,8 @@ def mixture(predictive: Predictive) -> Predictive:
 
     The classes' probabilities are exact; a mixture of normals is no normal, so `nll`, `crps` and `calibration_error`
     use its density instead. Without a noise model the scale is the particles' spread alone.
+
+    Where particles have weights, so does every sum.
 
     Args:
         predictive: predictions, particles first.
@@ -34,8 +37,8 @@ def mixture(predictive: Predictive) -> Predictive:
         return Categorical(class_log_probs(predictive)[None])
     if predictive.loc.shape[0] == 1:
         return predictive
-    mean = predictive.loc.mean(0, keepdim=True)
-    variance = (_scale_or_zero(predictive) ** 2 + (predictive.loc - mean) ** 2).mean(0, keepdim=True)
+    mean = averaged(predictive.loc, predictive)[None]
+    variance = averaged(_scale_or_zero(predictive) ** 2 + (predictive.loc - mean) ** 2, predictive)[None]
     return Normal(mean, variance.sqrt())
 
 
@@ -77,7 +80,7 @@ def mse(predictive: Normal, y: Float[Tensor, "n outputs"], mask: Tree = ()) -> S
         >>> mse(Normal(torch.tensor([[[0.0]], [[2.0]]])), torch.tensor([[3.0]]))
         tensor(4.)
     """
-    return masked_mean((predictive.loc.mean(0) - y).square().mean(-1), mask)
+    return masked_mean((averaged(predictive.loc, predictive) - y).square().mean(-1), mask)
 
 
 def nll(predictive: Predictive, y: Tensor, mask: Tree = ()) -> Scalar:
@@ -105,9 +108,54 @@ def nll(predictive: Predictive, y: Tensor, mask: Tree = ()) -> Scalar:
     if isinstance(predictive, Categorical):
         rows = class_log_probs(predictive).gather(-1, y[:, None])[:, 0]
     else:
-        log_probs = predictive._replace(scale=required_scale(predictive, "nll")).log_prob(y).sum(-1)
-        rows = torch.logsumexp(log_probs, 0) - math.log(log_probs.shape[0])
+        rows = log_density(predictive._replace(scale=required_scale(predictive, "nll")), y)
     return -masked_mean(rows, mask)
+
+
+def joint_nll(predictive: Predictive, y: Tensor, mask: Tree = ()) -> Scalar:
+    r"""Minus the log-likelihood of all rows together, in nats per row.
+
+    $$-\frac1n \log \frac1M \sum_m \prod_i p_m(y_i \mid x_i)$$
+
+    A particle is a function: it is right or wrong about all rows. `nll` mixes particles row by row instead, and forgets
+    what one row says of another. With a single particle, under which rows are independent, the two are the same; and so
+    they are where every row has weights of its own, for then its particles are components, and no functions.
+
+    Args:
+        predictive: logits (particles, n, classes), or loc (particles, n, outputs) with a scale.
+        y: classes (n,) or targets (n, outputs).
+        mask: 1 for rows that count (n,); () if all do.
+
+    Returns:
+        The value, divided by the number of rows.
+
+    Raises:
+        ValueError: if a normal prediction has no scale.
+
+    Example:
+        >>> import torch
+        >>> from metafunc.types import Categorical
+        >>> sure = Categorical(torch.tensor([[[9.0, 0.0]] * 2, [[0.0, 9.0]] * 2]))  # twice 0, or twice 1
+        >>> joint_nll(sure, torch.tensor([1, 1])), nll(sure, torch.tensor([1, 1]))  # log 2, over two rows or in each
+        (tensor(0.3467), tensor(0.6931))
+    """
+    if isinstance(predictive, Normal):
+        predictive = predictive._replace(scale=required_scale(predictive, "joint_nll"))
+        if not isinstance(predictive.log_weight, tuple) and predictive.log_weight.shape[-1] > 1:
+            return nll(predictive, y, mask)
+    together = torch.vmap(masked_sum, in_dims=(0, None))(of_particles(predictive, y), mask)
+    return -per_row(torch.logsumexp(together + _log_weights_of_functions(predictive), 0), y, mask)
+
+
+def _log_weights_of_functions(predictive: Predictive) -> Tensor:
+    """The weights of particles that are the same for every row, as those of functions are."""
+    weights = log_weights(predictive)
+    return weights if weights.ndim == 0 else weights[:, 0]
+
+
+def per_row(total: Scalar, y: Tensor, mask: Tree = ()) -> Scalar:
+    """A sum over rows, divided by the number of those that count."""
+    return total / (y.shape[0] if isinstance(mask, tuple) else mask.sum().clamp(min=1))
 
 
 def brier(predictive: Categorical, y: Int[Tensor, " n"], mask: Tree = ()) -> Scalar:
@@ -144,7 +192,8 @@ def crps(predictive: Normal, y: Float[Tensor, "n outputs"], mask: Tree = ()) -> 
     $$\frac1M \sum_m A(y - \mu_m, \sigma_m^2)
     - \frac1{2 M^2} \sum_{m, m'} A(\mu_m - \mu_{m'}, \sigma_m^2 + \sigma_{m'}^2).$$
 
-    Without a noise model the particles are taken as point masses; for a single one that is the absolute error.
+    Without a noise model the particles are taken as point masses; for a single one that is the absolute error. Weights
+    take the place of $1/M$; pairs of many particles are summed up in blocks.
 
     Args:
         predictive: loc (particles, n, outputs), with or without a scale.
@@ -165,9 +214,8 @@ def crps(predictive: Normal, y: Float[Tensor, "n outputs"], mask: Tree = ()) -> 
         forecast ensemble verification", 2006.
     """
     loc, scale = predictive.loc, _scale_or_zero(predictive)
-    error = _mean_distance(y - loc, scale).mean(0)
-    spread = _mean_distance(loc - loc[:, None], torch.hypot(scale, scale[:, None])).mean((0, 1))
-    return masked_mean((error - 0.5 * spread).mean(-1), mask)
+    error = averaged(_mean_distance(y - loc, scale), predictive)
+    return masked_mean((error - 0.5 * _mean_pair_distance(predictive, loc, scale)).mean(-1), mask)
 
 
 def episode_return(rewards: Float[Tensor, "*batch time"]) -> Float[Tensor, "*batch"]:
@@ -193,6 +241,20 @@ def class_log_probs(predictive: Categorical) -> Float[Tensor, "n classes"]:
     return torch.logsumexp(log_probs, 0) - math.log(log_probs.shape[0])
 
 
+def averaged(values: Float[Tensor, "particles n outputs"], predictive: Normal) -> Float[Tensor, "n outputs"]:
+    """The mean over particles by their weights.
+
+    Example:
+        >>> import torch
+        >>> values = torch.tensor([[[0.0]], [[4.0]]])
+        >>> averaged(values, Normal(values, (), torch.tensor([[3.0], [1.0]]).log()))
+        tensor([[1.]])
+    """
+    if isinstance(predictive.log_weight, tuple):
+        return values.mean(0)
+    return (log_weights(predictive).exp()[..., None] * values).sum(0)
+
+
 def required_scale(predictive: Normal, purpose: str) -> Tensor:
     """The scale of a prediction that has to have one."""
     if isinstance(predictive.scale, tuple):
@@ -207,6 +269,22 @@ def required_scale(predictive: Normal, purpose: str) -> Tensor:
 def _scale_or_zero(predictive: Normal) -> Tensor:
     scale = predictive.loc.new_zeros(()) if isinstance(predictive.scale, tuple) else predictive.scale
     return torch.broadcast_to(scale, predictive.loc.shape)
+
+
+PAIRS = 2**18
+"""How many pairs of particles, times rows and outputs, `crps` looks at together."""
+
+
+def _mean_pair_distance(predictive: Normal, loc: Tensor, scale: Tensor) -> Tensor:
+    """E|Y - Y'| of two independent draws of the mixture (n, outputs), a block of particles at a time."""
+    size = max(1, PAIRS // max(1, loc.numel()))
+    alike = isinstance(predictive.log_weight, tuple)
+    weights = log_weights(predictive).exp()
+    means = []
+    for part, other in zip(torch.split(loc, size), torch.split(scale, size), strict=True):
+        apart = _mean_distance(loc - part[:, None], torch.hypot(scale, other[:, None]))
+        means.append(apart.mean(1) if alike else (weights[..., None] * apart).sum(1))
+    return averaged(torch.cat(means), predictive)
 
 
 def _mean_distance(mean: Tensor, scale: Tensor) -> Tensor:

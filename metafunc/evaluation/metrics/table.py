@@ -6,6 +6,7 @@ command line. A further metric is one function and one row.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import NamedTuple
 
 from torch import Tensor
@@ -41,9 +42,13 @@ class Metric:
         percent: whether it is a share in [0, 1], to be shown in percent.
         needs_scale: whether a regression has it only where predictions have a noise scale.
         pooled: from the counts of all tasks, added up, to one number; None: tasks are averaged.
+        asked: whether it is measured only where it is asked for; `of_task` then takes the gaps that
+            `metafunc.evaluation.coherence` finds.
         drawn: how adaptation and learning curves draw it; None: it is shown in tables only.
         reliability: if `pooled`, from the counts of all tasks to the points of a reliability diagram, the probabilities
             that were predicted and how often what they are of happened; None: it has no such diagram.
+        beyond: the metric that it is the excess of, beyond what the best prediction has; found only where that is
+            known, and not from one task's predictions alone.
     """
 
     of_task: Callable[..., Tensor]
@@ -52,9 +57,11 @@ class Metric:
     higher_is_better: bool = False
     percent: bool = False
     needs_scale: bool = False
+    asked: bool = False
     pooled: Callable[[Tensor], Tensor] | None = None
     drawn: Drawn | None = None
     reliability: Callable[[Tensor], tuple[Tensor, Tensor]] | None = None
+    beyond: str | None = None
 
 
 REGRESSION: tuple[Kind, ...] = ("regression",)
@@ -78,6 +85,8 @@ METRICS: dict[str, Metric] = {
         needs_scale=True,
         drawn=Drawn("Negative log-likelihood (nats per row)", "Validation: NLL (nats per row)"),
     ),
+    "gap": Metric(scores.nll, (*REGRESSION, *CLASSIFICATION), "gap (nats)", needs_scale=True, beyond="nll"),
+    "joint_nll": Metric(scores.joint_nll, (*REGRESSION, *CLASSIFICATION), "joint NLL (nats)", needs_scale=True),
     "crps": Metric(scores.crps, REGRESSION, "CRPS", needs_scale=True),
     "brier": Metric(scores.brier, CLASSIFICATION, "Brier"),
     "calibration_error": Metric(
@@ -95,6 +104,10 @@ METRICS: dict[str, Metric] = {
         pooled=calibration.ece_of,
         reliability=calibration.confidence_points,
     ),
+    "chain_gap": Metric(attrgetter("chain"), (*REGRESSION, *CLASSIFICATION), "chain-rule gap (nats)", asked=True),
+    "martingale_gap": Metric(
+        attrgetter("martingale"), (*REGRESSION, *CLASSIFICATION), "martingale gap (nats)", asked=True
+    ),
     "return": Metric(
         scores.episode_return,
         ("control",),
@@ -107,8 +120,10 @@ METRICS: dict[str, Metric] = {
 
 
 def of_kind(kind: Kind) -> dict[str, Metric]:
-    """The metrics of a kind of tasks, in order."""
-    return {name: row for name, row in METRICS.items() if kind in row.kinds}
+    """The metrics of a kind of tasks that its predictions and targets decide, in order, but for those that are measured
+    only where they are asked for."""
+    every = {name: row for name, row in METRICS.items() if kind in row.kinds}
+    return {name: row for name, row in every.items() if row.beyond is None and not row.asked}
 
 
 def followed(kind: Kind) -> str:

@@ -19,7 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, fx
 
 from metafunc.execution import code_cache
 from metafunc.execution.aot.serialise import restore
@@ -162,6 +162,26 @@ def _end_with_parent() -> None:
     os.killpg(0, signal.SIGKILL)
 
 
+def check_calls(graph: fx.GraphModule) -> None:
+    """Refuse a graph with operations that a library cannot call, before minutes are spent on it.
+
+    Where inductor has no code of its own for an operation, the library calls torch's, through an interface that lists a
+    part of them: matrix factorisations are not among them.
+
+    Raises:
+        BuildError: there are such operations.
+    """
+    from torch._inductor.decomposition import select_decomp_table
+    from torch._inductor.lowering import fallbacks
+    from torchgen.aoti.fallback_ops import inductor_fallback_ops as callable_ones
+
+    taken_apart = select_decomp_table()
+    targets = [node.target for node in graph.graph.nodes if isinstance(node.target, torch._ops.OpOverload)]
+    called = [target for target in targets if target in fallbacks and target not in taken_apart]
+    if missing := sorted({str(target) for target in called} - {*callable_ones}):
+        raise BuildError(f"compiled code cannot call {', '.join(missing)}")
+
+
 def main(place: Path) -> None:
     """Compile what is asked for in a folder."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
@@ -171,6 +191,7 @@ def main(place: Path) -> None:
     from torch import _inductor  # a second that only this process needs to spend
 
     graph, inputs = restore(request["graph"])
+    check_calls(graph)
     with torch.no_grad():
         _inductor.aot_compile(
             graph, inputs, options={"aot_inductor.output_path": str(place / LIBRARY), "compile_threads": 1}

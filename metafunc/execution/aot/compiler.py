@@ -144,10 +144,16 @@ class Compiler:
 
         def tried(*leaves: Tensor) -> list[Tensor]:
             expected: list[Tensor] = graph(*leaves)
-            found = code(*leaves)
-            if not agree(graph, leaves, expected, found):
+            refused: Exception | None = None
+            try:
+                found = code(*leaves)
+                if not agree(graph, leaves, expected, found):
+                    refused = ValueError("its code gives other numbers than its graph")
+            except RuntimeError as error:  # such as an operation that compiled code cannot call
+                refused = error
+            if refused is not None:
                 owner.graphs[key] = graph
-                self.refuse(ValueError("its code gives other numbers than its graph"))
+                self.refuse(refused)
                 return expected
             if not self.at_once and self.switch is None:
                 self.switch = Switch(self.step, _sum(key))

@@ -21,7 +21,7 @@ FEW = 40
 def adaptation_curves(
     evaluations: Mapping[str, Sequence[Mapping[str, Any]]],
     *,
-    num_tasks: int | None = None,
+    over: str = "",
     num_steps: int | None = None,
 ) -> "Figure":
     """Draw how well a learner predicts after 0, 1, 2, ... steps of adaptation to tasks never seen before.
@@ -30,7 +30,7 @@ def adaptation_curves(
         evaluations: for each label, the rows `by_step` of a meta-test: {"step": ..., METRIC: {"mean", "ci95",
             "median"}}, where ci95 is the half-width of the 95 % interval of the mean. A number that is None, because
             some task diverged, leaves a gap.
-        num_tasks: how many tasks were averaged over, for the subtitle.
+        over: what was averaged over, for the subtitle, such as "600 new tasks".
         num_steps: the learner's own number of steps, marked with a thin line.
 
     Returns:
@@ -49,11 +49,10 @@ def adaptation_curves(
     metrics = [metric for metric in axis_of if any(metric in row for rows in evaluations.values() for row in rows)]
     if not metrics:
         raise ValueError(f"The evaluations ({', '.join(evaluations)}) have no row with any of {', '.join(axis_of)}.")
-    over = f" over {num_tasks:,} tasks" if num_tasks else ""
     page, panels = _panels(
         len(metrics),
-        "Adaptation to tasks never seen before",
-        f"Line: mean{over}. Band: its 95 % interval. Dotted: median.",
+        "Adaptation to tasks of the training" if "training" in over else "Adaptation to tasks never seen before",
+        f"Line: mean{over and f' over {over}'}. Band: its 95 % interval. Dotted: median.",
     )
     ends: list[list[Name]] = []
     for axes, metric in zip(panels, metrics, strict=True):

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from metafunc import tree
 from metafunc.checks import at_least
+from metafunc.evaluation import metrics
 from metafunc.results.figures.style import (  # fmt: skip
     BLUE,
     INK,
@@ -142,15 +143,15 @@ def _draw_function(
     last = max(predictions)
     looks = _looks(sorted(predictions))
     for step, predicted in sorted(predictions.items()):
-        loc = predicted.loc[:, order, 0]
+        shown = rows_of(predicted, order, noise_scale[step] if step < len(noise_scale) else None)
         colour, dashes, width = looks[step]
         if step == last:
-            draw_spread(axes, x, loc, _scale(predicted, noise_scale, step, order), colour)
-        axes.plot(x, loc.mean(0).tolist(), color=colour, linestyle=dashes, linewidth=width)
+            draw_spread(axes, x, shown, colour)
+        axes.plot(x, metrics.mixture(shown)[0][0, :, 0].tolist(), color=colour, linestyle=dashes, linewidth=width)
     axes.plot(
         *points_of(task.support), "o", color=INK, markersize=5, markeredgecolor="white", markeredgewidth=0.8, zorder=4
     )
-    heights = {step: float(predicted.loc.mean(0)[order[-1], 0]) for step, predicted in predictions.items()}
+    heights = {step: float(metrics.mixture(one)[0][0, order[-1], 0]) for step, one in predictions.items()}
     return [Name(_after(step), heights[step], looks[step][0]) for step in sorted(predictions)]
 
 
@@ -171,21 +172,39 @@ def _after(step: int) -> str:
     return "before" if step == 0 else f"{step} step" + ("s" if step > 1 else "")
 
 
-def _scale(predicted: Normal, noise_scale: Sequence[float], step: int, order: Tensor) -> Tensor | None:
-    """The standard deviation of each particle's observation, broadcast against (particles, n); None if unknown."""
-    if isinstance(predicted.scale, Tensor):
-        return predicted.scale.expand_as(predicted.loc)[:, order, 0]
-    return torch.tensor(noise_scale[step]) if step < len(noise_scale) else None
+def rows_of(predicted: Normal, order: Tensor, noise_scale: float | None = None) -> Normal:
+    """The predictions of some rows in an order; a noise scale is given to those that have none."""
+    loc, scale, weight = predicted
+    if isinstance(scale, tuple) and noise_scale is not None:
+        scale = loc.new_tensor(noise_scale)
+    return Normal(
+        loc[:, order],
+        scale if isinstance(scale, tuple) else scale.expand_as(loc)[:, order],
+        weight if isinstance(weight, tuple) else weight.expand(loc.shape[:2])[:, order],
+    )
 
 
-def draw_spread(axes: "Axes", x: list[float], loc: Tensor, scale: Tensor | None, colour: str) -> None:
-    """Two standard deviations of the mixture, and its particles as thin lines."""
-    if loc.shape[0] > 1:
-        for particle in loc[:MAX_PARTICLES]:
+def draw_spread(axes: "Axes", x: list[float], shown: Normal, colour: str) -> None:
+    """Two standard deviations of the mixture, and as thin lines its particles, where all count the same."""
+    if has_particles(shown):
+        count = shown.loc.shape[0]
+        few = min(count, MAX_PARTICLES)
+        # Evenly among all: those of a grid come in its order.
+        for particle in shown.loc[torch.arange(few) * count // few, :, 0]:
             axes.plot(x, particle.tolist(), color=colour, linewidth=0.7, alpha=0.35)
-    if scale is None and loc.shape[0] == 1:
-        return
-    noise = torch.zeros(()) if scale is None else scale
-    deviation = (noise.square().expand_as(loc).mean(0) + loc.var(0, correction=0)).sqrt()
-    low, high = loc.mean(0) - 2 * deviation, loc.mean(0) + 2 * deviation
-    axes.fill_between(x, low.tolist(), high.tolist(), color=colour, alpha=0.13, linewidth=0)
+    if shown.loc.shape[0] > 1 or isinstance(shown.scale, Tensor):
+        mean, deviation = moments(shown)
+        low, high = mean - 2 * deviation, mean + 2 * deviation
+        axes.fill_between(x, low.tolist(), high.tolist(), color=colour, alpha=0.13, linewidth=0)
+
+
+def has_particles(predicted: Normal) -> bool:
+    """Whether there are several particles that all count the same, each a function by itself."""
+    return predicted.loc.shape[0] > 1 and isinstance(predicted.log_weight, tuple)
+
+
+def moments(shown: Normal) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of the mixture (rows,), of one output; there has to be a scale, or particles."""
+    whole = metrics.mixture(shown)
+    assert isinstance(whole, Normal)
+    return whole.loc[0, :, 0], whole.scale.expand_as(whole.loc)[0, :, 0]

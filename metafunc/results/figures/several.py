@@ -2,13 +2,24 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from types import MappingProxyType
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
+from metafunc.evaluation import metrics
 from metafunc.results.figures.curves import panel_titles, percent, scale_of
-from metafunc.results.figures.functions import draw_spread, in_order, number_of_points, points_of
+from metafunc.results.figures.functions import (  # fmt: skip
+    draw_spread,
+    has_particles,
+    in_order,
+    moments,
+    number_of_points,
+    points_of,
+    rows_of,
+)
 from metafunc.results.figures.style import (
     BLUE,
     COLOURS,
@@ -24,10 +35,23 @@ from metafunc.results.figures.style import (
 from metafunc.types import Normal, Task
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 DASHES = ("-", (0, (5, 1.5)), (0, (1, 1.2)))
 """More learners than colours get another stroke."""
+
+
+class Draws(NamedTuple):
+    """Functions drawn as wholes, at some inputs.
+
+    Args:
+        x: the inputs, in increasing order (places,).
+        y: each function there (draws, places).
+    """
+
+    x: Float[Tensor, " places"]
+    y: Float[Tensor, "draws places"]
 
 
 def learning_curves(logs: Mapping[str, Sequence[Sequence[Mapping[str, float | int]]]], metric: str) -> "Figure":
@@ -58,7 +82,7 @@ def learning_curves(logs: Mapping[str, Sequence[Sequence[Mapping[str, float | in
     plain(axes, x="Steps of meta-training", y=panel_titles()[metric])
     ends: list[Name] = []
     drawn: list[float] = []
-    for (label, each), (colour, dashes) in zip(logs.items(), _looks(len(logs)), strict=True):
+    for (label, each), (colour, dashes) in zip(logs.items(), looks(len(logs)), strict=True):
         curves = [{int(row["step"]): percent(metric, row[metric]) for row in rows} for rows in each if rows]
         if not curves:
             continue
@@ -79,16 +103,25 @@ def learning_curves(logs: Mapping[str, Sequence[Sequence[Mapping[str, float | in
     return page
 
 
-def function_draws(predictions: Mapping[str, Sequence[Normal]], tasks: Sequence[Task]) -> "Figure":
+def function_draws(
+    predictions: Mapping[str, Sequence[Normal]],
+    tasks: Sequence[Task],
+    *,
+    exact: Mapping[str, Sequence[Normal]] = MappingProxyType({}),
+    draws: Mapping[str, Sequence[Draws]] = MappingProxyType({}),
+) -> "Figure":
     """Draw the predictions of several learners of the same new functions, after adapting to some points of each.
 
     Args:
         predictions: for each label a prediction at the query points of each task, (particles, n, 1), with a scale.
         tasks: unstacked; the queries show the true function.
+        exact: for the labels where it shows, the best prediction at the query points of each task.
+        draws: for the labels that have them, whole functions that were drawn given the support points of each task.
 
     Returns:
         One row per learner, one column per task: the truth in grey, the support points, the mean of the prediction, two
-        standard deviations around it, and its particles as thin lines.
+        standard deviations around it, its particles or draws as thin lines, and dashed the exact prediction's mean and
+        two standard deviations.
 
     Raises:
         ValueError: there is nothing to draw.
@@ -108,37 +141,52 @@ def function_draws(predictions: Mapping[str, Sequence[Normal]], tasks: Sequence[
         raise ValueError("There is nothing to draw: a learner and a task are needed.")
     page, body = figure(
         8.0,
-        1.1 + 1.75 * len(predictions),
+        1.3 + 1.75 * len(predictions),
         f"Predictions of a new function after {number_of_points(tasks)} of it",
-        "Grey: the truth. Black: the points. Blue: the mean, with a band of two standard deviations; thin: draws.",
+        _legend(predictions, exact=bool(exact), drawn=bool(draws)),
     )
     grid = body.subplots(len(predictions), len(tasks), sharex=True, sharey="col", squeeze=False)
     for number, (row, (label, each)) in enumerate(zip(grid, predictions.items(), strict=True), start=1):
-        for axes, task, predicted in zip(row, tasks, each, strict=True):
+        for place, (axes, task, predicted) in enumerate(zip(row, tasks, each, strict=True)):
             plain(axes, x="x" if number == len(grid) else "", title=label if axes is row[0] else "")
             if axes is row[0]:
                 axes.set_ylabel("y", size=TEXT_SIZE, color=INK)
             axes.xaxis.set_major_locator(MaxNLocator(nbins=4, steps=[1, 2, 5, 10]))
-            order = in_order(task.query)
-            x, loc = task.query.x[order, 0].tolist(), predicted.loc[:, order, 0]
-            axes.plot(x, task.query.y[order, 0].tolist(), color=LIGHT_GREY, linewidth=3.5, alpha=0.75)
-            draw_spread(axes, x, loc, _scale(predicted, order), BLUE)
-            axes.plot(x, loc.mean(0).tolist(), color=BLUE, linewidth=1.7)
-            axes.plot(
-                *points_of(task.support),
-                "o",
-                color=INK,
-                markersize=4.5,
-                markeredgecolor="white",
-                markeredgewidth=0.7,
-                zorder=4,
-            )
+            best = exact[label][place] if label in exact else None
+            _draw_function(axes, task, predicted, best, draws[label][place] if label in draws else None)
     for column, task in enumerate(tasks):
         heights = torch.tensor([*points_of(task.query)[1], *points_of(task.support)[1]])
         low, high = heights.min().item(), heights.max().item()
         margin = 0.6 * (high - low) + 1e-3  # A band may leave the panel, so that one wild learner hides no other.
         grid[0][column].set_ylim(low - margin, high + margin)
     return page
+
+
+def _legend(predictions: Mapping[str, Sequence[Normal]], *, exact: bool, drawn: bool) -> str:
+    """What the lines are, of those that there are."""
+    particles = any(has_particles(one) for each in predictions.values() for one in each)
+    thin = ", or ".join(["draws of whole functions"] * drawn + ["particles"] * particles)
+    first = "Grey: the truth. Black: the points. Blue: the mean, with a band of two standard deviations."
+    second = [f"Thin: {thin}."] * bool(thin) + ["Dashed: exact, its mean and two standard deviations."] * exact
+    return "\n".join([first, " ".join(second)] if second else [first])
+
+
+def _draw_function(axes: "Axes", task: Task, predicted: Normal, best: Normal | None, draws: Draws | None) -> None:
+    order = in_order(task.query)
+    x, shown = task.query.x[order, 0].tolist(), rows_of(predicted, order)
+    axes.plot(x, task.query.y[order, 0].tolist(), color=LIGHT_GREY, linewidth=3.5, alpha=0.75)
+    draw_spread(axes, x, shown, BLUE)
+    if draws is not None:
+        axes.plot(draws.x.tolist(), draws.y.T.tolist(), color=BLUE, linewidth=0.7, alpha=0.55)
+    axes.plot(x, metrics.mixture(shown)[0][0, :, 0].tolist(), color=BLUE, linewidth=1.7)
+    if best is not None:
+        mean, deviation = moments(rows_of(best, order))
+        for lift, width in ((-2.0, 0.8), (0.0, 1.1), (2.0, 0.8)):
+            line = (mean + lift * deviation).tolist()
+            axes.plot(x, line, color=INK, linestyle=(0, (4, 2)), linewidth=width, zorder=3)
+    axes.plot(
+        *points_of(task.support), "o", color=INK, markersize=4.5, markeredgecolor="white", markeredgewidth=0.7, zorder=4
+    )
 
 
 def reliability(curves: Mapping[str, Sequence[tuple[float, float]]], *, regression: bool) -> "Figure":
@@ -172,7 +220,7 @@ def reliability(curves: Mapping[str, Sequence[tuple[float, float]]], *, regressi
     axes.set(xlim=(low, 100), ylim=(0.0, 100))
     axes.plot([0, 100], [0, 100], color=GREY, linewidth=0.8, zorder=1)
     ends: list[Name] = []
-    for (label, points), (colour, dashes) in zip(curves.items(), _looks(len(curves)), strict=True):
+    for (label, points), (colour, dashes) in zip(curves.items(), looks(len(curves)), strict=True):
         if points:
             x, y = ([100 * value for value in values] for values in zip(*points, strict=True))
             axes.plot(x, y, color=colour, linestyle=dashes, linewidth=1.6, marker="o", markersize=3.2)
@@ -182,11 +230,6 @@ def reliability(curves: Mapping[str, Sequence[tuple[float, float]]], *, regressi
     return page
 
 
-def _scale(predicted: Normal, order: Tensor) -> Tensor:
-    """Each particle's standard deviation, (particles, n)."""
-    scale = predicted.loc.new_zeros(()) if isinstance(predicted.scale, tuple) else predicted.scale
-    return scale.expand_as(predicted.loc)[:, order, 0]
-
-
-def _looks(count: int) -> list[tuple[str, object]]:
+def looks(count: int) -> list[tuple[str, object]]:
+    """The colour and the stroke of each of so many learners."""
     return [(COLOURS[i % len(COLOURS)], DASHES[i // len(COLOURS) % len(DASHES)]) for i in range(count)]

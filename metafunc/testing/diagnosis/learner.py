@@ -8,6 +8,7 @@ import torch
 from torch import Generator, Tensor
 
 from metafunc import algorithms, tree
+from metafunc.algorithms.networks import no_network
 from metafunc.checks import look_up
 from metafunc.testing.diagnosis.checklist import Checklist, Step, step_of
 from metafunc.testing.diagnosis.inputs import InputsError
@@ -16,7 +17,7 @@ from metafunc.testing.identities.table import applicable
 from metafunc.testing.numerics import rounding
 from metafunc.testing.numerics.report import RAISED, described
 from metafunc.testing.problems.cases import LearnerCase
-from metafunc.testing.problems.small import SMALL, network, random_tasks, small
+from metafunc.testing.problems.small import SMALL, build_small, network, random_tasks, small
 from metafunc.types import Categorical, Kind, MetaLearner, Predictive, Task, Tree
 
 SIDES = (28, 32)
@@ -39,12 +40,23 @@ def examine_algorithm(name: str) -> Checklist:
         )
     steps: list[Step] = []
     for kind in row.kinds:
-        learner = algorithms.build(name, network, (2,), kind, 3, **small(row))
+        learner = build_small(name, network, kind, 3, **small(row))
         meta = learner.init(Generator().manual_seed(0))
-        case = LearnerCase(learner, meta, random_tasks(kind), NUM_STEPS, row.exact, row.inner_steps)
+        case = LearnerCase(
+            learner,
+            meta,
+            random_tasks(kind),
+            NUM_STEPS,
+            row.exact,
+            row.inner_steps,
+            coherent=kind in row.coherent,
+            jitter=row.jitter,
+        )
         steps += [step._replace(summary=f"{kind}: {step.summary}") for step in _steps(case)]
     notes = [f"A small network on random tasks; inner steps: {NUM_STEPS if row.inner_steps else 'none'}."]
-    if not row.exact:
+    if row.networks is no_network:
+        notes.append("It has no meta-parameters, so there is no meta-gradient that could be asked about.")
+    elif not row.exact:
         notes.append("It stops gradients, so whether its meta-gradient is the derivative of its loss is not asked.")
     return Checklist(tuple(notes), tuple(steps))
 

@@ -79,10 +79,11 @@ def _by_func(meta_loss: Callable[[Any, Task], torch.Tensor], meta: M, tasks: Tas
 
 
 def ignored_padding(case: LearnerCase[M, P]) -> Report:
-    """Rows of garbage that are masked out change neither the loss, nor its gradient, nor adaptation.
+    """Rows of garbage that are masked out change neither the loss, nor its gradient, nor adaptation, nor the joint.
 
     A learner may keep its support set, as a Gaussian process does. Then what it adapts to has rows of garbage too, and
-    it is its predictions that must not change.
+    it is its predictions that must not change. A learner that draws noise may draw it for every row; then it must not
+    matter which garbage there is.
     """
     learner, meta, passes = case.learner, case.meta, 2 * case.num_steps + 2
     # Not prepared: `prepare` may draw rows by number, and garbage would change which.
@@ -100,7 +101,35 @@ def ignored_padding(case: LearnerCase[M, P]) -> Report:
         compare(whole(meta, garbage), expected, bound, "Padding enters the loss."),
         compare(adapted(meta, garbage.support), alone, enough, "Padding enters adaptation."),
     ]
+    comparisons += _whatever_the_padding(case)
+    if learner.joint is not None:
+        joint = torch.vmap(learner.joint)
+        known = adapt(meta, case.tasks.support)
+        own, enough = bounded(joint, known, case.tasks.query, passes=passes)
+        comparisons.append(compare(joint(known, garbage.query), own, enough, "Padding enters the joint."))
     return summarise("ignored_padding", comparisons, MATCHES, str(case))
+
+
+def _whatever_the_padding(case: LearnerCase[M, P]) -> list[Comparison]:
+    """The loss with training noise and the predictions with that of a meta-test, for two sorts of garbage."""
+    learner, meta = case.learner, case.meta
+
+    def prepared(garbage: float, step: int | None) -> Task:
+        generator = torch.Generator().manual_seed(case.seed)
+        tasks = padded(case.tasks, garbage=garbage)
+        return learner.prepare(meta, tasks, generator, step=step, num_steps=100 if step == 0 else case.num_steps)
+
+    def predictions(support: Tree) -> Tree:
+        own = torch.vmap(learner.adapt, in_dims=(None, 0))(meta, support)
+        return torch.vmap(learner.predict)(own, case.tasks.query.x)
+
+    whole, passes = value_and_grad(learner.task_loss), 2 * case.num_steps + 2
+    expected, bound = bounded(whole, meta, prepared(7.0, 0), passes=passes)
+    alone, enough = bounded(predictions, prepared(7.0, None).support, passes=passes)
+    return [
+        compare(whole(meta, prepared(-3.0, 0)), expected, bound, "Padding enters a loss with noise."),
+        compare(predictions(prepared(-3.0, None).support), alone, enough, "Padding enters adaptation with noise."),
+    ]
 
 
 def path_ends_in_adapt(case: LearnerCase[M, P]) -> Report:

@@ -8,11 +8,13 @@ from typing import Any, Protocol, runtime_checkable
 
 from metafunc.testing.identities import (
     chaser,
+    coherence,
     curvature,
     ensembles,
     implicit,
     learners,
     meta_gradient,
+    optimum,
     policy_gradient,
     purity,
     quadratic,
@@ -32,6 +34,7 @@ from metafunc.testing.problems.cases import (
     LossCase,
     ModelCase,
     NetworkCase,
+    OptimumCase,
     QuadraticCase,
     TabularCase,
 )
@@ -45,6 +48,8 @@ class Adapting(Protocol):
     def exact(self) -> bool: ...
     @property
     def inner_steps(self) -> bool: ...
+    @property
+    def coherent(self) -> object: ...
 
 
 @dataclass(frozen=True)
@@ -56,6 +61,7 @@ class Identity:
         check: (case) to a report; keyword arguments put another implementation in the place of metafunc's.
         needs: the kind of case that it takes.
         exact: it holds only of learners whose meta-gradient is the derivative of their task loss.
+        coherent: it holds only of learners that condition one exchangeable model.
         compiles: it calls `torch.compile`, which takes seconds.
     """
 
@@ -63,6 +69,7 @@ class Identity:
     check: Callable[..., Report]
     needs: type[Any]
     exact: bool = False
+    coherent: bool = False
     compiles: bool = False
 
     def __call__(self, case: Case) -> Report:
@@ -83,7 +90,8 @@ class Identity:
         if isinstance(subject, type):
             return subject is self.needs
         if isinstance(subject, Adapting):
-            return self.needs is LearnerCase and (subject.exact or not self.exact)
+            claimed = (subject.exact or not self.exact) and (bool(subject.coherent) or not self.coherent)
+            return self.needs is LearnerCase and claimed
         return isinstance(subject, self.needs)
 
 
@@ -127,10 +135,14 @@ _ROWS = (
     Identity("mr_maml_limit", variational.mr_maml_limit, NetworkCase),
     Identity("laplace_volume", variational.laplace_volume, ModelCase),
     Identity("policy_gradient", policy_gradient.policy_gradient, TabularCase),
+    Identity("none_is_better", optimum.none_is_better, OptimumCase),
     Identity("pure", learners.pure, LearnerCase),
     Identity("independent_tasks", learners.independent_tasks, LearnerCase),
     Identity("every_way", ways.every_way, LearnerCase),
     Identity("ignored_padding", learners.ignored_padding, LearnerCase),
+    Identity("permuted_support", coherence.permuted_support, LearnerCase),
+    Identity("chain_rule", coherence.chain_rule, LearnerCase, coherent=True),
+    Identity("martingale", coherence.martingale, LearnerCase, coherent=True),
     Identity("path_ends_in_adapt", learners.path_ends_in_adapt, LearnerCase),
     Identity("own_support", learners.own_support, LearnerCase),
     Identity("meta_derivative", learners.meta_derivative, LearnerCase, exact=True),
@@ -155,7 +167,8 @@ def applicable(subject: Adapting | Case | type[Any], *, compiled: bool = False) 
         >>> from metafunc import testing
         >>> from metafunc.algorithms import ALGORITHMS
         >>> [identity.name for identity in testing.applicable(ALGORITHMS["fomaml"])]  # doctest: +NORMALIZE_WHITESPACE
-        ['pure', 'independent_tasks', 'every_way', 'ignored_padding', 'path_ends_in_adapt', 'own_support']
+        ['pure', 'independent_tasks', 'every_way', 'ignored_padding', 'permuted_support',
+         'path_ends_in_adapt', 'own_support']
     """
     if not any(identity.applies(subject) for identity in IDENTITIES.values()):
         kinds = ", ".join(dict.fromkeys(identity.needs.__name__ for identity in IDENTITIES.values()))

@@ -17,7 +17,7 @@ from metafunc.nn.likelihood import Likelihood
 from metafunc.testing.problems.tabular import Tabular
 from metafunc.transforms.inner import gradient_descent
 from metafunc.transforms.objectives import expected_query_loss
-from metafunc.types import Batch, Data, Loss, M, MetaLearner, Model, P, Params, Scalar, Task, Tree
+from metafunc.types import Batch, Data, Loss, M, MetaLearner, Model, P, Params, Scalar, Task, TaskFamily, Tree
 
 
 @runtime_checkable
@@ -115,6 +115,8 @@ class LearnerCase(Generic[M, P]):
         exact: whether its meta-gradient claims to be the derivative of its task loss.
         inner_steps: whether it adapts in steps; otherwise its paths have two rows.
         seed: of the generator that `prepare` is given.
+        coherent: whether it claims to condition one exchangeable model.
+        jitter: what it adds to variances for the sake of rounding, relative to the prior's.
     """
 
     learner: MetaLearner[M, P]
@@ -124,6 +126,8 @@ class LearnerCase(Generic[M, P]):
     exact: bool = True
     inner_steps: bool = True
     seed: int = 0
+    coherent: bool = False
+    jitter: float = 0.0
 
     @property
     def prepared(self) -> Task:
@@ -234,6 +238,30 @@ class TabularCase:
         return f"a decision process of {mdp.num_states} states, {mdp.num_actions} actions, horizon {mdp.horizon}"
 
 
+@dataclass(frozen=True, repr=False)
+class OptimumCase(Generic[M, P]):
+    """A learner on tasks of which the best prediction is known.
+
+    Args:
+        family: where the tasks come from.
+        optimum: the exact learner of the split's tasks, as its `optima` have it.
+        learner: any other.
+        meta: the meta-parameters of that.
+        num_tasks: how many tasks are drawn.
+        seed: what they are drawn with.
+    """
+
+    family: TaskFamily
+    optimum: MetaLearner[Any, Any]
+    learner: MetaLearner[M, P]
+    meta: M
+    num_tasks: int = 200
+    seed: int = 0
+
+    def __repr__(self) -> str:
+        return f"a learner of {_params(self.meta)}, on {self.num_tasks} tasks of {self.family.name}"
+
+
 Case: TypeAlias = (
     LossCase[Any]
     | ModelCase[Any]
@@ -244,6 +272,7 @@ Case: TypeAlias = (
     | EnsembleCase[Any]
     | GaussianCase
     | TabularCase
+    | OptimumCase[Any, Any]
 )
 
 

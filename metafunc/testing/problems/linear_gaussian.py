@@ -16,14 +16,16 @@ from jaxtyping import Float, Float64
 from torch import Tensor
 
 from metafunc import tree
+from metafunc.bayes import linear_regression
 from metafunc.bayes.linear_regression import MatrixNormal, condition
+from metafunc.bayes.untrained import untrained
 from metafunc.data.sampling import between, generator_for, sampler, split_points, standard_normal
 from metafunc.evaluation import metrics
 from metafunc.evaluation.metrics.scores import required_scale
 from metafunc.testing.numerics.report import Report, compare, summarise
 from metafunc.testing.numerics.rounding import ROUNDING, bounded
 from metafunc.testing.problems.cases import QuadraticCase
-from metafunc.types import Batch, M, MetaLearner, Normal, P, Sampler, Task, TaskFamily
+from metafunc.types import Batch, M, MetaLearner, Normal, P, Params, Sampler, Scalar, Task, TaskFamily
 
 
 @dataclass(frozen=True)
@@ -59,19 +61,44 @@ class Lines:
     def family(self) -> TaskFamily:
         """The lines as a task family."""
         few, many = self.tasks(10), self.tasks(50)
-        return TaskFamily("lines", "regression", (1,), 1, few, many, many)
+        optima = dict.fromkeys(("train", "validation", "test"), self.optimum)
+        return TaskFamily("lines", "regression", (1,), 1, few, many, many, optima=optima)
+
+    @property
+    def optimum(self) -> MetaLearner[Params, "LineWeights"]:
+        """The learner that knows how the lines are drawn."""
+        return untrained(self._posterior, self._prediction, joint=self._joint)
 
     def truth(self, support: Batch, x: Float[Tensor, "n 1"]) -> Normal:
         r"""The predictive distribution by Bayes' theorem: $\mathcal N(m^\top (x, 1), \sigma^2 + (x, 1)^\top S (x, 1))$.
 
         $S^{-1} = \tau^{-2} I + \sigma^{-2} \Phi^\top \Phi$ and $m = S (\tau^{-2} \mu + \sigma^{-2} \Phi^\top y)$.
         """
-        phi, at = _with_one(support.x), _with_one(x)
-        precision = torch.eye(2).to(phi) / self.scale**2 + phi.mT @ phi / self.noise**2
-        covariance = torch.linalg.inv(precision)
-        pull = phi.new_tensor(self.mean)[:, None] / self.scale**2 + phi.mT @ support.y / self.noise**2
-        variance = self.noise**2 + ((at @ covariance) * at).sum(1)
-        return Normal((at @ covariance @ pull)[None], variance.sqrt()[None, :, None])
+        return self._prediction(self._posterior(support), x)
+
+    def _posterior(self, support: Batch) -> "LineWeights":
+        phi = _with_one(support.x)
+        counted = phi if isinstance(support.mask, tuple) else phi * support.mask[:, None]
+        covariance = torch.linalg.inv(torch.eye(2).to(phi) / self.scale**2 + counted.mT @ phi / self.noise**2)
+        pull = phi.new_tensor(self.mean)[:, None] / self.scale**2 + counted.mT @ support.y / self.noise**2
+        return LineWeights(covariance @ pull, covariance)
+
+    def _joint(self, weights: "LineWeights", query: Batch) -> Scalar:
+        precision = self.noise**2 * torch.linalg.inv(weights.covariance)
+        prior, noise = MatrixNormal(weights.mean, precision), query.y.new_tensor(self.noise)
+        return linear_regression.log_evidence(prior, _with_one(query.x), query.y, noise, query.mask)
+
+    def _prediction(self, weights: "LineWeights", x: Float[Tensor, "n 1"]) -> Normal:
+        at = _with_one(x)
+        variance = self.noise**2 + ((at @ weights.covariance) * at).sum(1)
+        return Normal((at @ weights.mean)[None], variance.sqrt()[None, :, None])
+
+
+class LineWeights(NamedTuple):
+    """The posterior of a line's two coefficients."""
+
+    mean: Float[Tensor, "2 1"]
+    covariance: Float[Tensor, "2 2"]
 
 
 def _with_one(x: Tensor) -> Tensor:
@@ -117,7 +144,7 @@ def against_truth(
         if not isinstance(given, Normal):
             raise ValueError("The true posterior is known of a regression, and the learner predicts classes.")
         scale = required_scale(given, "coverage")
-        found, true = Normal(given.loc, scale.expand_as(given.loc)), lines.truth(task.support, task.query.x)
+        found, true = given._replace(scale=scale.expand_as(given.loc)), lines.truth(task.support, task.query.x)
         whole = metrics.mixture(found)
         assert isinstance(whole, Normal)  # A mixture of normals is reported as one.
         excess = metrics.nll(found, task.query.y) - metrics.nll(true, task.query.y)

@@ -8,9 +8,25 @@ from typing import Any
 import torch
 from torch import Generator, Tensor
 
-from metafunc import nn, tree
+from metafunc import algorithms, nn, tree
 from metafunc.algorithms import Algorithm
-from metafunc.types import Batch, Kind, Model, Params, Task, Tree
+from metafunc.algorithms.networks import NetworkFactory
+from metafunc.bayes.mixtures import log_density
+from metafunc.bayes.quadrature import equal_mass
+from metafunc.bayes.untrained import untrained
+from metafunc.types import (
+    Batch,
+    Categorical,
+    Kind,
+    MetaLearner,
+    Model,
+    Normal,
+    Params,
+    Predictive,
+    Task,
+    Tree,
+    masked_sum,
+)
 
 
 def network(input_shape: tuple[int, ...], num_outputs: int | None, /) -> Model:
@@ -27,7 +43,22 @@ def network(input_shape: tuple[int, ...], num_outputs: int | None, /) -> Model:
 
 
 SMALL: Mapping[str, Any] = MappingProxyType(
-    {"inner_lr": 0.1, "num_steps": 2, "batch_size": 3, "num_particles": 3, "noise_scale": 1.0}
+    {
+        "inner_lr": 0.1,
+        "num_steps": 2,
+        "batch_size": 3,
+        "num_particles": 3,
+        "noise_scale": 1.0,
+        "width": 4,
+        "num_heads": 2,
+        "num_layers": 2,
+        "num_hidden": 5,
+        "num_latents": 2,
+        "channels": 3,
+        "points_per_unit": 2,
+        "span": 8.0,
+        "num_inducing": 4,
+    }
 )
 """Hyperparameters with which an algorithm of the table is checked, where it has them."""
 
@@ -35,6 +66,40 @@ SMALL: Mapping[str, Any] = MappingProxyType(
 def small(row: Algorithm, **changes: Any) -> dict[str, Any]:
     """Those of `SMALL`, changed, that a row of `ALGORITHMS` has."""
     return {name: value for name, value in {**SMALL, **changes}.items() if name in row.hyperparameters}
+
+
+NUM_NODES = 8
+"""Linear maps that the posterior of a small optimum is made of."""
+
+
+def optimum(kind: Kind, num_outputs: int) -> MetaLearner[Params, Tensor]:
+    """The exact learner of small tasks: outputs are one of 64 linear maps of two inputs, with unit noise or as logits.
+
+    Args:
+        kind: "regression" or "classification".
+        num_outputs: targets per row, or classes.
+    """
+    maps = torch.randn(64, 2, num_outputs, generator=Generator().manual_seed(0), dtype=torch.float64)
+
+    def outputs(chosen: Tensor, x: Tensor) -> Predictive:
+        found = x @ chosen.to(x)
+        return Categorical(found) if kind == "classification" else Normal(found, found.new_ones(()))
+
+    def condition(support: Batch) -> Tensor:
+        def log_likelihood(one: Tensor) -> Tensor:
+            return masked_sum(log_density(outputs(one[None], support.x), support.y), support.mask)
+
+        return maps[equal_mass(torch.vmap(log_likelihood)(maps), NUM_NODES)].to(support.x)
+
+    return untrained(condition, outputs)
+
+
+def build_small(
+    name: str, factory: NetworkFactory, kind: Kind, num_outputs: int, **hyperparameters: Any
+) -> MetaLearner[Any, Any]:
+    """A row of `ALGORITHMS` for tasks with rows of two inputs; one that knows its tasks knows them as an `optimum`."""
+    optima = {"test": optimum(kind, num_outputs)}
+    return algorithms.build(name, factory, (2,), kind, num_outputs, optima=optima, **hyperparameters)
 
 
 def random_tasks(
@@ -70,17 +135,17 @@ def random_tasks(
     return Task(batch(num_shots), batch(num_queries))
 
 
-def padded(tasks: Task, num_rows: int = 2) -> Task:
+def padded(tasks: Task, num_rows: int = 2, *, garbage: float = 7.0) -> Task:
     """The same tasks with rows of garbage at the end of every batch, which its mask leaves out."""
 
     def pad(batch: Batch) -> Batch:
         count = batch.x.shape[:2]
         given = batch.x.new_ones(count) if isinstance(batch.mask, tuple) else batch.mask
         mask = torch.cat([given, given.new_zeros(count[0], num_rows)], dim=1)
-        garbage = 7.0 + torch.arange(num_rows, dtype=batch.x.dtype)
+        numbers = garbage + torch.arange(num_rows, dtype=batch.x.dtype)
 
         def extend(leaf: Tensor) -> Tensor:
-            extra = garbage.to(leaf.dtype) if leaf.is_floating_point() else torch.zeros_like(garbage, dtype=leaf.dtype)
+            extra = numbers.to(leaf.dtype) if leaf.is_floating_point() else torch.zeros_like(numbers, dtype=leaf.dtype)
             shape = (leaf.shape[0], num_rows, *leaf.shape[2:])
             return torch.cat([leaf, extra.reshape(-1, *(1,) * (leaf.ndim - 2)).expand(shape)], dim=1)
 

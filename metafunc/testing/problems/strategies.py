@@ -40,6 +40,7 @@ from metafunc.testing.problems.cases import (
     LossCase,
     ModelCase,
     NetworkCase,
+    OptimumCase,
     QuadraticCase,
     TabularCase,
 )
@@ -50,7 +51,8 @@ from metafunc.testing.problems.draws import normals as normals
 from metafunc.testing.problems.draws import step_counts as step_counts
 from metafunc.testing.problems.draws import tree_loss as tree_loss
 from metafunc.testing.problems.draws import trees as trees
-from metafunc.testing.problems.small import padded, small
+from metafunc.testing.problems.linear_gaussian import Lines
+from metafunc.testing.problems.small import build_small, padded, small
 from metafunc.testing.problems.tabular import Tabular
 from metafunc.types import Batch, Model, Params, Task
 
@@ -162,19 +164,26 @@ def network_cases(draw: Draw) -> NetworkCase:
 
 
 @st.composite
-def learner_cases(draw: Draw, name: str) -> LearnerCase[Any, Any]:
-    """An algorithm of the table, by name, on a tiny network and two tasks, off its initial values."""
+def learner_cases(draw: Draw, name: str, *, coherent: bool = False) -> LearnerCase[Any, Any]:
+    """An algorithm of the table, by name, on a tiny network and two tasks, off its initial values.
+
+    Args:
+        draw: what draws.
+        name: of the algorithm.
+        coherent: whether to draw only tasks of which its predictions claim to be those of one exchangeable model.
+    """
     row, normal = algorithms.ALGORITHMS[name], draw(normals())
-    kind = draw(st.sampled_from(row.kinds))
+    kind = draw(st.sampled_from(row.coherent if coherent else row.kinds))
     num_steps = draw(step_counts(2))
     hyperparameters = small(row, inner_lr=draw(learning_rates()), num_steps=num_steps)
-    learner = algorithms.build(name, _tiny, (2,), kind, 2, **hyperparameters)
+    learner = build_small(name, _tiny, kind, 2, **hyperparameters)
     start = tree.map(Tensor.double, learner.init(Generator().manual_seed(0)))
     meta = tree.add_scaled(start, 0.1, normal.like(start))
     # Rows of every class: prototypes are their means.
     num_shots = 2 * draw(st.integers(1, 2))
     drawn = Task(*(_rows(normal, kind == "classification", num_shots) for _ in range(2)))
-    return LearnerCase(learner, meta, drawn, num_steps, row.exact, row.inner_steps)
+    claims = kind in row.coherent
+    return LearnerCase(learner, meta, drawn, num_steps, row.exact, row.inner_steps, coherent=claims, jitter=row.jitter)
 
 
 def _tiny(input_shape: tuple[int, ...], num_outputs: int | None, /) -> Model:
@@ -251,6 +260,22 @@ def tabular_cases(draw: Draw) -> TabularCase:
     return TabularCase(mdp, draw(st.sampled_from([1.0, 0.1, 3.0])) * normal(*mdp.rewards.shape))
 
 
+@st.composite
+def lines(draw: Draw) -> Lines:
+    """Tasks of lines, by their prior, noise and number of points."""
+    sizes = st.sampled_from([1.0, 0.3, 2.0])
+    mean = draw(st.sampled_from([(0.0, 0.0), (1.0, -1.0)]))
+    return Lines(mean, draw(sizes), draw(sizes), draw(st.integers(1, 4)))
+
+
+@st.composite
+def optimum_cases(draw: Draw) -> OptimumCase[Any, Any]:
+    """Lines, and one who takes them for others: for instance the same lines with another noise."""
+    family, learner = draw(lines()).family, draw(lines()).optimum
+    meta = learner.init(Generator().manual_seed(0))
+    return OptimumCase(family, family.optima["test"], learner, meta, seed=draw(st.integers(0, 2**16)))
+
+
 CASES: dict[type[Any], Callable[[], st.SearchStrategy[Case]]] = {
     LossCase: loss_cases,
     ModelCase: model_cases,
@@ -260,5 +285,6 @@ CASES: dict[type[Any], Callable[[], st.SearchStrategy[Case]]] = {
     EnsembleCase: ensemble_cases,
     GaussianCase: gaussian_cases,
     TabularCase: tabular_cases,
+    OptimumCase: optimum_cases,
 }
 """For each kind of case but a learner's, which is drawn by the algorithm's name, the strategy that draws it."""

@@ -9,6 +9,8 @@ Nothing here stops a derivative except `first_order`, so `torch.func.grad` throu
 $(I - \alpha H(\theta_0)) \cdots (I - \alpha H(\theta_{K-1})) \nabla L^{\mathrm{query}}(\theta_K)$.
 """
 
+from metafunc.transforms.inner.counted import drawing_counts as drawing_counts
+from metafunc.transforms.inner.counted import repeat_counted as repeat_counted
 from metafunc.transforms.inner.rematerialise import rematerialised as rematerialised
 from metafunc.transforms.inner.step import Direction as Direction
 from metafunc.transforms.inner.step import Select as Select
@@ -22,4 +24,5 @@ from metafunc.transforms.inner.step import proximal as proximal
 from metafunc.transforms.inner.unroll import gradient_descent as gradient_descent
 from metafunc.transforms.inner.unroll import path as path
 from metafunc.transforms.inner.unroll import repeat as repeat
+from metafunc.transforms.inner.unroll import settling_path as settling_path
 from metafunc.transforms.inner.unroll import trajectory as trajectory

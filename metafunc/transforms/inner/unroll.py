@@ -64,6 +64,41 @@ def path(step: Adapt[P, P], *, finish: Adapt[P, P] | None = None) -> Path[P, P]:
     return rows
 
 
+def settling_path(step: Adapt[P, P], trained: int, *, finish: Adapt[P, P] | None = None) -> Path[P, P]:
+    r"""A path whose steps shrink beyond those that were trained.
+
+    $$\theta_{K+k} = \theta_{K+k-1} + \frac{1}{1 + k} \big( \mathrm{step}(\theta_{K+k-1}) - \theta_{K+k-1} \big),
+    \qquad k = 1, 2, \dots$$
+
+    An initialisation trained through K steps may sit where the K + 1st is too long for some tasks.
+
+    Args:
+        step: one update without an optimiser's state.
+        trained: K; up to there the path is `path`'s.
+        finish: applied once to the parameters of every row.
+
+    Raises:
+        ValueError: if `trained` is negative.
+
+    Example:
+        >>> import torch
+        >>> from metafunc import inner, optim
+        >>> step = inner.descend(lambda params, _: params.square().sum(), optim.sgd(0.25))  # halves
+        >>> inner.settling_path(step, 1)(torch.tensor(8.0), (), 3)  # then by a quarter and by a sixth
+        tensor([8.0000, 4.0000, 3.0000, 2.5000])
+    """
+    at_least(0, trained=trained)
+
+    def rows(params: P, support: Data, num_steps: int, /) -> P:
+        visited = trajectory(step, params, [support] * min(num_steps, trained))
+        for k in range(1, num_steps - trained + 1):
+            last = visited[-1]
+            visited.append(tree.add_scaled(last, 1 / (1 + k), tree.sub(step(last, support), last)))
+        return tree.stack([finish(row, support) for row in visited] if finish else visited)
+
+    return rows
+
+
 def trajectory(step: Adapt[P, P], params: P, data: Sequence[Data]) -> list[P]:
     """The parameters before and after a step on each data set in turn: one more than there are data sets.
 

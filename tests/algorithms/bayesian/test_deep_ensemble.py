@@ -8,14 +8,14 @@ from metafunc.algorithms import SUPERVISED
 from metafunc.bayes.ensemble import lift
 from metafunc.execution.gradient import value_and_grad
 from metafunc.testing import network, random_tasks
-from metafunc.testing.problems.small import small
+from metafunc.testing.problems.small import build_small, small
 
 NUM_MEMBERS = 2
 
 
 def members(name, kind):
     """A learner, an ensemble of it, the ensemble's meta-parameters, and tasks as each member prepares them."""
-    learner = algorithms.build(name, network, (2,), kind, 3, **small(SUPERVISED[name], num_steps=1))
+    learner = build_small(name, network, kind, 3, **small(SUPERVISED[name], num_steps=1))
     ensemble = lift(learner, num_particles=NUM_MEMBERS)
     meta = ensemble.init(torch.Generator().manual_seed(0))
     generator = torch.Generator().manual_seed(1)

@@ -141,3 +141,19 @@ def test_what_is_out_of_range_is_refused():
         algorithms.dkt(network((2,), 5), heteroscedastic(), num_features=5)
     with pytest.raises(ValueError, match="noise_scale must be above 0"):
         algorithms.dkt(network((2,), 5), gaussian(), num_features=5, noise_scale=0.0)
+
+
+def test_the_spectral_kernel_has_as_many_components_and_starts_as_fast_as_asked():
+    usual, _ = started(kernel="spectral")
+    asked, _ = started(kernel="spectral", num_components=7, frequency=3.0)
+    few, many = (each.init(torch.Generator().manual_seed(0)).kernel for each in (usual, asked))
+    assert (few["frequency"].shape, many["frequency"].shape) == ((4, 5), (7, 5))
+    tripled, _ = started(kernel="spectral", frequency=3.0)
+    third = tripled.init(torch.Generator().manual_seed(0)).kernel["frequency"] / 3
+    assert torch.allclose(third, few["frequency"])
+
+
+@pytest.mark.parametrize("settings", [{"num_components": 0}, {"frequency": 0.0}])
+def test_no_component_and_no_frequency_are_refused(settings):
+    with pytest.raises(ValueError, match=next(iter(settings))):
+        started(kernel="spectral", **settings)

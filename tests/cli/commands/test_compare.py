@@ -16,6 +16,8 @@ from metafunc_cli.settings.options import Comparison
 
 TINY = "--model mlp --model.hidden 6 --num-tasks 2 --steps 4 --validate-every 2 --test-tasks 12 --test-steps 2"
 GRID = f"--algorithms maml platipus maml_noise cnp --tasks sine_or_line --seeds 2 {TINY} --quiet --inner-lr 0.01"
+ALWAYS = ("learning", "adaptation", "reliability", "pit")
+"""The pictures of a regression."""
 ADDED = "--data.num-test-queries 9 --platipus.num-steps 2 --maml.num-steps 1 --json"
 
 
@@ -48,11 +50,45 @@ def test_the_report_has_one_row_per_algorithm_with_paired_differences(grid: tupl
         assert {"mse", "nll", "crps", "calibration_error"} <= {*row}
         assert {"mean", "ci95"} <= {*row["mse"]}
         assert row["seconds"] > 0
+        assert row["cpu_seconds"] > 0
         assert row["parameters"] > 0
     assert {"diff", "ci95"} <= {*rows["cnp"]["paired"]["nll"]}
     assert (rows["maml"]["steps"], rows["platipus"]["steps"]) == (1, 2)
     assert "note: --inner-lr is for maml, platipus, maml_noise; cnp has no such option." in err
     assert "comparison on sine_or_line" in err
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("--algorithms maml cnp --tasks sinusoid --cnp.data.noise 0.3", "differ in noise: 0.3 and 0.0"),
+        ("--algorithms maml exact --tasks few_task_sinusoid", "exact"),
+        ("--algorithms maml cnp --tasks sinusoid --split nowhere", "nowhere"),
+    ],
+    ids=["other tasks", "no optimum", "no split"],
+)
+def test_what_cannot_be_compared_is_refused_before_anything_is_trained(
+    line: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert inside(tmp_path, monkeypatch, f"{line} {TINY} --quiet") == 2
+    assert message in capsys.readouterr().err
+    assert not list(tmp_path.rglob("*"))
+
+
+def test_one_algorithm_is_trained_longer_than_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = f"--algorithms cnp maml --tasks sinusoid --no-figures --quiet {TINY} --cnp.steps 6 --cnp.outer-lr 0.01"
+    assert inside(tmp_path, monkeypatch, line) == 0
+    capsys.readouterr()
+    each = {
+        name: json.loads((tmp_path / f"runs/compare-sinusoid/{name}-0/config.json").read_text())["training"]
+        for name in ("cnp", "maml")
+    }
+    assert {name: (one["steps"], one["outer_lr"]) for name, one in each.items()} == {
+        "cnp": (6, 0.01),
+        "maml": (4, 0.001),
+    }
 
 
 def test_tables_and_pictures_are_written(grid: tuple[Path, dict[str, Any], str]) -> None:
@@ -62,10 +98,17 @@ def test_tables_and_pictures_are_written(grid: tuple[Path, dict[str, Any], str])
     assert (out / "compare.csv").read_text().count("\n") == 5
     assert "| maml |" in (out / "compare.md").read_text()
     drawn = {path.name for path in (out / "figures").iterdir()}
-    assert drawn == {"learning.png", "adaptation.png", "functions.png", "reliability.png"}
+    assert drawn == {f"{name}.png" for name in (*ALWAYS, "functions", "cost")}
     assert {path.name for path in out.iterdir() if path.is_dir()} == {"figures"} | {
         f"{name}-{seed}" for name in ("maml", "platipus", "maml_noise", "cnp") for seed in (0, 1)
     }
+
+
+def test_images_and_numbers_of_support_rows_have_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    line = f"--algorithms cnp maml --tasks completion --data.side 4 {TINY} --quiet --shots 1 3 --out out"
+    assert inside(tmp_path, monkeypatch, line) == 0
+    drawn = {path.name for path in (tmp_path / "out/figures").iterdir()}
+    assert drawn == {f"{name}.png" for name in (*ALWAYS, "completion", "cost", "support")}
 
 
 def test_finished_cells_are_not_trained_again_and_new_ones_are(

@@ -20,14 +20,14 @@ WHERE = {
 }
 SAID = {
     "train": "The training is saved; repeat the meta-test with:\n  metafunc eval run",
-    "eval": "The training is saved; repeat the meta-test with:\n  metafunc eval run",
+    "eval": "The training is saved; repeat the meta-test with:\n  metafunc eval run --num-tasks 3 --tempered",
     "compare": "What is trained is kept. Go on with:\n  metafunc compare run --out both",
     "predict": "out.csv is as it was before, or whole.",
     "plot": "Figures that were drawn are whole; draw all of them with:\n  metafunc plot run",
 }
 WORDS = {
     "train": ["--data.num-shots", "3", *SMALL, "--out", "run"],
-    "eval": ["run"],
+    "eval": ["run", "--num-tasks", "3", "--tempered"],
     "compare": ["run", "--out", "both"],
     "predict": ["run", "--support", "s.csv", "--query", "s.csv", "--out", "out.csv"],
     "plot": ["run"],

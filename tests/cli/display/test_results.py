@@ -34,6 +34,15 @@ def test_a_table_has_a_row_for_every_number_of_steps() -> None:
     assert "diverged" not in text
 
 
+def test_tasks_that_were_trained_on_are_not_called_new() -> None:
+    groups = {"number": 12, "of": "tasks", "per_episode": 1}
+    assert "50 episodes of 12 training tasks" in shown(report("mse", {}, split="train", num_tasks=50, groups=groups))
+    assert "600 training tasks" in shown(report("mse", {}, split="train"))
+    everything = {**groups, "of": "training tasks"}
+    assert "episodes of 12 training tasks" in shown(report("mse", {}, groups=everything))
+    assert "no interval" in shown(report("mse", {}, groups={**groups, "number": 1}))
+
+
 def test_diverged_tasks_get_a_column_and_what_is_not_finite_a_name() -> None:
     text = shown(report("mse", {}, {"mse": entry(None), "diverged": 3}))
     assert "diverged" in text

@@ -2,7 +2,8 @@ import dataclasses
 import json
 import os
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import pytest
 from hypothesis import given
@@ -16,7 +17,7 @@ from metafunc_cli.settings.names import choose
 from metafunc_cli.settings.options import Output, Training
 
 PAIRS = [(a, t) for a, row in ALGORITHMS.items() for t, family in FAMILIES.items() if family.kinds[0] in row.kinds]
-REQUIRED = {"few_shot": ["--data.path", "somewhere"], "regression": ["--data.path", "somewhere"]}
+REQUIRED = {name: ["--data.path", "somewhere"] for name in ("few_shot", "regression", "classification")}
 
 
 def read(*argv: str) -> dict[str, Any]:
@@ -32,8 +33,10 @@ def values(hint: Any) -> st.SearchStrategy[Any]:
         if ... in items:
             return st.lists(values(items[0]), max_size=3).map(tuple)
         return st.tuples(*map(values, items))
-    if type(None) in get_args(hint):
-        return st.none() | values(get_args(hint)[0])
+    if get_origin(hint) in (Union, UnionType):
+        return st.one_of(*map(values, get_args(hint)))
+    if hint is type(None):
+        return st.none()
     words = st.text("abcxyz_./0123456789", min_size=1, max_size=8)
     numbers = st.floats(allow_nan=False, allow_infinity=False)
     return {int: st.integers(-LARGEST, LARGEST), float: numbers, bool: st.booleans(), str: words}[hint]
@@ -148,7 +151,7 @@ def test_another_algorithm_takes_tasks_and_network_of_a_file(tmp_path: Path) -> 
         ("nothing", "There are: maml, fomaml"),
         (
             "protonet sinusoid",
-            "protonet takes circles, omniglot, tiny_omniglot, glyphs, few_shot; sinusoid goes with maml",
+            "protonet takes circles, omniglot, tiny_omniglot, glyphs, few_shot, classification; sinusoid goes with",
         ),
         ("maml fomaml", "both algorithms"),
         ("sinusoid glyphs", "both task families"),
@@ -260,6 +263,15 @@ def test_a_resumed_run_keeps_its_settings(tmp_path: Path) -> None:
     for changed in (["--steps", "13"], ["reptile"], ["--data.num-shots", "4"], ["--model.hidden", "7"], ["--out", "x"]):
         with pytest.raises(UsageError, match=r"resumed run keeps its settings|--resume goes on"):
             read("--resume", str(tmp_path), *changed)
+
+
+def test_a_run_from_before_a_setting_goes_on_with_what_was_usual(tmp_path: Path) -> None:
+    older = read("maml", "sinusoid", "--steps", "12")
+    del older["training"]["schedule"], older["tasks"]["noise"]
+    (tmp_path / "config.json").write_text(json.dumps(older))
+    assert read("--resume", str(tmp_path)) == read("maml", "sinusoid", "--steps", "12")
+    with pytest.raises(UsageError, match=r"was begun with training\.schedule = constant"):
+        read("--resume", str(tmp_path), "--schedule", "cosine")
 
 
 def test_help_of_a_pair_shows_its_own_settings(capsys: pytest.CaptureFixture[str]) -> None:

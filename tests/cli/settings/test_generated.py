@@ -32,13 +32,14 @@ def test_a_changed_default_makes_config_stale(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_kinds_are_those_of_the_families() -> None:
-    """Of those that need no data; the others predict classes if and only if they have a number of ways."""
+    """Of those that need no data; the others predict classes if they have a number of ways or a column of classes."""
     from metafunc.data.table import FAMILIES
 
     for name, row in FAMILIES.items():
         arguments = inspect.signature(row.builder).parameters
         if "path" in arguments:
-            kind = "classification" if "num_ways" in arguments else "regression"
+            of_classes = {"num_ways", "target_column"} & {*arguments}
+            kind = "classification" if of_classes else "regression"
         else:
             kind = row.builder().kind
         assert generated.FAMILIES[name].kinds == (kind,) == (row.kind,)
@@ -79,7 +80,12 @@ def test_every_preset_has_settings_that_exist_and_a_learner_that_takes_them(pres
         pytest.importorskip("mujoco")
         build(settings)
         return
-    regression = {"sinusoid": (1,), "sine_or_line": (1,), "few_task_sinusoid": (1,), "nme_sinusoid": (21,)}
+    regression = {
+        **dict.fromkeys(("sinusoid", "sine_or_line", "few_task_sinusoid", "gp", "trend"), (1,)),
+        "nme_sinusoid": (21,),
+        "cauchy": (2,),
+        "completion": (2,),
+    }
     kind = "regression" if preset.tasks in regression else "classification"
     shape = regression.get(preset.tasks, (1, 28, 28))
     num_outputs = 1 if kind == "regression" else settings["tasks"]["num_ways"]
@@ -95,12 +101,25 @@ def test_every_pair_with_a_paper_has_its_preset() -> None:
 WITH_PRESETS = (
     "maml fomaml reptile anil meta_sgd maml_plus_plus imaml emaml bmaml protonet cnp alpaca versa maml_noise platipus "
     "abml vampire pacoh llama mr_maml_w mr_maml_a mr_cnp_w mr_cnp_a pretrain deep_ensemble scratch "
+    "pacoh_gp empirical_gp mixed dkt tnp "
     "maml_rl fomaml_rl promp bmaml_rl emaml_rl pretrain_rl random_policy oracle_policy"
 )
 
 
 def test_an_algorithm_whose_paper_has_settings_keeps_its_preset() -> None:
     assert {*WITH_PRESETS.split()} <= {p.algorithm for p in PRESETS}
+
+
+def test_presets_of_few_tasks_weigh_their_hyper_prior_against_as_many_and_see_no_others() -> None:
+    few = [preset for preset in PRESETS if preset.tasks in ("trend", "cauchy")]
+    assert {(preset.algorithm, preset.tasks) for preset in few} >= {
+        (algorithm, tasks) for algorithm in ("pacoh_gp", "empirical_gp") for tasks in ("trend", "cauchy")
+    }
+    for preset in few:
+        settings = compose.read(["--preset", preset.name]).settings
+        assert settings.data.num_train_tasks == getattr(settings.hyper, "num_train_tasks", 20) == 20
+        assert settings.data.num_shots == {"trend": 5, "cauchy": 20}[preset.tasks]
+        assert settings.training.validate_every is None
 
 
 def test_an_algorithm_without_a_preset_trains_with_its_builder_s_defaults(

@@ -16,6 +16,8 @@ FLAGS = {"small_tasks": "--data.small-tasks", "num_shots": "--data.num-shots", "
     [
         ('lower num_shots, or set small_tasks="drop".', "lower --data.num-shots, or set --data.small-tasks drop."),
         ("num_shots must be at least 1, not 0.", "--data.num-shots must be at least 1, not 0."),
+        ("noise must be above 0, not -1.0.", "--data.noise must be above 0, not -1.0."),
+        ("noise has to be the noise; noise must be noise.", None),
         ("the noise, and noise='.1 or so'", "the noise, and --data.noise '.1 or so'"),
         ("data/num_shots/a.csv, column 'num_shots', own_num_shots", None),
         ("num_shots=3 of regression(num_shots=3)", None),

@@ -5,9 +5,9 @@ import math
 import pytest
 import torch
 
-from metafunc.data import circles, few_task_sinusoid, generator_for, nme_sinusoid, sine_or_line
+from metafunc.data import cauchy, circles, few_task_sinusoid, generator_for, nme_sinusoid, sine_or_line, trend
 
-FUNCTIONS = [sine_or_line, few_task_sinusoid, nme_sinusoid, circles]
+FUNCTIONS = [sine_or_line, few_task_sinusoid, trend, cauchy, nme_sinusoid, circles]
 
 
 def drawn(sample, num_tasks=2000):
@@ -55,6 +55,8 @@ def test_counts_below_one_are_refused(family, name):
         (nme_sinusoid, {"num_shown": 21}, "num_shown is 21; there are 20 amplitudes"),
         (nme_sinusoid, {"num_amplitudes": 1}, "num_amplitudes must be at least 2, not 1"),
         (few_task_sinusoid, {"num_train_tasks": 0}, "num_train_tasks must be .*not 0"),
+        (trend, {"noise": -0.1}, "noise must be .*not -0.1"),
+        (cauchy, {"num_inputs": 0}, "num_inputs must be .*not 0"),
     ],
 )
 def test_other_settings_out_of_range_are_refused(family, settings, message):
@@ -94,15 +96,16 @@ def test_the_variants_are_sines_alone_and_lines_alone():
         assert (residual(query.x, query.y, *features)[0] < 1e-4).all()
 
 
-def test_training_tasks_are_few_and_their_points_never_change():
-    family = few_task_sinusoid(num_train_tasks=7)
+@pytest.mark.parametrize("builder", [few_task_sinusoid, trend, cauchy])
+def test_training_tasks_are_few_and_their_points_never_change(builder):
+    family = builder(num_train_tasks=7)
     tasks = drawn(family.train, 500)
-    rows = torch.cat([tasks.support.x, tasks.support.y, tasks.query.x, tasks.query.y], 1)[..., 0]
+    rows = torch.cat([tasks.support.x[..., :1], tasks.support.y, tasks.query.x[..., :1], tasks.query.y], 1)[..., 0]
     assert len(rows.unique(dim=0)) == 7
     again = family.train(generator_for(1, "other", 5), 500)
     assert torch.equal(again.support.x.unique(dim=0), tasks.support.x.unique(dim=0))
     assert len(drawn(family.test, 500).support.x.unique(dim=0)) == 500
-    other = drawn(few_task_sinusoid(num_train_tasks=7, task_seed=1).train, 500)
+    other = drawn(builder(num_train_tasks=7, task_seed=1).train, 500)
     assert not torch.isin(other.support.x, tasks.support.x).any()
 
 

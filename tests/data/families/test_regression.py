@@ -114,9 +114,13 @@ def test_columns_can_be_chosen(csv):
         (lambda t: t, {"task_column": "tasks"}, r"Did you mean 'task'"),
         (lambda t: t, {"input_columns": ("c",)}, r"has the columns .*, and not 'c': choose input_columns among them\."),
         (lambda t: t[["task", "y"]], {}, r"has 0 input columns and 1 target columns"),
-        (lambda t: t.replace({"b": {3.0: float("nan")}}), {}, r"table\.(csv|parquet), row 15, column 'b' is empty"),
+        (lambda t: t.replace({"y": {3.0: float("nan")}}), {}, r"table\.(csv|parquet), row \d+, column 'y' is empty"),
         (lambda t: t.replace({"b": {3.0: float("inf")}}), {}, r"row 15, column 'b' is 'inf'"),
-        (lambda t: t.assign(b="red"), {}, r"row 1, column 'b' is 'red'; a finite number is needed.* input_columns"),
+        (
+            lambda t: t.assign(b=[f"red {i}" for i in range(len(t))]),
+            {},
+            r"column 'b' has 60 different texts in 60 rows.* with input_columns, and categories with category_columns",
+        ),
         (lambda t: t.astype({"b": str}).replace({"b": {"3.0": "x"}}), {}, r"row 15, column 'b' is 'x'"),
         (lambda t: t.head(0), {}, r"has no rows"),
         (

@@ -97,6 +97,30 @@ time.sleep(60)
     assert gone(tmp_path)
 
 
+def test_operations_that_code_cannot_call_are_named_before_it_is_made() -> None:
+    square = torch.eye(3)
+    refused = {
+        "aten.linalg_cholesky_ex.default": tracing.trace(torch.linalg.cholesky, square),
+        "aten._linalg_slogdet.default": tracing.trace(lambda x: torch.linalg.slogdet(x).logabsdet, square),
+    }
+    for name, graph in refused.items():
+        with pytest.raises(build.BuildError, match=f"compiled code cannot call .*{name}"):
+            build.check_calls(graph)
+    # What is taken apart, has code, or is in the interface of libraries is none of these.
+    build.check_calls(tracing.trace(lambda x: torch.cumprod(x.exp() @ x, 0).softmax(-1), square))
+
+
+@pytest.mark.compiled
+def test_a_step_that_code_cannot_take_runs_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    warned: list[str] = []
+    x = torch.eye(3) + 0.1
+    with aot.Compiler(at_once=True, warn=warned.append) as own:
+        assert torch.equal(own.lower(torch.linalg.cholesky)(x), torch.linalg.cholesky(x))
+    assert len(warned) == 1
+    assert "cannot call aten" in warned[0]
+
+
 @pytest.mark.compiled
 def test_code_is_made_once_and_gives_the_steps_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))

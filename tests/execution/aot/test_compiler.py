@@ -42,9 +42,8 @@ def test_it_switches_between_steps_and_records_it_first(rounded: Any) -> None:
     assert rounded.closed == 1
 
 
-@pytest.mark.parametrize("factor", [1 + 1e-3, float("nan")])
-def test_code_that_gives_other_numbers_is_refused_with_a_warning(rounded: Any, factor: float) -> None:
-    rounded.factor = factor
+def refusal() -> str:
+    """The warning, where the code is not taken: all steps give the graph's numbers, and no switch is recorded."""
     plain, recorded, warned = value_and_grad(TASK_LOSS)(META, TASKS), [], []
     with aot.Compiler(at_once=False, record=recorded.append, warn=warned.append) as own:
         step = value_and_grad(TASK_LOSS, lower=own.lower)
@@ -52,8 +51,27 @@ def test_code_that_gives_other_numbers_is_refused_with_a_warning(rounded: Any, f
             own.between_steps(number)
             assert same(step(META, TASKS), plain)
     assert not recorded
-    assert len(warned) == 1
-    assert "other numbers than its graph" in warned[0]
+    (warning,) = warned
+    return warning
+
+
+@pytest.mark.parametrize("factor", [1 + 1e-3, float("nan")])
+def test_code_that_gives_other_numbers_is_refused_with_a_warning(rounded: Any, factor: float) -> None:
+    rounded.factor = factor
+    assert "other numbers than its graph" in refusal()
+
+
+def test_code_that_fails_when_it_is_called_is_refused_with_a_warning(
+    rounded: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def load(self: Any) -> Any:
+        def run(inputs: Any) -> Any:
+            raise RuntimeError("no such operation")
+
+        return run
+
+    monkeypatch.setattr(rounded, "load", load)
+    assert refusal() == "The step cannot be compiled (no such operation); it runs without."
 
 
 def test_one_leaf_that_is_wrong_is_enough() -> None:

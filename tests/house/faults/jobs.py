@@ -59,7 +59,7 @@ def compare_result(folder: Path) -> Result:
     """The comparison, but for the seconds that it took, and its trainings."""
     report = json.loads((folder / "compare.json").read_text())
     for row in report["rows"]:
-        del row["seconds"]
+        del row["seconds"], row["cpu_seconds"]
     table = [line.split(",") for line in (folder / "compare.csv").read_text().splitlines()]
     column = table[0].index("seconds")
     for line in table:

@@ -35,7 +35,7 @@ def test_running_mean_is_that_of_the_finite_neighbours(values, reach):
 
 
 def test_adaptation_curves_draw_mean_band_and_median():
-    page = figures.adaptation_curves({"maml": by_step([4.0, 2.0, 1.0])}, num_tasks=600)
+    page = figures.adaptation_curves({"maml": by_step([4.0, 2.0, 1.0])}, over="600 new tasks")
     (axes,) = page.axes
     (mean,) = drawn(axes, BLUE, "-")
     assert mean == [4.0, 2.0, 1.0]
@@ -44,7 +44,7 @@ def test_adaptation_curves_draw_mean_band_and_median():
     heights = band.get_paths()[0].vertices[:, 1]
     assert {round(h, 6) for h in heights} == {4.4, 3.6, 2.2, 1.8, 1.1, 0.9}
     assert axes.get_xlabel()
-    assert "600 tasks" in " ".join(text.get_text() for part in page.subfigs for text in part.texts)
+    assert "600 new tasks" in " ".join(text.get_text() for part in page.subfigs for text in part.texts)
 
 
 def test_accuracy_is_in_percent_and_null_leaves_a_gap():

@@ -5,6 +5,7 @@ import torch
 
 from metafunc import data, tree
 from metafunc.results import figures
+from metafunc.results.figures.several import Draws
 from metafunc.types import Normal, Task
 
 
@@ -34,6 +35,34 @@ def test_draws_of_functions_have_a_row_per_learner_and_label_their_axes():
     assert len(thin) == 20, "more draws than that cannot be told apart"
     with pytest.raises(ValueError, match="nothing to draw"):
         figures.function_draws({}, each)
+
+
+def test_particles_that_are_drawn_are_spread_over_all_of_them():
+    each = tree.unstack(tasks(1))
+    in_order = Normal(torch.arange(100.0)[:, None, None].expand(100, 20, 1), torch.tensor(0.3))
+    (axes,) = figures.function_draws({"exact": [in_order]}, each).axes
+    heights = [float(line.get_ydata()[0]) for line in axes.lines if line.get_linewidth() < 1]
+    assert heights == [5.0 * i for i in range(20)]
+
+
+def test_the_legend_names_what_there_is_and_nothing_else():
+    each = tree.unstack(tasks(1))
+    one = Normal(torch.zeros(1, 20, 1), torch.tensor(0.3))
+    draws = Draws(torch.linspace(0, 1, 4), torch.rand(2, 4))
+
+    def legend(**settings):
+        page = figures.function_draws({"maml": [one]}, each, **settings)
+        (text,) = [text.get_text() for text in page.subfigs[0].texts[1:]]
+        return text, page.axes[0].lines
+
+    bare, lines = legend()
+    assert "exact" not in bare
+    assert "Thin" not in bare
+    assert len(lines) == 3
+    both, lines = legend(exact={"maml": [one]}, draws={"maml": [draws]})
+    assert "Thin: draws of whole functions. Dashed: exact" in both
+    assert len(lines) == 3 + 2 + 3
+    assert torch.equal(torch.as_tensor(lines[2].get_ydata()), draws.y[1].double())
 
 
 def test_a_reliability_diagram_has_a_diagonal_and_a_line_per_learner():

@@ -18,8 +18,14 @@ from metafunc.testing.problems.strategies import Normals
 
 from .twins import FILES, TWINS
 from .twins.cases import CASES, LEARNER, LOSS, TASKS
+from .twins.coherence import EVERY as COHERENT
 
 EAGER = {name: identity for name, identity in IDENTITIES.items() if not identity.compiles}
+
+
+def right(identity):
+    """A case on which an identity holds."""
+    return COHERENT[0] if identity.coherent else CASES[identity.needs]
 
 
 @pytest.mark.parametrize("twin", TWINS, ids=lambda twin: twin.identity)
@@ -33,7 +39,13 @@ def test_a_wrong_twin_fails(twin):
 
 @pytest.mark.parametrize("name", EAGER)
 def test_what_the_twins_are_twins_of_holds(name):
-    EAGER[name](CASES[EAGER[name].needs]).check()
+    EAGER[name](right(EAGER[name])).check()
+
+
+@pytest.mark.parametrize("case", COHERENT, ids=lambda case: tree.leaves(case.tasks.support.y)[0].dtype)
+@pytest.mark.parametrize("name", [name for name, identity in EAGER.items() if identity.coherent])
+def test_what_conditions_one_model_is_coherent(name, case):
+    EAGER[name](case).check()
 
 
 def test_every_identity_has_a_wrong_twin():
@@ -66,7 +78,7 @@ def test_every_claim_is_seen_to_fail(monkeypatch):
     for twin in TWINS:
         twin.report()
     for name, identity in EAGER.items():
-        identity(CASES[identity.needs])
+        identity(right(identity))
         assert any(of == name for of, _ in made)
     assert not made - failed
 

@@ -173,7 +173,9 @@ def test_identities_apply_by_what_they_need():
     assert everything == {name for name, identity in IDENTITIES.items() if not identity.compiles}
     exact, stopped = ({i.name for i in applicable(ALGORITHMS[name])} for name in ("maml", "reptile"))
     assert exact - stopped == {"meta_derivative", "meta_hessian"}
-    assert {i.name for i in applicable(LearnerCase, compiled=True)} - exact == {"compiled_step"}
+    coherent = {i.name for i in applicable(ALGORITHMS["alpaca"])}
+    assert coherent - exact == {"chain_rule", "martingale"}
+    assert {i.name for i in applicable(LearnerCase, compiled=True)} - exact - coherent == {"compiled_step"}
 
 
 def test_all_identities_of_a_case_are_asked_at_once():

@@ -2,12 +2,14 @@
 
 from . import (
     chaser,
+    coherence,
     curvature,
     ensembles,
     implicit,
     learners,
     linear_gaussian,
     meta_gradient,
+    optimum,
     policy_gradient,
     purity,
     quadratic,
@@ -30,7 +32,9 @@ FILES = (
     chaser,
     variational,
     policy_gradient,
+    optimum,
     learners,
     ways,
+    coherence,
 )
 TWINS = [twin for file in FILES for twin in file.TWINS]

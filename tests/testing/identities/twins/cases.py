@@ -18,6 +18,7 @@ from metafunc.testing import (
     LossCase,
     ModelCase,
     NetworkCase,
+    OptimumCase,
     QuadraticCase,
     Report,
     TabularCase,
@@ -25,6 +26,7 @@ from metafunc.testing import (
     random_tasks,
 )
 from metafunc.testing.problems import tabular
+from metafunc.testing.problems.linear_gaussian import Lines
 from metafunc.testing.problems.strategies import Normals, tree_loss
 from metafunc.types import Batch, Task
 
@@ -58,9 +60,15 @@ def learner_case():
     return LearnerCase(learner, learner.init(torch.Generator().manual_seed(0)), TASKS, num_steps=2)
 
 
+def optimum_case():
+    family, other = Lines().family, Lines(noise=0.7).optimum
+    return OptimumCase(family, family.optima["test"], other, other.init(torch.Generator()))
+
+
+OPTIMUM = optimum_case()
 NETWORK = network_case()
 LEARNER = learner_case()
-EVERY = (LOSS, MODEL, NETWORK, QUADRATIC, CONVEX, ENSEMBLE, GAUSSIANS, TABULAR, LEARNER)
+EVERY = (LOSS, MODEL, NETWORK, QUADRATIC, CONVEX, ENSEMBLE, GAUSSIANS, TABULAR, OPTIMUM, LEARNER)
 CASES = {type(case): case for case in EVERY}
 
 

@@ -69,6 +69,29 @@ def unmasked_adapt(meta, support):
     return LEARNER.learner.adapt(meta, support._replace(mask=()))
 
 
+def unmasked_joint(params, query):
+    """The log-probability of all rows together, those of padding among them."""
+    return -network_loss(params, query)
+
+
+def noisy(read):
+    """MAML whose meta-parameters are moved by noise, drawn for every row, and by what `read` makes of the rows."""
+
+    def prepare(meta, tasks, generator, /, *, step, num_steps):
+        noise = torch.randn(tasks.support.x.shape[:2], generator=generator, dtype=torch.float64)
+        return tasks._replace(support=tasks.support._replace(extra=noise))
+
+    def adapt(meta, support):
+        moved = read(support) if isinstance(support.extra, torch.Tensor) else 0.0
+        return LEARNER.learner.adapt(tree.map(lambda leaf: leaf + 0.01 * moved, meta), support)
+
+    return learner(prepare=prepare, adapt=adapt)
+
+
+def read_everywhere(support):
+    return (support.extra * support.x.sum(-1)).mean()
+
+
 def half_gradient(meta, task):
     """A task loss whose gradient is half of its value's."""
     loss = LEARNER.learner.task_loss(meta, task)
@@ -115,6 +138,8 @@ TWINS = [
     twin("independent_tasks", growing_loss),
     twin("ignored_padding", learner(task_loss=unmasked)),
     twin("ignored_padding", learner(adapt=unmasked_adapt)),
+    twin("ignored_padding", learner(joint=unmasked_joint)),
+    twin("ignored_padding", noisy(read_everywhere)),
     twin("path_ends_in_adapt", learner(path=short_path)),
     twin("path_ends_in_adapt", learner(path=ELSEWHERE["path"])),
     twin("path_ends_in_adapt", learner(**ELSEWHERE)),

@@ -1,0 +1,128 @@
+"""The meta-tests of a comparison: all trials on the same tasks, and the pictures of what came of it."""
+
+from collections.abc import Mapping, Sequence
+from functools import reduce
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from metafunc.checks import at_least
+from metafunc_cli.commands.same_tasks import check_same_tasks
+from metafunc_cli.commands.trials import Contender, Times, Trial, times_of
+from metafunc_cli.display.drawing import prepare
+from metafunc_cli.display.progress import progress
+from metafunc_cli.display.screen import Screen, refusals
+from metafunc_cli.settings.options import Comparison
+
+if TYPE_CHECKING:
+    from metafunc.evaluation.meta_test import Evaluation
+    from metafunc.results.comparison import Entry
+
+
+def by_shots(screen: Screen, rows: Sequence[Contender], asked: Comparison) -> list[dict[str, Any]]:
+    """The comparison for each number of support rows: the same tasks, whose support sets are nested.
+
+    Raises:
+        UsageError: there are no tasks with so many rows.
+    """
+    from metafunc.data import generator_for
+    from metafunc.data.fewer_shots import fewer_shots
+    from metafunc.evaluation.scoring import sampler_of
+    from metafunc.results.comparison import compare
+    from metafunc.training.build import tasks_of
+
+    config, numbers = rows[0].trials[0].run.config, sorted({*asked.shots})
+    with refusals():
+        at_least(0, shots=numbers[0])
+        ranged = {"num_shots": numbers[-1]} if "num_shots" in config["tasks"] else {}
+        family = tasks_of({**config, "tasks": {**config["tasks"], **ranged}})
+        sampler_of(fewer_shots(family, numbers[-1]), asked.split)(generator_for(asked.test_seed, asked.split, 0), 1)
+    tested = {number: meta_test(screen, rows, asked, fewer_shots(family, number)) for number in numbers}
+    return [{"shots": n, "rows": compare(rows[0].tasks, entries)["rows"]} for n, entries in tested.items()]
+
+
+def meta_test(screen: Screen, rows: Sequence[Contender], asked: Comparison, family: Any | None = None) -> "list[Entry]":
+    """Test every trial on the same tasks: those of a family, or each on its own that have to be the same.
+
+    Raises:
+        UsageError: the tasks of two rows are not the same.
+    """
+    from metafunc import tree
+    from metafunc.evaluation.meta_test import evaluate
+    from metafunc.execution import device
+    from metafunc.results.comparison import Entry
+    from metafunc.training.build import own_steps
+
+    check_same_tasks([(row.algorithm, row.trials[0].family, row.trials[0].run.config["tasks"]) for row in rows], asked)
+    optimal = None if asked.no_gap else _optimal(screen, family or rows[0].trials[0].family, asked)
+    entries = []
+    for row in rows:
+        steps = own_steps(row.trials[0].run.config) or 1
+        tests = []
+        for trial in row.trials:
+            with (
+                progress(screen.err, f"meta-testing {trial.run.path.name}", quiet=screen.quiet) as advance,
+                device.surroundings(threads=trial.run.env["threads"]),
+                refusals(),
+            ):
+                tests.append(
+                    evaluate(
+                        trial.learner,
+                        trial.meta,
+                        family or trial.family,
+                        num_tasks=asked.test_tasks,
+                        num_steps=max(steps, asked.test_steps),
+                        seed=asked.test_seed,
+                        split=asked.split,
+                        gap=False,
+                        # mypy gives a lambda whose argument has a default no type.
+                        on_progress=lambda done, total, advance=advance: advance(done, total, ""),  # type: ignore[misc]
+                    ).beyond(optimal)
+                )
+        each = [times_of(trial.run) for trial in row.trials]
+        seconds, cpu = reduce(Times.plus, each).over(len(each))
+        if asked.coherence and family is None:
+            tests = [_with_coherence(screen, t, trial, steps) for t, trial in zip(tests, row.trials, strict=True)]
+        seeds = tuple(trial.seed for trial in row.trials)
+        entries.append(Entry(row.algorithm, seeds, tuple(tests), steps, seconds, tree.size(row.trials[0].meta), cpu))
+    return entries
+
+
+def _with_coherence(screen: Screen, test: "Evaluation", trial: Trial, steps: int) -> "Evaluation":
+    from metafunc.evaluation.coherence_columns import with_coherence
+
+    if not screen.quiet:
+        screen.say(f"measuring coherence of {trial.run.path.name}")
+    with refusals():
+        return with_coherence(test, trial.learner, trial.meta, trial.family, num_steps=steps)
+
+
+def _optimal(screen: Screen, family: Any, asked: Comparison) -> Any:
+    """The NLL of the exact prediction on the tasks that are compared on, once for all; None if it is not known."""
+    from metafunc.evaluation.gap import optimal_nll
+
+    with progress(screen.err, "the optimum", quiet=screen.quiet) as advance, refusals():
+        return optimal_nll(
+            family,
+            num_tasks=asked.test_tasks,
+            seed=asked.test_seed,
+            split=asked.split,
+            on_progress=lambda done, total: advance(done, total, ""),
+        )
+
+
+def draw(rows: Sequence[Contender], entries: "Sequence[Entry]", report: Mapping[str, Any], folder: Path) -> list[Path]:
+    """The figures of a comparison."""
+    from metafunc.evaluation.fitting import as_fitted
+    from metafunc.results.plot_comparison import Compared, plot_comparison
+
+    prepare()
+    compared = [
+        Compared(
+            entry,
+            tuple(trial.run for trial in row.trials),
+            as_fitted(row.trials[0].learner, entry.evaluations[0].pooled, entry.row),
+            row.trials[0].meta,
+        )
+        for row, entry in zip(rows, entries, strict=True)
+    ]
+    return plot_comparison(compared, folder, report=report)

@@ -1,0 +1,103 @@
+"""A table in the place of a task family: what its columns are is guessed, said in one line, and set as by flags."""
+
+import shlex
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from metafunc_cli.errors import UsageError
+from metafunc_cli.settings.arguments import Arguments, is_flag
+
+SUFFIXES = (".csv", ".parquet")
+TASK, TARGETS, INPUTS, PATH = "--data.task-column", "--data.target-columns", "--data.input-columns", "--data.path"
+SPLIT, ORDER = "--data.split-column", "--data.order-column"
+
+
+class Resolved(NamedTuple):
+    """A command line whose table has become flags.
+
+    Args:
+        arguments: the names without the table, and the flags with it.
+        note: what was guessed, for the user; empty where nothing was.
+    """
+
+    arguments: Arguments
+    note: str
+
+
+def tables_in(argv: Sequence[str], known: Collection[str]) -> list[str]:
+    """The words of a command line that can only be tables: no name of the house, but a table's or an existing path."""
+    words = [word for word in argv if word and not word.startswith("-") and word not in known]
+    return [word for word in words if Path(word).suffix.lower() in SUFFIXES or (Path(word).is_dir() and "/" in word)]
+
+
+def resolved(arguments: Arguments, known: Collection[str], family: str, families: Collection[str]) -> Resolved:
+    """The same command line with the table as the path of a task family.
+
+    Args:
+        arguments: the command line, taken apart.
+        known: the names that there are.
+        family: what a table's tasks are where no family is named.
+        families: the names of all families.
+
+    Raises:
+        UsageError: there are two tables, none at the path, or another path beside it.
+        DataUnavailable: the file cannot be read.
+    """
+    tables = tables_in(arguments.names, known)
+    if not tables:
+        return Resolved(arguments, "")
+    if len(tables) > 1 or PATH in arguments.values:
+        others = [*tables[1:], *([arguments.values[PATH]] if PATH in arguments.values else [])]
+        raise UsageError(f"{tables[0]} and {others[0]} are two tables: give one of them.")
+    table = tables[0]
+    names = [name for name in arguments.names if name != table]
+    if not any(name in families for name in names):
+        names.append(family)
+    flags, note = [PATH, table], ""
+    if family in names and not {"--config", "--resume"} & {*arguments.values}:
+        guessed, note = _guessed(table, arguments)
+        flags += guessed
+    return Resolved(arguments._replace(names=names, flags=[*flags, *arguments.flags]), note)
+
+
+def _guessed(table: str, arguments: Arguments) -> tuple[list[str], str]:
+    """Flags for the columns that the command line does not name, and the line about all of them."""
+    from metafunc.data import files
+    from metafunc.data.columns import Columns, guess, inputs_of
+    from metafunc.data.source import place_of
+
+    given, frame = arguments.values, files.read_table(place_of(table))
+    asked = Columns(
+        given.get(TASK, "task"),
+        tuple(_values(arguments, TARGETS)) or ("y",),
+        tuple(_values(arguments, INPUTS)),
+        order=given.get(ORDER),
+        split=given.get(SPLIT),
+    )
+    found = guess(frame, asked)
+    if not found.targets:
+        raise UsageError(
+            f"{table} has the columns {', '.join(map(repr, frame.columns))}, and none of numbers beside the task "
+            f"{found.task!r}: name the target with {TARGETS}."
+        )
+    guesses = {TASK: [found.task], TARGETS: [*found.targets]}
+    flags = [word for flag, names in guesses.items() if flag not in given for word in (flag, *names)]
+    if not flags or not {found.task, *found.targets} >= {*(given[flag] for flag in guesses if flag in given)}:
+        return flags, ""  # a column that was named and is not there is answered where the table is read
+    inputs = "those named" if INPUTS in given else ", ".join(inputs_of(table, frame, found))
+    known = f"task {given.get(TASK, found.task)}, target {', '.join(found.targets)}, inputs {inputs}"
+    return flags, f"{table}: {known}. Others are named by {shlex.join(flags)}."
+
+
+def _values(arguments: Arguments, flag: str) -> list[str]:
+    """All values that a flag was given, the last time."""
+    found: list[str] = []
+    last = ""
+    for word in arguments.flags:
+        if is_flag(word):
+            last, joined, value = word.partition("=")
+            found = found if last != flag else [value] if joined else []
+        elif last == flag:
+            found.append(word)
+    return found

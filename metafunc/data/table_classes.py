@@ -1,0 +1,102 @@
+"""Classification tasks of a table: classes that all tasks share, and rows of one task as support and queries."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+from jaxtyping import Int64
+from torch import Tensor
+
+from metafunc.data.columns import Columns, refuse_absent, texts_of_rows
+from metafunc.data.sampling import changed
+from metafunc.data.table_tasks import Protocol, plain, table_tasks
+from metafunc.data.task_split import split_tasks
+from metafunc.types import Batch, Sampler, Task, TaskFamily
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+
+def table_classes(
+    frame: "DataFrame", asked: Columns, by: Protocol, *, units: Mapping[str, Any] | None, source: str
+) -> TaskFamily:
+    """The family of a table's tasks, whose target is a class: the classes are those of the training tasks, in order.
+
+    Args:
+        frame: a row per observation.
+        asked: which columns are what; the one target holds the classes.
+        by: how tasks are made of them.
+        units: the `info` of the family whose units and classes are to be taken; None: this table has its own.
+        source: what the table is called.
+
+    Returns:
+        A family with inputs (tasks, rows, inputs) and labels (tasks, rows); `info["classes"]` has what they stand for.
+
+    Raises:
+        ValueError: the table cannot be used so, or a class is in no training task.
+
+    Example:
+        >>> import pandas
+        >>> rows = [(i // 12, i % 5, "ab"[i % 2]) for i in range(120)]
+        >>> frame = pandas.DataFrame(rows, columns=["task", "x", "label"])
+        >>> family = table_classes(frame, Columns("task", ("label",)), Protocol(5, 5, 5), units=None, source="t.csv")
+        >>> family.num_outputs, family.info["classes"]
+        (2, ['a', 'b'])
+    """
+    frame = plain(source, frame)
+    refuse_absent(source, frame, asked)
+    if len(asked.targets) != 1:
+        raise ValueError(f"{len(asked.targets)} columns are to hold the classes of {source}: name one.")
+    (target,) = asked.targets
+    names = texts_of_rows(source, frame, target, "class")
+    if units is None:
+        tasks = texts_of_rows(source, frame, asked.task, "task")
+        partition, _ = split_tasks(source, frame, tasks, asked.split, by.fractions, by.split_seed, by.fold)
+        training = torch.isin(partition.of_row, partition.parts["train"]).tolist()
+        classes = sorted({name for name, known in zip(names, training, strict=True) if known})
+    else:
+        classes = list(units["classes"])
+    labels = labels_of(source, target, names, classes)
+    numbered = frame.assign(**{target: labels.numpy()})
+    family = table_tasks(numbered, asked, replace(by, labels=True), units=units, source=source)
+    return replace(
+        family,
+        name="classification",
+        kind="classification",
+        num_outputs=len(classes),
+        train=_labelled(family.train),
+        validation=_labelled(family.validation),
+        test=_labelled(family.test),
+        info={**family.info, "classes": classes},
+    )
+
+
+def labels_of(source: str, column: str, names: Sequence[str], classes: Sequence[str]) -> Int64[Tensor, " rows"]:
+    """The number of each row's class.
+
+    Raises:
+        ValueError: a class is none of the known ones; the row is named.
+
+    Example:
+        >>> labels_of("t.csv", "label", ["b", "a"], ["a", "b"])
+        tensor([1, 0])
+    """
+    place = {name: number for number, name in enumerate(classes)}
+    unknown = next((row for row, name in enumerate(names) if name not in place), None)
+    if unknown is not None:
+        raise ValueError(
+            f"{source}, row {unknown + 1}, column {column!r} is {names[unknown]!r}, a class of no training task; these "
+            f"have {', '.join(map(repr, classes[:8]))}: leave such rows out."
+        )
+    return torch.tensor([place[name] for name in names])
+
+
+def _labelled(sampler: Sampler) -> Sampler:
+    """The same tasks with the one target, a class's number, as labels."""
+
+    return changed(sampler, lambda tasks: Task(*map(_with_labels, tasks)))
+
+
+def _with_labels(batch: Batch) -> Batch:
+    return batch._replace(y=batch.y[..., 0].long())

@@ -1,0 +1,67 @@
+"""Histograms of where targets fall in what was predicted: in which way a prediction is not calibrated."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from metafunc.evaluation.metrics.pit import PitHistogram
+from metafunc.results.figures.style import BLUE, GREY, LIGHT_GREY, figure, plain
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+HIGHEST = 4.0
+"""Of the vertical axis: a bin with more rows than four times its share leaves the panel, and says nothing more."""
+
+
+def pit_histograms(histograms: Mapping[str, PitHistogram]) -> "Figure":
+    """Draw the density of the targets' places in their predictive distributions.
+
+    Args:
+        histograms: for each label what `metrics.pit.pit_histogram` found.
+
+    Returns:
+        One panel per label, up to four in a row: bars, the band that holds for all bins at once, and a line at 1, where
+        a calibrated prediction lies.
+
+    Raises:
+        ValueError: there is nothing to draw.
+
+    Example:
+        >>> import torch
+        >>> from metafunc import figures
+        >>> from metafunc.evaluation.metrics.pit import PitHistogram
+        >>> flat = torch.ones(2)
+        >>> histogram = PitHistogram(torch.linspace(0, 1, 3), flat, flat - 0.1, flat + 0.1)
+        >>> len(figures.pit_histograms({"exact": histogram}).axes)
+        1
+    """
+    from matplotlib.ticker import MaxNLocator
+
+    if not histograms:
+        raise ValueError("There is no prediction with a scale to draw.")
+    columns = min(4, len(histograms))
+    lines = -(-len(histograms) // columns)
+    page, body = figure(
+        8.0 if columns > 1 else 6.4,
+        1.0 + 1.9 * lines,
+        "Where targets fall in what was predicted",
+        "Bars: rows for each quantile of the prediction. Whiskers: 95 % for all bars at once, over tasks.\n"
+        "At the line a prediction is calibrated: a cup is too sure, a hill too wide, a tilt biased.",
+    )
+    grid = body.subplots(lines, columns, sharex=True, sharey=True, squeeze=False)
+    top = max(min(float(one.high.max()), HIGHEST) for one in histograms.values())
+    for place, (axes, (label, one)) in enumerate(zip(grid.ravel(), histograms.items(), strict=False)):
+        lowest = place + columns >= len(histograms)
+        plain(axes, x="Quantile (%)" if lowest else "", title=label)
+        axes.tick_params(labelbottom=lowest)
+        bounds, density = (100 * one.bounds).tolist(), one.density.tolist()
+        axes.stairs(density, bounds, fill=True, color=BLUE, alpha=0.35)
+        middles = (50 * (one.bounds[:-1] + one.bounds[1:])).tolist()
+        axes.vlines(middles, one.low.tolist(), one.high.tolist(), color=BLUE, linewidth=1.1)
+        axes.axhline(1, color=GREY, linewidth=0.9)
+        axes.set(xlim=(0, 100), ylim=(0, 1.05 * top))
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=3, steps=[5]))
+        axes.spines["left"].set_color(LIGHT_GREY)
+    for spare in grid.ravel()[len(histograms) :]:
+        spare.remove()
+    return page
