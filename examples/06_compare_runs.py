@@ -21,7 +21,7 @@ for name, learner in learners.items():
     size = tree.size(trained[0].meta)
     entries.append(comparison.Entry(name, (0, 1), tests, steps=1, seconds=None, parameters=size))
 
-report = comparison.compare("sinusoid", entries, num_draws=2000)
+report = comparison.compare("sinusoid", entries)
 print(tables.to_markdown(report))
 for row in report["rows"][1:]:
     gap = row["paired"]["mse"]

@@ -110,10 +110,10 @@ def begun(tasks, algorithm=(), **training):
 
 def test_a_training_on_a_table_starts_from_its_tasks_and_no_other_does(table):
     found, own = begun(table)
-    family = build({"algorithm": {"name": "mixed"}, "tasks": table})[1]
+    learner, family = build({"algorithm": {"name": "mixed"}, "tasks": table})
     tasks = family.train(generator_for(3, "noise", 0), NUM_TASKS)
-    _, meta = started("mixed")
-    assert found == pytest.approx(with_noise_of(meta, tasks).log_scale.exp().item())
+    meta = learner.init(generator_for(3, "init", 0))
+    assert found == pytest.approx(with_noise_of(meta, tasks, learner).log_scale.exp().item())
     assert found > 2 * own
     assert begun(table, noise_from="data")[0] == found
     assert begun(table, {"noise_scale": 0.1})[0] == found, "what the command line states of every run"

@@ -101,8 +101,8 @@ def half_width(methods: Sequence[Float64[Tensor, "_ tasks"]], groups: Groups = N
 
     Example:
         >>> import torch
-        >>> hard = torch.randn(3, 500, generator=torch.Generator().manual_seed(0)).double()
-        >>> half_width([hard + 0.1, -hard]) < half_width([hard]) # tasks are hard for both
+        >>> hard = torch.randn(500, generator=torch.Generator().manual_seed(0)).double()
+        >>> half_width([hard[None] + 0.1, -hard[None]]) < half_width([hard[None]])  # tasks are hard for both
         True
     """
     if not methods or min(values.numel() for values in methods) == 0:

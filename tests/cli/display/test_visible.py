@@ -64,7 +64,7 @@ def test_whatever_is_printed_goes_through_it(way: str, monkeypatch: pytest.Monke
 
 def test_so_does_the_message_of_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "table.csv"
-    file.write_text("task,\x1b[31mred\x1b[0m,y\n" + "".join(f"{task},word,1\n" for task in range(12) for _ in range(8)))
+    file.write_text("\x1b[31mred\x1b[0m,x,y\n" + "".join(f"{task},2,1\n" for task in range(12) for _ in range(8)))
     assert run(["train", "maml", "regression", "--data.path", str(file), "--data.num-shots", "3"]) == 2
     err = capsys.readouterr().err
     assert "\\x1b[31mred" in err
