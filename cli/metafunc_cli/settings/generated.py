@@ -289,8 +289,8 @@ class Mixed:
 class Dkt:
     """Deep kernel transfer: an exact Gaussian process on features that all tasks share."""
 
-    kernel: Literal["spectral", "rbf", "matern", "linear", "cosine"] = "spectral"
-    """the kernel on features; "spectral" extrapolates what repeats."""
+    kernel: Literal["spectral", "rbf", "matern", "linear", "cosine"] | None = None
+    """the kernel on features; by default "spectral" for numbers, which extrapolates what repeats, and "linear" for classes, whose features may lie far apart and still be told to come closer."""
     num_features: int = 40
     """how many numbers the network puts out."""
     num_components: int = 4

@@ -83,7 +83,7 @@ def dkt(
     model: Model,
     likelihood: Likelihood,
     *,
-    kernel: KernelName = "spectral",
+    kernel: KernelName | None = None,
     num_features: int = 40,
     num_components: int = 4,
     frequency: float = 1.0,
@@ -95,7 +95,8 @@ def dkt(
     Args:
         model: the network of the features; it puts out `num_features` numbers.
         likelihood: the observation model: Gaussian, whose noise is learned unless it has one, or categorical.
-        kernel: the kernel on features; "spectral" extrapolates what repeats.
+        kernel: the kernel on features; by default "spectral" for numbers, which extrapolates what repeats, and "linear"
+            for classes, whose features may lie far apart and still be told to come closer.
         num_features: how many numbers the network puts out.
         num_components: Gaussians in the spectral kernel's density.
         frequency: the standard deviation of the frequencies that the spectral kernel starts from, in periods per unit
@@ -121,8 +122,9 @@ def dkt(
     at_least(1, num_features=num_features, num_components=num_components, num_particles=num_particles)
     above(0, frequency=frequency, noise_scale=noise_scale)
     spectral: Callable[[], Kernel] = partial(kernels.spectral_mixture, num_components, frequency=frequency)
-    covariance = look_up({"spectral": spectral, **PLAIN}, kernel, "kernel")()
     classifies, learned = likelihood.kind == "classification", likelihood.with_scale is not None
+    usual: KernelName = "linear" if classifies else "spectral"
+    covariance = look_up({"spectral": spectral, **PLAIN}, usual if kernel is None else kernel, "kernel")()
 
     def init(generator: Generator) -> DktParams:
         params = model.init(generator)

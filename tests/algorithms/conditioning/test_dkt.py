@@ -157,3 +157,11 @@ def test_the_spectral_kernel_has_as_many_components_and_starts_as_fast_as_asked(
 def test_no_component_and_no_frequency_are_refused(settings):
     with pytest.raises(ValueError, match=next(iter(settings))):
         started(kernel="spectral", **settings)
+
+
+@pytest.mark.parametrize(("kind", "usual"), [("regression", "spectral"), ("classification", "linear")])
+def test_the_usual_kernel_is_one_that_learns_features_of_its_kind(kind, usual):
+    tasks = TASKS if kind == "regression" else CLASSES
+    observed = gaussian(2) if kind == "regression" else categorical(3)
+    own, named = (started(observed, kernel) for kernel in (None, usual))
+    assert torch.equal(own[0].meta_loss(own[1], tasks), named[0].meta_loss(named[1], tasks))
