@@ -32,7 +32,7 @@ def draws_for(like: Tree, tasks: Task, generator: Generator, *, num_draws: int, 
     Args:
         like: a tree of what is drawn, without those axes.
         tasks: stacked tasks.
-        generator: where the numbers come from.
+        generator: where the numbers come from; one of a shard of a step's tasks has the step's as `of_step`.
         num_draws: how many draws a task has.
         shared: whether all tasks see the same draws.
 
@@ -47,7 +47,8 @@ def draws_for(like: Tree, tasks: Task, generator: Generator, *, num_draws: int, 
         torch.Size([4, 2, 3])
     """
     num_tasks = tree.leaves(tasks)[0].shape[0]
-    if shared:
+    if shared:  # also with tasks that another shard has
+        generator = getattr(generator, "of_step", generator)
         once = standard_noise(like, generator, num_draws=num_draws)
         return tree.map(lambda leaf: leaf.expand(num_tasks, *leaf.shape), once)
     drawn = standard_noise(like, generator, num_draws=num_tasks * num_draws)

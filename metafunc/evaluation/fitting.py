@@ -5,6 +5,7 @@ around its best point; the last steps are 9 %, as those of the noise scale are.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from math import inf
 from typing import Any, NamedTuple
 
@@ -17,6 +18,7 @@ from metafunc.evaluation import metrics
 from metafunc.evaluation.noise_scale import converged, mean_of
 from metafunc.evaluation.scoring import Draws, scores
 from metafunc.execution.device import move
+from metafunc.execution.distributed import ALONE
 from metafunc.types import Kind, MetaLearner, Task
 
 COARSE = 2.0
@@ -51,7 +53,7 @@ def fitted(draws: Draws[Any, Any], num_steps: int, kind: Kind) -> Fitted:
     start = torch.tensor(learner.values).expand(num_rows(draws, num_steps), -1)
     found = [scores(learner, draws.meta, tasks, move(start, _where(draws)), num_steps)[metric]
              for tasks in draws.chunks(num_steps)]  # fmt: skip
-    values = torch.cat(found, 1)
+    values = draws.cat(found, 1)
     kept = converged(values) if kind == "regression" else values.isfinite()
     unit = mean_of(values, kept).sqrt().log2() if kind == "regression" else torch.zeros(values.shape[0])
     unit = torch.where(unit.isfinite(), unit, 0.0)
@@ -62,7 +64,7 @@ def fitted(draws: Draws[Any, Any], num_steps: int, kind: Kind) -> Fitted:
             offsets = torch.cartesian_prod(*(step * torch.arange(-4.0, 5.0) for _ in learner.ranges))
         offsets = offsets.reshape(-1, len(learner.ranges))
         tried = centre[:, None] + offsets
-        nll = torch.cat([_judged(draws, tasks, tried.exp2(), num_steps) for tasks in draws.chunks(num_steps)], 1)
+        nll = draws.cat([_judged(draws, tasks, tried.exp2(), num_steps) for tasks in draws.chunks(num_steps)], 1)
         best = mean_of(nll, kept).nan_to_num(nan=inf).argmin(1)
         centre = tried[torch.arange(len(best)), best]
     return Fitted(centre.exp2(), (~kept).sum(1))
@@ -75,7 +77,7 @@ def coarse(row: Octaves) -> Tensor:
 
 def num_rows(draws: Draws[Any, Any], num_steps: int) -> int:
     """The rows of a path: 0, 1, ... steps, or before and after."""
-    support = tree.at(next(draws.blocks(num_steps)), 0).support
+    support = tree.at(next(replace(draws, ranks=ALONE).blocks(num_steps)), 0).support
     with torch.no_grad():
         path = draws.learner.path(draws.meta, move(support, _where(draws)), num_steps)
     return int(tree.leaves(path)[0].shape[0])

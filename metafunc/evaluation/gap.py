@@ -13,6 +13,7 @@ from metafunc.data.sampling import generator_for
 from metafunc.evaluation.metrics import nll
 from metafunc.evaluation.scoring import Draws, Progress, quiet, sampler_of
 from metafunc.execution.device import device_of, move, surroundings
+from metafunc.execution.distributed import ALONE, Ranks
 from metafunc.execution.plan import Execution
 from metafunc.types import Task, TaskFamily
 
@@ -25,6 +26,7 @@ def optimal_nll(
     split: str = "test",
     execution: Execution = Execution(),
     on_progress: Progress = quiet,
+    ranks: Ranks = ALONE,
 ) -> Tensor | None:
     """The NLL of the exact prediction on a family's tasks (tasks,), in nats per row.
 
@@ -35,6 +37,7 @@ def optimal_nll(
         split: a split or a variant.
         execution: on which device, by how many threads, and how many tasks at the same time.
         on_progress: called with (tasks done, tasks in all).
+        ranks: the processes that share the tasks.
 
     Returns:
         One number for each of the tasks that `evaluate` draws for the same arguments; None where the best prediction of
@@ -58,9 +61,9 @@ def optimal_nll(
     def of_task(task: Task) -> Tensor:
         return nll(learner.predict(learner.adapt(meta, task.support), task.query.x), task.query.y, task.query.mask)
 
-    draws = Draws(learner, meta, sampler, seed, split, num_tasks, execution.chunk_size)
+    draws = Draws(learner, meta, sampler, seed, split, num_tasks, execution.chunk_size, ranks)
     with (
         torch.no_grad(),
         surroundings(threads=execution.threads or 1, deterministic=execution.deterministic),
     ):
-        return torch.cat([torch.vmap(of_task)(chunk).cpu() for chunk in draws.chunks(on_progress=on_progress)])
+        return draws.cat([torch.vmap(of_task)(chunk).cpu() for chunk in draws.chunks(on_progress=on_progress)])

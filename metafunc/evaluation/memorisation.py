@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from metafunc import tree
-from metafunc.evaluation.scoring import Draws, Scores, chunks, fitting, joined, main_score
+from metafunc.evaluation.scoring import Draws, Scores, chunks, fitting, main_score
 from metafunc.execution import device
 from metafunc.types import Batch, M, P, Task
 
@@ -18,7 +18,7 @@ def probed(draws: Draws[M, P]) -> Scores:
 
     A block of a single task, which has no other to take a support set from, is left out.
     """
-    return joined([_of_block(draws, tasks) for tasks in draws.blocks() if _count(tasks) > 1], 0)
+    return draws.joined([_of_block(draws, tasks) for tasks in draws.blocks() if _count(tasks) > 1], 0)
 
 
 def _count(tasks: Task) -> int:

@@ -35,7 +35,6 @@ from metafunc.evaluation.scoring import (
     Progress,
     Scores,
     draw,
-    joined,
     of_policies,
     origin_of,
     quiet,
@@ -43,6 +42,7 @@ from metafunc.evaluation.scoring import (
     scores,
 )
 from metafunc.execution.device import device_of, move, surroundings
+from metafunc.execution.distributed import ALONE, Ranks
 from metafunc.execution.plan import Execution, threads_for
 from metafunc.types import Kind, M, MetaLearner, Normal, Normalisation, P, TaskFamily, Tree
 
@@ -173,6 +173,7 @@ def evaluate(
     gap: bool = True,
     execution: Execution = Execution(),
     on_progress: Progress = quiet,
+    ranks: Ranks = ALONE,
 ) -> Evaluation:
     """Meta-test a learner on new tasks after 0..num_steps steps of adaptation.
 
@@ -193,6 +194,7 @@ def evaluate(
         execution: on which device, by how many threads, with which algorithms, and how many tasks are adapted at the
             same time (None: by an estimate of their memory); `compile` is not used, since nothing is compiled here.
         on_progress: called with (tasks done, tasks in all).
+        ranks: the processes that share the tasks, all of which call this; they have the numbers of one process.
 
     Returns:
         The scores, one number per task.
@@ -216,7 +218,7 @@ def evaluate(
     if joint == "autoregressive":
         check_row_by_row(learner, family)
     sampler, where = sampler_of(family, split), device_of(execution.device)
-    draws = Draws(learner, move(meta, where), sampler, seed, split, num_tasks, execution.chunk_size)
+    draws = Draws(learner, move(meta, where), sampler, seed, split, num_tasks, execution.chunk_size, ranks)
     origin = origin_of(sampler, seed, split, num_tasks)
     about = split, seed, family.kind, family.num_outputs, learner.normalisation
     result = Evaluation(*about, {}, {}, {}, {}, origin=origin)
@@ -243,7 +245,7 @@ def evaluate(
             fitted = {"noise_scale": tuple(noise.tolist()), "noise_tasks_left_out": tuple(left_out.tolist())}
         known = move(noise, where)
         tasks = draws.chunks(num_steps, on_progress)
-        found = joined([scores(learner, draws.meta, some, known, num_steps) for some in tasks], 1)
+        found = draws.joined([scores(learner, draws.meta, some, known, num_steps) for some in tasks], 1)
         probe = probed(replace(draws, num_tasks=min(num_tasks, PROBED)))
         one_by_one = None
         if joint == "autoregressive":
@@ -252,7 +254,8 @@ def evaluate(
         result = replace(result, probe=probe, autoregressive=one_by_one, **_pooled(found, fitted))
     if not gap:
         return result
-    return result.beyond(optimal_nll(family, num_tasks=num_tasks, seed=seed, split=split, execution=execution))
+    optimal = optimal_nll(family, num_tasks=num_tasks, seed=seed, split=split, execution=execution, ranks=ranks)
+    return result.beyond(optimal)
 
 
 def _pooled(found: Scores, fitted: dict[str, tuple[float | int, ...]]) -> dict[str, Any]:

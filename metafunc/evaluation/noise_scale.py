@@ -39,7 +39,7 @@ def noise_scale(draws: Draws[M, P], num_steps: int, *, spread: bool) -> NoiseSca
     """
     learner, meta = draws.learner, draws.meta
     found = [scores(learner, meta, tasks, (), num_steps)["mse"] for tasks in draws.chunks(num_steps)]
-    squares = torch.cat(found, 1)
+    squares = draws.cat(found, 1)
     kept = converged(squares)
     errors = mean_of(squares, kept).sqrt()
     left_out = (~kept).sum(1)
@@ -47,7 +47,7 @@ def noise_scale(draws: Draws[M, P], num_steps: int, *, spread: bool) -> NoiseSca
         return NoiseScale(errors, left_out)
     tried = move(scales(errors), tree.leaves(meta)[0].device)
     nll = [likelihoods(learner, meta, tasks, tried, num_steps) for tasks in draws.chunks(num_steps)]
-    return NoiseScale(likeliest(torch.cat(nll, 1), tried.cpu(), kept), left_out)
+    return NoiseScale(likeliest(draws.cat(nll, 1), tried.cpu(), kept), left_out)
 
 
 def converged(squares: Tensor) -> Tensor:

@@ -36,7 +36,7 @@ def joint_nll(
         return -per_row(log_prob, task.query.y, task.query.mask)
 
     found = []
-    for block, tasks in enumerate(grown.blocks(on_progress=on_progress)):
+    for block, tasks in zip(grown.own_blocks, grown.blocks(on_progress=on_progress), strict=True):
         num_tasks, rows = tasks.query.x.shape[:2]
         generator = generator_for(draws.seed, f"order-{draws.split}", block)
         orders = torch.rand(num_tasks, rows, dtype=torch.float64, generator=generator).argsort(1)
@@ -47,7 +47,7 @@ def joint_nll(
             with torch.no_grad():
                 each = torch.vmap(lambda task, order, n=some_rows: of_task(task, order, n))
                 found.append(each(device.move(part, where), own.to(where)).cpu())
-    return torch.cat(found)
+    return draws.cat(found)
 
 
 def fitted_noise(validation: Draws[M, P], *, spread: bool) -> Tensor:

@@ -15,6 +15,7 @@ from metafunc.evaluation.metrics.intervals import Groups, count_groups
 from metafunc.evaluation.metrics.scores import per_row
 from metafunc.evaluation.metrics.table import METRICS, followed, of_kind
 from metafunc.execution import device
+from metafunc.execution.distributed import ALONE, Ranks
 from metafunc.types import Batch, Categorical, Kind, M, MetaLearner, P, Predictive, Sampler, Task, TaskFamily, Tree
 
 Scores: TypeAlias = dict[str, Tensor]
@@ -41,6 +42,7 @@ class Draws(Generic[M, P]):
         split: the name of the split.
         num_tasks: how many there are.
         chunk_size: tasks that are adapted at the same time; None: by an estimate of their memory.
+        ranks: the processes that share them, block by block.
     """
 
     learner: MetaLearner[M, P]
@@ -50,14 +52,28 @@ class Draws(Generic[M, P]):
     split: str
     num_tasks: int
     chunk_size: int | None = None
+    ranks: Ranks = ALONE
 
     def blocks(self, num_steps: int = 0, on_progress: Progress = quiet) -> Iterator[Task]:
-        """Prepared tasks on the CPU, a block at a time; progress is reported when a block is done with."""
-        for done in range(0, self.num_tasks, BLOCK):
+        """This rank's prepared tasks on the CPU, a block at a time; progress is reported when a block is done with."""
+        for block in self.own_blocks:
+            done = block * BLOCK
             size = min(BLOCK, self.num_tasks - done)
-            block = done // BLOCK
             yield draw(self.learner, self.meta, self.sampler, self.seed, self.split, block, size, num_steps=num_steps)
             on_progress(done + size, self.num_tasks)
+
+    @property
+    def own_blocks(self) -> range:
+        """The numbers of this rank's blocks."""
+        return self.ranks.share(-(-self.num_tasks // BLOCK))
+
+    def joined(self, parts: list[Scores], axis: int) -> Scores:
+        """The scores of all ranks' blocks or chunks as those of all tasks."""
+        return self.ranks.joined(joined(parts, axis), axis)
+
+    def cat(self, parts: list[Tensor], axis: int = 0) -> Tensor:
+        """Numbers of all ranks' blocks or chunks as those of all tasks."""
+        return self.joined([{"values": part} for part in parts], axis)["values"]
 
     def chunks(self, num_steps: int = 0, on_progress: Progress = quiet) -> Iterator[Task]:
         """Prepared tasks where the meta-parameters are, as many at a time as may be adapted by `num_steps` steps."""
@@ -216,7 +232,7 @@ def of_policies(draws: Draws[M, P], num_steps: int, on_progress: Progress = quie
     The data set that a step adapts on was collected by the policy before it, which is how that policy is scored.
     """
     blocks = [returns.score(collected) for collected in draws.blocks(num_steps, on_progress)]
-    return joined([{name: values.cpu() for name, values in block.items()} for block in blocks], 1)
+    return draws.joined([{name: values.cpu() for name, values in block.items()} for block in blocks], 1)
 
 
 def joined(parts: list[Scores], axis: int) -> Scores:

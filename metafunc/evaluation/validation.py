@@ -9,6 +9,7 @@ from metafunc.data.sampling import Grouped
 from metafunc.evaluation.metrics.intervals import interval
 from metafunc.evaluation.metrics.table import METRICS, followed, of_kind
 from metafunc.evaluation.scoring import Draws, of_policies, origin_of
+from metafunc.execution.distributed import ALONE, Ranks
 from metafunc.types import Categorical, M, MetaLearner, P, Task, TaskFamily
 
 TASKS = "tasks"
@@ -50,13 +51,14 @@ def validate(
     seed: int,
     chunk_size: int | None = None,
     metric: str | None = None,
+    ranks: Ranks = ALONE,
 ) -> dict[str, Tensor]:
     """The metric that validation follows, on each of some validation tasks, which are the same for the same seed.
 
     It is that of the adapted learner; of a policy, that after one step of adaptation. The metric is by default the
-    first of the kind.
+    first of the kind. Ranks share the tasks, and have the same numbers as one process.
     """
-    draws = Draws(learner, meta, family.validation, seed, "validation", num_tasks, chunk_size)
+    draws = Draws(learner, meta, family.validation, seed, "validation", num_tasks, chunk_size, ranks)
     metric = followed(family.kind) if metric is None else metric
     if family.kind == "control":
         return {metric: of_policies(draws, num_steps=1)[metric][-1]}
@@ -67,7 +69,7 @@ def validate(
 
     with torch.no_grad():
         parts = [torch.vmap(of_task, in_dims=(None, 0))(meta, chunk).cpu() for chunk in draws.chunks()]
-    return {metric: torch.cat(parts)}
+    return {metric: draws.cat(parts)}
 
 
 def of_table(family: TaskFamily) -> bool:

@@ -107,8 +107,12 @@ def measured(gradient_of: Gradient[M]) -> Measured[M]:
     """A gradient with what a loop has to know of it, in one tensor, so that a device is waited for once."""
 
     def step(meta: M, tasks: Task) -> tuple[Tensor, M]:
-        value, gradient = gradient_of(meta, tasks)
-        lengths = torch.stack([torch.linalg.vector_norm(leaf) for leaf in tree.leaves(gradient)])
-        return torch.stack([value, torch.linalg.vector_norm(lengths).to(value.dtype)]), gradient
+        return with_length(*gradient_of(meta, tasks))
 
     return step
+
+
+def with_length(value: Scalar, gradient: M) -> tuple[Tensor, M]:
+    """(the loss and the gradient's length in one tensor, the gradient)."""
+    lengths = torch.stack([torch.linalg.vector_norm(leaf) for leaf in tree.leaves(gradient)])
+    return torch.stack([value, torch.linalg.vector_norm(lengths).to(value.dtype)]), gradient

@@ -16,6 +16,7 @@ from metafunc.execution import threaded, tracing
 from metafunc.execution.aot import Compiler
 from metafunc.execution.aot.build import possible
 from metafunc.execution.gradient import Lower, Measured, measured, value_and_grad
+from metafunc.execution.shards import Reduce
 from metafunc.execution.workload import Workload, workload_of
 from metafunc.types import M, Task, TaskLoss, Tree
 
@@ -53,9 +54,13 @@ class Execution:
         device: where to compute; "auto" takes an accelerator if there is one. Tasks are drawn on the CPU.
         threads: torch's threads meanwhile; None: one for small work, else torch's own choice.
         deterministic: use deterministic algorithms only, meanwhile.
+        shards: equal parts that a training's tasks of a step are cut into, which ranks share; numbers depend on it.
+        reduce: how the shards' gradients are added: "ordered" gives the same bits on any number of ranks; "sum" is
+            quicker where gradients are large, and gives others.
 
     Raises:
-        ValueError: `compile` is none of the three, a number is below 1, or there are far more threads than cores.
+        ValueError: `compile` or `reduce` is no such name, a number is below 1, or there are far more threads than
+            cores.
 
     Example:
         >>> from metafunc import Execution
@@ -68,10 +73,13 @@ class Execution:
     device: str | torch.device = "cpu"
     threads: int | None = None
     deterministic: bool = False
+    shards: int = 1
+    reduce: Reduce = "ordered"
 
     def __post_init__(self) -> None:
         one_of(self.compile, get_args(Compile), "compile")
-        at_least(1, chunk_size=self.chunk_size, threads=self.threads)
+        one_of(self.reduce, get_args(Reduce), "reduce")
+        at_least(1, chunk_size=self.chunk_size, threads=self.threads, shards=self.shards)
         cores = os.cpu_count() or 1
         if self.threads is not None and self.threads > max(MOST_THREADS, 4 * cores):
             raise ValueError(

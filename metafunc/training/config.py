@@ -19,6 +19,7 @@ from metafunc import tree
 from metafunc.algorithms import ALGORITHMS
 from metafunc.checks import at_least, did_you_mean, one_of
 from metafunc.data.sampling import generator_for
+from metafunc.execution.distributed import ALONE, Ranks
 from metafunc.execution.plan import Execution
 from metafunc.training import warm_start
 from metafunc.training.build import Config, Learner
@@ -59,6 +60,7 @@ KINDS: Mapping[str, Any] = {
     **{name: get_type_hints(Validation)[field] for name, field in OF_VALIDATION.items()},
     **get_type_hints(Execution),
     "compile": str,  # one of three, which `Execution` looks at
+    "reduce": str,  # likewise
     "init_from": str | Path | None,
     "noise_from": str | None,
 }
@@ -90,6 +92,7 @@ def train(
     trackers: Sequence[Tracker] = (),
     on_event: Callback = ignore,
     built: tuple[Learner, TaskFamily] | None = None,
+    ranks: Ranks = ALONE,
 ) -> Trained:
     """Meta-train what a configuration describes; settings that it leaves out have the defaults of `fit`.
 
@@ -102,6 +105,7 @@ def train(
         trackers: take the same numbers as the log file.
         on_event: called on every `Event`.
         built: the learner and the tasks, where the caller has built or wrapped them already.
+        ranks: as in `fit`.
 
     Raises:
         ValueError: a section, a name or a setting is unknown, missing or out of range, or as `fit`.
@@ -124,7 +128,9 @@ def train(
         fit(
             learner,
             family,
-            start=None if _begun(out, resume) else _start(learner, family, config, settings, imports),
+            start=None
+            if not ranks.first or _begun(out, resume)
+            else _start(learner, family, config, settings, imports),
             out=out,
             resume=resume,
             outer=outer_for(learner, family, **_picked(settings, _keywords(outer_for))),
@@ -132,6 +138,7 @@ def train(
             recording=Recording(config, overwrite, trackers=trackers, **_picked(settings, OF_RECORDING)),
             execution=execution_of(settings),
             on_event=on_event,
+            ranks=ranks,
             **_picked(settings, OF_FIT),
         ),
     )

@@ -20,18 +20,22 @@ from metafunc.data import check_tasks
 from metafunc.data.sampling import generator_for
 from metafunc.evaluation import scoring
 from metafunc.evaluation.validation import metric_to_follow
+from metafunc.execution import shards
 from metafunc.execution.device import device_of, move, surroundings
+from metafunc.execution.distributed import ALONE, Ranks
 from metafunc.execution.plan import Execution, Plan, choose
+from metafunc.execution.rank_agreement import agreement
 from metafunc.execution.workload import workload_of
 from metafunc.nn import first_calls
 from metafunc.training import run, state
 from metafunc.training.environment import environment
 from metafunc.training.events import Callback, ignore
-from metafunc.training.loop import Loop, next_tasks
+from metafunc.training.loop import Loop
 from metafunc.training.recorder import Recorder
 from metafunc.training.settings import Outer, Recording, Validation
 from metafunc.training.signals import stopping
 from metafunc.training.state import RunSpec, State
+from metafunc.training.together import Together, met, next_tasks
 from metafunc.types import M, MetaLearner, P, Task, TaskFamily
 
 
@@ -72,6 +76,7 @@ def fit(
     recording: Recording = Recording(),
     execution: Execution = Execution(),
     on_event: Callback = ignore,
+    ranks: Ranks = ALONE,
 ) -> Fit[M]:
     r"""Meta-train a learner.
 
@@ -92,6 +97,8 @@ def fit(
         recording: what is written while it trains: configuration, log, checkpoints, further trackers.
         execution: how it is executed: compiled, in chunks, on which device, by how many threads.
         on_event: called after every step, and on every other `Event`.
+        ranks: the processes that share the training, all of which call this with the same arguments; see
+            `execution.distributed.join`. Rank 0 writes to `out` and to the trackers.
 
     Returns:
         The last and the best meta-parameters, and where the run lies.
@@ -100,7 +107,8 @@ def fit(
         ValueError: an argument is out of range, the tasks do not fit the learner, or `out` cannot be used as asked.
         FileError: a file of the run to be resumed is damaged, or is not what was recorded.
         Diverged: a meta-gradient is not finite.
-        Interrupted: a signal asked to stop.
+        Interrupted: a signal asked to stop, on this rank or another.
+        RankLost: another rank has ended.
 
     Example:
         >>> import metafunc
@@ -110,37 +118,46 @@ def fit(
         3
     """
     with ExitStack() as stack:
+        settled = stack.enter_context(agreement(ranks))
         for tracker in recording.trackers:
             stack.callback(tracker.close)
         at_least(0, steps=steps)
         at_least(1, num_tasks=num_tasks)
+        shards.check(execution.shards, num_tasks, ranks)
         device = device_of(execution.device)
         initial = move(learner.init(generator_for(seed, "init", 0)) if start is None else start, device)
         schedule = outer.schedule if outer.update is None else None  # torch warns where its optimiser takes no step
-        now = state.begin(initial, outer.optimiser, schedule, RunSpec(seed, steps, num_tasks, outer.clip))
+        spec = RunSpec(seed, steps, num_tasks, outer.clip, execution.shards)
+        config = dict(recording.config) or {"training": spec.to_json()}
+        initial = met(settled, initial, config, family, device)
+        now = state.begin(initial, outer.optimiser, schedule, spec)
         tasks = _first_tasks(learner, family, now, device)
         validation = _followed(learner, family, now, validation, device)
         plan = plan_of(learner, now.meta, tasks, steps=steps, execution=execution, recorded=out is not None)
         env = environment(family, device=device, threads=plan.threads)
         folder = None
-        if out is not None:
+        if out is not None and ranks.first:
             stack.enter_context(run.locked(Path(out)))  # before anything in it is read, deleted or written
-            config = dict(recording.config) or {"training": now.spec._asdict()}
             folder = run.begin(Path(out), config, env, resume=resume, overwrite=recording.overwrite)
             if execution.threads is None:  # sums are added up in the order that the run began with
                 env["threads"] = folder.env["threads"]
+        env["threads"] = settled.reach(env["threads"])[0]
         stack.enter_context(surroundings(threads=env["threads"], deterministic=execution.deterministic))
-        received = stack.enter_context(stopping(enabled=folder is not None))
-        recorder = Recorder(folder, recording)
+        received = stack.enter_context(stopping(enabled=out is not None))
+        recorder = Recorder(folder, recording if ranks.first else replace(recording, trackers=()))
         loop = Loop(
             learner, family, now, recorder, outer, validation, plan, device, received, on_event, execution.chunk_size
         )
+        loop.together = Together(ranks, execution.reduce)
         loop.resume(env)
+        settled.reach()
+        settled.close()
+        loop.share()
         if now.step < steps:
             loop.prove(initial, tasks)
         stack.enter_context(loop.compiler)
         loop.run()
-        loop.end()
+        loop.end(None if out is None else Path(out))
     last, path = state.copy(now.meta), folder.path if folder else None
     return Fit(last, last if loop.best is None else loop.best, now.step, loop.loss, now.validation, path)
 
@@ -158,7 +175,8 @@ def plan_of(
         task_loss=learner.task_loss if execution.chunk_size is None else None,
         traceable=learner.traceable,
     )
-    return choose(workload, execution, recorded=recorded)
+    # When code is ready depends on the clock, which ranks do not share.
+    return choose(workload, execution, recorded=recorded and execution.shards == 1)
 
 
 def _first_tasks(learner: MetaLearner[M, P], family: TaskFamily, now: State[M], device: torch.device) -> Task:
@@ -166,7 +184,7 @@ def _first_tasks(learner: MetaLearner[M, P], family: TaskFamily, now: State[M], 
     with first_calls.trying():
         tasks = move(next_tasks(learner, family, now), device)
         check_tasks.check(learner, now.meta, family, tasks)
-        if now.spec.num_tasks > 1:
+        if now.spec.num_tasks > now.spec.shards:
             check_tasks.check(learner, now.meta, family, tree.at(tasks, slice(1, 2)))
     return tasks
 

@@ -1,20 +1,21 @@
 """The training loop: tasks, their meta-gradient and an update, again and again; and what is due in between."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from math import isfinite
+from pathlib import Path
+from signal import Signals
 from typing import Any, Generic
 
 import torch
 from torch import Tensor
 
-from metafunc.data.sampling import TRAINED, generator_for
+from metafunc.data.sampling import TRAINED
 from metafunc.evaluation import scoring
 from metafunc.evaluation.metrics.intervals import count_groups
 from metafunc.evaluation.validation import of_table, validate, worse
 from metafunc.execution import aot, trial
-from metafunc.execution.device import move
 from metafunc.execution.gradient import Measured, measured, value_and_grad
 from metafunc.execution.plan import Plan, measured_gradient
 from metafunc.training import checkpoint, state
@@ -25,6 +26,7 @@ from metafunc.training.recorder import Recorder
 from metafunc.training.settings import ENOUGH, Outer, Validation
 from metafunc.training.signals import Received
 from metafunc.training.state import RunSpec, State, Window
+from metafunc.training.together import Together
 from metafunc.types import M, MetaLearner, P, Task, TaskFamily
 
 
@@ -47,6 +49,8 @@ class Loop(Generic[M, P]):
         best: the meta-parameters of the best validation, once there is one.
         untrained: what validation found before the first step, on a table, until a later one is found to be worse.
         loss: the last step's meta-loss, once there is one.
+        together: the ranks that share the training.
+        asked: the signal that one of several ranks received, once all know of it.
     """
 
     learner: MetaLearner[M, P]
@@ -63,6 +67,8 @@ class Loop(Generic[M, P]):
     best: M | None = None
     untrained: dict[str, Tensor] | None = None
     loss: float | None = None
+    together: Together = field(default_factory=Together)
+    asked: Signals | None = None
 
     @property
     def spec(self) -> RunSpec:
@@ -71,8 +77,8 @@ class Loop(Generic[M, P]):
 
     @property
     def stopped(self) -> bool:
-        """Whether a signal asked to stop."""
-        return self.received.signal is not None
+        """Whether a signal asked to stop; of several ranks, one that all know of."""
+        return (self.received.signal if self.together.ranks.size == 1 else self.asked) is not None
 
     @cached_property
     def chooses(self) -> bool:
@@ -127,34 +133,45 @@ class Loop(Generic[M, P]):
 
     def step(self) -> bool:
         """Take a step: tasks, gradient, update. Returns False where a signal came before it."""
-        tasks = move(next_tasks(self.learner, self.family, self.state), self.device)
+        tasks = self.together.tasks(self.learner, self.family, self.state, self.device)
         try:
             self.compiler.between_steps(self.state.step)
-            sizes, gradient = self.gradient_at(self.state.meta, tasks)
+            sizes, gradient = self.gradient_of(tasks)
             loss, norm = sizes.tolist()
         except aot.Halted:  # before anything of the step was done
             return False
         if not isfinite(loss + norm):
-            found = non_finite_tasks(self.learner, self.state.meta, tasks)
+            own = [shard for shards in tasks for shard in scoring.chunks(shards, 1)]
+            found = self.together.collected(non_finite_tasks(self.learner, self.state.meta, own), self.spec.num_tasks)
             raise Diverged(self.spec.seed, self.state.step, found, self.spec.num_tasks, loss, self.recorder.last)
         self.update(tasks, gradient)
         self.loss, self.state.window = loss, self.state.window.add(loss, norm)
         self.tell("train", {"loss": loss, "gradient_norm": norm, "outer_lr": self.state.outer_lr})
         return True
 
-    def update(self, tasks: Task, gradient: M) -> None:
-        """Update the meta-parameters on prepared tasks, of which the first gradient is known."""
+    def gradient_of(self, tasks: Sequence[Task]) -> tuple[Tensor, M]:
+        """The loss with the gradient's length, and the gradient, of all ranks' tasks, from those of this one."""
+        compiles = self.plan.compile and self.loss is None
+        sizes, gradient, signal = self.together.gradient(
+            self.gradient_at, self.state.meta, tasks, self.received.signal, compiles=compiles
+        )
+        self.asked = self.asked or signal
+        return sizes, gradient
+
+    def update(self, tasks: Sequence[Task], gradient: M) -> None:
+        """Update the meta-parameters on shards of prepared tasks, of which the first gradient is known."""
         if self.outer.update is not None:
-            self.state.become(self.outer.update(self.state.meta, tasks, gradient))
+            self.state.become(self.outer.update(self.state.meta, self.together.whole(tasks), gradient))
         else:
             self.state.descend(gradient)
             for _ in range(self.outer.repeats - 1):
-                self.state.descend(self.gradient_at(self.state.meta, tasks)[1])
+                self.state.descend(self.gradient_of(tasks)[1])
         self.state.finish()
 
     def log(self) -> None:
         """Log the means since the last line, if one is due."""
         if self.due(self.recorder.recording.log_every):
+            self.together.check(self.state, self.recorder.last)
             self.tell("log", {**self.state.window.means(), "outer_lr": self.state.outer_lr})
             self.state.window = Window()
 
@@ -180,6 +197,7 @@ class Loop(Generic[M, P]):
             seed=self.spec.seed,
             chunk_size=self.chunk_size,
             metric=self.validation.metric,
+            ranks=self.together.ranks,
         )
 
     def compare(self, found: dict[str, Tensor]) -> None:
@@ -233,26 +251,26 @@ class Loop(Generic[M, P]):
         else:
             self.best = None if saved is None else checkpoint.restore(self.state.meta, saved.tensors, "meta")
 
-    def end(self) -> None:
-        """Save where a signal stopped the run.
+    def share(self) -> None:
+        """Take over rank 0's state, and what it follows in validation."""
+        self.best = self.together.share(self.state, self.best)
+        if self.state.step > 0 and self.state.validation:
+            self.validation = replace(self.validation, metric=next(iter(self.state.validation)))
+
+    def end(self, out: Path | None) -> None:
+        """Save where a signal stopped the run in a folder.
 
         Raises:
             Interrupted: one did.
         """
-        if self.received.signal is not None and self.recorder.run is not None:
+        signal = self.together.signal(self.received.signal)
+        if signal is not None and out is not None:
             self.recorder.save(self.state)
-            raise Interrupted(self.received.signal, self.recorder.run.path, self.state.step)
+            raise Interrupted(signal, out, self.state.step)
 
 
-def next_tasks(learner: MetaLearner[M, P], family: TaskFamily, now: State[M]) -> Task:
-    """The tasks of the next step, on the CPU: a function of the seed and the step."""
-    spec, step = now.spec, now.step
-    tasks = family.train(generator_for(spec.seed, "train", step), spec.num_tasks)
-    return learner.prepare(now.meta, tasks, generator_for(spec.seed, "prepare", step), step=step, num_steps=spec.steps)
-
-
-def non_finite_tasks(learner: MetaLearner[M, P], meta: M, tasks: Task) -> tuple[int, ...]:
-    """The tasks whose own loss or gradient is not finite."""
+def non_finite_tasks(learner: MetaLearner[M, P], meta: M, tasks: Sequence[Task]) -> tuple[int, ...]:
+    """The tasks, each of them stacked alone, whose own loss or gradient is not finite."""
     alone = measured(value_and_grad(learner.task_loss))
-    sizes = [sum(alone(meta, task)[0].tolist()) for task in scoring.chunks(tasks, 1)]
+    sizes = [sum(alone(meta, task)[0].tolist()) for task in tasks]
     return tuple(i for i, size in enumerate(sizes) if not isfinite(size))

@@ -6,6 +6,9 @@ from typing import Any
 RENAMED: Mapping[str, str] = {"random": "random_policy", "oracle": "oracle_policy"}
 """Algorithms by the name that a run may have been recorded with."""
 
+BEFORE: Mapping[str, Any] = {"shards": 1, "reduce": "ordered"}
+"""Settings of the training that some runs were recorded without, and what they were then."""
+
 
 def current(config: Mapping[str, Any], known: Collection[str] | None = None) -> dict[str, Any]:
     """A configuration with today's name of its algorithm.
@@ -29,7 +32,8 @@ def current(config: Mapping[str, Any], known: Collection[str] | None = None) -> 
 def stated(config: Mapping[str, Any]) -> dict[str, Any]:
     """A configuration with today's names, and without the settings of the training that are left open, by None.
 
-    A run that was recorded before there was such a setting is then the same as one that leaves it open.
+    A run that was recorded before there was such a setting is then the same as one that leaves it open, or that has it
+    as it was before: with one shard, for one.
 
     Example:
         >>> from metafunc.training.renamed import stated
@@ -38,5 +42,7 @@ def stated(config: Mapping[str, Any]) -> dict[str, Any]:
     """
     found = current(config)
     if isinstance(section := found.get("training"), Mapping):
-        found["training"] = {name: value for name, value in section.items() if value is not None}
+        found["training"] = {
+            name: value for name, value in section.items() if value is not None and value != BEFORE.get(name)
+        }
     return found

@@ -28,6 +28,11 @@ class RunSpec(NamedTuple):
     steps: int
     num_tasks: int
     clip: float | int | None
+    shards: int = 1
+
+    def to_json(self) -> dict[str, Any]:
+        """What is recorded; what came later than some runs, only where it is not as it was for them."""
+        return {name: value for name, value in self._asdict().items() if value != self._field_defaults.get(name, "")}
 
 
 class Window(NamedTuple):
@@ -148,7 +153,7 @@ class State(Generic[M]):
             "optimiser": checkpoint.pack(self.optimiser.state_dict(), "optimiser", tensors),
             "schedule": self.schedule and checkpoint.pack(self.schedule.state_dict(), "schedule", tensors),
             "kinds": self._kinds(),
-            "plan": self.spec._asdict(),  # the name that the format of checkpoints has for it
+            "plan": self.spec.to_json(),  # the name that the format of checkpoints has for it
             "window": self.window._asdict(),
             "validation": self.validation,
             "best": self.best and self.best._asdict(),
@@ -161,10 +166,11 @@ class State(Generic[M]):
             CheckpointError: the checkpoint belongs to another run, other parameters or another optimiser.
         """
         stored = saved_state(saved)
+        then = {**RunSpec._field_defaults, **stored["plan"]}
         wrong = [
-            f"{name} was {stored['plan'].get(name)} and is now {value}"
+            f"{name} was {then.get(name)} and is now {value}"
             for name, value in self.spec._asdict().items()
-            if stored["plan"].get(name) != value
+            if then.get(name) != value
         ]
         if stored["kinds"] != self._kinds():
             wrong.append("the optimiser, the schedule, or the order of the meta-parameters is another")
