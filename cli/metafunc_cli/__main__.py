@@ -13,6 +13,7 @@ from importlib import import_module
 from types import FrameType
 
 from metafunc_cli.errors import FAILURE, INTERRUPTED, OK, TRACEBACK, USAGE, UsageError, check_words, expected, unknown
+from metafunc_cli.launch import shows, speaks_of, tie
 
 COMMANDS = {
     "train": ("[ALGORITHM] [TASKS | TABLE] [OPTIONS]", "meta-train, then meta-test on new tasks"),
@@ -46,6 +47,7 @@ def main() -> None:
     if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as nohup has it
         signal.signal(signal.SIGHUP, _terminate)
     _open_streams()
+    tie()
     try:
         code = run(sys.argv[1:])
     except KeyboardInterrupt:  # another one, while the first was reported
@@ -90,7 +92,7 @@ def run(argv: Sequence[str]) -> int:
         code = _dispatch(argv)
         sys.stdout.flush()
     except UsageError as error:
-        return _fail(argv, str(error), USAGE)
+        return _fail(argv, str(error), USAGE, shown=speaks_of(error))
     except BrokenPipeError:
         _leave_stdout()  # The reader of our output has left; it must not be flushed into the pipe again at exit.
         return FAILURE
@@ -101,7 +103,7 @@ def run(argv: Sequence[str]) -> int:
             raise  # of tyro, after help or a malformed flag
         return _fail(argv, *_stopped(ended.code))
     except Exception as error:  # no traceback reaches a user who has not asked for one
-        return _fail(argv, *(_stopped_by(error) or expected(error)))
+        return _fail(argv, *(_stopped_by(error) or expected(error)), shown=speaks_of(error))
     return code
 
 
@@ -129,8 +131,10 @@ def _dispatch(argv: Sequence[str]) -> int:
     return command(argv[1:])
 
 
-def _fail(argv: Sequence[str], message: str, code: int) -> int:
-    """Say why, in as far as that can still be shown."""
+def _fail(argv: Sequence[str], message: str, code: int, *, shown: bool | None = None) -> int:
+    """Say why, in as far as that can still be shown, and this is the rank to say it."""
+    if not (shows() if shown is None else shown):
+        return code
     from metafunc_cli.display.visible import visible  # with rich, which a line that succeeds may do without
 
     name = f" {argv[0]}" if argv and argv[0] in COMMANDS else ""

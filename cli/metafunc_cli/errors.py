@@ -58,8 +58,9 @@ def expected(error: Exception) -> tuple[str, int]:
     The exceptions of metafunc are looked up by name: importing them would import torch for a mere usage error.
     """
     codes = {"DataUnavailable": DATA, "Diverged": DIVERGED, "FileError": DATA, "CheckpointError": DATA}
+    codes |= {"RankLost": FAILURE, "Drifted": FAILURE, "RefusedElsewhere": FAILURE}
     if type(error).__module__.startswith("metafunc.") and type(error).__name__ in codes:
-        return str(error), codes[type(error).__name__]
+        return str(error), codes.get(getattr(error, "kind", ""), codes[type(error).__name__])
     if isinstance(error, OSError):
         return _of_system(error), USAGE if error.errno in NAMES and error.filename is not None else DATA
     if isinstance(error, UnicodeError):

@@ -21,6 +21,7 @@ from metafunc.checks import at_least, did_you_mean, one_of
 from metafunc.data.sampling import generator_for
 from metafunc.execution.distributed import ALONE, Ranks
 from metafunc.execution.plan import Execution
+from metafunc.execution.rank_agreement import agreement
 from metafunc.training import warm_start
 from metafunc.training.build import Config, Learner
 from metafunc.training.build import build as build
@@ -120,28 +121,30 @@ def train(
         >>> train(config).fit.step
         3
     """
-    settings = _checked(config.get("training", {}))
-    learner, family = built or build(config, imports=imports)
-    return Trained(
+    with agreement(ranks) as settled:
+        settings = _checked(config.get("training", {}))
+        learner, family = built or build(config, imports=imports)
+        begun = not ranks.first or _begun(out, resume)
+        start = None if begun else _start(learner, family, config, settings, imports)
+        outer = outer_for(learner, family, **_picked(settings, _keywords(outer_for)))
+        validation, execution = _validation(settings), execution_of(settings)
+        recording = Recording(config, overwrite, trackers=trackers, **_picked(settings, OF_RECORDING))
+        settled.reach()
+    found = fit(
         learner,
         family,
-        fit(
-            learner,
-            family,
-            start=None
-            if not ranks.first or _begun(out, resume)
-            else _start(learner, family, config, settings, imports),
-            out=out,
-            resume=resume,
-            outer=outer_for(learner, family, **_picked(settings, _keywords(outer_for))),
-            validation=_validation(settings),
-            recording=Recording(config, overwrite, trackers=trackers, **_picked(settings, OF_RECORDING)),
-            execution=execution_of(settings),
-            on_event=on_event,
-            ranks=ranks,
-            **_picked(settings, OF_FIT),
-        ),
+        start=start,
+        out=out,
+        resume=resume,
+        outer=outer,
+        validation=validation,
+        recording=recording,
+        execution=execution,
+        on_event=on_event,
+        ranks=ranks,
+        **_picked(settings, OF_FIT),
     )
+    return Trained(learner, family, found)
 
 
 def execution_of(settings: Mapping[str, Any]) -> Execution:

@@ -66,6 +66,7 @@ class Diverged(ArithmeticError):  # noqa: N818 - it names what happened
     """
 
     split = "train"
+    everywhere = True  # all ranks raise it
 
     def __init__(
         self, seed: int, step: int, tasks: tuple[int, ...], num_tasks: int, loss: float, checkpoint: Path | None

@@ -28,7 +28,7 @@ except ImportError:  # not on Windows
 
 COMPILED = "compiled.json"
 LOCK = ".lock"
-_OURS = (CONFIG, ENV, COMPILED, "metrics.jsonl", "meta_test.json", "checkpoints", "figures")
+_OURS = (CONFIG, ENV, COMPILED, "metrics.jsonl", "meta_test.json", "checkpoints", "figures", "ended.json")
 
 
 class FirstCompiled(TypedDict):

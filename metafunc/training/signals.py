@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from signal import SIG_DFL, SIG_IGN, SIGINT, SIGTERM, Signals, getsignal, signal
 from types import FrameType
 
+from metafunc.execution.distributed import launched
+
 STOPPING = (SIGINT, SIGTERM, *([signals.SIGHUP] if hasattr(signals, "SIGHUP") else []))
 """Asked by a user, by the system, and by a terminal that is closed; the last is unknown to Windows."""
 
@@ -21,6 +23,9 @@ class Received:
 def stopping(*, enabled: bool = True) -> Iterator[Received]:
     """Keep the first SIGINT, SIGTERM or SIGHUP instead of dying of it; the second one stops at once.
 
+    Not so among ranks, where the second SIGTERM is ignored: a batch system sends one to every process, and torchrun,
+    which gets one as well, hands it on to its own.
+
     Outside the main thread, where Python allows no handlers, and when not enabled, signals do what they always did. One
     that is ignored, as `nohup` has SIGHUP, stays so.
     """
@@ -34,7 +39,7 @@ def stopping(*, enabled: bool = True) -> Iterator[Received]:
             received.signal = Signals(number)
         elif number == SIGINT:
             raise KeyboardInterrupt
-        else:
+        elif not launched():
             raise SystemExit(128 + number)
 
     before = {number: signal(number, receive) for number in STOPPING if getsignal(number) is not SIG_IGN}

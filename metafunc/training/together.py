@@ -34,6 +34,8 @@ from metafunc.types import M, MetaLearner, P, Task, TaskFamily
 class Drifted(Exception):  # noqa: N818 - it names what happened
     """The meta-parameters of two ranks differ, which take the same updates."""
 
+    everywhere = True
+
 
 @dataclass(frozen=True)
 class Together:

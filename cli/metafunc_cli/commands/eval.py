@@ -19,6 +19,7 @@ from metafunc_cli.settings.options import Report, Testing, Training
 from metafunc_cli.settings.run_argument import parse, run_and_flags
 
 if TYPE_CHECKING:
+    from metafunc.execution.distributed import Ranks
     from metafunc.training.record import Columns
     from metafunc.training.run import Run
 
@@ -60,25 +61,28 @@ def meta_test(
     run: "Run",
     file: Path,
     asked: str = "",
+    ranks: "Ranks | None" = None,
 ) -> dict[str, Any]:
     """Score a learner on new tasks, write and show the report, and return it; `asked` is how to repeat it."""
     from metafunc.evaluation import by_shots
     from metafunc.evaluation import meta_test as meta_tests
     from metafunc.execution import device
+    from metafunc.execution.distributed import ALONE
     from metafunc.execution.plan import Execution
     from metafunc.training import record
     from metafunc.training.build import own_steps
 
-    training = settings.training
+    training, ranks = settings.training, ranks or ALONE
+    threads = ranks.tell(run.env["threads"] if ranks.first else None)[0]
     execution = Execution(chunk_size=test.chunk_size, device=test.device, deterministic=training.deterministic)
     again = f"The training is saved; repeat the meta-test with:\n  {asked or command('eval', run.path, settings.names)}"
     with (
         if_stopped(screen, again),
         progress(screen.err, "meta-testing", quiet=screen.quiet) as advance,
-        device.surroundings(threads=run.env["threads"]),
+        device.surroundings(threads=threads),
         refusals(),
     ):
-        begun = record.run_sum(run.path)
+        begun = record.run_sum(run.path) if ranks.first else None
         evaluate = partial(
             meta_tests.evaluate,
             learner,
@@ -92,10 +96,13 @@ def meta_test(
             joint_rows=test.joint_rows,
             execution=execution,
             on_progress=lambda done, total: advance(done, total, ""),
+            ranks=ranks,
         )
         with_shots = by_shots.evaluate_by_shots(family, test.shots, evaluate) if test.shots else {}  # or is refused
         result = evaluate(family)
         covered = None if test.conformal is None else _conformal(learner, meta, family, test, result)
+        if not ranks.first:
+            return {}
         if record.run_sum(run.path) != begun:
             raise ValueError(f"{run.path} holds another run by now: the meta-test of the one before it is not kept.")
     report = meta_tests.report(

@@ -24,12 +24,13 @@ class Screen:
     Args:
         json: whether stdout is for one JSON object alone.
         quiet: whether to leave out progress.
+        silent: show nothing at all, as all ranks but one.
     """
 
-    def __init__(self, *, json: bool, quiet: bool) -> None:
-        self.json, self.quiet = json, quiet
-        self.err = _console(_Forgiving(sys.stderr))
-        self.out = self.err if json else _console(sys.stdout)
+    def __init__(self, *, json: bool, quiet: bool, silent: bool = False) -> None:
+        self.json, self.quiet = json and not silent, quiet or silent
+        self.err = _console(_Forgiving(open(os.devnull, "w") if silent else sys.stderr))  # noqa: SIM115 - to the end
+        self.out = self.err if json or silent else _console(sys.stdout)
         warnings.showwarning = self._warning
 
     def result(self, value: Mapping[str, Any]) -> None:

@@ -70,6 +70,10 @@ class Training:
     """torch's threads; None: one for small networks, else torch's own choice."""
     deterministic: bool = False
     """use deterministic algorithms only."""
+    shards: int = 1
+    """equal parts of a step's tasks, which ranks share: the result depends on them, and not on how many ranks."""
+    reduce: Literal["ordered", "sum"] = "ordered"
+    """how ranks add gradients: shard by shard, or, quicker where they are large, with bits that depend on the ranks."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +94,10 @@ class Output:
     """the run's folder; by default a new one under runs/."""
     overwrite: Switch = False
     """delete the run that --out names, if there is one."""
+    go_on: Switch = False
+    """go on with the run that --out names, if there is one: the same command begins and goes on."""
+    ranks: int = 1
+    """processes on this machine that share the training; on several machines torchrun starts them."""
     dry_run: Switch = False
     """show the settings, the parameter count and one task; write nothing."""
     json: Switch = False

@@ -1,0 +1,129 @@
+"""Several ranks on this machine: as many processes of one command, which end together and with one exit code."""
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from types import FrameType
+
+STORE = "METAFUNC_RANKS_STORE"
+"""As `metafunc.execution.distributed` has it, which would import torch."""
+GRACE = 30.0
+"""Seconds that the others have to end when one has."""
+TIED = "METAFUNC_RANKS_TIED"
+"""Set for a process whose stdin ends when the one that has started it does."""
+
+
+def is_rank() -> bool:
+    """Whether this process is one of several ranks, or could be: torchrun, or `metafunc train --ranks`, started it."""
+    return "RANK" in os.environ and "WORLD_SIZE" in os.environ
+
+
+def shows() -> bool:
+    """Whether this is the rank that speaks for all."""
+    return not is_rank() or os.environ["RANK"] == "0"
+
+
+def speaks_of(error: BaseException) -> bool:
+    """Whether this rank says what went wrong: rank 0 what is so on all, the first of a machine what may be so there,
+    and each what is its own."""
+    if shows():
+        return True
+    cause: BaseException | None = error
+    while cause is not None:
+        if getattr(cause, "everywhere", False):
+            return False
+        cause = cause.__cause__
+    return os.environ.get("LOCAL_RANK") == "0" or type(error).__name__ not in ("UsageError", "RankLost")
+
+
+def launch(argv: Sequence[str], ranks: int) -> int:
+    """Run `metafunc train` as several ranks.
+
+    A signal is handed on, SIGTERM once; a rank that dies takes the others with it.
+
+    Args:
+        argv: the words after `metafunc train`.
+        ranks: how many.
+
+    Returns:
+        The exit code: that of rank 0, or of the first other that did not end well.
+    """
+    with tempfile.TemporaryDirectory(prefix="metafunc-") as folder:
+        store = (Path(folder) / "store").as_uri()
+        command = [sys.executable, "-m", "metafunc_cli", "train", *argv]
+        threads = {} if "OMP_NUM_THREADS" in os.environ else {"OMP_NUM_THREADS": str(_cores() // ranks or 1)}
+        children = [
+            subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,
+                start_new_session=True,
+                env={
+                    **os.environ,
+                    **threads,
+                    **{"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(ranks)},
+                    **{STORE: store, TIED: "1"},
+                },
+            )
+            for rank in range(ranks)
+        ]
+        return _wait(children)
+
+
+def _wait(children: Sequence["subprocess.Popen[bytes]"]) -> int:
+    """Wait for all, and hand a signal on."""
+    asked: list[int] = []
+
+    def hand_on(number: int, _: FrameType | None) -> None:
+        if asked and number == signal.SIGTERM:
+            return
+        asked.append(number)
+        _signal(children, number)
+
+    before = {number: signal.signal(number, hand_on) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        since, killed = None, False
+        while any(child.poll() is None for child in children):
+            failed = [child for child in children if child.returncode not in (None, 0)]
+            if failed and since is None:
+                since = time.monotonic()
+            if since is not None and not asked and not killed and time.monotonic() - since > GRACE:
+                killed = True
+                _signal(children, signal.SIGKILL)
+            time.sleep(0.05)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    codes = [child.returncode if child.returncode >= 0 else 128 - child.returncode for child in children]
+    return next((code for code in codes if code), 0)
+
+
+def _signal(children: Sequence["subprocess.Popen[bytes]"], number: int) -> None:
+    for child in children:
+        if child.poll() is None:
+            child.send_signal(number)
+
+
+def _cores() -> int:
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
+
+
+def tie() -> None:
+    """End this process politely when the one that has started it is gone, and at once after a while."""
+    if not os.environ.pop(TIED, ""):
+        return
+
+    def watch() -> None:
+        while os.read(0, 1):
+            pass
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(GRACE)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    threading.Thread(target=watch, daemon=True).start()
