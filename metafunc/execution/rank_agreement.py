@@ -69,15 +69,14 @@ class Agreement:
             ValueError: two differ.
         """
         said = self.reach(value)
-        for name in value:
-            for rank, other in enumerate(said):
-                if other[name] != said[0][name]:
-                    raise _everywhere(
-                        ValueError(
-                            f"The ranks do not agree: {name} is {_short(said[0][name])} on rank 0 and "
-                            f"{_short(other[name])} on rank {rank}. Start all of them with the same."
-                        )
+        for rank, other in enumerate(said):
+            for name, here, there in _differences(said[0], other):
+                raise _everywhere(
+                    ValueError(
+                        f"The ranks do not agree: {name} is {_short(here)} on rank 0 and {_short(there)} on rank "
+                        f"{rank}. Start all of them with the same."
                     )
+                )
 
     def close(self) -> None:
         """End: what a rank raises from now on is its own."""
@@ -88,6 +87,15 @@ def _everywhere(error: Exception) -> Exception:
     """Mark an error that all ranks raise, so that one of them shows it."""
     error.everywhere = True  # type: ignore[attr-defined]  # for whoever shows it
     return error
+
+
+def _differences(first: Any, other: Any, name: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """What differs between two values from JSON, by the path of its keys."""
+    if isinstance(first, Mapping) and isinstance(other, Mapping):
+        for key in dict.fromkeys((*first, *other)):
+            yield from _differences(first.get(key), other.get(key), f"{name}.{key}" if name else key)
+    elif first != other:
+        yield name, first, other
 
 
 def _short(value: Any) -> str:

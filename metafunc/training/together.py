@@ -159,12 +159,13 @@ def met(settled: Agreement, initial: M, config: Mapping[str, Any], family: TaskF
 
 def comparable(env: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
     """What has to be the same on all ranks, by its name: versions, the kind of processor, data and configuration."""
-    data = env["data"]
     same = {name: env[name] for name in ("metafunc", "git", "torch", "device_name")}
-    info = data["info"]
-    known = info.get("fingerprint") or {name: value for name, value in info.items() if name not in ("source", "path")}
-    same |= {"the processor": torch.backends.cpu.get_cpu_capability(), "the data": {**data, "info": known}}
-    return same | {"the configuration": {name: _without_paths(section) for name, section in config.items()}}
+    data = env["data"]
+    known = data["info"].get("fingerprint")
+    # A table with the same fingerprint may lie elsewhere on each machine.
+    data = {name: value for name, value in data.items() if name != "info"} | {"fingerprint": known} if known else data
+    processor = torch.backends.cpu.get_cpu_capability()
+    return {**same, "processor": processor, "data": data, **{name: _without_paths(config[name]) for name in config}}
 
 
 def _without_paths(section: Any) -> Any:

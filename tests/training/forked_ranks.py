@@ -1,0 +1,298 @@
+"""Ranks as forks of a process that has torch loaded, so that one costs a tenth of a second: run as a program.
+
+`python forked_ranks.py FOLDER CASE ...` prints what the cases found as JSON.
+"""
+
+import hashlib
+import json
+import os
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch._dynamo  # torch's optimisers import it at their first step: once, in the parent
+
+import metafunc
+from metafunc import Execution, Outer, Recording, Validation, tree
+from metafunc.algorithms import ALGORITHMS
+from metafunc.evaluation.meta_test import report
+from metafunc.execution import distributed, shards
+from metafunc.execution.distributed import Ranks
+from metafunc.execution.rank_agreement import agreement
+from metafunc.training.build import build
+from metafunc.training.config import train
+
+Case = Callable[[Ranks], Any]
+SHARDS = 4
+
+
+def forked(size: int, case: Case, folder: Path, *, timeout: float = 60.0, ends: tuple[int, ...] = ()) -> list[Any]:
+    """What a function returns on each rank; for a rank of which none is to come (`ends`), its exit code."""
+    name = f"{time.monotonic_ns()}"
+    children = []
+    for rank in range(size):
+        number = os.fork()
+        if number == 0:
+            _as_rank(rank, size, case, folder / name, timeout)
+        children.append(number)
+    codes = [os.waitstatus_to_exitcode(os.waitpid(number, 0)[1]) for number in children]
+    found = []
+    for rank, code in enumerate(codes):
+        said = folder / f"{name}.{rank}"
+        found.append(code if rank in ends else json.loads(said.read_text()) if said.exists() else {"died": code})
+    return found
+
+
+def _as_rank(rank: int, size: int, case: Case, store: Path, timeout: float) -> None:
+    code = 1
+    try:
+        os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(size)}
+        os.environ |= {distributed.STORE: store.as_uri(), distributed.TIMEOUT: str(timeout)}
+        try:
+            with distributed.join() as ranks:
+                found = case(ranks)
+        except (Exception, KeyboardInterrupt) as error:
+            everywhere = getattr(error, "everywhere", False)
+            found = {"error": type(error).__name__, "message": str(error), "everywhere": everywhere}
+        Path(f"{store}.{rank}").write_text(json.dumps(found))
+        code = 0
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        os._exit(code)
+
+
+def summed(values: Any) -> str:
+    """A short sum over a tree's bits."""
+    blob = b"".join(leaf.detach().contiguous().numpy().tobytes() for leaf in tree.leaves(values))
+    return hashlib.sha256(blob).hexdigest()[:16]
+
+
+def config_of(name: str, **training: Any) -> dict[str, Any]:
+    """A tiny training by the name of its algorithm."""
+    kinds = ALGORITHMS[name].kinds
+    regression = {"name": "sinusoid", "num_shots": 3, "num_queries": 3, "noise": 0.1}
+    classes = {"name": "circles", "num_shots": 3, "num_queries": 3}
+    control = {"name": "navigation", "horizon": 3}
+    usual_settings = ROLLOUTS if "control" in kinds and ALGORITHMS[name].trains else {}
+    config: dict[str, Any] = {"algorithm": {"name": name, **SMALL.get(name, usual_settings)}}
+    config["tasks"] = regression if "regression" in kinds else control if "control" in kinds else classes
+    if name not in ("convcnp", "mixed"):
+        config["model"] = {"name": "mlp", "hidden": [5, 5]}
+    usual = {"steps": 2, "num_tasks": 2 * SHARDS, "shards": SHARDS, "threads": 1, "compile": "off"}
+    return {**config, "training": usual | training}
+
+
+def row(ranks: Ranks, name: str) -> dict[str, Any]:
+    """A step of a row; plain gradient descent, since Adam's first step hides a gradient's size."""
+    found = train(config_of(name, **({"steps": 1, "outer_optimiser": "sgd"} | OUTER.get(name, {}))), ranks=ranks).fit
+    return {"meta": summed(found.meta), "loss": found.loss}
+
+
+def meta_test(ranks: Ranks, name: str) -> Any:
+    """A meta-test of some blocks, the last of them smaller."""
+    learner, family = build(config_of(name))
+    tested = metafunc.evaluate(
+        learner,
+        learner.init(torch.Generator().manual_seed(0)),
+        family,
+        num_tasks=26,
+        num_steps=1,
+        num_validation_tasks=26,
+        execution=Execution(threads=1),
+        ranks=ranks,
+    )
+    return report(tested, algorithm=name, tasks=family.name, run=None, seed=0, steps=0)
+
+
+ROLLOUTS = {"num_trajectories": 2}
+SMALL: dict[str, dict[str, Any]] = {
+    "tnp": {"width": 8, "num_heads": 2, "num_layers": 1, "num_hidden": 8},
+    "anp": {"width": 8, "num_heads": 2, "num_hidden": 8, "num_latents": 4, "num_particles": 2},
+    "bmaml_rl": {**ROLLOUTS, "num_particles": 2},
+}
+OUTER = {"maml_rl": {"outer_optimiser": "trpo"}, "promp": {"repeats": 2}}
+TESTED = ("maml", "protonet")
+SIZES = (1, 2, 4)
+
+
+FOUR = ("maml", "reptile", "platipus", "mr_maml_w", "bmaml", "cnp", "protonet", "maml_rl", "promp")
+"""What is trained on four ranks as well: learners with noise of each kind, and updates of each kind."""
+
+
+def rows(folder: Path) -> Any:
+    """Every row on one rank and two, some on four, and some meta-tests."""
+
+    def some_rows(ranks: Ranks) -> Any:
+        tested = {name: meta_test(ranks, name) for name in TESTED if ranks.size < 4}
+        return {name: row(ranks, name) for name in (ALGORITHMS if ranks.size < 4 else FOUR)}, tested
+
+    return {size: forked(size, some_rows, folder) for size in SIZES}
+
+
+def all_rows(folder: Path) -> Any:
+    """Every row on four ranks."""
+    return forked(4, lambda ranks: {name: row(ranks, name) for name in ALGORITHMS}, folder)
+
+
+def fitted(ranks: Ranks, out: Path | None, *, at: dict[int, Callable[[], None]] | None = None, **changes: Any) -> Any:
+    """A training of eight steps; what is done on a rank after the fourth of them."""
+
+    def on_event(event: Any) -> None:
+        if event.phase == "train" and event.step == 4 and at and ranks.rank in at:
+            at[ranks.rank]()
+
+    learner, family = build(config_of("platipus"))
+    arguments: dict[str, Any] = {
+        "steps": 8,
+        "num_tasks": 8,
+        "execution": Execution(shards=4, threads=1, compile="off"),
+        "validation": Validation(every=4, num_tasks=30),
+        "recording": Recording(checkpoint_every=2, log_every=2),
+    }
+    arguments |= {"out": out, "resume": out is not None, **changes}
+    found = metafunc.fit(learner, family, ranks=ranks, on_event=on_event, **arguments)
+    return {"meta": summed(found.meta), "best": summed(found.best), "step": found.step}
+
+
+def on_disk(out: Path) -> Any:
+    """The bits that a run ends with."""
+    files = [out / "metrics.jsonl", *sorted(out.glob("checkpoints/*8/*.safetensors"))]
+    return [hashlib.sha256(file.read_bytes()).hexdigest() for file in files]
+
+
+def endings(folder: Path) -> Any:
+    """A run that is stopped or killed on some ranks, and goes on with others."""
+    found: dict[str, Any] = {"whole": forked(1, lambda ranks: fitted(ranks, folder / "whole"), folder)}
+
+    def stop(number: signal.Signals) -> Callable[[], None]:
+        return lambda: os.kill(os.getpid(), number)
+
+    stopped, killed = folder / "stopped", folder / "killed"
+    term, kill = {1: stop(signal.SIGTERM)}, {1: stop(signal.SIGKILL)}
+    found["stopped"] = forked(2, lambda ranks: fitted(ranks, stopped, at=term), folder)
+    found["reached"] = sorted(path.name for path in stopped.glob("checkpoints/step*"))[-1]
+    found["stopped on"] = forked(4, lambda ranks: fitted(ranks, stopped), folder)
+    found["killed"] = forked(2, lambda ranks: fitted(ranks, killed, at=kill), folder, ends=(1,))
+    found["killed on"] = forked(1, lambda ranks: fitted(ranks, killed), folder)
+    found["bits"] = {out.name: on_disk(out) for out in (folder / "whole", stopped, killed)}
+    return found
+
+
+def refusals(folder: Path) -> Any:
+    """What two ranks refuse, or notice."""
+
+    def changed(rank: int, **changes: Any) -> Case:
+        return lambda ranks: fitted(ranks, folder / "refused", **(changes if ranks.rank == rank else {}))
+
+    def with_data(ranks: Ranks) -> Any:
+        learner, family = build(config_of("maml"))
+        info = {**family.info, "fingerprint": f"of rank {ranks.rank}"}
+        return metafunc.fit(learner, replace(family, info=info), steps=2, num_tasks=4, ranks=ranks, execution=TWO)
+
+    def diverging(ranks: Ranks) -> Any:
+        learner, family = build(config_of("maml"))
+
+        def poisoned(generator: torch.Generator, num_tasks: int) -> Any:
+            tasks = family.train(generator, num_tasks)
+            tasks.query.y[3:4] = torch.nan
+            return tasks
+
+        return metafunc.fit(learner, replace(family, train=poisoned), steps=2, num_tasks=4, ranks=ranks, execution=TWO)
+
+    def drifting(ranks: Ranks) -> Any:
+        learner, family = build(config_of("maml"))
+        held: list[torch.Tensor] = []
+
+        def optimiser(parameters: Any) -> torch.optim.Optimizer:
+            held.extend(parameters)
+            return torch.optim.SGD(held, lr=0.1)
+
+        def drift(event: Any) -> None:
+            if ranks.rank == 1 and event.phase == "train":
+                held[0].view(-1)[:1] *= 1 + 2**-22
+
+        return metafunc.fit(
+            learner,
+            family,
+            steps=2,
+            num_tasks=4,
+            ranks=ranks,
+            execution=TWO,
+            outer=Outer(optimiser=optimiser),
+            on_event=drift,
+        )
+
+    def broken(ranks: Ranks) -> Any:
+        with agreement(ranks) as settled:
+            if ranks.rank == 1:
+                raise FileNotFoundError("no such table")
+            settled.reach()
+
+    def logged(ranks: Ranks) -> Any:
+        lines: list[Any] = []
+
+        class Listed:
+            def log(self, values: Any, step: int, /) -> None:
+                lines.append(step)
+
+            def close(self) -> None:
+                lines.append("closed")
+
+        fitted(ranks, None, recording=Recording(log_every=4, trackers=(Listed(),)))
+        return lines
+
+    held = folder / "held"
+    forked(1, lambda ranks: fitted(ranks, held, steps=2), folder)
+    cases: dict[str, Case] = {
+        "shards": lambda ranks: fitted(ranks, None, num_tasks=6),
+        "ranks": lambda ranks: fitted(ranks, None, execution=Execution(shards=1)),
+        "seed": changed(1, seed=3),
+        "argument": changed(1, steps=-1),
+        "shards of one": changed(1, execution=TWO),
+        "data": with_data,
+        "held": lambda ranks: fitted(ranks, held, resume=False),
+        "diverged": diverging,
+        "drifted": drifting,
+        "broken": broken,
+        "logged": logged,
+    }
+    found = {name: forked(2, case, folder) for name, case in cases.items()}
+    return {**found, "wrote": (folder / "refused").exists()}
+
+
+def sums(folder: Path) -> Any:
+    """The mean over shards in each of the ways in which ranks take it, of two types of numbers."""
+
+    def shard(number: int, size: int) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        generator = torch.Generator().manual_seed(number)
+        w = torch.randn(size, generator=generator) * 10.0 ** torch.randint(-4, 4, (size,), generator=generator)
+        return torch.tensor([float(number), 0.0]), {"w": w.reshape(-1, 5).mT, "b": w[:3].double(), "c": w[0]}
+
+    def summed_up(ranks: Ranks, size: int, reduce: shards.Reduce) -> Any:
+        own = [shard(number, size) for number in ranks.share(12)]
+        sizes, gradient, note = shards.mean(own, ranks, reduce=reduce, note=ranks.rank)
+        return summed((sizes, tree.map(torch.Tensor.contiguous, gradient))), sizes.tolist(), note
+
+    def case(ranks: Ranks) -> Any:
+        told = ranks.tell(ranks.rank), ranks.from_first(bytes([7 + ranks.rank])).hex()
+        joined = {} if ranks.rank == 1 else {"a": torch.full((2, ranks.rank + 1), ranks.rank)}
+        ways = [(20, "ordered"), (2**16 + 5, "ordered"), (2**16 + 5, "sum")]
+        found = [summed_up(ranks, size, reduce) for size, reduce in ways]
+        return {"told": told, "joined": [v.tolist() for v in ranks.joined(joined, 1).values()], "sums": found}
+
+    return {size: forked(size, case, folder) for size in (1, 2, 3, 4)}
+
+
+TWO = Execution(shards=2, threads=1)
+CASES = {"rows": rows, "all rows": all_rows, "sums": sums, "endings": endings, "refusals": refusals}
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    print(json.dumps({name: CASES[name](Path(sys.argv[1])) for name in sys.argv[2:]}))
