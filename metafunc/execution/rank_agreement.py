@@ -46,7 +46,7 @@ class Agreement:
                 self.open = False
                 where = "" if rank == 0 else f"On rank {rank}: "
                 kind, message = answer["kind"], f"{where}{answer['message']}"
-                raise _everywhere(ValueError(message) if kind is None else RefusedElsewhere(kind, message))
+                raise everywhere(ValueError(message) if kind is None else RefusedElsewhere(kind, message))
         return [answer["value"] for answer in said]
 
     def refuse(self, error: Exception) -> None:
@@ -57,7 +57,7 @@ class Agreement:
         # A damaged file is another matter than a wrong argument, though its error is a ValueError too.
         kind = None if type(error) is ValueError else type(error).__name__
         self.ranks.tell({"kind": kind, "message": str(error)})
-        _everywhere(error)
+        everywhere(error)
 
     def alike(self, value: Mapping[str, Any]) -> None:
         """Hold what the ranks are against each other.
@@ -71,7 +71,7 @@ class Agreement:
         said = self.reach(value)
         for rank, other in enumerate(said):
             for name, here, there in _differences(said[0], other):
-                raise _everywhere(
+                raise everywhere(
                     ValueError(
                         f"The ranks do not agree: {name} is {_short(here)} on rank 0 and {_short(there)} on rank "
                         f"{rank}. Start all of them with the same."
@@ -83,7 +83,7 @@ class Agreement:
         self.open = False
 
 
-def _everywhere(error: Exception) -> Exception:
+def everywhere(error: Exception) -> Exception:
     """Mark an error that all ranks raise, so that one of them shows it."""
     error.everywhere = True  # type: ignore[attr-defined]  # for whoever shows it
     return error

@@ -35,7 +35,7 @@ from metafunc.training.recorder import Recorder
 from metafunc.training.settings import Outer, Recording, Validation
 from metafunc.training.signals import stopping
 from metafunc.training.state import RunSpec, State
-from metafunc.training.together import Together, met, next_tasks
+from metafunc.training.together import Together, met, next_tasks, refuse_own_folders
 from metafunc.types import M, MetaLearner, P, Task, TaskFamily
 
 
@@ -142,6 +142,8 @@ def fit(
             if execution.threads is None:  # sums are added up in the order that the run began with
                 env["threads"] = folder.env["threads"]
         env["threads"] = settled.reach(env["threads"])[0]
+        if out is not None:
+            refuse_own_folders(settled, Path(out))
         stack.enter_context(surroundings(threads=env["threads"], deterministic=execution.deterministic))
         received = stack.enter_context(stopping(enabled=out is not None))
         recorder = Recorder(folder, recording if ranks.first else replace(recording, trackers=()))

@@ -5,6 +5,9 @@ updates; rank 0 records, and gives its state to the others when a run begins or 
 """
 
 import json
+import os
+import platform
+import secrets
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,7 +25,7 @@ from metafunc.execution import shards
 from metafunc.execution.device import move
 from metafunc.execution.distributed import ALONE, Ranks
 from metafunc.execution.gradient import Measured
-from metafunc.execution.rank_agreement import Agreement
+from metafunc.execution.rank_agreement import Agreement, everywhere
 from metafunc.execution.shards import Reduce
 from metafunc.training import checkpoint
 from metafunc.training.checkpoint import Checkpoint
@@ -109,10 +112,10 @@ class Together:
             {name: leaf.detach().cpu().contiguous().clone() for name, leaf in tensors.items()}
         )
         given = safetensors.torch.load(self.ranks.from_first(blob))
-        told = json.loads(self.ranks.from_first(json.dumps({"step": now.step, "state": rest}).encode()))
+        rest = json.loads(self.ranks.from_first(json.dumps({"step": now.step, "state": rest}).encode()))
         if self.ranks.first:
             return best
-        now.unpack(Checkpoint(told["step"], {n: leaf for n, leaf in given.items() if n[:5] != "best."}, told["state"]))
+        now.unpack(Checkpoint(rest["step"], {n: leaf for n, leaf in given.items() if n[:5] != "best."}, rest["state"]))
         known = any(name.startswith("best.") for name in given)
         return checkpoint.restore(now.meta, given, "best") if known else None
 
@@ -155,6 +158,32 @@ def met(settled: Agreement, initial: M, config: Mapping[str, Any], family: TaskF
     leaves = {str(i): leaf.detach().cpu().contiguous().clone() for i, leaf in enumerate(tree.leaves(initial))}
     given = safetensors.torch.load(settled.ranks.from_first(safetensors.torch.save(leaves)))
     return move(tree.unflatten(initial, [given[name] for name in leaves]), device)
+
+
+def refuse_own_folders(settled: Agreement, out: Path) -> None:
+    """Refuse a run's folder that not all machines see, where torchrun may start rank 0 again on another of them.
+
+    Raises:
+        ValueError: a rank does not see it.
+    """
+    again = os.environ.get("TORCHELASTIC_MAX_RESTARTS", "0") != "0"
+    several = len({host for host, _ in settled.reach([platform.node(), again])}) > 1
+    if not (several and again):
+        return
+    name = settled.reach(f".seen-{secrets.token_hex(8)}")[0]
+    if settled.ranks.first:
+        (out / name).touch()
+    settled.reach()
+    unseen = [rank for rank, seen in enumerate(settled.reach((out / name).exists())) if not seen]
+    if settled.ranks.first:
+        (out / name).unlink()
+    if unseen:
+        raise everywhere(
+            ValueError(
+                f"{out} is not the same folder on rank {unseen[0]}, whose machine may have rank 0 after a restart: "
+                "give a folder that all machines share."
+            )
+        )
 
 
 def comparable(env: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:

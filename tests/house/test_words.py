@@ -93,6 +93,7 @@ LEGITIMATE = (
     Legitimate("signal", "the operating system's", files=("docs/decisions/", "docs/architecture.md", "CHANGELOG.md")),
     Legitimate("signal", "the operating system's", files=("tests/execution/", "tests/training/", "tests/cli/")),
     Legitimate("signal", "the operating system's", files=("docs/reliability.md", "tests/house/faults/")),
+    Legitimate("signal", "the operating system's", files=("docs/ranks.md",)),
     Legitimate("signal", "an input along one axis", files=("tests/nn/module_cases.py",)),
     Legitimate("signal", "beside noise", r"[Nn]o signal|signal[- ]to[- ]noise"),
     Legitimate("credit", "what E-MAML gives to the sampled data", files=CREDIT),

@@ -17,7 +17,7 @@ from metafunc.training.settings import adam
 from metafunc.training.state import RunSpec, State, begin
 from metafunc.training.together import Together, next_tasks
 
-PROGRAM = Path(__file__).parent / "forked_ranks.py"
+PROGRAM = Path(__file__).parent / "rank_cases.py"
 PLATIPUS = {"algorithm": {"name": "platipus"}, "tasks": {"name": "sinusoid", "num_shots": 2, "num_queries": 2}}
 MR_MAML = {**PLATIPUS, "algorithm": {"name": "mr_maml_w"}}
 
@@ -94,6 +94,7 @@ def test_a_rank_whose_fellow_was_killed_says_so_and_ends(found: Any) -> None:
         ("data", 'data.fingerprint is "of rank 0" on rank 0 and "of rank 1" on rank 1.'),
         ("argument", "steps must be at least 0, not -1."),
         ("held", "holds a run already."),
+        ("unshared", "is not the same folder on rank 1, whose machine may have rank 0 after a restart"),
     ],
 )
 def test_what_one_rank_refuses_all_refuse_before_a_step(found: Any, case: str, message: str) -> None:
@@ -144,7 +145,7 @@ def test_the_sum_over_shards_is_taken_in_their_order_whoever_has_them(found: Any
 def test_what_ranks_tell_each_other(found: Any) -> None:
     for rank in range(3):
         said = found["sums"]["3"][rank]
-        assert said["told"] == [[0, 1, 2], "07"]
+        assert said["given"] == [[0, 1, 2], "07"]
         assert said["joined"] == [[[0, 2, 2, 2], [0, 2, 2, 2]]]
 
 

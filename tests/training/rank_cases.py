@@ -1,77 +1,33 @@
-"""Ranks as forks of a process that has torch loaded, so that one costs a tenth of a second: run as a program.
+"""What is tried with several ranks, as a program of its own, since it forks.
 
-`python forked_ranks.py FOLDER CASE ...` prints what the cases found as JSON.
+`python rank_cases.py FOLDER CASE ...` prints what the cases found as JSON.
 """
 
 import hashlib
 import json
 import os
+import platform
 import signal
 import sys
-import time
-import traceback
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
-import torch._dynamo  # torch's optimisers import it at their first step: once, in the parent
+from forked import Case, forked, summed
 
 import metafunc
 from metafunc import Execution, Outer, Recording, Validation, tree
 from metafunc.algorithms import ALGORITHMS
 from metafunc.evaluation.meta_test import report
-from metafunc.execution import distributed, shards
+from metafunc.execution import shards
 from metafunc.execution.distributed import Ranks
 from metafunc.execution.rank_agreement import agreement
 from metafunc.training.build import build
 from metafunc.training.config import train
 
-Case = Callable[[Ranks], Any]
 SHARDS = 4
-
-
-def forked(size: int, case: Case, folder: Path, *, timeout: float = 60.0, ends: tuple[int, ...] = ()) -> list[Any]:
-    """What a function returns on each rank; for a rank of which none is to come (`ends`), its exit code."""
-    name = f"{time.monotonic_ns()}"
-    children = []
-    for rank in range(size):
-        number = os.fork()
-        if number == 0:
-            _as_rank(rank, size, case, folder / name, timeout)
-        children.append(number)
-    codes = [os.waitstatus_to_exitcode(os.waitpid(number, 0)[1]) for number in children]
-    found = []
-    for rank, code in enumerate(codes):
-        said = folder / f"{name}.{rank}"
-        found.append(code if rank in ends else json.loads(said.read_text()) if said.exists() else {"died": code})
-    return found
-
-
-def _as_rank(rank: int, size: int, case: Case, store: Path, timeout: float) -> None:
-    code = 1
-    try:
-        os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(size)}
-        os.environ |= {distributed.STORE: store.as_uri(), distributed.TIMEOUT: str(timeout)}
-        try:
-            with distributed.join() as ranks:
-                found = case(ranks)
-        except (Exception, KeyboardInterrupt) as error:
-            everywhere = getattr(error, "everywhere", False)
-            found = {"error": type(error).__name__, "message": str(error), "everywhere": everywhere}
-        Path(f"{store}.{rank}").write_text(json.dumps(found))
-        code = 0
-    except BaseException:
-        traceback.print_exc()
-    finally:
-        os._exit(code)
-
-
-def summed(values: Any) -> str:
-    """A short sum over a tree's bits."""
-    blob = b"".join(leaf.detach().contiguous().numpy().tobytes() for leaf in tree.leaves(values))
-    return hashlib.sha256(blob).hexdigest()[:16]
 
 
 def config_of(name: str, **training: Any) -> dict[str, Any]:
@@ -235,6 +191,11 @@ def refusals(folder: Path) -> Any:
                 raise FileNotFoundError("no such table")
             settled.reach()
 
+    def unshared(ranks: Ranks) -> Any:
+        os.environ["TORCHELASTIC_MAX_RESTARTS"] = "3"
+        platform.node = lambda: f"machine {ranks.rank}"
+        return fitted(ranks, folder / f"seen by {ranks.rank}")
+
     def logged(ranks: Ranks) -> Any:
         lines: list[Any] = []
 
@@ -261,6 +222,7 @@ def refusals(folder: Path) -> Any:
         "diverged": diverging,
         "drifted": drifting,
         "broken": broken,
+        "unshared": unshared,
         "logged": logged,
     }
     found = {name: forked(2, case, folder) for name, case in cases.items()}
@@ -281,11 +243,11 @@ def sums(folder: Path) -> Any:
         return summed((sizes, tree.map(torch.Tensor.contiguous, gradient))), sizes.tolist(), note
 
     def case(ranks: Ranks) -> Any:
-        told = ranks.tell(ranks.rank), ranks.from_first(bytes([7 + ranks.rank])).hex()
+        given = ranks.tell(ranks.rank), ranks.from_first(bytes([7 + ranks.rank])).hex()
         joined = {} if ranks.rank == 1 else {"a": torch.full((2, ranks.rank + 1), ranks.rank)}
-        ways = [(20, "ordered"), (2**16 + 5, "ordered"), (2**16 + 5, "sum")]
+        ways = [(20, "ordered"), (70_005, "ordered"), (70_005, "sum")]
         found = [summed_up(ranks, size, reduce) for size, reduce in ways]
-        return {"told": told, "joined": [v.tolist() for v in ranks.joined(joined, 1).values()], "sums": found}
+        return {"given": given, "joined": [v.tolist() for v in ranks.joined(joined, 1).values()], "sums": found}
 
     return {size: forked(size, case, folder) for size in (1, 2, 3, 4)}
 

@@ -1,0 +1,120 @@
+"""Several ranks on this machine: their environment, their exit codes, and how they end together."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from metafunc_cli import ended, launch
+from metafunc_cli.errors import UsageError
+
+PYTHON = sys.executable
+
+
+@pytest.fixture
+def ranks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A program in the place of Python: each rank does what its line of a script says, and writes what it was given."""
+    program = tmp_path / "rank"
+    program.write_text(
+        f'#!/bin/bash\necho "$RANK $LOCAL_RANK $WORLD_SIZE $*" > {tmp_path}/given.$RANK\n. {tmp_path}/do\n'
+    )
+    program.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(program))
+    return tmp_path / "do"
+
+
+def test_each_rank_is_given_its_number_and_the_command(ranks: Path) -> None:
+    ranks.write_text("exit 0\n")
+    assert launch.launch(["maml", "--ranks", "3"], 3) == 0
+    for rank in range(3):
+        given = (ranks.parent / f"given.{rank}").read_text()
+        assert given == f"{rank} {rank} 3 -m metafunc_cli train maml --ranks 3\n"
+
+
+def test_the_first_bad_ending_is_the_exit_code(ranks: Path) -> None:
+    ranks.write_text("exit $((RANK * 2))\n")
+    assert launch.launch([], 3) == 2
+    ranks.write_text("[ $RANK = 1 ] && kill -9 $$; exit 0\n")
+    assert launch.launch([], 2) == 128 + 9
+
+
+def test_one_that_does_not_end_with_the_others_is_killed(ranks: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(launch, "GRACE", 0.1)
+    ranks.write_text("[ $RANK = 1 ] && exit 4; exec sleep 60\n")
+    began = time.monotonic()
+    assert launch.launch([], 2) == 128 + 9
+    assert time.monotonic() - began < 30
+
+
+def test_a_signal_reaches_all_once(ranks: Path) -> None:
+    ranks.write_text(f"trap 'echo x >> {ranks.parent}/term.$RANK' TERM; sleep 1 & wait $!; wait; exit 143\n")
+    script = f"import sys\nfrom metafunc_cli import launch\nsys.executable = {str(ranks.parent / 'rank')!r}\n"
+    script += "sys.exit(launch.launch([], 2))"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    process = subprocess.Popen([PYTHON, "-c", script], env=environment)
+    while len([*ranks.parent.glob("given.*")]) < 2:
+        time.sleep(0.05)
+    time.sleep(0.2)
+    for _ in range(2):
+        process.send_signal(signal.SIGTERM)
+        time.sleep(0.1)
+    assert process.wait(30) == 143
+    for rank in range(2):
+        assert (ranks.parent / f"term.{rank}").read_text() == "x\n"
+
+
+@pytest.mark.parametrize(
+    ("environment", "error", "speaks"),
+    [
+        ({}, UsageError("u"), True),
+        ({"RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "0"}, RuntimeError("r"), True),
+        ({"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1"}, UsageError("u"), False),
+        ({"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "0"}, UsageError("u"), True),
+        ({"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1"}, RuntimeError("r"), True),
+    ],
+)
+def test_who_says_what_went_wrong(
+    environment: dict[str, str], error: Exception, speaks: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert launch.speaks_of(error) is speaks
+
+
+def test_what_all_ranks_raise_rank_0_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (("RANK", "1"), ("WORLD_SIZE", "2"), ("LOCAL_RANK", "0")):
+        monkeypatch.setenv(name, value)
+    known = ValueError("of all")
+    known.everywhere = True  # type: ignore[attr-defined]
+    error = UsageError("of all")
+    error.__cause__ = known
+    assert not launch.speaks_of(error)
+
+
+def test_a_process_that_is_tied_ends_with_the_one_that_started_it() -> None:
+    script = "from metafunc_cli import launch\nimport time\nlaunch.tie()\nprint('ready', flush=True)\ntime.sleep(60)"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), launch.TIED: "1"}
+    process = subprocess.Popen(
+        [sys.executable, "-c", script], env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert process.stdout is not None
+    assert process.stdin is not None
+    assert process.stdout.readline() == b"ready\n"
+    assert process.poll() is None
+    process.stdin.close()
+    assert process.wait(30) == -signal.SIGTERM
+
+
+def test_a_restart_of_torchrun_does_not_repeat_a_divergence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ended.write(tmp_path, "diverged")
+    assert not ended.diverged_before(tmp_path)  # whoever asks for it by hand gets it
+    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
+    assert ended.diverged_before(tmp_path)
+    ended.write(tmp_path, "interrupted")
+    assert not ended.diverged_before(tmp_path)
+    assert not ended.diverged_before(tmp_path / "absent")
