@@ -4,7 +4,6 @@ import os
 from pathlib import Path
 from typing import Literal
 
-from metafunc.data.atomic_write import write_json
 from metafunc.training import json_file
 from metafunc.training.json_file import FileError
 
@@ -13,6 +12,8 @@ FILE = "ended.json"
 
 def write(run: Path, how: Literal["finished", "interrupted", "diverged"]) -> None:
     """Write it beside the run's other files."""
+    from metafunc.data.atomic_write import write_json
+
     write_json(run / FILE, {"how": how})
 
 

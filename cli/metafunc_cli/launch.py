@@ -52,7 +52,7 @@ def launch(argv: Sequence[str], ranks: int) -> int:
         ranks: how many.
 
     Returns:
-        The exit code: that of rank 0, or of the first other that did not end well.
+        The exit code: that of the first that did not end well.
     """
     with tempfile.TemporaryDirectory(prefix="metafunc-") as folder:
         store = (Path(folder) / "store").as_uri()
@@ -86,21 +86,21 @@ def _wait(children: Sequence["subprocess.Popen[bytes]"]) -> int:
         _signal(children, number)
 
     before = {number: signal.signal(number, hand_on) for number in (signal.SIGINT, signal.SIGTERM)}
+    code, since, killed = 0, 0.0, False
     try:
-        since, killed = None, False
-        while any(child.poll() is None for child in children):
-            failed = [child for child in children if child.returncode not in (None, 0)]
-            if failed and since is None:
-                since = time.monotonic()
-            if since is not None and not asked and not killed and time.monotonic() - since > GRACE:
+        while None in (codes := [child.poll() for child in children]):
+            failed = [found for found in codes if found]
+            if failed and not code:
+                code, since = failed[0], time.monotonic()
+            if code and not (asked or killed) and time.monotonic() - since > GRACE:
                 killed = True
                 _signal(children, signal.SIGKILL)
             time.sleep(0.05)
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-    codes = [child.returncode if child.returncode >= 0 else 128 - child.returncode for child in children]
-    return next((code for code in codes if code), 0)
+    code = code or next((child.returncode for child in children if child.returncode), 0)
+    return code if code >= 0 else 128 - code
 
 
 def _signal(children: Sequence["subprocess.Popen[bytes]"], number: int) -> None:

@@ -243,9 +243,8 @@ def evaluate(
         elif unscaled:
             noise, left_out = noise_scale(validation, num_steps, spread=spread)
             fitted = {"noise_scale": tuple(noise.tolist()), "noise_tasks_left_out": tuple(left_out.tolist())}
-        known = move(noise, where)
         tasks = draws.chunks(num_steps, on_progress)
-        found = draws.joined([scores(learner, draws.meta, some, known, num_steps) for some in tasks], 1)
+        found = draws.joined([scores(learner, draws.meta, some, move(noise, where), num_steps) for some in tasks], 1)
         probe = probed(replace(draws, num_tasks=min(num_tasks, PROBED)))
         one_by_one = None
         if joint == "autoregressive":

@@ -79,13 +79,14 @@ class Agreement:
                 )
 
     def close(self) -> None:
-        """End: what a rank raises from now on is its own."""
+        """Wait until all ranks are here, and end: what a rank raises from now on is its own."""
+        self.reach()
         self.open = False
 
 
 def everywhere(error: Exception) -> Exception:
     """Mark an error that all ranks raise, so that one of them shows it."""
-    error.everywhere = True  # type: ignore[attr-defined]  # for whoever shows it
+    error.everywhere = True  # type: ignore[attr-defined]  # for what shows it
     return error
 
 

@@ -145,7 +145,7 @@ def _exchanged(rows: Tensor, ranks: Ranks) -> Tensor:
 
 def _reduced(rows: Tensor, ranks: Ranks) -> Tensor:
     """The sum that `torch.distributed` takes."""
-    total = in_order(list(rows)).clone()
+    total: Tensor = in_order(list(rows)).clone()
     with answering():
         torch.distributed.all_reduce(total)
     return total

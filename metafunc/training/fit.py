@@ -142,17 +142,15 @@ def fit(
             if execution.threads is None:  # sums are added up in the order that the run began with
                 env["threads"] = folder.env["threads"]
         env["threads"] = settled.reach(env["threads"])[0]
-        if out is not None:
-            refuse_own_folders(settled, Path(out))
+        refuse_own_folders(settled, out)
         stack.enter_context(surroundings(threads=env["threads"], deterministic=execution.deterministic))
         received = stack.enter_context(stopping(enabled=out is not None))
         recorder = Recorder(folder, recording if ranks.first else replace(recording, trackers=()))
         loop = Loop(
-            learner, family, now, recorder, outer, validation, plan, device, received, on_event, execution.chunk_size
-        )
-        loop.together = Together(ranks, execution.reduce)
+            learner, family, now, recorder, outer, validation, plan, device, received, on_event, execution.chunk_size,
+            together=Together(ranks, execution.reduce),
+        )  # fmt: skip
         loop.resume(env)
-        settled.reach()
         settled.close()
         loop.share()
         if now.step < steps:

@@ -160,23 +160,26 @@ def met(settled: Agreement, initial: M, config: Mapping[str, Any], family: TaskF
     return move(tree.unflatten(initial, [given[name] for name in leaves]), device)
 
 
-def refuse_own_folders(settled: Agreement, out: Path) -> None:
+def refuse_own_folders(settled: Agreement, out: Path | str | None) -> None:
     """Refuse a run's folder that not all machines see, where torchrun may start rank 0 again on another of them.
 
     Raises:
         ValueError: a rank does not see it.
     """
+    if out is None:
+        return
     again = os.environ.get("TORCHELASTIC_MAX_RESTARTS", "0") != "0"
     several = len({host for host, _ in settled.reach([platform.node(), again])}) > 1
     if not (several and again):
         return
     name = settled.reach(f".seen-{secrets.token_hex(8)}")[0]
+    mark = Path(out) / name
     if settled.ranks.first:
-        (out / name).touch()
+        mark.touch()
     settled.reach()
-    unseen = [rank for rank, seen in enumerate(settled.reach((out / name).exists())) if not seen]
+    unseen = [rank for rank, seen in enumerate(settled.reach(mark.exists())) if not seen]
     if settled.ranks.first:
-        (out / name).unlink()
+        mark.unlink()
     if unseen:
         raise everywhere(
             ValueError(

@@ -45,7 +45,7 @@ def test_one_that_does_not_end_with_the_others_is_killed(ranks: Path, monkeypatc
     monkeypatch.setattr(launch, "GRACE", 0.1)
     ranks.write_text("[ $RANK = 1 ] && exit 4; exec sleep 60\n")
     began = time.monotonic()
-    assert launch.launch([], 2) == 128 + 9
+    assert launch.launch([], 2) == 4
     assert time.monotonic() - began < 30
 
 
@@ -112,7 +112,7 @@ def test_a_process_that_is_tied_ends_with_the_one_that_started_it() -> None:
 
 def test_a_restart_of_torchrun_does_not_repeat_a_divergence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ended.write(tmp_path, "diverged")
-    assert not ended.diverged_before(tmp_path)  # whoever asks for it by hand gets it
+    assert not ended.diverged_before(tmp_path)  # by hand it may be asked for
     monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
     assert ended.diverged_before(tmp_path)
     ended.write(tmp_path, "interrupted")

@@ -1,5 +1,7 @@
 """What ranks tell each other: shares, bytes, trees; and how they meet."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -51,7 +53,7 @@ def test_restarts_of_torchrun_come_with_advice() -> None:
     assert distributed.advice({**restarts, distributed.SHARED_STORE: "1"}) is None
 
 
-def test_someone_who_does_not_come_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:
+def test_someone_who_does_not_come_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name, value in (("RANK", "0"), ("WORLD_SIZE", "2"), (distributed.TIMEOUT, "0.5")):
         monkeypatch.setenv(name, value)
     monkeypatch.setenv(distributed.STORE, (tmp_path / "store").as_uri())

@@ -41,7 +41,7 @@ def config_of(name: str, **training: Any) -> dict[str, Any]:
     config["tasks"] = regression if "regression" in kinds else control if "control" in kinds else classes
     if name not in ("convcnp", "mixed"):
         config["model"] = {"name": "mlp", "hidden": [5, 5]}
-    usual = {"steps": 2, "num_tasks": 2 * SHARDS, "shards": SHARDS, "threads": 1, "compile": "off"}
+    usual: dict[str, Any] = {"steps": 2, "num_tasks": 2 * SHARDS, "shards": SHARDS, "threads": 1, "compile": "off"}
     return {**config, "training": usual | training}
 
 
@@ -245,7 +245,7 @@ def sums(folder: Path) -> Any:
     def case(ranks: Ranks) -> Any:
         given = ranks.tell(ranks.rank), ranks.from_first(bytes([7 + ranks.rank])).hex()
         joined = {} if ranks.rank == 1 else {"a": torch.full((2, ranks.rank + 1), ranks.rank)}
-        ways = [(20, "ordered"), (70_005, "ordered"), (70_005, "sum")]
+        ways: list[tuple[int, shards.Reduce]] = [(20, "ordered"), (70_005, "ordered"), (70_005, "sum")]
         found = [summed_up(ranks, size, reduce) for size, reduce in ways]
         return {"given": given, "joined": [v.tolist() for v in ranks.joined(joined, 1).values()], "sums": found}
 

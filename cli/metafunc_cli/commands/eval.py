@@ -105,19 +105,26 @@ def meta_test(
             return {}
         if record.run_sum(run.path) != begun:
             raise ValueError(f"{run.path} holds another run by now: the meta-test of the one before it is not kept.")
-    report = meta_tests.report(
-        result,
-        algorithm="+".join([settings.names["algorithm"], *test.transforms]),
-        tasks=settings.names["tasks"],
-        run=str(run.path),
-        seed=training.seed,
-        steps=training.steps,
-    )
+    report = _report(result, test, settings, run)
     report |= {} if covered is None else {"conformal": covered}
     report |= {"by_shots": by_shots.rows(with_shots, own_steps(run.config))} if with_shots else {}
     run.write(file.name, report)  # before it is shown, since a terminal may be gone
     show(screen.out, report)
     return report
+
+
+def _report(result: Any, test: Testing, settings: Settings, run: "Run") -> dict[str, Any]:
+    """A meta-test in the form of JSON, with what it is of."""
+    from metafunc.evaluation.meta_test import report
+
+    return report(
+        result,
+        algorithm="+".join([settings.names["algorithm"], *test.transforms]),
+        tasks=settings.names["tasks"],
+        run=str(run.path),
+        seed=settings.training.seed,
+        steps=settings.training.steps,
+    )
 
 
 def _conformal(learner: Any, meta: Any, family: Any, test: Testing, result: Any) -> dict[str, Any]:
