@@ -44,7 +44,7 @@ def check(num_shards: int, num_tasks: int, ranks: Ranks) -> None:
     if num_shards % ranks.size:
         one = "1 shard" if num_shards == 1 else f"{num_shards} shards"
         raise ValueError(
-            f"{ranks.size} ranks cannot share {one} equally: give shards={ranks.size}, or a multiple of it that "
+            f"{ranks.size} ranks cannot share {one} equally: give {ranks.size} shards, or a multiple that "
             "divides num_tasks."
         )
 

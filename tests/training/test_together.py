@@ -88,7 +88,7 @@ def test_a_rank_whose_fellow_was_killed_says_so_and_ends(found: Any) -> None:
     ("case", "message"),
     [
         ("shards", "6 tasks of a step cannot be cut into 4 equal shards: give shards that divide num_tasks."),
-        ("ranks", "2 ranks cannot share 1 shard equally: give shards=2, or a multiple of it that divides num_tasks."),
+        ("ranks", "2 ranks cannot share 1 shard equally: give 2 shards, or a multiple that divides num_tasks."),
         ("seed", "training.seed is 0 on rank 0 and 3 on rank 1. Start all of them with the same."),
         ("shards of one", "training.shards is 4 on rank 0 and 2 on rank 1."),
         ("data", 'data.fingerprint is "of rank 0" on rank 0 and "of rank 1" on rank 1.'),
