@@ -86,7 +86,7 @@ def learner_for(config: Config, family: TaskFamily, *, imports: bool = False) ->
 
 def tasks_of(config: Config) -> TaskFamily:
     """The task family of a configuration: its section `tasks`."""
-    name, settings = _section(config, "tasks")
+    name, settings = _section(current(config), "tasks")
     family: TaskFamily = _call(look_up(FAMILIES, name, "task family").builder, (), settings, f"tasks ({name})")
     return family
 

@@ -1078,9 +1078,15 @@ class CirclesData:
     num_shots: int | tuple[int, int] = 10
     """support points per task, a number or a range, all of them positive."""
     num_queries: int = 50
-    """query points per task in meta-training; about half are positive."""
+    """query points per task in meta-training."""
     num_test_queries: int = 100
     """query points per task in validation and meta-test."""
+    radius: tuple[float, float] = (0.05, 1.0)
+    """the range of a circle's radius, uniform."""
+    support: Literal["radial", "area"] = "radial"
+    """support points are "radial", uniform in their distance from the centre, or uniform in the circle's "area"."""
+    queries: Literal["plane", "balanced"] = "plane"
+    """query points are uniform in the "plane", or "balanced": with probability 1/2 uniform in the circle."""
 
 
 @dataclass(frozen=True, repr=False, eq=False)
