@@ -136,6 +136,7 @@ def fit(
             learner, family, now, recorder, outer, validation, plan, device, received, on_event, execution.chunk_size
         )
         loop.resume(env)
+        recorder.begin(now.step)
         if now.step < steps:
             loop.prove(initial, tasks)
         stack.enter_context(loop.compiler)

@@ -21,7 +21,11 @@ from metafunc.training.renamed import stated
 from metafunc.training.schema import Count
 
 COMPILED = "compiled.json"
-_OURS = (CONFIG, ENV, COMPILED, "metrics.jsonl", "meta_test.json", "checkpoints", "figures")
+TRACKED = "trackers.json"
+_OURS = (
+    *(CONFIG, ENV, COMPILED, TRACKED, "metrics.jsonl", "meta_test.json"),
+    *("checkpoints", "figures", "tensorboard", "wandb"),
+)
 
 
 class FirstCompiled(TypedDict):
