@@ -20,6 +20,8 @@ READ = re.compile(
     r"config\.json|env\.json|metrics\.jsonl|meta_test[\w=+,.-]*\.json|checkpoints/step-\d{9}/(manifest\.json|tensors\.safetensors)"
 )
 """The files that a run is read from."""
+KEPT = ["config.json", "env.json", "metrics.jsonl", "meta_test*.json", "checkpoints/*"]
+"""The same as patterns, for a cache."""
 CODE = (".pkl", ".pickle", ".dill", ".joblib", ".pt", ".pth", ".bin", ".ckpt", ".npy", ".npz", ".h5", ".keras")
 """Endings of files that can hold code which reading them runs."""
 
@@ -150,15 +152,17 @@ def refuse(names: Iterable[str], where: Address) -> list[str]:
 def _fetched(where: Address) -> Path:
     from huggingface_hub import HfApi, constants, snapshot_download
 
-    hint = "Look at the name, or log in with: hf auth login"
+    hint = "Look at the name; or log in: hf auth login; or take what was fetched before: HF_HUB_OFFLINE=1"
     with _reached(f"{where} cannot be read", hint):
         if constants.HF_HUB_OFFLINE:
-            folder = Path(snapshot_download(where.name, revision=where.revision, local_files_only=True))
+            folder = Path(
+                snapshot_download(where.name, revision=where.revision, allow_patterns=KEPT, local_files_only=True)
+            )
             refuse((str(file.relative_to(folder)) for file in folder.rglob("*") if not file.is_dir()), where)
         else:
             info = HfApi().model_info(where.name, revision=where.revision)
             wanted = refuse((file.rfilename for file in info.siblings or ()), where)
-            folder = Path(snapshot_download(where.name, revision=info.sha, allow_patterns=wanted))
+            folder = Path(snapshot_download(where.name, revision=where.revision, allow_patterns=wanted))
     _refuse_modules(folder, where)
     return folder
 

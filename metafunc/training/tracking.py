@@ -128,8 +128,8 @@ def of_meta_test(report: Mapping[str, Any]) -> dict[str, Any]:
 
     Example:
         >>> from metafunc.training.tracking import of_meta_test
-        >>> of_meta_test({"meta_test": {"by_step": [{"step": 0, "mse": {"mean": 0.5, "ci95": 0.1}, "noise_scale": 0.2}]}})
-        {'test': {'0': {'mse': 0.5, 'noise_scale': 0.2}}}
+        >>> of_meta_test({"meta_test": {"by_step": [{"step": 0, "mse": {"mean": 0.5, "ci95": 0.1}}]}})
+        {'test': {'0': {'mse': 0.5}}}
     """
     rows = report["meta_test"]["by_step"]
     return {

@@ -14,8 +14,7 @@ from metafunc_cli.settings.run_argument import is_address, parse, run_and_flags
 
 WHAT = (
     "Adapt the learner of a run (a folder, or hf://user/name@revision) to a new task: the examples in --support define "
-    "the task, and for each row of "
-    "--query the prediction and its spread are written to --out."
+    "the task, and for each row of --query the prediction and its spread are written to --out."
 )
 
 
