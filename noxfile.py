@@ -11,7 +11,7 @@ from urllib.request import urlopen
 
 import nox
 
-nox.options.sessions = ["lint", "types", "tests", "identities", "compiled", "docs", "package"]
+nox.options.sessions = ["lint", "types", "tests", "identities", "compiled", "docs", "package", "api"]
 nox.options.default_venv_backend = "none"
 nox.options.stop_on_first_error = False
 
@@ -99,6 +99,15 @@ def package(session: nox.Session) -> None:
 
 
 @nox.session
+def api(session: nox.Session) -> None:
+    """Hold the public signatures against those of the last release, or of a commit that is named."""
+    asked = session.posargs or _last_release(session)
+    if not asked:
+        session.skip("there is no release yet, whose names callers could rely on")
+    session.run(sys.executable, "tests/house/public_api.py", *asked)
+
+
+@nox.session
 def config(session: nox.Session) -> None:
     """Write what is made from the rows: the command line's settings, and the tables of docs/choosing.md."""
     _python(session, "metafunc_cli.settings.generate")
@@ -128,6 +137,14 @@ def speed(session: nox.Session) -> None:
     session.run(*download, "--dest", str(source), LEARN2LEARN)
     session.run("python", "benchmarks/speed/unpack_learn2learn.py", str(next(source.glob("learn2learn-*.tar.gz"))))
     session.run("python", "-m", "benchmarks.speed", *session.posargs)
+
+
+def _last_release(session: nox.Session) -> list[str]:
+    """The tag of the newest release that this commit comes after, if there is one."""
+    tags = session.run(
+        "git", "tag", "--merged", "HEAD", "--sort=-v:refname", "--list", "v*", silent=True, external=True
+    )
+    return str(tags or "").split()[:1]
 
 
 def _python(session: nox.Session, *module_and_arguments: str, env: dict[str, str] | None = None) -> None:

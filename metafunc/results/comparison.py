@@ -106,7 +106,8 @@ def compare(tasks: str, entries: Sequence[Entry]) -> Comparison:
 
     Returns:
         A dictionary with `to_frame()` and `to_latex()`: {"tasks", "num_tasks", "rows"}, and "groups" {"number", "of",
-        "per_episode"} where episodes come from a finite number of tasks or classes. A row has "algorithm", "seeds", "steps", "seconds", "cpu_seconds", "parameters"; for
+        "per_episode"} where episodes come from a finite number of tasks or classes. A row has "algorithm", "seeds",
+        "steps", "seconds", "cpu_seconds", "parameters"; for
         each metric {"mean", "ci95", "low", "high"}, ci95 half the width of the 95 % interval from low to high;
         "paired", for each metric but the gap {"diff", "ci95", "low", "high"}, empty in the first row; "interval",
         "seeds and tasks" or, for one seed, "tasks"; "best", the metrics in which it is best beyond doubt; and "fitted",
