@@ -9,12 +9,6 @@ from metafunc.results.tables import metrics_of, spoken, tested_on
 from metafunc.training.build import own_steps
 from metafunc.training.run import Run
 
-TASK = {
-    "regression": "tabular-regression",
-    "classification": "image-classification",
-    "control": "reinforcement-learning",
-}
-"""The hub's names for kinds of tasks."""
 NOT_SAID = ("name", "path")
 """Settings that mean nothing to others."""
 
@@ -31,11 +25,11 @@ def model_card(run: Run, name: str) -> str:
     config, env = run.config, run.env
     report = run.report(run.meta_test) if run.meta_test.exists() else None
     algorithm, tasks = _name(config, "algorithm"), _name(config, "tasks")
-    results = [] if report is None else _results(report, env["data"]["kind"], tasks, own_steps(config))
+    results = [] if report is None else _results(report, _task(env["data"]), tasks, own_steps(config))
     data = ModelCardData(
         library_name="metafunc",
         tags=["metafunc", "meta-learning", "few-shot", algorithm, tasks],
-        pipeline_tag=TASK[env["data"]["kind"]],
+        pipeline_tag=_task(env["data"]),
         eval_results=results or None,
         model_name=name if results else None,
     )
@@ -57,13 +51,22 @@ def _name(config: Mapping[str, Any], section: str) -> str:
     return str(config.get(section, {}).get("name", "a learner" if section == "algorithm" else "tasks"))
 
 
-def _results(report: Mapping[str, Any], kind: str, tasks: str, steps: int | None) -> list[Any]:
+def _task(data: Mapping[str, Any]) -> str:
+    """The hub's name for tasks of a kind."""
+    if data["kind"] == "control":
+        return "reinforcement-learning"
+    if len(data["input_shape"]) == 1:
+        return f"tabular-{data['kind']}"
+    return "image-classification" if data["kind"] == "classification" else "other"
+
+
+def _results(report: Mapping[str, Any], task: str, tasks: str, steps: int | None) -> list[Any]:
     from huggingface_hub import EvalResult
 
     row = _judged(report, steps)
     return [
         EvalResult(
-            task_type=TASK[kind],
+            task_type=task,
             dataset_type=tasks,
             dataset_name=tested_on(report["meta_test"]),
             dataset_split=report["meta_test"]["split"],
@@ -121,7 +124,7 @@ def _use(name: str, kind: str) -> str:
     return (
         f'## How to use\n\n{shown}```python\nimport metafunc\n\nlearner, meta = metafunc.load("hf://{name}")\n'
         "adapted = learner.adapt(meta, metafunc.Batch(x, y))  # the support set of a new task\n"
-        "learner.predict(adapted, new_x)\n```\n\nLoading reads JSON and safetensors and runs no code of it."
+        "learner.predict(adapted, new_x)\n```\n\nLoading reads JSON and safetensors and runs no code from here."
     )
 
 

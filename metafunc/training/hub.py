@@ -177,12 +177,16 @@ def _refuse_modules(folder: Path, where: Address) -> None:
 @contextmanager
 def _reached(what: str, hint: str) -> Iterator[None]:
     """Errors of the hub and of the way to it, as one line."""
-    from huggingface_hub.errors import HTTPError
+    from huggingface_hub.errors import HTTPError, RepositoryNotFoundError, RevisionNotFoundError
 
     try:
         yield
     except FileError:
         raise
+    except RepositoryNotFoundError as error:
+        raise DataUnavailable(f"{what}: there is no such repository, or it is private. {hint}.") from error
+    except RevisionNotFoundError as error:
+        raise DataUnavailable(f"{what}: the repository has no such revision. {hint}.") from error
     except (HTTPError, OSError, ValueError) as error:
         reason = " ".join(str(error).split())[:300].rstrip(".")
         raise DataUnavailable(f"{what}: {reason or type(error).__name__}. {hint}.") from error
