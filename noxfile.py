@@ -84,7 +84,7 @@ def audit(session: nox.Session) -> None:
 
 @nox.session(venv_backend="virtualenv", reuse_venv=True)
 def workflows(session: nox.Session) -> None:
-    """Lint what GitHub is to run: its syntax, and what could be turned against the project."""
+    """Lint what GitHub is to run: its syntax, and what could be used against the project."""
     session.install(*LINTERS)
     session.run("actionlint")
     session.run("zizmor", "--offline", ".github")

@@ -13,7 +13,7 @@ from metafunc.training.state import saved_state
 
 
 def export(run: str | Path, folder: str | Path) -> Path:
-    """Write a run anew, to be handed on: a run of its own, which `load` reads as it does any other.
+    """Write a copy of a run, to be handed on: a run of its own, which `load` reads as it does any other.
 
     It has the checkpoint of the best validation without the state of the optimiser, the log, and the meta-tests. Of
     paths, in its settings and in what was recorded of its data, the last part is left.
@@ -26,7 +26,7 @@ def export(run: str | Path, folder: str | Path) -> Path:
         The folder.
 
     Raises:
-        ValueError: the run has no whole checkpoint, or needs a module of the user's, which nobody else has.
+        ValueError: the run has no whole checkpoint, or needs a module of the user's, which is not elsewhere.
         FileError: one of its files is not what was recorded.
 
     Example:

@@ -16,6 +16,7 @@ from metafunc.training.json_file import FileError
 from metafunc.training.record import CONFIG
 
 ADDRESS = re.compile(r"hf:/{1,2}(?P<name>[^@]+?)(?:@(?P<revision>[^@]+))?/?")
+NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9]([\w.-]*\w)?", re.ASCII)
 READ = re.compile(
     r"config\.json|env\.json|metrics\.jsonl|meta_test[\w=+,.-]*\.json|checkpoints/step-\d{9}/(manifest\.json|tensors\.safetensors)"
 )
@@ -68,15 +69,8 @@ def checked_name(name: str) -> str:
     Raises:
         ValueError: no repository can have it.
     """
-    from huggingface_hub.errors import HFValidationError
-    from huggingface_hub.utils import validate_repo_id
-
-    try:
-        validate_repo_id(name)
-    except HFValidationError as error:
-        raise ValueError(f"{name!r} is no name of a repository: it needs the form user/name ({error}).") from error
-    if name.count("/") != 1:
-        raise ValueError(f"{name!r} is no name of a repository: it needs the form user/name.")
+    if not NAME.fullmatch(name) or len(name) > 96 or {"--", ".."} & {name[i : i + 2] for i in range(len(name))}:
+        raise ValueError(f"{name!r} is no name of a repository: it needs the form user/name, such as ada/machines-v1.")
     return name
 
 
@@ -177,7 +171,11 @@ def _refuse_modules(folder: Path, where: Address) -> None:
 @contextmanager
 def _reached(what: str, hint: str) -> Iterator[None]:
     """Errors of the hub and of the way to it, as one line."""
-    from huggingface_hub.errors import HTTPError, RepositoryNotFoundError, RevisionNotFoundError
+    from huggingface_hub.errors import (  # type: ignore[attr-defined]  # HTTPError is that of the client that it uses
+        HTTPError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
 
     try:
         yield

@@ -42,7 +42,7 @@ class Client(Protocol):
         """Begin or go on, and return the name by which the library knows the run."""
 
     def log(self, values: Mapping[str, float], step: int) -> None:
-        """Add points."""
+        """Add points to the curve."""
 
     def end(self, *, failed: bool) -> None:
         """End the curve."""
@@ -125,7 +125,7 @@ class WandB:
         return name
 
     def log(self, values: Mapping[str, float], step: int) -> None:
-        """Add points."""
+        """Add points to the curve."""
         self._run.log(dict(values), step=step)
 
     def end(self, *, failed: bool) -> None:

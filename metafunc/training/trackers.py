@@ -40,7 +40,7 @@ class Tracker(Protocol):
 
 @runtime_checkable
 class RunTracker(Tracker, Protocol):
-    """A tracker that is told which run it is, once, before the first numbers.
+    """A tracker that takes note of which run it is, once, before the first numbers.
 
     Example:
         >>> from metafunc.training.trackers import RunTracker

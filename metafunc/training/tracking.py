@@ -147,5 +147,5 @@ def of_meta_test(report: Mapping[str, Any]) -> dict[str, Any]:
 def _known(run: Path | None) -> dict[str, str]:
     if run is None or not (run / TRACKED).exists():
         return {}
-    found: Tracked = Run(run).read(TRACKED, Tracked, "Delete it; the curves begin anew.")
+    found: Tracked = Run(run).read(TRACKED, Tracked, "Delete it; new curves begin.")
     return found["names"]

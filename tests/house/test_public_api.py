@@ -66,7 +66,7 @@ def test_what_breaks_callers_is_named(small: Path, file: str, old: str, new: str
         ("rooms/__init__.py", "maml as maml\n", "maml as maml\nfrom metafunc.rooms.inside import helper as helper\n"),
     ],
 )
-def test_what_breaks_nobody_passes(small: Path, file: str, old: str, new: str) -> None:
+def test_what_breaks_no_caller_passes(small: Path, file: str, old: str, new: str) -> None:
     assert not changed(small, file, old, new)
 
 

@@ -1,4 +1,4 @@
-"""A run's folder belongs to one process, and to nobody once that is dead."""
+"""A run's folder belongs to one process, and to none once that is dead."""
 
 import subprocess
 import sys

@@ -52,7 +52,7 @@ def prepared(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def hubs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Repositories]:
-    """A hub that is asked instead of the world's, and a cache of this test's own."""
+    """A hub that is asked instead of the public one, and a cache of this test's own."""
     repositories = Repositories()
     with serving(repositories) as endpoint:
         monkeypatch.setattr(constants, "ENDPOINT", endpoint)

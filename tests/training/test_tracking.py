@@ -58,7 +58,7 @@ def points(run: Path) -> dict[str, list[tuple[int, float]]]:
 
 
 class Fake:
-    """A library that keeps what it gets, and fails where it is told to."""
+    """A library that keeps what it gets, and fails where that is asked for."""
 
     def __init__(self, fails: str = "") -> None:
         self.fails = fails
