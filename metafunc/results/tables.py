@@ -4,11 +4,14 @@ import csv
 import io
 import math
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from metafunc.data.safe_text import csv_cell, csv_quoting, markdown_cell
 from metafunc.data.sampling import TRAINED
 from metafunc.evaluation.metrics.table import METRICS, label
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 
 def metrics_of(row: Mapping[str, Any]) -> list[str]:
@@ -61,6 +64,76 @@ def to_markdown(report: Mapping[str, Any]) -> str:
         seconds = "" if row["seconds"] is None else f"{row['seconds']:.0f}"
         lines.append([markdown_cell(row["algorithm"]), *cells, seconds, f"{row['parameters']:,}"])
     return "\n".join(["| " + " | ".join(line) + " |" for line in lines] + ["", explained(report, markdown_cell), ""])
+
+
+def to_frame(report: Mapping[str, Any]) -> "DataFrame":
+    """The table as a data frame: one row per learner, and the columns of the CSV file.
+
+    Returns:
+        By algorithm: "seeds" (how many), "steps", "interval"; for each metric METRIC, METRIC_ci95 (half the width of
+        the 95 % interval), METRIC_diff and METRIC_diff_ci95, to the first row; "seconds" and "parameters". What was not
+        finite, and the first row's differences, are NaN.
+    """
+    import pandas
+
+    names = metrics_of(report["rows"][0])
+    rows = []
+    for row in report["rows"]:
+        found = {"algorithm": row["algorithm"], "seeds": len(row["seeds"]), "steps": row["steps"]}
+        found["interval"] = row["interval"]
+        for m in names:
+            paired = row["paired"].get(m, {"diff": None, "ci95": None})
+            numbers = (row[m]["mean"], row[m]["ci95"], paired["diff"], paired["ci95"])
+            for suffix, number in zip(("", "_ci95", "_diff", "_diff_ci95"), numbers, strict=True):
+                found[m + suffix] = math.nan if number is None else number
+        seconds = math.nan if row["seconds"] is None else row["seconds"]
+        rows.append(found | {"seconds": seconds, "parameters": row["parameters"]})
+    return pandas.DataFrame(rows).set_index("algorithm")
+
+
+def to_latex(report: Mapping[str, Any]) -> str:
+    """The table in LaTeX, for the package booktabs: the best in bold where there is no doubt, differences below.
+
+    Returns:
+        A `table` with a caption that says what the intervals are.
+    """
+    names = metrics_of(report["rows"][0])
+    arrow = {m: r"$\uparrow$" if METRICS[m].higher_is_better else r"$\downarrow$" for m in names}
+    lines = [["", *(f"{latex(label(m))} {arrow[m]}" for m in names), "parameters"]]
+    for row in report["rows"]:
+        means = [latex(spoken(row[m]["mean"], row[m]["ci95"], m)) for m in names]
+        marked = [rf"\textbf{{{cell}}}" if m in row["best"] else cell for m, cell in zip(names, means, strict=True)]
+        lines.append([latex(row["algorithm"]), *marked, f"{row['parameters']:,}"])
+        if row["paired"]:
+            gaps = [row["paired"].get(m) for m in names]
+            said = [p and spoken(p["diff"], p["ci95"], m, signed=True) for m, p in zip(names, gaps, strict=True)]
+            lines.append([r"\quad $\Delta$", *(latex(text or "") for text in said), ""])
+    head, *body = (" & ".join(line) + r" \\" for line in lines)
+    return "\n".join(
+        [
+            r"\begin{table}",
+            r"\centering",
+            rf"\caption{{{latex(explained(report))}}}",
+            rf"\begin{{tabular}}{{l{'r' * (len(names) + 1)}}}",
+            *(r"\toprule", head, r"\midrule", *body, r"\bottomrule"),
+            r"\end{tabular}",
+            r"\end{table}",
+            "",
+        ]
+    )
+
+
+def latex(text: str) -> str:
+    r"""Text as LaTeX shows it.
+
+    Example:
+        >>> print(latex("mr_cnp: 95 % ± 2"))
+        mr\_cnp: 95 \% $\pm$ 2
+    """
+    marks = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+    marks |= {mark: rf"\{mark}" for mark in "&%$#_{}"}
+    marks |= {"±": r"$\pm$", "Δ": r"$\Delta$", "σ": r"$\sigma$", "−": "$-$"}
+    return "".join(marks.get(character, character) for character in text)
 
 
 def explained(report: Mapping[str, Any], written: Callable[[str], str] = str) -> str:

@@ -24,7 +24,7 @@ from metafunc.execution.device import device_of, move, surroundings
 from metafunc.execution.plan import Execution, Plan, choose
 from metafunc.execution.workload import workload_of
 from metafunc.nn import first_calls
-from metafunc.training import run, state
+from metafunc.training import folder_lock, run, state
 from metafunc.training.environment import environment
 from metafunc.training.events import Callback, ignore
 from metafunc.training.loop import Loop, next_tasks
@@ -124,7 +124,7 @@ def fit(
         env = environment(family, device=device, threads=plan.threads)
         folder = None
         if out is not None:
-            stack.enter_context(run.locked(Path(out)))  # before anything in it is read, deleted or written
+            stack.enter_context(folder_lock.locked(Path(out)))  # before anything in it is read, deleted or written
             config = dict(recording.config) or {"training": now.spec._asdict()}
             folder = run.begin(Path(out), config, env, resume=resume, overwrite=recording.overwrite)
             if execution.threads is None:  # sums are added up in the order that the run began with
@@ -136,6 +136,7 @@ def fit(
             learner, family, now, recorder, outer, validation, plan, device, received, on_event, execution.chunk_size
         )
         loop.resume(env)
+        recorder.begin(now.step)
         if now.step < steps:
             loop.prove(initial, tasks)
         stack.enter_context(loop.compiler)

@@ -9,7 +9,6 @@ import json
 import operator
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NotRequired, TypedDict
@@ -21,14 +20,12 @@ from metafunc.training.record import CONFIG, ENV, Columns
 from metafunc.training.renamed import stated
 from metafunc.training.schema import Count
 
-try:
-    import fcntl
-except ImportError:  # not on Windows
-    fcntl = None  # type: ignore[assignment]  # the module, or None where there is none
-
 COMPILED = "compiled.json"
-LOCK = ".lock"
-_OURS = (CONFIG, ENV, COMPILED, "metrics.jsonl", "meta_test.json", "checkpoints", "figures")
+TRACKED = "trackers.json"
+_OURS = (
+    *(CONFIG, ENV, COMPILED, TRACKED, "metrics.jsonl", "meta_test.json"),
+    *("checkpoints", "figures", "tensorboard", "wandb"),
+)
 
 
 class FirstCompiled(TypedDict):
@@ -254,38 +251,6 @@ def _write_again(run: Run) -> None:
         json_file.read(run.path / ENV)
     except FileError:
         write_json(run.path / ENV, run.env)
-
-
-@contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Keep a second process out of a folder, which is made if it is absent, before anything in it is looked at.
-
-    The lock ends with the process, however that ends. A folder that does not become a run is left as it was.
-
-    Raises:
-        ValueError: another process is at work in it, or it cannot be a run's folder.
-    """
-    if path.exists() and not path.is_dir():
-        raise ValueError(f"{path} is a file; a run needs a folder.")
-    new = not path.exists()
-    make_folder(path)
-    lock = path / LOCK
-    known = lock.exists()
-    refuse_link(lock)
-    with lock.open("a") as file:
-        if fcntl is not None:
-            try:
-                with about(lock):
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise ValueError(f"Another process is training in {path}; wait for it or stop it first.") from None
-        try:
-            yield
-        finally:
-            if not (known or (path / CONFIG).exists()):
-                lock.unlink(missing_ok=True)
-                if new and not any(path.iterdir()):
-                    path.rmdir()
 
 
 def fitted_noise(run: Run) -> tuple[float | None, ...]:

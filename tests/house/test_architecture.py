@@ -9,7 +9,21 @@ import pytest
 from .sources import HOUSE, ROOT, commands, imports, modules, relative
 
 GROUND = {"types", "tree", "checks"}
-LAZY = {"datasets", "matplotlib", "rich", "tyro", "pandas", "PIL", "gymnasium", "mujoco", "sklearn"}
+LAZY = {
+    "datasets",
+    "matplotlib",
+    "rich",
+    "tyro",
+    "pandas",
+    "PIL",
+    "gymnasium",
+    "mujoco",
+    "sklearn",
+    "tensorboard",
+    "trackio",
+    "wandb",
+    "huggingface_hub",
+}
 
 
 def allowed() -> dict[str, set[str]]:

@@ -10,11 +10,11 @@ from metafunc_cli.errors import OK
 from metafunc_cli.settings.compose import instance
 from metafunc_cli.settings.names import look_over_imports
 from metafunc_cli.settings.options import Prediction
-from metafunc_cli.settings.run_argument import parse, run_and_flags
+from metafunc_cli.settings.run_argument import is_address, parse, run_and_flags
 
 WHAT = (
-    "Adapt the learner of a run to a new task: the examples in --support define the task, and for each row of "
-    "--query the prediction and its spread are written to --out."
+    "Adapt the learner of a run (a folder, or hf://user/name@revision) to a new task: the examples in --support define "
+    "the task, and for each row of --query the prediction and its spread are written to --out."
 )
 
 
@@ -23,11 +23,11 @@ def main(argv: Sequence[str]) -> int:
     run, flags = run_and_flags("predict", argv, ("", Prediction))
     asked = parse(f"metafunc predict {run or 'RUN'}", WHAT, flags, {"prediction": instance(Prediction)})
     found: Prediction = asked.prediction
-    file = Path(run or "") / "config.json"
+    screen = Screen(json=found.json, quiet=True)
+    file = _folder(run or "", found.imports) / "config.json"
     look_over_imports(record.config(file.parent), file, allowed=found.imports)
     from metafunc.results.predict_files import predict_files
 
-    screen = Screen(json=found.json, quiet=True)
     with if_stopped(screen, f"{found.out} is as it was before, or whole."), refusals():
         written = predict_files(
             file.parent,
@@ -48,3 +48,13 @@ def main(argv: Sequence[str]) -> int:
     show_lines(screen.out, [("wrote", rows), *scores])
     screen.result(written.to_json())
     return OK
+
+
+def _folder(run: str, imports: bool) -> Path:
+    """The run's folder, which is fetched where it lies on the hub."""
+    if not is_address(run):
+        return Path(run)
+    from metafunc.training import hub
+
+    with refusals():
+        return hub.local(run, imports=imports)

@@ -2,6 +2,7 @@
 
 import shlex
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -30,17 +31,20 @@ def main(argv: Sequence[str]) -> int:
         source = Path(training.init_from) / "config.json"
         look_over_imports(compose.sections_of(source), source, allowed=True)
     from metafunc.training.config import build
+    from metafunc.training.tracking import Tracking
 
     screen = Screen(json=request.output.json, quiet=request.output.quiet)
     if request.note:
         screen.say(request.note)
     with refusals(request.settings, ("metafunc", "train", *argv)):
+        trackers = [Tracking(name) for name in dict.fromkeys(request.output.log)]
         learner, family = build(request.settings.to_json(), imports=True)
     if request.output.dry_run:
         from metafunc_cli.commands.dry_run import preview
 
         return preview(screen, request.settings, learner, family)
-    return _train(screen, request, learner, family)
+    with ExitStack() as stack:  # open until the meta-test, whose numbers they get too
+        return _train(screen, request, learner, family, [stack.enter_context(tracker) for tracker in trackers])
 
 
 def _refuse_to_overwrite(request: Request) -> None:
@@ -54,14 +58,15 @@ def _refuse_to_overwrite(request: Request) -> None:
         raise UsageError("--overwrite deletes the run that --out names: give --out as well.")
 
 
-def _train(screen: Screen, request: Request, learner: Any, family: Any) -> int:
-    from metafunc.training import config
+def _train(screen: Screen, request: Request, learner: Any, family: Any, trackers: Sequence[Any]) -> int:
+    from metafunc.training import config, tracking
     from metafunc.training.events import Interrupted
     from metafunc.training.run import Run
 
     settings, names = request.settings, request.settings.names
     chosen = request.output.resume or request.output.out
     run = Run(Path(chosen) if chosen else new_folder(names))
+    go_on = eval.command("train", run.path, names) + " --log " * bool(trackers) + " ".join(t.name for t in trackers)
     try:
         with (
             progress(screen.err, f"{names['algorithm']} on {names['tasks']}", quiet=screen.quiet) as advance,
@@ -73,14 +78,15 @@ def _train(screen: Screen, request: Request, learner: Any, family: Any) -> int:
                 resume=request.output.resume is not None,
                 overwrite=request.output.overwrite,
                 imports=request.output.imports,
+                trackers=trackers,
                 on_event=Callback(screen, advance),
                 built=(learner, family),
             ).fit.best
     except Interrupted as stopped:
-        screen.say(f"{stopped} Go on with:\n  {eval.command('train', stopped.run, names)}")
+        screen.say(f"{stopped} Go on with:\n  {go_on}")
         return 128 + stopped.signal
     except (KeyboardInterrupt, SystemExit):
-        screen.say(f"Stopped at once. Go on from the last checkpoint with:\n  {eval.command('train', run.path, names)}")
+        screen.say(f"Stopped at once. Go on from the last checkpoint with:\n  {go_on}")
         raise
     finally:
         if not chosen and not any(run.path.iterdir()):
@@ -89,6 +95,8 @@ def _train(screen: Screen, request: Request, learner: Any, family: Any) -> int:
     if settings.training.test_tasks:
         test = eval.usual_test(settings.training)
         report = eval.meta_test(screen, learner, meta, family, test, settings, run, run.meta_test)
+        for tracker in trackers:
+            tracker.log(tracking.of_meta_test(report), settings.training.steps)
     wrote = [entry.name + "/" * entry.is_dir() for entry in sorted(run.path.iterdir()) if entry.name[0] != "."]
     following = eval.command("plot", run.path, names)
     show_lines(screen.out, [("run", str(run.path)), ("wrote", ", ".join(wrote)), ("next", following)])

@@ -90,6 +90,8 @@ class Output:
     """the run's folder; by default a new one under runs/."""
     overwrite: Switch = False
     """delete the run that --out names, if there is one."""
+    log: Annotated[tuple[str, ...], arg(metavar="NAME ...", help_behavior_hint="")] = ()
+    """send the numbers of the log to these as well: tensorboard, trackio, wandb."""
     dry_run: Switch = False
     """show the settings, the parameter count and one task; write nothing."""
     json: Switch = False
@@ -190,6 +192,16 @@ class Prediction(AfterTraining):
     """allow importing the modules that the run names."""
     json: Switch = False
     """print what was written as one JSON object on stdout, and all else on stderr."""
+
+
+@dataclass(frozen=True)
+class Pushing:
+    """How a run is handed on."""
+
+    private: Switch = False
+    """make a new repository private."""
+    json: Switch = False
+    """print what was pushed as one JSON object on stdout, and all else on stderr."""
 
 
 @dataclass(frozen=True)

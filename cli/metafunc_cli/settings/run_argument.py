@@ -25,17 +25,26 @@ def run_and_flags(command: str, argv: Sequence[str], *parts: tuple[str, type]) -
     Raises:
         UsageError: there is no name, or more than one, or it is no run.
     """
-    known = dict.fromkeys(HELP, Taken(0, str))
-    for prefix, fields in parts:
-        known = together(known, taken(prefix, fields))
-    names, flags, _ = split(argv, known, [word for word in argv if _is_run(word)])
+    names, flags = words_and_flags(argv, *parts)
     if len(names) > 1:
         raise UsageError(f"{command} takes one run, not {len(names)}: {', '.join(names)}.")
     if not names and not HELP & {*flags}:
         raise UsageError(f"{command} needs the folder of a run, for example: metafunc {command} runs/maml-sinusoid-1")
-    if names and not _is_run(names[0]):
+    if names and is_address(names[0]):
+        if command != "predict":
+            raise UsageError(f"{names[0]} lies on the hub, where only predict reads: {command} needs a folder.")
+    elif names and not is_run(names[0]):
         raise UsageError(f"{names[0]} is no run: it has no config.json. Give the folder that metafunc train wrote.")
     return (names[0] if names else None), flags
+
+
+def words_and_flags(argv: Sequence[str], *parts: tuple[str, type]) -> tuple[list[str], list[str]]:
+    """The words of a command line that belong to no flag, and the flags."""
+    known = dict.fromkeys(HELP, Taken(0, str))
+    for prefix, fields in parts:
+        known = together(known, taken(prefix, fields))
+    names, flags, _ = split(argv, known, [word for word in argv if is_run(word) or is_address(word)])
+    return names, flags
 
 
 def parse(prog: str, description: str, flags: Sequence[str], parts: Mapping[str, Any]) -> Any:
@@ -49,5 +58,11 @@ def parse(prog: str, description: str, flags: Sequence[str], parts: Mapping[str,
         return tyro.cli(whole, args=flags, default=whole(**parts), prog=prog, description=description)
 
 
-def _is_run(name: str) -> bool:
+def is_run(name: str) -> bool:
+    """Whether a word names the folder of a run."""
     return (Path(name) / "config.json").exists()
+
+
+def is_address(name: str) -> bool:
+    """Whether a word names a run on the Hugging Face hub."""
+    return name.startswith("hf:/")
