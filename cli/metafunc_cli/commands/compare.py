@@ -4,15 +4,10 @@ import dataclasses
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
-
-from rich import box
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from metafunc.checks import at_least
 from metafunc_cli.commands import transformed_trials
+from metafunc_cli.display.comparison import show
 from metafunc_cli.display.results import show_lines
 from metafunc_cli.display.screen import Screen, if_stopped, refusals
 from metafunc_cli.errors import OK, UsageError, unknown
@@ -82,38 +77,6 @@ def main(argv: Sequence[str]) -> int:
     show_lines(screen.out, [("wrote", ", ".join(map(str, wrote)))])
     screen.result(report)
     return OK
-
-
-def show(console: Console, report: Mapping[str, Any]) -> None:
-    """Print a comparison: one row per learner, with its difference to the first below each metric."""
-    from metafunc.evaluation.metrics.table import label
-    from metafunc.results.tables import explained, metrics_of, spoken, tested_on
-
-    rows = report["rows"]
-    names = metrics_of(rows[0])
-    title = f"  {tested_on(report)}, the same for all"
-    console.print(Text.assemble((f"comparison on {report['tasks']}", "bold"), (title, "dim")))
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("")
-    for name in (*map(label, names), "seconds", "parameters"):
-        table.add_column(name, justify="right")
-    for entry in rows:
-        cells: list[Text] = []
-        for m in names:
-            cell = Text(spoken(entry[m]["mean"], entry[m]["ci95"], m), style="bold" if m in entry["best"] else "")
-            if m in entry["paired"]:
-                paired = entry["paired"][m]
-                cell.append(f"\nΔ {spoken(paired['diff'], paired['ci95'], m, signed=True)}", style="not bold dim")
-            cells.append(cell)
-        about = f"\n{_counted(len(entry['seeds']), 'seed')}, {_counted(entry['steps'], 'step')}"
-        seconds = "" if entry["seconds"] is None else f"{entry['seconds']:.0f}"
-        table.add_row(Text.assemble(entry["algorithm"], (about, "dim")), *cells, seconds, f"{entry['parameters']:,}")
-    console.print(table)
-    console.print(explained(report), style="dim")
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number} {noun}" + "s" * (number != 1)
 
 
 def _sorted(argv: Sequence[str]) -> tuple[list[str], list[str], list[Token]]:

@@ -21,10 +21,7 @@ def preview(screen: Screen, settings: Settings, learner: Any, family: Any) -> in
     seed = settings.training.seed
     with refusals(settings):
         meta = learner.init(generator_for(seed, "init", 0))
-        tasks = family.train(generator_for(seed, "train", 0), 1)
-        prepared = learner.prepare(
-            meta, tasks, generator_for(seed, "prepare", 0), step=0, num_steps=settings.training.steps
-        )
+        tasks, prepared = _first(settings.training, learner, meta, family)
         check_tasks.check(learner, meta, family, prepared)
         plan = _plan(settings.training, learner, meta, prepared)
     if family.kind == "control":  # a task of control becomes data by rollouts
@@ -52,6 +49,21 @@ def preview(screen: Screen, settings: Settings, learner: Any, family: Any) -> in
     screen.out.print(plan.why)
     screen.result({"config": config, "num_parameters": tree.size(meta), "task": parts, "steps": plan.why})
     return OK
+
+
+def planned(training: Training, learner: Any, meta: Any, family: Any) -> Any:
+    """How the steps of a training will be executed: what is looked at is one task."""
+    _, prepared = _first(training, learner, meta, family)
+    return _plan(training, learner, meta, prepared)
+
+
+def _first(training: Training, learner: Any, meta: Any, family: Any) -> tuple[Any, Any]:
+    """The first task of a training, as it is drawn and as it is prepared."""
+    from metafunc.data import generator_for
+
+    tasks = family.train(generator_for(training.seed, "train", 0), 1)
+    generator = generator_for(training.seed, "prepare", 0)
+    return tasks, learner.prepare(meta, tasks, generator, step=0, num_steps=training.steps)
 
 
 def _plan(training: Training, learner: Any, meta: Any, tasks: Any) -> Any:

@@ -109,7 +109,7 @@ def meta_test(
     report |= {} if covered is None else {"conformal": covered}
     report |= {"by_shots": by_shots.rows(with_shots, own_steps(run.config))} if with_shots else {}
     run.write(file.name, report)  # before it is shown, since a terminal may be gone
-    show(screen.out, report)
+    show(screen.out, report, own_steps(run.config))
     return report
 
 

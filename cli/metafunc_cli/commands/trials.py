@@ -1,15 +1,14 @@
 """The trials of a comparison: each a learner trained with a seed, or loaded from its run, and its meta-test."""
 
 import json
-import os
-import time
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, NotRequired, TypedDict
+from typing import TYPE_CHECKING, Any
 
 from metafunc_cli.commands.same_tasks import check_same_tasks
+from metafunc_cli.commands.timing import SECONDS, Clock, Times, times_of
 from metafunc_cli.display.progress import Callback, progress
 from metafunc_cli.display.screen import Screen, refusals
 from metafunc_cli.errors import UsageError
@@ -19,39 +18,7 @@ from metafunc_cli.settings.names import look_over_imports
 from metafunc_cli.settings.options import Comparison
 
 if TYPE_CHECKING:
-    from metafunc.training.events import Event
     from metafunc.training.run import Run
-
-SECONDS = "seconds.json"
-"""How long a trial's training has taken, over all its interruptions."""
-
-
-class Seconds(TypedDict):
-    """What that file holds; null where the time is not known.
-
-    Args:
-        seconds: on the clock on the wall.
-        cpu_seconds: of all threads, the compiler's included; older files have none.
-    """
-
-    seconds: float | None
-    cpu_seconds: NotRequired[float | None]
-
-
-class Times(NamedTuple):
-    """How long trainings have taken; None where that is not known."""
-
-    wall: float | None = None
-    cpu: float | None = None
-
-    def plus(self, other: "Times") -> "Times":
-        """Both, one after the other."""
-        return Times(*(None if a is None or b is None else a + b for a, b in zip(self, other, strict=True)))
-
-    def over(self, number: int) -> "Times":
-        """The mean of so many."""
-        return Times(*(None if each is None else each / number for each in self))
-
 
 @dataclass(frozen=True)
 class Trial:
@@ -108,7 +75,7 @@ def _trained(screen: Screen, request: Request, folder: Path, seed: int, built: A
     run, config = Run(folder), request.settings.to_json()
     with refusals(request.settings):  # a user-supplied module may depend on the seed
         learner_and_family = built or build(config, imports=True)
-    before, clock = times_of(run) if (folder / SECONDS).exists() else Times(0.0, 0.0), _Clock()
+    before, clock = times_of(run) if (folder / SECONDS).exists() else Times(0.0, 0.0), Clock()
     try:
         with progress(screen.err, f"{folder.name}", quiet=screen.quiet) as advance, refusals(request.settings):
             trained = train(
@@ -126,42 +93,6 @@ def _trained(screen: Screen, request: Request, folder: Path, seed: int, built: A
             wall, cpu = before.plus(clock.taken)
             run.write(SECONDS, {"seconds": wall, "cpu_seconds": cpu})
     return Trial(run, trained.learner, trained.fit.best, trained.family, seed)
-
-
-class _Clock:
-    """The time from the beginning to the last step; none if there was no step to take."""
-
-    def __init__(self) -> None:
-        self.began, self.taken = _now(), Times(0.0, 0.0)
-
-    def around(self, callback: Callback) -> Any:
-        """A callback that also looks at the clock."""
-
-        def timed(event: "Event") -> None:
-            if event.phase in ("train", "validation", "checkpoint"):
-                self.taken = Times(*(now - then for now, then in zip(_now(), self.began, strict=True)))
-            callback(event)
-
-        return timed
-
-
-def _now() -> tuple[float, float]:
-    return time.perf_counter(), sum(os.times()[:4])
-
-
-def times_of(run: "Run") -> Times:
-    """How long a run's training has taken, if that is known. What cannot be read is named and made again."""
-    from metafunc.training.json_file import FileError
-
-    if not (run.path / SECONDS).exists():
-        return Times()
-    try:
-        found: Seconds = run.read(SECONDS, Seconds)
-    except FileError as error:
-        warnings.warn(f"{error} How long the training has taken is not known any more.", stacklevel=2)
-        run.write(SECONDS, {"seconds": None, "cpu_seconds": None})
-        return Times()
-    return Times(found["seconds"], found.get("cpu_seconds"))
 
 
 def from_runs(folders: Sequence[str], *, imports: bool) -> list[Contender]:
