@@ -25,14 +25,13 @@ def finding(report: Mapping[str, Any], written: Callable[[str], str] = str) -> s
         >>> paired = {"mse": {"diff": -0.2, "ci95": 0.03}}
         >>> second = {"algorithm": "alpaca", "mse": {"mean": 0.3, "ci95": 0.03}, "paired": paired, "best": ["mse"]}
         >>> finding({"rows": [first, second]})
-        'Alpaca has the lowest MSE, 0.200 ± 0.030 below maml.'
+        'alpaca has the lowest MSE, 0.200 ± 0.030 below maml.'
     """
     rows = report["rows"]
     named = [name for name in rows[0] if name in METRICS and isinstance(rows[0][name], Mapping)]
     spoken_of = [*named[:1], *(name for name in named[1:] if name in SPOKEN)]
     clauses = [_clause(rows, metric, written) for metric in spoken_of]
-    sentence = "; ".join(dict.fromkeys(clauses))
-    return f"{sentence[:1].upper()}{sentence[1:]}."
+    return f"{'; '.join(dict.fromkeys(clauses))}."
 
 
 def _clause(rows: Sequence[Row], metric: str, written: Callable[[str], str]) -> str:
@@ -41,7 +40,7 @@ def _clause(rows: Sequence[Row], metric: str, written: Callable[[str], str]) -> 
     sign = -1 if higher_is_better(metric) else 1
     known = [row for row in rows if row[metric]["mean"] is not None]
     if not known:
-        return f"no learner has a finite {called}"
+        return f"{called} is finite for none"
     best = min(known, key=lambda row: sign * row[metric]["mean"])
     name = written(best["algorithm"])
     if len(rows) == 1:

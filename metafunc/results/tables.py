@@ -95,7 +95,10 @@ def to_markdown(report: Mapping[str, Any]) -> str:
             cells.append(mean + (f"<br>Δ {spoken(paired['diff'], paired['ci95'], m, signed=True)}" if paired else ""))
         seconds = "" if row["seconds"] is None else f"{row['seconds']:.0f}"
         lines.append([markdown_cell(row["algorithm"]), *cells, seconds, f"{row['parameters']:,}"])
-    return "\n".join(["| " + " | ".join(line) + " |" for line in lines] + ["", finding(report, markdown_cell), "", explained(report, markdown_cell), ""])
+    return "\n".join(
+        ["| " + " | ".join(line) + " |" for line in lines]
+        + ["", finding(report, markdown_cell), "", explained(report, markdown_cell), ""]
+    )
 
 
 def explained(report: Mapping[str, Any], written: Callable[[str], str] = str) -> str:

@@ -62,10 +62,13 @@ def meta_test(
     asked: str = "",
 ) -> dict[str, Any]:
     """Score a learner on new tasks, write and show the report, and return it; `asked` is how to repeat it."""
+    from metafunc import tree
     from metafunc.evaluation import by_shots
     from metafunc.evaluation import meta_test as meta_tests
     from metafunc.execution import device
     from metafunc.execution.plan import Execution
+    from metafunc.results import per_task
+    from metafunc.results.comparison import Entry
     from metafunc.training import record
     from metafunc.training.build import own_steps
 
@@ -109,8 +112,16 @@ def meta_test(
     report |= {} if covered is None else {"conformal": covered}
     report |= {"by_shots": by_shots.rows(with_shots, own_steps(run.config))} if with_shots else {}
     run.write(file.name, report)  # before it is shown, since a terminal may be gone
-    show(screen.out, report, own_steps(run.config))
+    steps = own_steps(run.config)
+    tested = Entry(report["algorithm"], (training.seed,), (result,), steps or 1, None, tree.size(meta))
+    per_task.write_one(numbers_of(file), settings.names["tasks"], tested)
+    show(screen.out, report, steps)
     return report
+
+
+def numbers_of(report: Path) -> Path:
+    """The file of a meta-test's numbers, task by task, beside its report."""
+    return report.with_name(report.name.replace("meta_test", "evaluation", 1)).with_suffix(".parquet")
 
 
 def _conformal(learner: Any, meta: Any, family: Any, test: Testing, result: Any) -> dict[str, Any]:

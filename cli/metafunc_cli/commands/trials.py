@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from metafunc_cli.commands.run_names import named_apart
 from metafunc_cli.commands.same_tasks import check_same_tasks
 from metafunc_cli.commands.timing import SECONDS, Clock, Times, times_of
-from metafunc_cli.display.progress import Callback, progress
+from metafunc_cli.display.progress import Callback, Overall, progress
 from metafunc_cli.display.screen import Screen, refusals
 from metafunc_cli.errors import UsageError
 from metafunc_cli.settings import compose
@@ -19,6 +20,7 @@ from metafunc_cli.settings.options import Comparison
 
 if TYPE_CHECKING:
     from metafunc.training.run import Run
+
 
 @dataclass(frozen=True)
 class Trial:
@@ -33,11 +35,12 @@ class Trial:
 
 @dataclass(frozen=True)
 class Contender:
-    """One row of a comparison: the trials of the same learner under different seeds."""
+    """One row of a comparison: the trials of the same learner under different seeds, and what is done to it."""
 
     algorithm: str
     tasks: str
     trials: tuple[Trial, ...]
+    transforms: tuple[str, ...] = ()
 
 
 def train(screen: Screen, requests: Mapping[str, Sequence[Request]], out: Path, asked: Comparison) -> list[Contender]:
@@ -56,19 +59,26 @@ def train(screen: Screen, requests: Mapping[str, Sequence[Request]], out: Path, 
             built[algorithm] = build(each[0].settings.to_json(), imports=True)
     configs = {algorithm: each[0].settings.to_json()["tasks"] for algorithm, each in requests.items()}
     check_same_tasks([(algorithm, family, configs[algorithm]) for algorithm, (_, family) in built.items()], asked)
-    rows = []
+    cells = {
+        _folder(algorithm, seed): (algorithm, request.settings.training.steps)
+        for algorithm, each in requests.items()
+        for seed, request in enumerate(each)
+    }
+    overall, rows = Overall(cells), []
     for algorithm, each in requests.items():
         trials = tuple(
-            _trained(
-                screen, request, out / f"{algorithm.replace(':', '.')}-{seed}", seed, None if seed else built[algorithm]
-            )
+            _trained(screen, request, out / _folder(algorithm, seed), seed, None if seed else built[algorithm], overall)
             for seed, request in enumerate(each)
         )
         rows.append(Contender(algorithm, each[0].settings.names["tasks"], trials))
     return rows
 
 
-def _trained(screen: Screen, request: Request, folder: Path, seed: int, built: Any) -> Trial:
+def _folder(algorithm: str, seed: int) -> str:
+    return f"{algorithm.replace(':', '.')}-{seed}"
+
+
+def _trained(screen: Screen, request: Request, folder: Path, seed: int, built: Any, overall: Overall) -> Trial:
     from metafunc.training.config import build, train
     from metafunc.training.run import Run
 
@@ -77,13 +87,14 @@ def _trained(screen: Screen, request: Request, folder: Path, seed: int, built: A
         learner_and_family = built or build(config, imports=True)
     before, clock = times_of(run) if (folder / SECONDS).exists() else Times(0.0, 0.0), Clock()
     try:
-        with progress(screen.err, f"{folder.name}", quiet=screen.quiet) as advance, refusals(request.settings):
+        title = overall.title(folder.name)
+        with progress(screen.err, title, quiet=screen.quiet) as advance, refusals(request.settings):
             trained = train(
                 config,
                 out=folder,
                 resume=True,
                 imports=True,
-                on_event=clock.around(Callback(screen, advance)),
+                on_event=clock.around(Callback(screen, overall.around(folder.name, advance))),
                 built=learner_and_family,
             )
     except UsageError as error:
@@ -123,11 +134,7 @@ def from_runs(folders: Sequence[str], *, imports: bool) -> list[Contender]:
                 "as two: leave one out."
             )
         trials.append(Trial(run, *loaded, family, seed))
-    names = [json.loads(settings)["algorithm"]["name"] for settings in rows]
-    labels = [
-        name if names.count(name) == 1 else trials[0].run.path.name
-        for name, trials in zip(names, rows.values(), strict=True)
-    ]
+    labels = named_apart([json.loads(settings) for settings in rows], [row[0].run.path for row in rows.values()])
     return [
         Contender(label, trials[0].run.config["tasks"]["name"], tuple(trials))
         for label, trials in zip(labels, rows.values(), strict=True)

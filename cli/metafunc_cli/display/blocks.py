@@ -12,6 +12,10 @@ from rich.table import Table
 from rich.text import Text
 
 
+NARROW = "\u00a0"
+"""A space at which no line is broken."""
+
+
 class Column(NamedTuple):
     """One column.
 

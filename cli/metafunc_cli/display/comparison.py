@@ -6,7 +6,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from metafunc_cli.display.blocks import Column, blocks, fits
+from metafunc_cli.display.blocks import NARROW, Column, blocks, fits
 from metafunc_cli.display.durations import counted
 
 Row = Mapping[str, Any]
@@ -26,7 +26,7 @@ def show(console: Console, report: Mapping[str, Any]) -> None:
     names = metrics_of(rows[0])
     title = f"  {tested_on(report)}, the same for all"
     console.print(Text.assemble((f"comparison on {report['tasks']}", "bold"), (title, "dim")))
-    about = [f"{counted(len(row['seeds']), 'seed')}, {counted(row['steps'], 'step')}" for row in rows]
+    about = [_about(row) for row in rows]
     heads = [*map(head, names), "seconds", "parameters"]
     cells = [[*(_cell(row, name) for name in names), *_size(row)] for row in rows]
     first = Column("", [Text.assemble(row["algorithm"], (f"\n{a}", "dim")) for row, a in zip(rows, about, strict=True)])
@@ -38,6 +38,12 @@ def show(console: Console, report: Mapping[str, Any]) -> None:
         console.print(table)
     console.print(finding(report), style="bold")
     console.print(explained(report), style="dim")
+
+
+def _about(row: Row) -> str:
+    """How many trainings, and after how many steps; to be broken at the comma only."""
+    parts = (counted(len(row["seeds"]), "seed"), counted(row["steps"], "step"))
+    return ", ".join(part.replace(" ", NARROW) for part in parts)
 
 
 def _turned(cells: Sequence[Sequence[Any]]) -> list[list[Any]]:

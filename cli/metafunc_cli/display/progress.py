@@ -1,4 +1,4 @@
-"""How far trainings are, and how long they will take: a live bar on a terminal, and otherwise a plain line every half minute."""
+"""How far trainings are and how long they will take: a live bar on a terminal, else a plain line every half minute."""
 
 import time
 from collections import deque
