@@ -233,8 +233,7 @@ def _entry(row: Mapping[str, Any], about: Mapping[str, Any], numbers: Mapping[tu
         )
         for seed, each in zip(row["seeds"], row["tests"], strict=True)
     )
-    given = {name: tuple(row[name]) if name == "seeds" else row[name] for name in OF_ENTRY}
-    return Entry(evaluations=tests, seconds=None, **given)
+    return Entry(row["algorithm"], tuple(row["seeds"]), tests, row["steps"], None, row["parameters"])
 
 
 def _tensor(

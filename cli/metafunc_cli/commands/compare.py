@@ -76,8 +76,7 @@ def main(argv: Sequence[str]) -> int:
         show(screen.out, report)
         if not found.no_figures:
             wrote += trial_tests.draw(trained, entries, report, out / "figures")
-    names = ", ".join(str(path.relative_to(out)) for path in wrote)
-    show_lines(screen.out, [("in", str(out)), ("wrote", names)])
+    show_lines(screen.out, [("in", str(out)), ("wrote", ", ".join(str(path.relative_to(out)) for path in wrote))])
     screen.result(report)
     return OK
 

@@ -11,7 +11,6 @@ from rich.style import StyleType
 from rich.table import Table
 from rich.text import Text
 
-
 NARROW = "\u00a0"
 """A space at which no line is broken."""
 

@@ -28,7 +28,7 @@ def show(console: Console, report: Mapping[str, Any]) -> None:
     console.print(Text.assemble((f"comparison on {report['tasks']}", "bold"), (title, "dim")))
     about = [_about(row) for row in rows]
     heads = [*map(head, names), "seconds", "parameters"]
-    cells = [[*(_cell(row, name) for name in names), *_size(row)] for row in rows]
+    cells: list[list[Text | str]] = [[*(_cell(row, name) for name in names), *_size(row)] for row in rows]
     first = Column("", [Text.assemble(row["algorithm"], (f"\n{a}", "dim")) for row, a in zip(rows, about, strict=True)])
     columns = [Column(name, each) for name, each in zip(heads, _turned(cells), strict=True)]
     if not fits(console, first, columns):
@@ -46,7 +46,7 @@ def _about(row: Row) -> str:
     return ", ".join(part.replace(" ", NARROW) for part in parts)
 
 
-def _turned(cells: Sequence[Sequence[Any]]) -> list[list[Any]]:
+def _turned(cells: Sequence[Sequence[Text | str]]) -> list[list[Text | str]]:
     return [list(column) for column in zip(*cells, strict=True)]
 
 
