@@ -10,11 +10,19 @@ from typing import Any
 
 from metafunc_cli.presets.preset import Settings
 
-KIND_STEPS = {"regression": 1000, "classification": 1000, "control": 8}
+KIND_STEPS = {"regression": 800, "classification": 800, "control": 8}
 """Outer steps by the kind of tasks."""
-SLOWER: Settings = {}
+SLOWER: Settings = {
+    **dict.fromkeys(("maml_plus_plus", "llama", "mr_maml_w", "mr_maml_a", "deep_ensemble", "convcnp", "pacoh_gp"), 1.5),
+    **dict.fromkeys(("imaml", "bmaml", "anp", "tnp", "dkt", "platipus", "abml", "vampire"), 2),
+    **dict.fromkeys(("pcoc", "metaqda"), 3),
+    "pacoh": 8,
+}
 """By algorithm, how many times longer than MAML's a step takes."""
-LARGER: Settings = {}
+LARGER: Settings = {
+    **dict.fromkeys(("gp", "pose", "half_cheetah", "ant"), 2),
+    **dict.fromkeys(("omniglot", "tiny_omniglot", "glyphs", "few_shot", "completion"), 4),
+}
 """By task family, how many times longer than on sine curves, or the usual ones of its kind, a step takes."""
 HYPER = {
     "num_particles": 4,

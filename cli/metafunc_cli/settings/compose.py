@@ -189,20 +189,7 @@ def _parse(
     quick: bool = False,
 ) -> Request:
     preset = quick_preset(names, preset) if quick else preset
-    rows = {section: row(section, names[section]) for section in SECTIONS}
-    steps = {} if getattr(rows["algorithm"], "trains", True) else {"steps": 1}
-    usual: dict[str, Mapping[str, Any]] = {"algorithm": {}, "tasks": {}, "model": {}, "training": steps}
-    if preset:
-        usual = {"algorithm": preset.hyper, "tasks": preset.data, "model": preset.network, "training": preset.training}
-        usual["model"] = usual["model"] if preset.model == names["model"] else {}
-    if quick and not (preset and preset.name == QUICK):
-        usual = _made_small(names, usual)
-    parts = {}
-    for section, fields in {**{s: rows[s].fields for s in SECTIONS}, "training": Training}.items():
-        stored = dict(recorded.get(section, {}))
-        if section in SECTIONS and stored.pop("name", None) != names[section]:
-            stored = {}
-        parts[section] = instance(fields, usual[section], typed_json.checked(fields, stored, section))
+    parts = before_flags(names, recorded, preset, quick=quick)
     whole = make_dataclass(
         "Train",
         [
@@ -225,6 +212,34 @@ def _parse(
     usual_settings = Settings(names, *parts.values())
     changed = settings.to_json() != usual_settings.to_json()
     return Request(settings, found.output, preset, changed=changed)
+
+
+def before_flags(
+    names: Mapping[str, str], recorded: Mapping[str, Any], preset: Preset | None, *, quick: bool = False
+) -> dict[str, Any]:
+    """The settings by section, with `training`, that flags are then laid over.
+
+    Args:
+        names: of the algorithm, the task family and the network.
+        recorded: the sections of a settings file.
+        preset: the one that is taken, if any.
+        quick: whether they are made small, where the preset is not so by itself.
+    """
+    rows = {section: row(section, names[section]) for section in SECTIONS}
+    steps = {} if getattr(rows["algorithm"], "trains", True) else {"steps": 1}
+    usual: dict[str, Mapping[str, Any]] = {"algorithm": {}, "tasks": {}, "model": {}, "training": steps}
+    if preset:
+        usual = {"algorithm": preset.hyper, "tasks": preset.data, "model": preset.network, "training": preset.training}
+        usual["model"] = usual["model"] if preset.model == names["model"] else {}
+    if quick and not (preset and preset.name == QUICK):
+        usual = _made_small(names, usual)
+    parts = {}
+    for section, fields in {**{s: rows[s].fields for s in SECTIONS}, "training": Training}.items():
+        stored = dict(recorded.get(section, {}))
+        if section in SECTIONS and stored.pop("name", None) != names[section]:
+            stored = {}
+        parts[section] = instance(fields, usual[section], typed_json.checked(fields, stored, section))
+    return parts
 
 
 def _made_small(names: Mapping[str, str], usual: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
