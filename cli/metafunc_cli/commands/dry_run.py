@@ -51,10 +51,13 @@ def preview(screen: Screen, settings: Settings, learner: Any, family: Any) -> in
     return OK
 
 
-def planned(training: Training, learner: Any, meta: Any, family: Any) -> Any:
-    """How the steps of a training will be executed: what is looked at is one task."""
-    _, prepared = _first(training, learner, meta, family)
-    return _plan(training, learner, meta, prepared)
+def threads_of(training: Training, learner: Any, meta: Any, family: Any) -> int:
+    """How many threads the steps of a training will have, by the size of one task; nothing is traced for it."""
+    from metafunc.execution.plan import threads_for
+
+    if training.threads is not None:
+        return training.threads
+    return threads_for(meta, _many(_first(training, learner, meta, family)[1], training.num_tasks))
 
 
 def _first(training: Training, learner: Any, meta: Any, family: Any) -> tuple[Any, Any]:
@@ -68,15 +71,21 @@ def _first(training: Training, learner: Any, meta: Any, family: Any) -> tuple[An
 
 def _plan(training: Training, learner: Any, meta: Any, tasks: Any) -> Any:
     """How the steps will be executed."""
-    from metafunc import tree
     from metafunc.execution.device import device_of, move
     from metafunc.training.config import execution_of
     from metafunc.training.fit import plan_of
 
-    many = tree.map(lambda leaf: leaf.expand(training.num_tasks, *leaf.shape[1:]), tasks)
+    many = _many(tasks, training.num_tasks)
     execution = execution_of(dataclasses.asdict(training))
     on_device = move(meta, device_of(execution.device))
     return plan_of(learner, on_device, many, steps=training.steps, execution=execution, recorded=True)
+
+
+def _many(tasks: Any, number: int) -> Any:
+    """The first of some stacked tasks, so many times."""
+    from metafunc import tree
+
+    return tree.map(lambda leaf: leaf[:1].expand(number, *leaf.shape[1:]), tasks)
 
 
 def _seen(leaf: Any) -> dict[str, str]:

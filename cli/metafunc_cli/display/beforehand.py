@@ -46,11 +46,11 @@ def machine(request: Request, learner: Any, family: Any) -> str:
     from metafunc import tree
     from metafunc.data import generator_for
     from metafunc.execution.device import device_of
-    from metafunc_cli.commands.dry_run import planned
+    from metafunc_cli.commands.dry_run import threads_of
 
     training = request.settings.training
     meta = learner.init(generator_for(training.seed, "init", 0))
-    threads = training.threads or planned(training, learner, meta, family).threads
+    threads = threads_of(training, learner, meta, family)
     return (
         f"{request.settings.names['model']}, {counted(tree.size(meta), 'meta-parameter')}; "
         f"on {device_of(training.device)} by {counted(threads, 'thread')}"

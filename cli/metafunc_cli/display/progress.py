@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 
 SECONDS = 30.0
 STEPS = 20
-"""After so many steps it is said how long the others will take."""
+"""After so many steps it is said how long the others will take,"""
+SOON, FEW = 5.0, 2
+"""or after so many seconds, and as many steps."""
 LONG = 600.0
 """Seconds from which something shorter is offered."""
 WINDOW = 50
@@ -105,11 +107,12 @@ class Estimate:
     def __call__(self, event: "Event") -> None:
         if self.said or event.phase != "train":
             return
-        if self.began is None:  # after the first step, in which much is prepared
-            self.began = event.step, time.monotonic()
-        elif event.step - self.began[0] >= STEPS:
+        now = time.monotonic()
+        self.began = self.began or (event.step, now)  # after the first step, in which much is prepared
+        steps, seconds = event.step - self.began[0], now - self.began[1]
+        if steps >= STEPS or (steps >= FEW and seconds >= SOON):
             self.said = True
-            left = (event.steps - event.step) * (time.monotonic() - self.began[1]) / (event.step - self.began[0])
+            left = (event.steps - event.step) * seconds / steps
             self.screen.say(f"about {duration(left)} for the other {counted(event.steps - event.step, 'step')}")
             if left > LONG and self.instead:
                 self.screen.say(self.instead)

@@ -46,19 +46,23 @@ def test_two_lines_come_before_the_training_and_its_time_after_it(
 
 def said(capsys: pytest.CaptureFixture[str], seconds: float, steps: int, *, quiet: bool = False) -> list[str]:
     """What is said of a training whose steps take so long."""
-    clock = iter(range(10_000))
+    now = [0.0]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("metafunc_cli.display.progress.time.monotonic", lambda: seconds * next(clock) * progress.STEPS)
+        patch.setattr("metafunc_cli.display.progress.time.monotonic", lambda: now[0])
         estimate = progress.Estimate(Screen(json=False, quiet=quiet), "try --quick")
         for step in range(1, min(steps, 60) + 1):
+            now[0] += seconds if step > 1 else 1000.0
             estimate(Event("train", step, steps, {"loss": 1.0}))
             estimate(Event("log", step, steps))
     return capsys.readouterr().err.splitlines()
 
 
-def test_after_twenty_steps_it_is_said_how_long_the_others_take(capsys: pytest.CaptureFixture[str]) -> None:
+def test_after_twenty_steps_or_five_seconds_it_is_said_how_long_the_others_take(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     assert said(capsys, 0.1, 1021) == ["about 100 s for the other 1,000 steps"]
     assert said(capsys, 0.1, 60_021) == ["about 100 min for the other 60,000 steps", "try --quick"]
+    assert said(capsys, 3.0, 60_003) == ["about 2.1 days for the other 60,000 steps", "try --quick"]
     assert said(capsys, 0.1, 20) == [], "it is over by then"
     assert said(capsys, 0.1, 60_021, quiet=True) == []
 
