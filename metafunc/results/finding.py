@@ -48,7 +48,7 @@ def _clause(rows: Sequence[Row], metric: str, written: Callable[[str], str]) -> 
     if len(known) < len(rows):
         lost = [written(row["algorithm"]) for row in rows if row not in known]
         return f"{' and '.join(lost)} diverge{'s' * (len(lost) == 1)}; of the others {name} has the {extreme} {called}"
-    # Differences are to the first row: where that is the best, the one that comes nearest to it is told.
+    # Differences are to the first row: where that is the best, the one that comes nearest to it is named.
     other, found = _opposite(rows, best, metric, sign)
     apart = spoken(abs(found["diff"]), found["ci95"], metric)
     if metric in best["best"]:

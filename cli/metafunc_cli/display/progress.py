@@ -96,7 +96,7 @@ class Estimate:
 
     Args:
         screen: where.
-        instead: what else could be done, told where it will take more than `LONG` seconds.
+        instead: what else could be done, said where it will take more than `LONG` seconds.
     """
 
     def __init__(self, screen: Screen, instead: str = "") -> None:

@@ -87,7 +87,7 @@ def _legend(rows: Sequence[Row], metrics: Sequence[str], own: int | None) -> str
 
 
 def _folded_from(rows: Sequence[Row], own: int | None) -> int:
-    """The first of the rows beyond the result's that diverge; all that follow are told in one line."""
+    """The first of the rows beyond the result's that diverge; all that follow are said in one line."""
     wild = (row["step"] for row in rows if own is not None and row["step"] > own and _diverges(row))
     return next(wild, len(rows))
 
