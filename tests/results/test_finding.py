@@ -65,7 +65,7 @@ def test_the_likelihood_has_a_clause_of_its_own() -> None:
     )
 
 
-def test_names_are_written_as_they_are_told_to_be() -> None:
+def test_names_are_written_as_they_should_be() -> None:
     assert finding({"rows": [row("a|b", 0.5)]}, lambda name: name.replace("|", "/")).startswith("a/b has")
 
 

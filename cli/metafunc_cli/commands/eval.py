@@ -67,8 +67,6 @@ def meta_test(
     from metafunc.evaluation import meta_test as meta_tests
     from metafunc.execution import device
     from metafunc.execution.plan import Execution
-    from metafunc.results import per_task
-    from metafunc.results.comparison import Entry
     from metafunc.training import record
     from metafunc.training.build import own_steps
 
@@ -101,22 +99,25 @@ def meta_test(
         covered = None if test.conformal is None else _conformal(learner, meta, family, test, result)
         if record.run_sum(run.path) != begun:
             raise ValueError(f"{run.path} holds another run by now: the meta-test of the one before it is not kept.")
-    report = meta_tests.report(
-        result,
-        algorithm="+".join([settings.names["algorithm"], *test.transforms]),
-        tasks=settings.names["tasks"],
-        run=str(run.path),
-        seed=training.seed,
-        steps=training.steps,
-    )
+    algorithm = "+".join([settings.names["algorithm"], *test.transforms])
+    names = {"algorithm": algorithm, "tasks": settings.names["tasks"], "run": str(run.path)}
+    report = meta_tests.report(result, **names, seed=training.seed, steps=training.steps)
     report |= {} if covered is None else {"conformal": covered}
     report |= {"by_shots": by_shots.rows(with_shots, own_steps(run.config))} if with_shots else {}
     run.write(file.name, report)  # before it is shown, since a terminal may be gone
     steps = own_steps(run.config)
-    tested = Entry(report["algorithm"], (training.seed,), (result,), steps or 1, None, tree.size(meta))
-    per_task.write_one(numbers_of(file), settings.names["tasks"], tested)
+    _keep(file, report, result, steps or 1, tree.size(meta))
     show(screen.out, report, steps)
     return report
+
+
+def _keep(file: Path, report: Mapping[str, Any], result: Any, steps: int, parameters: int) -> None:
+    """Write the numbers of every task beside a meta-test's report."""
+    from metafunc.results import per_task
+    from metafunc.results.comparison import Entry
+
+    tested = Entry(report["algorithm"], (report["seed"],), (result,), steps, None, parameters)
+    per_task.write_one(numbers_of(file), report["tasks"], tested)
 
 
 def numbers_of(report: Path) -> Path:

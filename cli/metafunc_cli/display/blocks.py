@@ -16,7 +16,7 @@ NARROW = "\u00a0"
 
 
 class Column(NamedTuple):
-    """One column.
+    """One column of a table.
 
     Args:
         head: what stands above it; broken between words where its cells are narrower.

@@ -30,7 +30,7 @@ def show(console: Console, report: Mapping[str, Any]) -> None:
     heads = [*map(head, names), "seconds", "parameters"]
     cells: list[list[Text | str]] = [[*(_cell(row, name) for name in names), *_size(row)] for row in rows]
     first = Column("", [Text.assemble(row["algorithm"], (f"\n{a}", "dim")) for row, a in zip(rows, about, strict=True)])
-    columns = [Column(name, each) for name, each in zip(heads, _turned(cells), strict=True)]
+    columns = [Column(name, each) for name, each in zip(heads, _columns_of(cells), strict=True)]
     if not fits(console, first, columns):
         first = Column("", heads)
         columns = [Column(f"{r['algorithm']}\n{a}", each) for r, a, each in zip(rows, about, cells, strict=True)]
@@ -46,7 +46,7 @@ def _about(row: Row) -> str:
     return ", ".join(part.replace(" ", NARROW) for part in parts)
 
 
-def _turned(cells: Sequence[Sequence[Text | str]]) -> list[list[Text | str]]:
+def _columns_of(cells: Sequence[Sequence[Text | str]]) -> list[list[Text | str]]:
     return [list(column) for column in zip(*cells, strict=True)]
 
 

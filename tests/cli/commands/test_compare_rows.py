@@ -37,7 +37,7 @@ def test_presets_that_ask_for_other_tasks_follow_the_first(capsys: pytest.Captur
     assert requests("", "protonet", "maml", tasks="glyphs")["maml"].settings.data.num_queries == 5
 
 
-def test_what_is_given_for_all_or_for_one_counts_more_and_is_no_news(capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_is_given_for_all_or_for_one_counts_more_and_needs_no_note(capsys: pytest.CaptureFixture[str]) -> None:
     found = requests("--data.num-queries 3 --data.num-shots 1", "maml", "protonet", tasks="glyphs")
     assert [each.settings.data.num_queries for each in found.values()] == [3, 3]
     assert "note: all have" not in capsys.readouterr().err
@@ -102,7 +102,7 @@ def _counting(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     return seen
 
 
-def test_all_trainings_are_counted_and_their_time_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_trainings_are_counted_and_timed(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter(float(second) for second in range(0, 10_000, 10))
     monkeypatch.setattr("metafunc_cli.display.progress.time.monotonic", lambda: next(clock))
     overall = progress.Overall({"maml-0": ("maml", 10), "maml-1": ("maml", 10), "cnp-0": ("cnp", 20)})
