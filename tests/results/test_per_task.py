@@ -41,7 +41,7 @@ def same(one: Evaluation, other: Evaluation) -> bool:
         for metric, numbers in mine.items():
             assert numbers.dtype == yours[metric].dtype
             assert torch.equal(numbers.nan_to_num(nan=-7.0), yours[metric].nan_to_num(nan=-7.0))
-    plain = {"values": {}, "counts": {}, "origin": UNLIMITED}
+    plain: dict[str, Any] = {"values": {}, "counts": {}, "origin": UNLIMITED}
     groups = (one.origin.groups, other.origin.groups)
     assert groups == (None, None) or torch.equal(*groups)  # type: ignore[arg-type]  # tensors where they are not None
     return one.origin.of == other.origin.of and replace(one, **plain) == replace(other, **plain)

@@ -78,7 +78,7 @@ def test_a_step_that_diverges_leaves_the_other_rows_as_they_are() -> None:
     assert max(map(len, wild)) < max(map(len, plain)) + 8
 
 
-WILD = ({}, {}, {"mse": entry(7.9e21)}, {"mse": entry(None), "diverged": 175})
+WILD: tuple[dict[str, Any], ...] = ({}, {}, {"mse": entry(7.9e21)}, {"mse": entry(None), "diverged": 175})
 
 
 def test_the_row_of_the_steps_of_training_is_the_result_and_what_diverges_beyond_is_one_line() -> None:
