@@ -24,7 +24,7 @@ from metafunc.evaluation.autoregressive import check_row_by_row
 from metafunc.evaluation.gap import optimal_nll
 from metafunc.evaluation.memorisation import PROBED, probed
 from metafunc.evaluation.metrics.summaries import json_safe, summarise
-from metafunc.evaluation.metrics.table import METRICS, followed
+from metafunc.evaluation.metrics.table import METRICS, followed, higher_is_better
 from metafunc.evaluation.noise_scale import noise_scale
 from metafunc.evaluation.row_by_row import fitted_noise, joint_nll
 from metafunc.evaluation.scoring import (
@@ -136,14 +136,16 @@ class Evaluation:
         after adaptation on its `own` support set, on an `empty` one, and on another task's (`shuffled`).
 
         An accuracy above `chance` before adaptation was not learned from the support set. Labels that are re-assigned
-        per task leave nothing above it; fixed ones can be memorised, which the split "train" shows. None if only one
-        task was scored.
+        per task leave nothing above it; fixed ones can be memorised, which the split "train" shows. `gain` is how much
+        better it does on its own support set than on another task's, task by task. None if only one task was scored.
         """
         if not self.probe:
             return None
         metric = followed(self.kind)
         chance = {"chance": 1 / self.num_outputs} if self.kind == "classification" else {}
         supports = {name: self.summarised(metric, values) for name, values in self.probe.items()}
+        sign = 1 if higher_is_better(metric) else -1
+        supports["gain"] = self.summarised(metric, sign * (self.probe["own"] - self.probe["shuffled"]))
         return {"metric": metric, **self.summarised(metric, self.values[metric][0]), **chance, **supports}
 
     def to_json(self) -> dict[str, Any]:

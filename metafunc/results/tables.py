@@ -2,13 +2,14 @@
 
 import csv
 import io
-import math
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from metafunc.data.safe_text import csv_cell, csv_quoting, markdown_cell
 from metafunc.data.sampling import TRAINED
-from metafunc.evaluation.metrics.table import METRICS, label
+from metafunc.evaluation.metrics.table import higher_is_better, label
+from metafunc.results.finding import finding
+from metafunc.results.rounded import spoken as spoken
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -17,6 +18,40 @@ if TYPE_CHECKING:
 def metrics_of(row: Mapping[str, Any]) -> list[str]:
     """The metrics of a row of a report."""
     return [name for name, value in row.items() if isinstance(value, Mapping) and "mean" in value]
+
+
+def arrow(metric: str) -> str:
+    """Which way a metric is good.
+
+    Example:
+        >>> arrow("accuracy"), arrow("nll")
+        ('↑', '↓')
+    """
+    return "↑" if higher_is_better(metric) else "↓"
+
+
+def head(metric: str) -> str:
+    """What stands above a column of a metric: its name, with its unit, and which way is good."""
+    return f"{label(metric)} {arrow(metric)}"
+
+
+def uses_support(probe: Mapping[str, Any]) -> str:
+    """Whether a learner needs the support set of its task, by the probe of memorisation: "yes", "no" or "not shown".
+
+    It does where it predicts better than after adapting to another task's support set, beyond the 95 % interval of the
+    difference, task by task.
+
+    Args:
+        probe: what a meta-test recorded as `memorisation_probe`.
+
+    Example:
+        >>> uses_support({"gain": {"mean": 0.5, "ci95": 0.1}}), uses_support({"gain": {"mean": 0.05, "ci95": 0.1}})
+        ('yes', 'not shown')
+    """
+    gain = probe.get("gain") or {"mean": None, "ci95": None}
+    if gain["mean"] is None or gain["ci95"] is None:
+        return "not shown"
+    return "yes" if gain["mean"] > gain["ci95"] else "no" if gain["mean"] < -gain["ci95"] else "not shown"
 
 
 def to_csv(report: Mapping[str, Any]) -> str:
@@ -52,7 +87,7 @@ def to_csv(report: Mapping[str, Any]) -> str:
 def to_markdown(report: Mapping[str, Any]) -> str:
     """The table as Markdown: one column per metric with the difference to the first row below, the best in bold."""
     names = metrics_of(report["rows"][0])
-    header = ["", *map(label, names), "seconds", "parameters"]
+    header = ["", *map(head, names), "seconds", "parameters"]
     lines = [header, ["---"] * len(header)]
     for row in report["rows"]:
         cells = []
@@ -63,7 +98,10 @@ def to_markdown(report: Mapping[str, Any]) -> str:
             cells.append(mean + (f"<br>Δ {spoken(paired['diff'], paired['ci95'], m, signed=True)}" if paired else ""))
         seconds = "" if row["seconds"] is None else f"{row['seconds']:.0f}"
         lines.append([markdown_cell(row["algorithm"]), *cells, seconds, f"{row['parameters']:,}"])
-    return "\n".join(["| " + " | ".join(line) + " |" for line in lines] + ["", explained(report, markdown_cell), ""])
+    return "\n".join(
+        ["| " + " | ".join(line) + " |" for line in lines]
+        + ["", finding(report, markdown_cell), "", explained(report, markdown_cell), ""]
+    )
 
 
 def to_frame(report: Mapping[str, Any]) -> "DataFrame":
@@ -169,20 +207,3 @@ def tested_on(test: Mapping[str, Any]) -> str:
     about = "" if known else ", which tell nothing about others, so that there is no interval"
     of = groups["of"] if groups["of"] == TRAINED else f"{kind} {groups['of']}"
     return f"{test['num_tasks']:,} episodes of {groups['number']:,} {of}{about}"
-
-
-def spoken(value: float | None, half: float | None, metric: str, *, signed: bool = False) -> str:
-    """A number with its interval, to as many digits as the interval carries; what is not finite diverges.
-
-    What has grown beyond a million is on its way there, and takes no more room in its column than others do.
-    """
-    if value is None:
-        return "diverges"
-    scale, unit = (100.0, " %") if METRICS[metric].percent else (1.0, "")
-    value, width = scale * value, None if half is None else scale * half
-    if max(abs(value), width or 0.0) >= 1e6:
-        return f"{value:{'+' if signed else ''}.1e}" + (f" ± {width:.1e}" if width is not None else "") + unit
-    digits = 3 if not width else max(0, 1 - math.floor(math.log10(width)))
-    sign = "+" if signed else ""
-    text = f"{value:{sign}.{min(digits, 6)}f}"
-    return text + (f" ± {width:.{min(digits, 6)}f}" if width is not None else "") + unit

@@ -2,7 +2,8 @@
 
 `config.json` (what was asked for), `env.json` (where), `metrics.jsonl` (one line every so many steps, without
 clock times, so that a resumed run writes the same bytes), `compiled.json` (its first compiled step), `checkpoints/`,
-`figures/`, `meta_test.json`. All but the pictures are covered by sums, and whatever is read is held against them.
+`figures/`, `meta_test.json`, `evaluation.parquet` (its numbers task by task). All but the pictures and the last are
+covered by sums, and whatever is read is held against them.
 """
 
 import json
@@ -23,7 +24,7 @@ from metafunc.training.schema import Count
 COMPILED = "compiled.json"
 TRACKED = "trackers.json"
 _OURS = (
-    *(CONFIG, ENV, COMPILED, TRACKED, "metrics.jsonl", "meta_test.json"),
+    *(CONFIG, ENV, COMPILED, TRACKED, "metrics.jsonl", "meta_test.json", "evaluation.parquet"),
     *("checkpoints", "figures", "tensorboard", "wandb"),
 )
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from metafunc.checks import above, at_least
 from metafunc_cli.commands import eval
-from metafunc_cli.commands.compare import show
 from metafunc_cli.commands.train import new_folder
+from metafunc_cli.display.comparison import show
 from metafunc_cli.display.progress import Callback, progress
 from metafunc_cli.display.results import show_lines
 from metafunc_cli.display.screen import Screen, if_stopped, refusals

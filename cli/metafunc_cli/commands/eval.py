@@ -62,6 +62,7 @@ def meta_test(
     asked: str = "",
 ) -> dict[str, Any]:
     """Score a learner on new tasks, write and show the report, and return it; `asked` is how to repeat it."""
+    from metafunc import tree
     from metafunc.evaluation import by_shots
     from metafunc.evaluation import meta_test as meta_tests
     from metafunc.execution import device
@@ -98,19 +99,30 @@ def meta_test(
         covered = None if test.conformal is None else _conformal(learner, meta, family, test, result)
         if record.run_sum(run.path) != begun:
             raise ValueError(f"{run.path} holds another run by now: the meta-test of the one before it is not kept.")
-    report = meta_tests.report(
-        result,
-        algorithm="+".join([settings.names["algorithm"], *test.transforms]),
-        tasks=settings.names["tasks"],
-        run=str(run.path),
-        seed=training.seed,
-        steps=training.steps,
-    )
+    algorithm = "+".join([settings.names["algorithm"], *test.transforms])
+    names = {"algorithm": algorithm, "tasks": settings.names["tasks"], "run": str(run.path)}
+    report = meta_tests.report(result, **names, seed=training.seed, steps=training.steps)
     report |= {} if covered is None else {"conformal": covered}
     report |= {"by_shots": by_shots.rows(with_shots, own_steps(run.config))} if with_shots else {}
     run.write(file.name, report)  # before it is shown, since a terminal may be gone
-    show(screen.out, report)
+    steps = own_steps(run.config)
+    _keep(file, report, result, steps or 1, tree.size(meta))
+    show(screen.out, report, steps)
     return report
+
+
+def _keep(file: Path, report: Mapping[str, Any], result: Any, steps: int, parameters: int) -> None:
+    """Write the numbers of every task beside a meta-test's report."""
+    from metafunc.results import per_task
+    from metafunc.results.comparison import Entry
+
+    tested = Entry(report["algorithm"], (report["seed"],), (result,), steps, None, parameters)
+    per_task.write_one(numbers_of(file), report["tasks"], tested)
+
+
+def numbers_of(report: Path) -> Path:
+    """The file of a meta-test's numbers, task by task, beside its report."""
+    return report.with_name(report.name.replace("meta_test", "evaluation", 1)).with_suffix(".parquet")
 
 
 def _conformal(learner: Any, meta: Any, family: Any, test: Testing, result: Any) -> dict[str, Any]:

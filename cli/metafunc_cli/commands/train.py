@@ -9,7 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from metafunc_cli.commands import eval
-from metafunc_cli.display.progress import Callback, progress
+from metafunc_cli.commands.timing import Clock
+from metafunc_cli.display.beforehand import announce
+from metafunc_cli.display.durations import counted, duration
+from metafunc_cli.display.progress import Callback, Estimate, both, progress
 from metafunc_cli.display.results import show_lines
 from metafunc_cli.display.screen import Screen, refusals
 from metafunc_cli.errors import OK, UsageError
@@ -64,6 +67,10 @@ def _train(screen: Screen, request: Request, learner: Any, family: Any, trackers
     from metafunc.training.run import Run
 
     settings, names = request.settings, request.settings.names
+    with refusals(settings):
+        announce(screen, request, learner, family)
+    quick = f"that is long; a first look ends within a minute: {_quick(names)}"
+    clock, estimate = Clock(), Estimate(screen, "" if request.output.quick else quick)
     chosen = request.output.resume or request.output.out
     run = Run(Path(chosen) if chosen else new_folder(names))
     go_on = eval.command("train", run.path, names) + " --log " * bool(trackers) + " ".join(t.name for t in trackers)
@@ -72,6 +79,7 @@ def _train(screen: Screen, request: Request, learner: Any, family: Any, trackers
             progress(screen.err, f"{names['algorithm']} on {names['tasks']}", quiet=screen.quiet) as advance,
             refusals(request.settings),
         ):
+            callback = Callback(screen, advance)
             meta = config.train(
                 settings.to_json(),
                 out=run.path,
@@ -79,7 +87,7 @@ def _train(screen: Screen, request: Request, learner: Any, family: Any, trackers
                 overwrite=request.output.overwrite,
                 imports=request.output.imports,
                 trackers=trackers,
-                on_event=Callback(screen, advance),
+                on_event=clock.around(both(callback, estimate)),
                 built=(learner, family),
             ).fit.best
     except Interrupted as stopped:
@@ -99,9 +107,18 @@ def _train(screen: Screen, request: Request, learner: Any, family: Any, trackers
             tracker.log(tracking.of_meta_test(report), settings.training.steps)
     wrote = [entry.name + "/" * entry.is_dir() for entry in sorted(run.path.iterdir()) if entry.name[0] != "."]
     following = eval.command("plot", run.path, names)
-    show_lines(screen.out, [("run", str(run.path)), ("wrote", ", ".join(wrote)), ("next", following)])
+    lines = [("run", str(run.path)), ("wrote", ", ".join(wrote)), ("next", following)]
+    if clock.steps and clock.taken.wall is not None:
+        lines.insert(0, ("trained", f"{counted(clock.steps, 'step')} in {duration(clock.taken.wall)}"))
+    show_lines(screen.out, lines)
     screen.result(report)
     return OK
+
+
+def _quick(names: Mapping[str, str]) -> str:
+    """The command for a first look at the same."""
+    own = [names["algorithm"], names["tasks"]]
+    return shlex.join(["metafunc", "train", *own, "--quick"])
 
 
 def new_folder(names: Mapping[str, str]) -> Path:

@@ -80,6 +80,8 @@ class Output:
     """the network: mlp, conv4, or package.module:factory of yours."""
     preset: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="")] = None
     """start from this preset (see `metafunc list`) instead of the one that fits."""
+    quick: Switch = False
+    """a first look that ends within a minute on two cores: the same, made small."""
     config: Annotated[str | None, arg(metavar="FILE", help_behavior_hint="")] = None
     """start from a run's config.json."""
     resume: Annotated[str | None, arg(metavar="RUN", help_behavior_hint="")] = None
