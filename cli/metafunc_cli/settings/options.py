@@ -150,6 +150,8 @@ class Report:
 class Plotting(AfterTraining):
     """What to draw."""
 
+    format: Annotated[tuple[Literal["png", "svg", "pdf"], ...], arg(metavar="png|svg|pdf ...")] = ("png",)
+    """the formats of the pictures, such as svg pdf for a paper."""
     seed: int = 0
     """of the new tasks that are drawn."""
     laplace: Layers = None

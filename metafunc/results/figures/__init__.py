@@ -1,5 +1,6 @@
 """Pictures of what a learner does. matplotlib is imported when the first one is drawn."""
 
+from metafunc.results.figures.against import predicted_against_true as predicted_against_true
 from metafunc.results.figures.completion import completions as completions
 from metafunc.results.figures.curves import adaptation_curves as adaptation_curves
 from metafunc.results.figures.curves import learning_curve as learning_curve
