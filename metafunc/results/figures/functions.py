@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+NO_BAND = "No band: no noise scale is known."
 MAX_PARTICLES = 20
 """So many thin lines can still be told apart."""
 
@@ -87,15 +88,13 @@ def function_before_and_after(
     shown = predictions[0][at]
     known = isinstance(shown.scale, Tensor) or (at < len(noise_scale) and isfinite(noise_scale[at]))
     apart = has_particles(shown)
-    taken = "after" if max(predictions[0]) < max(asked) and at else _after(at)
+    taken = "adaptation" if max(predictions[0]) < max(asked) else _after(at)
     page, body = figure(
         4.8 if len(each) == 1 else 8.0,
-        3.4 + 2.2 * apart + 0.2,
+        3.6 + 2.2 * apart,
         f"Adapting to {number_of_points(each)} of a new function",
         f"Grey: {'the truth' if noiseless else 'points held out'}. Black: the points adapted to.\n"
-        + (f"Lower row, {taken}: thin, the particles" + ", and their mean with a " * known if apart else "A " * known)
-        + (f"band of two standard deviations{'' if apart else f' ({taken})'}." if known else "." * apart)
-        + f"{' ' * apart}No band: there is no noise scale for that number of steps ({taken})." * (not known),
+        + _key(f"after {taken}" if at else "before adaptation", apart=apart, known=known),
     )
     rows = body.subplots(1 + apart, len(each), sharex=True, sharey=True, squeeze=False)
     ends: list[list[Name]] = [[] for _ in rows]
@@ -144,6 +143,14 @@ def _predictions(learner: MetaLearner[M, P], meta: M, task: Task, steps: Sequenc
     return {row: one for row, one in predicted.items() if isinstance(one, Normal)}
 
 
+def _key(when: str, *, apart: bool, known: bool) -> str:
+    """What is drawn of the spread."""
+    band = f"two standard deviations, {when}" if known else ""
+    if apart:
+        return f"Lower row: the particles {when}." + (" Band: two standard deviations." if known else f" {NO_BAND}")
+    return f"Band: {band}." if known else f"{NO_BAND[:-1]} {when}."
+
+
 def _style(axes: "Axes", names: tuple[str, str], *, lowest: bool, leftmost: bool) -> None:
     from matplotlib.ticker import MaxNLocator
 
@@ -187,7 +194,7 @@ def _looks(steps: Sequence[int], shown: int) -> dict[int, tuple[str, Any, float]
     shades = LinearSegmentedColormap.from_list("adaptation", (SKY, BLUE))
     taken = [step for step in steps if step]
     looks: dict[int, tuple[str, Any, float]] = {
-        step: (to_hex(shades((place + 1) / len(taken) if len(taken) > 1 else 1.0)), "-", 1.3)
+        step: (BLUE if step == taken[-1] else to_hex(shades(place / (len(taken) - 1))), "-", 1.3)
         for place, step in enumerate(taken)
     }
     looks |= {0: (VERMILION, (0, (3.5, 1.8)), 1.4)} if 0 in steps else {}
