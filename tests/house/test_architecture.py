@@ -8,7 +8,7 @@ import pytest
 
 from .sources import HOUSE, ROOT, commands, imports, modules, relative
 
-GROUND = {"types", "tree", "checks"}
+GROUND = {"recipe", "types", "tree", "checks"}
 LAZY = {"datasets", "matplotlib", "rich", "tyro", "pandas", "PIL", "gymnasium", "mujoco", "sklearn"}
 
 

@@ -18,6 +18,7 @@ from metafunc.checks import at_least
 from metafunc.data.families.circle_posterior import circle_learner
 from metafunc.data.sampling import between
 from metafunc.data.shots import Shots, check_shots, most, ragged
+from metafunc.recipe import built
 from metafunc.types import Batch, Sampler, Task, TaskFamily
 
 PLANE = (0.0, 5.0)
@@ -28,6 +29,7 @@ NUM_TRIES = 16
 tries fail once in two million; the centre, which is always inside, is taken then."""
 
 
+@built
 def circles(*, num_shots: Shots = 10, num_queries: int = 50, num_test_queries: int = 100) -> TaskFamily:
     """Tell the points of a circle (class 1) from those outside (class 0) after seeing points inside only.
 

@@ -86,7 +86,7 @@ def test_what_it_is_of_stands_below_the_subtitle_and_moves_nothing():
     sizes = [page.axes[0].get_window_extent().height for page in (before, after)]
     assert sizes[1] == pytest.approx(sizes[0], abs=2)
     boxes = [text.get_window_extent() for text in after.subfigs[0].texts]
-    assert all(upper.y0 > lower.y1 for upper, lower in zip(boxes, boxes[1:], strict=False))
+    assert all(upper.y0 > lower.y1 for upper, lower in itertools.pairwise(boxes))
     assert captioned(before, "").get_figheight() == before.get_figheight()
 
 
