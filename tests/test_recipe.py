@@ -53,7 +53,7 @@ def test_every_built_in_learner_predicts_bitwise_the_same_after_a_pickle(name: s
 def test_a_learner_that_was_changed_by_hand_is_not_pickled_as_the_one_that_it_was() -> None:
     changed = dataclasses.replace(LEARNER, predict=lambda params, x: None)
     assert changed.recipe is None
-    with pytest.raises(pickle.PicklingError, match="This MetaLearner was put together by hand.* predict "):
+    with pytest.raises(pickle.PicklingError, match=r"This MetaLearner was put together by hand.* predict "):
         pickle.dumps(changed)
     with pytest.raises(pickle.PicklingError, match="This Model was put together by hand"):
         pickle.dumps(algorithms.maml(nn.from_module(torch.nn.Linear(1, 1)), likelihood.gaussian()))

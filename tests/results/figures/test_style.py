@@ -91,7 +91,7 @@ def test_what_it_is_of_stands_below_the_subtitle_and_moves_nothing():
 
 
 def test_a_line_that_ends_early_is_named_where_it_ends():
-    page = figures.adaptation_curves({"maml": by_step([3.0, 2, 1, 1]), "alpaca": by_step([3.0, 2])})
+    page = figures.adaptation_curves({"maml": by_step([3.0, 2.0, 1.0, 1.0]), "alpaca": by_step([3.0, 2.0])})
     across = {text.get_text(): text.xy[0] for text in page.axes[0].texts}
     assert across["maml"] == 1
     assert across["alpaca"] == pytest.approx(1 / 3, abs=0.05)
