@@ -47,6 +47,7 @@ from metafunc.execution.device import device_of, move, surroundings
 from metafunc.execution.plan import Execution, threads_for
 from metafunc.types import Kind, M, MetaLearner, Normal, Normalisation, P, TaskFamily, Tree
 
+ORDER = "evaluate(learner, meta, family)"
 Joint: TypeAlias = Literal["own", "autoregressive"]
 """How the query rows of a task are predicted together."""
 
@@ -217,8 +218,7 @@ def evaluate(
         >>> [row["step"] for row in result.by_step]
         [0, 1, 2]
     """
-    order = "evaluate(learner, meta, family)"
-    in_place(order, learner=(learner, MetaLearner), meta=(meta, object), family=(family, TaskFamily))
+    in_place(ORDER, learner=(learner, MetaLearner), meta=(meta, object), family=(family, TaskFamily))
     at_least(1, num_tasks=num_tasks, num_validation_tasks=num_validation_tasks)
     at_least(0, num_steps=num_steps)
     at_least(1, joint_rows=1 if joint_rows is None else joint_rows)
