@@ -44,7 +44,6 @@ class Batch(NamedTuple):
     y: Tensor
     mask: Tree = ()
     extra: Tree = ()
-    __repr__ = shapes
 
 
 def masked_sum(values: Float[Tensor, " n"], mask: Tree = ()) -> Scalar:
@@ -65,7 +64,6 @@ class Task(NamedTuple):
 
     support: Data
     query: Data
-    __repr__ = shapes
 
 
 class Normal(NamedTuple):
@@ -79,7 +77,6 @@ class Normal(NamedTuple):
     loc: Tensor
     scale: Tree = ()
     log_weight: Tree = ()
-    __repr__ = shapes
 
     def log_prob(self, y: Tensor) -> Tensor:
         """The log density of targets, number by number; there has to be a scale."""
@@ -95,7 +92,6 @@ class Categorical(NamedTuple):
     """Class predictions, particles first: `logits` is (particles, n, classes)."""
 
     logits: Tensor
-    __repr__ = shapes
 
 
 Predictive: TypeAlias = Normal | Categorical
@@ -297,3 +293,6 @@ def expected(task_loss: TaskLoss[M]) -> MetaLoss[M]:
 
 Rate: TypeAlias = float | Tensor | Tree
 """A step size: a number, a 0-dim tensor, or a tree like the parameters, whose leaves broadcast against theirs."""
+
+for _tensors in (Batch, Task, Normal, Categorical):
+    _tensors.__repr__ = shapes  # type: ignore[method-assign]  # by shapes: numbers would fill pages

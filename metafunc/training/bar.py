@@ -31,7 +31,7 @@ def bar() -> Callback:
     def on_event(event: Event) -> None:
         if event.phase == "train":
             if not shown:
-                from tqdm.auto import tqdm
+                from tqdm.auto import tqdm  # type: ignore[import-untyped]  # it has no stubs
 
                 shown.append(tqdm(total=event.steps, initial=event.step - 1, desc="meta-training", unit="step"))
             shown[0].set_postfix(loss=f"{event.values['loss']:.3g}", refresh=False)

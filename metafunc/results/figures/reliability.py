@@ -1,7 +1,7 @@
 """How often what is predicted with a probability happens."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from metafunc.results.figures.several import looks
 from metafunc.results.figures.style import GREY, Name, figure, name_lines, plain
@@ -97,7 +97,7 @@ def _draw(axes: "Axes", label: str, one: Reliability, colour: str, dashes: objec
     if one.band:
         lower, upper = ([100 * value for value in values] for values in zip(*one.band, strict=True))
         axes.fill_between(x, lower, upper, color=colour, alpha=0.13, linewidth=0)
-    style: dict[str, object] = {"linestyle": dashes, "linewidth": 1.6, "marker": "o", "markersize": 3.2}
+    style: dict[str, Any] = {"linestyle": dashes, "linewidth": 1.6, "marker": "o", "markersize": 3.2}
     axes.plot(x, y, color=colour, **style)
     number = "" if one.error is None else f" {one.error:.3f}"
     return Name(f"{label}{number}", y[-1], colour)
