@@ -137,3 +137,26 @@ def did_you_mean(given: object, known: Iterable[str]) -> str:
     by_spelling = {name.lower().replace("-", "_"): name for name in known}
     close = get_close_matches(str(given).lower().replace("-", "_"), by_spelling, n=1)
     return f" Did you mean {by_spelling[close[0]]!r}?" if close else ""
+
+
+def in_place(order: str, **given: tuple[object, type]) -> None:
+    """Refuse arguments that have changed places.
+
+    Args:
+        order: the call as it should be.
+        **given: by name, what was given and the type that it should have; `object` for what can be anything but one of
+            the others.
+
+    Raises:
+        TypeError: one is of another's type; the message has the right call.
+
+    Example:
+        >>> in_place("fit(learner, family)", learner=(1, str), family=("a", int))
+        Traceback (most recent call last):
+        TypeError: learner is of the type int, which family should have: fit(learner, family).
+    """
+    wanted = {name: kind for name, (_, kind) in given.items() if kind is not object}
+    for name, (value, kind) in given.items():
+        for other, needed in wanted.items():
+            if other != name and isinstance(value, needed) and not (kind is not object and isinstance(value, kind)):
+                raise TypeError(f"{name} is of the type {type(value).__name__}, which {other} should have: {order}.")

@@ -23,7 +23,8 @@ COMMANDS = {
     "predict": ("RUN --support F --query F --out F", "adapt to a new task from files, and predict"),
     "push": ("RUN user/name [--private]", "put a run onto the Hugging Face hub"),
     "check": ("TARGET [OPTIONS]", "check meta-gradients through your module, loss or learner"),
-    "list": ("", "algorithms, tasks, networks and presets"),
+    "list": ("[SECTION [NAME]] [--json]", "algorithms, tasks, networks, presets, or your runs"),
+    "completion": ("bash | zsh | fish", "what your shell needs to complete words at the tab key"),
 }
 HELP = """usage: metafunc COMMAND [OPTIONS]
 
@@ -38,6 +39,8 @@ options:
 
 exit codes: 0 done, 1 failure, 2 usage, 3 data or machine unavailable, 4 diverged, 129, 130 or 143 interrupted
 """
+COMPLETE = "__complete"
+"""What the shells ask by, as `metafunc completion` has told them."""
 TERMINATED = {128 + number for number in (1, 15)}  # SIGHUP, which Windows does not know, and SIGTERM
 
 
@@ -107,6 +110,10 @@ def run(argv: Sequence[str]) -> int:
 
 
 def _dispatch(argv: Sequence[str]) -> int:
+    if argv and argv[0] == COMPLETE:  # whose last word is empty after a space
+        from metafunc_cli.commands.completion import answer
+
+        return answer(argv[1:], [*COMMANDS])
     check_words(argv)
     if [*argv[:2]] == ["train", "auto"]:
         argv = argv[1:]

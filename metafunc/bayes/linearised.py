@@ -31,6 +31,7 @@ from metafunc.bayes.cubature import sobol_normals
 from metafunc.bayes.post_hoc import Octaves, PostHoc, post_hoc
 from metafunc.checks import at_least, one_of
 from metafunc.nn.likelihood import Likelihood
+from metafunc.recipe import built
 from metafunc.types import Batch, Categorical, M, MetaLearner, Model, Normal, Params, Task, Tree
 
 Layers: TypeAlias = Literal["last", "all"]
@@ -56,6 +57,7 @@ class Linear(NamedTuple):
     present: Float[Tensor, " n"]
 
 
+@built
 def laplace(
     learner: MetaLearner[M, Params],
     model: Model,

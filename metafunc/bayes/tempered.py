@@ -8,11 +8,13 @@ from torch import Tensor
 
 from metafunc.bayes.post_hoc import Octaves, PostHoc, post_hoc
 from metafunc.bayes.stein import log_mean_exp
+from metafunc.recipe import built
 from metafunc.types import Categorical, M, MetaLearner, Normal, P, Predictive, Tree
 
 TEMPERATURE = "temperature"
 
 
+@built
 def tempered(learner: MetaLearner[M, P]) -> PostHoc[M, P]:
     r"""A learner whose predictions are sharpened or flattened by one temperature.
 

@@ -11,6 +11,7 @@ from metafunc.data.columns import Columns
 from metafunc.data.shots import Shots
 from metafunc.data.table_classes import table_classes
 from metafunc.data.table_tasks import Protocol, table_tasks
+from metafunc.recipe import built
 from metafunc.types import TaskFamily
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ Array: TypeAlias = Any
 """A numpy array, a tensor, or what numpy makes an array of."""
 
 
+@built
 def from_table(
     frame: "DataFrame",
     *,
@@ -122,6 +124,7 @@ def from_table(
     )
 
 
+@built
 def from_arrays(x: Array, y: Array, tasks: Array, /, **settings: Any) -> TaskFamily:
     r"""Tasks from arrays, whose rows belong together.
 

@@ -17,7 +17,7 @@ from typing import Any, Literal, TypeAlias
 from torch import Tensor
 
 from metafunc.bayes.post_hoc import PostHoc
-from metafunc.checks import at_least
+from metafunc.checks import at_least, in_place
 from metafunc.data import check_tasks
 from metafunc.evaluation import fitting
 from metafunc.evaluation.autoregressive import check_row_by_row
@@ -25,6 +25,7 @@ from metafunc.evaluation.gap import optimal_nll
 from metafunc.evaluation.memorisation import PROBED, probed
 from metafunc.evaluation.metrics.summaries import json_safe, summarise
 from metafunc.evaluation.metrics.table import METRICS, followed, higher_is_better
+from metafunc.evaluation.metrics.text import as_html, as_text
 from metafunc.evaluation.noise_scale import noise_scale
 from metafunc.evaluation.row_by_row import fitted_noise, joint_nll
 from metafunc.evaluation.scoring import (
@@ -46,11 +47,12 @@ from metafunc.execution.device import device_of, move, surroundings
 from metafunc.execution.plan import Execution, threads_for
 from metafunc.types import Kind, M, MetaLearner, Normal, Normalisation, P, TaskFamily, Tree
 
+ORDER = "evaluate(learner, meta, family)"
 Joint: TypeAlias = Literal["own", "autoregressive"]
 """How the query rows of a task are predicted together."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Evaluation:
     """The result of a meta-test.
 
@@ -85,6 +87,12 @@ class Evaluation:
     pooled: Mapping[str, tuple[float | int, ...]]
     autoregressive: Tensor | None = None
     origin: Origin = UNLIMITED
+
+    def __repr__(self) -> str:
+        return as_text(self.num_tasks, self.split, self.by_step)
+
+    def _repr_html_(self) -> str:
+        return as_html(self.num_tasks, self.split, self.by_step)
 
     def summarised(self, metric: str, values: Tensor) -> dict[str, float]:
         """A metric of the first tasks (tasks,), with the interval that holds for what they come from."""
@@ -212,6 +220,7 @@ def evaluate(
         >>> [row["step"] for row in result.by_step]
         [0, 1, 2]
     """
+    in_place(ORDER, learner=(learner, MetaLearner), meta=(meta, object), family=(family, TaskFamily))
     at_least(1, num_tasks=num_tasks, num_validation_tasks=num_validation_tasks)
     at_least(0, num_steps=num_steps)
     at_least(1, joint_rows=1 if joint_rows is None else joint_rows)

@@ -13,6 +13,7 @@ from metafunc.nn import exact
 from metafunc.nn.kernels.conv_batch_norm import FEW, convolve_and_normalise
 from metafunc.nn.kernels.convolution import conv2d
 from metafunc.nn.kernels.pooling import max_pool2d
+from metafunc.recipe import built
 from metafunc.types import Model, Normalisation, Params
 
 Activation: TypeAlias = Literal["relu", "tanh", "silu", "gelu"]
@@ -27,6 +28,7 @@ _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 
+@built
 def mlp(
     input_shape: tuple[int, ...],
     num_outputs: int | None,
@@ -116,6 +118,7 @@ def mlp(
     return _model(init, forward, normalisation)
 
 
+@built
 def conv4(
     input_shape: tuple[int, ...],
     num_outputs: int | None,

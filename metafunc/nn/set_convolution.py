@@ -23,6 +23,7 @@ from torch.nn import functional as F
 from metafunc.checks import above, at_least, at_most
 from metafunc.nn.kernels.convolution import conv2d
 from metafunc.nn.models import layer
+from metafunc.recipe import built
 from metafunc.types import Model, Params
 
 MARGIN = 0.1
@@ -117,6 +118,7 @@ def off(
     return torch.einsum("hi,wi,chw->ic", *factors, features) / (math.sqrt(2 * math.pi) * steps) ** dims
 
 
+@built
 def grid_network(num_inputs: int, num_outputs: int, *, num_dims: int = 1, num_layers: int = 6) -> Model:
     r"""Residual convolutions on a grid, $h \leftarrow h + \mathrm{gelu}(w_l * h)$, each dilated twice the last.
 

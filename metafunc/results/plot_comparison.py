@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
 
 from metafunc import tree
 from metafunc.algorithms.table import ALGORITHMS, Algorithm
@@ -21,7 +22,9 @@ from metafunc.results import figures
 from metafunc.results.comparison import Entry
 from metafunc.results.figures.completion import Completion
 from metafunc.results.figures.functions import has_particles
+from metafunc.results.figures.reliability import Reliability
 from metafunc.results.figures.several import Draws
+from metafunc.results.figures.style import Format, save_each
 from metafunc.results.plot_images import completed
 from metafunc.results.plot_report import tradeoffs
 from metafunc.results.plot_run import functions
@@ -82,7 +85,12 @@ class Compared:
 
 
 def plot_comparison(
-    compared: Sequence[Compared], folder: Path, *, report: Mapping[str, Any] | None = None, seed: int = 0
+    compared: Sequence[Compared],
+    folder: Path,
+    *,
+    report: Mapping[str, Any] | None = None,
+    seed: int = 0,
+    formats: Sequence[Format] = ("png",),
 ) -> list[Path]:
     """Draw a comparison.
 
@@ -92,6 +100,7 @@ def plot_comparison(
         report: what `comparison.compare` found for them, and under "by_shots" for each number of support rows; None:
             what it is of is not drawn.
         seed: of the new functions that are shown.
+        formats: of "png", "svg" and "pdf", each of which is drawn.
 
     Returns:
         What was drawn: `learning.png` (if the trainings were validated), `adaptation.png`, `reliability.png` (if the
@@ -110,7 +119,26 @@ def plot_comparison(
         _completion(compared, seed),
         _tradeoffs(compared, report),
     )
-    return [figures.save(figure, folder / f"{name}.png") for part in parts for name, figure in part]
+    of = described(compared, folder)
+    return [
+        path
+        for part in parts
+        for name, figure in part
+        for path in save_each(figure, folder, name, of=of, formats=formats)
+    ]
+
+
+def described(compared: Sequence[Compared], folder: Path) -> str:
+    """What the pictures of a comparison are of: the learners with their steps, the tasks, and the folder."""
+    by_steps: dict[str, list[str]] = {}
+    for one in compared:
+        seeds = len(one.entry.seeds)
+        training = one.runs[0].config.get("training", {}) if one.runs else {}
+        taken = f"{training['steps']:,} steps" if one.trains and "steps" in training else "no training"
+        by_steps.setdefault(f"{taken}, {seeds} seed{'s' * (seeds != 1)}", []).append(one.entry.algorithm)
+    learners = "; ".join(f"{', '.join(names)} ({taken})" for taken, names in by_steps.items())
+    tasks = compared[0].runs[0].config["tasks"]["name"] if compared[0].runs else "tasks"
+    return f"{learners} on {tasks} · {'/'.join(folder.parts[-2:])}"
 
 
 def _learning(compared: Sequence[Compared]) -> "Iterator[tuple[str, Figure]]":
@@ -151,16 +179,67 @@ def _described(entry: Entry, step: int) -> dict[str, Any]:
 def _reliability(compared: Sequence[Compared]) -> "Iterator[tuple[str, Figure]]":
     first = compared[0].entry.evaluations[0]
     name = next((name for name in first.counts if METRICS[name].reliability is not None), None)
-    points = METRICS[name].reliability if name else None
-    if name is None or points is None:
-        return
-    curves: dict[str, list[tuple[float, float]]] = {}
-    for one in compared:
-        entry = one.entry
-        counts = torch.stack([test.counts[name][entry.row] for test in entry.evaluations]).double().sum((0, 1))
-        predicted, happened = points(counts)
-        curves[entry.algorithm] = list(zip(predicted.tolist(), happened.tolist(), strict=True))
-    yield "reliability", figures.reliability(curves, regression=first.kind == "regression")
+    if name is not None:
+        found = {one.entry.algorithm: _reliable(one.entry, name) for one in compared}
+        yield (
+            "reliability",
+            figures.reliability(found, regression=first.kind == "regression", error=METRICS[name].label.lower()),
+        )
+
+
+def _reliable(entry: Entry, name: str) -> Reliability:
+    """The points of all seeds' rows, with their sampling interval over tasks, the histogram and the error."""
+    row = METRICS[name]
+    points, pooled = row.reliability, row.pooled
+    assert points is not None
+    assert pooled is not None
+    counts = _by_group(entry, name)
+    every = counts.sum(0)
+    predicted, happened = points(every)
+    band: list[tuple[float, float]] = []
+    if len(counts) > 1:
+        chosen = torch.randint(len(counts), (NUM_DRAWS, len(counts)), generator=generator_for(0, "bootstrap", 0))
+        drawn = torch.stack([_happened(counts[rows].sum(0), every, name) for rows in chosen])
+        ends = drawn.nan_to_num(nan=float(happened.mean())).quantile(torch.tensor([0.025, 0.975]).double(), 0)
+        band = [(float(low), float(high)) for low, high in ends.T]
+    line = list(zip(predicted.tolist(), happened.tolist(), strict=True))
+    return Reliability(line, band, *_bins(every, predicted, happened), float(pooled(every)))
+
+
+def _happened(counts: Tensor, every: Tensor, name: str) -> Tensor:
+    """What happened, in resampled tasks, at each of the points that all tasks together have."""
+    if _of_classes(every):
+        return (counts[1] / counts[0])[every[0] > 0]
+    points = METRICS[name].reliability
+    assert points is not None
+    return points(counts)[1]
+
+
+def _of_classes(counts: Tensor) -> bool:
+    """Whether they are of confidences (`confidence_bins`), and not of quantiles (`rows_below`)."""
+    return counts.shape[0] == len(("rows", "right", "confidence"))
+
+
+def _bins(counts: Tensor, predicted: Tensor, happened: Tensor) -> tuple[list[float], list[float]]:
+    """The bounds of bins of confidence, or of quantiles, and the share of rows in each."""
+    if _of_classes(counts):
+        bounds: list[float] = torch.linspace(0, 1, counts.shape[1] + 1).tolist()
+        shares: list[float] = (counts[0] / counts[0].sum()).tolist()
+        return bounds, shares
+    ends = happened.new_tensor([0.0]), happened.new_tensor([1.0])
+    return torch.cat([ends[0], predicted.to(happened), ends[1]]).tolist(), torch.cat(
+        [ends[0], happened, ends[1]]
+    ).diff().tolist()
+
+
+def _by_group(entry: Entry, name: str) -> Tensor:
+    """Counts of the rows of all seeds, of each task or of what episodes share."""
+    counts = torch.stack([test.counts[name][entry.row] for test in entry.evaluations]).double().sum(0)
+    groups = entry.evaluations[0].origin.groups
+    if groups is not None and groups.shape[1] == 1:  # Episodes of one task share what it is.
+        number = numbered(groups[:, 0])
+        counts = counts.new_zeros(int(number.max()) + 1, *counts.shape[1:]).index_add(0, number, counts)
+    return counts
 
 
 def _pit(compared: Sequence[Compared]) -> "Iterator[tuple[str, Figure]]":
@@ -172,11 +251,7 @@ def _pit(compared: Sequence[Compared]) -> "Iterator[tuple[str, Figure]]":
 
 def _histogram(entry: Entry) -> PitHistogram:
     """Of the rows of all seeds: a task's rows are those that it has under every one of them."""
-    counts = torch.stack([test.counts["calibration_error"][entry.row] for test in entry.evaluations]).sum(0)
-    groups = entry.evaluations[0].origin.groups
-    if groups is not None and groups.shape[1] == 1:  # Episodes of one task share what it is.
-        number = numbered(groups[:, 0])
-        counts = counts.new_zeros(int(number.max()) + 1, *counts.shape[1:]).index_add(0, number, counts)
+    counts = _by_group(entry, "calibration_error")
     return pit_histogram(counts, generator_for(0, "bootstrap", 0), num_draws=NUM_DRAWS)
 
 

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import math
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -136,7 +137,7 @@ def to_latex(report: Mapping[str, Any]) -> str:
         A `table` with a caption that says what the intervals are.
     """
     names = metrics_of(report["rows"][0])
-    arrow = {m: r"$\uparrow$" if METRICS[m].higher_is_better else r"$\downarrow$" for m in names}
+    arrow = {m: r"$\uparrow$" if higher_is_better(m) else r"$\downarrow$" for m in names}
     lines = [["", *(f"{latex(label(m))} {arrow[m]}" for m in names), "parameters"]]
     for row in report["rows"]:
         means = [latex(spoken(row[m]["mean"], row[m]["ci95"], m)) for m in names]

@@ -15,7 +15,7 @@ from typing import Generic
 import torch
 
 from metafunc import tree
-from metafunc.checks import at_least
+from metafunc.checks import at_least, in_place
 from metafunc.data import check_tasks
 from metafunc.data.sampling import generator_for
 from metafunc.evaluation import scoring
@@ -25,6 +25,7 @@ from metafunc.execution.plan import Execution, Plan, choose
 from metafunc.execution.workload import workload_of
 from metafunc.nn import first_calls
 from metafunc.training import folder_lock, run, state
+from metafunc.training.bar import usual
 from metafunc.training.environment import environment
 from metafunc.training.events import Callback, ignore
 from metafunc.training.loop import Loop, next_tasks
@@ -35,7 +36,7 @@ from metafunc.training.state import RunSpec, State
 from metafunc.types import M, MetaLearner, P, Task, TaskFamily
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Fit(Generic[M]):
     """What a training ends with.
 
@@ -55,6 +56,12 @@ class Fit(Generic[M]):
     loss: float | None
     validation: Mapping[str, float]
     run: Path | None
+
+    def __repr__(self) -> str:
+        scores = [f"validation {name} {value:.3g}" for name, value in self.validation.items()]
+        loss = [] if self.loss is None else [f"loss {self.loss:.3g}"]
+        place = [] if self.run is None else [f"run {self.run}"]
+        return f"Fit({', '.join([f'step {self.step:,}', *loss, *scores, *place])})"
 
 
 def fit(
@@ -91,7 +98,8 @@ def fit(
         validation: when to validate, and on how many tasks.
         recording: what is written while it trains: configuration, log, checkpoints, further trackers.
         execution: how it is executed: compiled, in chunks, on which device, by how many threads.
-        on_event: called after every step, and on every other `Event`.
+        on_event: called after every step, and on every other `Event`; where none is given, an interactive session shows
+            a progress bar.
 
     Returns:
         The last and the best meta-parameters, and where the run lies.
@@ -112,8 +120,10 @@ def fit(
     with ExitStack() as stack:
         for tracker in recording.trackers:
             stack.callback(tracker.close)
+        in_place("fit(learner, family, ...)", learner=(learner, MetaLearner), family=(family, TaskFamily))
         at_least(0, steps=steps)
         at_least(1, num_tasks=num_tasks)
+        on_event = usual(on_event)
         device = device_of(execution.device)
         initial = move(learner.init(generator_for(seed, "init", 0)) if start is None else start, device)
         schedule = outer.schedule if outer.update is None else None  # torch warns where its optimiser takes no step

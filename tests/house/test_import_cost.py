@@ -47,7 +47,8 @@ def test_without_scikit_learn_one_line_says_what_to_install() -> None:
 
 @pytest.mark.parametrize(
     "line",
-    ["--help", "--version", "list", "train --help", "train maml glyphs --help", "eval --help", "plot --help",
+    ["--help", "--version", "list", "list runs --json", "completion bash", "__complete train --",
+     "train --help", "train maml glyphs --help", "eval --help", "plot --help",
      "predict --help", "predict --support a", "nonsense",
      "train nonsense", "train --steps x", "train --resume nowhere", "eval nowhere"],
 )  # fmt: skip
@@ -60,7 +61,7 @@ def test_an_answer_imports_no_torch(line: str) -> None:
     assert not modules_after(code) & {"torch", "matplotlib", "datasets"}
 
 
-@pytest.mark.parametrize("line", ["--help", "train --help", "list", "train nonsense"])
+@pytest.mark.parametrize("line", ["--help", "train --help", "list", "__complete train --", "train nonsense"])
 def test_an_answer_takes_little_more_than_the_import_of_its_libraries(line: str) -> None:
     unit = processor_time("-c", "import tyro, rich.progress")
     assert processor_time("-m", "metafunc_cli", *line.split()) < QUICK * unit

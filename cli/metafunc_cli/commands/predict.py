@@ -14,8 +14,9 @@ from metafunc_cli.settings.run_argument import is_address, parse, run_and_flags
 
 WHAT = (
     "Adapt the learner of a run (a folder, or hf://user/name@revision) to a new task: the examples in --support define "
-    "the task, and for each row of --query the prediction and its spread are written to --out."
+    "the task, and for each row of --query the prediction and its spread are written to --out, or with --out - printed."
 )
+STDOUT = "-"
 
 
 def main(argv: Sequence[str]) -> int:
@@ -26,14 +27,18 @@ def main(argv: Sequence[str]) -> int:
     screen = Screen(json=found.json, quiet=True)
     file = _folder(run or "", found.imports) / "config.json"
     look_over_imports(record.config(file.parent), file, allowed=found.imports)
+    from metafunc.data.files import csv_text
     from metafunc.results.predict_files import predict_files
 
-    with if_stopped(screen, f"{found.out} is as it was before, or whole."), refusals():
+    printed = found.out == STDOUT
+    screen = Screen(json=found.json or printed, quiet=True)
+    kept = "Nothing was printed." if printed else f"{found.out} is as it was before, or whole."
+    with if_stopped(screen, kept), refusals():
         written = predict_files(
             file.parent,
             support=found.support,
             query=found.query,
-            out=found.out,
+            out=None if printed else found.out,
             target=found.target,
             num_steps=found.num_steps,
             transforms=found.transforms,
@@ -44,9 +49,15 @@ def main(argv: Sequence[str]) -> int:
     for note in written.notes:
         screen.say(f"note: {note}")
     scores = [(name, tidy(value)) for name, value in written.scores.items()]
-    rows = f"{written.out}: {written.num_rows} rows with {', '.join(written.columns)}"
-    show_lines(screen.out, [("wrote", rows), *scores])
-    screen.result(written.to_json())
+    if printed and found.json:
+        screen.result(written.to_json())
+    elif printed:
+        show_lines(screen.out, scores)
+        print(csv_text(written.table), end="")
+    else:
+        rows = f"{written.out}: {written.num_rows} rows with {', '.join(written.columns)}"
+        show_lines(screen.out, [("wrote", rows), *scores])
+        screen.result(written.to_json())
     return OK
 
 

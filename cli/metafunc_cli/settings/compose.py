@@ -18,6 +18,7 @@ from metafunc_cli.presets.quick import made_small
 from metafunc_cli.settings import typed_json
 from metafunc_cli.settings.arguments import Taken, split, taken, together
 from metafunc_cli.settings.generated import ALGORITHMS, FAMILIES, MODELS
+from metafunc_cli.settings.misspelt import look_over
 from metafunc_cli.settings.names import QUICK, SECTIONS, choose, preset_of, quick_preset, refuse_imports, row
 from metafunc_cli.settings.options import Output, Training
 from metafunc_cli.settings.table_argument import resolved, tables_in
@@ -200,12 +201,16 @@ def _parse(
             ("output", tyro.conf.OmitArgPrefixes[Output]),
         ],
     )
+    prog = f"metafunc train {names['algorithm']} {names['tasks']}"
+    if not {"-h", "--help"} & {*flags}:
+        prefixed = [("", parts["algorithm"]), ("data", parts["tasks"]), ("model", parts["model"])]
+        look_over(prog, flags, [*prefixed, ("", parts["training"]), ("", Output())])
     with uncoloured():
         found = tyro.cli(
             whole,
             args=flags,
             default=whole(parts["algorithm"], parts["tasks"], parts["model"], parts["training"], Output()),
-            prog=f"metafunc train {names['algorithm']} {names['tasks']}",
+            prog=prog,
             description=_description(names, preset),
         )
     settings = Settings(names, found.algorithm, found.data, found.model, found.training)

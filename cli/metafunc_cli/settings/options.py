@@ -154,6 +154,8 @@ class Report:
 class Plotting(AfterTraining):
     """What to draw."""
 
+    format: Annotated[tuple[Literal["png", "svg", "pdf"], ...], arg(metavar="png|svg|pdf ...")] = ("png",)
+    """the formats of the pictures, such as svg pdf for a paper."""
     seed: int = 0
     """of the new tasks that are drawn."""
     laplace: Layers = None
@@ -176,7 +178,7 @@ class Prediction(AfterTraining):
     query: Annotated[str, arg(metavar="FILE")]
     """what to predict: such a table, or a folder of images; if it has the right answers, they are scored."""
     out: Annotated[str, arg(metavar="FILE")]
-    """the CSV or parquet file to write."""
+    """the CSV or parquet file to write; - prints the rows."""
     target: Annotated[tuple[str, ...], arg(metavar="COLUMN ...", help_behavior_hint="")] = ()
     """the columns to predict; by default those of the training, or y, or the last ones."""
     num_steps: int | None = None

@@ -10,6 +10,7 @@ import tyro
 from metafunc_cli.errors import UsageError
 from metafunc_cli.settings.arguments import Taken, split, taken, together
 from metafunc_cli.settings.compose import uncoloured
+from metafunc_cli.settings.misspelt import look_over
 
 HELP = {"-h", "--help"}
 
@@ -48,7 +49,14 @@ def words_and_flags(argv: Sequence[str], *parts: tuple[str, type]) -> tuple[list
 
 
 def parse(prog: str, description: str, flags: Sequence[str], parts: Mapping[str, Any]) -> Any:
-    """Flags over given dataclasses; those named `data` have that prefix, the others none."""
+    """Flags over given dataclasses; those named `data` have that prefix, the others none.
+
+    Raises:
+        UsageError: a flag is unknown, or one that is needed is missing; the message has the command as it should be.
+    """
+    if not HELP & {*flags}:
+        prefixed = [(name if name == "data" else "", part) for name, part in parts.items()]
+        look_over(prog, flags, prefixed)
     fields = [
         (name, type(part) if name == "data" else Annotated[type(part), tyro.conf.OmitArgPrefixes])
         for name, part in parts.items()

@@ -12,10 +12,12 @@ from dataclasses import replace
 
 from metafunc.algorithms.assembly import gradient_step, step_learner
 from metafunc.nn.likelihood import Likelihood
+from metafunc.recipe import built
 from metafunc.transforms.objectives import pool
 from metafunc.types import MetaLearner, Model, Params, Scalar, Task, Tree
 
 
+@built
 def pretrain(
     model: Model, likelihood: Likelihood, *, inner_lr: float = 0.01, num_steps: int = 10
 ) -> MetaLearner[Params, Params]:

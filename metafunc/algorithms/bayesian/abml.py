@@ -23,6 +23,7 @@ from metafunc.bayes.gaussian import Gaussian, around, log_prob, standard
 from metafunc.bayes.variational import Inference, free_energy, preparing_inference
 from metafunc.checks import above, at_least, not_negative
 from metafunc.nn.likelihood import Likelihood
+from metafunc.recipe import built
 from metafunc.transforms.objectives import pool
 from metafunc.types import Data, MetaLearner, Model, Params, Scalar, Task, Tree
 
@@ -37,6 +38,7 @@ def log_hyperprior(prior: Gaussian) -> Scalar:
     return log_prob(standard(prior.mean), prior.mean) + tree.ravel(gamma)[0].sum()
 
 
+@built
 def abml(
     model: Model,
     likelihood: Likelihood,

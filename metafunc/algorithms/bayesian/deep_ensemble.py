@@ -10,9 +10,11 @@ fine-tuned on a new task, the ensemble that does not meta-learn.
 """
 
 from metafunc.bayes.ensemble import lift
+from metafunc.recipe import built
 from metafunc.types import M, MetaLearner, P
 
 
+@built
 def deep_ensemble(learner: MetaLearner[M, P], *, num_particles: int = 5) -> MetaLearner[M, P]:
     """Deep ensemble: independent members that differ in their random initialisation (by name: of `pretrain`).
 

@@ -21,10 +21,12 @@ from metafunc.algorithms.assembly import gradient_step, step_learner
 from metafunc.bayes import laplace
 from metafunc.checks import at_least
 from metafunc.nn.likelihood import Likelihood
+from metafunc.recipe import built
 from metafunc.transforms.inner import repeat
 from metafunc.types import MetaLearner, Model, Params, Scalar, Task, Tree
 
 
+@built
 def llama(
     model: Model,
     likelihood: Likelihood,

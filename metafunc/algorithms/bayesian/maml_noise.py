@@ -15,11 +15,13 @@ from metafunc import tree
 from metafunc.bayes.variational import adapt_each, draws_of, mean_over, path_each, preparing
 from metafunc.checks import at_least, not_negative
 from metafunc.nn.likelihood import Likelihood
+from metafunc.recipe import built
 from metafunc.transforms.inner import descend
 from metafunc.transforms.optim import sgd
 from metafunc.types import Data, MetaLearner, Model, Params, Scalar, Task, Tree
 
 
+@built
 def maml_noise(
     model: Model,
     likelihood: Likelihood,

@@ -22,6 +22,7 @@ from torch import Generator, Tensor
 from metafunc.bayes.bottleneck import bottleneck, code_noise, code_of, information
 from metafunc.checks import at_least, not_negative
 from metafunc.nn.likelihood import Likelihood
+from metafunc.recipe import built
 from metafunc.transforms.inner import descend, masked, path, repeat
 from metafunc.transforms.optim import sgd
 from metafunc.types import Batch, Data, MetaLearner, Model, Params, Predictive, Scalar, Task
@@ -34,6 +35,7 @@ class MrMamlAParams(NamedTuple):
     head: Params
 
 
+@built
 def mr_maml_a(
     encoder: Model,
     head: Model,

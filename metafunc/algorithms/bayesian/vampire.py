@@ -21,9 +21,11 @@ from metafunc.bayes.gaussian import Gaussian, around
 from metafunc.bayes.variational import Inference, mean_over, preparing_inference
 from metafunc.checks import above, at_least, not_negative
 from metafunc.nn.likelihood import Likelihood
+from metafunc.recipe import built
 from metafunc.types import MetaLearner, Model, Params, Scalar, Task
 
 
+@built
 def vampire(
     model: Model,
     likelihood: Likelihood,

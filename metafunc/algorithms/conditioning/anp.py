@@ -25,6 +25,7 @@ from metafunc.bayes.gaussian import Gaussian
 from metafunc.checks import fraction
 from metafunc.nn.attention import Memory, Transformer
 from metafunc.nn.likelihood import Likelihood
+from metafunc.recipe import built
 from metafunc.types import Batch, MetaLearner, Model, Params
 
 
@@ -47,6 +48,7 @@ class Attended(NamedTuple):
     memory: Memory
 
 
+@built
 def anp(
     latent: Model,
     posterior: Model,

@@ -25,6 +25,7 @@ from metafunc.algorithms.assembly import context_learner
 from metafunc.checks import fraction
 from metafunc.nn.likelihood import Likelihood
 from metafunc.nn.set_convolution import REACH, Grid, off, onto, weights
+from metafunc.recipe import built
 from metafunc.types import Batch, MetaLearner, Model, Params, Scalar, Task
 
 
@@ -45,6 +46,7 @@ class Rows(NamedTuple):
     mask: Float[Tensor, " n"]
 
 
+@built
 def convcnp(
     grid_network: Model,
     decoder: Model,

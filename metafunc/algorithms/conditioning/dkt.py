@@ -35,6 +35,7 @@ from metafunc.bayes.kernels import Kernel
 from metafunc.bayes.mixtures import independent
 from metafunc.checks import above, at_least, look_up
 from metafunc.nn.likelihood import Likelihood
+from metafunc.recipe import built
 from metafunc.transforms.objectives import pool
 from metafunc.types import (
     Batch,
@@ -79,6 +80,7 @@ class Process(NamedTuple):
     found: Conditioned
 
 
+@built
 def dkt(
     model: Model,
     likelihood: Likelihood,

@@ -25,6 +25,7 @@ from metafunc.bayes.empirical_gp import Empirical
 from metafunc.bayes.gaussian_process import Conditioned
 from metafunc.checks import above, at_least, one_of
 from metafunc.nn.likelihood import Likelihood
+from metafunc.recipe import built
 from metafunc.transforms.objectives import pool
 from metafunc.types import Batch, MetaLearner, Model, Normal, Predictive, Scalar, Task
 
@@ -40,6 +41,7 @@ class Process(NamedTuple):
     found: Conditioned
 
 
+@built
 def empirical_gp(
     inputs: Model,
     likelihood: Likelihood,

@@ -32,6 +32,7 @@ from metafunc.bayes.random_coefficients import CoefficientPrior
 from metafunc.checks import above, at_least
 from metafunc.nn.basis import Basis
 from metafunc.nn.likelihood import Likelihood
+from metafunc.recipe import built
 from metafunc.transforms.objectives import pool
 from metafunc.types import Batch, MetaLearner, Model, Normal, Scalar, Task
 
@@ -43,6 +44,7 @@ class Coefficients(NamedTuple):
     weights: MatrixNormal
 
 
+@built
 def mixed(
     basis: Model,
     likelihood: Likelihood,

@@ -28,6 +28,7 @@ from metafunc.bayes.gaussian import Gaussian, around, kl, standard
 from metafunc.bayes.variational import draws_of, mean_over, preparing, samples
 from metafunc.checks import above, at_least, fraction
 from metafunc.nn.likelihood import Likelihood
+from metafunc.recipe import built
 from metafunc.types import Batch, Data, MetaLearner, Model, Params, Predictive, Scalar, Task, Tree, masked_mean
 
 
@@ -74,6 +75,7 @@ def _both(adapted: Callable[[float], Code]) -> Code:
     return tree.stack([adapted(0.0), adapted(1.0)])
 
 
+@built
 def mr_cnp_w(
     encoder: Model,
     aggregator: Model,
@@ -162,6 +164,7 @@ def mr_cnp_w(
     )
 
 
+@built
 def mr_cnp_a(
     encoder: Model,
     aggregator: Model,

@@ -23,6 +23,7 @@ from metafunc.algorithms.latent import Latent, Objective, latent_learner, mean_r
 from metafunc.bayes.gaussian import Gaussian
 from metafunc.checks import fraction
 from metafunc.nn.likelihood import Likelihood
+from metafunc.recipe import built
 from metafunc.types import Batch, MetaLearner, Model, Params
 
 
@@ -42,6 +43,7 @@ class Representation(NamedTuple):
     vector: Float[Tensor, " r"]
 
 
+@built
 def np(
     latent: Model,
     posterior: Model,

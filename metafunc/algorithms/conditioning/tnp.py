@@ -23,6 +23,7 @@ from metafunc.checks import fraction
 from metafunc.nn.attention import Memory, Transformer
 from metafunc.nn.likelihood import Likelihood
 from metafunc.nn.mixture import Head, with_head
+from metafunc.recipe import built
 from metafunc.types import Batch, MetaLearner, Model, Params
 
 
@@ -41,6 +42,7 @@ class Tokens(NamedTuple):
     memory: Memory
 
 
+@built
 def tnp(
     tokens: Model,
     head_network: Model,

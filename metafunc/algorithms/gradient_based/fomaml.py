@@ -11,10 +11,12 @@ The task loss has MAML's value; its gradient is the update, which is not the der
 
 from metafunc.algorithms.assembly import gradient_step, step_learner
 from metafunc.nn.likelihood import Likelihood
+from metafunc.recipe import built
 from metafunc.transforms.inner import first_order
 from metafunc.types import MetaLearner, Model, Params
 
 
+@built
 def fomaml(
     model: Model, likelihood: Likelihood, *, inner_lr: float = 0.01, num_steps: int = 1
 ) -> MetaLearner[Params, Params]:

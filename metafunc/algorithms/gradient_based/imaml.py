@@ -15,6 +15,7 @@ import torch
 
 from metafunc.checks import above, at_least, not_negative
 from metafunc.nn.likelihood import Likelihood
+from metafunc.recipe import built
 from metafunc.transforms.implicit import implicit
 from metafunc.transforms.inner import Step, descend, path, proximal, repeat
 from metafunc.transforms.objectives import query_loss
@@ -22,6 +23,7 @@ from metafunc.transforms.optim import sgd
 from metafunc.types import Data, MetaLearner, Model, Params, Tree
 
 
+@built
 def imaml(
     model: Model,
     likelihood: Likelihood,

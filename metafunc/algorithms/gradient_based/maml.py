@@ -15,9 +15,11 @@ from dataclasses import replace
 
 from metafunc.algorithms.assembly import gradient_step, low_rank_loss, rematerialised_loss, step_learner
 from metafunc.nn.likelihood import Likelihood
+from metafunc.recipe import built
 from metafunc.types import MetaLearner, Model, Params
 
 
+@built
 def maml(
     model: Model,
     likelihood: Likelihood,

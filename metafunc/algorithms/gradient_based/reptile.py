@@ -22,6 +22,7 @@ from torch import Generator, Tensor
 from metafunc import tree
 from metafunc.checks import at_least, not_negative, one_of
 from metafunc.nn.likelihood import Likelihood
+from metafunc.recipe import built
 from metafunc.transforms.inner import descend, path, repeat, trajectory
 from metafunc.transforms.objectives import pool
 from metafunc.transforms.optim import adam, sgd
@@ -51,6 +52,7 @@ def _minibatches(task: Task, num_steps: int) -> Sequence[Batch]:
     return [tree.map(lambda leaf, chosen=rows[k]: leaf[chosen], everything) for k in range(num_steps)]
 
 
+@built
 def reptile(
     model: Model,
     likelihood: Likelihood,

@@ -19,12 +19,14 @@ from torch import Generator, Tensor
 
 from metafunc import tree
 from metafunc.checks import at_least
+from metafunc.recipe import built
 from metafunc.rl import PolicyAdaptation, Simulator, policy_loss, ratio, reward_to_go
 from metafunc.rl.rollout_settings import PER_PARTICLE, RolloutSettings
 from metafunc.rl.svpg import per_particle, svpg
 from metafunc.types import MetaLearner, Model, Predictive, Scalar, Task, Tree
 
 
+@built
 def bmaml_rl(
     model: Model,
     simulator: Simulator,

@@ -16,6 +16,7 @@ tasks' return.
 from functools import partial
 from typing import Literal
 
+from metafunc.recipe import built
 from metafunc.rl import (
     AdvantageEstimator,
     Simulator,
@@ -31,6 +32,7 @@ from metafunc.rl.rollout_settings import USUAL, RolloutSettings
 from metafunc.types import MetaLearner, Model, Scalar, Task, Tree
 
 
+@built
 def maml_rl(
     model: Model,
     simulator: Simulator,

@@ -30,6 +30,7 @@ from metafunc.data.sampling import (
     standard_normal,
 )
 from metafunc.data.shots import Shots, check_shots, most, ragged
+from metafunc.recipe import built
 from metafunc.types import MetaLearner, Params, Sampler, Task, TaskFamily
 
 KERNEL = kernels.rbf(lengthscale=0.5**0.5, scale=0.2)
@@ -39,6 +40,7 @@ SPREAD = 2.5
 INPUT = (-7.5, 5.0)
 
 
+@built
 def cauchy(
     *,
     num_train_tasks: int = 20,

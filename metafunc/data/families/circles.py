@@ -20,6 +20,7 @@ from metafunc.checks import above, at_least, one_of
 from metafunc.data.families.circle_posterior import circle_learner
 from metafunc.data.sampling import between
 from metafunc.data.shots import Shots, check_shots, most, ragged
+from metafunc.recipe import built
 from metafunc.types import Batch, Sampler, Task, TaskFamily
 
 SupportOf: TypeAlias = Literal["radial", "area"]
@@ -35,6 +36,7 @@ NUM_TRIES = 16
 tries fail once in two million; the centre, which is always inside, is taken then."""
 
 
+@built
 def circles(
     *,
     num_shots: Shots = 10,

@@ -9,11 +9,13 @@ from metafunc.data.families.regression import read
 from metafunc.data.shots import Shots
 from metafunc.data.table_classes import table_classes
 from metafunc.data.table_tasks import Protocol
+from metafunc.recipe import built
 from metafunc.types import TaskFamily
 
 ARGUMENTS = {"task": "task_column", "inputs": "input_columns", "targets": "target_column", **OPTIONAL}
 
 
+@built
 def classification(
     path: str,
     *,

@@ -25,6 +25,7 @@ from metafunc.data.episodes import unit
 from metafunc.data.families import glyphs, omniglot
 from metafunc.data.sampling import sampler
 from metafunc.data.shots import Shots, check_shots, counted, masked, most
+from metafunc.recipe import built
 from metafunc.types import Batch, Sampler, Task, TaskFamily
 
 Source: TypeAlias = Literal["glyphs", "omniglot"]
@@ -32,6 +33,7 @@ MIN_FACES = 16
 """Drawings that a character of the fonts has at least, as in the episodes of `glyphs`."""
 
 
+@built
 def completion(
     *,
     images: Source = "glyphs",

@@ -9,6 +9,7 @@ from metafunc.data.episodes import Rotations, classification
 from metafunc.data.pixels import inverted, materialise
 from metafunc.data.shots import Shots, check_shots
 from metafunc.data.source import class_names, column, load
+from metafunc.recipe import built
 from metafunc.types import TaskFamily
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     Splits: TypeAlias = Mapping[str, Dataset]
 
 
+@built
 def few_shot(
     path: str,
     *,

@@ -21,6 +21,7 @@ from metafunc.data.class_split import by_fractions
 from metafunc.data.episodes import Rotations, classification
 from metafunc.data.sampling import between, generator_for
 from metafunc.data.shots import Shots, check_shots, most
+from metafunc.recipe import built
 from metafunc.types import TaskFamily
 
 SIDE = 28
@@ -47,6 +48,7 @@ Drawings: TypeAlias = dict[int, dict[str, Drawing]]
 """By code point and typeface."""
 
 
+@built
 def glyphs(
     *,
     num_ways: int = 5,

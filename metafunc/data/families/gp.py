@@ -31,6 +31,7 @@ from metafunc.bayes.quadrature import legendre
 from metafunc.checks import not_negative, one_of
 from metafunc.data.sampling import between, correlated, sampler, standard_normal
 from metafunc.data.shots import Shots, check_shots, counted, masked, most
+from metafunc.recipe import built
 from metafunc.types import Batch, MetaLearner, Params, Sampler, Task, TaskFamily, Tree
 
 KernelName: TypeAlias = Literal["rbf", "matern52", "periodic", "weakly_periodic", "sawtooth", "mixture"]
@@ -59,6 +60,7 @@ NODES = (32, 12)
 MIXED = ("rbf", "matern52", "weakly_periodic", "sawtooth")
 
 
+@built
 def gp(
     *,
     kernel: KernelName = "rbf",

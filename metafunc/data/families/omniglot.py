@@ -17,6 +17,7 @@ from metafunc.data.episodes import Rotations, classification
 from metafunc.data.pixels import inverted, materialise
 from metafunc.data.shots import Shots, check_shots, most
 from metafunc.data.source import class_names, column, load
+from metafunc.recipe import built
 from metafunc.types import TaskFamily
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ NUM_TRAIN, NUM_VALIDATION = 1200, 100
 """Finn et al. (2017) train on 1200 characters; the last 100 of them are set aside here to choose checkpoints by."""
 
 
+@built
 def omniglot(
     *,
     path: str | None = None,

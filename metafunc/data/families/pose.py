@@ -27,6 +27,7 @@ from metafunc.data.class_split import PARTS, shuffled
 from metafunc.data.families.glyphs import SIDE, rendered
 from metafunc.data.sampling import generator_for
 from metafunc.data.shots import Shots, check_shots, most, ragged
+from metafunc.recipe import built
 from metafunc.types import Batch, Sampler, Task, TaskFamily
 
 SCALE = 10.0
@@ -36,6 +37,7 @@ LEAST_CHANGE = 0.3
 LOOKS = tuple(math.radians(degrees) for degrees in range(30, 180, 15))
 
 
+@built
 def pose(
     *,
     num_shots: Shots = 15,

@@ -9,6 +9,7 @@ from metafunc.data.sampling import DataUnavailable
 from metafunc.data.shots import Shots
 from metafunc.data.source import WAYS_OUT, place_of
 from metafunc.data.table_tasks import Protocol, table_tasks
+from metafunc.recipe import built
 from metafunc.types import TaskFamily
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 ARGUMENTS = {"task": "task_column", "inputs": "input_columns", "targets": "target_columns", **OPTIONAL}
 
 
+@built
 def regression(
     path: str,
     *,

@@ -19,9 +19,11 @@ from metafunc.data.episodes import Rows, unit
 from metafunc.data.families.omniglot import ABOUT, HUB, PER_CLASS, ink, read, values
 from metafunc.data.sampling import distinct
 from metafunc.data.shots import Shots, check_shots, most, ragged
+from metafunc.recipe import built
 from metafunc.types import Batch, Sampler, Task, TaskFamily
 
 
+@built
 def tiny_omniglot(
     *,
     path: str | None = None,
