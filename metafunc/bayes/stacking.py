@@ -30,7 +30,8 @@ from metafunc.types import Batch, Data, MetaLearner, Normal, Scalar, Task, Tree,
 
 LEAST = -1e6
 """The log-density below which a row says no more against a member."""
-CLIMBS = 1000
+CLIMBS, STILL = 1000, 1e-7
+"""Steps at most, and the change of a weight below which no further one is taken."""
 
 Metas: TypeAlias = tuple[Any, ...]
 """The meta-parameters of the members."""
@@ -88,7 +89,9 @@ def stacking_weights(
     share = shares.double() / shares.double().sum()
     weights = rows.new_full((len(rows),), 1 / len(rows))
     for _ in range(CLIMBS):
-        weights = torch.softmax(rows + weights.log()[:, None], 0) @ share
+        last, weights = weights, torch.softmax(rows + weights.log()[:, None], 0) @ share
+        if float((weights - last).abs().max()) < STILL:
+            break
     return weights
 
 

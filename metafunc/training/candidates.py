@@ -22,8 +22,8 @@ Settings: TypeAlias = Mapping[str, Any]
 USUAL_MINUTES = 5.0
 """What the steps of the portfolio are for."""
 LEAST_STEPS = 50
-EPISODES = 20
-"""Draws of support rows per test task."""
+DRAWS, LEAST_DRAWS, EPISODES = 20, 5, 500
+"""Draws of support rows per test task: many tasks need fewer, down to the least, so that all have so many together."""
 
 
 @dataclass(frozen=True)
@@ -163,13 +163,27 @@ def cross_validated(candidate: Candidate, families: Sequence[TaskFamily], *, min
         meta = train(config, built=(learner, family)).fit.meta
         seconds += time.monotonic() - began
         parameters, steps = tree.size(meta), own_steps(config) or 1
-        episodes = EPISODES * family.info["tasks"]["test"]
+        episodes = episodes_of(family)
         tests.append(evaluate(learner, meta, family, num_tasks=episodes, num_steps=steps, seed=seed))
         noise = tests[-1].pooled.get("noise_scale")
         draws = Draws(learner, meta, family.test, seed, "test", episodes)
         densities = row_densities(draws, steps, () if noise is None else torch.tensor(noise))
         parts.append(Part(learner, meta, family, ends(tests[-1], steps), densities))
     return Tested(candidate, pool_folds(tests), steps, seconds, parameters, parts)
+
+
+def episodes_of(family: TaskFamily) -> int:
+    """How many draws of a fold's test tasks a learner is scored on.
+
+    Example:
+        >>> import torch
+        >>> from metafunc.data import from_arrays
+        >>> x, tasks = torch.arange(96.0) % 8, torch.arange(96) // 8
+        >>> episodes_of(from_arrays(x, x, tasks, num_shots=3, num_queries=4, fold=(0, 3)))
+        80
+    """
+    tasks = family.info["tasks"]
+    return int(tasks["test"] * max(LEAST_DRAWS, min(DRAWS, EPISODES // sum(tasks.values()))))
 
 
 def ends(evaluation: Evaluation, steps: int) -> tuple[float, float] | None:

@@ -9,6 +9,7 @@ under; those of the stack that is kept are found on all rows. A member with a sh
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,7 +17,8 @@ from torch import Tensor
 from metafunc.bayes.stacking import Member, stacked, stacking_weights
 from metafunc.evaluation.folds import pool_folds
 from metafunc.evaluation.meta_test import Evaluation, evaluate
-from metafunc.training.candidates import EPISODES, Candidate, Stack, Tested, ends
+from metafunc.training.build import Learner
+from metafunc.training.candidates import Candidate, Stack, Tested, ends, episodes_of
 
 LEAST_SHARE = 0.01
 
@@ -41,13 +43,18 @@ def stack_of_tested(tested: Sequence[Tested], *, seed: int) -> Tested:
     return Tested(stack, pool_folds(tests), 1, seconds, parameters)
 
 
-def _on_fold(tested: Sequence[Tested], left_out: int, seed: int) -> Evaluation:
-    """The meta-test on a fold of the stack whose weights are the other folds'."""
+def on_fold(tested: Sequence[Tested], left_out: int) -> tuple[Learner, Any]:
+    """The stack whose weights are found on all folds but one, of members that were trained on these, and its meta."""
     weights = _weights(tested, [number for number in range(len(tested[0].parts)) if number != left_out])
     parts = [(one.parts[left_out], one.steps, float(w)) for one, w in zip(tested, weights, strict=True) if w > 0]
     learner = stacked([Member(part.learner, weight, steps, part.noise_scales) for part, steps, weight in parts])
-    meta, family = tuple(part.meta for part, _, _ in parts), parts[0][0].family
-    return evaluate(learner, meta, family, num_tasks=EPISODES * family.info["tasks"]["test"], num_steps=1, seed=seed)
+    return learner, tuple(part.meta for part, _, _ in parts)
+
+
+def _on_fold(tested: Sequence[Tested], left_out: int, seed: int) -> Evaluation:
+    learner, meta = on_fold(tested, left_out)
+    family = tested[0].parts[left_out].family
+    return evaluate(learner, meta, family, num_tasks=episodes_of(family), num_steps=1, seed=seed)
 
 
 def _weights(tested: Sequence[Tested], numbers: Sequence[int]) -> Tensor:

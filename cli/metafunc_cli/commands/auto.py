@@ -30,7 +30,7 @@ WHAT = (
     "--data.task-column patient --data.target-columns dose --data.num-shots 5. Columns that are not named are guessed. "
     "Each learner of a portfolio, from ridge regression on the support set to a neural process, is trained once for "
     "each fold of the tasks and tested on the fold that was left out; the table shows them all, the best first, and "
-    "the mixture of them that predicts held-out rows best, their stack. The winner is trained, be it one of them or the "
+    "the mixture of them that predicts held-out rows best, their stack. What wins is trained, one of them or the "
     "stack.\n\n"
     "The options --data.*, --seed, --out, --overwrite, --json and --quiet are those of metafunc train. metafunc train "
     "auto is the same."
