@@ -9,7 +9,7 @@ from metafunc.evaluation.scoring import draw
 from metafunc.results.units import Units, errors_in_units
 
 X, TASKS = torch.arange(60.0) % 6, torch.arange(60) // 6
-FAMILY = data.from_arrays(100 + 20 * X, 7 + X * TASKS, TASKS, num_shots=3, num_queries=3)
+FAMILY = data.from_arrays(100 + 20 * X, 7 + X * TASKS, TASKS, num_shots=3, num_queries=3, num_test_queries=3)
 LEARNER = algorithms.ridge(likelihood.gaussian())
 META = LEARNER.init(generator_for(0, "init", 0))
 
