@@ -9,7 +9,7 @@ and the prediction of query rows is that Gaussian given the support rows, in clo
 * `constant`: a mean of its own for each task, whose variances within and between tasks are those of an analysis of
   variance;
 * `mixed_lm`: statsmodels' MixedLM (`pip install statsmodels`, for this alone), restricted maximum likelihood: fixed
-  effects of a cubic B-spline, random intercept and slope, and the fixed effects' standard errors;
+  effects of a cubic B-spline, random slopes and intercepts, and the fixed effects' standard errors;
 * `hierarchical_gp`: a Gaussian process that all tasks share, and one of each task's own with an intercept, by the
   marginal likelihood of the training rows, at most 400 of them and ten of a task.
 """
@@ -104,14 +104,14 @@ def constant(rows: Rows) -> Baseline:
 
 
 def mixed_lm(rows: Rows) -> Baseline:
-    """statsmodels' linear mixed model: B-splines, random intercept and slope (or intercept alone where that fails)."""
+    """statsmodels' linear mixed model: B-splines, random slopes and intercepts (or the latter alone where that fails)."""
     from statsmodels.regression.mixed_linear_model import MixedLM
 
     features = _splines(rows.x)
     fixed = features(rows.x).numpy()
     found = None
-    for slopes in (True, False):
-        varying = _varying(rows.x, slopes=slopes).numpy()
+    for lines in (True, False):
+        varying = _varying(rows.x, lines=lines).numpy()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             try:
@@ -124,17 +124,17 @@ def mixed_lm(rows: Rows) -> Baseline:
         raise ValueError("The linear mixed model cannot be fitted.")
     effects, own = torch.tensor(found.fe_params), torch.tensor(np.asarray(found.cov_re))
     errors = torch.tensor(np.asarray(found.cov_params())[: len(effects), : len(effects)]).nan_to_num()
-    slopes = len(own) > 1
+    lines = len(own) > 1
 
     def covariance(x: Tensor) -> Tensor:
-        z, b = _varying(x, slopes=slopes), features(x)
+        z, b = _varying(x, lines=lines), features(x)
         return z @ own @ z.mT + b @ errors @ b.mT
 
     return Baseline(lambda x: features(x) @ effects, covariance, float(found.scale) ** 0.5)
 
 
-def _varying(x: Tensor, *, slopes: bool) -> Tensor:
-    return torch.stack([torch.ones_like(x), x], 1) if slopes else torch.ones_like(x)[:, None]
+def _varying(x: Tensor, *, lines: bool) -> Tensor:
+    return torch.stack([torch.ones_like(x), x], 1) if lines else torch.ones_like(x)[:, None]
 
 
 def _splines(x: Tensor) -> Callable[[Tensor], Tensor]:

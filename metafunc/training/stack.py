@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from math import isfinite
 from typing import Any
 
-from metafunc.bayes.stacking import Member, stacked
+from metafunc.algorithms.stacking import Member, stacked
 from metafunc.checks import did_you_mean
 from metafunc.types import MetaLearner
 

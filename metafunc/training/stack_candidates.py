@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from metafunc.bayes.stacking import Member, stacked, stacking_weights
+from metafunc.algorithms.stacking import Member, stacked, stacking_weights
 from metafunc.evaluation.folds import pool_folds
 from metafunc.evaluation.meta_test import Evaluation, evaluate
 from metafunc.training.build import Learner

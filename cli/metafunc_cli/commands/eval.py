@@ -110,18 +110,19 @@ def meta_test(
     report |= {"by_shots": by_shots.rows(with_shots, own_steps(run.config))} if with_shots else {}
     run.write(file.name, report)  # before it is shown, since a terminal may be gone
     show(screen.out, report)
-    if said := _in_units(family.info, result.by_step):
-        screen.out.print(f"{said}\n", soft_wrap=True)
+    _show_in_units(screen, family.info, result.by_step)
     return report
 
 
-def _in_units(info: Mapping[str, Any], by_step: Sequence[Mapping[str, Any]]) -> str:
-    """The errors before adaptation and after the last step, in the unit of a table's target."""
+def _show_in_units(screen: "Screen", info: Mapping[str, Any], by_step: Sequence[Mapping[str, Any]]) -> None:
+    """Print the errors before adaptation and after the last step, in the unit of a table's target."""
     from metafunc.results.units import errors_in_units
 
     last = len(by_step) - 1
     after = f"after {last} step{'s' * (last != 1)}"
-    return errors_in_units(info, {"before adaptation": by_step[0], after: by_step[-1]} if last else {after: by_step[0]})
+    rows = {"before adaptation": by_step[0], after: by_step[-1]} if last else {after: by_step[0]}
+    if said := errors_in_units(info, rows):
+        screen.out.print(f"{said}\n", soft_wrap=True)
 
 
 def _conformal(learner: Any, meta: Any, family: Any, test: Testing, result: Any) -> dict[str, Any]:

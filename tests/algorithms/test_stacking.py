@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from metafunc import Batch, algorithms, data, likelihood, nn, tree
+from metafunc.algorithms.stacking import Member, stacked, stacking_weights
 from metafunc.bayes.mixtures import log_density
-from metafunc.bayes.stacking import Member, stacked, stacking_weights
 from metafunc.data.sampling import generator_for
 
 GAUSSIAN = likelihood.gaussian()

@@ -26,7 +26,7 @@ from metafunc import tree
 from metafunc.bayes.mixtures import independent, log_density, log_weights
 from metafunc.checks import above
 from metafunc.transforms.objectives import query_loss
-from metafunc.types import Batch, Data, MetaLearner, Normal, Scalar, Task, Tree, masked_mean
+from metafunc.types import Batch, Data, MetaLearner, Normal, Normalisation, Scalar, Task, Tree, masked_mean
 
 LEAST = -1e6
 """The log-density below which a row says no more against a member."""
@@ -164,7 +164,6 @@ def stacked(members: Sequence[Member]) -> MetaLearner[Metas, tuple[Adapted, ...]
     def loss(params: tuple[Adapted, ...], query: Data, /) -> Scalar:
         return -masked_mean(log_density(predict(params, query.x), query.y), query.mask)
 
-    protocols = sorted({member.learner.normalisation for member in members} - {"none"}, reverse=True)
     return MetaLearner(
         init=init,
         prepare=prepare,
@@ -173,12 +172,20 @@ def stacked(members: Sequence[Member]) -> MetaLearner[Metas, tuple[Adapted, ...]
         task_loss=query_loss(adapt, loss),
         predict=predict,
         joint=joint,
-        normalisation=protocols[0] if protocols else "none",
+        normalisation=_protocol(members),
         traceable=all(member.learner.traceable for member in members),
-        footprint=lambda tasks: sum(
-            0 if member.learner.footprint is None else member.learner.footprint(tasks) for member in members
-        ),
+        footprint=lambda tasks: sum(_footprint(member, tasks) for member in members),
     )
+
+
+def _protocol(members: Sequence[Member]) -> Normalisation:
+    """Transductive where one of them is, since what is predicted then depends on the query rows together."""
+    found: set[Normalisation] = {member.learner.normalisation for member in members}
+    return "transductive" if "transductive" in found else "support" if "support" in found else "none"
+
+
+def _footprint(member: Member, tasks: Task) -> int:
+    return 0 if member.learner.footprint is None else member.learner.footprint(tasks)
 
 
 def _predicted(member: Member, own: Adapted, x: Tensor) -> Normal:
