@@ -104,7 +104,7 @@ def constant(rows: Rows) -> Baseline:
 
 
 def mixed_lm(rows: Rows) -> Baseline:
-    """statsmodels' linear mixed model: B-splines, random slopes and intercepts (or the latter alone where that fails)."""
+    """The linear mixed model: B-splines, random slopes and intercepts (or the latter alone where that fails)."""
     from statsmodels.regression.mixed_linear_model import MixedLM
 
     features = _splines(rows.x)
