@@ -52,7 +52,7 @@ def test_variances_within_and_between_tasks_are_found(driver: Any) -> None:
 
 
 def test_lines_of_tasks_are_told_from_few_rows(driver: Any) -> None:
-    """What shares slopes beats a constant, on the episodes that `evaluate` draws."""
+    """What knows of lines beats a constant, on the episodes that `evaluate` draws."""
     rows, tasks = driver.training_rows(family(200)), family(5)
     process, constant = (
         driver.tested(fit(rows), tasks, num_tasks=30, seed=0) for fit in (driver.hierarchical_gp, driver.constant)
@@ -65,7 +65,7 @@ def test_lines_of_tasks_are_told_from_few_rows(driver: Any) -> None:
     assert torch.equal(process.origin.groups, other.origin.groups)  # type: ignore[arg-type]
 
 
-def test_the_mixed_model_finds_slopes_and_noise(driver: Any) -> None:
+def test_the_mixed_model_finds_lines_and_noise(driver: Any) -> None:
     pytest.importorskip("statsmodels")
     rows = driver.training_rows(family(200))
     found, scale = driver.mixed_lm(rows), family(5).info["target_scale"][0]

@@ -109,15 +109,16 @@ def meta_test(
     report |= {} if covered is None else {"conformal": covered}
     report |= {"by_shots": by_shots.rows(with_shots, own_steps(run.config))} if with_shots else {}
     run.write(file.name, report)  # before it is shown, since a terminal may be gone
-    show(screen.out, report)
-    _show_in_units(screen, family.info, result.by_step)
+    _show(screen, report, family.info)
     return report
 
 
-def _show_in_units(screen: "Screen", info: Mapping[str, Any], by_step: Sequence[Mapping[str, Any]]) -> None:
-    """Print the errors before adaptation and after the last step, in the unit of a table's target."""
+def _show(screen: "Screen", report: Mapping[str, Any], info: Mapping[str, Any]) -> None:
+    """Print a meta-test, and of a table the errors before adaptation and after the last step, in the unit of a table's target."""
     from metafunc.results.units import errors_in_units
 
+    show(screen.out, report)
+    by_step = report["meta_test"]["by_step"]
     last = len(by_step) - 1
     after = f"after {last} step{'s' * (last != 1)}"
     rows = {"before adaptation": by_step[0], after: by_step[-1]} if last else {after: by_step[0]}
