@@ -51,7 +51,7 @@ def test_variances_within_and_between_tasks_are_found(driver: Any) -> None:
     assert float(found.covariance(torch.zeros(1))) == pytest.approx(4.0, rel=0.15)
 
 
-def test_lines_of_tasks_are_told_from_few_rows(driver: Any) -> None:
+def test_lines_of_tasks_are_found_from_few_rows(driver: Any) -> None:
     """What knows of lines beats a constant, on the episodes that `evaluate` draws."""
     rows, tasks = driver.training_rows(family(200)), family(5)
     process, constant = (

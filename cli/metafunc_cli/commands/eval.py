@@ -114,7 +114,7 @@ def meta_test(
 
 
 def _show(screen: "Screen", report: Mapping[str, Any], info: Mapping[str, Any]) -> None:
-    """Print a meta-test, and of a table the errors before adaptation and after the last step, in the unit of a table's target."""
+    """Print a meta-test, and a table's errors before adaptation and after the last step in the unit of its target."""
     from metafunc.results.units import errors_in_units
 
     show(screen.out, report)
