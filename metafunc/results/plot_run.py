@@ -20,6 +20,7 @@ from metafunc.results.figures.style import Format, save_each
 from metafunc.results.plot_images import completed
 from metafunc.results.shown import Shown, noise_of
 from metafunc.results.tables import tested_on
+from metafunc.results.units import Units
 from metafunc.training.build import own_steps, tasks_of
 from metafunc.training.load import load
 from metafunc.training.record import CONFIG
@@ -161,16 +162,17 @@ def _of_tasks(run: Run, learner: MetaLearner[Any, Any], meta: Any, seed: int) ->
 
 
 def _functions(run: Run, learner: MetaLearner[Any, Any], meta: Any, family: TaskFamily, seed: int) -> "Figure":
-    names = [*family.info.get("inputs", ["x"]), *family.info.get("targets", ["y"])]
+    units = Units.of(family.info)
+    tasks = functions(learner, meta, run.config["tasks"], seed, NUM_FUNCTIONS)
     return figures.function_before_and_after(
-        learner,
+        units.learner(learner),
         meta,
-        functions(learner, meta, run.config["tasks"], seed, NUM_FUNCTIONS),
+        units.tasks(tasks),
         steps=_steps(run),
         spread_at=own_steps(run.config) or 1,
-        noise_scale=[nan if scale is None else scale for scale in fitted_noise(run)],
+        noise_scale=[nan if scale is None else scale * units.y_scale for scale in fitted_noise(run)],
         noiseless=FAMILIES[run.config["tasks"]["name"]].noiseless is not None,
-        names=(f"{names[0]}, standardised", f"{names[1]}, standardised") if "inputs" in family.info else ("x", "y"),
+        names=(units.x, units.y),
     )
 
 

@@ -114,9 +114,10 @@ def predict_files(
     if file is not None and file.exists() and not overwrite:
         raise ValueError(f"{file} exists: choose another name, or allow overwriting it.")
     place = Run(hub.local(run, imports=imports))
-    learner, meta = load.load(place.path, learner, imports=imports)
     paths = Path(support).expanduser(), Path(query).expanduser()
     task = file_task.read(place, *paths, target)
+    classes = len(task.names) if place.env["data"]["kind"] == "classification" else None
+    learner, meta = load.load(place.path, learner, imports=imports, num_classes=classes)
     steps = own_steps(place.config) if num_steps is None else num_steps
     noise = dict(enumerate(fitted_noise(place))).get(-1 if steps is None else steps)
     learner, fitted = as_tested(place, learner, transforms, num_steps=1 if steps is None else steps, imports=imports)

@@ -20,6 +20,7 @@ from metafunc.data.table import FAMILIES
 from metafunc.nn.likelihood import for_kind
 from metafunc.rl import Simulator
 from metafunc.training.renamed import current
+from metafunc.training.stack import STACK, stack_of
 from metafunc.types import Kind, MetaLearner, Model, TaskFamily
 
 T = TypeVar("T")
@@ -111,6 +112,13 @@ def learner_of(
         simulator = tasks_of(config).simulator
     table = ALGORITHMS
     name, settings = _section(current(config, table), "algorithm")
+    if name == STACK:
+
+        def built(member: Config) -> tuple[Learner, int | None]:
+            of_tasks = input_shape, kind, num_outputs
+            return learner_of(member, *of_tasks, imports=imports, num_train_tasks=num_train_tasks), own_steps(member)
+
+        return stack_of(settings, built)
     network = _network(config, kind, imports)
     if ":" not in name:
         row = look_up(table, name, "algorithm")

@@ -21,7 +21,7 @@ from metafunc.checks import at_least, did_you_mean, one_of
 from metafunc.data.sampling import generator_for
 from metafunc.execution.plan import Execution
 from metafunc.training import warm_start
-from metafunc.training.build import Config, Learner
+from metafunc.training.build import Config, Learner, learner_for
 from metafunc.training.build import build as build
 from metafunc.training.checkpoint import newest
 from metafunc.training.events import Callback, ignore
@@ -29,6 +29,7 @@ from metafunc.training.fit import Fit, fit
 from metafunc.training.outer import outer_for
 from metafunc.training.run import Run
 from metafunc.training.settings import Recording, Validation
+from metafunc.training.stack import STACK
 from metafunc.training.trackers import Tracker
 from metafunc.types import TaskFamily
 
@@ -124,7 +125,7 @@ def train(
         fit(
             learner,
             family,
-            start=None if _begun(out, resume) else _start(learner, family, config, settings, imports),
+            start=None if _begun(out, resume) else _start(learner, family, config, settings, imports, on_event),
             out=out,
             resume=resume,
             outer=outer_for(learner, family, **_picked(settings, _keywords(outer_for))),
@@ -160,9 +161,18 @@ def _begun(out: Path | str | None, resume: bool) -> bool:
 
 
 def _start(
-    learner: Learner, family: TaskFamily, config: Config, settings: Mapping[str, Any], imports: bool
+    learner: Learner,
+    family: TaskFamily,
+    config: Config,
+    settings: Mapping[str, Any],
+    imports: bool,
+    on_event: Callback,
 ) -> Any | None:
-    """The meta-parameters to start from; None: the learner's own."""
+    """The meta-parameters to start from; None: the learner's own. Those of a stack are its members', trained first."""
+    if config.get("algorithm", {}).get("name") == STACK:
+        each = [member["config"] for member in config["algorithm"]["members"]]
+        made = [(one, (learner_for(one, family, imports=imports), family)) for one in each]
+        return tuple(train(one, built=built, on_event=on_event).fit.best for one, built in made)
     source, seed = settings.get("init_from"), settings.get("seed", 0)
     if source:
         if settings.get("noise_from") == "data":

@@ -12,6 +12,10 @@ from metafunc.training.run import Run
 from metafunc.training.state import saved_state
 from metafunc.types import M, MetaLearner
 
+ANY_WAYS = ("protonet", "pcoc", "metaqda", "versa", "dkt")
+"""The learners of the table whose parameters do not depend on how many classes there are."""
+WOULD = f"Learners whose head is made of the support set take any classes: {', '.join(ANY_WAYS)}."
+
 
 def load(
     run: str | Path,
@@ -72,7 +76,7 @@ def load(
         raise ValueError(
             f"{run} was trained to tell {trained} classes apart, and its network has an output for each, so that it "
             f"cannot tell {num_classes} apart: test it with --data.num-ways {trained}, or train it with "
-            f"--data.num-ways {num_classes}."
+            f"--data.num-ways {num_classes}. {WOULD}"
         ) from error
 
 

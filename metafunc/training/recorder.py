@@ -119,7 +119,8 @@ class Recorder:
         Returns:
             Whether one was written.
         """
-        if self.run is None or self.lines is None or now.step == self._saved:
+        written = now.step == self._saved and now.spec.steps > 0  # a run of no steps has one checkpoint, of step 0
+        if self.run is None or self.lines is None or written:
             return False
         assert self.begun is not None
         config, env = self.begun

@@ -107,7 +107,7 @@ def meta_test(
     run.write(file.name, report)  # before it is shown, since a terminal may be gone
     steps = own_steps(run.config)
     _keep(file, report, result, steps or 1, tree.size(meta))
-    show(screen.out, report, steps)
+    _show(screen, report, steps, family.info)
     return report
 
 
@@ -123,6 +123,19 @@ def _keep(file: Path, report: Mapping[str, Any], result: Any, steps: int, parame
 def numbers_of(report: Path) -> Path:
     """The file of a meta-test's numbers, task by task, beside its report."""
     return report.with_name(report.name.replace("meta_test", "evaluation", 1)).with_suffix(".parquet")
+
+
+def _show(screen: "Screen", report: Mapping[str, Any], steps: int | None, info: Mapping[str, Any]) -> None:
+    """Print a meta-test, and a table's errors before adaptation and after the last step in the unit of its target."""
+    from metafunc.results.units import errors_in_units
+
+    show(screen.out, report, steps)
+    by_step = report["meta_test"]["by_step"]
+    last = len(by_step) - 1
+    after = f"after {last} step{'s' * (last != 1)}"
+    rows = {"before adaptation": by_step[0], after: by_step[-1]} if last else {after: by_step[0]}
+    if said := errors_in_units(info, rows):
+        screen.out.print(f"{said}\n", soft_wrap=True)
 
 
 def _conformal(learner: Any, meta: Any, family: Any, test: Testing, result: Any) -> dict[str, Any]:
