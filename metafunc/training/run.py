@@ -28,7 +28,9 @@ except ImportError:  # not on Windows
 
 COMPILED = "compiled.json"
 LOCK = ".lock"
-_OURS = (CONFIG, ENV, COMPILED, "metrics.jsonl", "meta_test.json", "checkpoints", "figures")
+_OURS = (
+    CONFIG, ENV, COMPILED, "metrics.jsonl", "meta_test.json", "calibration.json", "report.html", "checkpoints", "figures",
+)  # fmt: skip
 
 
 class FirstCompiled(TypedDict):

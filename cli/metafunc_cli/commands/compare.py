@@ -49,7 +49,7 @@ def main(argv: Sequence[str]) -> int:
     if names and (out / "config.json").exists():
         raise UsageError(f"{out} is a run; give --out another folder.")
     from metafunc.data.atomic_write import make_folder, refuse_link, write_json, write_text
-    from metafunc.results import comparison
+    from metafunc.results import comparison, pictures
     from metafunc.results.tables import to_csv, to_markdown
     from metafunc.training.events import Interrupted
     from metafunc_cli.commands import trial_tests, trials
@@ -75,10 +75,12 @@ def main(argv: Sequence[str]) -> int:
         write_json(out / "compare.json", report)
         write_text(out / "compare.csv", to_csv(report))
         write_text(out / "compare.md", to_markdown(report))
-        wrote = [out / f"compare.{kind}" for kind in ("json", "csv", "md")]
+        learners = trial_tests.compared(trained, entries)
+        drawn = pictures.write(pictures.pictures(learners, ["metafunc", "compare", *argv]), out)
+        wrote = [*(out / f"compare.{kind}" for kind in ("json", "csv", "md")), drawn]
         show(screen.out, report)
         if not found.no_figures:
-            wrote += trial_tests.draw(trained, entries, report, out / "figures")
+            wrote += trial_tests.draw(learners, report, out / "figures")
     show_lines(screen.out, [("wrote", ", ".join(map(str, wrote)))])
     screen.result(report)
     return OK

@@ -66,6 +66,7 @@ def meta_test(
     from metafunc.evaluation import meta_test as meta_tests
     from metafunc.execution import device
     from metafunc.execution.plan import Execution
+    from metafunc.results import pictures
     from metafunc.training import record
     from metafunc.training.build import own_steps
 
@@ -109,6 +110,9 @@ def meta_test(
     report |= {} if covered is None else {"conformal": covered}
     report |= {"by_shots": by_shots.rows(with_shots, own_steps(run.config))} if with_shots else {}
     run.write(file.name, report)  # before it is shown, since a terminal may be gone
+    if result.counts:
+        judged = pictures.calibration_of(result, algorithm=report["algorithm"], steps=own_steps(run.config) or 1)
+        run.write(pictures.calibration_file(file.name), judged)
     show(screen.out, report)
     return report
 
