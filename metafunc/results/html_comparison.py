@@ -9,7 +9,7 @@ from metafunc.results import html_sections as sections
 from metafunc.results import pictures, vega
 from metafunc.results.html_parts import Cell, chart, choice, section, table
 from metafunc.results.html_sections import Specs
-from metafunc.results.tables import explained, metrics_of, spoken, tested_on
+from metafunc.results.tables import explained, metrics_of, spoken
 from metafunc.training import json_file, schema
 from metafunc.training.run import Groups
 from metafunc.training.schema import Count

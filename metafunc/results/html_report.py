@@ -1,6 +1,5 @@
 """`metafunc report`: a finished run or comparison as one HTML file, which asks for nothing and runs no stored code."""
 
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 

@@ -3,6 +3,7 @@
 import shlex
 import warnings
 from collections.abc import Mapping, Sequence
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -119,14 +120,14 @@ def _probe(found: Mapping[str, Any] | None) -> str:
     each = {"before adaptation": found, **{text: found[name] for name, text in PROBED.items() if name in found}}
     values = {text: spoken(one["mean"], one["ci95"], metric) for text, one in each.items()}
     chance = {"chance": f"{100 * found['chance']:.3g} %"} if "chance" in found else {}
-    head = f'<p class="note after">Memorisation probe, {label(metric)}: what a learner knows without the right support set.</p>'
+    what = f"Memorisation probe, {label(metric)}: what a learner knows without the right support set."
+    head = f'<p class="note after">{escape(what)}</p>'
     return head + pairs({**values, **chance})
 
 
 def _adaptation(specs: Specs, file: Path, report: Mapping[str, Any]) -> str:
-    name = _name(file)
     rows = {report["algorithm"]: report["meta_test"]["by_step"]}
-    return sections.adaptation(specs, rows, f"adaptation-{name}" if name else "adaptation")
+    return sections.adaptation(specs, rows, _name(file))
 
 
 def _learning(run: Run, kind: Any) -> tuple[str, list[dict[str, Any]]]:

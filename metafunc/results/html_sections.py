@@ -29,8 +29,9 @@ def header(kicker: str, title: str, lead: str, note: str) -> str:
     )
 
 
-def adaptation(specs: Specs, rows: Mapping[str, Sequence[Mapping[str, Any]]], anchor: str = "adaptation") -> str:
-    """A metric after every step, for each metric that all learners have."""
+def adaptation(specs: Specs, rows: Mapping[str, Sequence[Mapping[str, Any]]], of: str = "") -> str:
+    """A metric after every step, for each metric that all learners have; `of` tells a meta-test from the others."""
+    anchor = f"adaptation-{of}" if of else "adaptation"
     names = [m for m in METRICS if all(isinstance(row.get(m), Mapping) for each in rows.values() for row in each)]
     if not names:
         return ""
@@ -41,10 +42,10 @@ def adaptation(specs: Specs, rows: Mapping[str, Sequence[Mapping[str, Any]]], an
     options = {metric: label(metric) for metric in names}
     return section(
         anchor,
-        "Adaptation",
+        f"Adaptation: {of}" if of else "Adaptation",
         choice("Metric", options, panels),
-        note="By the number of steps of adaptation to a new task. Band: 95 % interval. A learner without inner steps is "
-        "shown before and after.",
+        note="By the number of steps of adaptation to a new task. Band: 95 % interval. A learner without inner steps "
+        "is shown before and after.",
     )
 
 
@@ -74,8 +75,9 @@ def calibrated(specs: Specs, found: Mapping[str, Calibration], kind: str) -> str
             panels.append(chart(f"pit-{index}", name))
     if panels:
         parts.append(
-            '<p class="note after">Where targets fall in what was predicted (PIT): at the line a prediction is calibrated; a '
-            "cup is too sure, a hill too wide, a tilt biased. Whiskers: 95 % for all bars at once, over tasks.</p>"
+            '<p class="note after">Where targets fall in what was predicted (PIT): at the line a prediction is '
+            "calibrated; a cup is too sure, a hill too wide, a tilt biased. Whiskers: 95 % for all bars at once, over "
+            "tasks.</p>"
             f'<div class="grid">{"".join(panels)}</div>'
         )
     return section("calibration", "Calibration", *parts) if parts else ""

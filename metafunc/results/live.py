@@ -1,7 +1,7 @@
 """A trained learner that adapts to support points as they come, for a page that shows what it predicts of them."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypedDict
@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from metafunc import tree
-from metafunc.checks import one_of
 from metafunc.data.sampling import generator_for
 from metafunc.evaluation.metrics import mixture
 from metafunc.evaluation.prediction import predict
@@ -136,7 +135,8 @@ class Live:
         """The points as a support set, and the steps: none without a point."""
         schema.check(Asked, asked, "The request")
         points, width = asked["points"], 3 if self.num_classes else 2
-        one_of(asked["steps"], self.steps, "steps")
+        if asked["steps"] not in self.steps:
+            raise ValueError(f"Steps of adaptation here are one of {', '.join(map(str, self.steps))}.")
         if len(points) > MOST_POINTS:
             raise ValueError(f"There are {len(points)} points, and {MOST_POINTS} at most can be set.")
         for point in points:
@@ -148,7 +148,7 @@ class Live:
                 raise ValueError(f"Classes are 0 to {self.num_classes - 1}, not {point[2]:g}.")
         if not points:
             return _nowhere(width - 1 if self.num_classes else 1, self.num_classes), 0
-        rows = torch.tensor(points)
+        rows = torch.tensor(points, dtype=torch.get_default_dtype())
         if self.num_classes:
             return Batch(rows[:, :2], rows[:, 2].long()), asked["steps"]
         return Batch(rows[:, :1], rows[:, 1:]), asked["steps"]
@@ -219,9 +219,9 @@ def live(run: str | Path, learner: MetaLearner[Any, Any] | None = None, *, impor
         ("classification", [2], 1),
     ):
         raise ValueError(
-            f"{run} was trained for {seen['kind']} with inputs of the shape {tuple(seen['input_shape'])}: points can be "
-            "set for functions with one input and one output, such as sinusoid, and for classes in the plane, such as "
-            "circles."
+            f"{run} was trained for {seen['kind']} with inputs of the shape {tuple(seen['input_shape'])}: points can "
+            "be set for functions with one input and one output, such as sinusoid, and for classes in the plane, such "
+            "as circles."
         )
     loaded, meta = load(place.path, learner, imports=imports)
     tasks = tasks_of(config).test(generator_for(0, "figures", 0), NUM_EXAMPLES)

@@ -118,7 +118,7 @@ class _Handler(BaseHTTPRequestHandler):
     timeout = IDLE
     server_version, sys_version = "metafunc", ""
 
-    def do_GET(self) -> None:  # noqa: N802 - the standard library's name
+    def do_GET(self) -> None:
         """The page."""
         if self._refuse():
             return
@@ -127,7 +127,7 @@ class _Handler(BaseHTTPRequestHandler):
             return
         self._send(HTTPStatus.OK, "text/html; charset=utf-8", self.server.page)
 
-    def do_POST(self) -> None:  # noqa: N802 - the standard library's name
+    def do_POST(self) -> None:
         """A prediction, or functions that are drawn."""
         if self._refuse():
             return
@@ -176,5 +176,5 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(content)
 
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the standard library's name
+    def log_message(self, format: str, *args: object) -> None:
         """Say nothing: the page shows what happens."""

@@ -239,7 +239,7 @@ def intervals(rows: Sequence[Mapping[str, Any]], title: str) -> Spec:
                 "encoding": {**each, "x": {**x, "field": "low"}, "x2": {"field": "high"}},
             },
             {
-                "mark": {"type": "point", "filled": True, "size": 70},
+                "mark": {"type": "point", "filled": True, "size": 70, "opacity": 1},
                 "encoding": {**each, "x": {**x, "field": "mean"}, "tooltip": [{"field": "mean", "format": ".4g"}]},
             },
         ],

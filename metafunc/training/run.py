@@ -28,9 +28,8 @@ except ImportError:  # not on Windows
 
 COMPILED = "compiled.json"
 LOCK = ".lock"
-_OURS = (
-    CONFIG, ENV, COMPILED, "metrics.jsonl", "meta_test.json", "calibration.json", "report.html", "checkpoints", "figures",
-)  # fmt: skip
+_REPORTS = ("meta_test.json", "calibration.json", "report.html")
+_OURS = (CONFIG, ENV, COMPILED, "metrics.jsonl", *_REPORTS, "checkpoints", "figures")
 
 
 class FirstCompiled(TypedDict):

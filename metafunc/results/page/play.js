@@ -8,9 +8,6 @@
   let points = [], found = null, drawn = null, label = data.numClasses - 1, asked = 0, failed = "";
 
   stage.classList.toggle("square", plane);
-  byId("how").textContent = plane
-    ? "Click in the plane to add support points of the chosen class; click a point to remove it."
-    : "Click to add support points; click a point to remove it. Line and band: prediction and two standard deviations.";
   steps.max = data.steps.length - 1;
   steps.value = data.steps.indexOf(data.ownSteps);
   byId("drawing").hidden = !data.draws;
@@ -68,13 +65,21 @@
       for (const value of ticks(data.y)) element("line", { class: "grid", x1: 0, x2: width, y1: y(value), y2: y(value) });
       if (found) curves(x, y);
     }
-    for (const value of ticks(data.y).slice(1, -1)) element("text", { x: 6, y: y(value) - 3 }, value);
-    for (const value of ticks(data.x).slice(1, -1)) element("text", { x: x(value), y: height - 6, "text-anchor": "middle" }, value);
+    const inside = (place, length, edge) => place > edge && place < length - edge;
+    for (const value of ticks(data.y)) {
+      if (inside(y(value), height, 26)) element("text", { x: 6, y: y(value) - 3 }, value);
+    }
+    for (const value of ticks(data.x)) {
+      if (inside(x(value), width, 26)) element("text", { x: x(value), y: height - 6, "text-anchor": "middle" }, value);
+    }
     points.forEach((point, index) => {
-      const at = plane ? { cx: x(point[0]), cy: y(point[1]) } : { cx: x(point[0]), cy: y(point[1]) };
-      const dot = element("circle", Object.assign({ class: "point", r: 6, style: "fill:" + (plane ? paint(point[2]) : "var(--ink)") }, at));
+      const fill = "fill:" + (plane ? paint(point[2]) : "var(--ink)");
+      const dot = element("circle", { class: "point", r: 6, cx: x(point[0]), cy: y(point[1]), style: fill });
       dot.addEventListener("click", (event) => { event.stopPropagation(); points.splice(index, 1); adapt(); });
     });
+    byId("how").textContent = (plane ? "Click in the plane to add support points of the chosen class" : "Click to add support points")
+      + "; click a point to remove it." + (found && found.low ? " Band: two standard deviations around the prediction." : "")
+      + (data.draws ? " Orange: functions drawn from it." : "");
     const many = points.length === 1 ? "1 point" : points.length + " points";
     status.textContent = failed || (found ? `${many}; adapted and predicted in ${found.ms.toFixed(1)} ms` + (drawn ? `, draws in ${drawn.ms.toFixed(0)} ms` : "") : "");
     status.classList.toggle("error", failed !== "");
@@ -125,7 +130,7 @@
       if (number !== asked) return;
       [found, drawn, failed] = [next, null, ""];
       render();
-      if (data.draws && draws.checked && step > 0) {
+      if (data.draws && draws.checked && points.length && step === data.ownSteps) {
         const functions = await ask("draw", body);
         if (number !== asked) return;
         drawn = functions;
