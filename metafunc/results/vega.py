@@ -11,6 +11,7 @@ from math import ceil, floor, isfinite, log10
 from typing import Any, TypeAlias
 
 from metafunc.evaluation.metrics.table import METRICS, label
+from metafunc.results.pictures import Pit
 
 Spec: TypeAlias = dict[str, Any]
 SCHEMA = "https://vega.github.io/schema/vega-lite/v6.json"
@@ -39,7 +40,7 @@ def colour(index: int) -> str:
 def _looks(names: Sequence[str]) -> dict[str, Any]:
     """Channels that tell learners apart: a colour, and dashes where colours come again."""
     shown = {"title": None, "orient": "top", "columns": 3, "symbolType": "stroke", "symbolOpacity": 1}
-    each = {"field": "learner", "type": "nominal", "legend": shown if len(names) > 1 else None}
+    each: Spec = {"field": "learner", "type": "nominal", "legend": shown if len(names) > 1 else None}
     paints = [colour(i) for i in range(len(names))]
     dashes = [[1, 0] if i < NUM_COLOURS else [5, 3] for i in range(len(names))]
     found = {"color": {**each, "scale": {"domain": list(names), "range": paints}}}
@@ -182,7 +183,7 @@ def reliability(points: Mapping[str, Sequence[Sequence[float]]], *, regression: 
     )
 
 
-def pit(found: Mapping[str, Sequence[float]], index: int) -> Spec:
+def pit(found: Pit, index: int) -> Spec:
     """Where targets fall in what one learner predicted: bars with a band for all at once, and a line at 1."""
     bounds = found["bounds"]
     values = [

@@ -37,7 +37,7 @@ def panel(found: Explored, name: str, index: int) -> Spec:
     points = _chosen("datum.task == task", ["x", "y"])
     x = {"field": "x", "type": "quantitative", "title": found["names"][0], "scale": {"zero": False, "nice": False}}
     y = {"type": "quantitative", "title": None, "scale": {"domain": _range(found), "nice": False}}
-    line = {"type": "line", "clip": True, "strokeWidth": 1.2}
+    line: Spec = {"type": "line", "clip": True, "strokeWidth": 1.2}
     layers: list[Spec] = [
         {"data": {"name": "truth"}, "transform": points, "mark": {**line, "color": "var(--quiet)", "strokeWidth": 2.5}}
         if found["noiseless"]
