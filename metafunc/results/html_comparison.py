@@ -140,7 +140,7 @@ def _results(report: Mapping[str, Any]) -> str:
         seconds = row["seconds"]
         cells.append(Cell("" if seconds is None else f"{seconds:.0f}", seconds))
         lines.append([*cells, Cell(f"{row['parameters']:,}", row["parameters"])])
-    return table(["", *map(sections.arrowed, names), "seconds", "parameters"], lines)
+    return table(["learner", *map(sections.arrowed, names), "seconds", "parameters"], lines)
 
 
 def _score(row: Mapping[str, Any], metric: str) -> Cell:

@@ -104,7 +104,7 @@ def _tested(run: Run, file: Path, report: Mapping[str, Any], steps: int) -> str:
         cells += [Cell(spoken(row[m]["mean"], row[m]["ci95"], m), row[m]["mean"]) for m in names]
         cells += [Cell(spoken(row[m], None, m), row[m]) for m in pooled]
         lines.append(cells + ([Cell(f"{row['diverged']} tasks", row["diverged"])] if diverged else []))
-    heads = ["", *map(sections.arrowed, (*names, *pooled)), *(["diverged"] if diverged else [])]
+    heads = ["adaptation", *map(sections.arrowed, (*names, *pooled)), *(["diverged"] if diverged else [])]
     looks = ["result" if row["step"] == min(steps, len(rows) - 1) else "" for row in rows]
     title = "Results" if file == run.meta_test else f"Results: {_name(file)}"
     note = f"{report['algorithm']}, {tested_on(test)}. Marked: as many steps as in training."

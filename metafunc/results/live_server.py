@@ -119,7 +119,7 @@ class _Handler(BaseHTTPRequestHandler):
     server_version, sys_version = "metafunc", ""
 
     def do_GET(self) -> None:
-        """The page."""
+        """Answer with the page."""
         if self._refuse():
             return
         if self.path != "/":
@@ -128,7 +128,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._send(HTTPStatus.OK, "text/html; charset=utf-8", self.server.page)
 
     def do_POST(self) -> None:
-        """A prediction, or functions that are drawn."""
+        """Answer with a prediction, or with functions that are drawn."""
         if self._refuse():
             return
         live = self.server.live

@@ -18,7 +18,9 @@ from metafunc.results.comparison import Entry
 from metafunc.results.entry_numbers import described, pit, reliability, validated
 from metafunc.results.explorer import Explorable, Explored, explored
 from metafunc.training import json_file, schema
+from metafunc.training.build import own_steps
 from metafunc.training.json_file import FileError
+from metafunc.training.run import Run
 
 PICTURES = "pictures.json"
 """Beside `compare.json`."""
@@ -93,6 +95,19 @@ def calibration_file(meta_test: str) -> str:
         'calibration-split=phase.json'
     """
     return f"calibration{meta_test.removeprefix('meta_test')}"
+
+
+def write_calibration(run: Run, meta_test: str, test: Evaluation) -> None:
+    """Keep how calibrated a run's learner was in a meta-test, where that can be said.
+
+    Args:
+        run: the run.
+        meta_test: the name of the meta-test's file.
+        test: the meta-test.
+    """
+    if test.counts:
+        found = calibration_of(test, algorithm=meta_test, steps=own_steps(run.config) or 1)
+        run.write(calibration_file(meta_test), dict(found))
 
 
 def pictures(compared: Sequence[Compared], command: Sequence[str], *, seed: int = 0) -> Pictures:

@@ -134,13 +134,13 @@ def paths(page: Any) -> list[str]:
 
 def test_the_slider_and_the_task_change_what_is_drawn(browser: Any, reports: dict[str, Path]) -> None:
     with opened(browser, reports["comparison"].as_uri()) as page:
+        page.wait_for_selector("#functions[data-shown='0 2']")
         last = paths(page)
         page.locator("#functions [name=step]").fill("0")
-        page.wait_for_function("document.querySelector('#functions output').textContent === '0 steps'")
-        page.wait_for_timeout(200)
+        page.wait_for_selector("#functions[data-shown='0 0']")
         first = paths(page)
         page.locator("#functions [name=task]").select_option("1")
-        page.wait_for_timeout(200)
+        page.wait_for_selector("#functions[data-shown='1 0']")
         assert last != first != paths(page)
 
 

@@ -110,9 +110,7 @@ def meta_test(
     report |= {} if covered is None else {"conformal": covered}
     report |= {"by_shots": by_shots.rows(with_shots, own_steps(run.config))} if with_shots else {}
     run.write(file.name, report)  # before it is shown, since a terminal may be gone
-    if result.counts:
-        judged = pictures.calibration_of(result, algorithm=report["algorithm"], steps=own_steps(run.config) or 1)
-        run.write(pictures.calibration_file(file.name), judged)
+    pictures.write_calibration(run, file.name, result)
     show(screen.out, report)
     return report
 

@@ -43,11 +43,13 @@
     const shown = explorer.querySelector("output");
     const update = async () => {
       const steps = data.steps[Number(step.value)];
+      delete explorer.dataset.shown;
       shown.textContent = steps + (steps === 1 ? " step" : " steps");
       for (const place of explorer.querySelectorAll(".chart")) {
         const view = await draw(place);
         await view.signal("task", Number(task.value)).signal("step", steps).runAsync();
       }
+      explorer.dataset.shown = task.value + " " + steps;
     };
     task.addEventListener("change", update);
     step.addEventListener("input", update);
