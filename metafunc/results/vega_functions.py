@@ -38,7 +38,7 @@ def panel(found: Explored, name: str, index: int) -> Spec:
     x = {"field": "x", "type": "quantitative", "title": found["names"][0], "scale": {"zero": False, "nice": False}}
     y = {"type": "quantitative", "title": None, "scale": {"domain": _range(found), "nice": False}}
     line: Spec = {"type": "line", "clip": True, "strokeWidth": 1.2}
-    layers: list[Spec] = [
+    layers: list[Any] = [
         {"data": {"name": "truth"}, "transform": points, "mark": {**line, "color": "var(--quiet)", "strokeWidth": 2.5}}
         if found["noiseless"]
         else {"data": {"name": "truth"}, "transform": points, "mark": _dots("var(--quiet)", 14)},
@@ -52,7 +52,7 @@ def panel(found: Explored, name: str, index: int) -> Spec:
             {
                 "data": {"name": "exact"},
                 "transform": beside,
-                "mark": {**line, "color": "var(--ink)", "strokeDash": [2, 2]},
+                "mark": line | {"color": "var(--ink)", "strokeDash": [2, 2]},
                 "encoding": {"y": {**y, "field": field}},
             }
             for field in ("mean", "low", "high")

@@ -139,7 +139,7 @@ def test_the_slider_and_the_task_change_what_is_drawn(browser: Any, reports: dic
         page.locator("#functions [name=step]").fill("0")
         page.wait_for_selector("#functions[data-shown='0 0']")
         first = paths(page)
-        page.locator("#functions [name=task]").select_option(value="1")
+        page.locator("#functions [name=task]").select_option(index=1)
         page.wait_for_selector("#functions[data-shown='1 0']")
         assert last != first != paths(page)
 
