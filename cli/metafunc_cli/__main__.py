@@ -19,6 +19,8 @@ COMMANDS = {
     "auto": ("TABLE [OPTIONS]", "choose the learner that predicts a table's tasks best, and train it"),
     "eval": ("RUN [OPTIONS]", "meta-test a run again, on other tasks or with more steps"),
     "plot": ("RUN [OPTIONS]", "draw a run: learning and adaptation curves, tasks before and after"),
+    "report": ("RUN|COMPARISON [OPTIONS]", "one HTML file: tables that sort, pictures, functions to explore"),
+    "play": ("RUN [OPTIONS]", "a page in the browser: click support points, and see the learner adapt"),
     "compare": ("[RUN ...] [OPTIONS]", "train algorithms, or take runs, and compare them"),
     "predict": ("RUN --support F --query F --out F", "adapt to a new task from files, and predict"),
     "push": ("RUN user/name [--private]", "put a run onto the Hugging Face hub"),

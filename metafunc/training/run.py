@@ -23,8 +23,9 @@ from metafunc.training.schema import Count
 
 COMPILED = "compiled.json"
 TRACKED = "trackers.json"
+_REPORTS = ("meta_test.json", "evaluation.parquet", "calibration.json", "report.html")
 _OURS = (
-    *(CONFIG, ENV, COMPILED, TRACKED, "metrics.jsonl", "meta_test.json", "evaluation.parquet"),
+    *(CONFIG, ENV, COMPILED, TRACKED, "metrics.jsonl", *_REPORTS),
     *("checkpoints", "figures", "tensorboard", "wandb"),
 )
 

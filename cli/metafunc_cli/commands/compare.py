@@ -44,7 +44,7 @@ def main(argv: Sequence[str]) -> int:
     if names and (out / "config.json").exists():
         raise UsageError(f"{out} is a run; give --out another folder.")
     from metafunc.data.atomic_write import make_folder, refuse_link, write_json, write_text
-    from metafunc.results import comparison, per_task
+    from metafunc.results import comparison, per_task, pictures
     from metafunc.results.tables import to_csv, to_markdown
     from metafunc.training.events import Interrupted
     from metafunc_cli.commands import trial_marks, trial_tests, trials
@@ -72,10 +72,12 @@ def main(argv: Sequence[str]) -> int:
         write_json(out / "compare.json", report)
         write_text(out / "compare.csv", to_csv(report))
         write_text(out / "compare.md", to_markdown(report))
-        wrote = [*(out / f"compare.{kind}" for kind in ("json", "csv", "md")), file]
+        learners = trial_tests.compared(trained, entries)
+        drawn = pictures.write(pictures.pictures(learners, ["metafunc", "compare", *argv]), out)
+        wrote = [*(out / f"compare.{kind}" for kind in ("json", "csv", "md")), file, drawn]
         show(screen.out, report)
         if not found.no_figures:
-            wrote += trial_tests.draw(trained, entries, report, out / "figures")
+            wrote += trial_tests.draw(learners, report, out / "figures")
     show_lines(screen.out, [("in", str(out)), ("wrote", ", ".join(str(path.relative_to(out)) for path in wrote))])
     screen.result(report)
     return OK

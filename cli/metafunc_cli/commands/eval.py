@@ -67,6 +67,7 @@ def meta_test(
     from metafunc.evaluation import meta_test as meta_tests
     from metafunc.execution import device
     from metafunc.execution.plan import Execution
+    from metafunc.results import pictures
     from metafunc.training import record
     from metafunc.training.build import own_steps
 
@@ -106,6 +107,7 @@ def meta_test(
     report |= {"by_shots": by_shots.rows(with_shots, own_steps(run.config))} if with_shots else {}
     run.write(file.name, report)  # before it is shown, since a terminal may be gone
     steps = own_steps(run.config)
+    pictures.write_calibration(run, file.name, result)
     _keep(file, report, result, steps or 1, tree.size(meta))
     _show(screen, report, steps, family.info)
     return report

@@ -18,6 +18,7 @@ from metafunc_cli.settings.options import Comparison
 
 if TYPE_CHECKING:
     from metafunc.evaluation.meta_test import Evaluation
+    from metafunc.results.compared import Compared
     from metafunc.results.comparison import Entry
 
 
@@ -152,13 +153,12 @@ def _optimal(screen: Screen, family: Any, asked: Comparison) -> Any:
         )
 
 
-def draw(rows: Sequence[Contender], entries: "Sequence[Entry]", report: Mapping[str, Any], folder: Path) -> list[Path]:
-    """The figures of a comparison."""
+def compared(rows: Sequence[Contender], entries: "Sequence[Entry]") -> "list[Compared]":
+    """What pictures show of each learner."""
     from metafunc.evaluation.fitting import as_fitted
-    from metafunc.results.plot_comparison import Compared, plot_comparison
+    from metafunc.results.compared import Compared
 
-    prepare()
-    compared = [
+    return [
         Compared(
             entry,
             tuple(trial.run for trial in row.trials),
@@ -167,4 +167,11 @@ def draw(rows: Sequence[Contender], entries: "Sequence[Entry]", report: Mapping[
         )
         for row, entry in zip(rows, entries, strict=True)
     ]
-    return plot_comparison(compared, folder, report=report)
+
+
+def draw(learners: "Sequence[Compared]", report: Mapping[str, Any], folder: Path) -> list[Path]:
+    """The figures of a comparison."""
+    from metafunc.results.plot_comparison import plot_comparison
+
+    prepare()
+    return plot_comparison(learners, folder, report=report)

@@ -170,6 +170,32 @@ class Plotting(AfterTraining):
 
 
 @dataclass(frozen=True)
+class Reporting:
+    """What becomes of the report."""
+
+    out: Annotated[str | None, arg(metavar="FILE.html", help_behavior_hint="")] = None
+    """the file; by default report.html in the folder. An older report is replaced, and no other file."""
+    seed: int = 0
+    """of the new functions that the report of a run shows."""
+    imports: Switch = False
+    """allow importing the modules that the run names."""
+    json: Switch = False
+    """print the file as one JSON object on stdout, and all else on stderr."""
+
+
+@dataclass(frozen=True)
+class Serving:
+    """Where the page is served."""
+
+    port: int = 0
+    """of 127.0.0.1, which no other machine reaches; 0: one that is free."""
+    no_browser: Switch = False
+    """do not open a browser."""
+    imports: Switch = False
+    """allow importing the modules that the run names."""
+
+
+@dataclass(frozen=True)
 class Prediction(AfterTraining):
     """The task, as files."""
 
