@@ -21,6 +21,8 @@ COMMANDS = {
     "plot": ("RUN [OPTIONS]", "draw a run: learning and adaptation curves, tasks before and after"),
     "compare": ("[RUN ...] [OPTIONS]", "train algorithms, or take runs, and compare them"),
     "predict": ("RUN --support F --query F --out F", "adapt to a new task from files, and predict"),
+    "optimise": ("RUN [OPTIONS]", "find the best row of a pool in few evaluations"),
+    "acquire": ("RUN [OPTIONS]", "let a learner ask for labels, against labels at random"),
     "check": ("TARGET [OPTIONS]", "check meta-gradients through your module, loss or learner"),
     "list": ("", "algorithms, tasks, networks and presets"),
 }

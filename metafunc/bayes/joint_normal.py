@@ -36,7 +36,8 @@ def joint_normal(joint: Callable[[Batch], Scalar], rows: Batch) -> Float[Tensor,
         tensor([[1., 0.],
                 [0., 1.]], dtype=torch.float64)
     """
-    return torch.linalg.cholesky(_derivatives(joint, rows)[1])
+    factor: Tensor = torch.linalg.cholesky(_derivatives(joint, rows)[1])
+    return factor
 
 
 class Moments(NamedTuple):

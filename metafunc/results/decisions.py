@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from metafunc.bayes.ranked_ensemble import rgpe
 from metafunc.data.sampling import generator_for
 from metafunc.evaluation import metrics
 from metafunc.evaluation.autoregressive import whole
@@ -23,6 +24,8 @@ Curves = Mapping[str, Float[Tensor, "tasks columns"]]
 """By method, one number for each task and number of evaluations; the first is compared with all others."""
 RANDOM_ORDERS = 5
 """Orders that random choice is averaged over."""
+RANKED_ROWS = 100
+"""Rows of a training task that a process of its own is fitted to."""
 AT_A_TIME = 5
 """Tasks that are worked on together."""
 
@@ -70,7 +73,7 @@ def random_regret(pools: Batch, *, num_evaluations: int, sign: int, seed: int) -
     return torch.stack(orders).mean(0)
 
 
-def baselines(training: Batch, pools: Batch, scratch: MetaLearner[Any, Any], seed: int, sign: int) -> dict[str, Method]:
+def baselines(training: Batch, pools: Batch, scratch: MetaLearner[Any, Any], seed: int) -> dict[str, Method]:
     """What a surrogate is held against besides random choice, as far as the rows allow.
 
     Args:
@@ -78,17 +81,19 @@ def baselines(training: Batch, pools: Batch, scratch: MetaLearner[Any, Any], see
         pools: of the test tasks.
         scratch: a Gaussian process that learns from the support set alone.
         seed: of the initial parameters.
-        sign: 1 where large targets are good, -1 where small ones are.
     """
-    from metafunc.bayes.ranked_ensemble import rgpe
-
     generator = generator_for(seed, "init", 0)
-    ensemble = rgpe(training)
+    ensemble = rgpe(_first(training, RANKED_ROWS))
     found = {"GP from scratch": Method(scratch, scratch.init(generator), ACQUISITIONS["ei"])}
     if has_rows(training, pools):
         found["best on average"] = Method(average(training), {}, ucb)
     found["RGPE"] = Method(ensemble, ensemble.init(generator), ACQUISITIONS["ei"])
     return found
+
+
+def _first(rows: Batch, count: int) -> Batch:
+    mask = rows.mask if isinstance(rows.mask, tuple) else rows.mask[:, :count]
+    return Batch(rows.x[:, :count], rows.y[:, :count], mask)
 
 
 def errors_of(method: Method, tasks: Task, *, first: int, num_labels: int, seed: int) -> Tensor:

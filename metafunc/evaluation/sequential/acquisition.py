@@ -108,7 +108,8 @@ def upper_confidence_bound(predictive: Predictive, kappa: float = KAPPA) -> Floa
     """
     whole = mixture(_normal(predictive))
     loc, scale = moments(whole)
-    return (loc + kappa * scale)[0]
+    bound: Tensor = loc + kappa * scale
+    return bound[0]
 
 
 def ei(at: Situation) -> Float[Tensor, " n"]:
