@@ -174,8 +174,8 @@ def weights(own: Fitted, others: Fitted, few: Batch) -> Float64[Tensor, " models
         spread = gaussian_process.covariance(other.found, cross, prior)
         root = torch.linalg.cholesky(spread + 1e-6 * torch.eye(len(y), dtype=y.dtype, device=y.device))
         drawn = gaussian_process.mean(other.found, cross)[:, 0] + of_training @ root.mT
-        wrong = (drawn[:, :, None] < drawn[:, None]) != truth
-        return (wrong * pairs).sum((1, 2))
+        wrong: Tensor = ((drawn[:, :, None] < drawn[:, None]) != truth) * pairs
+        return wrong.sum((1, 2))
 
     losses = torch.vmap(of_other)(others)
     inverse = torch.cholesky_inverse(own.found.factor).diagonal()
@@ -188,7 +188,8 @@ def weights(own: Fitted, others: Fitted, few: Batch) -> Float64[Tensor, " models
 
 def _votes(losses: Float64[Tensor, "tasks draws"], own: Float64[Tensor, " draws"]) -> Float64[Tensor, " models"]:
     """Each draw's vote for the model of the least loss; ties are the new task's, or shared."""
-    hopeless = losses.median(1).values > torch.quantile(own, 0.95)
+    highest = own.sort().values[int(0.95 * (len(own) - 1))]
+    hopeless = losses.median(1).values > highest
     every = torch.cat([losses + torch.where(hopeless, torch.inf, 0.0)[:, None], own[None]])
     best = (every == every.amin(0)).double()
     best = torch.where(best[-1] > 0, torch.zeros_like(best[:-1]), best[:-1])
