@@ -25,27 +25,27 @@ from benchmarks import reporting
 from metafunc import algorithms, fit, nn
 from metafunc.bayes import empirical_gp as process
 from metafunc.bayes import kernels
-from metafunc.bayes.empirical_gp import Empirical
-from metafunc.bayes.ranked_ensemble import rgpe
+from metafunc.bayes.gaussian_process_mixture import known, process_learner
+from metafunc.bayes.kernels import Kernel
+from metafunc.bayes.ranked_ensemble import alone, rgpe
 from metafunc.data import generator_for
 from metafunc.evaluation.sequential.acquisition import ei, ucb
 from metafunc.evaluation.sequential.average import average, standard
-from metafunc.nn import likelihood
 from metafunc.results import decisions
 from metafunc.results.decisions import Method
 from metafunc.results.figures.regret import decision_curves
 from metafunc.results.figures.style import save
 from metafunc.training.outer import outer_for
-from metafunc.types import Batch, Model, Task, TaskFamily
+from metafunc.types import Batch, Task, TaskFamily, Tree
 
 Name = Literal["svm", "hpobench", "hpolib"]
 CONFIGURATIONS = 300
 """Rows of the package's grids, of which there are tens of thousands: a random part, the same for all data sets."""
 EVALUATIONS = 10
 LENGTH, SHRINKAGE, NOISE = 0.5, 0.1, 0.05
-"""Of the empirical GP: its kernel's length scale, times the root of the number of inputs, its weight, and the noise scale in units of
-the scores' spread over data sets."""
-ROWS, STEPS = 64, {"dkt": 500, "pacoh_gp": 150}
+"""Of the empirical GP: its kernel's length scale over the root of the number of inputs, its weight, and the noise scale in
+units of the scores' spread over data sets."""
+ROWS, STEPS = 64, {"dkt": 300, "pacoh_gp": 100}
 """Rows of a data set that a training step sees, and the steps."""
 
 
@@ -138,22 +138,30 @@ def searched(method: str, x: Tensor, y: Tensor, left: list[int]) -> Tensor:
 
 
 def empirical(training: Batch) -> Method:
-    r"""The empirical GP, whose grid are the configurations themselves.
+    r"""The empirical GP, whose grid are the configurations themselves, and whose inputs are their numbers.
 
     Every data set has every configuration, and scores have next to no noise: EM then ends at once, at the mean of the
-    scores and at their covariance, of which a share is the kernel's own.
+    scores and at their covariance, of which a share is the kernel's own. `algorithms.empirical_gp` predicts the same
+    and takes longer, for it can predict away from its grid.
     """
     points, length = training.x[0], LENGTH * sqrt(training.x.shape[2])
     scale = float(training.y.var(0).mean().sqrt())
-    inputs = Model(lambda generator: {"points": points}, lambda params, x: x)
-    learner = algorithms.empirical_gp(inputs, likelihood.gaussian(), lengthscale=length, scale=scale)
-    field = process.interpolation(points, kernels.matern(lengthscale=length, scale=scale))
-    mean = training.y.mean(0)
-    apart = (training.y - mean)[..., 0]
-    root = field.root(points)
+    mean = training.y.mean(0)[:, 0]
+    apart = training.y[..., 0] - mean
+    root = process.interpolation(points, kernels.matern(lengthscale=length, scale=scale)).root(points)
     covariance = (1 - SHRINKAGE) * apart.mT @ apart / len(apart) + SHRINKAGE * root @ root.mT
-    noise = points.new_tensor(NOISE * scale).log()
-    return Method(learner, Empirical(mean, torch.linalg.cholesky(covariance), noise), ei)
+
+    def number(x: Tensor) -> Tensor:
+        return (x[:, None] == points).all(-1).double()
+
+    def gram(given: Tree, x: Tensor, z: Tensor) -> Tensor:
+        return number(x) @ covariance @ number(z).mT
+
+    kernel = Kernel(lambda generator, inputs: {"nothing": torch.zeros(0)}, gram)
+    learner = process_learner(
+        kernel, known(kernel, 1), NOISE * scale, num_rows=len(points), mean=lambda x: number(x) @ mean
+    )
+    return Method(learner, {}, ei)
 
 
 def trained(name: str, training: Batch) -> Method:
@@ -181,16 +189,10 @@ def tuple_at(batch: Batch, rows: slice) -> Batch:
     return Batch(batch.x[:, rows], batch.y[:, rows])
 
 
-def scratch(training: Batch) -> Method:
-    """A Gaussian process that knows the search's own scores alone, in units of all data sets' spread."""
-    learner = algorithms.gp_support(likelihood.gaussian(), scale=float(training.y.std()))
-    return Method(learner, learner.init(Generator()), ei)
-
-
 def ranked(training: Batch) -> Method:
     """The ranking-weighted ensemble, of a hundred rows of each data set."""
     rows = torch.randperm(training.x.shape[1], generator=generator_for(0, "ranked", 0))[: decisions.RANKED_ROWS]
-    learner = rgpe(Batch(training.x[:, rows], training.y[:, rows]))
+    learner = rgpe(Batch(training.x[:, rows], training.y[:, rows]), num_rows=EVALUATIONS)
     return Method(learner, learner.init(Generator()), ei)
 
 
@@ -199,7 +201,7 @@ SURROGATES: dict[str, Callable[[Batch], Method]] = {
     "dkt": lambda training: trained("dkt", training),
     "pacoh_gp": lambda training: trained("pacoh_gp", training),
     "average": lambda training: Method(average(training), {}, ucb),
-    "scratch": scratch,
+    "scratch": lambda training: Method(alone(num_rows=EVALUATIONS), {}, ei),
     "rgpe": ranked,
 }
 

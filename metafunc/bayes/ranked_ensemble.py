@@ -26,6 +26,7 @@ from metafunc import tree
 from metafunc.bayes import gaussian_process, kernels
 from metafunc.bayes.gaussian_process import Conditioned
 from metafunc.bayes.mixtures import log_density
+from metafunc.bayes.untrained import untrained
 from metafunc.checks import at_least
 from metafunc.transforms.objectives import query_loss
 from metafunc.types import Batch, MetaLearner, Normal, Scalar, Task, masked_mean
@@ -86,6 +87,29 @@ def fitted(batch: Batch) -> Fitted:
     chosen = tree.map(lambda leaf: leaf.index_select(0, best)[0], found)
     log_length = length.index_select(0, best).log().expand(x.shape[1])
     return Fitted(x, log_length, noise.index_select(0, best)[0], chosen, mean, scale)
+
+
+def alone(*, num_rows: int = 64) -> MetaLearner[Any, Fitted]:
+    """A new task's own process by itself: a Gaussian process from scratch, with what the ensemble gives one of its own.
+
+    Args:
+        num_rows: rows of a task that count, at most: the first of those whose mask is 1.
+
+    Example:
+        >>> import torch
+        >>> learner = alone()
+        >>> task = learner.adapt({}, Batch(torch.zeros(2, 1), torch.tensor([[1.0], [3.0]])))
+        >>> learner.predict(task, torch.zeros(1, 1)).loc.item()
+        2.0
+    """
+    at_least(1, num_rows=num_rows)
+
+    def predict(model: Fitted, x: Tensor) -> Normal:
+        loc, square = _predict(model, x.double().flatten(1))
+        mean, spread = model.mean + model.scale * loc, model.scale * square.sqrt()
+        return Normal(mean[None, :, None].to(x.dtype), spread[None, :, None].to(x.dtype))
+
+    return untrained(lambda support: fitted(_first(support, num_rows)), predict)
 
 
 def rgpe(training: Batch, *, num_rows: int = 64, num_draws: int = 256) -> MetaLearner[Any, Ensemble]:

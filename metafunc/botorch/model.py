@@ -2,8 +2,8 @@ r"""An adapted learner as a botorch `Model`: its posterior at any inputs, differ
 
 A learner that states a joint density of one Gaussian has the posterior $\mathcal N(\mu(X), \Sigma(X))$ of all q points
 of a batch together, with the covariance that `bayes.joint_normal` finds. Of any other learner points are independent
-given a particle, and the posterior is the mixture's mean and variance, or with `mixture=True` the mixture itself as an
-ensemble of the particles' means. Observations are what is predicted: the noise is part of the variance.
+given a particle, and the posterior is the mixture's mean and variance, or with `ensemble=True` the particles' means as an
+ensemble. Observations are what is predicted: the noise is part of the variance.
 """
 
 from collections.abc import Callable
@@ -83,7 +83,9 @@ class MetaModel(Model):  # type: ignore[misc]  # botorch's classes have no types
             mask = x.new_ones(len(x))
         self.train_inputs, self.train_targets = (x,), y
         rows = Batch(x[None], y[None], mask[None])
-        prepared = learner.prepare(self.meta, Task(rows, rows), generator_for(seed, "predict", 0), step=None, num_steps=0)
+        prepared = learner.prepare(
+            self.meta, Task(rows, rows), generator_for(seed, "predict", 0), step=None, num_steps=0
+        )
         with torch.no_grad():
             self.support = tree.map(_double, tree.at(prepared.support, 0))
             self.params = learner.adapt(self.meta, self.support)
@@ -102,9 +104,9 @@ class MetaModel(Model):  # type: ignore[misc]  # botorch's classes have no types
         """None: there is one task."""
         return torch.Size()
 
-    def posterior(  # noqa: N802 - botorch's names
+    def posterior(
         self,
-        X: Tensor,  # noqa: N803
+        X: Tensor,
         output_indices: list[int] | None = None,
         observation_noise: bool | Tensor = False,
         posterior_transform: "PosteriorTransform | None" = None,

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from metafunc.bayes.ranked_ensemble import rgpe
+from metafunc.bayes.ranked_ensemble import alone, rgpe
 from metafunc.data.sampling import generator_for
 from metafunc.evaluation import metrics
 from metafunc.evaluation.autoregressive import whole
@@ -73,17 +73,18 @@ def random_regret(pools: Batch, *, num_evaluations: int, sign: int, seed: int) -
     return torch.stack(orders).mean(0)
 
 
-def baselines(training: Batch, pools: Batch, scratch: MetaLearner[Any, Any], seed: int) -> dict[str, Method]:
+def baselines(training: Batch, pools: Batch, seed: int, num_rows: int) -> dict[str, Method]:
     """What a surrogate is held against besides random choice, as far as the rows allow.
 
     Args:
         training: rows of training tasks, tasks first.
         pools: of the test tasks.
-        scratch: a Gaussian process that learns from the support set alone.
         seed: of the initial parameters.
+        num_rows: rows that are observed, at most.
     """
     generator = generator_for(seed, "init", 0)
-    ensemble = rgpe(_first(training, RANKED_ROWS))
+    ensemble = rgpe(_first(training, RANKED_ROWS), num_rows=num_rows)
+    scratch = alone(num_rows=num_rows)
     found = {"GP from scratch": Method(scratch, scratch.init(generator), ACQUISITIONS["ei"])}
     if has_rows(training, pools):
         found["best on average"] = Method(average(training), {}, ucb)

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from metafunc import algorithms, tree
+from metafunc import tree
 from metafunc.checks import at_least, look_up
 from metafunc.data.sampling import TRAINED, Grouped, generator_for
 from metafunc.data.table import FAMILIES
@@ -17,7 +17,6 @@ from metafunc.evaluation.scoring import draw
 from metafunc.evaluation.sequential import choosing
 from metafunc.evaluation.sequential.acquisition import ACQUISITIONS, QUERIES
 from metafunc.evaluation.sequential.pools import pools, sizes
-from metafunc.nn import likelihood
 from metafunc.results import decisions, file_task
 from metafunc.results.decisions import Method
 from metafunc.training import load
@@ -109,8 +108,7 @@ def optimise_tasks(
     training = pools(family.train, num_tasks=TRAINING_TASKS, seed=seed, split="train")
     rounds = min(num_evaluations, int(sizes(pool).amin()))
     own = Method(found.method.learner, found.method.meta, acquire, found.method.noise_scale)
-    scratch = algorithms.gp_support(likelihood.gaussian())
-    methods = {f"{found.name} ({acquisition})": own, **decisions.baselines(training, pool, scratch, seed)}
+    methods = {f"{found.name} ({acquisition})": own, **decisions.baselines(training, pool, seed, rounds)}
     curves = {}
     for done, (name, method) in enumerate(methods.items()):
         on_progress(name, done, len(methods) + 1)

@@ -14,7 +14,6 @@ adaptation conditions on the support set, exactly. The same optimum is reached w
 
 from typing import Literal, NamedTuple, TypeAlias, get_args
 
-import torch
 from jaxtyping import Float
 from torch import Generator, Tensor
 
