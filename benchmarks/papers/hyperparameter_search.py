@@ -43,8 +43,8 @@ CONFIGURATIONS = 300
 """Rows of the package's grids, of which there are tens of thousands: a random part, the same for all data sets."""
 EVALUATIONS = 10
 LENGTH, SHRINKAGE, NOISE = 0.5, 0.1, 0.05
-"""Of the empirical GP: its kernel's length scale over the root of the number of inputs, its weight, and the noise scale in
-units of the scores' spread over data sets."""
+"""Of the empirical GP: its kernel's length scale over the root of the number of inputs, the kernel's weight, and the
+noise scale in units of the scores' spread over data sets."""
 ROWS, STEPS = 64, {"dkt": 300, "pacoh_gp": 100}
 """Rows of a data set that a training step sees, and the steps."""
 

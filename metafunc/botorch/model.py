@@ -2,8 +2,8 @@ r"""An adapted learner as a botorch `Model`: its posterior at any inputs, differ
 
 A learner that states a joint density of one Gaussian has the posterior $\mathcal N(\mu(X), \Sigma(X))$ of all q points
 of a batch together, with the covariance that `bayes.joint_normal` finds. Of any other learner points are independent
-given a particle, and the posterior is the mixture's mean and variance, or with `ensemble=True` the particles' means as an
-ensemble. Observations are what is predicted: the noise is part of the variance.
+given a particle, and the posterior is the mixture's mean and variance, or with `ensemble=True` the particles' means
+as an ensemble. Observations are what is predicted: the noise is part of the variance.
 """
 
 from collections.abc import Callable
@@ -13,8 +13,9 @@ from typing import Any
 import torch
 from botorch.acquisition.objective import PosteriorTransform
 from botorch.models.model import Model
-from botorch.posteriors import GPyTorchPosterior, Posterior
 from botorch.posteriors.ensemble import EnsemblePosterior
+from botorch.posteriors.gpytorch import GPyTorchPosterior
+from botorch.posteriors.posterior import Posterior
 from gpytorch.distributions import MultitaskMultivariateNormal, MultivariateNormal
 from torch import Tensor
 
@@ -26,7 +27,7 @@ from metafunc.evaluation.metrics.scores import mixture
 from metafunc.types import Batch, Categorical, MetaLearner, Normal, Task
 
 
-class MetaModel(Model):  # type: ignore[misc]  # botorch's classes have no types
+class MetaModel(Model):
     """A meta-learner that has adapted to the observations of one task.
 
     Args:

@@ -58,7 +58,8 @@ def trained(run: str | Path, *, imports: bool = False) -> Trained:
         imports: allow importing the modules that its configuration names.
     """
     place = Run(Path(run))
-    learner, meta = load.load(place.path, imports=imports)
+    loaded: tuple[Any, Any] = load.load(place.path, imports=imports)
+    learner, meta = loaded
     steps = own_steps(place.config)
     noise = dict(enumerate(fitted_noise(place))).get(-1 if steps is None else steps)
     name = place.config["algorithm"]["name"]

@@ -74,7 +74,7 @@ def test_weights_are_those_of_a_plain_count() -> None:
     votes = torch.zeros(4, dtype=torch.float64)
     for column in every.T:
         best = (column == column.min()).nonzero().flatten()
-            votes[best if 3 not in best else torch.tensor([3])] += 1 / (len(best) if 3 not in best else 1)
+        votes[best if 3 not in best else torch.tensor([3])] += 1 / (len(best) if 3 not in best else 1)
     assert torch.allclose(found.weights, votes / 200, atol=1e-6)
 
 

@@ -24,7 +24,7 @@ def cnp() -> MetaLearner[Any, Any]:
 
 
 def emaml() -> MetaLearner[Any, Any]:
-    return algorithms.emaml(nn.mlp((2,), 1, hidden=(4,)), likelihood.gaussian(), num_particles=3)
+    return algorithms.build("emaml", nn.mlp, (2,), "regression", 1, num_particles=3)
 
 
 def model(learner: MetaLearner[Any, Any], **settings: Any) -> Any:
@@ -93,9 +93,9 @@ def test_particles_are_a_mixture_or_an_ensemble() -> None:
     assert torch.allclose(moments.mean, ensemble.mean)
     spread = ensemble.values.var(-3, correction=0)
     assert torch.allclose(moments.variance, spread + 0.01)
+    maml = algorithms.maml(nn.mlp((2,), 1, hidden=(4,)), likelihood.gaussian())
     with pytest.raises(ValueError, match="no noise model: give noise_scale"):
-        algorithms_without_noise = algorithms.maml(nn.mlp((2,), 1, hidden=(4,)), likelihood.gaussian())
-        model(algorithms_without_noise).posterior(at)
+        model(maml).posterior(at)
 
 
 def test_no_observations_are_the_prior() -> None:

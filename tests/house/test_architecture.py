@@ -23,7 +23,7 @@ LAZY = {
     "gpytorch",
 }
 
-OF_ROOM = {"sklearn": {"sklearn"}, "botorch": {"botorch", "gpytorch"}}
+OF_ROOM = {"sklearn": {"sklearn"}, "botorch": {"botorch"}}
 """The libraries that a room is called as a library for."""
 
 

@@ -132,12 +132,14 @@ def thompson(at: Situation) -> Float[Tensor, " n"]:
     if learner.joint is None:
         weights = log_weights(predictive).expand(predictive.loc.shape[:2])[:, 0].exp()
         which = (weights.cumsum(0)[:-1] <= at.uniforms[0, 0]).sum()
-        return predictive.loc.index_select(0, which[None])[0, :, 0]
+        function: Tensor = predictive.loc.index_select(0, which[None])[0, :, 0]
+        return function
     if predictive.loc.shape[0] == 1:
         factor = joint_normal(partial(learner.joint, at.params), Batch(at.known.x, at.known.y, (), at.known.extra))
         noise = standard_normal(at.uniforms[:, 1:]).to(factor)
         fluctuation = torch.linalg.solve_triangular(factor.mT, noise, upper=True)[:, 0]
-        return predictive.loc[0, :, 0] + fluctuation.to(predictive.loc)
+        together: Tensor = predictive.loc[0, :, 0] + fluctuation.to(predictive.loc)
+        return together
     rows = autoregressive.pooled(at.known, at.known._replace(mask=()))
     blocks = autoregressive.growing(len(at.uniforms))
     drawn = autoregressive.sample(learner, at.meta, rows, at.uniforms, blocks=blocks)

@@ -45,7 +45,8 @@ def average(training: Batch) -> MetaLearner[Any, Batch]:
 def has_rows(training: Batch, pools: Batch) -> bool:
     """Whether every row of some pools is one of the training tasks' too."""
     ours, theirs = (rows.x[torch.vmap(whole)(rows) > 0].flatten(1) for rows in (pools, training))
-    return len(torch.cat([theirs, ours]).unique(dim=0)) == len(theirs.unique(dim=0))
+    both, known = torch.unique(torch.cat([theirs, ours]), dim=0), torch.unique(theirs, dim=0)
+    return len(both) == len(known)
 
 
 def standard(y: Float[Tensor, "tasks n"], mask: Tensor) -> Float[Tensor, "tasks n"]:
@@ -58,6 +59,6 @@ def standard(y: Float[Tensor, "tasks n"], mask: Tensor) -> Float[Tensor, "tasks 
 
 def by_inputs(x: Tensor, y: Float[Tensor, "tasks n"], mask: Tensor) -> tuple[Tensor, Float[Tensor, " rows"]]:
     """The different inputs, and the mean of the targets that each has."""
-    inputs, number = x[mask].flatten(1).unique(dim=0, return_inverse=True)
+    inputs, number = torch.unique(x[mask].flatten(1), dim=0, return_inverse=True)
     total = y.new_zeros(len(inputs)).index_add(0, number, y[mask])
     return inputs, total / number.bincount(minlength=len(inputs))

@@ -30,6 +30,8 @@ def decision_curves(
         >>> len(decision_curves(rows, title="Regret", subtitle="", y="Regret").axes)
         1
     """
+    from matplotlib.ticker import MaxNLocator
+
     page, body = figure(8.0, 4.4, title, subtitle)
     axes = body.subplots()
     plain(axes, x=x, y=y)
@@ -45,7 +47,7 @@ def decision_curves(
         axes.fill_between(at, [max(0.0, value) for value in low], high, color=colour, alpha=0.1, linewidth=0)
         ends.append(Name(row["method"], mean[-1], colour))
     axes.set_ylim(bottom=0)
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     page.draw_without_rendering()  # The layout has to be settled before names can keep their distance.
     name_lines(axes, ends)
     return page
