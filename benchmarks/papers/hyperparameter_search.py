@@ -42,11 +42,11 @@ Name = Literal["svm", "hpobench", "hpolib"]
 CONFIGURATIONS = 300
 """Rows of the package's grids, of which there are tens of thousands: a random part, the same for all data sets."""
 EVALUATIONS = 10
-LENGTH, SHRINKAGE, NOISE = 0.5, 0.1, 0.05
+LENGTH, SHRINKAGE, NOISE = 0.5, 0.1, 0.003
 """Of the empirical GP: its kernel's length scale over the root of the number of inputs, the kernel's weight, and the
 noise scale in units of the scores' spread over data sets."""
-ROWS, STEPS = 64, {"dkt": 300, "pacoh_gp": 100}
-"""Rows of a data set that a training step sees, and the steps."""
+RANKED, ROWS, STEPS = 50, 64, {"dkt": 300, "pacoh_gp": 100}
+"""Rows of a data set that RGPE knows, that a training step sees, and the steps."""
 
 
 def main(
@@ -190,8 +190,8 @@ def tuple_at(batch: Batch, rows: slice) -> Batch:
 
 
 def ranked(training: Batch) -> Method:
-    """The ranking-weighted ensemble, of a hundred rows of each data set."""
-    rows = torch.randperm(training.x.shape[1], generator=generator_for(0, "ranked", 0))[: decisions.RANKED_ROWS]
+    """The ranking-weighted ensemble, of some rows of each data set."""
+    rows = torch.randperm(training.x.shape[1], generator=generator_for(0, "ranked", 0))[:RANKED]
     learner = rgpe(Batch(training.x[:, rows], training.y[:, rows]), num_rows=EVALUATIONS)
     return Method(learner, learner.init(Generator()), ei)
 
@@ -213,7 +213,7 @@ def finish(name: Name, done: dict[str, dict[str, list[float]]], x: Tensor, y: Te
     curves["random"] = decisions.random_regret(pools, num_evaluations=EVALUATIONS, sign=1, seed=0)
     rows = decisions.report({method: values.double() for method, values in curves.items()})
     print(decisions.to_markdown(rows, [1, 3, 5, 10]))
-    reporting.write(f"search_{name}", {"data_sets": len(x), "configurations": x.shape[1], "rows": rows})
+    reporting.write(f"search_{name}_{len(x)}", {"data_sets": len(x), "configurations": x.shape[1], "rows": rows})
     page = decision_curves(
         rows,
         title="Hyperparameter search on data sets never seen before",
@@ -221,7 +221,7 @@ def finish(name: Name, done: dict[str, dict[str, list[float]]], x: Tensor, y: Te
         y="Normalised regret (× 100)",
         scale=100.0,
     )
-    save(page, reporting.FIGURES / f"search_{name}.png")
+    save(page, reporting.FIGURES / f"search_{name}_{len(x)}.png")
 
 
 if __name__ == "__main__":
