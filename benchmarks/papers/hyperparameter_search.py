@@ -57,7 +57,7 @@ def main(
     methods: tuple[str, ...] = ("empirical_gp", "dkt", "pacoh_gp", "average", "scratch", "rgpe"),
     tasks: int | None = None,
 ) -> None:
-    """Search, as far as the time goes, and write what is there once all is.
+    """Search, as far as the time goes, and write the results of the data sets that every method has searched.
 
     Args:
         name: the grid.
@@ -82,9 +82,9 @@ def main(
                 kept[str(task)] = regret.tolist()
             file.write_text(json.dumps(done))
         print(method, len(kept), "data sets", round(time.monotonic() - began), "s", flush=True)
-    count = len(x) if tasks is None else tasks
-    if all(len(done[method]) == count for method in methods):
-        finish(name, {method: done[method] for method in methods}, x[:count], y[:count])
+    common = [task for task in range(len(x)) if all(str(task) in done[method] for method in methods)]
+    if common:
+        finish(name, {method: done[method] for method in methods}, x, y, common)
 
 
 def of_folder(path: Path) -> tuple[Tensor, Tensor]:
@@ -206,14 +206,17 @@ SURROGATES: dict[str, Callable[[Batch], Method]] = {
 }
 
 
-def finish(name: Name, done: dict[str, dict[str, list[float]]], x: Tensor, y: Tensor) -> None:
-    """Random choice beside what was searched; the table, the numbers and the picture."""
-    curves = {method: torch.tensor([kept[str(task)] for task in range(len(x))]) for method, kept in done.items()}
+def finish(name: Name, done: dict[str, dict[str, list[float]]], x: Tensor, y: Tensor, common: list[int]) -> None:
+    """On the data sets that all methods have searched: random choice beside what was searched; the table, the numbers and the picture."""
+    curves = {method: torch.tensor([kept[str(task)] for task in common]) for method, kept in done.items()}
+    x, y = x[common], y[common]
     pools = Batch(x, standard(y, torch.ones_like(y))[..., None])
     curves["random"] = decisions.random_regret(pools, num_evaluations=EVALUATIONS, sign=1, seed=0)
     rows = decisions.report({method: values.double() for method, values in curves.items()})
     print(decisions.to_markdown(rows, [1, 3, 5, 10]))
-    reporting.write(f"search_{name}_{len(x)}", {"data_sets": len(x), "configurations": x.shape[1], "rows": rows})
+    reporting.write(
+        f"search_{name}", {"data_sets": len(x), "numbers": common, "configurations": x.shape[1], "rows": rows}
+    )
     page = decision_curves(
         rows,
         title="Hyperparameter search on data sets never seen before",
@@ -221,7 +224,7 @@ def finish(name: Name, done: dict[str, dict[str, list[float]]], x: Tensor, y: Te
         y="Normalised regret (× 100)",
         scale=100.0,
     )
-    save(page, reporting.FIGURES / f"search_{name}_{len(x)}.png")
+    save(page, reporting.FIGURES / f"search_{name}.png")
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ from metafunc.types import Batch, Categorical, Task, TaskFamily
 TRAINING_TASKS = 50
 """Training tasks that the baselines know, at most."""
 Say = Callable[[str, int, int], None]
-"""Told of a method's name, how many are done, and of how many."""
+"""Called with a method's name, how many are done, and of how many."""
 
 
 def _quiet(name: str, done: int, total: int) -> None:
@@ -87,7 +87,7 @@ def optimise_tasks(
         num_tasks: test tasks, at most.
         num_rows: rows of a pool, at most: a larger task offers a random part.
         seed: of the draws and the choices.
-        on_progress: told which method is at work.
+        on_progress: called with the method that is at work.
 
     Returns:
         What was done, and `rows`, as `decisions.report` has them.
@@ -152,7 +152,7 @@ def acquire_labels(
         num_tasks: test tasks.
         num_rows: rows whose labels can be asked for; of a classification, of each class.
         seed: of the draws and the choices.
-        on_progress: told which method is at work.
+        on_progress: called with the method that is at work.
 
     Returns:
         What was done, and `rows`, as `decisions.report` has them.

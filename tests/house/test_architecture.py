@@ -23,7 +23,7 @@ LAZY = {
     "gpytorch",
 }
 
-OF_ROOM = {"sklearn": {"sklearn"}, "botorch": {"botorch"}}
+OF_ROOM = {"sklearn": {"sklearn"}, "botorch": {"botorch", "gpytorch"}}
 """The libraries that a room is called as a library for."""
 
 

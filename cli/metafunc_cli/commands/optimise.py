@@ -160,7 +160,7 @@ def _suggest(asked: Asked, own: Optimising) -> int:
     for each in found["suggestions"]:
         inputs = ", ".join(f"{name} {value}" for name, value in each["inputs"].items())
         spread = "" if each["sd"] is None else f" ± {tidy(each['sd'])}"
-        told = f"{target} {tidy(each['mean'])}{spread}, {found['acquisition']} {tidy(each['acquisition'])}"
-        show_lines(screen.out, [("try", f"row {each['row']}: {inputs}"), ("expect", told)])
+        shown = f"{target} {tidy(each['mean'])}{spread}, {found['acquisition']} {tidy(each['acquisition'])}"
+        show_lines(screen.out, [("try", f"row {each['row']}: {inputs}"), ("expect", shown)])
     screen.result(found)
     return OK

@@ -113,12 +113,12 @@ def upper_confidence_bound(predictive: Predictive, kappa: float = KAPPA) -> Floa
 
 
 def ei(at: Situation) -> Float[Tensor, " n"]:
-    """Expected improvement."""
+    """The expected improvement in a situation."""
     return expected_improvement(at.predictive, at.best)
 
 
 def ucb(at: Situation, *, kappa: float = KAPPA) -> Float[Tensor, " n"]:
-    """The upper confidence bound."""
+    """The upper confidence bound in a situation."""
     return upper_confidence_bound(at.predictive, kappa)
 
 
@@ -147,7 +147,7 @@ def thompson(at: Situation) -> Float[Tensor, " n"]:
 
 
 def random_row(at: Situation) -> Float[Tensor, " n"]:
-    """Any row."""
+    """Any row is as good as another."""
     return at.uniforms[:, 0].to(at.known.x.dtype)
 
 
@@ -226,7 +226,7 @@ def moments(predictive: Predictive) -> tuple[Float[Tensor, "particles n"], Float
     return given.loc[..., 0], scale[..., 0]
 
 
-def turned(predictive: Predictive, sign: int) -> Predictive:
+def signed(predictive: Predictive, sign: int) -> Predictive:
     """The predictions of targets times a sign."""
     return predictive if isinstance(predictive, Categorical) else predictive._replace(loc=sign * predictive.loc)
 

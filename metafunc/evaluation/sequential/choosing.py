@@ -18,7 +18,7 @@ from torch import Tensor
 from metafunc.checks import at_least, one_of
 from metafunc.data.sampling import generator_for
 from metafunc.evaluation.autoregressive import whole
-from metafunc.evaluation.sequential.acquisition import Acquire, Situation, turned
+from metafunc.evaluation.sequential.acquisition import Acquire, Situation, signed
 from metafunc.types import Batch, M, MetaLearner, Normal, P, Predictive, Task, Tree
 
 Judge: TypeAlias = Callable[[Any, Task], Tensor]
@@ -152,7 +152,7 @@ def suggest(
     with torch.no_grad():
         params = learner.adapt(meta, pool)
         at = situation(learner, meta, params, pool, uniforms.to(pool.x.device), sign, noise_scale)
-        return acquire(at), turned(at.predictive, sign)
+        return acquire(at), signed(at.predictive, sign)
 
 
 def situation(
@@ -171,7 +171,7 @@ def situation(
     best = predicted[0].new_full((), -math.inf)
     if pool.y.is_floating_point():
         best = torch.where(pool.mask > 0, sign * pool.y[:, 0], -math.inf).amax()
-    return Situation(turned(predicted, sign), best, pool, uniforms, learner, meta, params, sign)
+    return Situation(signed(predicted, sign), best, pool, uniforms, learner, meta, params, sign)
 
 
 def _chosen(

@@ -9,8 +9,7 @@ from torch import Tensor
 from metafunc import tree
 from metafunc.checks import at_least
 from metafunc.data.sampling import Grouped, generator_for
-from metafunc.evaluation.autoregressive import whole
-from metafunc.transforms.objectives import pool
+from metafunc.evaluation.autoregressive import pooled, whole
 from metafunc.types import Batch, Sampler, Task
 
 EPISODES = 32
@@ -39,9 +38,7 @@ def pools(sampler: Sampler, *, num_tasks: int, seed: int, split: str) -> Batch:
     at_least(1, num_tasks=num_tasks)
     found: list[Batch] = []
     for tasks in _different(sampler, num_tasks, seed, split):
-        rows = torch.vmap(pool)(tasks)
-        mask = rows.mask if not isinstance(rows.mask, tuple) else rows.x.new_ones(rows.x.shape[:2])
-        found.append(Batch(rows.x, rows.y, mask))
+        found.append(torch.vmap(lambda task: pooled(task.support, task.query))(tasks))
     every: Batch = tree.at(tree.map(lambda *leaves: torch.cat(leaves), found[0], *found[1:]), slice(0, num_tasks))
     order = every.mask.argsort(dim=1, descending=True, stable=True)
     most = int(every.mask.sum(1).amax())

@@ -92,7 +92,7 @@ def thompson_draws(learner_kind: str, count: int) -> tuple[Tensor, Tensor, Tenso
     pool = Batch(x, y, torch.tensor([1.0, 1.0, 0.0, 0.0, 0.0], dtype=torch.float64))
     params = learner.adapt(meta, pool)
     sign = -1 if learner_kind == "minimised" else 1
-    predictive = acquisition.turned(learner.predict(params, x), sign)
+    predictive = acquisition.signed(learner.predict(params, x), sign)
 
     def one(uniforms: Tensor) -> Tensor:
         at = acquisition.Situation(predictive, x.new_zeros(()), pool, uniforms, learner, meta, params, sign)
