@@ -42,7 +42,7 @@ Name = Literal["svm", "hpobench", "hpolib"]
 CONFIGURATIONS = 300
 """Rows of the package's grids, of which there are tens of thousands: a random part, the same for all data sets."""
 EVALUATIONS = 10
-LENGTH, SHRINKAGE, NOISE = 0.5, 0.1, 0.003
+LENGTH, SHRINKAGE, NOISE = 0.5, 0.1, 0.05
 """Of the empirical GP: its kernel's length scale over the root of the number of inputs, the kernel's weight, and the
 noise scale in units of the scores' spread over data sets."""
 RANKED, ROWS, STEPS = 50, 64, {"dkt": 300, "pacoh_gp": 100}
@@ -207,7 +207,7 @@ SURROGATES: dict[str, Callable[[Batch], Method]] = {
 
 
 def finish(name: Name, done: dict[str, dict[str, list[float]]], x: Tensor, y: Tensor, common: list[int]) -> None:
-    """On the data sets that all methods have searched: random choice beside what was searched; the table, the numbers and the picture."""
+    """Random choice beside what was searched; the table, the numbers and the picture."""
     curves = {method: torch.tensor([kept[str(task)] for task in common]) for method, kept in done.items()}
     x, y = x[common], y[common]
     pools = Batch(x, standard(y, torch.ones_like(y))[..., None])

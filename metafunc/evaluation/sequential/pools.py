@@ -36,9 +36,8 @@ def pools(sampler: Sampler, *, num_tasks: int, seed: int, split: str) -> Batch:
         torch.Size([3, 20, 1])
     """
     at_least(1, num_tasks=num_tasks)
-    found: list[Batch] = []
-    for tasks in _different(sampler, num_tasks, seed, split):
-        found.append(torch.vmap(lambda task: pooled(task.support, task.query))(tasks))
+    join = torch.vmap(lambda task: pooled(task.support, task.query))
+    found: list[Batch] = [join(tasks) for tasks in _different(sampler, num_tasks, seed, split)]
     every: Batch = tree.at(tree.map(lambda *leaves: torch.cat(leaves), found[0], *found[1:]), slice(0, num_tasks))
     order = every.mask.argsort(dim=1, descending=True, stable=True)
     most = int(every.mask.sum(1).amax())
