@@ -207,7 +207,7 @@ SURROGATES: dict[str, Callable[[Batch], Method]] = {
 
 
 def finish(name: Name, done: dict[str, dict[str, list[float]]], x: Tensor, y: Tensor, common: list[int]) -> None:
-    """Random choice beside what was searched; the table, the numbers and the picture."""
+    """Write the table, the numbers and the picture."""
     curves = {method: torch.tensor([kept[str(task)] for task in common]) for method, kept in done.items()}
     x, y = x[common], y[common]
     pools = Batch(x, standard(y, torch.ones_like(y))[..., None])
