@@ -23,6 +23,8 @@ COMMANDS = {
     "play": ("RUN [OPTIONS]", "a page in the browser: click support points, and see the learner adapt"),
     "compare": ("[RUN ...] [OPTIONS]", "train algorithms, or take runs, and compare them"),
     "predict": ("RUN --support F --query F --out F", "adapt to a new task from files, and predict"),
+    "optimise": ("RUN [OPTIONS]", "find the best row of a pool in few evaluations"),
+    "acquire": ("RUN [OPTIONS]", "let a learner ask for labels, against labels at random"),
     "push": ("RUN user/name [--private]", "put a run onto the Hugging Face hub"),
     "check": ("TARGET [OPTIONS]", "check meta-gradients through your module, loss or learner"),
     "list": ("[SECTION [NAME]] [--json]", "algorithms, tasks, networks, presets, or your runs"),

@@ -29,7 +29,18 @@ def modules_after(code: str) -> set[str]:
 def test_metafunc_imports_no_heavy_library() -> None:
     loaded = modules_after(f"import metafunc\nfor part in {PARTS}: getattr(metafunc, part)")
     assert "torch" in loaded
-    assert not loaded & {"datasets", "matplotlib", "rich", "tyro", "pandas", "PIL", "pyarrow", "sklearn", "scipy"}
+    assert not loaded & {
+        "datasets",
+        "matplotlib",
+        "rich",
+        "tyro",
+        "pandas",
+        "PIL",
+        "pyarrow",
+        "sklearn",
+        "scipy",
+        "botorch",
+    }
 
 
 def test_only_the_estimators_import_scikit_learn() -> None:
@@ -43,6 +54,13 @@ def test_without_scikit_learn_one_line_says_what_to_install() -> None:
     last = answer.stderr.splitlines()[-1]
     assert last == "ModuleNotFoundError: metafunc.sklearn needs scikit-learn: pip install metafunc[sklearn]"
     assert answer.stderr.count("Traceback") == 1
+
+
+def test_without_botorch_one_line_says_what_to_install() -> None:
+    without = "import sys; sys.modules['botorch'] = None\nimport metafunc.botorch"
+    answer = subprocess.run([sys.executable, "-c", without], capture_output=True, text=True, check=False)
+    last = answer.stderr.splitlines()[-1]
+    assert last == "ModuleNotFoundError: metafunc.botorch needs botorch: pip install metafunc[botorch]"
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,6 @@ adaptation conditions on the support set, exactly. The same optimum is reached w
 
 from typing import Literal, NamedTuple, TypeAlias, get_args
 
-import torch
 from jaxtyping import Float
 from torch import Generator, Tensor
 
@@ -118,7 +117,7 @@ def empirical_gp(
         prior, support, found = task_params
         queries = inputs.apply({}, x)
         cross = field.covariance(prior, queries, support)
-        own = torch.vmap(lambda row: field.covariance(prior, row[None], row[None])[0, 0])(queries)
+        own = field.variance(prior, queries)
         loc = field.weights(queries) @ prior.mean + gaussian_process.mean(found, cross)
         variance = gaussian_process.variance(found, cross, own) + (2 * prior.log_scale).exp()
         return Normal(loc[None], variance.sqrt()[None, :, None].expand(1, *loc.shape))
