@@ -42,9 +42,8 @@ def types(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """All tests that need no compiler, with run-time shape checks, and the examples; arguments go to pytest."""
     arguments = session.posargs or PARALLEL
-    _python(
-        session, "pytest", HOOK, "-m", "not compiled and not identities and not nightly", *arguments, env=ONE_THREAD
-    )
+    quick = "not compiled and not identities and not nightly and not browser"
+    _python(session, "pytest", HOOK, "-m", quick, *arguments, env=ONE_THREAD)
 
 
 @nox.session

@@ -115,7 +115,7 @@ def takes(hint: Any, metavar: str | None) -> str:
         return ", ".join(f"`{value}`" for value in get_args(hint))
     if get_origin(hint) is tuple:
         return " ".join(takes(each, None) if each is not ... else "..." for each in get_args(hint))
-    return {bool: "nothing", int: "a whole number", float: "a number", str: "text"}[hint]
+    return {bool: "nothing", int: "whole number", float: "number", str: "text"}[hint]
 
 
 def usual(field: Field[Any]) -> str:
