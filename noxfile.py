@@ -13,7 +13,7 @@ from urllib.request import urlopen
 import nox
 
 nox.options.sessions = [
-    *("lint", "types", "tests", "identities", "compiled", "browser", "docs", "package", "api"),
+    *("lint", "types", "tests", "identities", "compiled", "docs", "site", "browser", "package", "api"),
 ]
 nox.options.default_venv_backend = "none"
 nox.options.stop_on_first_error = False
@@ -110,9 +110,19 @@ def workflows(session: nox.Session) -> None:
 
 @nox.session
 def docs(session: nox.Session) -> None:
-    """Every example and every command that the documentation shows."""
+    """Every example and every command that the documentation shows, and its notebooks."""
     _python(session, "pytest", "--doctest-modules", "metafunc", "-p", "no:cacheprovider", env=ONE_THREAD)
     _python(session, "pytest", "docs", "README.md", *session.posargs, env=ONE_THREAD)
+    notebooks = str(Path(session.create_tmp()).resolve() / "notebooks")
+    _python(session, "docs.site", "notebooks", notebooks)
+    _python(session, "pytest", "--nbmake", "-p", "no:cacheprovider", notebooks, env=ONE_THREAD)
+
+
+@nox.session
+def site(session: nox.Session) -> None:
+    """Build the pages as a site into build/site, where a broken link is an error."""
+    _python(session, "docs.site")
+    _python(session, "zensical", "build", "--strict", "--clean")
 
 
 @nox.session
@@ -136,10 +146,11 @@ def api(session: nox.Session) -> None:
 
 @nox.session
 def config(session: nox.Session) -> None:
-    """Write what is made from the rows: the command line's settings, and the tables of docs/choosing.md."""
+    """Write what is made from the rows: the command line's settings, tables of docs/choosing.md, the site's pages."""
     _python(session, "metafunc_cli.settings.generate")
     _python(session, "ruff", "format", "--quiet", "cli/metafunc_cli/settings/generated.py")
     session.run(sys.executable, "docs/generate_tables.py")
+    _python(session, "docs.site", "navigation")
 
 
 @nox.session

@@ -82,10 +82,6 @@ def test_the_table_names_every_room_and_no_other() -> None:
 
 def test_the_top_level_is_short() -> None:
     entries = [path for path in HOUSE.iterdir() if path.name != "__pycache__"]
-    ("tensorboard",)
-    ("trackio",)
-    ("wandb",)
-    ("huggingface_hub",)
     assert {path.stem for path in entries if path.suffix == ".py"} == GROUND | {"__init__"}
     assert len([path for path in entries if path.is_dir()]) == 13
 
