@@ -66,7 +66,6 @@ def meta_test(
     from metafunc.evaluation import meta_test as meta_tests
     from metafunc.execution import device
     from metafunc.execution.plan import Execution
-    from metafunc.results import pictures
     from metafunc.training import record
     from metafunc.training.build import own_steps
 
@@ -109,7 +108,14 @@ def meta_test(
     )
     report |= {} if covered is None else {"conformal": covered}
     report |= {"by_shots": by_shots.rows(with_shots, own_steps(run.config))} if with_shots else {}
-    run.write(file.name, report)  # before it is shown, since a terminal may be gone
+    return _kept(screen, run, file, report, result)
+
+
+def _kept(screen: Screen, run: "Run", file: Path, report: dict[str, Any], result: Any) -> dict[str, Any]:
+    """Write the report, before it is shown, since a terminal may be gone."""
+    from metafunc.results import pictures
+
+    run.write(file.name, report)
     pictures.write_calibration(run, file.name, result)
     show(screen.out, report)
     return report
