@@ -67,7 +67,6 @@ def meta_test(
     from metafunc.evaluation import meta_test as meta_tests
     from metafunc.execution import device
     from metafunc.execution.plan import Execution
-    from metafunc.results import pictures
     from metafunc.training import record
     from metafunc.training.build import own_steps
 
@@ -105,11 +104,21 @@ def meta_test(
     report = meta_tests.report(result, **names, seed=training.seed, steps=training.steps)
     report |= {} if covered is None else {"conformal": covered}
     report |= {"by_shots": by_shots.rows(with_shots, own_steps(run.config))} if with_shots else {}
-    run.write(file.name, report)  # before it is shown, since a terminal may be gone
+    return _kept(screen, run, file, report, result, tree.size(meta), family.info)
+
+
+def _kept(
+    screen: Screen, run: "Run", file: Path, report: dict[str, Any], result: Any, size: int, info: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Write the report, before it is shown, since a terminal may be gone."""
+    from metafunc.results import pictures
+    from metafunc.training.build import own_steps
+
+    run.write(file.name, report)
     steps = own_steps(run.config)
     pictures.write_calibration(run, file.name, result)
-    _keep(file, report, result, steps or 1, tree.size(meta))
-    _show(screen, report, steps, family.info)
+    _keep(file, report, result, steps or 1, size)
+    _show(screen, report, steps, info)
     return report
 
 
