@@ -103,7 +103,7 @@ def built(builder: Callable[A, B]) -> Callable[A, B]:
     Returns:
         The same, with a recipe in what it returns.
 
-    Example:
+    Examples:
         >>> import pickle
         >>> from metafunc import nn
         >>> model = nn.mlp((1,), 1, hidden=(40, 40))
@@ -177,7 +177,7 @@ def short(value: Any) -> str:
 def shapes(value: Any) -> str:
     """A NamedTuple of tensors by their shapes.
 
-    Example:
+    Examples:
         >>> from metafunc.types import Batch
         >>> Batch(torch.zeros(5, 1), torch.zeros(5, dtype=torch.int64))
         Batch(x=5x1 float32, y=5 int64)

@@ -80,7 +80,7 @@ def stacking_weights(
     Returns:
         The weights, which add up to one.
 
-    Example:
+    Examples:
         >>> import torch
         >>> stacking_weights(torch.tensor([[0.0, -9.0, 0.0], [-9.0, 0.0, -9.0]]), torch.ones(3)).round(decimals=2)
         tensor([0.6700, 0.3300], dtype=torch.float64)
@@ -108,7 +108,7 @@ def stacked(members: Sequence[Member]) -> MetaLearner[Metas, tuple[Adapted, ...]
     Raises:
         ValueError: there is no member.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from metafunc import Batch, algorithms, likelihood, nn
         >>> alpaca = algorithms.alpaca(nn.mlp((1,), 40), likelihood.gaussian())

@@ -218,7 +218,7 @@ def em(
     Raises:
         ValueError: if a number is negative.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from metafunc.bayes import kernels
         >>> x = torch.linspace(0, 1, 4, dtype=torch.float64)[:, None]

@@ -55,7 +55,7 @@ def lift(learner: MetaLearner[M, P], *, num_particles: int) -> MetaLearner[M, P]
     Raises:
         ValueError: if `num_particles` is below 1.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from metafunc import algorithms, likelihood, nn
         >>> ensemble = lift(algorithms.maml(nn.mlp((1,), 1), likelihood.gaussian()), num_particles=5)

@@ -28,7 +28,7 @@ def joint_normal(joint: Callable[[Batch], Scalar], rows: Batch) -> Float[Tensor,
         joint: the log-density of the targets of a batch, a Gaussian's.
         rows: the inputs; of the targets only their shape counts.
 
-    Example:
+    Examples:
         >>> import torch
         >>> def standard(batch):
         ...     return -0.5 * batch.y.square().sum()
@@ -54,7 +54,7 @@ def moments(joint: Callable[[Batch], Scalar], rows: Batch) -> Moments:
         joint: the log-density of the targets of a batch, a Gaussian's.
         rows: the inputs; of the targets only their shape counts.
 
-    Example:
+    Examples:
         >>> import torch
         >>> def shifted(batch):
         ...     return -0.5 * (batch.y - 3).square().sum() / 4

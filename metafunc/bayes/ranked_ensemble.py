@@ -62,7 +62,7 @@ class Ensemble(NamedTuple):
 def fitted(batch: Batch) -> Fitted:
     """A process on the rows of a batch that count: on none of them, the prior.
 
-    Example:
+    Examples:
         >>> import torch
         >>> x = torch.linspace(0, 1, 5)[:, None]
         >>> fitted(Batch(x, 2 * x)).mean
@@ -95,7 +95,7 @@ def alone(*, num_rows: int = 64) -> MetaLearner[Any, Fitted]:
     Args:
         num_rows: rows of a task that count, at most: the first of those whose mask is 1.
 
-    Example:
+    Examples:
         >>> import torch
         >>> learner = alone()
         >>> task = learner.adapt({}, Batch(torch.zeros(2, 1), torch.tensor([[1.0], [3.0]])))
@@ -126,7 +126,7 @@ def rgpe(training: Batch, *, num_rows: int = 64, num_draws: int = 256) -> MetaLe
     Raises:
         ValueError: a number is below 1, or there are several targets.
 
-    Example:
+    Examples:
         >>> import torch
         >>> x = torch.linspace(-1, 1, 8)[:, None].expand(3, 8, 1)
         >>> learner = rgpe(Batch(x, x * torch.tensor([1.0, 2.0, -1.0])[:, None, None]))

@@ -25,7 +25,7 @@ def tempered(learner: MetaLearner[M, P]) -> PostHoc[M, P]:
     Returns:
         The learner, with the scalar `temperature`; `metafunc.evaluate` fits it on validation tasks.
 
-    Example:
+    Examples:
         >>> import torch, metafunc
         >>> from metafunc import algorithms, likelihood, nn
         >>> learner = metafunc.tempered(algorithms.maml(nn.mlp((1,), 2), likelihood.categorical(2)))

@@ -42,7 +42,7 @@ class MetaModel(Model):
     Raises:
         ValueError: inputs and targets do not fit each other, or the learner predicts classes.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from botorch.acquisition import LogExpectedImprovement
         >>> from botorch.optim import optimize_acqf

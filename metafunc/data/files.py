@@ -105,7 +105,7 @@ def write_table(frame: "DataFrame", path: Path) -> None:
 def csv_text(frame: "DataFrame") -> str:
     """A table as the text of the CSV file that `write_table` writes.
 
-    Example:
+    Examples:
         >>> import pandas as pd
         >>> csv_text(pd.DataFrame({"x": [1, 2], "name": ["a", "=b"]})).splitlines()
         ['x,name', '1,a', "2,'=b"]

@@ -36,7 +36,7 @@ def table_classes(
     Raises:
         ValueError: the table cannot be used so, or a class is in no training task.
 
-    Example:
+    Examples:
         >>> import pandas
         >>> rows = [(i // 12, i % 5, "ab"[i % 2]) for i in range(120)]
         >>> frame = pandas.DataFrame(rows, columns=["task", "x", "label"])
@@ -87,7 +87,7 @@ def labels_of(
     Raises:
         ValueError: a class is none of the known ones; the row is named.
 
-    Example:
+    Examples:
         >>> labels_of("t.csv", "label", ["b", "a"], ["a", "b"])
         tensor([1, 0])
     """

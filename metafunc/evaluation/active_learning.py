@@ -37,7 +37,7 @@ class ActiveLearningResult(NamedTuple):
 def in_order(predictive: Predictive) -> Float[Tensor, " n"]:
     """Query the rows of the pool as they come: random choice, where their order is random.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from metafunc.types import Categorical
         >>> in_order(Categorical(torch.zeros(1, 3, 2)))
@@ -74,7 +74,7 @@ def active_learning(
     Raises:
         ValueError: fewer labels than to begin with, or more than the pool has.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from metafunc import algorithms, data, likelihood, nn
         >>> learner = algorithms.maml(nn.mlp((1,), 1), likelihood.gaussian())

@@ -32,7 +32,7 @@ def row_densities(draws: Draws[M, P], num_steps: int, noise: Tensor | tuple[()] 
         num_steps: steps of adaptation.
         noise: the noise scale of every number of steps, for a learner without a noise model.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from metafunc import algorithms, data, likelihood
         >>> learner = algorithms.ridge(likelihood.gaussian())

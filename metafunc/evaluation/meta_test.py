@@ -211,7 +211,7 @@ def evaluate(
         ValueError: the split is unknown, a count is below 1, the tasks do not fit the learner, or it cannot predict
             row by row since its network normalises over rows.
 
-    Example:
+    Examples:
         >>> import torch, metafunc
         >>> from metafunc import algorithms, data, likelihood, nn
         >>> learner = algorithms.maml(nn.mlp((1,), 1), likelihood.gaussian())

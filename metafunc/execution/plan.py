@@ -57,7 +57,7 @@ class Execution:
     Raises:
         ValueError: `compile` is none of the three, a number is below 1, or there are far more threads than cores.
 
-    Example:
+    Examples:
         >>> from metafunc import Execution
         >>> Execution(threads=1).device
         'cpu'
@@ -115,7 +115,7 @@ def choose(workload: Workload, execution: Execution = Execution(), *, recorded: 
     Raises:
         ValueError: `compile` is "on" for steps that cannot be compiled.
 
-    Example:
+    Examples:
         >>> from metafunc.execution import plan
         >>> from metafunc.execution.workload import Workload
         >>> maml_on_sinusoids = Workload(parameters=1761, numbers=1000, num_tasks=25, steps=10_000, device="cpu")

@@ -102,7 +102,7 @@ def gaussian(num_outputs: int = 1, *, scale: float | None = None) -> Likelihood:
     Raises:
         ValueError: if `scale` is not positive or `num_outputs` is below 1.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from metafunc import Batch, likelihood
         >>> batch = Batch(x=torch.zeros(2, 1), y=torch.tensor([[1.0], [3.0]]))
@@ -151,7 +151,7 @@ def heteroscedastic(num_targets: int = 1, *, floor: float = 0.1) -> Likelihood:
     Raises:
         ValueError: if `floor` lies outside [0, 1) or `num_targets` is below 1.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from metafunc import likelihood
         >>> likelihood.heteroscedastic().predictive(torch.zeros(1, 2, 2)).scale  # .1 + .9 log 2
@@ -201,7 +201,7 @@ def categorical(num_classes: int) -> Likelihood:
     Raises:
         ValueError: if `num_classes` is below 2.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from metafunc import Batch, likelihood
         >>> batch = Batch(x=torch.zeros(2, 1), y=torch.tensor([0, 4]))

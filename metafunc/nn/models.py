@@ -68,7 +68,7 @@ def mlp(
     Raises:
         ValueError: a width, the input shape, the context or a name is out of its range.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from metafunc import nn
         >>> model = nn.mlp((1,), 1, hidden=(40, 40))
@@ -149,7 +149,7 @@ def conv4(
     Raises:
         ValueError: the input shape is no image or too small for four max-pools, or a value is out of its range.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from metafunc import nn
         >>> model = nn.conv4((1, 28, 28), 5, filters=8)

@@ -47,7 +47,7 @@ class Grid:
     Raises:
         ValueError: if `points_per_unit` is below 1, or `span` not above 0.
 
-    Example:
+    Examples:
         >>> import torch
         >>> grid = Grid(points_per_unit=4, span=1.0)
         >>> grid.size
@@ -92,7 +92,7 @@ def onto(
 ) -> Float[Tensor, "channels height width"]:
     """Density and averages of rows at the points of a grid, 1 + c channels.
 
-    Example:
+    Examples:
         >>> import torch
         >>> x, y = torch.zeros(2, 1), torch.tensor([[1.0], [3.0]])
         >>> factors = weights(torch.zeros(1, 1), x, torch.tensor(1.0))
@@ -137,7 +137,7 @@ def grid_network(num_inputs: int, num_outputs: int, *, num_dims: int = 1, num_la
     Raises:
         ValueError: if a number is out of its range.
 
-    Example:
+    Examples:
         >>> import torch
         >>> model = grid_network(2, 8, num_layers=3)
         >>> params = model.init(torch.Generator().manual_seed(0))

@@ -80,7 +80,7 @@ class Entry:
 class Comparison(dict[str, Any]):
     """The table of a comparison: what `compare.json` holds, and ways to show it.
 
-    Example:
+    Examples:
         >>> import json
         >>> from pathlib import Path
         >>> from metafunc.results.comparison import Comparison
@@ -117,7 +117,7 @@ def compare(tasks: str, entries: Sequence[Entry]) -> Comparison:
     Raises:
         ValueError: there is nothing to compare, or the entries were not judged on the same tasks by the same metrics.
 
-    Example:
+    Examples:
         >>> import metafunc
         >>> from metafunc import algorithms, data, likelihood, nn
         >>> from metafunc.results import comparison

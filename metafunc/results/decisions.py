@@ -141,7 +141,7 @@ def report(curves: Curves, *, first: int = 1, ranks: bool = True) -> list[dict[s
         For each method {"method", "curve": [{"evaluations", "mean", "ci95", "rank", "difference"}]}; a difference is
         the method's mean less the first method's, with its interval over the same tasks. Of one task there is none.
 
-    Example:
+    Examples:
         >>> import torch
         >>> rows = report({"a": torch.zeros(2, 1).double(), "b": torch.tensor([[1.0], [3.0]]).double()})
         >>> rows[1]["curve"][0]["mean"], rows[1]["curve"][0]["rank"], round(rows[1]["curve"][0]["difference"]["low"], 1)

@@ -160,7 +160,7 @@ def _points(number: int, x: list[float], y: list[float]) -> Points:
 def rounded(values: Tensor) -> list[Any]:
     """Numbers to four digits, as many as a picture shows; None for what is not finite.
 
-    Example:
+    Examples:
         >>> rounded(torch.tensor([0.123456, float("nan")]))
         [0.1235, None]
     """

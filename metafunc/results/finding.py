@@ -20,7 +20,7 @@ def finding(report: Mapping[str, Any], written: Callable[[str], str] = str) -> s
         report: what `compare` returns.
         written: how a learner's name is written.
 
-    Example:
+    Examples:
         >>> first = {"algorithm": "maml", "mse": {"mean": 0.5, "ci95": 0.04}, "paired": {}, "best": []}
         >>> paired = {"mse": {"diff": -0.2, "ci95": 0.03}}
         >>> second = {"algorithm": "alpaca", "mse": {"mean": 0.3, "ci95": 0.03}, "paired": paired, "best": ["mse"]}

@@ -105,7 +105,7 @@ def _table(file: Path) -> dict[str, Any]:
 def finding(report: Mapping[str, Any]) -> str:
     """What a comparison has found, in one sentence.
 
-    Example:
+    Examples:
         >>> score = {"mean": 0.5, "ci95": 0.1, "low": 0.4, "high": 0.6}
         >>> finding({"rows": [{"algorithm": "maml", "mse": score, "paired": {}, "best": []}]})
         'maml: MSE 0.50 ± 0.10.'
@@ -154,7 +154,7 @@ def _score(row: Mapping[str, Any], metric: str) -> Cell:
 def decided(difference: Mapping[str, float | None]) -> bool:
     """Whether an interval excludes zero; one that is not known does not.
 
-    Example:
+    Examples:
         >>> decided({"low": 0.1, "high": 0.3}), decided({"low": -0.1, "high": 0.3}), decided({"low": None, "high": 1.0})
         (True, False, False)
     """

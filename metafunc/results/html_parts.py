@@ -37,7 +37,7 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[Cell]], looks: Sequence[
         rows: their cells.
         looks: a class for each row.
 
-    Example:
+    Examples:
         >>> "<td" in table(["a", "b"], [[Cell("<b>"), Cell("1", 1.0)]]), "&lt;b&gt;" in table(["a"], [[Cell("<b>")]])
         (True, True)
     """
@@ -99,7 +99,7 @@ def pairs(found: Mapping[str, Any]) -> str:
 def script_data(value: Any) -> str:
     """A value as JSON that a script element may hold, whatever texts are in it.
 
-    Example:
+    Examples:
         >>> script_data(["</script>"])
         '["\\\\u003c/script\\\\u003e"]'
     """

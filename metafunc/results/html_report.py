@@ -38,7 +38,7 @@ def html_report(
         ValueError: the folder is neither, the run has no checkpoint, or `out` is a link or no report.
         FileError: one of the folder's files is not what was written.
 
-    Example:
+    Examples:
         >>> import tempfile, metafunc
         >>> from metafunc.training.config import build
         >>> config = {"algorithm": {"name": "maml"}, "tasks": {"name": "sinusoid"}}

@@ -202,7 +202,7 @@ def live(run: str | Path, learner: MetaLearner[Any, Any] | None = None, *, impor
             checkpoint, or it needs `learner` or `imports`.
         DataUnavailable: the family's data cannot be had.
 
-    Example:
+    Examples:
         >>> import tempfile, metafunc
         >>> from metafunc.training.config import build
         >>> config = {"algorithm": {"name": "maml"}, "tasks": {"name": "sinusoid"}}

@@ -46,7 +46,7 @@ class LiveServer(ThreadingHTTPServer):
     Raises:
         OSError: the port cannot be had.
 
-    Example:
+    Examples:
         >>> LiveServer.daemon_threads  # an open request does not keep the process
         True
     """
@@ -85,7 +85,7 @@ def refused(headers: Any) -> str | None:
     Args:
         headers: of the request.
 
-    Example:
+    Examples:
         >>> from email.message import Message
         >>> headers = Message()
         >>> headers["Host"] = "127.0.0.1:8000"

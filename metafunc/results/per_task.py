@@ -83,7 +83,7 @@ def read(path: Path) -> Kept:
     Raises:
         FileError: the file is damaged, or no such file.
 
-    Example:
+    Examples:
         >>> import tempfile, torch
         >>> from pathlib import Path
         >>> from metafunc import algorithms, data, evaluate, likelihood, nn

@@ -90,7 +90,7 @@ def calibration_of(test: Evaluation, *, algorithm: str, steps: int) -> Calibrati
 def calibration_file(meta_test: str) -> str:
     """Where the calibration that belongs to a run's meta-test is kept, by that file's name.
 
-    Example:
+    Examples:
         >>> calibration_file("meta_test-split=phase.json")
         'calibration-split=phase.json'
     """

@@ -72,7 +72,7 @@ def plot_run(
         ValueError: the folder is no run, it has no checkpoint, its folder `figures` is a link, it needs `learner` or
             `imports`, or no meta-test of the run has the transforms.
 
-    Example:
+    Examples:
         >>> import tempfile, metafunc
         >>> from metafunc.training.config import build
         >>> from metafunc.results.plot_run import plot_run
@@ -100,7 +100,7 @@ def plot_run(
 def described(run: Run) -> str:
     """What a picture of a run is of.
 
-    Example:
+    Examples:
         >>> described(Run(Path("nowhere/at/all")))
         Traceback (most recent call last):
         ValueError: nowhere/at/all is no run: it has no config.json.

@@ -24,7 +24,7 @@ def metrics_of(row: Mapping[str, Any]) -> list[str]:
 def arrow(metric: str) -> str:
     """Which way a metric is good.
 
-    Example:
+    Examples:
         >>> arrow("accuracy"), arrow("nll")
         ('↑', '↓')
     """
@@ -45,7 +45,7 @@ def uses_support(probe: Mapping[str, Any]) -> str:
     Args:
         probe: what a meta-test recorded as `memorisation_probe`.
 
-    Example:
+    Examples:
         >>> uses_support({"gain": {"mean": 0.5, "ci95": 0.1}}), uses_support({"gain": {"mean": 0.05, "ci95": 0.1}})
         ('yes', 'not shown')
     """
@@ -165,7 +165,7 @@ def to_latex(report: Mapping[str, Any]) -> str:
 def latex(text: str) -> str:
     r"""Text as LaTeX shows it.
 
-    Example:
+    Examples:
         >>> print(latex("mr_cnp: 95 % ± 2"))
         mr\_cnp: 95 \% $\pm$ 2
     """
@@ -195,7 +195,7 @@ def explained(report: Mapping[str, Any], written: Callable[[str], str] = str) ->
 def tested_on(test: Mapping[str, Any]) -> str:
     """How many tasks a meta-test or a comparison was on, and of how many things these are made.
 
-    Example:
+    Examples:
         >>> tested_on({"num_tasks": 600})
         '600 new tasks'
         >>> tested_on({"num_tasks": 600, "groups": {"number": 8, "of": "tasks", "per_episode": 1}})

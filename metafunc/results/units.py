@@ -22,7 +22,7 @@ class Units:
         y_mean: the same of the target.
         y_scale: the same of the target.
 
-    Example:
+    Examples:
         >>> found = Units.of({"inputs": ["days"], "targets": ["dose"], "target_mean": [5.0], "target_scale": [2.0]})
         >>> found.y, found.y_scale, found.x_scale
         ('dose', 2.0, 1.0)
@@ -79,7 +79,7 @@ def errors_in_units(info: Mapping[str, Any], rows: Mapping[str, Mapping[str, Any
         info: the family's.
         rows: what to call each, and its metrics, `mse` among them.
 
-    Example:
+    Examples:
         >>> mse = {"mean": 0.25, "low": 0.16, "high": 0.36}
         >>> errors_in_units({"targets": ["dose"], "target_scale": [10.0]}, {"after 1 step": {"mse": mse}})
         'RMSE in the unit of dose: after 1 step 5 (4 to 6)'

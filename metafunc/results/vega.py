@@ -83,7 +83,7 @@ def adaptation(rows: Mapping[str, Sequence[Mapping[str, Any]]], metric: str) -> 
         rows: by learner, the rows of a meta-test.
         metric: what is drawn.
 
-    Example:
+    Examples:
         >>> row = {"step": 0, "mse": {"mean": 1.0, "ci95": 0.1}}
         >>> adaptation({"maml": [row]}, "mse")["data"]["values"][0]["high"]
         1.1

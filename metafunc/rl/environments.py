@@ -63,7 +63,7 @@ class Environment(Built):
 def task_conditioned(environment: Environment) -> Environment:
     """The same environment, whose observations end with the task itself: what an oracle sees.
 
-    Example:
+    Examples:
         >>> from metafunc import rl
         >>> rl.task_conditioned(rl.navigation()).observation_size
         4
@@ -96,7 +96,7 @@ def navigation(
     Returns:
         The environment.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from metafunc import rl
         >>> environment = rl.navigation()

@@ -44,7 +44,7 @@ def simulator_of(environment: Environment) -> Simulator:
     Returns:
         The simulator.
 
-    Example:
+    Examples:
         >>> from metafunc import rl
         >>> rl.simulator_of(rl.navigation()).num_outputs
         2

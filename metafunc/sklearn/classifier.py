@@ -37,7 +37,7 @@ class MetaClassifier(ClassifierMixin, MetaEstimator):  # type: ignore[misc]  # s
         prior_: what is adapted.
         support_: the task's rows in the network's units, with the numbers of their classes.
 
-    Example:
+    Examples:
         >>> import numpy
         >>> from metafunc.sklearn import MetaClassifier, meta_train
         >>> x, tasks = numpy.random.default_rng(0).normal(size=(400, 2)), numpy.arange(400) % 20
@@ -117,7 +117,7 @@ class MetaClassifier(ClassifierMixin, MetaEstimator):  # type: ignore[misc]  # s
 def class_names(labels: Any) -> list[str]:
     """What classes are called, of labels of any type: a float that is a whole number is called as that number.
 
-    Example:
+    Examples:
         >>> import numpy
         >>> class_names(numpy.array([0.0, 1.0])), class_names(["a", True])
         (['0', '1'], ['a', 'True'])

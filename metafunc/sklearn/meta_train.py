@@ -97,7 +97,7 @@ def meta_train(
             a setting is unknown or out of range, or the algorithm is not for tasks of this kind.
         Diverged: a meta-gradient is not finite.
 
-    Example:
+    Examples:
         >>> import numpy
         >>> from metafunc.sklearn import meta_train
         >>> x, line = numpy.linspace(-1, 1, 300)[:, None], numpy.arange(300) % 30

@@ -15,7 +15,7 @@ def interactive() -> bool:
 def usual(on_event: Callback) -> Callback:
     """What is called on events: what was asked for; where nothing was, a bar in an interactive session.
 
-    Example:
+    Examples:
         >>> usual(print) is print
         True
     """

@@ -61,7 +61,7 @@ def build(config: Config, *, imports: bool = False) -> tuple[Learner, TaskFamily
             was not allowed.
         DataUnavailable: the family's data cannot be had.
 
-    Example:
+    Examples:
         >>> from metafunc.training.build import build
         >>> learner, family = build({"algorithm": {"name": "maml"}, "tasks": {"name": "sinusoid"}})
         >>> family.name
@@ -150,7 +150,7 @@ def transformed(
     Raises:
         ValueError: there is no such transform, or it does not take this learner.
 
-    Example:
+    Examples:
         >>> from metafunc.training.build import build, transformed
         >>> config = {"algorithm": {"name": "maml"}, "tasks": {"name": "sinusoid"}}
         >>> learner, family = build(config)
@@ -174,7 +174,7 @@ def transformed(
 def counted(info: Mapping[str, Any]) -> int | None:
     """How many tasks there are to train on, by the `info` of a table's family; None where it has no number of them.
 
-    Example:
+    Examples:
         >>> from metafunc.training.build import counted
         >>> counted({"tasks": {"train": 12, "validation": 3, "test": 4}})
         12
@@ -276,7 +276,7 @@ def _check(settings: Mapping[str, Any], parameters: Iterable[inspect.Parameter],
 def own_steps(config: Mapping[str, Any]) -> int | None:
     """How many steps the learner of a run's configuration takes; None if only a user-supplied builder knows.
 
-    Example:
+    Examples:
         >>> from metafunc.training.build import own_steps
         >>> own_steps({"algorithm": {"name": "maml"}}), own_steps({"algorithm": {"name": "maml", "num_steps": 5}})
         (1, 5)

@@ -175,7 +175,7 @@ def cross_validated(candidate: Candidate, families: Sequence[TaskFamily], *, min
 def episodes_of(family: TaskFamily) -> int:
     """How many draws of a fold's test tasks a learner is scored on.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from metafunc.data import from_arrays
         >>> x, tasks = torch.arange(96.0) % 8, torch.arange(96) // 8

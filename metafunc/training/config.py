@@ -110,7 +110,7 @@ def train(
         Diverged: a meta-gradient is not finite.
         Interrupted: a signal asked to stop.
 
-    Example:
+    Examples:
         >>> from metafunc.training.config import train
         >>> training = {"steps": 3, "outer_lr": 0.01, "schedule": "cosine"}
         >>> config = {"algorithm": {"name": "maml"}, "tasks": {"name": "sinusoid"}, "training": training}
@@ -141,7 +141,7 @@ def train(
 def execution_of(settings: Mapping[str, Any]) -> Execution:
     """How the section `training` of a configuration asks for its steps to be executed.
 
-    Example:
+    Examples:
         >>> from metafunc.training.config import execution_of
         >>> execution_of({"steps": 100, "threads": 1}).threads
         1

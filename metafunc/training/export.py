@@ -29,7 +29,7 @@ def export(run: str | Path, folder: str | Path) -> Path:
         ValueError: the run has no whole checkpoint, or needs a module of the user's, which is not elsewhere.
         FileError: one of its files is not what was recorded.
 
-    Example:
+    Examples:
         >>> import tempfile, metafunc
         >>> from metafunc.training.config import train
         >>> from metafunc.training.export import export
@@ -69,7 +69,7 @@ def export(run: str | Path, folder: str | Path) -> Path:
 def without_paths(value: Any) -> Any:
     """A value from JSON, whose absolute paths have lost all but their last part.
 
-    Example:
+    Examples:
         >>> without_paths({"path": "/home/ada/machines.csv", "sizes": [1, "a/b"]})
         {'path': 'machines.csv', 'sizes': [1, 'a/b']}
     """

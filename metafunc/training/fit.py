@@ -110,7 +110,7 @@ def fit(
         Diverged: a meta-gradient is not finite.
         Interrupted: a signal asked to stop.
 
-    Example:
+    Examples:
         >>> import metafunc
         >>> from metafunc import Outer, algorithms, data, likelihood, nn
         >>> learner = algorithms.maml(nn.mlp((1,), 1), likelihood.gaussian(), inner_lr=0.01)

@@ -40,7 +40,7 @@ class Address(NamedTuple):
 def is_address(run: str | Path) -> bool:
     """Whether a run lies on the hub.
 
-    Example:
+    Examples:
         >>> is_address("hf://user/name@v1"), is_address("runs/maml-sinusoid-1")
         (True, False)
     """
@@ -53,7 +53,7 @@ def address(run: str | Path) -> Address:
     Raises:
         ValueError: it is not of the form `hf://user/name@revision`.
 
-    Example:
+    Examples:
         >>> address("hf://user/name@v1")
         Address(name='user/name', revision='v1')
     """
@@ -128,7 +128,7 @@ def refuse(names: Iterable[str], where: Address) -> list[str]:
     Raises:
         FileError: one leads out of the repository or may hold code, or those of a run are missing.
 
-    Example:
+    Examples:
         >>> refuse(["config.json", "README.md"], Address("user/name", None))
         ['config.json']
     """

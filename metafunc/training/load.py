@@ -46,7 +46,7 @@ def load(
             holds pickles or names modules.
         DataUnavailable: it lies on the hub, and there is no such repository, or no way to it.
 
-    Example:
+    Examples:
         >>> import tempfile, metafunc
         >>> from metafunc.training.config import train
         >>> config = {"algorithm": {"name": "maml"}, "tasks": {"name": "sinusoid"}, "training": {"steps": 2}}

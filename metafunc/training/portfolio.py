@@ -106,7 +106,7 @@ def choose(
     Raises:
         ValueError: a number is out of range, there are fewer tasks than folds, or the table cannot be used.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from metafunc.data import from_arrays
         >>> x, tasks = torch.arange(96.0) % 8, torch.arange(96) // 8

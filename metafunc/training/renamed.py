@@ -20,7 +20,7 @@ def current(config: Mapping[str, Any], known: Collection[str] | None = None) -> 
         config: the sections of a run's `config.json`.
         known: the algorithms that there are, of which the new name has to be one; None: any will do.
 
-    Example:
+    Examples:
         >>> from metafunc.training.renamed import current
         >>> current({"algorithm": {"name": "random"}, "tasks": {"name": "navigation"}})
         {'algorithm': {'name': 'random_policy'}, 'tasks': {'name': 'navigation'}}
@@ -40,7 +40,7 @@ def stated(config: Mapping[str, Any]) -> dict[str, Any]:
 
     A run that was recorded before there was such a setting is then the same as one that leaves it open.
 
-    Example:
+    Examples:
         >>> from metafunc.training.renamed import stated
         >>> stated({"training": {"steps": 2, "noise_from": None}})
         {'training': {'steps': 2}}

@@ -35,7 +35,7 @@ class Outer:
     Raises:
         ValueError: `clip` is not positive, or `repeats` below 1.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from metafunc import Outer
         >>> outer = Outer(optimiser=lambda parameters: torch.optim.SGD(parameters, lr=0.1), clip=10.0)

@@ -26,7 +26,7 @@ def stack_of(
     Raises:
         ValueError: there is no member, or one is not stated like this.
 
-    Example:
+    Examples:
         >>> from metafunc.training.build import build
         >>> ridge = {"algorithm": {"name": "ridge"}}
         >>> algorithm = {"name": "stack", "members": [{"config": ridge, "weight": 1.0}]}

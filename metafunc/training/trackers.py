@@ -17,7 +17,7 @@ from metafunc.training.manifest import Lines
 class Tracker(Protocol):
     """Takes the numbers of a run, such as a client of a service for experiments.
 
-    Example:
+    Examples:
         >>> from metafunc import Recording
         >>> class Printed:
         ...     def log(self, values, step, /):
@@ -42,7 +42,7 @@ class Tracker(Protocol):
 class RunTracker(Tracker, Protocol):
     """A tracker that takes note of which run it is, once, before the first numbers.
 
-    Example:
+    Examples:
         >>> from metafunc.training.trackers import RunTracker
         >>> class Titled:
         ...     def begin(self, run, config, step, /):
@@ -63,7 +63,7 @@ class JsonLines:
     Args:
         file: where to; made at the first line.
 
-    Example:
+    Examples:
         >>> import tempfile
         >>> from pathlib import Path
         >>> from metafunc.training.trackers import JsonLines

@@ -36,7 +36,7 @@ class Tracking:
     Raises:
         ValueError: there is no such name, or the library is not installed.
 
-    Example:
+    Examples:
         >>> from metafunc.training.tracking import Tracking
         >>> Tracking("tensorbord")  # doctest: +ELLIPSIS
         Traceback (most recent call last):
@@ -109,7 +109,7 @@ class Tracking:
 def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
     """Numbers by one name each; what is no number is left out.
 
-    Example:
+    Examples:
         >>> from metafunc.training.tracking import flat
         >>> flat({"loss": 0.5, "outer_lr": None}), flat({"validation": {"mse": 2}})
         ({'train/loss': 0.5}, {'validation/mse': 2.0})
@@ -126,7 +126,7 @@ def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
 def of_meta_test(report: Mapping[str, Any]) -> dict[str, Any]:
     """The means of a meta-test, by steps of adaptation and metric, as `Tracking.log` takes them.
 
-    Example:
+    Examples:
         >>> from metafunc.training.tracking import of_meta_test
         >>> of_meta_test({"meta_test": {"by_step": [{"step": 0, "mse": {"mean": 0.5, "ci95": 0.1}}]}})
         {'test': {'0': {'mse': 0.5}}}

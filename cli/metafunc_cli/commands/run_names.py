@@ -29,7 +29,7 @@ def named_apart(configs: Sequence[Mapping[str, Any]], folders: Sequence[Path]) -
         configs: the configuration of each, without its seed.
         folders: a folder of each.
 
-    Example:
+    Examples:
         >>> one, two = ({"algorithm": {"name": "maml", "inner_lr": rate}} for rate in (0.1, 0.01))
         >>> named_apart([one, two, {"algorithm": {"name": "cnp"}}], [Path("a"), Path("b"), Path("c")])
         ['maml inner_lr=0.1', 'maml inner_lr=0.01', 'cnp']

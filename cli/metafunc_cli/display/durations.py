@@ -6,7 +6,7 @@ MINUTE, HOUR, DAY = 60, 3600, 86_400
 def duration(seconds: float) -> str:
     """Seconds as people say them.
 
-    Example:
+    Examples:
         >>> duration(0.2), duration(43.4), duration(200), duration(7_900), duration(200_000)
         ('under 1 s', '43 s', '3 min', '2 h 12 min', '2.3 days')
     """
@@ -25,7 +25,7 @@ def duration(seconds: float) -> str:
 def counted(number: int, noun: str) -> str:
     """A number of things.
 
-    Example:
+    Examples:
         >>> counted(1, "step"), counted(2000, "step")
         ('1 step', '2,000 steps')
     """

@@ -53,7 +53,7 @@ def next_words(words: Sequence[str], commands: Collection[str]) -> list[str]:
         words: those after the program's name; the last is being typed, and is empty after a space.
         commands: those that there are.
 
-    Example:
+    Examples:
         >>> next_words(["tr"], ["train", "list"]), next_words(["list", "pre"], ["train", "list"])
         (['train'], ['presets'])
         >>> next_words(["train", "maml", "tiny"], ["train"])

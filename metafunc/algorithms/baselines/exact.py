@@ -30,7 +30,7 @@ def exact(optima: Mapping[str, MetaLearner[Any, Any]], *, prior: str = "test") -
     Raises:
         ValueError: there is no optimum, or none of that name.
 
-    Example:
+    Examples:
         >>> from metafunc import algorithms, data
         >>> learner = algorithms.exact(data.sine_or_line().optima)
 

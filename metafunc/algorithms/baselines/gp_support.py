@@ -32,7 +32,7 @@ def gp_support(
     Raises:
         ValueError: if the likelihood is not Gaussian or has a noise scale, or a value is not above 0.
 
-    Example:
+    Examples:
         >>> from metafunc import algorithms, likelihood
         >>> learner = algorithms.gp_support(likelihood.gaussian())
 

@@ -25,7 +25,7 @@ def oracle_policy(model: Model, simulator: Simulator, *, rollouts: RolloutSettin
     Raises:
         ValueError: a value is out of range.
 
-    Example:
+    Examples:
         >>> from metafunc import algorithms, nn, rl
         >>> learner = algorithms.oracle_policy(nn.mlp((4,), 2), rl.simulator_of(rl.navigation()))
 

@@ -35,7 +35,7 @@ def pretrain(
     Raises:
         ValueError: if `inner_lr` is negative or not finite, or `num_steps` is negative.
 
-    Example:
+    Examples:
         >>> from metafunc import algorithms, likelihood, nn
         >>> learner = algorithms.pretrain(nn.mlp((1,), 1), likelihood.gaussian(), inner_lr=0.02)
 

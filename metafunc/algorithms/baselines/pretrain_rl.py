@@ -28,7 +28,7 @@ def pretrain_rl(model: Model, simulator: Simulator, *, rollouts: RolloutSettings
     Raises:
         ValueError: a value is out of range.
 
-    Example:
+    Examples:
         >>> from metafunc import algorithms, nn, rl
         >>> learner = algorithms.pretrain_rl(nn.mlp((2,), 2), rl.simulator_of(rl.navigation()))
 

@@ -29,7 +29,7 @@ def random_policy(
     Raises:
         ValueError: a value is out of range.
 
-    Example:
+    Examples:
         >>> from metafunc import algorithms, nn, rl
         >>> learner = algorithms.random_policy(nn.mlp((2,), 2), rl.simulator_of(rl.navigation()))
 

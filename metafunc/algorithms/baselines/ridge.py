@@ -33,7 +33,7 @@ def ridge(
     Raises:
         ValueError: if the likelihood is not Gaussian or has a noise scale, or a value is not above 0.
 
-    Example:
+    Examples:
         >>> from metafunc import algorithms, likelihood
         >>> learner = algorithms.ridge(likelihood.gaussian())
 

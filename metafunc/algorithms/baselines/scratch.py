@@ -32,7 +32,7 @@ def scratch(
     Raises:
         ValueError: if `inner_lr` is negative or not finite, or `num_steps` is negative.
 
-    Example:
+    Examples:
         >>> from metafunc import algorithms, likelihood, nn
         >>> learner = algorithms.scratch(nn.mlp((1,), 1), likelihood.gaussian(), num_steps=100)
 

@@ -76,7 +76,7 @@ def abml(
         ValueError: if `inner_lr` is negative or not finite, `num_steps`, `kl_weight` or `hyperprior_weight` is
             negative, `scale` is not above 0, or `num_samples` or `num_particles` is below 1.
 
-    Example:
+    Examples:
         >>> from metafunc import algorithms, likelihood, nn
         >>> learner = algorithms.abml(nn.mlp((1,), 1), likelihood.gaussian(), inner_lr=0.001)
 

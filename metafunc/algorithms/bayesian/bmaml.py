@@ -177,7 +177,7 @@ def bmaml(
         ValueError: if a value is out of its range, or there is no noise scale to precondition by; and by `init`, if no
             parameter's name begins with `own`.
 
-    Example:
+    Examples:
         >>> from metafunc import algorithms, likelihood, nn
         >>> learner = algorithms.bmaml(nn.mlp((1,), 1), likelihood.gaussian(), num_particles=5)
 

@@ -28,7 +28,7 @@ def emaml(learner: MetaLearner[M, P], *, num_particles: int = 10) -> MetaLearner
     Raises:
         ValueError: if `num_particles` is below 1.
 
-    Example:
+    Examples:
         >>> from metafunc import algorithms, likelihood, nn
         >>> member = algorithms.maml(nn.mlp((1,), 1), likelihood.gaussian(), inner_lr=0.01)
         >>> learner = algorithms.emaml(member, num_particles=5)

@@ -51,7 +51,7 @@ def llama(
         ValueError: if `inner_lr` is negative or not finite, or `num_steps` or `curvature_weight` is negative; and in
             training, if support outputs times parameters are too many for a dense Jacobian.
 
-    Example:
+    Examples:
         >>> from metafunc import algorithms, likelihood, nn
         >>> learner = algorithms.llama(nn.mlp((1,), 1), likelihood.gaussian(), inner_lr=0.01, num_steps=5)
 

@@ -48,7 +48,7 @@ def maml_noise(
         ValueError: if `inner_lr` is negative or not finite, `num_steps` or `noise_scale` is negative, or
             `num_particles` is below 1.
 
-    Example:
+    Examples:
         >>> from metafunc import algorithms, likelihood, nn
         >>> learner = algorithms.maml_noise(nn.mlp((1,), 1), likelihood.gaussian(), noise_scale=0.05)
 

@@ -61,7 +61,7 @@ def mr_maml_a(
     Raises:
         ValueError: if `inner_lr` is negative or not finite, or `num_steps` or `kl_weight` is negative.
 
-    Example:
+    Examples:
         >>> from metafunc import algorithms, likelihood, nn
         >>> learner = algorithms.mr_maml_a(nn.mlp((21,), 10), nn.mlp((5,), 1), likelihood.gaussian(), kl_weight=1.0)
 

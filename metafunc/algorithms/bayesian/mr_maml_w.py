@@ -71,7 +71,7 @@ def mr_maml_w(
         ValueError: if `inner_lr` is negative or not finite, `num_steps` or `kl_weight` is negative, `scale` is not
             above 0, or `num_particles` is below 1; and by `init`, if `encoder` names no parameter, or all.
 
-    Example:
+    Examples:
         >>> from metafunc import algorithms, likelihood, nn
         >>> learner = algorithms.mr_maml_w(nn.mlp((21,), 1), likelihood.gaussian(), kl_weight=1e-4)
 

@@ -95,7 +95,7 @@ def pacoh(
     Raises:
         ValueError: if a value is out of its range.
 
-    Example:
+    Examples:
         >>> from metafunc import algorithms, likelihood, nn
         >>> learner = algorithms.pacoh(nn.mlp((1,), 1), likelihood.gaussian(), num_train_tasks=20)
 

@@ -83,7 +83,7 @@ def platipus(
         ValueError: if `inner_lr` or `mean_lr` is negative or not finite, `num_steps` or `kl_weight` is negative,
             `scale` is not above 0, or `num_particles` is below 1.
 
-    Example:
+    Examples:
         >>> from metafunc import algorithms, likelihood, nn
         >>> learner = algorithms.platipus(nn.mlp((1,), 1), likelihood.gaussian(), kl_weight=0.1)
 

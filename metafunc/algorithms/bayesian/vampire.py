@@ -61,7 +61,7 @@ def vampire(
         ValueError: if `inner_lr` is negative or not finite, `num_steps` or `kl_weight` is negative, `scale` is not
             above 0, or `num_samples` or `num_particles` is below 1; or if `noise` does not fit the likelihood.
 
-    Example:
+    Examples:
         >>> from metafunc import algorithms, likelihood, nn
         >>> learner = algorithms.vampire(nn.mlp((1,), 1), likelihood.gaussian(), inner_lr=0.001)
 

@@ -76,7 +76,7 @@ def alpaca(
     Raises:
         ValueError: if the likelihood is not Gaussian, or a value is out of its range.
 
-    Example:
+    Examples:
         >>> from metafunc import algorithms, likelihood, nn
         >>> learner = algorithms.alpaca(nn.mlp((1,), 40, activation="tanh"), likelihood.gaussian())
 

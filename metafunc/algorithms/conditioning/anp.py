@@ -89,7 +89,7 @@ def anp(
     Raises:
         ValueError: if a number is out of its range, the heads do not divide the width, or there is no such objective.
 
-    Example:
+    Examples:
         >>> from metafunc import algorithms, likelihood, nn
         >>> rows, summary, values = nn.mlp((2,), 128), nn.mlp((128,), 256), nn.mlp((2,), 128)
         >>> networks = rows, summary, values, nn.mlp((1,), 128), nn.mlp((257,), 2)

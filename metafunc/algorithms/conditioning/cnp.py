@@ -62,7 +62,7 @@ def cnp(
     Raises:
         ValueError: if `noise_floor` lies outside [0, 1).
 
-    Example:
+    Examples:
         >>> from metafunc import algorithms, likelihood, nn
         >>> encoder, decoder = nn.mlp((2,), 128), nn.mlp((129,), 2)
         >>> learner = algorithms.cnp(encoder, decoder, likelihood.heteroscedastic())

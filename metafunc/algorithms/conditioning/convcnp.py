@@ -79,7 +79,7 @@ def convcnp(
     Raises:
         ValueError: if a number is out of its range.
 
-    Example:
+    Examples:
         >>> from metafunc import algorithms, likelihood, nn
         >>> from metafunc.nn.set_convolution import grid_network
         >>> networks = grid_network(2, 32), nn.mlp((32,), 2)

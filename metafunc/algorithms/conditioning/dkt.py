@@ -112,7 +112,7 @@ def dkt(
     Raises:
         ValueError: if the likelihood's noise depends on the input, or a value is out of its range.
 
-    Example:
+    Examples:
         >>> from metafunc import algorithms, likelihood, nn
         >>> learner = algorithms.dkt(nn.mlp((1,), 40), likelihood.gaussian())
 

@@ -77,7 +77,7 @@ def empirical_gp(
     Raises:
         ValueError: if the likelihood is not Gaussian or has a noise scale, or a value is out of its range.
 
-    Example:
+    Examples:
         >>> from metafunc import algorithms, nn
         >>> learner = algorithms.build("empirical_gp", nn.mlp, (1,), "regression", 1, num_inducing=20)
 

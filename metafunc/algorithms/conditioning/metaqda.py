@@ -79,7 +79,7 @@ def metaqda(
     Raises:
         ValueError: if the likelihood is not categorical, or an argument is out of range.
 
-    Example:
+    Examples:
         >>> from metafunc import algorithms, likelihood, nn
         >>> learner = algorithms.metaqda(nn.conv4((1, 28, 28), 32), likelihood.categorical(5))
 

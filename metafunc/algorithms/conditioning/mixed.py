@@ -82,7 +82,7 @@ def mixed(
     Raises:
         ValueError: if the likelihood is not Gaussian, or a value is out of its range.
 
-    Example:
+    Examples:
         >>> from metafunc import algorithms, nn
         >>> learner = algorithms.build("mixed", nn.mlp, (1,), "regression", 1, features="spline", num_train_tasks=10)
 

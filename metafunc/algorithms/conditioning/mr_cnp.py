@@ -107,7 +107,7 @@ def mr_cnp_w(
         ValueError: if `kl_weight` is negative, `scale` is not above 0, `num_particles` is below 1, or
             `noise_floor` lies outside [0, 1).
 
-    Example:
+    Examples:
         >>> from metafunc import algorithms, likelihood, nn
         >>> networks = nn.mlp((21,), 5), nn.mlp((6,), 128), nn.mlp((133,), 2)
         >>> learner = algorithms.mr_cnp_w(*networks, likelihood.heteroscedastic(), kl_weight=1e-3)
@@ -191,7 +191,7 @@ def mr_cnp_a(
     Raises:
         ValueError: if `kl_weight` is negative or `noise_floor` lies outside [0, 1).
 
-    Example:
+    Examples:
         >>> from metafunc import algorithms, likelihood, nn
         >>> networks = nn.mlp((21,), 10), nn.mlp((6,), 128), nn.mlp((133,), 2)
         >>> learner = algorithms.mr_cnp_a(*networks, likelihood.heteroscedastic(), kl_weight=0.1)

@@ -78,7 +78,7 @@ def np(
     Raises:
         ValueError: if a number is out of its range, or there is no such objective.
 
-    Example:
+    Examples:
         >>> from metafunc import algorithms, likelihood, nn
         >>> networks = nn.mlp((2,), 128), nn.mlp((128,), 256), nn.mlp((2,), 128), nn.mlp((257,), 2)
         >>> learner = algorithms.np(*networks, likelihood.heteroscedastic(), objective="npml")

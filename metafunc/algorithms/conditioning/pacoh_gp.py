@@ -160,7 +160,7 @@ def pacoh_gp(
     Raises:
         ValueError: if the likelihood is not Gaussian, or a value is out of its range.
 
-    Example:
+    Examples:
         >>> from metafunc import algorithms, likelihood, nn
         >>> mean, features = nn.mlp((1,), 1, activation="tanh"), nn.mlp((1,), 2, activation="tanh")
         >>> learner = algorithms.pacoh_gp(mean, features, likelihood.gaussian(), num_train_tasks=20)

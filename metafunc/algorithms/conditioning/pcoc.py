@@ -64,7 +64,7 @@ def pcoc(model: Model, likelihood: Likelihood, *, num_features: int = 64) -> Met
     Raises:
         ValueError: if the likelihood is not categorical, or there are no features.
 
-    Example:
+    Examples:
         >>> from metafunc import algorithms, likelihood, nn
         >>> learner = algorithms.pcoc(nn.conv4((1, 28, 28), 64), likelihood.categorical(5))
 

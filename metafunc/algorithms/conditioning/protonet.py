@@ -51,7 +51,7 @@ def protonet(model: Model, likelihood: Likelihood) -> MetaLearner[Params, Protot
     Raises:
         ValueError: if the likelihood is not categorical.
 
-    Example:
+    Examples:
         >>> from metafunc import algorithms, likelihood, nn
         >>> learner = algorithms.protonet(nn.conv4((1, 28, 28), None), likelihood.categorical(5))
 

@@ -82,7 +82,7 @@ def tnp(
     Raises:
         ValueError: if a number is out of its range, the heads do not divide the width, or the head does not fit.
 
-    Example:
+    Examples:
         >>> from metafunc import algorithms, likelihood, nn
         >>> networks = nn.mlp((2,), 64), nn.mlp((64,), 2)
         >>> learner = algorithms.tnp(*networks, likelihood.heteroscedastic(floor=0.01), num_layers=2)

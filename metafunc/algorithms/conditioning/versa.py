@@ -100,7 +100,7 @@ def versa(
     Raises:
         ValueError: if the likelihood is neither, or a value is out of its range.
 
-    Example:
+    Examples:
         >>> from metafunc import algorithms, likelihood, nn
         >>> networks = nn.mlp((2,), 40), nn.mlp((40,), 82)
         >>> learner = algorithms.versa(*networks, likelihood.categorical(5))

@@ -56,7 +56,7 @@ def anil(
         ValueError: if `inner_lr` is negative or not finite, or `num_steps` is negative; and by `init`, if no
             parameter's name begins with `head`.
 
-    Example:
+    Examples:
         >>> from metafunc import algorithms, likelihood, nn
         >>> learner = algorithms.anil(nn.mlp((1,), 1), likelihood.gaussian(), inner_lr=0.1, num_steps=5)
 

@@ -34,7 +34,7 @@ def fomaml(
     Raises:
         ValueError: if `inner_lr` is negative or not finite, or `num_steps` is negative.
 
-    Example:
+    Examples:
         >>> from metafunc import algorithms, likelihood, nn
         >>> learner = algorithms.fomaml(nn.mlp((1,), 1), likelihood.gaussian(), inner_lr=0.01)
 

@@ -55,7 +55,7 @@ def imaml(
         ValueError: if `inner_lr` is negative or not finite, `num_steps`, `cg_damping` or `dense_limit` is negative,
             `strength` is not positive, or `cg_steps` is below 1.
 
-    Example:
+    Examples:
         >>> from metafunc import algorithms, likelihood, nn
         >>> learner = algorithms.imaml(nn.mlp((1,), 1), likelihood.gaussian(), strength=2.0)
 

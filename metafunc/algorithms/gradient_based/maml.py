@@ -44,7 +44,7 @@ def maml(
     Raises:
         ValueError: if `inner_lr` is negative or not finite, or `num_steps` is negative.
 
-    Example:
+    Examples:
         >>> from metafunc import algorithms, likelihood, nn
         >>> learner = algorithms.maml(nn.mlp((1,), 1), likelihood.gaussian(), inner_lr=0.01, num_steps=1)
 

@@ -76,7 +76,7 @@ def maml_plus_plus(
         ValueError: if `inner_lr` is negative or not finite, `multi_step_epochs` is negative, or `num_steps` or
             `steps_per_epoch` is below 1.
 
-    Example:
+    Examples:
         >>> from metafunc import algorithms, likelihood, nn
         >>> learner = algorithms.maml_plus_plus(nn.mlp((1,), 1), likelihood.gaussian(), num_steps=5)
 

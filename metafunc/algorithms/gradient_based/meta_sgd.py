@@ -49,7 +49,7 @@ def meta_sgd(
     Raises:
         ValueError: if `inner_lr` is negative or not finite, or `num_steps` is negative.
 
-    Example:
+    Examples:
         >>> from metafunc import algorithms, likelihood, nn
         >>> learner = algorithms.meta_sgd(nn.mlp((1,), 1), likelihood.gaussian(), inner_lr=0.01)
 

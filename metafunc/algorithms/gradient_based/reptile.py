@@ -80,7 +80,7 @@ def reptile(
         ValueError: if `inner_lr` is negative or not finite, `num_steps` or `batch_size` is negative, or `optimiser` is
             unknown.
 
-    Example:
+    Examples:
         >>> from metafunc import algorithms, likelihood, nn
         >>> learner = algorithms.reptile(nn.mlp((1,), 1), likelihood.gaussian(), inner_lr=0.02, optimiser="sgd")
 

@@ -54,7 +54,7 @@ def bmaml_rl(
     Raises:
         ValueError: a value is out of range.
 
-    Example:
+    Examples:
         >>> from metafunc import algorithms, nn, rl
         >>> learner = algorithms.bmaml_rl(nn.mlp((2,), 2), rl.simulator_of(rl.navigation()), num_particles=3)
 

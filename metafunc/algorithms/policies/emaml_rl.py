@@ -34,7 +34,7 @@ def emaml_rl(
     Raises:
         ValueError: a value is out of range.
 
-    Example:
+    Examples:
         >>> from metafunc import algorithms, nn, rl
         >>> learner = algorithms.emaml_rl(nn.mlp((2,), 2), rl.simulator_of(rl.navigation()), num_particles=3)
 

@@ -27,7 +27,7 @@ def fomaml_rl(model: Model, simulator: Simulator, *, rollouts: RolloutSettings =
     Raises:
         ValueError: a value is out of range.
 
-    Example:
+    Examples:
         >>> from metafunc import algorithms, nn, rl
         >>> learner = algorithms.fomaml_rl(nn.mlp((2,), 2), rl.simulator_of(rl.navigation()))
 

@@ -59,7 +59,7 @@ def maml_rl(
     Raises:
         ValueError: a value is out of range, or `estimator` and `credit` count the same thing twice.
 
-    Example:
+    Examples:
         >>> from metafunc import algorithms, nn, rl
         >>> rollouts = rl.RolloutSettings(inner_lr=0.1, num_trajectories=10)
         >>> learner = algorithms.maml_rl(nn.mlp((2,), 2), rl.simulator_of(rl.navigation()), rollouts=rollouts)

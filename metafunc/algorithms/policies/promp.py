@@ -50,7 +50,7 @@ def promp(
     Raises:
         ValueError: a value is out of range.
 
-    Example:
+    Examples:
         >>> from metafunc import algorithms, nn, rl
         >>> learner = algorithms.promp(nn.mlp((2,), 2), rl.simulator_of(rl.navigation()))
 

@@ -71,7 +71,7 @@ def cauchy(
     Raises:
         ValueError: a count is below 1, a range is empty, or the noise is negative.
 
-    Example:
+    Examples:
         >>> import torch
         >>> family = cauchy(num_train_tasks=3)
         >>> tasks = family.train(torch.Generator().manual_seed(0), 1000)
@@ -100,7 +100,7 @@ def cauchy(
 def prior_mean(x: Float[Tensor, "*rows inputs"]) -> Float[Tensor, "*rows"]:
     """The mean of all functions, m.
 
-    Example:
+    Examples:
         >>> prior_mean(torch.tensor([-1.0]))  # 1 + 6 / pi + 3 / (10 pi)
         tensor(3.0054)
     """

@@ -50,7 +50,7 @@ def area_in_square(centre: Float[Tensor, "*batch 2"], radius: Float[Tensor, "*ba
 
     The circle, less what lies beyond each side, plus what was taken off twice, beyond two sides at a corner.
 
-    Example:
+    Examples:
         >>> import torch
         >>> area_in_square(torch.tensor([1.0, 1.0]), torch.tensor(9.0), (0.0, 4.0)).round()  # the whole square
         tensor(16.)

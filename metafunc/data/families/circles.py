@@ -63,7 +63,7 @@ def circles(
     Raises:
         ValueError: a count is below 1, a range is empty, a name is unknown, or circles are too large for the square.
 
-    Example:
+    Examples:
         >>> import torch
         >>> tasks = circles().train(torch.Generator().manual_seed(0), 25)
         >>> tasks.support.x.shape, tasks.support.y.unique().tolist(), tasks.query.y.unique().tolist()

@@ -70,7 +70,7 @@ def classification(
         ValueError: no such column, a cell that is missing or not as its column, a class of no training task, or a task
             or part that is too small.
 
-    Example:
+    Examples:
         >>> import pathlib, tempfile, torch
         >>> file = pathlib.Path(tempfile.mkdtemp()) / "signs.csv"
         >>> lines = [f"{task},{x},{'high' if x > task else 'low'}" for task in range(10) for x in range(20)]

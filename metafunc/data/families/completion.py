@@ -65,7 +65,7 @@ def completion(
         DataUnavailable: there is no such path, or the hub does not answer and the cache is cold.
         ValueError: a range is empty or has more pixels than there are, or the side is out of range.
 
-    Example:
+    Examples:
         >>> import torch
         >>> tasks = completion(side=14, num_shots=(3, 20)).test(torch.Generator().manual_seed(0), 4)
         >>> tasks.support.x.shape, tasks.query.y.shape
@@ -109,7 +109,7 @@ def completion(
 def places(side: int) -> Float[Tensor, "pixels 2"]:
     """Where the pixels of an image are, line by line: down and right, from -1 to 1.
 
-    Example:
+    Examples:
         >>> places(2).tolist()
         [[-1.0, -1.0], [-1.0, 1.0], [1.0, -1.0], [1.0, 1.0]]
     """

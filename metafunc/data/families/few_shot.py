@@ -79,7 +79,7 @@ def few_shot(
         DataUnavailable: there is no such path, or the hub does not answer and the cache is cold.
         ValueError: no such column or split, classes shared between parts, too few classes or rows, unusable pixels.
 
-    Example:
+    Examples:
         >>> import tempfile, datasets, torch
         >>> folder = tempfile.mkdtemp()
         >>> columns = {"pixels": [[i] * 16 for i in range(120)], "label": [i // 6 for i in range(120)]}

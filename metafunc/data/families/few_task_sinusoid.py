@@ -60,7 +60,7 @@ def few_task_sinusoid(
     Raises:
         ValueError: a count is below 1, or a range is empty.
 
-    Example:
+    Examples:
         >>> import torch
         >>> family = few_task_sinusoid(num_train_tasks=3)
         >>> tasks = family.train(torch.Generator().manual_seed(0), 1000)

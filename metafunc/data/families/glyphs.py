@@ -79,7 +79,7 @@ def glyphs(
     Raises:
         ValueError: a task needs more drawings of a character than `min_faces`, or a part has too few characters.
 
-    Example:
+    Examples:
         >>> import torch
         >>> tasks = glyphs(num_shots=1, num_queries=5).train(torch.Generator().manual_seed(0), 4)
         >>> tasks.query.x.shape

@@ -98,7 +98,7 @@ def gp(
     Raises:
         ValueError: there is no such kernel with these hyperparameters, a range is empty, or a number out of range.
 
-    Example:
+    Examples:
         >>> import torch
         >>> tasks = gp().train(torch.Generator().manual_seed(0), 16)
         >>> tasks.support.x.shape, tasks.query.x.shape

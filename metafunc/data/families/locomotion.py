@@ -37,7 +37,7 @@ def half_cheetah(*, goal: Goal = "direction", horizon: int = 100, action_scale: 
         DataUnavailable: Gymnasium or MuJoCo is not installed.
         ValueError: the horizon is below 1.
 
-    Example:
+    Examples:
         >>> half_cheetah().num_outputs  # doctest: +SKIP
         6
     """
@@ -73,7 +73,7 @@ def ant(*, goal: Goal = "direction", horizon: int = 100, action_scale: float = 1
         DataUnavailable: Gymnasium or MuJoCo is not installed.
         ValueError: the horizon is below 1.
 
-    Example:
+    Examples:
         >>> ant(goal="velocity").num_outputs  # doctest: +SKIP
         8
     """

@@ -28,7 +28,7 @@ def navigation(*, horizon: int = 100, sparse: bool = False) -> TaskFamily:
     Raises:
         ValueError: the horizon is below 1.
 
-    Example:
+    Examples:
         >>> import torch
         >>> tasks = navigation().train(torch.Generator().manual_seed(0), 20)
         >>> tasks.support.shape

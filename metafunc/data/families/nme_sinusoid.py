@@ -58,7 +58,7 @@ def nme_sinusoid(
         ValueError: a count is below 1, a range is empty, there are fewer than two amplitudes or than are shown, or
             the noise is below 0.
 
-    Example:
+    Examples:
         >>> import torch
         >>> tasks = nme_sinusoid().train(torch.Generator().manual_seed(0), 25)
         >>> tasks.support.x.shape

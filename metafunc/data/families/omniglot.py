@@ -70,7 +70,7 @@ def omniglot(
         DataUnavailable: there is no such path, or the hub does not answer and the cache is cold.
         ValueError: the data are no Omniglot, or lack the columns of the split.
 
-    Example:
+    Examples:
         >>> omniglot(num_queries=20)
         Traceback (most recent call last):
         ...

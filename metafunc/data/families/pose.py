@@ -66,7 +66,7 @@ def pose(
     Raises:
         ValueError: a count is below 1, a range is empty, or there are not so many characters.
 
-    Example:
+    Examples:
         >>> import torch
         >>> tasks = pose(num_shots=5, num_queries=5).train(torch.Generator().manual_seed(0), 4)
         >>> tasks.query.x.shape, bool((tasks.query.y <= 10).all())

@@ -83,7 +83,7 @@ def regression(
         ValueError: no such column, a target that is missing, a cell that is not as its column or beyond the precision
             of a number, or a task or part that is too small.
 
-    Example:
+    Examples:
         >>> import pathlib, tempfile, torch
         >>> file = pathlib.Path(tempfile.mkdtemp()) / "lines.csv"
         >>> lines = [f"{task},{x},{task * x}" for task in range(10) for x in range(8)]

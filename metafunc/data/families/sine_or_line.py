@@ -46,7 +46,7 @@ def sine_or_line(
     Raises:
         ValueError: a count is below 1, a range is empty, or the noise is below 0.
 
-    Example:
+    Examples:
         >>> import torch
         >>> tasks = sine_or_line().train(torch.Generator().manual_seed(0), 25)
         >>> tasks.support.y.shape

@@ -58,7 +58,7 @@ def sinusoid(
     Raises:
         ValueError: a count is below 1, a range is empty, or the noise below 0.
 
-    Example:
+    Examples:
         >>> import torch
         >>> tasks = sinusoid(num_shots=5).train(torch.Generator().manual_seed(0), 25)
         >>> tasks.support.x.shape

@@ -54,7 +54,7 @@ def tiny_omniglot(
         DataUnavailable: there is no such path, or the hub does not answer and the cache is cold.
         ValueError: the data are no Omniglot, or have no alphabet large enough.
 
-    Example:
+    Examples:
         >>> tiny_omniglot(num_shots=10)
         Traceback (most recent call last):
         ...

@@ -61,7 +61,7 @@ def trend(
     Raises:
         ValueError: a count is below 1, a range is empty, or the noise is negative.
 
-    Example:
+    Examples:
         >>> import torch
         >>> family = trend(num_train_tasks=3)
         >>> tasks = family.train(torch.Generator().manual_seed(0), 1000)

@@ -20,7 +20,7 @@ def as_text(num_tasks: int, split: str, by_step: Sequence[Mapping[str, Any]]) ->
         split: where they came from.
         by_step: the rows of `Evaluation.by_step`.
 
-    Example:
+    Examples:
         >>> print(as_text(50, "test", [{"step": k, "mse": {"mean": 4.0 - k, "ci95": 0.5}} for k in range(2)]))
         Evaluation of 50 test tasks (mean ± 95 %)
         steps      MSE

@@ -76,7 +76,7 @@ def expected_improvement(predictive: Predictive, best: Scalar) -> Float[Tensor, 
         predictive: of one target, particles first; without a scale the particles' values alone.
         best: b. Where it is minus infinity every row improves without bound, and the mean orders the rows.
 
-    Example:
+    Examples:
         >>> import torch
         >>> expected_improvement(Normal(torch.zeros(1, 1, 1), torch.ones(())), torch.tensor(0.0))  # 1 / sqrt(2 pi)
         tensor([0.3989])
@@ -101,7 +101,7 @@ def expected_improvement(predictive: Predictive, best: Scalar) -> Float[Tensor, 
 def upper_confidence_bound(predictive: Predictive, kappa: float = KAPPA) -> Float[Tensor, " n"]:
     r"""The mean and some standard deviations of the mixture, $\mu + \kappa \sigma$.
 
-    Example:
+    Examples:
         >>> import torch
         >>> upper_confidence_bound(Normal(torch.ones(1, 1, 1), torch.ones(())), kappa=3.0)
         tensor([4.])
@@ -174,7 +174,7 @@ def entropy(predictive: Predictive) -> Float[Tensor, " n"]:
     Returns:
         Entropies (n,).
 
-    Example:
+    Examples:
         >>> import torch
         >>> entropy(Categorical(torch.tensor([[[0.0, 0.0], [3.0, 0.0]]])))
         tensor([0.6931, 0.1909])
@@ -193,7 +193,7 @@ def disagreement(predictive: Predictive) -> Float[Tensor, " n"]:
     Of numbers the first entropy is that of the normal distribution with the mixture's moments. One particle never
     disagrees with itself.
 
-    Example:
+    Examples:
         >>> import torch
         >>> sure = torch.tensor([[[30.0, 0.0], [0.0, 0.0]], [[0.0, 30.0], [0.0, 0.0]]])
         >>> disagreement(Categorical(sure)).round(decimals=4)  # of different classes; both unsure

@@ -25,7 +25,7 @@ def average(training: Batch) -> MetaLearner[Any, Batch]:
     Returns:
         The learner, whose predictions have no scale; a row that no training task has is 0, which is an average one.
 
-    Example:
+    Examples:
         >>> import torch
         >>> x = torch.tensor([[[0.0], [1.0]], [[1.0], [2.0]]])
         >>> learner = average(Batch(x, torch.tensor([[[0.0], [1.0]], [[5.0], [3.0]]])))

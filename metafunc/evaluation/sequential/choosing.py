@@ -73,7 +73,7 @@ def run(
     Raises:
         ValueError: fewer rows than to begin with, or more than the pool has, or a sign that is none.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from metafunc import algorithms, data, likelihood
         >>> from metafunc.evaluation.sequential.acquisition import ei
@@ -139,7 +139,7 @@ def suggest(
     Returns:
         The acquisition (n,), and the predictions of the targets themselves, particles first.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from metafunc import algorithms, likelihood
         >>> from metafunc.evaluation.sequential.acquisition import ei
@@ -204,7 +204,7 @@ def regret(
     Returns:
         Numbers in [0, 1], 0 where the best row has been found; 0 for a task whose rows are all alike.
 
-    Example:
+    Examples:
         >>> import torch
         >>> regret(torch.tensor([[0.0, 4.0, 1.0]]), torch.tensor([[0, 2, 1]]))
         tensor([[1.0000, 0.7500, 0.0000]])
@@ -221,7 +221,7 @@ def regret(
 def mean_ranks(regrets: Float[Tensor, "methods tasks rounds"]) -> Float[Tensor, "methods rounds"]:
     """The mean rank of every method over tasks, 1 for the best; methods that tie share the mean of their ranks.
 
-    Example:
+    Examples:
         >>> import torch
         >>> mean_ranks(torch.tensor([[[0.1]], [[0.3]], [[0.1]]])).flatten()
         tensor([1.5000, 3.0000, 1.5000])

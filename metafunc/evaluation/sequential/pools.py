@@ -30,7 +30,7 @@ def pools(sampler: Sampler, *, num_tasks: int, seed: int, split: str) -> Batch:
     Returns:
         Rows (tasks, n), with a mask where tasks have different numbers of them: rows that are there come first.
 
-    Example:
+    Examples:
         >>> from metafunc.data import sinusoid
         >>> pools(sinusoid(num_shots=5, num_test_queries=15).test, num_tasks=3, seed=0, split="test").x.shape
         torch.Size([3, 20, 1])

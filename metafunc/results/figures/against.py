@@ -32,7 +32,7 @@ def predicted_against_true(predictions: Sequence[Normal], tasks: Sequence[Task])
     Raises:
         ValueError: there is no task, or a task has no row that counts.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from metafunc import figures
         >>> from metafunc.types import Batch, Normal, Task

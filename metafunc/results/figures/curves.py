@@ -43,7 +43,7 @@ def adaptation_curves(
     Raises:
         ValueError: there is nothing to draw.
 
-    Example:
+    Examples:
         >>> from metafunc import figures
         >>> rows = [{"step": k, "mse": {"mean": 3 / (k + 1), "ci95": 0.1, "median": 2 / (k + 1)}} for k in range(4)]
         >>> len(figures.adaptation_curves({"maml": rows}).axes)
@@ -84,7 +84,7 @@ def learning_curve(rows: Sequence[Mapping[str, Any]]) -> "Figure":
     Raises:
         ValueError: no row has a loss or a score.
 
-    Example:
+    Examples:
         >>> from metafunc import figures
         >>> len(figures.learning_curve([{"step": k, "loss": 1 / k} for k in range(1, 100)]).axes)
         1
@@ -191,7 +191,7 @@ def whole_steps(axes: "Axes") -> None:
 def running_mean(values: Sequence[float], reach: int) -> list[float]:
     """The mean of the finite values from `reach` before to `reach` after, each end with what there is.
 
-    Example:
+    Examples:
         >>> running_mean([0.0, 3.0, 6.0], reach=1)
         [1.5, 3.0, 4.5]
     """

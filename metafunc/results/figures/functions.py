@@ -65,7 +65,7 @@ def function_before_and_after(
     Raises:
         ValueError: inputs or outputs have more than one dimension, or there is no step to draw.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from metafunc import algorithms, data, figures, likelihood, nn
         >>> learner = algorithms.maml(nn.mlp((1,), 1), likelihood.gaussian())

@@ -41,7 +41,7 @@ def episode(task: Task, predicted: Int[Tensor, " n"], *, names: Sequence[str] = 
     Raises:
         ValueError: the inputs are no images, or there are not as many answers as query images.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from metafunc import Batch, Task, figures
         >>> support = Batch(torch.rand(5, 1, 8, 8), torch.arange(5))

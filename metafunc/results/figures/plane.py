@@ -30,7 +30,7 @@ def paths_in_the_plane(paths: Mapping[int, Tensor], masks: Mapping[int, Tensor],
     Raises:
         ValueError: positions are not in a plane.
 
-    Example:
+    Examples:
         >>> import torch
         >>> walks = 0.1 * torch.randn(2, 3, 20, 2, generator=torch.Generator().manual_seed(0)).cumsum(2)
         >>> masks = {step: torch.ones(2, 3, 20) for step in (0, 1)}
@@ -68,7 +68,7 @@ def mean_path(paths: Tensor, mask: Tensor) -> Tensor:
         paths: positions (trajectories, times, 2).
         mask: 1 where a position counts (trajectories, times).
 
-    Example:
+    Examples:
         >>> import torch
         >>> two = torch.tensor([[[0.0, 0.0], [2.0, 0.0], [9.0, 9.0]], [[0.0, 0.0], [0.0, 0.0], [0.0, 4.0]]])
         >>> mean_path(two, torch.tensor([[1.0, 1.0, 0.0], [1.0, 1.0, 1.0]])).tolist()

@@ -25,7 +25,7 @@ def decision_curves(
     Returns:
         One panel, with the methods' names beside their lines.
 
-    Example:
+    Examples:
         >>> rows = [{"method": "ei", "curve": [{"evaluations": n, "mean": 1 / n, "ci95": 0.1} for n in (1, 2, 3)]}]
         >>> len(decision_curves(rows, title="Regret", subtitle="", y="Regret").axes)
         1

@@ -45,7 +45,7 @@ def reliability(curves: Mapping[str, Reliability], *, regression: bool, error: s
     Raises:
         ValueError: there is no point.
 
-    Example:
+    Examples:
         >>> from metafunc import figures
         >>> from metafunc.results.figures.reliability import Reliability
         >>> len(figures.reliability({"maml": Reliability([(0.1, 0.2), (0.9, 0.7)])}, regression=True).axes)

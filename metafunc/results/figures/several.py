@@ -70,7 +70,7 @@ def learning_curves(logs: Mapping[str, Sequence[Sequence[Mapping[str, float | in
     Raises:
         ValueError: there is no row.
 
-    Example:
+    Examples:
         >>> from metafunc import figures
         >>> rows = [{"step": k, "mse": 1 / k} for k in range(1, 9)]
         >>> len(figures.learning_curves({"maml": [rows], "anil": [rows, rows]}, "mse").axes)
@@ -127,7 +127,7 @@ def function_draws(
     Raises:
         ValueError: there is nothing to draw.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from metafunc import data, figures, tree
         >>> from metafunc.types import Normal

@@ -127,7 +127,7 @@ def spread(heights: Sequence[float], gap: float) -> list[float]:
     Returns:
         The heights moved apart.
 
-    Example:
+    Examples:
         >>> spread([0.0, 0.0, 5.0], gap=1.0)
         [-0.5, 0.5, 5.0]
     """
