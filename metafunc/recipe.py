@@ -79,7 +79,7 @@ class Built:
         return self
 
     def __reduce_ex__(self, protocol: Any) -> Any:
-        if self.recipe is not None:
+        if self.recipe is not None and "<locals>" not in self.recipe.builder:
             return rebuilt, (self.recipe, getattr(self, "info", None))
         inside = [name for name, value in vars(self).items() if "<l" in getattr(value, "__qualname__", "")]
         if inside:
@@ -115,11 +115,19 @@ def built(builder: Callable[A, B]) -> Callable[A, B]:
     def made(*arguments: A.args, **keywords: A.kwargs) -> B:
         value = builder(*arguments, **keywords)
         found = object.__new__(type(value))
-        recipe = Recipe(f"{builder.__module__}:{builder.__qualname__}", arguments, keywords)
+        owned = {name: _owned(part) for name, part in keywords.items()}
+        recipe = Recipe(f"{builder.__module__}:{builder.__qualname__}", tuple(map(_owned, arguments)), owned)
         vars(found).update(vars(value), recipe=recipe)
         return found
 
     return made
+
+
+def _owned(value: Any) -> Any:
+    """A setting that its giver can no longer change: lists and mappings are copied."""
+    if isinstance(value, dict):
+        return {name: _owned(part) for name, part in value.items()}
+    return [_owned(part) for part in value] if isinstance(value, list) else value
 
 
 def rebuilt(recipe: Recipe, info: Any) -> Any:

@@ -15,7 +15,7 @@ import metafunc
 from metafunc import algorithms, data, likelihood, nn, tree
 from metafunc.algorithms import ALGORITHMS
 from metafunc.data import FAMILIES
-from metafunc.recipe import LINES, as_html, short
+from metafunc.recipe import LINES, as_html, built, short
 from metafunc.training.build import build, tasks_of
 from metafunc.types import Batch, MetaLearner, Task
 
@@ -117,3 +117,19 @@ def test_a_family_carries_its_settings(name: str) -> None:
     assert family.recipe is not None
     assert family.recipe.name == name == FAMILIES[name].builder.__name__
     assert again(family).settings == family.settings
+
+
+def test_a_setting_that_its_giver_changes_later_is_the_one_that_was_given() -> None:
+    hidden: Any = [8, 8]
+    model = nn.mlp((1,), 1, hidden=hidden)
+    hidden.append(8)
+    assert tree.size(again(model).init(torch.Generator())) == tree.size(model.init(torch.Generator()))
+
+
+def test_a_builder_inside_another_cannot_be_found_again() -> None:
+    @built
+    def inside() -> Any:
+        return nn.mlp((1,), 1)
+
+    with pytest.raises(pickle.PicklingError, match="put together by hand"):
+        pickle.dumps(inside())

@@ -156,7 +156,7 @@ def _fetched(where: Address) -> Path:
         else:
             info = HfApi().model_info(where.name, revision=where.revision)
             wanted = refuse((file.rfilename for file in info.siblings or ()), where)
-            folder = Path(snapshot_download(where.name, revision=where.revision, allow_patterns=wanted))
+            folder = Path(snapshot_download(where.name, revision=info.sha, allow_patterns=wanted))  # what was listed
     _refuse_modules(folder, where)
     return folder
 

@@ -11,6 +11,7 @@ import operator
 import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, NotRequired, TypedDict
 
@@ -23,11 +24,12 @@ from metafunc.training.schema import Count
 
 COMPILED = "compiled.json"
 TRACKED = "trackers.json"
-_REPORTS = ("meta_test.json", "evaluation.parquet", "calibration.json", "report.html")
 _OURS = (
-    *(CONFIG, ENV, COMPILED, TRACKED, "metrics.jsonl", *_REPORTS),
+    *(CONFIG, ENV, COMPILED, TRACKED, "metrics.jsonl", "report.html"),
+    *("meta_test*.json", "evaluation*.parquet", "calibration*.json"),
     *("checkpoints", "figures", "tensorboard", "wandb"),
 )
+"""The patterns of what a run's folder holds, which a new run in it takes away."""
 
 
 class FirstCompiled(TypedDict):
@@ -210,7 +212,8 @@ def begin(path: Path, config: Mapping[str, Any], env: Mapping[str, Any], *, resu
     sweep(path)
     entries = {entry.name for entry in path.iterdir()} if path.is_dir() else set()
     foreign = sorted(name for name in entries - {ENV} if not name.startswith("."))
-    for name in sorted(entries & {*_OURS}):
+    ours = {name for name in entries if any(fnmatchcase(name, pattern) for pattern in _OURS)}
+    for name in sorted(ours):
         refuse_link(path / name)
     if foreign and CONFIG not in entries:
         raise ValueError(f"{path} is no run and not empty (it holds {foreign[0]}): choose another folder.")
@@ -223,9 +226,7 @@ def begin(path: Path, config: Mapping[str, Any], env: Mapping[str, Any], *, resu
         _write_again(run)
         return run
     make_folder(path)
-    for name in sorted(
-        entries & {*_OURS}, key=lambda name: name == CONFIG
-    ):  # last what makes the folder ours to delete
+    for name in sorted(ours, key=lambda name: name == CONFIG):  # last what makes the folder ours to delete
         with about(path / name):
             shutil.rmtree(path / name) if (path / name).is_dir() else (path / name).unlink()
         force(path)

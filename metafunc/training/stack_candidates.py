@@ -1,11 +1,12 @@
-r"""A stack of cross-validated candidates, scored as honestly as they are.
+r"""A stack of cross-validated candidates, whose weights are found on other rows than it is judged on.
 
 The weights of the stack that is tested on fold j are found on the rows of the other folds,
 
 $$\hat w^{(j)} = \arg\max_{w \in \Delta} \textstyle\sum_{i \notin j} \log \sum_k w_k\, p_k^{(-i)}(y_i),$$
 
-where $p_k^{(-i)}$ was trained without the fold of row i, so that no row has a say in the weights that it is judged
-under; those of the stack that is kept are found on all rows. A member with a share below one in a hundred is left out.
+where $p_k^{(-i)}$ was trained without the fold of row i. A row has no direct say in the weights it is judged under;
+it has an indirect one, as that of a few weights by the learners of the other folds, which were trained on it too. The
+weights of the stack that is kept are found on all rows. A member with a share below one in a hundred is left out.
 """
 
 from collections.abc import Sequence

@@ -48,6 +48,7 @@ class Tracking:
         if find_spec(name) is None:
             raise ValueError(f"{name} is not installed: pip install 'metafunc[{name}]'.")
         self._begun = self._failed = self._kept_open = False
+        self._run: Path | None = None
 
     def begin(self, run: Path | None, config: Mapping[str, Any], step: int, /) -> None:
         """Begin a curve, or go on with the run's own.
@@ -57,6 +58,10 @@ class Tracking:
             config: what was asked for.
             step: updates done.
         """
+        if run is None or run != self._run or step == 0:  # another training than the last one's
+            self._end(failed=False)
+            self._failed = False
+        self._run = run
         self._guarded(lambda: self._begin(run, config, step))
 
     def log(self, values: Mapping[str, Any], step: int, /) -> None:
@@ -66,10 +71,8 @@ class Tracking:
 
     def close(self) -> None:
         """End the curve, unless a `with` statement does that; as failed where an exception is the reason."""
-        if self._begun and not self._kept_open:
-            self._begun = False
-            failed = sys.exc_info()[0] is not None
-            self._guarded(lambda: self.client.end(failed=failed))
+        if not self._kept_open:
+            self._end(failed=sys.exc_info()[0] is not None)
 
     def __enter__(self) -> "Tracking":
         self._kept_open = True
@@ -80,6 +83,11 @@ class Tracking:
     ) -> None:
         self._kept_open = False
         self.close()
+
+    def _end(self, *, failed: bool) -> None:
+        if self._begun:
+            self._begun = False
+            self._guarded(lambda: self.client.end(failed=failed))
 
     def _begin(self, run: Path | None, config: Mapping[str, Any], step: int) -> None:
         if self._begun:

@@ -158,6 +158,26 @@ def test_it_stays_open_for_a_meta_test(faked: type[Fake]) -> None:
     assert client.named("end") == [False]
 
 
+def test_every_training_has_a_curve_of_its_own(faked: type[Fake], tmp_path: Path) -> None:
+    with Tracking("wandb") as tracker:
+        train(tmp_path / "first", tracker)
+        train(tmp_path / "second", tracker)
+        client = tracker.client
+        assert isinstance(client, Fake)
+    assert [name for name, _ in client.calls if name != "log"] == ["begin", "end", "begin", "end"]
+    assert [json.loads((tmp_path / run / "trackers.json").read_text()) is not None for run in ("first", "second")]
+
+
+def test_what_failed_for_one_training_is_tried_for_the_next(faked: type[Fake], tmp_path: Path) -> None:
+    tracker = Tracking("wandb")
+    tracker.client = Fake("begin")
+    with pytest.warns(UserWarning, match="gets no more numbers of this run"):
+        train(tmp_path / "first", tracker)
+    tracker.client = client = Fake()
+    train(tmp_path / "second", tracker)
+    assert client.named("begin") == [(None, 0)]
+
+
 def test_what_is_not_there_is_said_before_anything_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tracking, "find_spec", lambda _: None)
     with pytest.raises(ValueError, match=r"wandb is not installed: pip install 'metafunc\[wandb\]'"):

@@ -165,11 +165,13 @@ def _why(chosen: "Chosen", report: dict[str, Any]) -> str:
     """What was chosen, and how sure that is, in a few sentences."""
     best, *others = report["rows"]
     equal = [row["algorithm"] for row in others if (row["paired"]["nll"]["low"] or 0.0) <= 0.0]
-    doubt = f"; {', '.join(equal)} may be as good" if equal else ", beyond doubt"
+    doubt = f"; {', '.join(equal)} may be as good" if equal else ""
     late, wild = ([name for name, why in chosen.left_out.items() if why == of] for of in ("no time", "diverged"))
     more = f" There was no time for {', '.join(late)}: give more --minutes." if late else ""
     more += f" {', '.join(wild)} diverged." if wild else ""
     shares = ", ".join(f"{name} {share:.2f}" for name, share in chosen.shares.items())
     mixed = f" The stack is {shares}." if shares else ""
     name = "The stack" if best["algorithm"] == STACK else best["algorithm"]
-    return f"{name} predicts new tasks best, by the NLL{doubt}.{mixed} It is trained on all tasks now.{more}"
+    chosen_by = f"The best of {len(report['rows'])} scores is somewhat too good for new tasks." if others else ""
+    parts = [f"{name} predicts the tasks that were left out best, by the NLL{doubt}.", chosen_by, mixed.strip()]
+    return " ".join([*filter(None, parts), f"It is trained on all tasks now.{more}"])

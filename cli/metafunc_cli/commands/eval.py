@@ -117,12 +117,12 @@ def _kept(
     run.write(file.name, report)
     steps = own_steps(run.config)
     pictures.write_calibration(run, file.name, result)
-    _keep(file, report, result, steps or 1, size)
+    _write_numbers(file, report, result, steps or 1, size)
     _show(screen, report, steps, info)
     return report
 
 
-def _keep(file: Path, report: Mapping[str, Any], result: Any, steps: int, parameters: int) -> None:
+def _write_numbers(file: Path, report: Mapping[str, Any], result: Any, steps: int, parameters: int) -> None:
     """Write the numbers of every task beside a meta-test's report."""
     from metafunc.results import per_task
     from metafunc.results.comparison import Entry

@@ -36,10 +36,11 @@ def mark(trial: "Trial", transforms: tuple[str, ...], asked: Comparison) -> str 
     from metafunc import tree
 
     config = trial.run.config
-    if any(user_builders.is_own(config[section].get("name", "")) for section in SECTIONS):
+    sections = {section: config.get(section, {}) for section in SECTIONS}  # a stack has no network of its own
+    if any(user_builders.is_own(settings.get("name", "")) for settings in sections.values()):
         return None
     about: dict[str, Any] = {
-        "sections": {section: config[section] for section in SECTIONS},
+        "sections": sections,
         "transforms": transforms,
         "protocol": {name: getattr(asked, name) for name in PROTOCOL},
         "tasks": dict(trial.family.info),

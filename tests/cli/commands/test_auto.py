@@ -28,7 +28,7 @@ def test_a_table_is_enough(words: list[str], table: Path, capsys: pytest.Capture
     report = json.loads(out)
     assert report["best"] == report["rows"][0]["algorithm"]
     assert "of 12 new tasks" in err
-    assert f"{report['best']} predicts new tasks best, by the NLL" in err
+    assert f"{report['best']} predicts the tasks that were left out best, by the NLL" in err
     tested = json.loads(Path("chosen/meta_test.json").read_text())["meta_test"]
     assert tested["groups"] == {"number": 12, "of": "tasks", "per_episode": 1}
     assert json.loads(Path("chosen/auto.json").read_text())["rows"] == report["rows"]
@@ -52,7 +52,7 @@ def test_the_stack_is_a_run_like_any_other(
     assert report["best"] == "stack"
     assert sum(report["stack"].values()) == pytest.approx(1.0)
     said = " ".join(err.split())
-    assert "The stack predicts new tasks best" in said
+    assert "The stack predicts the tasks that were left out best" in said
     assert f"The stack is {next(iter(report['stack']))} " in said
     assert "RMSE in the unit of dose: stack " in said
     Path("s.csv").write_text("hour,dose\n1,7\n2,9\n")
