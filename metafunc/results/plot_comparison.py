@@ -84,7 +84,8 @@ def caption(compared: Sequence[Compared], folder: Path) -> str:
         by_steps.setdefault(f"{taken}, {seeds} seed{'s' * (seeds != 1)}", []).append(one.entry.algorithm)
     learners = "; ".join(f"{', '.join(names)} ({taken})" for taken, names in by_steps.items())
     tasks = compared[0].runs[0].config["tasks"]["name"] if compared[0].runs else "tasks"
-    return f"{learners} on {tasks} · {'/'.join(folder.parts[-2:])}"
+    place = folder.parent if folder.name == "figures" else folder
+    return f"{learners} on {tasks} · {'/'.join(place.parts[-2:])}"
 
 
 def _learning(compared: Sequence[Compared]) -> "Iterator[tuple[str, Figure]]":
