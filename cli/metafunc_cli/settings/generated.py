@@ -290,7 +290,7 @@ class Dkt:
     """Deep kernel transfer: an exact Gaussian process on features that all tasks share."""
 
     kernel: Literal["spectral", "rbf", "matern", "linear", "cosine"] | None = None
-    """the kernel on features; by default "spectral" for numbers, which extrapolates what repeats, and "linear" for classes, whose features may lie far apart and still be told to come closer."""
+    """the kernel on features; by default "spectral" for numbers, which extrapolates what repeats, and "linear" for classes, whose features may lie far apart and still have a gradient."""
     num_features: int = 40
     """how many numbers the network puts out."""
     num_components: int = 4

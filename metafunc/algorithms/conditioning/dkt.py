@@ -98,7 +98,7 @@ def dkt(
         model: the network of the features; it puts out `num_features` numbers.
         likelihood: the observation model: Gaussian, whose noise is learned unless it has one, or categorical.
         kernel: the kernel on features; by default "spectral" for numbers, which extrapolates what repeats, and "linear"
-            for classes, whose features may lie far apart and still be told to come closer.
+            for classes, whose features may lie far apart and still have a gradient.
         num_features: how many numbers the network puts out.
         num_components: Gaussians in the spectral kernel's density.
         frequency: the standard deviation of the frequencies that the spectral kernel starts from, in periods per unit
