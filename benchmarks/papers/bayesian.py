@@ -37,8 +37,8 @@ SETTINGS = {
     # that may move by what they see, and wide distributions to begin with, are our own: draws then differ (validation
     # tasks).
     "circles": Setting(
-        algorithms="maml platipus",
-        shared="--tasks circles --model mlp --num-steps 5 --clip 10 --platipus.kl-weight 0.1 "
+        algorithms="maml platipus tnp exact",
+        shared="--tasks circles --model mlp --num-steps 5 --clip 10 --platipus.kl-weight 0.1 --tnp.num-layers 3 "
         "--platipus.mean-lr 0.1 --platipus.scale 0.1",
         short="--seeds 3 --steps 1500 --num-tasks 10 --outer-lr 0.01 --schedule cosine --validate-every 1000 "
         "--model.hidden 40 40 --inner-lr 0.05 --test-tasks 500",

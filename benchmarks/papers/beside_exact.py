@@ -96,11 +96,13 @@ SETTINGS = {
         )
         for kernel, of_dkt, processes in KERNELS
     },
-    # Nguyen, Grover (2022): random hyperparameters, noise of .02; their 6 layers of 64 and Adam at .0005.
+    # Nguyen, Grover (2022): random hyperparameters, noise of .02; Adam at .0005. A training task has as many queries as
+    # fit in the masked ones' memory, three times theirs; a test task is theirs.
     "gp_rbf_random": Setting(
         "tnp exact",
         f"--tasks gp {SHARED} --data.hyperparameters random --validate-every 4000 --validate-by nll --num-tasks 16 "
-        "--steps 40000 --outer-lr 0.0005 --model.hidden 64 64 64 --tnp.num-layers 4",
+        "--steps 40000 --outer-lr 0.0005 --model.hidden 64 64 64 --tnp.num-layers 4 --tnp.data.num-queries 46 "
+        "--tnp.data.num-test-queries 3 46",
     ),
     **{
         f"gp_{kernel}": Setting(

@@ -5,9 +5,10 @@
 
 A draw is a decision boundary. How well some draws cover the truth is the largest overlap (intersection over union) of
 the true disc with what one of them calls positive; one deterministic learner has one draw. The exact posterior says
-what the points allow: circles of the prior, drawn again by their likelihood (of the smallest, some repeatedly).
+what the points allow, by draws of its circles.
 """
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +33,6 @@ SIDE = 60
 """Points of the plane in each direction, at which predictions are made."""
 NUM_DRAWS = 10
 """At most; a learner has as many as it has particles."""
-NUM_CIRCLES = 2_000_000
-"""Circles of the prior that the exact posterior chooses from."""
 
 
 def main(
@@ -57,12 +56,12 @@ def main(
     found: dict[str, Any] = {"num_tasks": num_tasks, "draws": NUM_DRAWS, "learners": {}}
     pictures: dict[str, tuple[Tensor, Tensor]] = {}
     covered: list[Tensor] = []
-    for learner in ("maml", "platipus", EXACT):
+    for learner in ("maml", "platipus", "tnp", EXACT):
         overlaps: list[Tensor] = []
         means: list[Tensor] = []
         for seed in seeds:
             if learner == EXACT:
-                probabilities = _posterior(tasks.support.x.double(), plane, seed)
+                probabilities = _posterior(family, tasks, plane, seed)
             else:
                 probabilities = _predicted(Path(runs) / f"{learner}-{seed}", family, num_tasks, plane)
             positive = probabilities[:, :NUM_DRAWS] > 0.5
@@ -91,7 +90,8 @@ def _circles(family: TaskFamily, num_tasks: int) -> tuple[Task, Tensor, Tensor]:
     """New tasks, and the circles behind them, from the same numbers."""
     tasks = family.test(generator_for(0, "circles", 0), num_tasks)
     shape = num_tasks, width(tasks.support.x.shape[1] + tasks.query.x.shape[1])
-    return tasks, *circle(torch.rand(shape, dtype=torch.float64, generator=generator_for(0, "circles", 0))[:, :3])
+    uniforms = torch.rand(shape, dtype=torch.float64, generator=generator_for(0, "circles", 0))[:, :3]
+    return tasks, *circle(uniforms, family.info["radius"])
 
 
 def _depth(plane: Tensor, centre: Tensor, radius: Tensor) -> Tensor:
@@ -99,33 +99,14 @@ def _depth(plane: Tensor, centre: Tensor, radius: Tensor) -> Tensor:
     return radius[..., None].float() - (plane - centre[..., None, :].float()).norm(dim=-1)
 
 
-def _posterior(points: Tensor, plane: Tensor, seed: int) -> Tensor:
-    """Draws of the exact posterior: circles of the prior that hold all points, each point with one over their area."""
-    generator = generator_for(seed, "posterior", 0)
-    centre, radius = circle(torch.rand(NUM_CIRCLES, 3, dtype=torch.float64, generator=generator))
-    log_area = torch.cat(
-        [_area(*part).log() for part in zip(centre.split(100_000), radius.split(100_000), strict=True)]
-    )
-    drawn = []
-    for seen in points:
-        rows = torch.arange(NUM_CIRCLES)
-        for point in seen:
-            rows = rows[(centre[rows] - point).square().sum(-1) <= radius[rows].square()]
-        assert len(rows) > NUM_DRAWS, f"{len(rows)} circles of the prior hold all points; raise NUM_CIRCLES"
-        weights = torch.softmax(-len(seen) * log_area[rows], 0)
-        drawn.append(rows[torch.multinomial(weights, NUM_DRAWS, replacement=True, generator=generator)])
-    chosen = torch.stack(drawn)
-    return torch.sigmoid(_depth(plane, centre[chosen], radius[chosen]))  # above a half inside, for the contour
-
-
-def _area(centre: Tensor, radius: Tensor) -> Tensor:
-    """The part of each circle that lies in the square, by the midpoint rule over its strips."""
-    low, high = PLANE
-    left, right = (centre[:, 0] - radius).clamp(min=low), (centre[:, 0] + radius).clamp(max=high)
-    x = left[:, None] + (right - left)[:, None] * (torch.arange(64) + 0.5) / 64
-    half = (radius[:, None].square() - (x - centre[:, :1]).square()).clamp(min=0).sqrt()
-    height = (centre[:, 1:] + half).clamp(max=high) - (centre[:, 1:] - half).clamp(min=low)
-    return height.mean(-1) * (right - left)
+def _posterior(family: TaskFamily, tasks: Task, plane: Tensor, seed: int) -> Tensor:
+    """Draws of the exact posterior, whose circles have equal mass: a half at the boundary, for the contour."""
+    exact = family.optima["test"]
+    circles = torch.vmap(partial(exact.adapt, {}), chunk_size=10)(tasks.support)
+    shape = tasks.support.x.shape[0], NUM_DRAWS
+    chosen = torch.randint(circles.radius.shape[1], shape, generator=generator_for(seed, "posterior", 0))
+    centre, radius = (torch.vmap(lambda leaf, rows: leaf[rows])(leaf, chosen) for leaf in circles[:2])
+    return _depth(plane, centre, radius).sigmoid()
 
 
 def _plane() -> Tensor:

@@ -20,10 +20,16 @@ COMMANDS = {
     "auto": ("TABLE [OPTIONS]", "choose the learner that predicts a table's tasks best, and train it"),
     "eval": ("RUN [OPTIONS]", "meta-test a run again, on other tasks or with more steps"),
     "plot": ("RUN [OPTIONS]", "draw a run: learning and adaptation curves, tasks before and after"),
+    "report": ("RUN|COMPARISON [OPTIONS]", "one HTML file: tables that sort, pictures, functions to explore"),
+    "play": ("RUN [OPTIONS]", "a page in the browser: click support points, and see the learner adapt"),
     "compare": ("[RUN ...] [OPTIONS]", "train algorithms, or take runs, and compare them"),
     "predict": ("RUN --support F --query F --out F", "adapt to a new task from files, and predict"),
+    "optimise": ("RUN [OPTIONS]", "find the best row of a pool in few evaluations"),
+    "acquire": ("RUN [OPTIONS]", "let a learner ask for labels, against labels at random"),
+    "push": ("RUN user/name [--private]", "put a run onto the Hugging Face hub"),
     "check": ("TARGET [OPTIONS]", "check meta-gradients through your module, loss or learner"),
-    "list": ("", "algorithms, tasks, networks and presets"),
+    "list": ("[SECTION [NAME]] [--json]", "algorithms, tasks, networks, presets, or your runs"),
+    "completion": ("bash | zsh | fish", "what your shell needs to complete words at the tab key"),
 }
 HELP = """usage: metafunc COMMAND [OPTIONS]
 
@@ -38,6 +44,8 @@ options:
 
 exit codes: 0 done, 1 failure, 2 usage, 3 data or machine unavailable, 4 diverged, 129, 130 or 143 interrupted
 """
+COMPLETE = "__complete"
+"""What the shells ask by, as `metafunc completion` has told them."""
 TERMINATED = {128 + number for number in (1, 15)}  # SIGHUP, which Windows does not know, and SIGTERM
 
 
@@ -108,6 +116,10 @@ def run(argv: Sequence[str]) -> int:
 
 
 def _dispatch(argv: Sequence[str]) -> int:
+    if argv and argv[0] == COMPLETE:  # whose last word is empty after a space
+        from metafunc_cli.commands.completion import answer
+
+        return answer(argv[1:], [*COMMANDS])
     check_words(argv)
     if [*argv[:2]] == ["train", "auto"]:
         argv = argv[1:]

@@ -1,4 +1,4 @@
-"""Takes the current folder off the import path, where `python -m metafunc_cli` put it: first, before the installed.
+"""Takes the current folder off the import path, where `python -m metafunc` put it: first, before the installed.
 
 That folder holds data, not code. A module of the user's that a command line names is looked for there all the same,
 after everything that is installed. The console script and `python -P` have no such entry, and one of PYTHONPATH stays.
@@ -7,5 +7,7 @@ after everything that is installed. The console script and `python -P` have no s
 import os
 import sys
 
-if getattr(sys.modules["__main__"].__spec__, "name", "") == "metafunc_cli.__main__" and not sys.flags.safe_path:
+PROGRAMS = ("metafunc.__main__", "metafunc_cli.__main__")
+
+if getattr(sys.modules["__main__"].__spec__, "name", "") in PROGRAMS and not sys.flags.safe_path:
     sys.path[:1] = [] if sys.path[:1] in ([""], [os.getcwd()]) else sys.path[:1]

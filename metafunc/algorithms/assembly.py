@@ -63,7 +63,7 @@ def step_learner(
     Raises:
         ValueError: if `num_steps` is negative.
 
-    Example:
+    Examples:
         >>> from metafunc import likelihood, nn
         >>> model, observed = nn.mlp((1,), 1), likelihood.gaussian()
         >>> learner = step_learner(model, observed, gradient_step(model, observed, 0.01), num_steps=1)

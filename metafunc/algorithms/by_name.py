@@ -42,7 +42,7 @@ def build(
         ValueError: if there is no such algorithm, if it does not take this kind of task, if it has no such
             hyperparameter, or if a value is out of range.
 
-    Example:
+    Examples:
         >>> from metafunc import algorithms, nn
         >>> learner = algorithms.build("maml", nn.mlp, (1,), "regression", 1, inner_lr=0.01)
     """

@@ -51,7 +51,7 @@ class Latent(NamedTuple):
 def summary(outputs: Float[Tensor, " double"]) -> Gaussian:
     r"""A Gaussian from a network's outputs, with $\sigma = .1 + .9\, \mathrm{sigmoid}$.
 
-    Example:
+    Examples:
         >>> import torch
         >>> summary(torch.zeros(2)).log_scale.exp()
         tensor([0.5500])

@@ -14,6 +14,7 @@ from metafunc.nn.likelihood import Likelihood
 from metafunc.nn.mixture import Head, with_head
 from metafunc.nn.models import mlp
 from metafunc.nn.set_convolution import grid_network
+from metafunc.recipe import built
 from metafunc.rl import Simulator
 from metafunc.types import Model, Params
 
@@ -96,12 +97,18 @@ def inducing_inputs(
 
     # A network of the factory, which nothing else is asked of, says in which precision parameters are.
     like = tree.leaves(factory((size,), 1).init(Generator()))[0]
+    return (grid_of_points(size, along, low, high, like.dtype),)
+
+
+@built
+def grid_of_points(size: int, along: int, low: float, high: float, dtype: torch.dtype) -> Model:
+    """No network: inputs as they are, and as the parameter "points" a grid of so many along each of them."""
 
     def init(generator: Generator) -> Params:
-        axis = torch.linspace(low, high, along).to(like)
+        axis = torch.linspace(low, high, along).to(dtype)
         return {"points": torch.cartesian_prod(*[axis] * size).reshape(-1, size)}
 
-    return (Model(init, lambda params, x: x.reshape(x.shape[0], -1)),)
+    return Model(init, lambda params, x: x.reshape(x.shape[0], -1))
 
 
 def fixed_features(
@@ -121,14 +128,23 @@ def fixed_features(
         ValueError: if there are no such features, or a value that they take is out of range.
     """
     size = prod(input_shape)
-    rows = additive(features, degree=degree, num_knots=num_knots, low=low, high=high)
     # As for the grid above, the factory's network is asked for its precision alone.
     like = tree.leaves(factory((size,), 1).init(Generator()))[0]
+    model = additive_features(size, features, like.dtype, degree=degree, num_knots=num_knots, low=low, high=high)
+    return (model,)
+
+
+@built
+def additive_features(
+    size: int, features: Basis, dtype: torch.dtype, *, degree: int, num_knots: int, low: float, high: float
+) -> Model:
+    """Fixed features of each of so many inputs, and as the parameter "coefficients" as many zeros."""
+    rows = additive(features, degree=degree, num_knots=num_knots, low=low, high=high)
 
     def init(generator: Generator) -> Params:
-        return {"coefficients": like.new_zeros(rows(like.new_zeros(1, size)).shape[1])}
+        return {"coefficients": torch.zeros(rows(torch.zeros(1, size, dtype=dtype)).shape[1], dtype=dtype)}
 
-    return (Model(init, lambda params, x: rows(x)),)
+    return Model(init, lambda params, x: rows(x))
 
 
 def features_amortiser(

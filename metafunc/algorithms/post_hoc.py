@@ -45,7 +45,7 @@ def transformed(learner: Learner, names: Sequence[str], networks: Sequence[Model
     Raises:
         ValueError: if there is no transform of a name, or it does not take this learner.
 
-    Example:
+    Examples:
         >>> from metafunc import algorithms, likelihood, nn
         >>> from metafunc.algorithms.post_hoc import transformed
         >>> model, observed = nn.mlp((1,), 1), likelihood.gaussian()

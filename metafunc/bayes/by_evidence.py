@@ -59,7 +59,7 @@ class Gram(Protocol):
 def lines(shape: Float[Tensor, ""], x: Float[Tensor, "n inputs"], z: Float[Tensor, "m inputs"]) -> Tensor:
     r"""A constant of variance 1 and a line, $1 + \theta^2 x^\top z / d$, for d inputs.
 
-    Example:
+    Examples:
         >>> lines(torch.tensor(2.0), torch.tensor([[1.0, 2.0]]), torch.tensor([[1.0, 0.0]]))
         tensor([[3.]])
     """
@@ -70,7 +70,7 @@ def lines(shape: Float[Tensor, ""], x: Float[Tensor, "n inputs"], z: Float[Tenso
 def curves(shape: Float[Tensor, ""], x: Float[Tensor, "n inputs"], z: Float[Tensor, "m inputs"]) -> Tensor:
     r"""A constant and a smooth function, of variance 1 each, $1 + e^{-\lVert x - z \rVert^2 / (2 \theta^2 d)}$.
 
-    Example:
+    Examples:
         >>> curves(torch.tensor(0.1), torch.tensor([[0.0]]), torch.tensor([[0.0], [1.0]]))
         tensor([[2., 1.]])
     """
@@ -126,7 +126,7 @@ def average(grid: Grid, x: Float[Tensor, "n inputs"], y: Float[Tensor, " n"], ma
         y: one column of targets.
         mask: 1 for rows that count.
 
-    Example:
+    Examples:
         >>> grid = Grid(curves, 1.0, 0.1, 1.0)
         >>> average(grid, torch.zeros(1, 1), torch.zeros(1), torch.zeros(1)).log_weight.exp().sum()
         tensor(1.)
@@ -162,7 +162,7 @@ def together(
     One column's are the nodes themselves. Of several, each has particles of equal mass, in an order of its own in which
     any two columns' form a lattice: as the particles of independent columns do, but for the lattice's distance.
 
-    Example:
+    Examples:
         >>> together(torch.tensor([[0.5, 0.5]]).log())[0]
         tensor([[0, 1]])
         >>> nodes, _ = together(torch.tensor([[0.5, 0.5], [0.5, 0.5]]).log())
@@ -186,7 +186,7 @@ def by_evidence(grid: Grid) -> MetaLearner[Params, Averaged]:
     Returns:
         The learner; it has no meta-parameters, and task parameters are an `Averaged`, columns of targets first.
 
-    Example:
+    Examples:
         >>> learner = by_evidence(Grid(curves, 1.0, 0.1, 1.0))
         >>> task = learner.adapt({}, Batch(torch.zeros(2, 1), torch.ones(2, 1)))
         >>> found = learner.predict(task, torch.zeros(1, 1))

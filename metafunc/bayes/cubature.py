@@ -23,7 +23,7 @@ def gauss_hermite(like: Tensor, number: int) -> Rule:
         like: a tensor whose dtype and device it gets.
         number: of points.
 
-    Example:
+    Examples:
         >>> import torch
         >>> nodes, weights = gauss_hermite(torch.zeros((), dtype=torch.float64), 3)
         >>> round(float((weights * nodes[:, 0] ** 4).sum()), 6)  # the fourth moment
@@ -40,7 +40,7 @@ def spherical(like: Tensor, dimensions: int) -> Rule:
         like: a tensor whose dtype and device it gets.
         dimensions: d.
 
-    Example:
+    Examples:
         >>> import torch
         >>> nodes, weights = spherical(torch.zeros(()), 2)
         >>> (weights @ nodes.square()).round(decimals=4)  # the second moments
@@ -58,7 +58,7 @@ def sobol_normals(like: Tensor, number: int, dimensions: int) -> Float[Tensor, "
         number: how many; a power of two is spread best.
         dimensions: of the normal.
 
-    Example:
+    Examples:
         >>> import torch
         >>> sobol_normals(torch.zeros(()), 2, 1)
         tensor([[-0.6745],

@@ -71,7 +71,7 @@ class _Grid(NamedTuple):
 def nodes_for(kind: Curves, noise: float, num_rows: int) -> tuple[int, int]:
     """How many nodes each axis takes, so that no cell is wider than the posterior may be.
 
-    Example:
+    Examples:
         >>> sine = lambda theta, x: (torch.sin(x[:, 0] - theta), 0 * x[:, 0])
         >>> sines = Curves(sine, (0.0, 3.0), (0.0, 5.0), steepness=(5.0, 1.0))
         >>> nodes_for(sines, 0.3, 5), nodes_for(sines, 0.05, 10)
@@ -101,7 +101,7 @@ def curve_learner(
         refine: nodes of an axis in units of the usual number.
         kept: nodes that the posterior is made of.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from metafunc import Batch, metrics
         >>> lines = Curves(lambda tilt, x: (torch.ones_like(x[:, 0]), tilt * x[:, 0]), (-3.0, 3.0), (-3.0, 3.0))

@@ -91,6 +91,14 @@ class Interpolation:
         learned = (left @ prior.factor) @ (right @ prior.factor).mT
         return self.gram(x, z) - (left @ root) @ (right @ root).mT + learned
 
+    def variance(self, prior: Empirical, x: Float[Tensor, "n inputs"]) -> Float[Tensor, " n"]:
+        """The prior variance of the function at every input, without the matrix."""
+        weights = self.weights(x)
+        own = self.kernel.variance(tree.map(lambda leaf: leaf.to(x), self.hyperparameters), x)
+        explained = (weights @ self.root(x)).square().sum(1)
+        found: Tensor = own - explained + (weights @ prior.factor).square().sum(1)
+        return found
+
     def at(self, prior: Empirical, x: Float[Tensor, "n inputs"]) -> Rows:
         """The prior at inputs."""
         weights = self.weights(x)
@@ -210,7 +218,7 @@ def em(
     Raises:
         ValueError: if a number is negative.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from metafunc.bayes import kernels
         >>> x = torch.linspace(0, 1, 4, dtype=torch.float64)[:, None]

@@ -10,6 +10,7 @@ from torch import Generator, Tensor
 
 from metafunc import tree
 from metafunc.checks import at_least
+from metafunc.recipe import built
 from metafunc.types import (
     Batch,
     Data,
@@ -33,6 +34,7 @@ class PerParticle(NamedTuple):
     values: Tree
 
 
+@built
 def lift(learner: MetaLearner[M, P], *, num_particles: int) -> MetaLearner[M, P]:
     r"""An ensemble of any learner: its meta- and task parameters get a leading axis of particles.
 
@@ -53,7 +55,7 @@ def lift(learner: MetaLearner[M, P], *, num_particles: int) -> MetaLearner[M, P]
     Raises:
         ValueError: if `num_particles` is below 1.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from metafunc import algorithms, likelihood, nn
         >>> ensemble = lift(algorithms.maml(nn.mlp((1,), 1), likelihood.gaussian()), num_particles=5)

@@ -33,7 +33,7 @@ class Gaussian(NamedTuple):
 def standard(like: Tree) -> Gaussian:
     r"""$\mathcal N(0, I)$ over a tree of parameters.
 
-    Example:
+    Examples:
         >>> import torch
         >>> standard(torch.ones(2))
         Gaussian(mean=tensor([0., 0.]), log_scale=tensor([0., 0.]))
@@ -48,7 +48,7 @@ def around(mean: Tree, scale: float) -> Gaussian:
     Raises:
         ValueError: if `scale` is not above 0.
 
-    Example:
+    Examples:
         >>> import torch
         >>> around(torch.ones(2), 1.0)
         Gaussian(mean=tensor([1., 1.]), log_scale=tensor([0., 0.]))
@@ -71,7 +71,7 @@ def standard_noise(like: T, generator: Generator, *, num_draws: int | None = Non
     Raises:
         ValueError: if `num_draws` is negative.
 
-    Example:
+    Examples:
         >>> import torch
         >>> noise = standard_noise({"w": torch.zeros(3)}, torch.Generator().manual_seed(0), num_draws=2)
         >>> noise["w"].shape
@@ -98,7 +98,7 @@ def sample(gaussian: Gaussian, noise: T) -> T:
     Returns:
         One draw, a tree like the mean.
 
-    Example:
+    Examples:
         >>> import torch
         >>> prior = Gaussian(mean={"w": torch.ones(2)}, log_scale={"w": torch.zeros(2)})
         >>> sample(prior, {"w": torch.tensor([0.5, -0.5])})
@@ -120,7 +120,7 @@ def log_prob(gaussian: Gaussian, params: Tree) -> Scalar:
     Returns:
         A scalar, in nats.
 
-    Example:
+    Examples:
         >>> import torch
         >>> standard = Gaussian(mean=torch.zeros(2), log_scale=torch.zeros(2))
         >>> log_prob(standard, torch.tensor([1.0, 0.0]))
@@ -142,7 +142,7 @@ def entropy(gaussian: Gaussian) -> Scalar:
     Returns:
         A scalar, in nats.
 
-    Example:
+    Examples:
         >>> import torch
         >>> entropy(Gaussian(mean=torch.zeros(2), log_scale=torch.zeros(2)))
         tensor(2.8379)
@@ -169,7 +169,7 @@ def kl(q: Gaussian, p: Gaussian) -> Scalar:
     Returns:
         A scalar, in nats.
 
-    Example:
+    Examples:
         >>> import torch
         >>> q = Gaussian(mean=torch.tensor([1.0, 0.0]), log_scale=torch.zeros(2))
         >>> kl(q, Gaussian(mean=torch.zeros(2), log_scale=torch.zeros(2)))

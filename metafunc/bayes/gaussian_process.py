@@ -54,7 +54,7 @@ def condition(
         mask: 1 for rows that count (n,); () if all do.
         jitter: added to the diagonal, in units of the mean prior variance of the rows that count.
 
-    Example:
+    Examples:
         >>> import torch
         >>> found = condition(torch.ones(1, 1), torch.tensor([[2.0]]), torch.tensor(1.0))
         >>> found.weights  # 2 / (1 + 1), but for the jitter
@@ -71,7 +71,7 @@ def condition(
 def log_evidence(found: Conditioned, residual: Float[Tensor, "n outputs"]) -> Float[Tensor, ""]:
     r"""The log marginal likelihood of the rows that count, $\log p(y \mid X)$, summed over outputs.
 
-    Example:
+    Examples:
         >>> import torch
         >>> y = torch.zeros(1, 1)
         >>> log_evidence(condition(torch.ones(1, 1), y, torch.tensor(0.0), jitter=0.0), y)  # a standard normal at 0

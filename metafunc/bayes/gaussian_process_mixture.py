@@ -64,7 +64,7 @@ def process_learner(
             equal mass. Fewer nodes are all kept, with their weights.
         mean: the functions' prior mean, from inputs (n, inputs) to (n,).
 
-    Example:
+    Examples:
         >>> import torch
         >>> from metafunc import Batch
         >>> from metafunc.bayes import kernels

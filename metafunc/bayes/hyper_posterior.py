@@ -64,7 +64,7 @@ class HyperPosterior:
             log_hyperprior: $\log \mathcal P$.
             beta: $\beta_i$.
 
-        Example:
+        Examples:
             >>> import torch
             >>> both = HyperPosterior(num_train_tasks=4)
             >>> both.energies(torch.tensor([-6.0]), torch.tensor([-2.0]), beta=5.0)  # 6 / (5 + 1) + 2 / 4

@@ -43,7 +43,7 @@ class Kernel:
         init: (generator, number of inputs) to hyperparameters.
         gram: (hyperparameters, rows (n, inputs), rows (m, inputs)) to their covariances (n, m).
 
-    Example:
+    Examples:
         >>> import torch
         >>> kernel = rbf()
         >>> kernel.gram(kernel.init(torch.Generator(), 1), torch.zeros(2, 1), torch.ones(1, 1))
@@ -70,7 +70,7 @@ def rbf(*, lengthscale: float = 1.0, scale: float = 1.0) -> Kernel:
     Raises:
         ValueError: if a value is not above 0.
 
-    Example:
+    Examples:
         >>> sorted(rbf().init(torch.Generator(), 3))
         ['log_lengthscale', 'log_scale']
     """
@@ -92,7 +92,7 @@ def matern(smoothness: Smoothness = "5/2", *, lengthscale: float = 1.0, scale: f
     Raises:
         ValueError: if the smoothness is none of these, or a value is not above 0.
 
-    Example:
+    Examples:
         >>> kernel = matern("1/2")  # exp(-|t|)
         >>> kernel.gram(kernel.init(torch.Generator(), 1), torch.zeros(1, 1), torch.ones(1, 1))
         tensor([[0.3679]])
@@ -118,7 +118,7 @@ def periodic(*, period: float = 1.0, lengthscale: float = 1.0, scale: float = 1.
     Raises:
         ValueError: if a value is not above 0.
 
-    Example:
+    Examples:
         >>> kernel = periodic(period=2.0)
         >>> kernel.gram(kernel.init(torch.Generator(), 1), torch.zeros(1, 1), torch.full((1, 1), 4.0))
         tensor([[1.]])
@@ -149,7 +149,7 @@ def linear(*, scale: float = 1.0, bias: float = 1.0) -> Kernel:
     Raises:
         ValueError: if a value is not above 0.
 
-    Example:
+    Examples:
         >>> kernel = linear()
         >>> kernel.gram(kernel.init(torch.Generator(), 1), torch.full((1, 1), 2.0), torch.full((1, 1), 3.0))
         tensor([[7.]])
@@ -175,7 +175,7 @@ def cosine(*, scale: float = 1.0) -> Kernel:
     Raises:
         ValueError: if the scale is not above 0.
 
-    Example:
+    Examples:
         >>> kernel = cosine()
         >>> kernel.gram(kernel.init(torch.Generator(), 2), torch.tensor([[1.0, 0.0]]), torch.tensor([[3.0, 3.0]]))
         tensor([[0.7071]])
@@ -203,7 +203,7 @@ def spectral_mixture(num_components: int = 4, *, frequency: float = 1.0, bandwid
     Raises:
         ValueError: if there is no component, or a value is not above 0.
 
-    Example:
+    Examples:
         >>> kernel = spectral_mixture(2)
         >>> sorted((name, tuple(leaf.shape)) for name, leaf in kernel.init(torch.Generator(), 3).items())
         [('frequency', (2, 3)), ('log_bandwidth', (2, 3)), ('log_weight', (2,))]
@@ -242,7 +242,7 @@ def tanimoto(*, scale: float = 1.0) -> Kernel:
     Raises:
         ValueError: if the scale is not above 0.
 
-    Example:
+    Examples:
         >>> kernel = tanimoto()
         >>> kernel.gram(kernel.init(torch.Generator(), 2), torch.tensor([[1.0, 1.0]]), torch.tensor([[1.0, 0.0]]))
         tensor([[0.5000]])
@@ -261,7 +261,7 @@ def tanimoto(*, scale: float = 1.0) -> Kernel:
 def times(left: Kernel, right: Kernel) -> Kernel:
     """The product of two kernels, of which each keeps its own hyperparameters.
 
-    Example:
+    Examples:
         >>> kernel = times(rbf(lengthscale=0.5), periodic(period=0.25))  # weakly periodic functions
         >>> len(kernel.init(torch.Generator(), 1))
         2

@@ -46,7 +46,7 @@ def log_det(
     Raises:
         ValueError: if the Jacobian is larger than `dense_limit`.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from metafunc.bayes import laplace
         >>> x = torch.tensor([[1.0, 0.0], [0.0, 2.0]])

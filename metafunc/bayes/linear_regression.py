@@ -34,7 +34,7 @@ def condition(
         y: $Y$.
         mask: 1 for rows that count (n,); () if all do.
 
-    Example:
+    Examples:
         >>> import torch
         >>> prior = MatrixNormal(torch.zeros(1, 1), torch.ones(1, 1))
         >>> condition(prior, torch.ones(3, 1), torch.full((3, 1), 4.0)).mean  # three rows and the prior: 12 / 4
@@ -52,7 +52,7 @@ def condition(
 def variance(weights: MatrixNormal, features: Float[Tensor, "n features"]) -> Float[Tensor, " n"]:
     r"""The variance of $K^\top \phi$ in units of the noise's, $\phi^\top \Lambda^{-1} \phi$, for each row.
 
-    Example:
+    Examples:
         >>> import torch
         >>> variance(MatrixNormal(torch.zeros(1, 1), torch.full((1, 1), 4.0)), torch.tensor([[2.0]]))
         tensor([1.])
@@ -83,7 +83,7 @@ def log_evidence(
         scale: $\sigma$, the noise's standard deviation.
         mask: 1 for rows that count (n,); () if all do.
 
-    Example:
+    Examples:
         >>> import torch
         >>> prior = MatrixNormal(torch.zeros(1, 1), torch.ones(1, 1))
         >>> log_evidence(prior, torch.ones(1, 1), torch.zeros(1, 1), torch.tensor(1.0))  # a normal of variance 2, at 0

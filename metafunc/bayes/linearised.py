@@ -31,6 +31,7 @@ from metafunc.bayes.cubature import sobol_normals
 from metafunc.bayes.post_hoc import Octaves, PostHoc, post_hoc
 from metafunc.checks import at_least, one_of
 from metafunc.nn.likelihood import Likelihood
+from metafunc.recipe import built
 from metafunc.types import Batch, Categorical, M, MetaLearner, Model, Normal, Params, Task, Tree
 
 Layers: TypeAlias = Literal["last", "all"]
@@ -56,6 +57,7 @@ class Linear(NamedTuple):
     present: Float[Tensor, " n"]
 
 
+@built
 def laplace(
     learner: MetaLearner[M, Params],
     model: Model,
@@ -86,7 +88,7 @@ def laplace(
         ValueError: if the likelihood is neither, an argument is out of its range, or, at the first task, the learner's
             task parameters are not the network's, or the Jacobian is larger than `dense_limit`.
 
-    Example:
+    Examples:
         >>> import metafunc
         >>> from metafunc import algorithms, likelihood, nn
         >>> model, observed = nn.mlp((1,), 1), likelihood.gaussian()
@@ -198,7 +200,7 @@ def _of_classes(num_particles: int, num_classes: int) -> Callable[[Linear, Tenso
 def roots_of_classes(logits: Float[Tensor, "n classes"]) -> Float[Tensor, "n classes classes"]:
     r"""A with $A A^\top = \mathrm{diag}(p) - p p^\top$, for every row of logits.
 
-    Example:
+    Examples:
         >>> import torch
         >>> root = roots_of_classes(torch.zeros(1, 2))[0]
         >>> root @ root.mT

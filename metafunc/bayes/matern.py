@@ -24,7 +24,7 @@ def matern_shape(q: Tensor, order: int) -> Tensor:
         q: $2 \nu r^2$, of any shape.
         order: 0, 1 or 2.
 
-    Example:
+    Examples:
         >>> matern_shape(torch.tensor([0.0, 1.0]), 0)
         tensor([1.0000, 0.3679])
     """

@@ -13,7 +13,7 @@ from metafunc.types import Batch, Categorical, P, Predictive, Scalar, masked_sum
 def log_weights(predictive: Predictive) -> Tensor:
     """The logarithms of the particles' weights, which add up to one: (particles, n), or broadcast against that.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from metafunc.types import Normal
         >>> log_weights(Normal(torch.zeros(2, 1, 1), (), torch.tensor([[0.0], [0.0]]))).exp()
@@ -37,7 +37,7 @@ def of_particles(predictive: Predictive, y: Tensor) -> Float[Tensor, "particles 
 def log_density(predictive: Predictive, y: Tensor) -> Float[Tensor, " n"]:
     r"""The log-density of each row under the mixture, $\log \sum_m w_m\, p_m(y_i \mid x_i)$.
 
-    Example:
+    Examples:
         >>> import torch
         >>> log_density(Categorical(torch.zeros(3, 2, 5)), torch.tensor([0, 4])).exp()
         tensor([0.2000, 0.2000])

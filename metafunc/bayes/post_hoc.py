@@ -31,7 +31,7 @@ class Octaves(NamedTuple):
     of_errors: bool = False
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class PostHoc(MetaLearner[M, P], Generic[M, P]):
     """A learner whose predictions have scalars that are fitted after its training.
 

@@ -36,7 +36,7 @@ def precise(tensor: Tensor) -> torch.dtype:
 def midpoints(span: tuple[float, float], number: int, like: Tensor) -> Float[Tensor, " number"]:
     """The centres of a range's cells.
 
-    Example:
+    Examples:
         >>> import torch
         >>> midpoints((0.0, 1.0), 2, torch.zeros(1))
         tensor([0.2500, 0.7500])
@@ -59,7 +59,7 @@ def legendre(span: tuple[float, float], number: int, like: Tensor) -> tuple[Tens
     Returns:
         The nodes, and the logarithms of their weights, which add up to one but for the rule's error.
 
-    Example:
+    Examples:
         >>> import torch
         >>> nodes, log_weights = legendre((0.1, 1.0), 8, torch.zeros((), dtype=torch.float64))
         >>> (log_weights.exp() @ nodes).round(decimals=6)  # the mean of the range
@@ -82,7 +82,7 @@ def equal_mass(log_weights: Float[Tensor, " nodes"], number: int = KEPT) -> Int6
     Returns:
         Their indices, in order; a heavy node comes up as often as its weight demands.
 
-    Example:
+    Examples:
         >>> import torch
         >>> equal_mass(torch.tensor([0.0, 1.0, 2.0]).log(), 3)
         tensor([1, 2, 2])
@@ -111,7 +111,7 @@ def merged(loc: Float[Tensor, "nodes n"], variance: Float[Tensor, "nodes n"], nu
     Returns:
         Predictions (particles, n, 1), with weights of every query's own where there are fewer than nodes.
 
-    Example:
+    Examples:
         >>> import torch
         >>> found = merged(torch.tensor([[0.0], [9.0], [2.0], [11.0], [1.0]]), torch.zeros(5, 1), 2)
         >>> found.loc.flatten(), found.log_weight.exp().flatten()

@@ -46,7 +46,7 @@ class Whitened(NamedTuple):
 def root(prior: CoefficientPrior) -> Float[Tensor, "features features"]:
     r"""The Cholesky factor of $\Sigma$.
 
-    Example:
+    Examples:
         >>> root(CoefficientPrior(torch.zeros(1, 1), torch.zeros(1, 1), torch.tensor(0.0)))
         tensor([[1.]])
     """
@@ -83,7 +83,7 @@ def condition(
         y: targets.
         mask: 1 for rows that count (n,); () if all do.
 
-    Example:
+    Examples:
         >>> prior = CoefficientPrior(torch.zeros(1, 1), torch.zeros(1, 1), torch.tensor(0.0))
         >>> condition(prior, torch.ones(3, 1), torch.full((3, 1), 4.0)).mean  # three rows and the prior: 12 / 4
         tensor([[3.]])
@@ -109,7 +109,7 @@ def log_evidence(
         mask: 1 for rows that count (n,); () if all do.
         given: the posterior of $\sigma u$ that `condition` gave, for rows beside those that it knows.
 
-    Example:
+    Examples:
         >>> prior = CoefficientPrior(torch.zeros(1, 1), torch.zeros(1, 1), torch.tensor(0.0))
         >>> log_evidence(prior, torch.ones(1, 1), torch.zeros(1, 1))  # a normal of variance 2, at 0
         tensor(-1.2655)
@@ -128,7 +128,7 @@ def log_hyperprior(prior: CoefficientPrior, scale: float) -> Scalar:
         prior: of which $\Sigma$ is looked at.
         scale: s, in units of the coefficients.
 
-    Example:
+    Examples:
         >>> log_hyperprior(CoefficientPrior(torch.zeros(2, 1), torch.zeros(2, 2), torch.tensor(0.0)), 1.0)
         tensor(-1.)
     """

@@ -48,7 +48,7 @@ def rbf(particles: Float[Tensor, "particles size"], /) -> KernelValues:
     Returns:
         The kernel and its true gradient, $\nabla_{\theta_j} k(\theta_j, \theta_m) = \frac2h (\theta_m - \theta_j) k$.
 
-    Example:
+    Examples:
         >>> import torch
         >>> rbf(torch.tensor([[0.0], [1.0]])).gram
         tensor([[1.0000, 0.5000],
@@ -77,7 +77,7 @@ def rbf_of(bandwidth: float | None) -> Kernel:
     Raises:
         ValueError: if the bandwidth is not above 0.
 
-    Example:
+    Examples:
         >>> import torch
         >>> rbf_of(2.0)(torch.tensor([[0.0], [1.0]])).gram[0, 1]  # exp(-1/2)
         tensor(0.6065)
@@ -140,7 +140,7 @@ def stein(
     Raises:
         ValueError: if `temperature` is not above 0.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from metafunc import optim
         >>> step = stein(lambda params, _: params.square().sum() / 2, optim.sgd(0.1))
@@ -184,7 +184,7 @@ def svgd(loss: Loss[P], *, lr: float, num_steps: int, kernel: Kernel = rbf) -> A
     Raises:
         ValueError: if `lr` or `num_steps` is negative.
 
-    Example:
+    Examples:
         >>> import torch
         >>> adapt = svgd(lambda params, _: params.square().sum() / 2, lr=0.5, num_steps=100)
         >>> adapt(torch.tensor([[0.1], [0.2]]), ()).flatten().round(decimals=2)  # two points for a standard normal
@@ -221,7 +221,7 @@ def stein_loss(
     Returns:
         (particles, data) to a scalar.
 
-    Example:
+    Examples:
         >>> import torch
         >>> loss = stein_loss(lambda particles, _: particles[:, 0].square() / 2)
         >>> pair = torch.tensor([[0.0], [2.0]])  # their kernel is 1/2, and log(2) / 2 pushes each from the other

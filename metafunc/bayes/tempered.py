@@ -8,11 +8,13 @@ from torch import Tensor
 
 from metafunc.bayes.post_hoc import Octaves, PostHoc, post_hoc
 from metafunc.bayes.stein import log_mean_exp
+from metafunc.recipe import built
 from metafunc.types import Categorical, M, MetaLearner, Normal, P, Predictive, Tree
 
 TEMPERATURE = "temperature"
 
 
+@built
 def tempered(learner: MetaLearner[M, P]) -> PostHoc[M, P]:
     r"""A learner whose predictions are sharpened or flattened by one temperature.
 
@@ -23,7 +25,7 @@ def tempered(learner: MetaLearner[M, P]) -> PostHoc[M, P]:
     Returns:
         The learner, with the scalar `temperature`; `metafunc.evaluate` fits it on validation tasks.
 
-    Example:
+    Examples:
         >>> import torch, metafunc
         >>> from metafunc import algorithms, likelihood, nn
         >>> learner = metafunc.tempered(algorithms.maml(nn.mlp((1,), 2), likelihood.categorical(2)))

@@ -38,7 +38,7 @@ def untrained(
         The learner: a path has two rows, before any row of the support and after all of them, and the task loss is the
         negative log-likelihood of the query.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from metafunc.types import Batch, Normal
         >>> coin = untrained(lambda support: support.y.mean(), lambda mean, x: Normal(mean.expand(1, len(x), 1)))

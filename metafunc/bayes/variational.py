@@ -39,7 +39,7 @@ def draws_for(like: Tree, tasks: Task, generator: Generator, *, num_draws: int, 
     Returns:
         A tree like `like`, with two axes more.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from metafunc import Batch, Task
         >>> batch = Batch(x=torch.ones(4, 5, 1), y=torch.ones(4, 5, 1))

@@ -33,7 +33,7 @@ def replace_file(path: Path, write: Callable[[Path], object]) -> None:
     Raises:
         OSError: the disk is full or not writable; what was there before is untouched.
 
-    Example:
+    Examples:
         >>> import tempfile
         >>> path = Path(tempfile.mkdtemp()) / "note.txt"
         >>> replace_file(path, lambda building: building.write_text("all of it"))
@@ -65,7 +65,7 @@ def sweep(folder: Path, name: str | None = None) -> None:
         folder: where they lie.
         name: of the file that was to be written; None for every file.
 
-    Example:
+    Examples:
         >>> import tempfile
         >>> folder = Path(tempfile.mkdtemp())
         >>> _ = (folder / f".0123456789abcdef{BUILDING}note.txt").write_text("half of i")
@@ -128,7 +128,7 @@ def write_json(path: Path, value: Any) -> None:
 def make_folder(path: Path) -> None:
     """Make a folder, and those above it that are missing, so that they survive a power cut.
 
-    Example:
+    Examples:
         >>> import tempfile
         >>> path = Path(tempfile.mkdtemp()) / "runs" / "one"
         >>> make_folder(path)

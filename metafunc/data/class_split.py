@@ -29,7 +29,7 @@ def as_called(names: Mapping[str, str], known: Sequence[str]) -> dict[str, str]:
     Raises:
         ValueError: several splits could be the validation split.
 
-    Example:
+    Examples:
         >>> as_called({"train": "train", "validation": "validation", "test": "test"}, ["test", "train", "val"])
         {'train': 'train', 'validation': 'val', 'test': 'test'}
     """

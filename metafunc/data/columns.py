@@ -54,7 +54,7 @@ def guess(frame: "DataFrame", asked: Columns | None = None) -> Columns:
     Returns:
         The task's column and one target, or none where no column could be one.
 
-    Example:
+    Examples:
         >>> import pandas
         >>> guess(pandas.DataFrame({"machine": ["a", "b"], "load": [1, 2], "yield": [3, 4]}))[:2]
         ('machine', ('yield',))

@@ -58,7 +58,7 @@ class Code:
 class Encoding:
     """How the inputs of a table become numbers, column by column; it goes to JSON and back.
 
-    Example:
+    Examples:
         >>> found = Encoding((Code("x"), Code("shift", "category", ("day", "night"))))
         >>> found.features
         ('x', 'shift=day', 'shift=night', 'shift=another')
@@ -128,7 +128,7 @@ class Encoding:
 def level_of(cell: Any) -> str:
     """What a category's cell is called: blanks around a text do not count, and 2.0 is 2, as an empty cell makes of it.
 
-    Example:
+    Examples:
         >>> level_of(" north"), level_of(2.0), level_of(2)
         ('north', '2', '2')
     """
@@ -163,7 +163,7 @@ def fit(
     Raises:
         ValueError: a column has no value in the training rows, or texts that are as many as names of rows would be.
 
-    Example:
+    Examples:
         >>> import pandas, torch
         >>> frame = pandas.DataFrame({"day": ["2024-05-01", "2024-05-03", "2024-05-04"], "x": [1.0, None, 5.0]})
         >>> found = fit(frame, ["day", "x"], torch.ones(3, dtype=torch.bool), Path("t.csv"))

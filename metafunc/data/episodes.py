@@ -59,7 +59,7 @@ def episodes(
     Raises:
         ValueError: too few classes, too few rows in a class, or rotated rows that are no square images.
 
-    Example:
+    Examples:
         >>> import torch
         >>> rows = Rows(torch.rand(60, 2), offsets=torch.arange(0, 60, 10), sizes=torch.full((6,), 10))
         >>> sample = episodes(rows, torch.arange(6), num_ways=5, num_shots=1, num_queries=2)

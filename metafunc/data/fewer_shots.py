@@ -24,7 +24,7 @@ def fewer_shots(family: TaskFamily, num_shots: int) -> TaskFamily:
     Raises:
         ValueError: `num_shots` is negative, or the tasks are control; and when tasks are drawn that have fewer rows.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from metafunc.data import sinusoid
         >>> few = fewer_shots(sinusoid(num_shots=20), 3)

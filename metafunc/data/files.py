@@ -97,19 +97,33 @@ def write_table(frame: "DataFrame", path: Path) -> None:
         frame: the table; in a CSV file its text, column names included, is none that a spreadsheet takes for a formula.
         path: the file; its name states the format.
     """
+    write: Callable[..., object] = _csv_writer(frame) if table_suffix(path) == ".csv" else frame.to_parquet
+    make_folder(path.parent)
+    replace_file(path, lambda building: write(building, index=False))
+
+
+def csv_text(frame: "DataFrame") -> str:
+    """A table as the text of the CSV file that `write_table` writes.
+
+    Examples:
+        >>> import pandas as pd
+        >>> csv_text(pd.DataFrame({"x": [1, 2], "name": ["a", "=b"]})).splitlines()
+        ['x,name', '1,a', "2,'=b"]
+    """
+    text: str = _csv_writer(frame)(index=False, lineterminator="\n")
+    return text
+
+
+def _csv_writer(frame: "DataFrame") -> Callable[..., Any]:
     import pandas as pd
 
     def as_cells(column: "Series[Any]") -> "Series[Any]":
         # Of whole numbers beside empty cells pandas would make floating point where it may choose the type.
         return column if _is_numeric(column) else pd.Series([*map(_csv_cell, column)], column.index, dtype=object)
 
-    write: Callable[..., object] = frame.to_parquet
-    if table_suffix(path) == ".csv":
-        texts = frame.apply(as_cells).rename(columns=_csv_cell)
-        cells = chain(texts.columns, *(texts[name] for name in texts.columns if not _is_numeric(texts[name])))
-        write = partial(texts.to_csv, quoting=csv_quoting(cells))
-    make_folder(path.parent)
-    replace_file(path, lambda building: write(building, index=False))
+    texts = frame.apply(as_cells).rename(columns=_csv_cell)
+    cells = chain(texts.columns, *(texts[name] for name in texts.columns if not _is_numeric(texts[name])))
+    return partial(texts.to_csv, quoting=csv_quoting(cells))
 
 
 def read_examples(path: Path, input_shape: tuple[int, ...], image_column: str, label_column: str) -> Examples:

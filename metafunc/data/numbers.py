@@ -57,7 +57,7 @@ def numbers(
         ValueError: a column is not there, or a cell is empty, no number, not finite, or a whole number beyond double
             precision; it is named.
 
-    Example:
+    Examples:
         >>> import pandas
         >>> numbers(pandas.DataFrame({"a": [1, 2], "b": [3, 4]}), ["b", "a"], Path("t.csv"))
         tensor([[3., 1.],
@@ -110,7 +110,7 @@ def logarithms(
     Raises:
         ValueError: a value is not positive; it is named.
 
-    Example:
+    Examples:
         >>> import torch
         >>> logarithms(torch.tensor([[1.0]], dtype=torch.float64), ["y"], Path("t.csv"))
         tensor([[0.]], dtype=torch.float64)
@@ -132,7 +132,7 @@ def moments(values: Float64[Tensor, "n columns"]) -> Scale:
     largest magnitude first, which changes no digit of an ordinary number. Where the spread is small beside that, the
     deviations from the mean are averaged once more: the rounding of the mean would count as spread.
 
-    Example:
+    Examples:
         >>> import torch
         >>> moments(torch.tensor([[1e300, 5.0], [3e300, 5.0]], dtype=torch.float64)).scale.tolist()
         [1e+300, 1.0]
@@ -168,7 +168,7 @@ def standardised(
     Raises:
         ValueError: a scale is no positive number, or a value is not finite in these units; file and column are named.
 
-    Example:
+    Examples:
         >>> import torch
         >>> values = torch.tensor([[1e300], [3e300]], dtype=torch.float64)
         >>> standardised(values, moments(values), ["y"], Path("t.csv"))

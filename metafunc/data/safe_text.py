@@ -16,7 +16,7 @@ def csv_cell(text: str) -> str:
     References:
         OWASP, "CSV Injection", https://owasp.org/www-community/attacks/CSV_Injection.
 
-    Example:
+    Examples:
         >>> [csv_cell(text) for text in ("=1+1", "-2.5", "a-b")]
         ["'=1+1", '-2.5', 'a-b']
     """
@@ -26,7 +26,7 @@ def csv_cell(text: str) -> str:
 def from_csv_cells(cells: Iterable[str]) -> list[str]:
     """What `csv_cell` was given for each; cells that would become equal thereby stay as they are, all of them.
 
-    Example:
+    Examples:
         >>> from_csv_cells(["'=a", "'b"])
         ['=a', "'b"]
         >>> from_csv_cells(["'=a", "=a"])
@@ -40,7 +40,7 @@ def from_csv_cells(cells: Iterable[str]) -> list[str]:
 def csv_quoting(cells: Iterable[object]) -> Literal[0, 2]:
     """How Python's csv module has to quote: it leaves a carriage return bare, which begins a row for a spreadsheet.
 
-    Example:
+    Examples:
         >>> csv_quoting(["a", 1]) == csv.QUOTE_MINIMAL
         True
     """
@@ -51,7 +51,7 @@ def csv_quoting(cells: Iterable[object]) -> Literal[0, 2]:
 def markdown_cell(text: str) -> str:
     r"""Text for one cell of a table in Markdown, which may hold HTML: neither takes anything in it for its own.
 
-    Example:
+    Examples:
         >>> print(markdown_cell("a|b\n<img>"))
         a\|b &lt;img&gt;
     """

@@ -35,7 +35,7 @@ class Grouped:
             of, (episodes, things per episode).
         of: what these are, in the plural.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from metafunc.data import sinusoid
         >>> ward = Grouped(sinusoid().test, lambda generator, n: torch.zeros(n, 1).long(), "wards")
@@ -70,7 +70,7 @@ def sampler(
     Returns:
         (generator, num_tasks) to stacked tasks, of which task `i` is the same whatever `num_tasks` is.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from metafunc.types import Batch, Task
         >>> coin = sampler(2, lambda u: Task(Batch(u[:, :1], u[:, :1] < 0.5), Batch(u[:, 1:], u[:, 1:] < 0.5)))
@@ -99,7 +99,7 @@ def changed(sampler: Sampler, change: Callable[[Task], Task]) -> Sampler:
         sampler: draws the tasks.
         change: from stacked tasks to as many.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from metafunc.data import sinusoid
         >>> exchanged = changed(sinusoid(num_shots=3).test, lambda tasks: Task(tasks.query, tasks.support))
@@ -124,7 +124,7 @@ def generator_for(seed: int, split: str, step: int) -> Generator:
     Returns:
         A fresh generator, the same for the same three arguments on every machine.
 
-    Example:
+    Examples:
         >>> generator_for(0, "train", 7).initial_seed() == generator_for(0, "train", 7).initial_seed()
         True
     """
@@ -147,7 +147,7 @@ def redraw(sampler: Sampler, seed: int, split: str, step: int, index: int) -> Ta
     Returns:
         The task.
 
-    Example:
+    Examples:
         >>> from metafunc.data import sinusoid
         >>> redraw(sinusoid().train, seed=0, split="train", step=7, index=3).support.x.shape
         torch.Size([10, 1])
@@ -162,7 +162,7 @@ def replayed(tasks: Task) -> Sampler:
     Args:
         tasks: all of them, stacked.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from metafunc.types import Batch, Task
         >>> two = replayed(Task(*(Batch(torch.arange(2.0)[:, None], torch.zeros(2, 1)) for _ in range(2))))
@@ -188,7 +188,7 @@ def between(uniforms: Tensor, low: float, high: float) -> Tensor:
 def standard_normal(uniforms: Float64[Tensor, "*shape"]) -> Float64[Tensor, "*shape"]:
     """Uniform numbers on [0, 1) as standard normal ones, by the inverse distribution function.
 
-    Example:
+    Examples:
         >>> import torch
         >>> standard_normal(torch.tensor([0.5, 0.975], dtype=torch.float64)).round(decimals=2).tolist()
         [0.0, 1.96]
@@ -209,7 +209,7 @@ def correlated(covariance: Float64[Tensor, "t n n"], normals: Float64[Tensor, "t
         covariance: a matrix for each task.
         normals: standard normal numbers.
 
-    Example:
+    Examples:
         >>> import torch
         >>> both = torch.ones(1, 2, 2, dtype=torch.float64)  # two numbers that are one
         >>> correlated(both, torch.tensor([[3.0, 4.0]], dtype=torch.float64)).round(decimals=3)
@@ -233,7 +233,7 @@ def split_points(x: Shaped[Tensor, "t n *row"], y: Float64[Tensor, "t n"], num_s
     Returns:
         Tasks with inputs (t, n, inputs) and targets (t, n, 1).
 
-    Example:
+    Examples:
         >>> import torch
         >>> split_points(torch.rand(4, 7), torch.rand(4, 7, dtype=torch.float64), 5).query.x.shape
         torch.Size([4, 2, 1])
@@ -253,7 +253,7 @@ def distinct(uniforms: Float64[Tensor, "*batch k"], sizes: Int64[Tensor, "*batch
         Different integers in [0, size), every ordered choice equally likely; if k exceeds the size, the entries that
         are left over are size, size + 1, ..., which stand for nothing.
 
-    Example:
+    Examples:
         >>> import torch
         >>> distinct(torch.tensor([0.0, 0.0, 0.99], dtype=torch.float64), torch.tensor(5)).tolist()
         [0, 1, 4]

@@ -29,7 +29,7 @@ def shard_generator(seed: int, split: str, step: int, shard: int, num_shards: in
     Returns:
         A fresh generator, a `ShardGenerator` where there are several shards.
 
-    Example:
+    Examples:
         >>> first, second = (shard_generator(0, "prepare", 7, shard, 2) for shard in range(2))
         >>> first.initial_seed() == second.initial_seed(), first.of_step.initial_seed() == second.of_step.initial_seed()
         (False, True)
@@ -53,7 +53,7 @@ def shard_tasks(sampler: Sampler, generator: Generator, num_tasks: int, shard: i
         shard: the number of the shard.
         num_shards: how many there are.
 
-    Example:
+    Examples:
         >>> from metafunc.data import sinusoid
         >>> sampler = sinusoid(num_shots=3).train
         >>> whole = sampler(generator_for(0, "train", 7), 6)

@@ -18,7 +18,7 @@ Shots: TypeAlias = int | tuple[int, int]
 def check_shots(minimum: int = 1, /, **ranges: int | tuple[int, ...]) -> None:
     """Refuse ranges that are empty or begin below a minimum.
 
-    Example:
+    Examples:
         >>> check_shots(num_shots=(3, 46))
         >>> check_shots(num_shots=(5, 3))
         Traceback (most recent call last):
@@ -38,7 +38,7 @@ def check_shots(minimum: int = 1, /, **ranges: int | tuple[int, ...]) -> None:
 def least(shots: Shots) -> int:
     """The smallest number of rows.
 
-    Example:
+    Examples:
         >>> least(5), least((3, 46))
         (5, 3)
     """
@@ -48,7 +48,7 @@ def least(shots: Shots) -> int:
 def most(shots: Shots) -> int:
     """The largest number of rows.
 
-    Example:
+    Examples:
         >>> most(5), most((3, 46))
         (5, 46)
     """
@@ -65,7 +65,7 @@ def counted(
         uniforms: one number on [0, 1) per task.
         at_most: what a task's range is cut to, if it is below the range's own end.
 
-    Example:
+    Examples:
         >>> import torch
         >>> counted((3, 5), torch.tensor([0.0, 0.5, 0.99], dtype=torch.float64)).tolist()
         [3.0, 4.0, 5.0]
@@ -78,7 +78,7 @@ def counted(
 def masked(shots: Shots, counts: Float64[Tensor, " t"]) -> Tree:
     """The mask (t, rows) of the first rows of each task; () where all tasks have the same number.
 
-    Example:
+    Examples:
         >>> import torch
         >>> masked((1, 3), torch.tensor([1.0, 3.0], dtype=torch.float64))
         tensor([[1., 0., 0.],
@@ -113,7 +113,7 @@ def ragged(
         groups: as in `sampler`, from the uniforms without the count.
         of: what these are.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from metafunc.types import Batch
         >>> few = ragged(4, lambda u: Task(Batch(u[:, :3], u[:, :3]), Batch(u[:, 3:], u[:, 3:])), (1, 3))

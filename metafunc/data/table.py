@@ -53,7 +53,7 @@ class Family:
 
 
 FAMILIES: dict[str, Family] = {
-    "sinusoid": Family(sinusoid, "regression", noiseless={}),
+    "sinusoid": Family(sinusoid, "regression", noiseless={"noise": 0.0}),
     "sine_or_line": Family(sine_or_line, "regression", noiseless={"noise": 0.0}),
     "few_task_sinusoid": Family(few_task_sinusoid, "regression", noiseless={}),
     "trend": Family(trend, "regression", noiseless={"noise": 0.0}),

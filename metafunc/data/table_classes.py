@@ -36,7 +36,7 @@ def table_classes(
     Raises:
         ValueError: the table cannot be used so, or a class is in no training task.
 
-    Example:
+    Examples:
         >>> import pandas
         >>> rows = [(i // 12, i % 5, "ab"[i % 2]) for i in range(120)]
         >>> frame = pandas.DataFrame(rows, columns=["task", "x", "label"])
@@ -72,13 +72,22 @@ def table_classes(
     )
 
 
-def labels_of(source: str, column: str, names: Sequence[str], classes: Sequence[str]) -> Int64[Tensor, " rows"]:
+def labels_of(
+    source: str, column: str, names: Sequence[str], classes: Sequence[str], advice: str = ""
+) -> Int64[Tensor, " rows"]:
     """The number of each row's class.
+
+    Args:
+        source: what the table is called.
+        column: the one of the classes.
+        names: each row's class.
+        classes: those that are known.
+        advice: what else can be done with other ones, for the message.
 
     Raises:
         ValueError: a class is none of the known ones; the row is named.
 
-    Example:
+    Examples:
         >>> labels_of("t.csv", "label", ["b", "a"], ["a", "b"])
         tensor([1, 0])
     """
@@ -87,7 +96,7 @@ def labels_of(source: str, column: str, names: Sequence[str], classes: Sequence[
     if unknown is not None:
         raise ValueError(
             f"{source}, row {unknown + 1}, column {column!r} is {names[unknown]!r}, a class of no training task; these "
-            f"have {', '.join(map(repr, classes[:8]))}: leave such rows out."
+            f"have {', '.join(map(repr, classes[:8]))}: leave such rows out. {advice}".rstrip()
         )
     return torch.tensor([place[name] for name in names])
 

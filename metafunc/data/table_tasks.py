@@ -71,7 +71,7 @@ def table_tasks(
     Raises:
         ValueError: the table cannot be used so.
 
-    Example:
+    Examples:
         >>> import pandas
         >>> frame = pandas.DataFrame({"task": [i // 12 for i in range(120)], "x": range(120), "y": range(120)})
         >>> table_tasks(frame, Columns("task", ("y",)), Protocol(), units=None, source="t.csv").info["inputs"]

@@ -11,6 +11,7 @@ from metafunc.data.columns import Columns
 from metafunc.data.shots import Shots
 from metafunc.data.table_classes import table_classes
 from metafunc.data.table_tasks import Protocol, table_tasks
+from metafunc.recipe import built
 from metafunc.types import TaskFamily
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ Array: TypeAlias = Any
 """A numpy array, a tensor, or what numpy makes an array of."""
 
 
+@built
 def from_table(
     frame: "DataFrame",
     *,
@@ -87,7 +89,7 @@ def from_table(
         ValueError: no such column, a target that is missing, a cell that is not as its column or beyond the precision
             of a number, or a task or part that is too small; the message names row (from 1 on) and column.
 
-    Example:
+    Examples:
         >>> import pandas, torch
         >>> rows = [(f"machine {m}", x, m * x) for m in range(10) for x in range(8)]
         >>> frame = pandas.DataFrame(rows, columns=["machine", "load", "yield"])
@@ -122,6 +124,7 @@ def from_table(
     )
 
 
+@built
 def from_arrays(x: Array, y: Array, tasks: Array, /, **settings: Any) -> TaskFamily:
     r"""Tasks from arrays, whose rows belong together.
 
@@ -137,7 +140,7 @@ def from_arrays(x: Array, y: Array, tasks: Array, /, **settings: Any) -> TaskFam
     Raises:
         ValueError: an array has another number of rows or of axes, or as for `from_table`.
 
-    Example:
+    Examples:
         >>> import torch
         >>> x, tasks = torch.rand(100, 3), torch.arange(100) // 10
         >>> family = from_arrays(x, x.sum(1), tasks, num_shots=5, num_queries=5)

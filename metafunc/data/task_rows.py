@@ -24,7 +24,7 @@ def chosen_task(uniforms: Float64[Tensor, "*t"], members: Int64[Tensor, " c"]) -
         uniforms: numbers on [0, 1): the first column of those that `row_draws` takes.
         members: the numbers of the part's tasks.
 
-    Example:
+    Examples:
         >>> import torch
         >>> chosen_task(torch.tensor([0.0, 0.4, 0.99], dtype=torch.float64), torch.tensor([3, 7])).tolist()
         [3, 3, 7]
@@ -59,7 +59,7 @@ def row_draws(
     Returns:
         (generator, num_tasks) to tasks with inputs (t, n, inputs) and targets (t, n, targets).
 
-    Example:
+    Examples:
         >>> import torch
         >>> rows = Rows(torch.rand(12, 3), offsets=torch.tensor([0, 6]), sizes=torch.tensor([6, 6]))
         >>> sample = row_draws(rows, torch.arange(2), num_inputs=2, num_shots=3, num_queries=2)
@@ -118,7 +118,7 @@ def large_enough(
     Raises:
         ValueError: there is such a task, and it is refused; or a part has none left.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from metafunc.data.class_split import Partition
         >>> parts = {part: torch.tensor(own) for part, own in (("train", [0, 3]), ("validation", [1]), ("test", [2]))}
@@ -151,7 +151,7 @@ def large_enough(
 def listed(dropped: Mapping[str, int]) -> str:
     """The first few tasks, each with its rows.
 
-    Example:
+    Examples:
         >>> listed({"a": 1, "b": 2})
         "'a' with 1, 'b' with 2"
     """

@@ -54,7 +54,7 @@ def split_tasks(
     Raises:
         ValueError: a part is missing, or a task is in two of them.
 
-    Example:
+    Examples:
         >>> import pandas
         >>> frame = pandas.DataFrame({"task": ["a", "b", "c"], "part": ["train", "test", "val"]})
         >>> split_tasks("t.csv", frame, ["a", "b", "c"], "part", (0.64, 0.16, 0.2), 0)[0].parts["validation"]
@@ -89,7 +89,7 @@ def split_tasks(
 def check_fold(fold: tuple[int, int] | None) -> None:
     """Refuse a fold that is none.
 
-    Example:
+    Examples:
         >>> check_fold((5, 5))
         Traceback (most recent call last):
         ValueError: fold is (5, 5): give a part's number from 0 to 4, and 5.
@@ -108,7 +108,7 @@ def by_fold(source: str, tasks: Sequence[str], fold: tuple[int, int], seed: int)
     Raises:
         ValueError: there are fewer tasks than folds.
 
-    Example:
+    Examples:
         >>> parts = [by_fold("t.csv", ["a", "b", "c", "d"], (i, 4), 0).parts["test"] for i in range(4)]
         >>> torch.cat(parts).sort().values.tolist()
         [0, 1, 2, 3]
@@ -136,7 +136,7 @@ def order_of_rows(
     Raises:
         ValueError: a cell is neither.
 
-    Example:
+    Examples:
         >>> import pandas, torch
         >>> frame = pandas.DataFrame({"day": ["2024-05-03", "2024-05-01", "2024-05-02"]})
         >>> order_of_rows("t.csv", frame, torch.tensor([1, 0, 1]), "day").tolist()

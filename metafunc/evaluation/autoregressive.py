@@ -35,7 +35,7 @@ NOT_ROW_BY_ROW = (
 def pooled(support: Batch, query: Batch) -> Batch:
     """Support and query rows as one set, with a mask; to be prepared as a support set.
 
-    Example:
+    Examples:
         >>> import torch
         >>> pooled(Batch(torch.zeros(2, 1), torch.zeros(2, 1)), Batch(torch.ones(1, 1), torch.ones(1, 1))).mask
         tensor([1., 1., 1.])
@@ -74,7 +74,7 @@ def log_joint(
     Returns:
         The sum over the query rows that count, in nats.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from metafunc import algorithms, likelihood, nn
         >>> learner = algorithms.alpaca(nn.mlp((1,), 40), likelihood.gaussian())
@@ -145,7 +145,7 @@ def growing(num_rows: int, *, rate: float = 0.125) -> list[int]:
         num_rows: how many rows there are in all.
         rate: the share; the first blocks have one row.
 
-    Example:
+    Examples:
         >>> growing(20, rate=0.5)
         [1, 1, 1, 1, 2, 3, 4, 6, 1]
     """
@@ -189,7 +189,7 @@ def draw_functions(
         ValueError: the network normalises over all rows that it sees, there is no noise scale, or the blocks have
             another number of rows.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from metafunc import algorithms, likelihood, nn
         >>> learner = algorithms.dkt(nn.mlp((1,), 40), likelihood.gaussian())

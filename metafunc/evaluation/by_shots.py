@@ -28,7 +28,7 @@ def evaluate_by_shots(
     Raises:
         ValueError: no number is given, one is negative, or the tasks have not so many support rows.
 
-    Example:
+    Examples:
         >>> import torch, metafunc
         >>> from metafunc import algorithms, data, likelihood, nn
         >>> learner = algorithms.alpaca(nn.mlp((1,), 40), likelihood.gaussian())

@@ -260,7 +260,7 @@ def coherence(
     Raises:
         ValueError: the family is one of control, its predictions have no scale, or as in `gaps`.
 
-    Example:
+    Examples:
         >>> from metafunc import algorithms, data, likelihood, nn
         >>> learner = algorithms.alpaca(nn.mlp((1,), 40), likelihood.gaussian())
         >>> meta = learner.init(data.generator_for(0, "init", 0))

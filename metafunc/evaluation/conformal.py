@@ -72,7 +72,7 @@ class Conformal(NamedTuple):
 def threshold_of(scores: Float[Tensor, " n"], level: float) -> float:
     r"""The $\lceil (n + 1)\, c \rceil$-th smallest score; infinite if there is none.
 
-    Example:
+    Examples:
         >>> import torch
         >>> threshold_of(torch.arange(9.0), 0.9), threshold_of(torch.arange(8.0), 0.9)
         (8.0, inf)
@@ -126,7 +126,7 @@ def conformal(
     Raises:
         ValueError: the level lies outside (0, 1), a count is below 1, or the family is one of control.
 
-    Example:
+    Examples:
         >>> import torch, metafunc
         >>> from metafunc import algorithms, data, likelihood, nn
         >>> learner = algorithms.alpaca(nn.mlp((1,), 40), likelihood.gaussian())

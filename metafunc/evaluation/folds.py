@@ -24,7 +24,7 @@ def pool_folds(evaluations: Sequence[Evaluation]) -> Evaluation:
         ValueError: there is no fold, folds were not judged by the same metrics, or some have a finite number of tasks
             and others do not.
 
-    Example:
+    Examples:
         >>> import metafunc
         >>> from metafunc import algorithms, data, likelihood, nn
         >>> learner = algorithms.alpaca(nn.mlp((1,), 40), likelihood.gaussian())

@@ -46,7 +46,7 @@ def optimal_nll(
     Raises:
         ValueError: the split is unknown.
 
-    Example:
+    Examples:
         >>> from metafunc import data
         >>> optimal_nll(data.sinusoid(noise=0.1), num_tasks=2, seed=0).shape
         torch.Size([2])

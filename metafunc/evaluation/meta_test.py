@@ -17,14 +17,15 @@ from typing import Any, Literal, TypeAlias
 from torch import Tensor
 
 from metafunc.bayes.post_hoc import PostHoc
-from metafunc.checks import at_least
+from metafunc.checks import at_least, in_place
 from metafunc.data import check_tasks
 from metafunc.evaluation import fitting
 from metafunc.evaluation.autoregressive import check_row_by_row
 from metafunc.evaluation.gap import optimal_nll
 from metafunc.evaluation.memorisation import PROBED, probed
 from metafunc.evaluation.metrics.summaries import json_safe, summarise
-from metafunc.evaluation.metrics.table import METRICS, followed
+from metafunc.evaluation.metrics.table import METRICS, followed, higher_is_better
+from metafunc.evaluation.metrics.text import as_html, as_text
 from metafunc.evaluation.noise_scale import noise_scale
 from metafunc.evaluation.row_by_row import fitted_noise, joint_nll
 from metafunc.evaluation.scoring import (
@@ -46,11 +47,12 @@ from metafunc.execution.distributed import ALONE, Ranks
 from metafunc.execution.plan import Execution, threads_for
 from metafunc.types import Kind, M, MetaLearner, Normal, Normalisation, P, TaskFamily, Tree
 
+ORDER = "evaluate(learner, meta, family)"
 Joint: TypeAlias = Literal["own", "autoregressive"]
 """How the query rows of a task are predicted together."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Evaluation:
     """The result of a meta-test.
 
@@ -85,6 +87,12 @@ class Evaluation:
     pooled: Mapping[str, tuple[float | int, ...]]
     autoregressive: Tensor | None = None
     origin: Origin = UNLIMITED
+
+    def __repr__(self) -> str:
+        return as_text(self.num_tasks, self.split, self.by_step)
+
+    def _repr_html_(self) -> str:
+        return as_html(self.num_tasks, self.split, self.by_step)
 
     def summarised(self, metric: str, values: Tensor) -> dict[str, float]:
         """A metric of the first tasks (tasks,), with the interval that holds for what they come from."""
@@ -136,14 +144,16 @@ class Evaluation:
         after adaptation on its `own` support set, on an `empty` one, and on another task's (`shuffled`).
 
         An accuracy above `chance` before adaptation was not learned from the support set. Labels that are re-assigned
-        per task leave nothing above it; fixed ones can be memorised, which the split "train" shows. None if only one
-        task was scored.
+        per task leave nothing above it; fixed ones can be memorised, which the split "train" shows. `gain` is how much
+        better it does on its own support set than on another task's, task by task. None if only one task was scored.
         """
         if not self.probe:
             return None
         metric = followed(self.kind)
         chance = {"chance": 1 / self.num_outputs} if self.kind == "classification" else {}
         supports = {name: self.summarised(metric, values) for name, values in self.probe.items()}
+        sign = 1 if higher_is_better(metric) else -1
+        supports["gain"] = self.summarised(metric, sign * (self.probe["own"] - self.probe["shuffled"]))
         return {"metric": metric, **self.summarised(metric, self.values[metric][0]), **chance, **supports}
 
     def to_json(self) -> dict[str, Any]:
@@ -203,7 +213,7 @@ def evaluate(
         ValueError: the split is unknown, a count is below 1, the tasks do not fit the learner, or it cannot predict
             row by row since its network normalises over rows.
 
-    Example:
+    Examples:
         >>> import torch, metafunc
         >>> from metafunc import algorithms, data, likelihood, nn
         >>> learner = algorithms.maml(nn.mlp((1,), 1), likelihood.gaussian())
@@ -212,6 +222,7 @@ def evaluate(
         >>> [row["step"] for row in result.by_step]
         [0, 1, 2]
     """
+    in_place(ORDER, learner=(learner, MetaLearner), meta=(meta, object), family=(family, TaskFamily))
     at_least(1, num_tasks=num_tasks, num_validation_tasks=num_validation_tasks)
     at_least(0, num_steps=num_steps)
     at_least(1, joint_rows=1 if joint_rows is None else joint_rows)

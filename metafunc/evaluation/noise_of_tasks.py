@@ -49,7 +49,7 @@ def noises_of(tasks: Task) -> list[Noise]:
         tasks: stacked tasks of regression, of which support and query count alike. Targets of several numbers have the
             noise scale that they can share, the root of the mean square.
 
-    Example:
+    Examples:
         >>> from metafunc import data
         >>> tasks = data.sinusoid(noise=0.2).train(torch.Generator().manual_seed(0), 50)
         >>> 0.15 < noises_of(tasks)[0].scale < 0.3

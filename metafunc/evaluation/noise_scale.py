@@ -56,7 +56,7 @@ def converged(squares: Tensor) -> Tensor:
     A task diverges where its error is no finite number, or a thousand times the largest that any had before it was
     adapted to. One such task would say that all others are as noisy as it is.
 
-    Example:
+    Examples:
         >>> import torch
         >>> converged(torch.tensor([[1.0, 2.0], [0.5, 1e21], [float("nan"), 100.0]]))
         tensor([[ True,  True],

@@ -40,7 +40,7 @@ def predict(
     Raises:
         ValueError: `num_steps` is negative, or the rows of `x` are not shaped like those of the support set.
 
-    Example:
+    Examples:
         >>> import torch, metafunc
         >>> from metafunc import algorithms, likelihood, nn
         >>> learner = algorithms.maml(nn.mlp((1,), 1), likelihood.gaussian())

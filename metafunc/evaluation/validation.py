@@ -89,7 +89,7 @@ def worse(before: dict[str, Tensor], now: dict[str, Tensor], family: TaskFamily,
         family: where the tasks come from.
         seed: what they were drawn with.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from metafunc import data
         >>> good, bad = {"nll": torch.zeros(3)}, {"nll": torch.tensor([1.9, 2.0, 2.1])}

@@ -34,7 +34,7 @@ def retain_freed_memory() -> Iterator[None]:
 
     What the user set by malloc's environment variables is left alone.
 
-    Example:
+    Examples:
         >>> from metafunc.execution import allocator
         >>> with allocator.retain_freed_memory():
         ...     pass  # steps

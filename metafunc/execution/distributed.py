@@ -41,7 +41,7 @@ class Ranks:
         size: how many there are.
         local_rank: which one on its machine.
 
-    Example:
+    Examples:
         >>> from metafunc.execution.distributed import Ranks
         >>> [list(Ranks(rank, 2).share(5)) for rank in range(2)]
         [[0, 1], [2, 3, 4]]
@@ -162,7 +162,7 @@ def join() -> Iterator[Ranks]:
         ValueError: the environment makes no sense.
         RankLost: the others do not come.
 
-    Example:
+    Examples:
         >>> from metafunc.execution import distributed
         >>> with distributed.join() as ranks:
         ...     ranks.size

@@ -44,7 +44,7 @@ def value_and_grad(
     Raises:
         ValueError: if `chunk_size` is below 1.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from metafunc import Batch, Task, value_and_grad
         >>> batch = Batch(x=torch.ones(4, 1), y=torch.ones(4, 1))

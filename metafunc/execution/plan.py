@@ -62,7 +62,7 @@ class Execution:
         ValueError: `compile` or `reduce` is no such name, a number is below 1, or there are far more threads than
             cores.
 
-    Example:
+    Examples:
         >>> from metafunc import Execution
         >>> Execution(threads=1).device
         'cpu'
@@ -123,7 +123,7 @@ def choose(workload: Workload, execution: Execution = Execution(), *, recorded: 
     Raises:
         ValueError: `compile` is "on" for steps that cannot be compiled.
 
-    Example:
+    Examples:
         >>> from metafunc.execution import plan
         >>> from metafunc.execution.workload import Workload
         >>> maml_on_sinusoids = Workload(parameters=1761, numbers=1000, num_tasks=25, steps=10_000, device="cpu")

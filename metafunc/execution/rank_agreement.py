@@ -108,7 +108,7 @@ def _short(value: Any) -> str:
 def agreement(ranks: Ranks) -> Iterator[Agreement]:
     """What has to be settled before ranks begin: what one of them raises meanwhile, all raise, so that none waits.
 
-    Example:
+    Examples:
         >>> from metafunc.execution.distributed import ALONE
         >>> from metafunc.execution.rank_agreement import agreement
         >>> with agreement(ALONE) as settled:

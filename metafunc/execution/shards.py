@@ -29,7 +29,7 @@ def check(num_shards: int, num_tasks: int, ranks: Ranks) -> None:
     Raises:
         ValueError: one of these.
 
-    Example:
+    Examples:
         >>> from metafunc.execution import shards
         >>> from metafunc.execution.distributed import ALONE
         >>> shards.check(5, 24, ALONE)
@@ -63,7 +63,7 @@ def mean(
     Returns:
         (loss and length of the gradient, gradient, the largest of the ranks' notes).
 
-    Example:
+    Examples:
         >>> import torch
         >>> from metafunc.execution import shards
         >>> from metafunc.execution.distributed import ALONE

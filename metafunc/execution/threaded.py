@@ -40,7 +40,7 @@ def value_and_grad(
     Raises:
         ValueError: if `num_threads` is below 1.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from metafunc import Batch, Task
         >>> from metafunc.execution import threaded

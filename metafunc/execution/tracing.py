@@ -46,7 +46,7 @@ def trace(function: Callable[..., Tree], *arguments: Tree, fake: bool = False) -
         Exception: whatever the function does when the numbers that it looks at are not there, such as an `if` that
             depends on a tensor.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from metafunc.execution import tracing
         >>> graph = tracing.trace(lambda tree: {"y": 2 * tree["x"]}, {"x": torch.ones(2)})
@@ -77,7 +77,7 @@ def operations(graph: fx.GraphModule) -> int:
 def peak_bytes(graph: fx.GraphModule) -> int:
     """The most memory that results take at the same time, if each is given back after its last use.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from metafunc.execution import tracing
         >>> tracing.peak_bytes(tracing.trace(lambda x: (2 * x).exp().sum(), torch.ones(100)))
@@ -135,7 +135,7 @@ def compiled(function: Callable[..., T], *, warn: Callable[[str], None] | None =
         warn: called with a message where inductor fails, and the function then replays its graph; None: the failure is
             raised.
 
-    Example:
+    Examples:
         >>> from metafunc.execution import tracing
         >>> from metafunc import value_and_grad
         >>> step = value_and_grad(lambda meta, task: (meta - task.query).square().sum(), lower=tracing.compiled)
@@ -192,7 +192,7 @@ class Traced(Generic[T]):
         function: from trees of tensors to a tree of detached tensors.
         warn: called once with the reason where it runs eagerly instead; None: that is only logged.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from metafunc.execution import tracing
         >>> square = tracing.Traced(lambda x: x * x)

@@ -66,7 +66,7 @@ def tried(task_loss: TaskLoss[M], plan: Plan, meta: M, tasks: Task) -> Trial[M]:
         meta: the meta-parameters to start from; the ways are tried there, but off zeros.
         tasks: stacked, prepared tasks of the first step.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from metafunc.execution import plan, trial
         >>> from metafunc.execution.workload import Workload

@@ -54,7 +54,7 @@ def attend(
     Returns:
         An average of values for each query; zero where no key counts.
 
-    Example:
+    Examples:
         >>> import torch
         >>> values = torch.tensor([[1.0], [3.0]])
         >>> attend(torch.zeros(1, 1), torch.zeros(2, 1), values)
@@ -85,7 +85,7 @@ def layer_norm(
 ) -> Float[Tensor, "n width"]:
     r"""Each row with mean 0 and variance 1, then scaled and shifted: $\gamma (x - \bar x)/\sqrt{v + 10^{-5}} + \beta$.
 
-    Example:
+    Examples:
         >>> import torch
         >>> layer_norm(torch.tensor([[1.0, 3.0]]), torch.ones(2), torch.zeros(2))
         tensor([[-1.0000,  1.0000]])
@@ -114,7 +114,7 @@ class Transformer:
     Raises:
         ValueError: a number is below 1, or the heads do not divide the width.
 
-    Example:
+    Examples:
         >>> import torch
         >>> network = Transformer(width=8, num_heads=2, num_layers=3, num_hidden=16)
         >>> params = network.init(torch.Generator().manual_seed(0))

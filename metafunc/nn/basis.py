@@ -36,7 +36,7 @@ def polynomial(degree: int) -> OfOne:
     Raises:
         ValueError: if the degree is below 1.
 
-    Example:
+    Examples:
         >>> polynomial(2)(torch.tensor([0.0, 3.0]))  # x and (x^2 - 1) / sqrt(2)
         tensor([[ 0.0000, -0.7071],
                 [ 3.0000,  5.6569]])
@@ -69,7 +69,7 @@ def spline(num_knots: int, low: float, high: float) -> OfOne:
     Raises:
         ValueError: if there are fewer than three knots, or `high` is not above `low`.
 
-    Example:
+    Examples:
         >>> spline(3, -1.0, 1.0)(torch.tensor([-1.0, 0.0, 1.0, 2.0]))
         tensor([[1.0000, 0.0000],
                 [0.0000, 0.0000],
@@ -113,7 +113,7 @@ def additive(basis: Basis, *, degree: int, num_knots: int, low: float, high: flo
     Raises:
         ValueError: if there is no such basis, or a value that it takes is out of range.
 
-    Example:
+    Examples:
         >>> features = additive("linear", degree=1, num_knots=3, low=-1.0, high=1.0)
         >>> features(torch.tensor([[2.0, 3.0]]))
         tensor([[1., 2., 3.]])

@@ -50,7 +50,7 @@ def from_module(
         ValueError: a submodule cannot be a pure function with second derivatives; the message names it, and what
             to use instead.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from metafunc import nn
         >>> net = torch.nn.Sequential(torch.nn.Linear(2, 8), torch.nn.LayerNorm(8), torch.nn.Linear(8, 1))

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from metafunc import tree
 from metafunc.checks import above, at_least, fraction
+from metafunc.recipe import Built, built
 from metafunc.types import (
     Batch,
     Categorical,
@@ -29,8 +30,8 @@ from metafunc.types import (
 )
 
 
-@dataclass(frozen=True)
-class Likelihood:
+@dataclass(frozen=True, repr=False)
+class Likelihood(Built):
     """p(y | f(x)) for one task.
 
     Args:
@@ -86,6 +87,7 @@ class Likelihood:
         return lambda params, x: self.predictive(tree.vmap(model.apply, in_dims=(0, None))(params, x))
 
 
+@built
 def gaussian(num_outputs: int = 1, *, scale: float | None = None) -> Likelihood:
     r"""Regression, $y \sim \mathcal N(f(x), \sigma^2)$.
 
@@ -100,7 +102,7 @@ def gaussian(num_outputs: int = 1, *, scale: float | None = None) -> Likelihood:
     Raises:
         ValueError: if `scale` is not positive or `num_outputs` is below 1.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from metafunc import Batch, likelihood
         >>> batch = Batch(x=torch.zeros(2, 1), y=torch.tensor([[1.0], [3.0]]))
@@ -134,6 +136,7 @@ def _gaussian(num_outputs: int, scale: float | Tensor | None) -> Likelihood:
     return Likelihood("regression", num_outputs, num_outputs, _as_is, loss, log_prob, predictive, sample, with_scale)
 
 
+@built
 def heteroscedastic(num_targets: int = 1, *, floor: float = 0.1) -> Likelihood:
     r"""Regression with a learned noise scale, $y \sim \mathcal N(\mu(x), \sigma(x)^2)$.
 
@@ -148,7 +151,7 @@ def heteroscedastic(num_targets: int = 1, *, floor: float = 0.1) -> Likelihood:
     Raises:
         ValueError: if `floor` lies outside [0, 1) or `num_targets` is below 1.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from metafunc import likelihood
         >>> likelihood.heteroscedastic().predictive(torch.zeros(1, 2, 2)).scale  # .1 + .9 log 2
@@ -188,6 +191,7 @@ def heteroscedastic(num_targets: int = 1, *, floor: float = 0.1) -> Likelihood:
     )
 
 
+@built
 def categorical(num_classes: int) -> Likelihood:
     r"""Classification, $y \sim \mathrm{Categorical}(\mathrm{softmax}\, f(x))$, trained with the mean cross-entropy.
 
@@ -197,7 +201,7 @@ def categorical(num_classes: int) -> Likelihood:
     Raises:
         ValueError: if `num_classes` is below 2.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from metafunc import Batch, likelihood
         >>> batch = Batch(x=torch.zeros(2, 1), y=torch.tensor([0, 4]))

@@ -36,7 +36,7 @@ def mixture(num_targets: int = 1, *, num_components: int = 5, floor: float = 0.0
     Raises:
         ValueError: if a number is out of its range.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from metafunc.nn.mixture import mixture
         >>> mixture(num_components=3).predictive(torch.zeros(1, 2, 9)).loc.shape
@@ -74,7 +74,7 @@ def bins(*, num_bins: int = 100, low: float = -3.0, high: float = 3.0) -> Likeli
     Raises:
         ValueError: if there are fewer than three bins, or `low` is not below `high`.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from metafunc.nn.mixture import bins
         >>> bins(num_bins=5, low=-2.0, high=2.0).predictive(torch.zeros(1, 1, 5)).loc.flatten()
@@ -113,7 +113,7 @@ def with_head(
     Raises:
         ValueError: if there is no such head, or it does not fit the tasks.
 
-    Example:
+    Examples:
         >>> from metafunc.nn import likelihood
         >>> with_head(likelihood.heteroscedastic(), "mixture", num_components=3).num_outputs
         9

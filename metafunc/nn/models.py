@@ -13,6 +13,7 @@ from metafunc.nn import exact
 from metafunc.nn.kernels.conv_batch_norm import FEW, convolve_and_normalise
 from metafunc.nn.kernels.convolution import conv2d
 from metafunc.nn.kernels.pooling import max_pool2d
+from metafunc.recipe import built
 from metafunc.types import Model, Normalisation, Params
 
 Activation: TypeAlias = Literal["relu", "tanh", "silu", "gelu"]
@@ -27,6 +28,7 @@ _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 
+@built
 def mlp(
     input_shape: tuple[int, ...],
     num_outputs: int | None,
@@ -66,7 +68,7 @@ def mlp(
     Raises:
         ValueError: a width, the input shape, the context or a name is out of its range.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from metafunc import nn
         >>> model = nn.mlp((1,), 1, hidden=(40, 40))
@@ -116,6 +118,7 @@ def mlp(
     return _model(init, forward, normalisation)
 
 
+@built
 def conv4(
     input_shape: tuple[int, ...],
     num_outputs: int | None,
@@ -146,7 +149,7 @@ def conv4(
     Raises:
         ValueError: the input shape is no image or too small for four max-pools, or a value is out of its range.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from metafunc import nn
         >>> model = nn.conv4((1, 28, 28), 5, filters=8)

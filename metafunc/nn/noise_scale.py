@@ -32,7 +32,7 @@ def with_noise_scale(model: Model, num_targets: int, noise_scale: float) -> Mode
     Raises:
         ValueError: if the noise scale is not above 0.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from metafunc import likelihood, nn
         >>> noisy = with_noise_scale(nn.mlp((1,), 1), 1, noise_scale=0.3)

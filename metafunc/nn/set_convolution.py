@@ -23,6 +23,7 @@ from torch.nn import functional as F
 from metafunc.checks import above, at_least, at_most
 from metafunc.nn.kernels.convolution import conv2d
 from metafunc.nn.models import layer
+from metafunc.recipe import built
 from metafunc.types import Model, Params
 
 MARGIN = 0.1
@@ -46,7 +47,7 @@ class Grid:
     Raises:
         ValueError: if `points_per_unit` is below 1, or `span` not above 0.
 
-    Example:
+    Examples:
         >>> import torch
         >>> grid = Grid(points_per_unit=4, span=1.0)
         >>> grid.size
@@ -91,7 +92,7 @@ def onto(
 ) -> Float[Tensor, "channels height width"]:
     """Density and averages of rows at the points of a grid, 1 + c channels.
 
-    Example:
+    Examples:
         >>> import torch
         >>> x, y = torch.zeros(2, 1), torch.tensor([[1.0], [3.0]])
         >>> factors = weights(torch.zeros(1, 1), x, torch.tensor(1.0))
@@ -117,6 +118,7 @@ def off(
     return torch.einsum("hi,wi,chw->ic", *factors, features) / (math.sqrt(2 * math.pi) * steps) ** dims
 
 
+@built
 def grid_network(num_inputs: int, num_outputs: int, *, num_dims: int = 1, num_layers: int = 6) -> Model:
     r"""Residual convolutions on a grid, $h \leftarrow h + \mathrm{gelu}(w_l * h)$, each dilated twice the last.
 
@@ -135,7 +137,7 @@ def grid_network(num_inputs: int, num_outputs: int, *, num_dims: int = 1, num_la
     Raises:
         ValueError: if a number is out of its range.
 
-    Example:
+    Examples:
         >>> import torch
         >>> model = grid_network(2, 8, num_layers=3)
         >>> params = model.init(torch.Generator().manual_seed(0))

@@ -7,7 +7,7 @@ seeds and tasks, or over tasks alone where there is one seed; differences are to
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -18,6 +18,10 @@ from metafunc.evaluation.metrics import Interval
 from metafunc.evaluation.metrics.intervals import Groups, Statistic, half_width, influence
 from metafunc.evaluation.metrics.summaries import json_safe
 from metafunc.evaluation.metrics.table import METRICS, higher_is_better
+from metafunc.results import tables
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 
 @dataclass(frozen=True)
@@ -73,7 +77,27 @@ class Entry:
         return test.values[metric] if metric in test.values else test.counts[metric]
 
 
-def compare(tasks: str, entries: Sequence[Entry]) -> dict[str, Any]:
+class Comparison(dict[str, Any]):
+    """The table of a comparison: what `compare.json` holds, and ways to show it.
+
+    Examples:
+        >>> import json
+        >>> from pathlib import Path
+        >>> from metafunc.results.comparison import Comparison
+        >>> def shown(folder: Path) -> str:  # of `metafunc compare`
+        ...     return Comparison(json.loads((folder / "compare.json").read_text())).to_latex()
+    """
+
+    def to_frame(self) -> "DataFrame":
+        """As a data frame, one row per learner; see `tables.to_frame`."""
+        return tables.to_frame(self)
+
+    def to_latex(self) -> str:
+        """As a LaTeX table for the package booktabs, the best in bold where there is no doubt."""
+        return tables.to_latex(self)
+
+
+def compare(tasks: str, entries: Sequence[Entry]) -> Comparison:
     """The table of a comparison.
 
     Args:
@@ -81,8 +105,9 @@ def compare(tasks: str, entries: Sequence[Entry]) -> dict[str, Any]:
         entries: the learners; differences are to the first.
 
     Returns:
-        {"tasks", "num_tasks", "rows"}, and "groups" {"number", "of", "per_episode"} where episodes come from a finite
-        number of tasks or classes. A row has "algorithm", "seeds", "steps", "seconds", "cpu_seconds", "parameters"; for
+        A dictionary with `to_frame()` and `to_latex()`: {"tasks", "num_tasks", "rows"}, and "groups" {"number", "of",
+        "per_episode"} where episodes come from a finite number of tasks or classes. A row has "algorithm", "seeds",
+        "steps", "seconds", "cpu_seconds", "parameters"; for
         each metric {"mean", "ci95", "low", "high"}, ci95 half the width of the 95 % interval from low to high;
         "paired", for each metric but the gap {"diff", "ci95", "low", "high"}, empty in the first row; "interval",
         "seeds and tasks" or, for one seed, "tasks"; "best", the metrics in which it is best beyond doubt; and "fitted",
@@ -92,7 +117,7 @@ def compare(tasks: str, entries: Sequence[Entry]) -> dict[str, Any]:
     Raises:
         ValueError: there is nothing to compare, or the entries were not judged on the same tasks by the same metrics.
 
-    Example:
+    Examples:
         >>> import metafunc
         >>> from metafunc import algorithms, data, likelihood, nn
         >>> from metafunc.results import comparison
@@ -140,8 +165,7 @@ def compare(tasks: str, entries: Sequence[Entry]) -> dict[str, Any]:
         for i, entry in enumerate(entries)
     ]
     tested = {"num_tasks": first.num_tasks, **first.origin.to_json(first.num_tasks)}
-    report: dict[str, Any] = json_safe({"tasks": tasks, **tested, "rows": rows})
-    return report
+    return Comparison(json_safe({"tasks": tasks, **tested, "rows": rows}))
 
 
 def statistic_of(metric: str, shape: Sequence[int]) -> Statistic:

@@ -13,6 +13,8 @@ from metafunc.data.columns import texts_of_rows
 from metafunc.data.encoding import Encoding
 from metafunc.data.numbers import Scale, check_there, empty_cells, logarithms, numbers, standardised
 from metafunc.data.table_classes import labels_of
+from metafunc.training.load import ANY_WAYS, WOULD
+from metafunc.training.renamed import current
 from metafunc.training.run import Run
 from metafunc.types import Batch, Categorical, Predictive
 
@@ -74,7 +76,9 @@ def read(run: Run, support: Path, query: Path, target: Sequence[str] = ()) -> Fi
         DataUnavailable: a file is not there.
         ValueError: a file does not fit the run; the message names file, row and column.
     """
+    algorithm = current(run.config).get("algorithm", {}).get("name")
     seen = {**run.env["data"], "settings": run.config.get("tasks", {}), "columns": run.columns}
+    seen["any_ways"] = algorithm in ANY_WAYS
     if seen["kind"] == "classification" and "classes" in (seen["columns"] or {}):
         return _table_of_classes(support, query, seen, target)
     if seen["kind"] == "classification":
@@ -120,13 +124,19 @@ def _regression(support: Path, query: Path, seen: Mapping[str, Any], target: Seq
 
 
 def _table_of_classes(support: Path, query: Path, seen: Mapping[str, Any], target: Sequence[str]) -> FileTask:
-    """A classification on tables: columns go by their names, and classes are those of the training."""
+    """A classification on tables: columns go by their names, and classes are those of the training.
+
+    For a learner whose head is made of the support set, classes are those of the examples.
+    """
     info, given, asked = seen["columns"], files.read_table(support), files.read_table(query)
     label, classes = (target or info["targets"])[0], info["classes"]
     check_there(given, [label], support)
     encoding = Encoding.of_run(info, info["inputs"])
     by = Scale(*(torch.tensor(info[f"input_{of}"], dtype=torch.float64) for of in Scale._fields))
-    labels = labels_of(str(support), label, texts_of_rows(str(support), given, label, "class"), classes)
+    texts = texts_of_rows(str(support), given, label, "class")
+    if seen["any_ways"] and len({*texts}) > 1:
+        classes = sorted({*texts})
+    labels = labels_of(str(support), label, texts, classes, WOULD)
     cells = [""] * len(asked)
     if label in asked.columns:
         empty = empty_cells(asked[label])
@@ -191,10 +201,10 @@ def _classification(support: Path, query: Path, seen: Mapping[str, Any], target:
         raise ValueError(
             f"{support}: {given.names[given.labels.index('')]} has no class; put images into CLASS folders."
         )
-    if len(names) != num_ways:
+    if len(names) != num_ways and not (seen["any_ways"] and len(names) > 1):
         raise ValueError(
             f"{support} has {len(names)} classes ({', '.join(names[:8])}), and the run was trained to tell {num_ways} "
-            f"apart: give examples of {num_ways}, or train with --data.num-ways {len(names)}."
+            f"apart: give examples of {num_ways}, or train with --data.num-ways {len(names)}. {WOULD}"
         )
     polarity = {"invert": settings.get("invert", False), "ink": seen["info"].get("ink", False)}
     x, queries = (files.like_trained(part.values, given.values, **polarity) for part in (given, asked))

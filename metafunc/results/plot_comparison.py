@@ -1,88 +1,42 @@
 """The pictures of `metafunc compare`: training, adaptation, reliability and predictions of several learners."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-
 from metafunc import tree
-from metafunc.algorithms.table import ALGORITHMS, Algorithm
-from metafunc.data.sampling import generator_for
 from metafunc.data.table import FAMILIES
-from metafunc.evaluation import metrics
-from metafunc.evaluation.metrics.intervals import count_groups, numbered
-from metafunc.evaluation.metrics.pit import PitHistogram, pit_histogram
-from metafunc.evaluation.metrics.summaries import summarise
 from metafunc.evaluation.metrics.table import METRICS, followed
 from metafunc.evaluation.scoring import draw
 from metafunc.results import figures
-from metafunc.results.comparison import Entry
+from metafunc.results.compared import Compared
+from metafunc.results.entry_numbers import described, pit, reliability, validated
 from metafunc.results.figures.completion import Completion
 from metafunc.results.figures.functions import has_particles
 from metafunc.results.figures.several import Draws
+from metafunc.results.figures.style import Format, save_each
 from metafunc.results.plot_images import completed
 from metafunc.results.plot_report import tradeoffs
 from metafunc.results.plot_run import functions
-from metafunc.results.shown import Shown, exact, noise_of
+from metafunc.results.shown import exact
 from metafunc.results.tables import tested_on
 from metafunc.training.build import tasks_of
-from metafunc.training.run import Run
-from metafunc.types import MetaLearner, Normal
+from metafunc.types import Normal
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 NUM_FUNCTIONS = 3
 NUM_IMAGES = 2
-NUM_DRAWS = 1000
-"""Of the bootstrap behind a band: enough for a picture."""
-
-
-@dataclass(frozen=True)
-class Compared:
-    """What is drawn of one learner.
-
-    Args:
-        entry: its meta-tests.
-        runs: its trainings.
-        learner: the learner.
-        meta: the meta-parameters of its first training.
-    """
-
-    entry: Entry
-    runs: tuple[Run, ...]
-    learner: MetaLearner[Any, Any]
-    meta: Any
-
-    @property
-    def shown(self) -> Shown:
-        """The learner as it is judged, with the noise scale that was fitted for its first training."""
-        entry = self.entry
-        noise = noise_of(entry.evaluations[0].pooled, entry.row)
-        return Shown(self.learner, self.meta, entry.row, noise, entry.steps)
-
-    @property
-    def exact(self) -> bool:
-        """Whether it is the exact prediction of test tasks itself."""
-        row = self._algorithm
-        return row is not None and row.knows_tasks and self.runs[0].config["algorithm"].get("prior", "test") == "test"
-
-    @property
-    def trains(self) -> bool:
-        """Whether it has a training, which takes time."""
-        row = self._algorithm
-        return row is None or row.trains
-
-    @property
-    def _algorithm(self) -> Algorithm | None:
-        """Its row in the table, where it is one of the table's."""
-        return ALGORITHMS.get(self.runs[0].config["algorithm"]["name"]) if self.runs else None
 
 
 def plot_comparison(
-    compared: Sequence[Compared], folder: Path, *, report: Mapping[str, Any] | None = None, seed: int = 0
+    compared: Sequence[Compared],
+    folder: Path,
+    *,
+    report: Mapping[str, Any] | None = None,
+    seed: int = 0,
+    formats: Sequence[Format] = ("png",),
 ) -> list[Path]:
     """Draw a comparison.
 
@@ -92,6 +46,7 @@ def plot_comparison(
         report: what `comparison.compare` found for them, and under "by_shots" for each number of support rows; None:
             what it is of is not drawn.
         seed: of the new functions that are shown.
+        formats: of "png", "svg" and "pdf", each of which is drawn.
 
     Returns:
         What was drawn: `learning.png` (if the trainings were validated), `adaptation.png`, `reliability.png` (if the
@@ -110,74 +65,59 @@ def plot_comparison(
         _completion(compared, seed),
         _tradeoffs(compared, report),
     )
-    return [figures.save(figure, folder / f"{name}.png") for part in parts for name, figure in part]
+    of = caption(compared, folder)
+    return [
+        path
+        for part in parts
+        for name, figure in part
+        for path in save_each(figure, folder, name, of=of, formats=formats)
+    ]
+
+
+def caption(compared: Sequence[Compared], folder: Path) -> str:
+    """What the pictures of a comparison are of: the learners with their steps, the tasks, and the folder."""
+    by_steps: dict[str, list[str]] = {}
+    for one in compared:
+        seeds = len(one.entry.seeds)
+        training = one.runs[0].config.get("training", {}) if one.runs else {}
+        taken = f"{training['steps']:,} steps" if one.trains and "steps" in training else "no training"
+        by_steps.setdefault(f"{taken}, {seeds} seed{'s' * (seeds != 1)}", []).append(one.entry.algorithm)
+    learners = "; ".join(f"{', '.join(names)} ({taken})" for taken, names in by_steps.items())
+    tasks = compared[0].runs[0].config["tasks"]["name"] if compared[0].runs else "tasks"
+    place = folder.parent if folder.name == "figures" else folder
+    return f"{learners} on {tasks} · {'/'.join(place.parts[-2:])}"
 
 
 def _learning(compared: Sequence[Compared]) -> "Iterator[tuple[str, Figure]]":
     metric = followed(compared[0].entry.evaluations[0].kind)
-    logs = {
-        one.entry.algorithm: [
-            [
-                {"step": line["step"], metric: line["validation"][metric]}
-                for line in run.lines()
-                if metric in line.get("validation", {})
-            ]
-            for run in one.runs
-        ]
-        for one in compared
-    }
+    logs = {one.entry.algorithm: [validated(run, metric) for run in one.runs] for one in compared}
     if any(rows for each in logs.values() for rows in each):
         yield "learning", figures.learning_curves(logs, metric)
 
 
 def _adaptation(compared: Sequence[Compared]) -> "Iterator[tuple[str, Figure]]":
-    rows = {one.entry.algorithm: [_described(one.entry, step) for step in range(one.entry.length)] for one in compared}
+    rows = {one.entry.algorithm: [described(one.entry, step) for step in range(one.entry.length)] for one in compared}
     test = compared[0].entry.evaluations[0].to_json()
     yield "adaptation", figures.adaptation_curves(rows, over=tested_on(test))
 
 
-def _described(entry: Entry, step: int) -> dict[str, Any]:
-    """A row of `Evaluation.by_step`, over seeds as well."""
-    found: dict[str, Any] = {"step": step}
-    for metric in entry.evaluations[0].values:
-        numbers = entry.numbers(metric, step)
-        described = summarise(metric, numbers.mean((0, 2)))
-        if bool(numbers.isfinite().all()):
-            described["ci95"] = metrics.half_width([numbers[..., 0]], entry.evaluations[0].origin.groups)
-        found[metric] = described if bool(numbers.isfinite().all()) else dict.fromkeys(described)
-    return found
-
-
 def _reliability(compared: Sequence[Compared]) -> "Iterator[tuple[str, Figure]]":
-    first = compared[0].entry.evaluations[0]
-    name = next((name for name in first.counts if METRICS[name].reliability is not None), None)
-    points = METRICS[name].reliability if name else None
-    if name is None or points is None:
-        return
-    curves: dict[str, list[tuple[float, float]]] = {}
-    for one in compared:
-        entry = one.entry
-        counts = torch.stack([test.counts[name][entry.row] for test in entry.evaluations]).double().sum((0, 1))
-        predicted, happened = points(counts)
-        curves[entry.algorithm] = list(zip(predicted.tolist(), happened.tolist(), strict=True))
-    yield "reliability", figures.reliability(curves, regression=first.kind == "regression")
+    curves = {one.entry.algorithm: reliability(one.entry) for one in compared}
+    found = {name: curve for name, curve in curves.items() if curve is not None}
+    if found:
+        first = compared[0].entry.evaluations[0]
+        name = next(name for name in first.counts if METRICS[name].reliability is not None)
+        yield (
+            "reliability",
+            figures.reliability(found, regression=first.kind == "regression", error=METRICS[name].label.lower()),
+        )
 
 
 def _pit(compared: Sequence[Compared]) -> "Iterator[tuple[str, Figure]]":
-    first = compared[0].entry.evaluations[0]
-    groups = first.origin.groups
-    if "calibration_error" in first.counts and count_groups(groups, first.num_tasks) > 1:
-        yield "pit", figures.pit_histograms({one.entry.algorithm: _histogram(one.entry) for one in compared})
-
-
-def _histogram(entry: Entry) -> PitHistogram:
-    """Of the rows of all seeds: a task's rows are those that it has under every one of them."""
-    counts = torch.stack([test.counts["calibration_error"][entry.row] for test in entry.evaluations]).sum(0)
-    groups = entry.evaluations[0].origin.groups
-    if groups is not None and groups.shape[1] == 1:  # Episodes of one task share what it is.
-        number = numbered(groups[:, 0])
-        counts = counts.new_zeros(int(number.max()) + 1, *counts.shape[1:]).index_add(0, number, counts)
-    return pit_histogram(counts, generator_for(0, "bootstrap", 0), num_draws=NUM_DRAWS)
+    found = {one.entry.algorithm: pit(one.entry) for one in compared}
+    histograms = {name: one for name, one in found.items() if one is not None}
+    if histograms:
+        yield "pit", figures.pit_histograms(histograms)
 
 
 def _functions(compared: Sequence[Compared], seed: int) -> "Iterator[tuple[str, Figure]]":

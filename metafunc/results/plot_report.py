@@ -30,7 +30,7 @@ def tradeoffs(
     Returns:
         For each its name and the figure.
 
-    Example:
+    Examples:
         >>> score = {"mean": 0.5, "low": 0.4, "high": 0.6}
         >>> rows = [{"algorithm": name, "cpu_seconds": at, "gap": score} for name, at in (("cnp", 9.0), ("tnp", 90.0))]
         >>> [name for name, _ in tradeoffs({"rows": rows})]
@@ -43,7 +43,7 @@ def tradeoffs(
 def metric_of(rows: Sequence[Mapping[str, Any]]) -> str | None:
     """The metric that pictures of a report show: of those that all of its rows have.
 
-    Example:
+    Examples:
         >>> metric_of([{"mse": {}, "nll": {}}, {"mse": {}}])
         'mse'
     """

@@ -16,9 +16,11 @@ from metafunc.evaluation.prediction import predict
 from metafunc.evaluation.scoring import draw
 from metafunc.results import figures
 from metafunc.results.as_tested import as_tested
+from metafunc.results.figures.style import Format, save_each
 from metafunc.results.plot_images import completed
 from metafunc.results.shown import Shown, noise_of
 from metafunc.results.tables import tested_on
+from metafunc.results.units import Units
 from metafunc.training.build import own_steps, tasks_of
 from metafunc.training.load import load
 from metafunc.training.record import CONFIG
@@ -45,6 +47,7 @@ def plot_run(
     learner: MetaLearner[Any, Any] | None = None,
     imports: bool = False,
     seed: int = 0,
+    formats: Sequence[Format] = ("png",),
 ) -> list[Path]:
     """Draw what there is to see of a run into its folder `figures`.
 
@@ -55,10 +58,12 @@ def plot_run(
         learner: your own learner, for a run whose configuration does not name one of the table's.
         imports: allow importing the modules that the run's configuration names; do so for runs of your own only.
         seed: of the new tasks that are shown.
+        formats: of "png", "svg" and "pdf", each of which is drawn.
 
     Returns:
         What was drawn: `learning.png` (the log; of policies, the validations), `adaptation.png` (the meta-test, and one
         more for each further meta-test), `functions.png` (three new functions, if they have one input and one output),
+        `predictions.png` (predicted against true targets of three new tasks, if they have several inputs or outputs),
         `completion.png` (three new images, if rows are their pixels), `episode.png` (a new task of images), `paths.png`
         (policies in the plane). What the run has nothing for, or whose data cannot be had, is left out with a
         `UserWarning`. Transforms are part of the names of what they change, such as `functions+laplace.png`.
@@ -67,7 +72,7 @@ def plot_run(
         ValueError: the folder is no run, it has no checkpoint, its folder `figures` is a link, it needs `learner` or
             `imports`, or no meta-test of the run has the transforms.
 
-    Example:
+    Examples:
         >>> import tempfile, metafunc
         >>> from metafunc.training.config import build
         >>> from metafunc.results.plot_run import plot_run
@@ -80,14 +85,34 @@ def plot_run(
     place = Run(Path(run))
     refuse_link(place.figures)
     learner, meta = load(place.path, learner, imports=imports)
-    learner, _ = as_tested(place, learner, transforms, num_steps=_steps(place)[-1], imports=imports)
+    learner, _ = as_tested(place, learner, transforms, num_steps=own_steps(place.config) or 1, imports=imports)
     numbers, tasks = _of_numbers(place), _of_tasks(place, learner, meta, seed)
     changed = "".join(f"+{name}" for name in transforms)
+    of = described(place)
     return [
-        figures.save(figure, place.figures / f"{name}{after}.png")
+        path
         for part, after in ((numbers, ""), (tasks, changed))
         for name, figure in part
+        for path in save_each(figure, place.figures, f"{name}{after}", of=f"{of}{after}", formats=formats)
     ]
+
+
+def described(run: Run) -> str:
+    """What a picture of a run is of.
+
+    Examples:
+        >>> described(Run(Path("nowhere/at/all")))
+        Traceback (most recent call last):
+        ValueError: nowhere/at/all is no run: it has no config.json.
+    """
+    config = run.config
+    training = config.get("training", {})
+    algorithm = config.get("algorithm", {}).get("name", "a user-supplied learner")
+    steps = training.get("steps")
+    counted = [f"{steps:,} step{'s' * (steps != 1)}"] if isinstance(steps, int) else []
+    seed = [f"seed {training['seed']}"] if "seed" in training else []
+    tasks = config.get("tasks", {}).get("name", run.env["data"]["name"])
+    return f"{', '.join([f'{algorithm} on {tasks}', *counted, *seed])} · {'/'.join(run.path.parts[-2:])}"
 
 
 def _of_numbers(run: Run) -> "Iterator[tuple[str, Figure]]":
@@ -126,6 +151,8 @@ def _of_tasks(run: Run, learner: MetaLearner[Any, Any], meta: Any, seed: int) ->
         return
     if family.kind == "regression" and (family.input_shape, family.num_outputs) == ((1,), 1):
         yield "functions", _functions(run, learner, meta, family, seed)
+    elif family.kind == "regression" and not FAMILIES[run.config["tasks"]["name"]].of_pixels:
+        yield "predictions", _predictions(run, learner, meta, family, seed)
     if FAMILIES[run.config["tasks"]["name"]].of_pixels:
         yield from _completion(run, learner, meta, family, seed)
     if FAMILIES[run.config["tasks"]["name"]].in_plane:
@@ -135,22 +162,33 @@ def _of_tasks(run: Run, learner: MetaLearner[Any, Any], meta: Any, seed: int) ->
 
 
 def _functions(run: Run, learner: MetaLearner[Any, Any], meta: Any, family: TaskFamily, seed: int) -> "Figure":
-    names = [*family.info.get("inputs", ["x"]), *family.info.get("targets", ["y"])]
+    units = Units.of(family.info)
+    tasks = functions(learner, meta, run.config["tasks"], seed, NUM_FUNCTIONS)
     return figures.function_before_and_after(
-        learner,
+        units.learner(learner),
         meta,
-        functions(learner, meta, run.config["tasks"], seed, NUM_FUNCTIONS),
+        units.tasks(tasks),
         steps=_steps(run),
-        noise_scale=[nan if scale is None else scale for scale in fitted_noise(run)],
+        spread_at=own_steps(run.config) or 1,
+        noise_scale=[nan if scale is None else scale * units.y_scale for scale in fitted_noise(run)],
         noiseless=FAMILIES[run.config["tasks"]["name"]].noiseless is not None,
-        names=(f"{names[0]}, standardised", f"{names[1]}, standardised") if "inputs" in family.info else ("x", "y"),
+        names=(units.x, units.y),
     )
 
 
 def _steps(run: Run) -> tuple[int, ...]:
+    """What is drawn after: each of a few steps, or the first and the learner's own, and the last that was tested."""
     own = own_steps(run.config) or 1
+    tested = len(run.report(run.meta_test)["meta_test"]["by_step"]) - 1 if run.meta_test.exists() else own
     each = range(own + 1) if own <= FEW_STEPS else (0, 1, own)
-    return (*each, max(10, own))
+    return (*each, max(tested, own))
+
+
+def _predictions(run: Run, learner: MetaLearner[Any, Any], meta: Any, family: TaskFamily, seed: int) -> "Figure":
+    row = own_steps(run.config) or 1
+    shown = Shown(learner, meta, row, noise_of({"noise_scale": fitted_noise(run)}, row), row)
+    tasks = tree.unstack(draw(learner, meta, family.test, seed, "figures", 0, NUM_FUNCTIONS))
+    return figures.predicted_against_true([shown.predict(task) for task in tasks], tasks)
 
 
 def _completion(

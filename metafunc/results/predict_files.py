@@ -1,10 +1,10 @@
 """Predictions on files: read a task, adapt to it, and write one row for each row of the query."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import isfinite
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -12,6 +12,7 @@ from metafunc.data import files
 from metafunc.data.numbers import numeric_where_exact
 from metafunc.evaluation import metrics
 from metafunc.evaluation.metrics.quantiles import quantile
+from metafunc.evaluation.metrics.summaries import json_safe
 from metafunc.evaluation.metrics.table import METRICS
 from metafunc.evaluation.prediction import predict
 from metafunc.evaluation.scoring import score
@@ -19,10 +20,13 @@ from metafunc.execution import device, plan
 from metafunc.results import file_task
 from metafunc.results.as_tested import as_tested
 from metafunc.results.file_task import FileTask
-from metafunc.training import load
+from metafunc.training import hub, load
 from metafunc.training.build import own_steps
 from metafunc.training.run import Run, fitted_noise
 from metafunc.types import Batch, Categorical, MetaLearner, Predictive, Task
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 INTERVAL = (0.05, 0.95)
 """Which quantiles are written beside the median."""
@@ -30,28 +34,31 @@ INTERVAL = (0.05, 0.95)
 
 @dataclass(frozen=True)
 class Predictions:
-    """What was written.
+    """What was predicted, and where it was written.
 
     Args:
-        out: the file.
+        out: the file; None: nothing was written.
         columns: those that were added to the query's own.
         num_rows: query rows.
         num_steps: steps of adaptation; None if only the learner knows.
         scores: mse (in the squared unit of the target) or accuracy, and nll, where the query states what is right.
         notes: what the reader should know, such as why there is no spread.
+        table: the query's rows with the columns that were added.
     """
 
-    out: Path
+    out: Path | None
     columns: tuple[str, ...]
     num_rows: int
     num_steps: int | None
     scores: dict[str, float]
     notes: tuple[str, ...]
+    table: "DataFrame" = field(repr=False, compare=False)
 
     def to_json(self) -> dict[str, Any]:
-        """The same in the form of JSON."""
-        return {
-            "out": str(self.out),
+        """The same in the form of JSON; the rows themselves, where no file has them."""
+        rows = {} if self.out else {"rows": json_safe(self.table.to_dict("records"))}
+        return rows | {
+            "out": str(self.out) if self.out else None,
             "columns": list(self.columns),
             "num_rows": self.num_rows,
             "num_steps": self.num_steps,
@@ -65,7 +72,7 @@ def predict_files(
     *,
     support: str | Path,
     query: str | Path,
-    out: str | Path,
+    out: str | Path | None,
     target: Sequence[str] = (),
     num_steps: int | None = None,
     transforms: Sequence[str] = (),
@@ -77,12 +84,12 @@ def predict_files(
     """Adapt a run's learner to a user-supplied task, and write what it predicts.
 
     Args:
-        run: the run's folder.
+        run: the run's folder, or `hf://user/name@revision`.
         support: the examples. For regression a CSV or parquet file; for classification a folder with a folder of images
             for each class, or a table.
         query: what to predict: a table with the same inputs; a folder of images, or such a table. If it states what is
             right (target columns, class folders), predictions are scored.
-        out: a CSV or parquet file.
+        out: a CSV or parquet file; None writes nothing: the rows are `table` of what is returned.
         target: the columns to predict; by default those that the run was trained on, or `y`, or the last ones.
         num_steps: steps of adaptation; by default as many as the learner was built with.
         transforms: what is done to the trained learner, such as `laplace`, as a meta-test of the run has fitted it.
@@ -101,14 +108,16 @@ def predict_files(
         ValueError: `out` exists, a file does not fit the run (the message names file, row and column), or no meta-test
             of the run has the transforms.
     """
-    file = Path(out).expanduser()
-    files.table_suffix(file)
-    if file.exists() and not overwrite:
+    file = None if out is None else Path(out).expanduser()
+    if file is not None:
+        files.table_suffix(file)
+    if file is not None and file.exists() and not overwrite:
         raise ValueError(f"{file} exists: choose another name, or allow overwriting it.")
-    place = Run(Path(run))
-    learner, meta = load.load(place.path, learner, imports=imports)
+    place = Run(hub.local(run, imports=imports))
     paths = Path(support).expanduser(), Path(query).expanduser()
     task = file_task.read(place, *paths, target)
+    classes = len(task.names) if place.env["data"]["kind"] == "classification" else None
+    learner, meta = load.load(place.path, learner, imports=imports, num_classes=classes)
     steps = own_steps(place.config) if num_steps is None else num_steps
     noise = dict(enumerate(fitted_noise(place))).get(-1 if steps is None else steps)
     learner, fitted = as_tested(place, learner, transforms, num_steps=1 if steps is None else steps, imports=imports)
@@ -123,10 +132,12 @@ def predict_files(
     if taken := [name for name in added if name in task.frame.columns]:
         raise ValueError(f"{query} has a column {taken[0]!r}, where the predictions would go: rename it.")
     frame = task.frame
-    if file.suffix.lower() == ".parquet":  # which has types, while a CSV file's cells are text
+    if file is None or file.suffix.lower() == ".parquet":  # which has types, while a CSV file's cells are text
         texts = Path(query).suffix.lower() == ".csv"
         frame = frame.apply(numeric_where_exact) if texts else frame
-    files.write_table(frame.assign(**added), file)
+    frame = frame.assign(**added)
+    if file is not None:
+        files.write_table(frame, file)
     if learner.normalisation == "transductive":
         notes.append("The network normalises by the query rows together: each prediction depends on the other rows.")
     scores = _scores(predicted, task)
@@ -134,7 +145,7 @@ def predict_files(
     if beyond:
         notes.append(f"Not shown: {', '.join(beyond)}, beyond double precision in the unit of the target.")
     scores = {name: value for name, value in scores.items() if isfinite(value)}
-    return Predictions(file, tuple(added), len(task.x), steps, scores, tuple(notes))
+    return Predictions(file, tuple(added), len(task.x), steps, scores, tuple(notes), frame)
 
 
 def _check_finite(predicted: Predictive, query: Path, support: Path, steps: int | None) -> None:

@@ -90,7 +90,7 @@ def exact(tasks: Mapping[str, Any]) -> Shown | None:
     Args:
         tasks: a configuration's section of that name.
 
-    Example:
+    Examples:
         >>> exact({"name": "sine_or_line"}) is None, exact({"name": "sinusoid"}) is None
         (False, True)
     """
@@ -101,7 +101,7 @@ def exact(tasks: Mapping[str, Any]) -> Shown | None:
 def noise_of(fitted: Mapping[str, Any], row: int) -> float | None:
     """The noise scale that a result records for a row of a path; None where none was fitted, or it is no number.
 
-    Example:
+    Examples:
         >>> noise_of({"noise_scale": [0.5, None]}, 0), noise_of({"noise_scale": [0.5, None]}, 1), noise_of({}, 0)
         (0.5, None, None)
     """

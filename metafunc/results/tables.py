@@ -4,16 +4,55 @@ import csv
 import io
 import math
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from metafunc.data.safe_text import csv_cell, csv_quoting, markdown_cell
 from metafunc.data.sampling import TRAINED
-from metafunc.evaluation.metrics.table import METRICS, label
+from metafunc.evaluation.metrics.table import higher_is_better, label
+from metafunc.results.finding import finding
+from metafunc.results.rounded import spoken as spoken
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 
 def metrics_of(row: Mapping[str, Any]) -> list[str]:
     """The metrics of a row of a report."""
     return [name for name, value in row.items() if isinstance(value, Mapping) and "mean" in value]
+
+
+def arrow(metric: str) -> str:
+    """Which way a metric is good.
+
+    Examples:
+        >>> arrow("accuracy"), arrow("nll")
+        ('↑', '↓')
+    """
+    return "↑" if higher_is_better(metric) else "↓"
+
+
+def head(metric: str) -> str:
+    """What stands above a column of a metric: its name, with its unit, and which way is good."""
+    return f"{label(metric)} {arrow(metric)}"
+
+
+def uses_support(probe: Mapping[str, Any]) -> str:
+    """Whether a learner needs the support set of its task, by the probe of memorisation: "yes", "no" or "not shown".
+
+    It does where it predicts better than after adapting to another task's support set, beyond the 95 % interval of the
+    difference, task by task.
+
+    Args:
+        probe: what a meta-test recorded as `memorisation_probe`.
+
+    Examples:
+        >>> uses_support({"gain": {"mean": 0.5, "ci95": 0.1}}), uses_support({"gain": {"mean": 0.05, "ci95": 0.1}})
+        ('yes', 'not shown')
+    """
+    gain = probe.get("gain") or {"mean": None, "ci95": None}
+    if gain["mean"] is None or gain["ci95"] is None:
+        return "not shown"
+    return "yes" if gain["mean"] > gain["ci95"] else "no" if gain["mean"] < -gain["ci95"] else "not shown"
 
 
 def to_csv(report: Mapping[str, Any]) -> str:
@@ -49,7 +88,7 @@ def to_csv(report: Mapping[str, Any]) -> str:
 def to_markdown(report: Mapping[str, Any]) -> str:
     """The table as Markdown: one column per metric with the difference to the first row below, the best in bold."""
     names = metrics_of(report["rows"][0])
-    header = ["", *map(label, names), "seconds", "parameters"]
+    header = ["", *map(head, names), "seconds", "parameters"]
     lines = [header, ["---"] * len(header)]
     for row in report["rows"]:
         cells = []
@@ -60,7 +99,80 @@ def to_markdown(report: Mapping[str, Any]) -> str:
             cells.append(mean + (f"<br>Δ {spoken(paired['diff'], paired['ci95'], m, signed=True)}" if paired else ""))
         seconds = "" if row["seconds"] is None else f"{row['seconds']:.0f}"
         lines.append([markdown_cell(row["algorithm"]), *cells, seconds, f"{row['parameters']:,}"])
-    return "\n".join(["| " + " | ".join(line) + " |" for line in lines] + ["", explained(report, markdown_cell), ""])
+    return "\n".join(
+        ["| " + " | ".join(line) + " |" for line in lines]
+        + ["", finding(report, markdown_cell), "", explained(report, markdown_cell), ""]
+    )
+
+
+def to_frame(report: Mapping[str, Any]) -> "DataFrame":
+    """The table as a data frame: one row per learner, and the columns of the CSV file.
+
+    Returns:
+        By algorithm: "seeds" (how many), "steps", "interval"; for each metric METRIC, METRIC_ci95 (half the width of
+        the 95 % interval), METRIC_diff and METRIC_diff_ci95, to the first row; "seconds" and "parameters". What was not
+        finite, and the first row's differences, are NaN.
+    """
+    import pandas
+
+    names = metrics_of(report["rows"][0])
+    rows = []
+    for row in report["rows"]:
+        found = {"algorithm": row["algorithm"], "seeds": len(row["seeds"]), "steps": row["steps"]}
+        found["interval"] = row["interval"]
+        for m in names:
+            paired = row["paired"].get(m, {"diff": None, "ci95": None})
+            numbers = (row[m]["mean"], row[m]["ci95"], paired["diff"], paired["ci95"])
+            for suffix, number in zip(("", "_ci95", "_diff", "_diff_ci95"), numbers, strict=True):
+                found[m + suffix] = math.nan if number is None else number
+        seconds = math.nan if row["seconds"] is None else row["seconds"]
+        rows.append(found | {"seconds": seconds, "parameters": row["parameters"]})
+    return pandas.DataFrame(rows).set_index("algorithm")
+
+
+def to_latex(report: Mapping[str, Any]) -> str:
+    """The table in LaTeX, for the package booktabs: the best in bold where there is no doubt, differences below.
+
+    Returns:
+        A `table` with a caption that says what the intervals are.
+    """
+    names = metrics_of(report["rows"][0])
+    arrow = {m: r"$\uparrow$" if higher_is_better(m) else r"$\downarrow$" for m in names}
+    lines = [["", *(f"{latex(label(m))} {arrow[m]}" for m in names), "parameters"]]
+    for row in report["rows"]:
+        means = [latex(spoken(row[m]["mean"], row[m]["ci95"], m)) for m in names]
+        marked = [rf"\textbf{{{cell}}}" if m in row["best"] else cell for m, cell in zip(names, means, strict=True)]
+        lines.append([latex(row["algorithm"]), *marked, f"{row['parameters']:,}"])
+        if row["paired"]:
+            gaps = [row["paired"].get(m) for m in names]
+            said = [p and spoken(p["diff"], p["ci95"], m, signed=True) for m, p in zip(names, gaps, strict=True)]
+            lines.append([r"\quad $\Delta$", *(latex(text or "") for text in said), ""])
+    head, *body = (" & ".join(line) + r" \\" for line in lines)
+    return "\n".join(
+        [
+            r"\begin{table}",
+            r"\centering",
+            rf"\caption{{{latex(explained(report))}}}",
+            rf"\begin{{tabular}}{{l{'r' * (len(names) + 1)}}}",
+            *(r"\toprule", head, r"\midrule", *body, r"\bottomrule"),
+            r"\end{tabular}",
+            r"\end{table}",
+            "",
+        ]
+    )
+
+
+def latex(text: str) -> str:
+    r"""Text as LaTeX shows it.
+
+    Examples:
+        >>> print(latex("mr_cnp: 95 % ± 2"))
+        mr\_cnp: 95 \% $\pm$ 2
+    """
+    marks = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+    marks |= {mark: rf"\{mark}" for mark in "&%$#_{}"}
+    marks |= {"±": r"$\pm$", "Δ": r"$\Delta$", "σ": r"$\sigma$", "−": "$-$"}
+    return "".join(marks.get(character, character) for character in text)
 
 
 def explained(report: Mapping[str, Any], written: Callable[[str], str] = str) -> str:
@@ -83,7 +195,7 @@ def explained(report: Mapping[str, Any], written: Callable[[str], str] = str) ->
 def tested_on(test: Mapping[str, Any]) -> str:
     """How many tasks a meta-test or a comparison was on, and of how many things these are made.
 
-    Example:
+    Examples:
         >>> tested_on({"num_tasks": 600})
         '600 new tasks'
         >>> tested_on({"num_tasks": 600, "groups": {"number": 8, "of": "tasks", "per_episode": 1}})
@@ -96,20 +208,3 @@ def tested_on(test: Mapping[str, Any]) -> str:
     about = "" if known else ", which tell nothing about others, so that there is no interval"
     of = groups["of"] if groups["of"] == TRAINED else f"{kind} {groups['of']}"
     return f"{test['num_tasks']:,} episodes of {groups['number']:,} {of}{about}"
-
-
-def spoken(value: float | None, half: float | None, metric: str, *, signed: bool = False) -> str:
-    """A number with its interval, to as many digits as the interval carries; what is not finite diverges.
-
-    What has grown beyond a million is on its way there, and takes no more room in its column than others do.
-    """
-    if value is None:
-        return "diverges"
-    scale, unit = (100.0, " %") if METRICS[metric].percent else (1.0, "")
-    value, width = scale * value, None if half is None else scale * half
-    if max(abs(value), width or 0.0) >= 1e6:
-        return f"{value:{'+' if signed else ''}.1e}" + (f" ± {width:.1e}" if width is not None else "") + unit
-    digits = 3 if not width else max(0, 1 - math.floor(math.log10(width)))
-    sign = "+" if signed else ""
-    text = f"{value:{sign}.{min(digits, 6)}f}"
-    return text + (f" ± {width:.{min(digits, 6)}f}" if width is not None else "") + unit

@@ -102,7 +102,7 @@ def _moments(values: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
 def discounted_sum(rewards: Tensor, discount: float) -> Tensor:
     r"""$\sum_{t' \ge t} \gamma^{t' - t} r_{t'}$ for every t, on the last axis.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from metafunc import rl
         >>> rl.discounted_sum(torch.tensor([1.0, 1.0, 1.0]), 0.5)

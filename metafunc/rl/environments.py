@@ -12,6 +12,7 @@ import torch
 from torch import Generator, Tensor
 
 from metafunc import tree
+from metafunc.recipe import Built, built
 from metafunc.types import Scalar, Tree
 
 Draw = Callable[[Generator, tuple[int, ...]], Tree]
@@ -28,8 +29,8 @@ def uniform(generator: Generator, shape: tuple[int, ...], /) -> Tensor:
     return torch.rand(shape, generator=generator)
 
 
-@dataclass(frozen=True)
-class Environment:
+@dataclass(frozen=True, repr=False)
+class Environment(Built):
     """A family of decision processes, indexed by a task, for one trajectory at a time.
 
     Args:
@@ -58,10 +59,11 @@ class Environment:
     task_size: int = 0
 
 
+@built
 def task_conditioned(environment: Environment) -> Environment:
     """The same environment, whose observations end with the task itself: what an oracle sees.
 
-    Example:
+    Examples:
         >>> from metafunc import rl
         >>> rl.task_conditioned(rl.navigation()).observation_size
         4
@@ -75,6 +77,7 @@ def task_conditioned(environment: Environment) -> Environment:
     return replace(environment, observe=observe, observation_size=size)
 
 
+@built
 def navigation(
     *, horizon: int = 100, speed: float = 0.1, sparse: bool = False, done_within: float = 0.01
 ) -> Environment:
@@ -93,7 +96,7 @@ def navigation(
     Returns:
         The environment.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from metafunc import rl
         >>> environment = rl.navigation()

@@ -40,7 +40,7 @@ class Estimator(Protocol):
 def box(x: Tensor) -> Tensor:
     r"""DiCE's magic box, $\boxdot(x) = e^{x - \bot x}$: 1, with all derivatives of $e^x / \bot e^x$.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from metafunc import rl
         >>> torch.func.grad_and_value(lambda x: rl.box(2 * x))(torch.tensor(3.0))

@@ -62,7 +62,7 @@ def gymnasium_simulator(
         The simulator. The copies are made when it is first used, and kept. Collecting raises a ValueError where the
         environment ends an episode before the horizon.
 
-    Example:
+    Examples:
         >>> from metafunc import rl
         >>> simulator = rl.gymnasium_simulator(
         ...     "HalfCheetah-v5", lambda task, info, action: info["x_velocity"], observation_size=17, action_size=6,

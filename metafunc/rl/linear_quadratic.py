@@ -40,7 +40,7 @@ def linear_gaussian(state_size: int, action_size: int, *, horizon: int) -> Envir
     Returns:
         The environment.
 
-    Example:
+    Examples:
         >>> from metafunc import rl
         >>> rl.linear_gaussian(1, 1, horizon=3).horizon
         3

@@ -30,7 +30,7 @@ def check(estimator: str, credit: str) -> None:
     Raises:
         ValueError: a name is unknown, or the two count the same thing twice.
 
-    Example:
+    Examples:
         >>> from metafunc import rl
         >>> rl.check("reward_to_go", "sampling")
     """
@@ -62,7 +62,7 @@ def policy_loss(policy: Policy, estimator: Estimator, advantages: AdvantageEstim
     Returns:
         (params, trajectories (k, h, ...)) to a scalar.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from metafunc import nn, rl, tree
         >>> policy, collect = rl.gaussian(nn.mlp((2,), 2), 2), rl.simulated(rl.navigation(horizon=5))
@@ -104,7 +104,7 @@ def sampled_return(outer: Tensor, estimate: Advantages, score: Tensor, constant:
 def others_mean(values: Tensor) -> Tensor:
     """For each of n numbers the mean of the others; 0 where there are none.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from metafunc import rl
         >>> rl.others_mean(torch.tensor([1.0, 2.0, 6.0]))

@@ -49,7 +49,7 @@ def gaussian(model: Model, action_size: int, *, init_std: float = 1.0, min_std: 
     Raises:
         ValueError: a standard deviation is not positive.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from metafunc import nn, rl
         >>> policy = rl.gaussian(nn.mlp((2,), 2), 2)
@@ -99,7 +99,7 @@ def categorical(model: Model) -> Policy:
         The policy; its parameters are the model's. The noise is one uniform number, at which the distribution
         function is inverted.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from metafunc import rl
         >>> policy = rl.categorical(rl.table(3, 2))
@@ -130,7 +130,7 @@ def categorical(model: Model) -> Policy:
 def table(num_states: int, num_outputs: int) -> Model:
     """A row of outputs for every state, from indicator vectors, zero to begin with: a model without a network.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from metafunc import rl
         >>> rl.table(3, 2).init(torch.Generator())["table"].shape
@@ -145,7 +145,7 @@ def table(num_states: int, num_outputs: int) -> Model:
 def kl(old: Predictive, new: Predictive) -> Scalar:
     r"""The mean of $\mathrm{KL}(f_{old}(\cdot \mid x) \,\Vert\, f_{new}(\cdot \mid x))$ over observations.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from metafunc import Normal, rl
         >>> rl.kl(Normal(torch.zeros(5, 1), torch.ones(5, 1)), Normal(torch.ones(5, 1), torch.ones(5, 1)))

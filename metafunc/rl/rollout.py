@@ -46,7 +46,7 @@ def rollout(environment: Environment, policy: Policy, params: Tree, task: Tree, 
     Returns:
         Trajectories without a trajectory axis: (h, ...).
 
-    Example:
+    Examples:
         >>> import torch
         >>> from metafunc import nn, rl
         >>> environment, policy = rl.navigation(horizon=5), rl.gaussian(nn.mlp((2,), 2), 2)
@@ -71,7 +71,7 @@ def rollout(environment: Environment, policy: Policy, params: Tree, task: Tree, 
 def alive(ends: Tensor) -> Tensor:
     """Whether no episode's end (h,) came before a time.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from metafunc.rl.rollout import alive
         >>> alive(torch.tensor([False, True, False, True]))
@@ -94,7 +94,7 @@ def simulated(environment: Environment) -> Collect:
     Returns:
         (policy, params (t, ...), tasks (t, ...), generator, K) to trajectories (t, k, h, ...).
 
-    Example:
+    Examples:
         >>> import torch
         >>> from metafunc import nn, rl, tree
         >>> collect, policy = rl.simulated(rl.navigation(horizon=5)), rl.gaussian(nn.mlp((2,), 2), 2)

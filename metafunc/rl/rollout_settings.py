@@ -23,7 +23,7 @@ class RolloutSettings:
     Raises:
         ValueError: if `inner_lr` is negative or not finite, or `num_steps` is negative.
 
-    Example:
+    Examples:
         >>> from metafunc import rl
         >>> rl.RolloutSettings(discount=0.9).advantages.discount
         0.9

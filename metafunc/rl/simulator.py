@@ -2,14 +2,15 @@
 
 from dataclasses import dataclass
 
+from metafunc.recipe import Built, built
 from metafunc.rl.environments import Environment, task_conditioned
 from metafunc.rl.policies import Policy, categorical, gaussian
 from metafunc.rl.rollout import Collect, simulated
 from metafunc.types import Model
 
 
-@dataclass(frozen=True)
-class Simulator:
+@dataclass(frozen=True, repr=False)
+class Simulator(Built):
     """Where policies act: a pure environment, or one that keeps its state to itself; a learner sees no difference.
 
     Args:
@@ -33,6 +34,7 @@ class Simulator:
         return categorical(model) if self.discrete else gaussian(model, self.num_outputs, init_std=init_std)
 
 
+@built
 def simulator_of(environment: Environment) -> Simulator:
     """A pure environment as a simulator.
 
@@ -42,7 +44,7 @@ def simulator_of(environment: Environment) -> Simulator:
     Returns:
         The simulator.
 
-    Example:
+    Examples:
         >>> from metafunc import rl
         >>> rl.simulator_of(rl.navigation()).num_outputs
         2

@@ -33,7 +33,7 @@ def mean_rbf(particles: Tensor, /) -> KernelValues:
 
     The bandwidth of the published SVPG for meta-learning; no derivative passes through it.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from metafunc.rl.svpg import mean_rbf
         >>> mean_rbf(torch.tensor([[0.0], [1.0]])).gram[0, 1]

@@ -34,7 +34,7 @@ def tabular(num_states: int, num_actions: int, *, horizon: int) -> Environment:
     Returns:
         The environment.
 
-    Example:
+    Examples:
         >>> from metafunc import rl
         >>> rl.tabular(3, 2, horizon=5).observation_size
         3
@@ -75,7 +75,7 @@ def bandit(num_arms: int, *, horizon: int = 1) -> Environment:
     Returns:
         The environment; its observation is the constant 1.
 
-    Example:
+    Examples:
         >>> from metafunc import rl
         >>> rl.bandit(5).action_size
         5

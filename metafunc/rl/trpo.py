@@ -54,7 +54,7 @@ def trust_region(
     Raises:
         ValueError: a value is out of range.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from metafunc import algorithms, nn, rl
         >>> from metafunc.types import Task

@@ -13,10 +13,9 @@ from sklearn.utils.validation import validate_data
 from metafunc.sklearn.estimator import MetaEstimator, seed_of
 from metafunc.sklearn.prior import Prior
 from metafunc.sklearn.untrained import untrained
+from metafunc.training.load import ANY_WAYS as ANY_WAYS
+from metafunc.training.load import WOULD
 from metafunc.types import Batch, Categorical
-
-ANY_WAYS = ("protonet", "pcoc", "metaqda", "versa", "dkt")
-"""Learners whose head is made of the support set, and which therefore tell any number of classes apart."""
 
 
 class MetaClassifier(ClassifierMixin, MetaEstimator):  # type: ignore[misc]  # scikit-learn has no types
@@ -38,7 +37,7 @@ class MetaClassifier(ClassifierMixin, MetaEstimator):  # type: ignore[misc]  # s
         prior_: what is adapted.
         support_: the task's rows in the network's units, with the numbers of their classes.
 
-    Example:
+    Examples:
         >>> import numpy
         >>> from metafunc.sklearn import MetaClassifier, meta_train
         >>> x, tasks = numpy.random.default_rng(0).normal(size=(400, 2)), numpy.arange(400) % 20
@@ -118,7 +117,7 @@ class MetaClassifier(ClassifierMixin, MetaEstimator):  # type: ignore[misc]  # s
 def class_names(labels: Any) -> list[str]:
     """What classes are called, of labels of any type: a float that is a whole number is called as that number.
 
-    Example:
+    Examples:
         >>> import numpy
         >>> class_names(numpy.array([0.0, 1.0])), class_names(["a", True])
         (['0', '1'], ['a', 'True'])
@@ -135,18 +134,17 @@ def _outputs(prior: Prior, names: Sequence[str]) -> tuple[Prior, list[int]]:
     """
     if prior.algorithm in ANY_WAYS:
         return prior.with_ways(max(2, len(names))), [*range(len(names))]
-    would = f"Learners whose head is made of the support set take any classes: {', '.join(ANY_WAYS)}."
     known = prior.tasks["info"].get("classes")
     if isinstance(known, list):  # families of images have a number there
         if unknown := [name for name in names if name not in known]:
             raise ValueError(
                 f"y has the class {unknown[0]!r}, and {prior.algorithm} was trained to tell "
-                f"{', '.join(map(repr, known[:8]))} apart, with an output for each. {would}"
+                f"{', '.join(map(repr, known[:8]))} apart, with an output for each. {WOULD}"
             )
         return prior, [known.index(name) for name in names]
     if len(names) > prior.num_outputs:
         raise ValueError(
             f"y has {len(names)} classes, and {prior.algorithm} was trained to tell {prior.num_outputs} apart, with an "
-            f"output for each. {would}"
+            f"output for each. {WOULD}"
         )
     return prior, [*range(len(names))]

@@ -85,7 +85,7 @@ class MetaEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no
 def seed_of(random_state: Any) -> int:
     """The seed that scikit-learn's `random_state` stands for: a number is one, and others draw one.
 
-    Example:
+    Examples:
         >>> seed_of(7)
         7
     """

@@ -69,9 +69,9 @@ def meta_train(
         y: targets (rows,) or (rows, targets), or classes (rows,), which all tasks share by name.
         tasks: which task a row belongs to (rows,): numbers or text.
         algorithm: a row of `metafunc.algorithms.ALGORITHMS`; None: alpaca for a regression, protonet for classes;
-            "auto": the one of `training.portfolio` that predicts tasks best on which it was not trained, each of five
-            folds of the tasks left out in turn. It is then trained as any other; the scores
-            of its test tasks are not independent of the choice.
+            "auto": the one of `training.portfolio`, or their stack, that predicts tasks best on which it was not
+            trained, each of five folds of the tasks left out in turn. It is then trained as any other; the scores of
+            its test tasks are not independent of the choice.
         kind: what y holds; None: quantities if they are floats, else classes.
         steps: outer steps of the training.
         num_shots: rows that a task is adapted on in training, a number or a range: as many as a new task will have.
@@ -97,7 +97,7 @@ def meta_train(
             a setting is unknown or out of range, or the algorithm is not for tasks of this kind.
         Diverged: a meta-gradient is not finite.
 
-    Example:
+    Examples:
         >>> import numpy
         >>> from metafunc.sklearn import meta_train
         >>> x, line = numpy.linspace(-1, 1, 300)[:, None], numpy.arange(300) % 30

@@ -42,7 +42,7 @@ class Prior:
         tested: by steps of adaptation, from 0 on, what a meta-test found in the network's own units, and the noise
             scale that it fitted; nothing where there was no meta-test.
 
-    Example:
+    Examples:
         >>> import copy, pickle, tempfile
         >>> from metafunc.sklearn import Prior
         >>> from metafunc.training.config import train

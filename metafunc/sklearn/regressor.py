@@ -36,7 +36,7 @@ class MetaRegressor(RegressorMixin, MetaEstimator):  # type: ignore[misc]  # sci
         prior_: what is adapted.
         support_: the task's rows in the network's units.
 
-    Example:
+    Examples:
         >>> import numpy
         >>> from metafunc.sklearn import MetaRegressor, meta_train
         >>> x, line = numpy.linspace(-1, 1, 300)[:, None], numpy.arange(300) % 30

@@ -28,7 +28,7 @@ def untrained(
         num_outputs: targets, or classes.
         seed: of the network's parameters.
 
-    Example:
+    Examples:
         >>> import numpy
         >>> untrained("regression", numpy.zeros((3, 2)), numpy.zeros((3, 1)), num_outputs=1, seed=0)
         Prior(scratch, 0 steps, regression, 2 inputs, 1 target, 1,801 parameters)

@@ -20,6 +20,7 @@ from metafunc.data.table import FAMILIES
 from metafunc.nn.likelihood import for_kind
 from metafunc.rl import Simulator
 from metafunc.training.renamed import current
+from metafunc.training.stack import STACK, stack_of
 from metafunc.types import Kind, MetaLearner, Model, TaskFamily
 
 T = TypeVar("T")
@@ -60,7 +61,7 @@ def build(config: Config, *, imports: bool = False) -> tuple[Learner, TaskFamily
             was not allowed.
         DataUnavailable: the family's data cannot be had.
 
-    Example:
+    Examples:
         >>> from metafunc.training.build import build
         >>> learner, family = build({"algorithm": {"name": "maml"}, "tasks": {"name": "sinusoid"}})
         >>> family.name
@@ -86,7 +87,7 @@ def learner_for(config: Config, family: TaskFamily, *, imports: bool = False) ->
 
 def tasks_of(config: Config) -> TaskFamily:
     """The task family of a configuration: its section `tasks`."""
-    name, settings = _section(config, "tasks")
+    name, settings = _section(current(config), "tasks")
     family: TaskFamily = _call(look_up(FAMILIES, name, "task family").builder, (), settings, f"tasks ({name})")
     return family
 
@@ -111,6 +112,13 @@ def learner_of(
         simulator = tasks_of(config).simulator
     table = ALGORITHMS
     name, settings = _section(current(config, table), "algorithm")
+    if name == STACK:
+
+        def built(member: Config) -> tuple[Learner, int | None]:
+            of_tasks = input_shape, kind, num_outputs
+            return learner_of(member, *of_tasks, imports=imports, num_train_tasks=num_train_tasks), own_steps(member)
+
+        return stack_of(settings, built)
     network = _network(config, kind, imports)
     if ":" not in name:
         row = look_up(table, name, "algorithm")
@@ -142,7 +150,7 @@ def transformed(
     Raises:
         ValueError: there is no such transform, or it does not take this learner.
 
-    Example:
+    Examples:
         >>> from metafunc.training.build import build, transformed
         >>> config = {"algorithm": {"name": "maml"}, "tasks": {"name": "sinusoid"}}
         >>> learner, family = build(config)
@@ -166,7 +174,7 @@ def transformed(
 def counted(info: Mapping[str, Any]) -> int | None:
     """How many tasks there are to train on, by the `info` of a table's family; None where it has no number of them.
 
-    Example:
+    Examples:
         >>> from metafunc.training.build import counted
         >>> counted({"tasks": {"train": 12, "validation": 3, "test": 4}})
         12
@@ -268,7 +276,7 @@ def _check(settings: Mapping[str, Any], parameters: Iterable[inspect.Parameter],
 def own_steps(config: Mapping[str, Any]) -> int | None:
     """How many steps the learner of a run's configuration takes; None if only a user-supplied builder knows.
 
-    Example:
+    Examples:
         >>> from metafunc.training.build import own_steps
         >>> own_steps({"algorithm": {"name": "maml"}}), own_steps({"algorithm": {"name": "maml", "num_steps": 5}})
         (1, 5)

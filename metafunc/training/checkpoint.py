@@ -58,7 +58,7 @@ def save(directory: Path, step: int, tensors: Mapping[str, Tensor], state: Any, 
     Raises:
         OSError: the disk is full or not writable; what was there before is untouched.
 
-    Example:
+    Examples:
         >>> import tempfile, torch
         >>> from pathlib import Path
         >>> from metafunc.training import checkpoint

@@ -23,7 +23,7 @@ from metafunc.execution.distributed import ALONE, Ranks
 from metafunc.execution.plan import Execution
 from metafunc.execution.rank_agreement import agreement
 from metafunc.training import warm_start
-from metafunc.training.build import Config, Learner
+from metafunc.training.build import Config, Learner, learner_for
 from metafunc.training.build import build as build
 from metafunc.training.checkpoint import newest
 from metafunc.training.events import Callback, ignore
@@ -31,6 +31,7 @@ from metafunc.training.fit import Fit, fit
 from metafunc.training.outer import outer_for
 from metafunc.training.run import Run
 from metafunc.training.settings import Recording, Validation
+from metafunc.training.stack import STACK
 from metafunc.training.trackers import Tracker
 from metafunc.types import TaskFamily
 
@@ -114,7 +115,7 @@ def train(
         Diverged: a meta-gradient is not finite.
         Interrupted: a signal asked to stop.
 
-    Example:
+    Examples:
         >>> from metafunc.training.config import train
         >>> training = {"steps": 3, "outer_lr": 0.01, "schedule": "cosine"}
         >>> config = {"algorithm": {"name": "maml"}, "tasks": {"name": "sinusoid"}, "training": training}
@@ -124,8 +125,10 @@ def train(
     with agreement(ranks) as settled:
         settings = _checked(config.get("training", {}))
         learner, family = built or build(config, imports=imports)
-        begun = not ranks.first or _begun(out, resume)
-        start = None if begun else _start(learner, family, config, settings, imports)
+        begun = settled.reach(ranks.first and _begun(out, resume))[0]
+        # All take what rank 0 starts from; a stack's members are trained by every rank, so that none waits for them.
+        own = ranks.first or config.get("algorithm", {}).get("name") == STACK
+        start = _start(learner, family, config, settings, imports, on_event) if own and not begun else None
         outer = outer_for(learner, family, **_picked(settings, _keywords(outer_for)))
         validation, execution = _validation(settings), execution_of(settings)
         recording = Recording(config, overwrite, trackers=trackers, **_picked(settings, OF_RECORDING))
@@ -150,7 +153,7 @@ def train(
 def execution_of(settings: Mapping[str, Any]) -> Execution:
     """How the section `training` of a configuration asks for its steps to be executed.
 
-    Example:
+    Examples:
         >>> from metafunc.training.config import execution_of
         >>> execution_of({"steps": 100, "threads": 1}).threads
         1
@@ -170,9 +173,18 @@ def _begun(out: Path | str | None, resume: bool) -> bool:
 
 
 def _start(
-    learner: Learner, family: TaskFamily, config: Config, settings: Mapping[str, Any], imports: bool
+    learner: Learner,
+    family: TaskFamily,
+    config: Config,
+    settings: Mapping[str, Any],
+    imports: bool,
+    on_event: Callback,
 ) -> Any | None:
-    """The meta-parameters to start from; None: the learner's own."""
+    """The meta-parameters to start from; None: the learner's own. Those of a stack are its members', trained first."""
+    if config.get("algorithm", {}).get("name") == STACK:
+        each = [member["config"] for member in config["algorithm"]["members"]]
+        made = [(one, (learner_for(one, family, imports=imports), family)) for one in each]
+        return tuple(train(one, built=built, on_event=on_event).fit.best for one, built in made)
     source, seed = settings.get("init_from"), settings.get("seed", 0)
     if source:
         if settings.get("noise_from") == "data":

@@ -15,7 +15,7 @@ from typing import Generic
 import torch
 
 from metafunc import tree
-from metafunc.checks import at_least
+from metafunc.checks import at_least, in_place
 from metafunc.data import check_tasks
 from metafunc.data.sampling import generator_for
 from metafunc.evaluation import scoring
@@ -27,7 +27,8 @@ from metafunc.execution.plan import Execution, Plan, choose
 from metafunc.execution.rank_agreement import agreement
 from metafunc.execution.workload import workload_of
 from metafunc.nn import first_calls
-from metafunc.training import run, state
+from metafunc.training import folder_lock, run, state
+from metafunc.training.bar import usual
 from metafunc.training.environment import environment
 from metafunc.training.events import Callback, ignore
 from metafunc.training.loop import Loop
@@ -39,7 +40,7 @@ from metafunc.training.together import Together, met, next_tasks, refuse_own_fol
 from metafunc.types import M, MetaLearner, P, Task, TaskFamily
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Fit(Generic[M]):
     """What a training ends with.
 
@@ -59,6 +60,12 @@ class Fit(Generic[M]):
     loss: float | None
     validation: Mapping[str, float]
     run: Path | None
+
+    def __repr__(self) -> str:
+        scores = [f"validation {name} {value:.3g}" for name, value in self.validation.items()]
+        loss = [] if self.loss is None else [f"loss {self.loss:.3g}"]
+        place = [] if self.run is None else [f"run {self.run}"]
+        return f"Fit({', '.join([f'step {self.step:,}', *loss, *scores, *place])})"
 
 
 def fit(
@@ -96,9 +103,10 @@ def fit(
         validation: when to validate, and on how many tasks.
         recording: what is written while it trains: configuration, log, checkpoints, further trackers.
         execution: how it is executed: compiled, in chunks, on which device, by how many threads.
-        on_event: called after every step, and on every other `Event`.
+        on_event: called after every step, and on every other `Event`; where none is given, an interactive session shows
+            a progress bar.
         ranks: the processes that share the training, all of which call this with the same arguments; see
-            `execution.distributed.join`. Rank 0 writes to `out` and to the trackers.
+            `execution.distributed.join`. Rank 0 writes to `out` and to the trackers, and shows the bar.
 
     Returns:
         The last and the best meta-parameters, and where the run lies.
@@ -110,7 +118,7 @@ def fit(
         Interrupted: a signal asked to stop, on this rank or another.
         RankLost: another rank has ended.
 
-    Example:
+    Examples:
         >>> import metafunc
         >>> from metafunc import Outer, algorithms, data, likelihood, nn
         >>> learner = algorithms.maml(nn.mlp((1,), 1), likelihood.gaussian(), inner_lr=0.01)
@@ -121,9 +129,11 @@ def fit(
         settled = stack.enter_context(agreement(ranks))
         for tracker in recording.trackers:
             stack.callback(tracker.close)
+        in_place("fit(learner, family, ...)", learner=(learner, MetaLearner), family=(family, TaskFamily))
         at_least(0, steps=steps)
         at_least(1, num_tasks=num_tasks)
         shards.check(execution.shards, num_tasks, ranks)
+        on_event = usual(on_event) if ranks.first else on_event
         device = device_of(execution.device)
         initial = move(learner.init(generator_for(seed, "init", 0)) if start is None else start, device)
         schedule = outer.schedule if outer.update is None else None  # torch warns where its optimiser takes no step
@@ -137,7 +147,7 @@ def fit(
         env = environment(family, device=device, threads=plan.threads)
         folder = None
         if out is not None and ranks.first:
-            stack.enter_context(run.locked(Path(out)))  # before anything in it is read, deleted or written
+            stack.enter_context(folder_lock.locked(Path(out)))  # before anything in it is read, deleted or written
             folder = run.begin(Path(out), config, env, resume=resume, overwrite=recording.overwrite)
             if execution.threads is None:  # sums are added up in the order that the run began with
                 env["threads"] = folder.env["threads"]
@@ -151,6 +161,7 @@ def fit(
             together=Together(ranks, execution.reduce),
         )  # fmt: skip
         loop.resume(env)
+        recorder.begin(now.step)
         settled.close()
         loop.share()
         if now.step < steps:

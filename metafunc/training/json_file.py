@@ -19,7 +19,7 @@ def read(file: Path) -> dict[str, Any]:
     Raises:
         FileError: there is no such file, or it holds something else.
 
-    Example:
+    Examples:
         >>> import tempfile
         >>> from pathlib import Path
         >>> file = Path(tempfile.mkdtemp()) / "a.json"
@@ -73,7 +73,7 @@ def canonical(value: Any) -> str:
 def same(old: Any, new: Any) -> bool:
     """Whether two values are the same in JSON, where 1, 1.0 and true are three values.
 
-    Example:
+    Examples:
         >>> same({"a": 1, "b": 2}, {"b": 2, "a": 1}), same(1, 1.0)
         (True, False)
     """
@@ -83,7 +83,7 @@ def same(old: Any, new: Any) -> bool:
 def differences(old: Any, new: Any, *, same: Callable[[Any, Any], bool] = same, name: str = "") -> Iterator[str]:
     """What differs between two values from JSON, by the path of its keys.
 
-    Example:
+    Examples:
         >>> list(differences({"a": {"lr": 0.1}}, {"a": {"lr": 0.2}}))
         ['a.lr was 0.1 and is now 0.2']
     """

@@ -5,12 +5,16 @@ from pathlib import Path
 from typing import Any, Literal
 
 from metafunc.data.sampling import generator_for
-from metafunc.training import checkpoint
+from metafunc.training import checkpoint, hub
 from metafunc.training.build import counted, learner_of
 from metafunc.training.checkpoint import Checkpoint, CheckpointError
 from metafunc.training.run import Run
 from metafunc.training.state import saved_state
 from metafunc.types import M, MetaLearner
+
+ANY_WAYS = ("protonet", "pcoc", "metaqda", "versa", "dkt")
+"""The learners of the table whose parameters do not depend on how many classes there are."""
+WOULD = f"Learners whose head is made of the support set take any classes: {', '.join(ANY_WAYS)}."
 
 
 def load(
@@ -24,7 +28,7 @@ def load(
     """A trained learner, rebuilt from its run's folder without running any code that is stored or named there.
 
     Args:
-        run: the folder.
+        run: the folder, or `hf://user/name@revision` on the Hugging Face hub (the newest without `@revision`).
         learner: your own learner, for a run whose configuration does not name one of the table's.
         which: the meta-parameters of the best validation, or the last ones; a run that was never validated has only
             the latter.
@@ -38,9 +42,11 @@ def load(
     Raises:
         ValueError: the folder is no run or has no whole checkpoint, its learner is not in the table, the checkpoint
             belongs to another learner, or its parameters are for another number of classes.
-        FileError: one of its files is not what was recorded; the message names what differs.
+        FileError: one of its files is not what was recorded; the message names what differs. Or it lies on the hub, and
+            holds pickles or names modules.
+        DataUnavailable: it lies on the hub, and there is no such repository, or no way to it.
 
-    Example:
+    Examples:
         >>> import tempfile, metafunc
         >>> from metafunc.training.config import train
         >>> config = {"algorithm": {"name": "maml"}, "tasks": {"name": "sinusoid"}, "training": {"steps": 2}}
@@ -48,7 +54,7 @@ def load(
         >>> _ = train(config, out=folder)
         >>> learner, meta = metafunc.load(folder)
     """
-    place = Run(Path(run))
+    place = Run(hub.local(run, imports=imports))
     config, env = place.config, place.env
     if learner is None:
         if "algorithm" not in config:
@@ -59,7 +65,7 @@ def load(
         learner = learner_of(
             config, tuple(seen["input_shape"]), seen["kind"], outputs, imports=imports, num_train_tasks=number
         )
-    saved = _saved(place, which)
+    saved = chosen(place, which)
     like = learner.init(generator_for(0, "init", 0))
     try:
         return learner, checkpoint.restore(like, saved.tensors, "meta")
@@ -70,11 +76,16 @@ def load(
         raise ValueError(
             f"{run} was trained to tell {trained} classes apart, and its network has an output for each, so that it "
             f"cannot tell {num_classes} apart: test it with --data.num-ways {trained}, or train it with "
-            f"--data.num-ways {num_classes}."
+            f"--data.num-ways {num_classes}. {WOULD}"
         ) from error
 
 
-def _saved(place: Run, which: str) -> Checkpoint:
+def chosen(place: Run, which: str) -> Checkpoint:
+    """The checkpoint of a run that is taken: of the best validation or of the last step, with warnings about damage.
+
+    Raises:
+        ValueError: there is no whole one.
+    """
     saved, damaged = checkpoint.newest(place.checkpoints)
     if saved is None:
         raise ValueError(f"{place.path} has no whole checkpoint to load. {' '.join(damaged)}".rstrip())

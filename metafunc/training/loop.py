@@ -130,6 +130,8 @@ class Loop(Generic[M, P]):
                 return
             self.log()
             self.save(improved=self.validate())
+        if self.spec.steps == 0:  # what it starts from is what it ends with
+            self.save(improved=False)
 
     def step(self) -> bool:
         """Take a step: tasks, gradient, update. Returns False where a signal came before it."""

@@ -94,7 +94,7 @@ def outer_for(
     Raises:
         ValueError: a name is unknown or not for tasks of this kind, or `outer_lr` is not positive.
 
-    Example:
+    Examples:
         >>> from metafunc import algorithms, data, likelihood, nn
         >>> from metafunc.training.outer import outer_for
         >>> learner, family = algorithms.maml(nn.mlp((1,), 1), likelihood.gaussian()), data.sinusoid()

@@ -13,7 +13,7 @@ from metafunc.training.manifest import Record
 from metafunc.training.run import COMPILED, Run
 from metafunc.training.settings import Recording
 from metafunc.training.state import State
-from metafunc.training.trackers import JsonLines, Tracker
+from metafunc.training.trackers import JsonLines, RunTracker, Tracker
 from metafunc.types import M
 
 KEPT = 2
@@ -96,6 +96,13 @@ class Recorder:
             raise FileError(f"{file} states {found}, and the checkpoint of step {saved.step} knows of none.")
         return []
 
+    def begin(self, step: int) -> None:
+        """Tell the trackers that want to know which run it is, and how far it has got."""
+        folder, config = (None, self.recording.config) if self.run is None else (self.run.path, self.run.config)
+        for tracker in self.recording.trackers:
+            if isinstance(tracker, RunTracker):
+                tracker.begin(folder, config, step)
+
     def log(self, values: Mapping[str, Any], step: int) -> None:
         """Give numbers to all trackers."""
         for tracker in self.trackers:
@@ -112,7 +119,8 @@ class Recorder:
         Returns:
             Whether one was written.
         """
-        if self.run is None or self.lines is None or now.step == self._saved:
+        written = now.step == self._saved and now.spec.steps > 0  # a run of no steps has one checkpoint, of step 0
+        if self.run is None or self.lines is None or written:
             return False
         assert self.begun is not None
         config, env = self.begun

@@ -5,23 +5,32 @@ from typing import Any
 
 RENAMED: Mapping[str, str] = {"random": "random_policy", "oracle": "oracle_policy"}
 """Algorithms by the name that a run may have been recorded with."""
+SINCE: Mapping[str, Mapping[str, Any]] = {
+    "circles": {"radius": [0.1, 2.0], "support": "area", "queries": "balanced"},
+}
+"""Settings of tasks that a run may have been recorded without, as they were before one could choose."""
 
 BEFORE: Mapping[str, Any] = {"shards": 1, "reduce": "ordered"}
 """Settings of the training that some runs were recorded without, and what they were then."""
 
 
 def current(config: Mapping[str, Any], known: Collection[str] | None = None) -> dict[str, Any]:
-    """A configuration with today's name of its algorithm.
+    """A configuration with today's name of its algorithm, and with the settings of tasks that there are since.
+
+    What was recorded is known by its number of test queries, since a run records all settings that there are.
 
     Args:
         config: the sections of a run's `config.json`.
         known: the algorithms that there are, of which the new name has to be one; None: any will do.
 
-    Example:
+    Examples:
         >>> from metafunc.training.renamed import current
         >>> current({"algorithm": {"name": "random"}, "tasks": {"name": "navigation"}})
         {'algorithm': {'name': 'random_policy'}, 'tasks': {'name': 'navigation'}}
+        >>> current({"tasks": {"name": "circles", "num_test_queries": 100}})["tasks"]["queries"]
+        'balanced'
     """
+    config = _whole(config)
     section = config.get("algorithm")
     new = RENAMED.get(str(section.get("name"))) if isinstance(section, Mapping) else None
     if not section or new is None or (known is not None and new not in known):
@@ -35,7 +44,7 @@ def stated(config: Mapping[str, Any]) -> dict[str, Any]:
     A run that was recorded before there was such a setting is then the same as one that leaves it open, or that has it
     as it was before: with one shard, for one.
 
-    Example:
+    Examples:
         >>> from metafunc.training.renamed import stated
         >>> stated({"training": {"steps": 2, "noise_from": None}})
         {'training': {'steps': 2}}
@@ -46,3 +55,14 @@ def stated(config: Mapping[str, Any]) -> dict[str, Any]:
             name: value for name, value in section.items() if value is not None and value != BEFORE.get(name)
         }
     return found
+
+
+def _whole(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The configuration, whose recorded tasks have the settings that were not there to be recorded."""
+    tasks = config.get("tasks")
+    if not isinstance(tasks, Mapping):
+        return config
+    since = SINCE.get(str(tasks.get("name")), {})
+    if not since or "num_test_queries" not in tasks or any(name in tasks for name in since):
+        return config
+    return {**config, "tasks": {**tasks, **since}}

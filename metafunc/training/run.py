@@ -2,15 +2,16 @@
 
 `config.json` (what was asked for), `env.json` (where), `metrics.jsonl` (one line every so many steps, without
 clock times, so that a resumed run writes the same bytes), `compiled.json` (its first compiled step), `checkpoints/`,
-`figures/`, `meta_test.json`. All but the pictures are covered by sums, and whatever is read is held against them.
+`figures/`, `meta_test.json`, `evaluation.parquet` (its numbers task by task). All but the pictures and the last are
+covered by sums, and whatever is read is held against them.
 """
 
 import json
 import operator
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, NotRequired, TypedDict
 
@@ -21,14 +22,14 @@ from metafunc.training.record import CONFIG, ENV, Columns
 from metafunc.training.renamed import stated
 from metafunc.training.schema import Count
 
-try:
-    import fcntl
-except ImportError:  # not on Windows
-    fcntl = None  # type: ignore[assignment]  # the module, or None where there is none
-
 COMPILED = "compiled.json"
-LOCK = ".lock"
-_OURS = (CONFIG, ENV, COMPILED, "metrics.jsonl", "meta_test.json", "checkpoints", "figures", "ended.json")
+TRACKED = "trackers.json"
+_OURS = (
+    *(CONFIG, ENV, COMPILED, TRACKED, "metrics.jsonl", "report.html", "ended.json"),
+    *("meta_test*.json", "evaluation*.parquet", "calibration*.json"),
+    *("checkpoints", "figures", "tensorboard", "wandb"),
+)
+"""The patterns of what a run's folder holds, which a new run in it takes away."""
 
 
 class FirstCompiled(TypedDict):
@@ -211,7 +212,8 @@ def begin(path: Path, config: Mapping[str, Any], env: Mapping[str, Any], *, resu
     sweep(path)
     entries = {entry.name for entry in path.iterdir()} if path.is_dir() else set()
     foreign = sorted(name for name in entries - {ENV} if not name.startswith("."))
-    for name in sorted(entries & {*_OURS}):
+    ours = {name for name in entries if any(fnmatchcase(name, pattern) for pattern in _OURS)}
+    for name in sorted(ours):
         refuse_link(path / name)
     if foreign and CONFIG not in entries:
         raise ValueError(f"{path} is no run and not empty (it holds {foreign[0]}): choose another folder.")
@@ -224,9 +226,7 @@ def begin(path: Path, config: Mapping[str, Any], env: Mapping[str, Any], *, resu
         _write_again(run)
         return run
     make_folder(path)
-    for name in sorted(
-        entries & {*_OURS}, key=lambda name: name == CONFIG
-    ):  # last what makes the folder ours to delete
+    for name in sorted(ours, key=lambda name: name == CONFIG):  # last what makes the folder ours to delete
         with about(path / name):
             shutil.rmtree(path / name) if (path / name).is_dir() else (path / name).unlink()
         force(path)
@@ -254,38 +254,6 @@ def _write_again(run: Run) -> None:
         json_file.read(run.path / ENV)
     except FileError:
         write_json(run.path / ENV, run.env)
-
-
-@contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Keep a second process out of a folder, which is made if it is absent, before anything in it is looked at.
-
-    The lock ends with the process, however that ends. A folder that does not become a run is left as it was.
-
-    Raises:
-        ValueError: another process is at work in it, or it cannot be a run's folder.
-    """
-    if path.exists() and not path.is_dir():
-        raise ValueError(f"{path} is a file; a run needs a folder.")
-    new = not path.exists()
-    make_folder(path)
-    lock = path / LOCK
-    known = lock.exists()
-    refuse_link(lock)
-    with lock.open("a") as file:
-        if fcntl is not None:
-            try:
-                with about(lock):
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise ValueError(f"Another process is training in {path}; wait for it or stop it first.") from None
-        try:
-            yield
-        finally:
-            if not (known or (path / CONFIG).exists()):
-                lock.unlink(missing_ok=True)
-                if new and not any(path.iterdir()):
-                    path.rmdir()
 
 
 def fitted_noise(run: Run) -> tuple[float | None, ...]:

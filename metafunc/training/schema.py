@@ -42,7 +42,7 @@ def check(kind: Any, value: Any, file: Path | str) -> None:
     Raises:
         FileError: it is something else; the message names the file, the key, what it is and what is needed.
 
-    Example:
+    Examples:
         >>> from typing import TypedDict
         >>> class Pair(TypedDict):
         ...     step: Count

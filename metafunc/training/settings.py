@@ -35,7 +35,7 @@ class Outer:
     Raises:
         ValueError: `clip` is not positive, or `repeats` below 1.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from metafunc import Outer
         >>> outer = Outer(optimiser=lambda parameters: torch.optim.SGD(parameters, lr=0.1), clip=10.0)
@@ -91,7 +91,8 @@ class Recording:
         checkpoint_every: outer steps between checkpoints. The last two and the best are kept.
         checkpoint_seconds: the same as a time; whichever comes first.
         log_every: outer steps between lines of the log, which hold means over the steps since the last line.
-        trackers: take the same numbers as the log file `metrics.jsonl`, with a folder or without.
+        trackers: take the same numbers as the log file `metrics.jsonl`, with a folder or without; `training.tracking`
+            has those of some libraries.
 
     Raises:
         ValueError: a number of steps is below 1, or `checkpoint_seconds` is negative.

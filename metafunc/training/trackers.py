@@ -17,7 +17,7 @@ from metafunc.training.manifest import Lines
 class Tracker(Protocol):
     """Takes the numbers of a run, such as a client of a service for experiments.
 
-    Example:
+    Examples:
         >>> from metafunc import Recording
         >>> class Printed:
         ...     def log(self, values, step, /):
@@ -38,13 +38,32 @@ class Tracker(Protocol):
         """End; called once, however `fit` ends, and whatever another tracker's raises."""
 
 
+@runtime_checkable
+class RunTracker(Tracker, Protocol):
+    """A tracker that takes note of which run it is, once, before the first numbers.
+
+    Examples:
+        >>> from metafunc.training.trackers import RunTracker
+        >>> class Titled:
+        ...     def begin(self, run, config, step, /):
+        ...         print(run, config["algorithm"]["name"], step)
+        ...     def log(self, values, step, /): ...
+        ...     def close(self): ...
+        >>> isinstance(Titled(), RunTracker)
+        True
+    """
+
+    def begin(self, run: Path | None, config: Mapping[str, Any], step: int, /) -> None:
+        """Take the run's folder, if there is one, what was asked for, and the updates done, more than 0 if resumed."""
+
+
 class JsonLines:
     """The log file: one JSON object per call, without clock times, so that a resumed run writes the same bytes.
 
     Args:
         file: where to; made at the first line.
 
-    Example:
+    Examples:
         >>> import tempfile
         >>> from pathlib import Path
         >>> from metafunc.training.trackers import JsonLines

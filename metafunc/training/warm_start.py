@@ -40,7 +40,7 @@ def transfer(learner: MetaLearner[M, Any], meta: M, other: MetaLearner[Any, Any]
     Raises:
         ValueError: if the two networks differ in a parameter's name or shape.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from metafunc import algorithms, likelihood, nn
         >>> from metafunc.training import warm_start
@@ -100,7 +100,7 @@ def with_noise_of(meta: M, tasks: Task, learner: MetaLearner[M, Any] | None = No
     Raises:
         ValueError: if the learner has no such noise scale, or the tasks are no regression.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from metafunc import algorithms, data, nn
         >>> from metafunc.training import warm_start

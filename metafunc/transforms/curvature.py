@@ -37,7 +37,7 @@ def hvp(function: Callable[[P], Scalar], params: P, vector: P, *, mode: Mode = "
     Raises:
         ValueError: if `mode` is neither of the two.
 
-    Example:
+    Examples:
         >>> import torch
         >>> hvp(lambda x: (x**3).sum(), torch.tensor([1.0, 2.0]), torch.tensor([1.0, 1.0]))
         tensor([ 6., 12.])
@@ -70,7 +70,7 @@ def ggn_vp(output: Callable[[P], Tree], loss: Callable[[Tree], Scalar], params: 
     Returns:
         The product, a tree like `params`.
 
-    Example:
+    Examples:
         >>> import torch
         >>> x = torch.tensor([1.0, 2.0])
         >>> ggn_vp(lambda w: (w * x).exp(), lambda z: z.square().sum() / 2, torch.tensor(0.0), torch.tensor(1.0))
@@ -104,7 +104,7 @@ def hessian(
     Raises:
         ValueError: if there are more than `dense_limit` parameters.
 
-    Example:
+    Examples:
         >>> import torch
         >>> hessian(lambda p: p["a"] * p["b"].square().sum(), {"a": torch.tensor(1.0), "b": torch.tensor([2.0])})
         tensor([[0., 4.],
@@ -149,7 +149,7 @@ def conjugate_gradient(
     Raises:
         ValueError: if `num_steps` is not positive, or `damping` or `tolerance` is negative.
 
-    Example:
+    Examples:
         >>> import torch
         >>> diagonal = torch.tensor([1.0, 2.0])
         >>> conjugate_gradient(lambda v: diagonal * v, torch.tensor([1.0, 1.0]), num_steps=2)
@@ -196,7 +196,7 @@ def top_eigenvalues(matvec: Callable[[P], P], start: P, *, num_steps: int = 20) 
     Raises:
         ValueError: if `num_steps` is not positive or there are more starting vectors than parameters.
 
-    Example:
+    Examples:
         >>> import torch
         >>> diagonal = torch.tensor([3.0, -5.0, 1.0])
         >>> top_eigenvalues(lambda v: diagonal * v, torch.tensor([[1.0, 1.0, 1.0]]), num_steps=3)

@@ -56,7 +56,7 @@ def implicit(
         ValueError: if `dense_limit` is negative, `num_steps` not positive, or `damping` or `tolerance` negative.
         RuntimeError: inside `torch.compile`, above `dense_limit`.
 
-    Example:
+    Examples:
         >>> import torch
         >>> # argmin over w of (w - y)² / 2 + (w - m)² / 2 is (m + y) / 2.
         >>> adapt = implicit(lambda m, y: (m + y) / 2, lambda w, m, y: (w - y) + (w - m))

@@ -183,7 +183,7 @@ def query_loss(
     Raises:
         ValueError: if `lr` is negative or not finite, or `num_steps` is negative.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from metafunc import Batch, Task, likelihood, nn
         >>> from metafunc.transforms import low_rank

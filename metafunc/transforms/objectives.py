@@ -26,7 +26,7 @@ def query_loss(adapt: Adapt[M, P], loss: Loss[P]) -> TaskLoss[M]:
     Returns:
         (meta, task) to a scalar, for one task.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from metafunc import Task, query_loss
         >>> task_loss = query_loss(lambda meta, support: meta + support, lambda params, query: (params - query) ** 2)
@@ -48,7 +48,7 @@ def expected_query_loss(adapt: Adapt[M, P], loss: Loss[P]) -> MetaLoss[M]:
     Returns:
         (meta, stacked tasks) to a scalar, to be differentiated with `torch.func` as often as needed.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from metafunc import Batch, Task, expected_query_loss, gradient_descent
         >>> def loss(params, batch):
@@ -115,7 +115,7 @@ def chaser(
     Returns:
         (meta, task) to a scalar, for one task.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from metafunc import Batch, Task, gradient_descent
         >>> def loss(params, batch):

@@ -26,7 +26,7 @@ class Optimiser:
         init: from parameters to the state before the first step.
         update: (gradient, state, params) to (new params, new state), all of the parameters' structure.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from metafunc.transforms.optim import sgd
         >>> optimiser = sgd(0.1)
@@ -69,7 +69,7 @@ def sgd(lr: Rate) -> Optimiser:
     Raises:
         ValueError: if `lr` is a number that is negative or not finite.
 
-    Example:
+    Examples:
         >>> import torch
         >>> params = {"w": torch.ones(2), "b": torch.zeros(1)}
         >>> rates = {"w": torch.tensor([0.1, 0.0]), "b": torch.tensor(1.0)}
@@ -104,7 +104,7 @@ def momentum(lr: Rate, *, decay: float = 0.9, nesterov: bool = False) -> Optimis
     Raises:
         ValueError: if `lr` is negative or not finite, or `decay` lies outside [0, 1).
 
-    Example:
+    Examples:
         >>> import torch
         >>> optimiser = momentum(1.0, decay=0.5)
         >>> params, state = torch.zeros(1), optimiser.init(torch.zeros(1))
@@ -155,7 +155,7 @@ def adam(lr: Rate, *, b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8) -> 
         ValueError: if `lr` is negative or not finite, `b1` or `b2` lies outside [0, 1), or `eps` is not positive, also
             in the parameters' type (from `init`).
 
-    Example:
+    Examples:
         >>> import torch
         >>> optimiser = adam(0.1)
         >>> params = torch.zeros(2)

@@ -23,7 +23,7 @@ def test_a_row_is_its_builder_s_name_signature_and_documentation(name):
     assert row.builder.__name__ == name
     assert row.summary.endswith(".")
     documentation = inspect.getdoc(row.builder)
-    for section in ("Args:", "Returns:", "Example:", "References:"):
+    for section in ("Args:", "Returns:", "Examples:", "References:"):
         assert section in documentation
     described = "".join(inspect.getdoc(source) for source in row.sources)
     for hyperparameter, argument in row.hyperparameters.items():

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-FOLDERS = (".", "docs", "docs/decisions", "examples", "benchmarks", "benchmarks/speed")
+FOLDERS = (".", "docs", "docs/decisions", "docs/notebooks", "examples", "benchmarks", "benchmarks/speed")
 PAGES = sorted(path for folder in FOLDERS for path in (ROOT / folder).glob("*.md"))
 CHANGES = ROOT / "CHANGELOG.md"  # also names what was
 

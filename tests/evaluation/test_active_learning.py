@@ -89,6 +89,11 @@ def test_what_cannot_be_queried_is_refused() -> None:
         active_learning.active_learning(MAML, META, POOLS, first=1, num_labels=10)
     with pytest.raises(ValueError, match=r"first must be .*not 0"):
         active_learning.active_learning(MAML, META, POOLS, first=0, num_labels=3)
-    masked = Task(POOLS.support._replace(mask=torch.ones(3, 9)), POOLS.query)
-    with pytest.raises(ValueError, match="a mask of their own"):
-        active_learning.active_learning(MAML, META, masked, first=1, num_labels=3)
+
+
+def test_rows_that_are_not_there_are_never_queried() -> None:
+    there = torch.ones(3, 9)
+    there[:, 6:] = 0.0
+    masked = Task(POOLS.support._replace(mask=there), POOLS.query)
+    found = active_learning.active_learning(farthest(), {}, masked, first=1, num_labels=6)
+    assert [sorted(order) for order in found.order.tolist()] == [[1, 2, 3, 4, 5]] * 3

@@ -71,5 +71,5 @@ def loaded_by(line: str) -> set[str]:
 
 def test_the_vocabulary_loads_nothing_else() -> None:
     assert loaded_by("import metafunc") == {"metafunc"}
-    assert loaded_by("import metafunc.types") == {"metafunc", "metafunc.types"}
-    assert loaded_by("from metafunc import Task") == {"metafunc", "metafunc.types"}
+    assert loaded_by("import metafunc.types") == {"metafunc", "metafunc.recipe", "metafunc.types"}
+    assert loaded_by("from metafunc import Task") == {"metafunc", "metafunc.recipe", "metafunc.types"}

@@ -29,7 +29,18 @@ def modules_after(code: str) -> set[str]:
 def test_metafunc_imports_no_heavy_library() -> None:
     loaded = modules_after(f"import metafunc\nfor part in {PARTS}: getattr(metafunc, part)")
     assert "torch" in loaded
-    assert not loaded & {"datasets", "matplotlib", "rich", "tyro", "pandas", "PIL", "pyarrow", "sklearn", "scipy"}
+    assert not loaded & {
+        "datasets",
+        "matplotlib",
+        "rich",
+        "tyro",
+        "pandas",
+        "PIL",
+        "pyarrow",
+        "sklearn",
+        "scipy",
+        "botorch",
+    }
 
 
 def test_only_the_estimators_import_scikit_learn() -> None:
@@ -45,9 +56,17 @@ def test_without_scikit_learn_one_line_says_what_to_install() -> None:
     assert answer.stderr.count("Traceback") == 1
 
 
+def test_without_botorch_one_line_says_what_to_install() -> None:
+    without = "import sys; sys.modules['botorch'] = None\nimport metafunc.botorch"
+    answer = subprocess.run([sys.executable, "-c", without], capture_output=True, text=True, check=False)
+    last = answer.stderr.splitlines()[-1]
+    assert last == "ModuleNotFoundError: metafunc.botorch needs botorch: pip install metafunc[botorch]"
+
+
 @pytest.mark.parametrize(
     "line",
-    ["--help", "--version", "list", "train --help", "train maml glyphs --help", "eval --help", "plot --help",
+    ["--help", "--version", "list", "list runs --json", "completion bash", "__complete train --",
+     "train --help", "train maml glyphs --help", "eval --help", "plot --help",
      "predict --help", "predict --support a", "nonsense",
      "train nonsense", "train --steps x", "train --resume nowhere", "eval nowhere"],
 )  # fmt: skip
@@ -60,7 +79,7 @@ def test_an_answer_imports_no_torch(line: str) -> None:
     assert not modules_after(code) & {"torch", "matplotlib", "datasets"}
 
 
-@pytest.mark.parametrize("line", ["--help", "train --help", "list", "train nonsense"])
+@pytest.mark.parametrize("line", ["--help", "train --help", "list", "__complete train --", "train nonsense"])
 def test_an_answer_takes_little_more_than_the_import_of_its_libraries(line: str) -> None:
     unit = processor_time("-c", "import tyro, rich.progress")
     assert processor_time("-m", "metafunc_cli", *line.split()) < QUICK * unit

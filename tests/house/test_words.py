@@ -79,6 +79,16 @@ CREDIT = (
     "tests/algorithms/policies/",
     "tests/rl/",
 )
+PLAY = (
+    "cli/metafunc_cli/__main__.py",
+    "cli/metafunc_cli/commands/play.py",
+    "cli/metafunc_cli/settings/run_argument.py",
+    "metafunc/results/live_server.py",
+    "noxfile.py",
+    "tests/cli/commands/test_report_and_play.py",
+    "tests/house/wheel_contents.py",
+    "tests/results/test_pages_in_browser.py",
+)
 LINES = ("metafunc/data/families/sine_or_line.py", "tests/testing/problems/test_linear_gaussian.py")
 LEGITIMATE = (
     Legitimate("dice", "the estimator", r"DiCE|`(loaded_)?dice`|\blvc dice\b|(loaded|lambda) dice"),
@@ -88,6 +98,8 @@ LEGITIMATE = (
     Legitimate("slope", "a line's", r"slopes?(,| and) intercepts?"),
     Legitimate("slope", "a line's", files=LINES),
     Legitimate("slope", "a rectifier's", r"random slopes"),
+    Legitimate("play", "the command", r"`?metafunc play\b"),
+    Legitimate("play", "the command", files=PLAY),
     Legitimate("swap", "one function for another", files=("metafunc/nn/", "docs/gotchas.md")),
     Legitimate("signal", "the operating system's", files=("metafunc/training/", "metafunc/execution/", "cli/")),
     Legitimate("signal", "the operating system's", files=("docs/decisions/", "docs/architecture.md", "CHANGELOG.md")),

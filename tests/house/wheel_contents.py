@@ -7,9 +7,13 @@ names = zipfile.ZipFile(sys.argv[1]).namelist()
 tops = {name.split("/")[0] for name in names if ".dist-info/" not in name}
 if tops != {"metafunc", "metafunc_cli"}:
     sys.exit(f"The wheel's top-level names are {sorted(tops)}; they should be metafunc and metafunc_cli.")
-missing = [
-    part for part in ("metafunc/py.typed", "licenses/LICENSE", "entry_points.txt") if not any(part in n for n in names)
+PAGE = "metafunc/results/page"
+VENDORED = [
+    f"{PAGE}/vendor/{name}.{kind}" for name in ("vega", "vega-lite", "vega-embed") for kind in ("min.js", "LICENSE")
 ]
+PARTS = [f"{PAGE}/{name}" for name in ("report.html", "report.css", "report.js", "play.html", "play.css", "play.js")]
+needed = ("metafunc/py.typed", "licenses/LICENSE", "entry_points.txt", f"{PAGE}/common.css", *PARTS, *VENDORED)
+missing = [part for part in needed if not any(part in name for name in names)]
 if missing:
     sys.exit(f"The wheel lacks {', '.join(missing)}.")
 print(f"{len(names)} files, top level {sorted(tops)}")

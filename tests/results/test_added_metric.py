@@ -72,8 +72,8 @@ def test_an_added_metric_is_compared_and_tabled() -> None:
     assert second["paired"]["wrong"]["diff"] == 0
     assert "worst,worst_ci95,worst_diff,worst_diff_ci95" in tables.to_csv(report)
     page = tables.to_markdown(report)
-    assert "| worst error |" in page
-    assert "| share wrong |" in page
+    assert "| worst error ↓ |" in page
+    assert "| share wrong ↓ |" in page
     assert f"{100 * first['wrong']['mean']:.0f}" in page
 
 
@@ -90,7 +90,7 @@ def test_an_added_metric_is_drawn_and_printed() -> None:
     text = io.StringIO()
     report = meta_test.report(test, algorithm="maml", tasks="sinusoid", run=None, seed=0, steps=0)
     results.show(Console(file=text, width=200), report)
-    assert "worst ± 95 %" in text.getvalue()
+    assert "worst ↓" in text.getvalue()
 
 
 @pytest.mark.usefixtures("added")

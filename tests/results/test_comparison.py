@@ -34,7 +34,7 @@ def entry(name: str, errors: Tensor, **changes: Any) -> Entry:
     return Entry(name, tuple(range(len(errors))), tuple(tests), **settings)
 
 
-def compared(*entries: Entry) -> dict[str, Any]:
+def compared(*entries: Entry) -> comparison.Comparison:
     return comparison.compare("sinusoid", entries)
 
 
@@ -65,6 +65,39 @@ def test_the_best_is_marked_only_where_there_is_no_doubt() -> None:
     first_best = compared(entry("maml", noisy), entry("anil", noisy + 1), entry("cnp", noisy + 2))
     assert [row["best"] for row in first_best["rows"]] == [["mse", "nll"], [], []]
     assert compared(entry("maml", noisy))["rows"][0]["best"] == []
+
+
+def test_a_frame_has_the_numbers_of_the_report() -> None:
+    hard = randn(1, 30) + 5
+    found = compared(entry("maml", hard), entry("anil", hard + 1, seconds=None))
+    frame = found.to_frame()
+    assert [*frame.index] == ["maml", "anil"]
+    assert frame.loc["anil", "mse"] == found["rows"][1]["mse"]["mean"]
+    assert frame.loc["anil", "mse_diff_ci95"] == found["rows"][1]["paired"]["mse"]["ci95"]
+    assert math.isnan(frame.loc["maml", "mse_diff"])
+    assert math.isnan(frame.loc["anil", "seconds"])
+    assert frame["parameters"].dtype == int
+    written = csv.DictReader(io.StringIO(tables.to_csv(found)))
+    assert {*(written.fieldnames or ())} == {"algorithm", *frame.columns}
+
+
+def test_latex_is_bold_only_beyond_doubt_and_escapes_names() -> None:
+    noisy = randn(1, 30) + 5
+    doubtful = compared(entry("mr_cnp & co", noisy), entry("anil", noisy + 0.01 * randn(1, 30, seed=1)))
+    assert r"\textbf" not in doubtful.to_latex()
+    assert r"mr\_cnp \& co & " in doubtful.to_latex()
+    beaten = compared(entry("maml", noisy), entry("anil", noisy + 1)).to_latex().splitlines()
+    (maml,) = (line for line in beaten if line.startswith("maml"))
+    (anil,) = (line for line in beaten if line.startswith("anil"))
+    assert maml.count(r"\textbf{") == 2
+    assert r"\textbf" not in anil
+    assert maml.count(" & ") == anil.count(" & ") == len(beaten[3].partition("{l")[2]) - 1
+    assert [line for line in beaten if line.startswith("\\") and "rule" in line] == [
+        r"\toprule", r"\midrule", r"\bottomrule",
+    ]  # fmt: skip
+    assert not {"±", "Δ"} & {*"".join(beaten)}
+    (difference,) = (line for line in beaten if line.startswith(r"\quad $\Delta$"))
+    assert "+1.0" in difference
 
 
 def test_episodes_of_few_tasks_count_as_so_many() -> None:

@@ -65,7 +65,9 @@ def test_a_support_set_may_lack_classes_but_have_no_others(run: Path, tmp_path: 
     files = {"support": tmp_path / "s.csv", "query": tmp_path / "q.csv"}
     assert predict_files(run, **files, out=tmp_path / "o.csv").scores == {}
     given.assign(label=["mid"] * 6 + ["top"]).to_csv(tmp_path / "s.csv", index=False)
-    with pytest.raises(ValueError, match=r"s\.csv, row 7, column 'label' is 'top', a class of no training task"):
+    with pytest.raises(
+        ValueError, match=r"s\.csv, row 7, column 'label' is 'top', a class of no training task.*any classes: protonet"
+    ):
         predict_files(run, **files, out=tmp_path / "o2.csv")
 
 
@@ -91,3 +93,28 @@ def test_classes_are_what_the_environment_says(run: Path) -> None:
     assert columns is not None
     assert columns["classes"] == ["high", "low", "mid"]
     assert torch.tensor(columns["target_scale"]).tolist() == [1.0]
+
+
+@pytest.mark.parametrize("algorithm", ["protonet", "pcoc", "versa"])
+def test_a_head_made_of_the_support_set_tells_any_classes_apart(algorithm: str, tmp_path: Path) -> None:
+    table(20, 12, 0).to_csv(tmp_path / "t.csv", index=False)
+    config = {
+        "algorithm": {"name": algorithm},
+        "model": {"name": "mlp", "hidden": [6]},
+        "tasks": {"name": "classification", "path": str(tmp_path / "t.csv"), "num_shots": 6, "num_test_queries": 6},
+    }
+    metafunc.fit(*build(config), steps=2, out=tmp_path / "run", recording=metafunc.Recording(config=config))
+    names = ["a", "b", "c", "d", "high"]
+    given = table(1, 10, 1).assign(label=names * 2)
+    given.to_csv(tmp_path / "s.csv", index=False)
+    asked = table(1, 4, 2).assign(label=["d", "high", "low", ""])
+    asked.to_csv(tmp_path / "q.csv", index=False)
+    files = {"support": tmp_path / "s.csv", "query": tmp_path / "q.csv"}
+    done = predict_files(tmp_path / "run", **files, out=tmp_path / "o.csv")
+    assert done.columns == ("predicted", "entropy", *(f"p_{name}" for name in names))
+    task = file_task.read(Run(tmp_path / "run"), *files.values())
+    assert task.truth.tolist() == [3, 4, -1, -1]
+    learner, meta = metafunc.load(tmp_path / "run", num_classes=5)
+    p = metafunc.predict(learner, meta, task.support, task.x).logits.double().softmax(-1).mean(0)
+    written = pandas.read_csv(tmp_path / "o.csv")[[f"p_{name}" for name in names]].to_numpy()
+    np.testing.assert_allclose(written, p.numpy(), rtol=1e-4, atol=1e-6)

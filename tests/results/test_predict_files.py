@@ -8,6 +8,7 @@ import numpy as np
 import pandas
 import pytest
 import torch
+from metafunc_cli.__main__ import run as command
 from torch import Tensor
 
 import metafunc
@@ -200,3 +201,22 @@ def test_unnamed_columns_are_inputs_but_for_the_target(tmp_path: Path):
         predict_files(tmp_path / "run", support=tmp_path / "wide.csv", query=file, out=tmp_path / "o.csv")
     with pytest.raises(ValueError, match="the target is z"):
         predict_files(tmp_path / "run", support=file, query=file, out=tmp_path / "o.csv", target=("z",))
+
+
+def test_rows_that_are_not_written_are_those_of_the_file(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = pandas.DataFrame({"pressure": [990.0, 1010], "height": [3.0, 4], "temperature": [1.0, 2]})
+    rows.to_csv(tmp_path / "rows.csv", index=False)
+    task = ["predict", str(run), "--support", str(tmp_path / "rows.csv"), "--query", str(tmp_path / "rows.csv")]
+    assert command([*task, "--out", str(tmp_path / "out.csv")]) == 0
+    capsys.readouterr()
+    assert command([*task, "--out", "-"]) == 0
+    printed = capsys.readouterr()
+    assert printed.out == (tmp_path / "out.csv").read_text()
+    assert "mse" in printed.err
+    assert command([*task, "--out", "-", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["out"] is None
+    assert pandas.DataFrame(found["rows"]).equals(pandas.read_csv(tmp_path / "out.csv"))
+    assert {file.name for file in tmp_path.iterdir()} == {"rows.csv", "out.csv"}

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas
 import pytest
-from metafunc_cli.commands.trials import SECONDS, Seconds
+from metafunc_cli.commands.timing import SECONDS, Seconds
 
 import metafunc
 from metafunc import tree

@@ -12,7 +12,7 @@ from metafunc_cli.__main__ import run as command
 import metafunc
 from metafunc import Execution, Recording, Validation, tree
 from metafunc.training import checkpoint, renamed
-from metafunc.training.build import build, own_steps
+from metafunc.training.build import build, own_steps, tasks_of
 from metafunc.training.renamed import RENAMED, current
 from metafunc.training.run import Run
 
@@ -139,3 +139,15 @@ def test_either_name_means_the_same_run(old: str, new: str) -> None:
     for name in (old, new):
         assert current({"algorithm": {"name": name}}) == {"algorithm": {"name": new}}
     assert current({"algorithm": {"name": old}}, known=()) == {"algorithm": {"name": old}}
+
+
+@pytest.mark.parametrize(
+    ("tasks", "queries"),
+    [
+        ({"name": "circles", "num_shots": 10, "num_test_queries": 20}, "balanced"),
+        ({"name": "circles", "num_test_queries": 20, "queries": "plane"}, "plane"),
+        ({"name": "circles"}, "plane"),
+    ],
+)
+def test_circles_are_those_that_a_run_was_recorded_with(tasks: dict[str, Any], queries: str) -> None:
+    assert tasks_of({"algorithm": {"name": "maml"}, "tasks": tasks}).info["queries"] == queries

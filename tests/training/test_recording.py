@@ -43,9 +43,13 @@ def test_an_existing_run_is_not_overwritten(tmp_path: Path) -> None:
         metafunc.fit(learner(), SINUSOID, steps=3, out=run)
     assert {file: file.read_bytes() for file in run.rglob("*") if file.is_file()} == before
     (run / "notes.txt").write_text("mine")
+    others = ("meta_test-split=phase.json", "evaluation-split=phase.parquet", "calibration-split=phase.json")
+    for name in others:
+        (run / name).write_text("of the run before")
     metafunc.fit(learner(), SINUSOID, steps=3, out=run, recording=Recording(overwrite=True))
     assert [folder.name for folder in (run / "checkpoints").iterdir()] == ["step-000000003"]
     assert (run / "notes.txt").read_text() == "mine"
+    assert not [name for name in others if (run / name).exists()]
 
 
 @pytest.mark.parametrize("overwrite", [False, True])

@@ -1,4 +1,7 @@
-"""`metafunc auto`: try learners on a table, each tested on tasks that it was not trained on, and train the best."""
+"""`metafunc auto`: try learners on a table, each tested on tasks that it was not trained on, and train the best one.
+
+The stack, a mixture of the learners by weights from held-out rows, is one of those that are tried.
+"""
 
 import shlex
 from collections.abc import Sequence
@@ -7,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from metafunc.checks import above, at_least
 from metafunc_cli.commands import eval
-from metafunc_cli.commands.compare import show
 from metafunc_cli.commands.train import new_folder
+from metafunc_cli.display.comparison import show
 from metafunc_cli.display.progress import Callback, progress
 from metafunc_cli.display.results import show_lines
 from metafunc_cli.display.screen import Screen, if_stopped, refusals
@@ -26,12 +29,15 @@ WHAT = (
     "Choose the learner that predicts the tasks of a TABLE best, and train it on all of them: metafunc auto TABLE.csv "
     "--data.task-column patient --data.target-columns dose --data.num-shots 5. Columns that are not named are guessed. "
     "Each learner of a portfolio, from ridge regression on the support set to a neural process, is trained once for "
-    "each fold of the tasks and tested on the fold that was left out; the table shows them all, the best first.\n\n"
+    "each fold of the tasks and tested on the fold that was left out; the table shows them all, the best first, and "
+    "the mixture of them that predicts held-out rows best, their stack. What wins is trained, one of them or the "
+    "stack.\n\n"
     "The options --data.*, --seed, --out, --overwrite, --json and --quiet are those of metafunc train. metafunc train "
     "auto is the same."
 )
 OF_TRAIN = ("--seed", "--out", "--overwrite", "--json", "--quiet")
 """The options of `train`, beside those of the data, that mean the same here."""
+STACK = "stack"
 PLACEHOLDER = "ridge"
 """A learner of regressions, under whose name the other options are read."""
 
@@ -53,6 +59,7 @@ def main(argv: Sequence[str]) -> int:
     from metafunc.data.atomic_write import write_json, write_text
     from metafunc.results.comparison import Entry, compare
     from metafunc.results.tables import to_csv, to_markdown
+    from metafunc.results.units import errors_in_units
     from metafunc.training import portfolio
     from metafunc.training.build import tasks_of
     from metafunc.training.config import train
@@ -77,6 +84,9 @@ def main(argv: Sequence[str]) -> int:
         ]
         report = compare(tasks["name"], entries)
         show(screen.out, report)
+        info = next(one.parts[0].family.info for one in chosen.tested if one.parts)
+        if said := errors_in_units(info, {row["algorithm"]: row for row in report["rows"]}):
+            screen.out.print(f"{said}\n", soft_wrap=True)
         screen.say(_why(chosen, report))
         run = Run(Path(output.out) if output.out else new_folder({"algorithm": "auto", "tasks": tasks["name"]}))
         everything = compose.plain({**tasks, **portfolio.ALL})
@@ -90,7 +100,8 @@ def main(argv: Sequence[str]) -> int:
     names = {"algorithm": config["algorithm"]["name"], "tasks": tasks["name"], "model": "mlp"}
     following = f"{eval.command('predict', run.path, names)} --support S.csv --query Q.csv --out predictions.csv"
     show_lines(screen.out, [("run", str(run.path)), ("table", f"{run.path / 'auto.md'}"), ("next", following)])
-    screen.result({"run": str(run.path), "best": chosen.best.name, "left_out": dict(chosen.left_out), **report})
+    found = {"best": chosen.best.name, "stack": chosen.shares, "left_out": dict(chosen.left_out)}
+    screen.result({"run": str(run.path), **found, **report})
     return OK
 
 
@@ -151,11 +162,16 @@ def _check_name(word: str) -> None:
 
 
 def _why(chosen: "Chosen", report: dict[str, Any]) -> str:
-    """What was chosen, and how sure that is, in a sentence or two."""
+    """What was chosen, and how sure that is, in a few sentences."""
     best, *others = report["rows"]
     equal = [row["algorithm"] for row in others if (row["paired"]["nll"]["low"] or 0.0) <= 0.0]
-    doubt = f"; {', '.join(equal)} may be as good" if equal else ", beyond doubt"
+    doubt = f"; {', '.join(equal)} may be as good" if equal else ""
     late, wild = ([name for name, why in chosen.left_out.items() if why == of] for of in ("no time", "diverged"))
     more = f" There was no time for {', '.join(late)}: give more --minutes." if late else ""
     more += f" {', '.join(wild)} diverged." if wild else ""
-    return f"{best['algorithm']} predicts new tasks best, by the NLL{doubt}. It is trained on all tasks now.{more}"
+    shares = ", ".join(f"{name} {share:.2f}" for name, share in chosen.shares.items())
+    mixed = f" The stack is {shares}." if shares else ""
+    name = "The stack" if best["algorithm"] == STACK else best["algorithm"]
+    chosen_by = f"The best of {len(report['rows'])} scores is somewhat too good for new tasks." if others else ""
+    parts = [f"{name} predicts the tasks that were left out best, by the NLL{doubt}.", chosen_by, mixed.strip()]
+    return " ".join([*filter(None, parts), f"It is trained on all tasks now.{more}"])

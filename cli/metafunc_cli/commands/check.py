@@ -18,8 +18,8 @@ from metafunc_cli.display.results import tidy
 from metafunc_cli.display.screen import Screen
 from metafunc_cli.errors import FAILURE, OK, UsageError, unknown
 from metafunc_cli.settings import compose
+from metafunc_cli.settings.checking_options import Checking
 from metafunc_cli.settings.generated import ALGORITHMS
-from metafunc_cli.settings.options import Checking
 from metafunc_cli.settings.signature import spoken
 from metafunc_cli.settings.user_builders import is_own
 

@@ -19,7 +19,7 @@ from metafunc_cli.errors import UsageError
 from metafunc_cli.settings.user_builders import is_own, thing
 
 if TYPE_CHECKING:
-    from metafunc_cli.settings.options import Checking
+    from metafunc_cli.settings.checking_options import Checking
 
 OUTPUTS = 5
 """Of a network whose factory asks for a number of outputs."""

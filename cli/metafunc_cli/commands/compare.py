@@ -4,15 +4,10 @@ import dataclasses
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
-
-from rich import box
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from metafunc.checks import at_least
-from metafunc_cli.commands import transformed_trials
+from metafunc_cli.commands import same_tasks, transformed_trials
+from metafunc_cli.display.comparison import show
 from metafunc_cli.display.results import show_lines
 from metafunc_cli.display.screen import Screen, if_stopped, refusals
 from metafunc_cli.errors import OK, UsageError, unknown
@@ -49,10 +44,10 @@ def main(argv: Sequence[str]) -> int:
     if names and (out / "config.json").exists():
         raise UsageError(f"{out} is a run; give --out another folder.")
     from metafunc.data.atomic_write import make_folder, refuse_link, write_json, write_text
-    from metafunc.results import comparison
+    from metafunc.results import comparison, per_task, pictures
     from metafunc.results.tables import to_csv, to_markdown
     from metafunc.training.events import Interrupted
-    from metafunc_cli.commands import trial_tests, trials
+    from metafunc_cli.commands import trial_marks, trial_tests, trials
 
     with refusals():
         refuse_link(out / "figures")
@@ -67,53 +62,25 @@ def main(argv: Sequence[str]) -> int:
         except Interrupted as stopped:
             screen.say(f"{stopped} Go on with:\n  metafunc compare {shlex.join(argv)}")
             return 128 + stopped.signal
-        entries = trial_tests.meta_test(screen, trained, found)
+        file = out / per_task.NAME
+        entries = trial_tests.meta_test(screen, trained, found, kept=trial_tests.kept_in(screen, file))
         report = comparison.compare(trained[0].tasks, entries)
         if found.shots:
             report["by_shots"] = trial_tests.by_shots(screen, trained, found)
         make_folder(out)
+        per_task.write(file, trained[0].tasks, entries, [trial_marks.of_row(row, found) for row in trained])
         write_json(out / "compare.json", report)
         write_text(out / "compare.csv", to_csv(report))
         write_text(out / "compare.md", to_markdown(report))
-        wrote = [out / f"compare.{kind}" for kind in ("json", "csv", "md")]
+        learners = trial_tests.compared(trained, entries)
+        drawn = pictures.write(pictures.pictures(learners, ["metafunc", "compare", *argv]), out)
+        wrote = [*(out / f"compare.{kind}" for kind in ("json", "csv", "md")), file, drawn]
         show(screen.out, report)
         if not found.no_figures:
-            wrote += trial_tests.draw(trained, entries, report, out / "figures")
-    show_lines(screen.out, [("wrote", ", ".join(map(str, wrote)))])
+            wrote += trial_tests.draw(learners, report, out / "figures")
+    show_lines(screen.out, [("in", str(out)), ("wrote", ", ".join(str(path.relative_to(out)) for path in wrote))])
     screen.result(report)
     return OK
-
-
-def show(console: Console, report: Mapping[str, Any]) -> None:
-    """Print a comparison: one row per learner, with its difference to the first below each metric."""
-    from metafunc.evaluation.metrics.table import label
-    from metafunc.results.tables import explained, metrics_of, spoken, tested_on
-
-    rows = report["rows"]
-    names = metrics_of(rows[0])
-    title = f"  {tested_on(report)}, the same for all"
-    console.print(Text.assemble((f"comparison on {report['tasks']}", "bold"), (title, "dim")))
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("")
-    for name in (*map(label, names), "seconds", "parameters"):
-        table.add_column(name, justify="right")
-    for entry in rows:
-        cells: list[Text] = []
-        for m in names:
-            cell = Text(spoken(entry[m]["mean"], entry[m]["ci95"], m), style="bold" if m in entry["best"] else "")
-            if m in entry["paired"]:
-                paired = entry["paired"][m]
-                cell.append(f"\nΔ {spoken(paired['diff'], paired['ci95'], m, signed=True)}", style="not bold dim")
-            cells.append(cell)
-        about = f"\n{_counted(len(entry['seeds']), 'seed')}, {_counted(entry['steps'], 'step')}"
-        seconds = "" if entry["seconds"] is None else f"{entry['seconds']:.0f}"
-        table.add_row(Text.assemble(entry["algorithm"], (about, "dim")), *cells, seconds, f"{entry['parameters']:,}")
-    console.print(table)
-    console.print(explained(report), style="dim")
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number} {noun}" + "s" * (number != 1)
 
 
 def _sorted(argv: Sequence[str]) -> tuple[list[str], list[str], list[Token]]:
@@ -206,15 +173,27 @@ def _check_trainings(found: Comparison) -> None:
 
 def _requests(screen: Screen, found: Comparison, passed: Sequence[Token]) -> dict[str, list[compose.Request]]:
     """By algorithm, what `train` would be asked for, one request per seed: algorithms that differ in what is done after
-    the training share one."""
+    the training share one. The tasks are the first's, but for what is given for one algorithm."""
     assert found.tasks is not None
-    return {
-        algorithm: [
-            _anchored(compose.read([algorithm, found.tasks, *_steps(found, algorithm), *flags, "--seed", str(seed)]))
-            for seed in range(found.seeds)
-        ]
-        for algorithm, flags in _by_algorithm(screen, found, passed).items()
+    flags = _by_algorithm(screen, found, passed)
+    asked = {
+        algorithm: compose.read([algorithm, found.tasks, *_steps(found, algorithm), *each])
+        for algorithm, each in flags.items()
     }
+    owned: dict[str, list[str]] = {}
+    for token in passed:
+        algorithm, flag = _owned(token.flag)
+        owned.setdefault(algorithm, []).append(flag)
+    common = same_tasks.common(screen, asked, owned)
+    return {
+        algorithm: [_anchored(_seeded(request, seed)) for seed in range(found.seeds)]
+        for algorithm, request in common.items()
+    }
+
+
+def _seeded(request: compose.Request, seed: int) -> compose.Request:
+    settings = dataclasses.replace(request.settings, training=dataclasses.replace(request.settings.training, seed=seed))
+    return dataclasses.replace(request, settings=settings)
 
 
 def _steps(found: Comparison, algorithm: str) -> list[str]:

@@ -21,10 +21,7 @@ def preview(screen: Screen, settings: Settings, learner: Any, family: Any) -> in
     seed = settings.training.seed
     with refusals(settings):
         meta = learner.init(generator_for(seed, "init", 0))
-        tasks = family.train(generator_for(seed, "train", 0), 1)
-        prepared = learner.prepare(
-            meta, tasks, generator_for(seed, "prepare", 0), step=0, num_steps=settings.training.steps
-        )
+        tasks, prepared = _first(settings.training, learner, meta, family)
         check_tasks.check(learner, meta, family, prepared)
         plan = _plan(settings.training, learner, meta, prepared)
     if family.kind == "control":  # a task of control becomes data by rollouts
@@ -54,17 +51,41 @@ def preview(screen: Screen, settings: Settings, learner: Any, family: Any) -> in
     return OK
 
 
+def threads_of(training: Training, learner: Any, meta: Any, family: Any) -> int:
+    """How many threads the steps of a training will have, by the size of one task; nothing is traced for it."""
+    from metafunc.execution.plan import threads_for
+
+    if training.threads is not None:
+        return training.threads
+    return threads_for(meta, _many(_first(training, learner, meta, family)[1], training.num_tasks))
+
+
+def _first(training: Training, learner: Any, meta: Any, family: Any) -> tuple[Any, Any]:
+    """The first task of a training, as it is drawn and as it is prepared."""
+    from metafunc.data import generator_for
+
+    tasks = family.train(generator_for(training.seed, "train", 0), 1)
+    generator = generator_for(training.seed, "prepare", 0)
+    return tasks, learner.prepare(meta, tasks, generator, step=0, num_steps=training.steps)
+
+
 def _plan(training: Training, learner: Any, meta: Any, tasks: Any) -> Any:
     """How the steps will be executed."""
-    from metafunc import tree
     from metafunc.execution.device import device_of, move
     from metafunc.training.config import execution_of
     from metafunc.training.fit import plan_of
 
-    many = tree.map(lambda leaf: leaf.expand(training.num_tasks, *leaf.shape[1:]), tasks)
+    many = _many(tasks, training.num_tasks)
     execution = execution_of(dataclasses.asdict(training))
     on_device = move(meta, device_of(execution.device))
     return plan_of(learner, on_device, many, steps=training.steps, execution=execution, recorded=True)
+
+
+def _many(tasks: Any, number: int) -> Any:
+    """The first of some stacked tasks, so many times."""
+    from metafunc import tree
+
+    return tree.map(lambda leaf: leaf[:1].expand(number, *leaf.shape[1:]), tasks)
 
 
 def _seen(leaf: Any) -> dict[str, str]:

@@ -64,6 +64,7 @@ def meta_test(
     ranks: "Ranks | None" = None,
 ) -> dict[str, Any]:
     """Score a learner on new tasks, write and show the report, and return it; `asked` is how to repeat it."""
+    from metafunc import tree
     from metafunc.evaluation import by_shots
     from metafunc.evaluation import meta_test as meta_tests
     from metafunc.execution import device
@@ -108,8 +109,21 @@ def meta_test(
     report = _report(result, test, settings, run)
     report |= {} if covered is None else {"conformal": covered}
     report |= {"by_shots": by_shots.rows(with_shots, own_steps(run.config))} if with_shots else {}
-    run.write(file.name, report)  # before it is shown, since a terminal may be gone
-    show(screen.out, report)
+    return _kept(screen, run, file, report, result, tree.size(meta), family.info)
+
+
+def _kept(
+    screen: Screen, run: "Run", file: Path, report: dict[str, Any], result: Any, size: int, info: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Write the report, before it is shown, since a terminal may be gone."""
+    from metafunc.results import pictures
+    from metafunc.training.build import own_steps
+
+    run.write(file.name, report)
+    steps = own_steps(run.config)
+    pictures.write_calibration(run, file.name, result)
+    _write_numbers(file, report, result, steps or 1, size)
+    _show(screen, report, steps, info)
     return report
 
 
@@ -125,6 +139,33 @@ def _report(result: Any, test: Testing, settings: Settings, run: "Run") -> dict[
         seed=settings.training.seed,
         steps=settings.training.steps,
     )
+
+
+def _write_numbers(file: Path, report: Mapping[str, Any], result: Any, steps: int, parameters: int) -> None:
+    """Write the numbers of every task beside a meta-test's report."""
+    from metafunc.results import per_task
+    from metafunc.results.comparison import Entry
+
+    tested = Entry(report["algorithm"], (report["seed"],), (result,), steps, None, parameters)
+    per_task.write_one(numbers_of(file), report["tasks"], tested)
+
+
+def numbers_of(report: Path) -> Path:
+    """The file of a meta-test's numbers, task by task, beside its report."""
+    return report.with_name(report.name.replace("meta_test", "evaluation", 1)).with_suffix(".parquet")
+
+
+def _show(screen: "Screen", report: Mapping[str, Any], steps: int | None, info: Mapping[str, Any]) -> None:
+    """Print a meta-test, and a table's errors before adaptation and after the last step in the unit of its target."""
+    from metafunc.results.units import errors_in_units
+
+    show(screen.out, report, steps)
+    by_step = report["meta_test"]["by_step"]
+    last = len(by_step) - 1
+    after = f"after {last} step{'s' * (last != 1)}"
+    rows = {"before adaptation": by_step[0], after: by_step[-1]} if last else {after: by_step[0]}
+    if said := errors_in_units(info, rows):
+        screen.out.print(f"{said}\n", soft_wrap=True)
 
 
 def _conformal(learner: Any, meta: Any, family: Any, test: Testing, result: Any) -> dict[str, Any]:

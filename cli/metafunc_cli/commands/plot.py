@@ -31,7 +31,13 @@ def main(argv: Sequence[str]) -> int:
     screen = Screen(json=found.json, quiet=True)
     again = f"Figures that were drawn are whole; draw all of them with:\n  {shlex.join(['metafunc', 'plot', *argv])}"
     with if_stopped(screen, again), refusals():
-        drawn = plot_run(file.parent, transforms=found.transforms, imports=found.imports, seed=found.seed)
+        drawn = plot_run(
+            file.parent,
+            transforms=found.transforms,
+            imports=found.imports,
+            seed=found.seed,
+            formats=found.format,
+        )
     show_lines(screen.out, [("drew", str(path)) for path in drawn])
     screen.result({"run": run, "figures": [str(path) for path in drawn]})
     return OK

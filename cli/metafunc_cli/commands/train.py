@@ -3,14 +3,18 @@
 import os
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from metafunc_cli import ended, launch
 from metafunc_cli.commands import eval
-from metafunc_cli.display.progress import Callback, progress
+from metafunc_cli.commands.timing import Clock
+from metafunc_cli.display.beforehand import announce
+from metafunc_cli.display.durations import counted, duration
+from metafunc_cli.display.progress import Callback, Estimate, both, progress
 from metafunc_cli.display.results import show_lines
 from metafunc_cli.display.screen import Screen, refusals
 from metafunc_cli.errors import DIVERGED, OK, UsageError
@@ -20,8 +24,21 @@ from metafunc_cli.settings.names import look_over_imports
 
 if TYPE_CHECKING:
     from metafunc.execution.distributed import Ranks
+    from metafunc.training.run import Run
 
 RUNS = Path("runs")
+
+
+@dataclass(frozen=True)
+class _Job:
+    """A training: what was asked for, what it was built into, who is told of it, and who shares it."""
+
+    screen: Screen
+    request: Request
+    learner: Any
+    family: Any
+    trackers: Sequence[Any]
+    ranks: "Ranks"
 
 
 def main(argv: Sequence[str]) -> int:
@@ -54,18 +71,22 @@ def _begin(argv: Sequence[str], request: Request, ranks: "Ranks | None" = None, 
         source = Path(training.init_from) / "config.json"
         look_over_imports(compose.sections_of(source), source, allowed=True)
     from metafunc.training.config import build
+    from metafunc.training.tracking import Tracking
 
     screen = Screen(json=request.output.json, quiet=request.output.quiet, silent=not ranks.first)
     for note in filter(None, (request.note, advice)):
         screen.say(note)
     with refusals(request.settings, ("metafunc", "train", *argv)), agreement(ranks) as settled:
+        trackers = [Tracking(name) for name in dict.fromkeys(request.output.log) if ranks.first]
         learner, family = build(request.settings.to_json(), imports=True)
         settled.reach()
     if request.output.dry_run:
         from metafunc_cli.commands.dry_run import preview
 
         return preview(screen, request.settings, learner, family)
-    return _train(screen, request, learner, family, ranks)
+    with ExitStack() as stack:  # open until the meta-test, whose numbers they get too
+        trackers = [stack.enter_context(tracker) for tracker in trackers]
+        return _train(_Job(screen, request, learner, family, trackers, ranks))
 
 
 def _refuse(request: Request) -> None:
@@ -84,41 +105,26 @@ def _refuse(request: Request) -> None:
         raise UsageError("--overwrite deletes the run that --out names: give --out as well.")
 
 
-def _train(screen: Screen, request: Request, learner: Any, family: Any, ranks: "Ranks") -> int:
-    from metafunc.training import config
+def _train(job: _Job) -> int:
+    from metafunc.training import tracking
     from metafunc.training.events import Diverged, Interrupted
     from metafunc.training.run import Run
 
-    settings, names = request.settings, request.settings.names
-    chosen = request.output.resume or request.output.out
-    run = Run(Path(chosen or ranks.tell(str(new_folder(names)) if ranks.first else None)[0]))
-    states = ranks.first and (launch.is_rank() or request.output.go_on)
+    screen, output, ranks, settings = job.screen, job.request.output, job.ranks, job.request.settings
+    names, chosen, clock = settings.names, output.resume or output.out, Clock()
+    run = Run(_announced(job, chosen))
+    states = ranks.first and (launch.is_rank() or output.go_on)
     try:
-        with (
-            progress(screen.err, f"{names['algorithm']} on {names['tasks']}", quiet=screen.quiet) as advance,
-            refusals(request.settings),
-        ):
-            meta = config.train(
-                settings.to_json(),
-                out=run.path,
-                resume=request.output.resume is not None or request.output.go_on,
-                overwrite=request.output.overwrite,
-                imports=request.output.imports,
-                on_event=Callback(screen, advance),
-                built=(learner, family),
-                ranks=ranks,
-            ).fit.best
+        meta = _trained(job, run, clock)
     except Interrupted as stopped:
-        if states:
-            ended.write(run.path, "interrupted")
-        screen.say(f"{stopped} Go on with:\n  {eval.command('train', stopped.run, names)}")
+        ended.write(run.path, "interrupted") if states else None
+        screen.say(f"{stopped} Go on with:\n  {_go_on(job, run)}")
         return 128 + stopped.signal
     except Diverged:
-        if states:
-            ended.write(run.path, "diverged")
+        ended.write(run.path, "diverged") if states else None
         raise
     except (KeyboardInterrupt, SystemExit):
-        screen.say(f"Stopped at once. Go on from the last checkpoint with:\n  {eval.command('train', run.path, names)}")
+        screen.say(f"Stopped at once. Go on from the last checkpoint with:\n  {_go_on(job, run)}")
         raise
     finally:
         if not chosen and ranks.first and not any(run.path.iterdir()):
@@ -127,20 +133,75 @@ def _train(screen: Screen, request: Request, learner: Any, family: Any, ranks: "
     if settings.training.test_tasks:
         test = eval.usual_test(settings.training)
         try:
-            report = eval.meta_test(screen, learner, meta, family, test, settings, run, run.meta_test, ranks=ranks)
+            report = eval.meta_test(
+                screen, job.learner, meta, job.family, test, settings, run, run.meta_test, ranks=ranks
+            )
         except (KeyboardInterrupt, SystemExit):
-            if states:
-                ended.write(run.path, "interrupted")
+            ended.write(run.path, "interrupted") if states else None
             raise
-    if not ranks.first:
-        return OK
-    if states:
-        ended.write(run.path, "finished")
-    wrote = [entry.name + "/" * entry.is_dir() for entry in sorted(run.path.iterdir()) if entry.name[0] != "."]
-    following = eval.command("plot", run.path, names)
-    show_lines(screen.out, [("run", str(run.path)), ("wrote", ", ".join(wrote)), ("next", following)])
-    screen.result(report)
+        for tracker in job.trackers:
+            tracker.log(tracking.of_meta_test(report), settings.training.steps)
+    if ranks.first:
+        ended.write(run.path, "finished") if states else None
+        _show(job, run, report, clock)
     return OK
+
+
+def _announced(job: _Job, chosen: str | None) -> Path:
+    """Say what will be trained, and reserve the folder; all ranks learn of it, or that it cannot be."""
+    from metafunc.execution.rank_agreement import agreement
+
+    with agreement(job.ranks) as settled:
+        with refusals(job.request.settings):
+            announce(job.screen, job.request, job.learner, job.family)
+        new = None if chosen or not job.ranks.first else str(new_folder(job.request.settings.names))
+        found = settled.reach(new)[0]
+    return Path(chosen or found)
+
+
+def _trained(job: _Job, run: "Run", clock: Clock) -> Any:
+    """The meta-parameters that were best."""
+    from metafunc.training import config
+
+    output, settings = job.request.output, job.request.settings
+    quick = f"that is long; a first look ends within a minute: {_quick(settings.names)}"
+    estimate = Estimate(job.screen, "" if output.quick else quick)
+    title = f"{settings.names['algorithm']} on {settings.names['tasks']}"
+    with progress(job.screen.err, title, quiet=job.screen.quiet) as advance, refusals(settings):
+        return config.train(
+            settings.to_json(),
+            out=run.path,
+            resume=output.resume is not None or output.go_on,
+            overwrite=output.overwrite,
+            imports=output.imports,
+            trackers=job.trackers,
+            on_event=clock.around(both(Callback(job.screen, advance), estimate)),
+            built=(job.learner, job.family),
+            ranks=job.ranks,
+        ).fit.best
+
+
+def _go_on(job: _Job, run: "Run") -> str:
+    """The command that goes on with a run, with the trackers that it had."""
+    logs = " --log " * bool(job.trackers) + " ".join(tracker.name for tracker in job.trackers)
+    return eval.command("train", run.path, job.request.settings.names) + logs
+
+
+def _show(job: _Job, run: "Run", report: Mapping[str, Any], clock: Clock) -> None:
+    """Print what was written, and what comes next."""
+    wrote = [entry.name + "/" * entry.is_dir() for entry in sorted(run.path.iterdir()) if entry.name[0] != "."]
+    following = eval.command("plot", run.path, job.request.settings.names)
+    lines = [("run", str(run.path)), ("wrote", ", ".join(wrote)), ("next", following)]
+    if clock.steps and clock.taken.wall is not None:
+        lines.insert(0, ("trained", f"{counted(clock.steps, 'step')} in {duration(clock.taken.wall)}"))
+    show_lines(job.screen.out, lines)
+    job.screen.result(report)
+
+
+def _quick(names: Mapping[str, str]) -> str:
+    """The command for a first look at the same."""
+    own = [names["algorithm"], names["tasks"]]
+    return shlex.join(["metafunc", "train", *own, "--quick"])
 
 
 def new_folder(names: Mapping[str, str]) -> Path:

@@ -102,4 +102,6 @@ def _changed(row: Contender, chosen: Sequence[Trial], transforms: Sequence[str],
         with refusals():
             learner = build.transformed(trial.run.config, trial.learner, trial.family, transforms, imports=imports)
         changed.append(replace(trial, learner=learner))
-    return replace(row, algorithm="+".join([row.algorithm, *transforms]), trials=tuple(changed))
+    return replace(
+        row, algorithm="+".join([row.algorithm, *transforms]), trials=tuple(changed), transforms=(*transforms,)
+    )

@@ -3,11 +3,14 @@
 from collections.abc import Mapping, Sequence
 from functools import reduce
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from metafunc.checks import at_least
+from metafunc_cli.commands import trial_marks
 from metafunc_cli.commands.same_tasks import check_same_tasks
-from metafunc_cli.commands.trials import Contender, Times, Trial, times_of
+from metafunc_cli.commands.timing import Times, times_of
+from metafunc_cli.commands.trials import Contender, Trial
 from metafunc_cli.display.drawing import prepare
 from metafunc_cli.display.progress import progress
 from metafunc_cli.display.screen import Screen, refusals
@@ -15,6 +18,7 @@ from metafunc_cli.settings.options import Comparison
 
 if TYPE_CHECKING:
     from metafunc.evaluation.meta_test import Evaluation
+    from metafunc.results.compared import Compared
     from metafunc.results.comparison import Entry
 
 
@@ -40,51 +44,90 @@ def by_shots(screen: Screen, rows: Sequence[Contender], asked: Comparison) -> li
     return [{"shots": n, "rows": compare(rows[0].tasks, entries)["rows"]} for n, entries in tested.items()]
 
 
-def meta_test(screen: Screen, rows: Sequence[Contender], asked: Comparison, family: Any | None = None) -> "list[Entry]":
+def meta_test(
+    screen: Screen,
+    rows: Sequence[Contender],
+    asked: Comparison,
+    family: Any | None = None,
+    kept: "Mapping[str, Evaluation]" = MappingProxyType({}),
+) -> "list[Entry]":
     """Test every trial on the same tasks: those of a family, or each on its own that have to be the same.
+
+    Args:
+        screen: for progress.
+        rows: what to test.
+        asked: on which tasks.
+        family: where these come from; None: from each trial's own.
+        kept: earlier tests by the marks of `trial_marks.mark`, which are not made again.
 
     Raises:
         UsageError: the tasks of two rows are not the same.
     """
     from metafunc import tree
-    from metafunc.evaluation.meta_test import evaluate
-    from metafunc.execution import device
     from metafunc.results.comparison import Entry
     from metafunc.training.build import own_steps
 
     check_same_tasks([(row.algorithm, row.trials[0].family, row.trials[0].run.config["tasks"]) for row in rows], asked)
-    optimal = None if asked.no_gap else _optimal(screen, family or rows[0].trials[0].family, asked)
-    entries = []
-    for row in rows:
+    marks = [trial_marks.of_row(row, asked) for row in rows]
+    missing = [mark for each in marks for mark in each if mark not in kept]
+    optimal = None if asked.no_gap or not missing else _optimal(screen, family or rows[0].trials[0].family, asked)
+    entries, number, total = [], 0, sum(len(row.trials) for row in rows)
+    for row, each_mark in zip(rows, marks, strict=True):
         steps = own_steps(row.trials[0].run.config) or 1
         tests = []
-        for trial in row.trials:
-            with (
-                progress(screen.err, f"meta-testing {trial.run.path.name}", quiet=screen.quiet) as advance,
-                device.surroundings(threads=trial.run.env["threads"]),
-                refusals(),
-            ):
-                tests.append(
-                    evaluate(
-                        trial.learner,
-                        trial.meta,
-                        family or trial.family,
-                        num_tasks=asked.test_tasks,
-                        num_steps=max(steps, asked.test_steps),
-                        seed=asked.test_seed,
-                        split=asked.split,
-                        gap=False,
-                        # mypy gives a lambda whose argument has a default no type.
-                        on_progress=lambda done, total, advance=advance: advance(done, total, ""),  # type: ignore[misc]
-                    ).beyond(optimal)
-                )
+        for trial, mark in zip(row.trials, each_mark, strict=True):
+            number += 1
+            if mark is not None and mark in kept:
+                tests.append(kept[mark])
+                continue
+            test = _tested(screen, trial, family, max(steps, asked.test_steps), asked, f"{number} of {total}")
+            test = test.beyond(optimal)
+            own = asked.coherence and family is None
+            tests.append(_with_coherence(screen, test, trial, steps) if own else test)
         each = [times_of(trial.run) for trial in row.trials]
         seconds, cpu = reduce(Times.plus, each).over(len(each))
-        if asked.coherence and family is None:
-            tests = [_with_coherence(screen, t, trial, steps) for t, trial in zip(tests, row.trials, strict=True)]
         seeds = tuple(trial.seed for trial in row.trials)
         entries.append(Entry(row.algorithm, seeds, tuple(tests), steps, seconds, tree.size(row.trials[0].meta), cpu))
     return entries
+
+
+def _tested(
+    screen: Screen, trial: Trial, family: Any | None, num_steps: int, asked: Comparison, place: str
+) -> "Evaluation":
+    """The meta-test of one trial."""
+    from metafunc.evaluation.meta_test import evaluate
+    from metafunc.execution import device
+
+    with (
+        progress(screen.err, f"meta-testing {trial.run.path.name} ({place})", quiet=screen.quiet) as advance,
+        device.surroundings(threads=trial.run.env["threads"]),
+        refusals(),
+    ):
+        return evaluate(
+            trial.learner,
+            trial.meta,
+            family or trial.family,
+            num_tasks=asked.test_tasks,
+            num_steps=num_steps,
+            seed=asked.test_seed,
+            split=asked.split,
+            gap=False,
+            on_progress=lambda done, total: advance(done, total, ""),
+        )
+
+
+def kept_in(screen: Screen, file: Path) -> "Mapping[str, Evaluation]":
+    """The tests of an earlier comparison in the same folder; none where there is no file, or one that is damaged."""
+    from metafunc.results import per_task
+    from metafunc.training.json_file import FileError
+
+    if not file.exists():
+        return {}
+    try:
+        return per_task.read(file).by_mark()
+    except FileError as error:
+        screen.say(f"warning: {error} All are tested again.")
+        return {}
 
 
 def _with_coherence(screen: Screen, test: "Evaluation", trial: Trial, steps: int) -> "Evaluation":
@@ -110,13 +153,12 @@ def _optimal(screen: Screen, family: Any, asked: Comparison) -> Any:
         )
 
 
-def draw(rows: Sequence[Contender], entries: "Sequence[Entry]", report: Mapping[str, Any], folder: Path) -> list[Path]:
-    """The figures of a comparison."""
+def compared(rows: Sequence[Contender], entries: "Sequence[Entry]") -> "list[Compared]":
+    """What pictures show of each learner."""
     from metafunc.evaluation.fitting import as_fitted
-    from metafunc.results.plot_comparison import Compared, plot_comparison
+    from metafunc.results.compared import Compared
 
-    prepare()
-    compared = [
+    return [
         Compared(
             entry,
             tuple(trial.run for trial in row.trials),
@@ -125,4 +167,11 @@ def draw(rows: Sequence[Contender], entries: "Sequence[Entry]", report: Mapping[
         )
         for row, entry in zip(rows, entries, strict=True)
     ]
-    return plot_comparison(compared, folder, report=report)
+
+
+def draw(learners: "Sequence[Compared]", report: Mapping[str, Any], folder: Path) -> list[Path]:
+    """The figures of a comparison."""
+    from metafunc.results.plot_comparison import plot_comparison
+
+    prepare()
+    return plot_comparison(learners, folder, report=report)

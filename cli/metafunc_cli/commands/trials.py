@@ -1,16 +1,16 @@
 """The trials of a comparison: each a learner trained with a seed, or loaded from its run, and its meta-test."""
 
 import json
-import os
-import time
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, NotRequired, TypedDict
+from typing import TYPE_CHECKING, Any
 
+from metafunc_cli.commands.run_names import named_apart
 from metafunc_cli.commands.same_tasks import check_same_tasks
-from metafunc_cli.display.progress import Callback, progress
+from metafunc_cli.commands.timing import SECONDS, Clock, Times, times_of
+from metafunc_cli.display.progress import Callback, Overall, progress
 from metafunc_cli.display.screen import Screen, refusals
 from metafunc_cli.errors import UsageError
 from metafunc_cli.settings import compose
@@ -19,38 +19,7 @@ from metafunc_cli.settings.names import look_over_imports
 from metafunc_cli.settings.options import Comparison
 
 if TYPE_CHECKING:
-    from metafunc.training.events import Event
     from metafunc.training.run import Run
-
-SECONDS = "seconds.json"
-"""How long a trial's training has taken, over all its interruptions."""
-
-
-class Seconds(TypedDict):
-    """What that file holds; null where the time is not known.
-
-    Args:
-        seconds: on the clock on the wall.
-        cpu_seconds: of all threads, the compiler's included; older files have none.
-    """
-
-    seconds: float | None
-    cpu_seconds: NotRequired[float | None]
-
-
-class Times(NamedTuple):
-    """How long trainings have taken; None where that is not known."""
-
-    wall: float | None = None
-    cpu: float | None = None
-
-    def plus(self, other: "Times") -> "Times":
-        """Both, one after the other."""
-        return Times(*(None if a is None or b is None else a + b for a, b in zip(self, other, strict=True)))
-
-    def over(self, number: int) -> "Times":
-        """The mean of so many."""
-        return Times(*(None if each is None else each / number for each in self))
 
 
 @dataclass(frozen=True)
@@ -66,11 +35,12 @@ class Trial:
 
 @dataclass(frozen=True)
 class Contender:
-    """One row of a comparison: the trials of the same learner under different seeds."""
+    """One row of a comparison: the trials of the same learner under different seeds, and what is done to it."""
 
     algorithm: str
     tasks: str
     trials: tuple[Trial, ...]
+    transforms: tuple[str, ...] = ()
 
 
 def train(screen: Screen, requests: Mapping[str, Sequence[Request]], out: Path, asked: Comparison) -> list[Contender]:
@@ -89,34 +59,42 @@ def train(screen: Screen, requests: Mapping[str, Sequence[Request]], out: Path, 
             built[algorithm] = build(each[0].settings.to_json(), imports=True)
     configs = {algorithm: each[0].settings.to_json()["tasks"] for algorithm, each in requests.items()}
     check_same_tasks([(algorithm, family, configs[algorithm]) for algorithm, (_, family) in built.items()], asked)
-    rows = []
+    cells = {
+        _folder(algorithm, seed): (algorithm, request.settings.training.steps)
+        for algorithm, each in requests.items()
+        for seed, request in enumerate(each)
+    }
+    overall, rows = Overall(cells), []
     for algorithm, each in requests.items():
         trials = tuple(
-            _trained(
-                screen, request, out / f"{algorithm.replace(':', '.')}-{seed}", seed, None if seed else built[algorithm]
-            )
+            _trained(screen, request, out / _folder(algorithm, seed), seed, None if seed else built[algorithm], overall)
             for seed, request in enumerate(each)
         )
         rows.append(Contender(algorithm, each[0].settings.names["tasks"], trials))
     return rows
 
 
-def _trained(screen: Screen, request: Request, folder: Path, seed: int, built: Any) -> Trial:
+def _folder(algorithm: str, seed: int) -> str:
+    return f"{algorithm.replace(':', '.')}-{seed}"
+
+
+def _trained(screen: Screen, request: Request, folder: Path, seed: int, built: Any, overall: Overall) -> Trial:
     from metafunc.training.config import build, train
     from metafunc.training.run import Run
 
     run, config = Run(folder), request.settings.to_json()
     with refusals(request.settings):  # a user-supplied module may depend on the seed
         learner_and_family = built or build(config, imports=True)
-    before, clock = times_of(run) if (folder / SECONDS).exists() else Times(0.0, 0.0), _Clock()
+    before, clock = times_of(run) if (folder / SECONDS).exists() else Times(0.0, 0.0), Clock()
     try:
-        with progress(screen.err, f"{folder.name}", quiet=screen.quiet) as advance, refusals(request.settings):
+        title = overall.title(folder.name)
+        with progress(screen.err, title, quiet=screen.quiet) as advance, refusals(request.settings):
             trained = train(
                 config,
                 out=folder,
                 resume=True,
                 imports=True,
-                on_event=clock.around(Callback(screen, advance)),
+                on_event=clock.around(Callback(screen, overall.around(folder.name, advance))),
                 built=learner_and_family,
             )
     except UsageError as error:
@@ -126,42 +104,6 @@ def _trained(screen: Screen, request: Request, folder: Path, seed: int, built: A
             wall, cpu = before.plus(clock.taken)
             run.write(SECONDS, {"seconds": wall, "cpu_seconds": cpu})
     return Trial(run, trained.learner, trained.fit.best, trained.family, seed)
-
-
-class _Clock:
-    """The time from the beginning to the last step; none if there was no step to take."""
-
-    def __init__(self) -> None:
-        self.began, self.taken = _now(), Times(0.0, 0.0)
-
-    def around(self, callback: Callback) -> Any:
-        """A callback that also looks at the clock."""
-
-        def timed(event: "Event") -> None:
-            if event.phase in ("train", "validation", "checkpoint"):
-                self.taken = Times(*(now - then for now, then in zip(_now(), self.began, strict=True)))
-            callback(event)
-
-        return timed
-
-
-def _now() -> tuple[float, float]:
-    return time.perf_counter(), sum(os.times()[:4])
-
-
-def times_of(run: "Run") -> Times:
-    """How long a run's training has taken, if that is known. What cannot be read is named and made again."""
-    from metafunc.training.json_file import FileError
-
-    if not (run.path / SECONDS).exists():
-        return Times()
-    try:
-        found: Seconds = run.read(SECONDS, Seconds)
-    except FileError as error:
-        warnings.warn(f"{error} How long the training has taken is not known any more.", stacklevel=2)
-        run.write(SECONDS, {"seconds": None, "cpu_seconds": None})
-        return Times()
-    return Times(found["seconds"], found.get("cpu_seconds"))
 
 
 def from_runs(folders: Sequence[str], *, imports: bool) -> list[Contender]:
@@ -192,11 +134,7 @@ def from_runs(folders: Sequence[str], *, imports: bool) -> list[Contender]:
                 "as two: leave one out."
             )
         trials.append(Trial(run, *loaded, family, seed))
-    names = [json.loads(settings)["algorithm"]["name"] for settings in rows]
-    labels = [
-        name if names.count(name) == 1 else trials[0].run.path.name
-        for name, trials in zip(names, rows.values(), strict=True)
-    ]
+    labels = named_apart([json.loads(settings) for settings in rows], [row[0].run.path for row in rows.values()])
     return [
         Contender(label, trials[0].run.config["tasks"]["name"], tuple(trials))
         for label, trials in zip(labels, rows.values(), strict=True)

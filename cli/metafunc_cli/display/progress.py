@@ -1,8 +1,8 @@
-"""How far a training is: a live bar on a terminal, and otherwise a plain line every half minute."""
+"""How far trainings are and how long they will take: a live bar on a terminal, else a plain line every half minute."""
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+from metafunc_cli.display.durations import counted, duration
 from metafunc_cli.display.results import tidy
 from metafunc_cli.display.screen import Screen
 from metafunc_cli.display.visible import visible
@@ -19,6 +20,12 @@ if TYPE_CHECKING:
     from metafunc.training.events import Event
 
 SECONDS = 30.0
+STEPS = 20
+"""After so many steps it is said how long the others will take,"""
+SOON, FEW = 5.0, 2
+"""or after so many seconds, and as many steps."""
+LONG = 600.0
+"""Seconds from which something shorter is offered."""
 WINDOW = 50
 """Steps that the shown loss is the mean of."""
 
@@ -72,6 +79,88 @@ class Callback:
             self.losses.append(event.values["loss"])
             loss = tidy(sum(self.losses) / len(self.losses))
             self.advance(event.step, event.steps, f"loss {loss}{self.scores}")
+
+
+def both(*callbacks: "Callable[[Event], None]") -> "Callable[[Event], None]":
+    """One callback that hands an event to several."""
+
+    def called(event: "Event") -> None:
+        for callback in callbacks:
+            callback(event)
+
+    return called
+
+
+class Estimate:
+    """Says once, after a few steps, how long a training will take, and what to do instead where that is long.
+
+    Args:
+        screen: where.
+        instead: what else could be done, said where it will take more than `LONG` seconds.
+    """
+
+    def __init__(self, screen: Screen, instead: str = "") -> None:
+        self.screen, self.instead = screen, instead
+        self.began: tuple[int, float] | None = None
+        self.said = screen.quiet
+
+    def __call__(self, event: "Event") -> None:
+        if self.said or event.phase != "train":
+            return
+        now = time.monotonic()
+        self.began = self.began or (event.step, now)  # after the first step, in which much is prepared
+        steps, seconds = event.step - self.began[0], now - self.began[1]
+        if steps >= STEPS or (steps >= FEW and seconds >= SOON):
+            self.said = True
+            left = (event.steps - event.step) * seconds / steps
+            self.screen.say(f"about {duration(left)} for the other {counted(event.steps - event.step, 'step')}")
+            if left > LONG and self.instead:
+                self.screen.say(self.instead)
+
+
+class Overall:
+    """How far all the trainings of a comparison are.
+
+    Args:
+        each: by their folders' names, in the order in which they come, what is trained and for how many steps.
+    """
+
+    def __init__(self, each: Mapping[str, tuple[str, int]]) -> None:
+        self.each = dict(each)
+        self.spent: dict[str, tuple[float, int]] = {}
+        """By what is trained, seconds and steps."""
+
+    def title(self, name: str) -> str:
+        """What is trained now, and which of how many it is."""
+        return f"{name} ({[*self.each].index(name) + 1} of {len(self.each)})"
+
+    def around(self, name: str, show: Show) -> Show:
+        """Shows a training's progress, and how long all will take."""
+        learner = self.each[name][0]
+        before = self.spent.get(learner, (0.0, 0))
+        began: list[tuple[int, float]] = []
+
+        def shown(done: int, total: int, extra: str) -> None:
+            began.append((done, time.monotonic())) if not began else None
+            seconds, steps = time.monotonic() - began[0][1], done - began[0][0]
+            self.spent[learner] = before[0] + seconds, before[1] + steps
+            left = self.left(name, done)
+            show(done, total, extra if left is None else f"{extra}  all in {duration(left)}")
+
+        return shown
+
+    def left(self, name: str, done: int) -> float | None:
+        """The seconds that are left, by the time that steps have taken; None while nothing is known."""
+        known = {learner: seconds / steps for learner, (seconds, steps) in self.spent.items() if steps}
+        if not known:
+            return None
+        usual = sum(known.values()) / len(known)
+        names = [*self.each]
+        left = 0.0
+        for other in names[names.index(name) :]:
+            learner, steps = self.each[other]
+            left += known.get(learner, usual) * (steps - (done if other == name else 0))
+        return left
 
 
 class _Count(ProgressColumn):

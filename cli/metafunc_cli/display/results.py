@@ -3,70 +3,124 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rich import box
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
+
+from metafunc_cli.display.blocks import NARROW, Column, blocks
+from metafunc_cli.display.durations import counted
 
 Row = Mapping[str, Any]
 FITTED = ("prior_precision", "noise_scale", "temperature")
 """The scalars that a meta-test may have fitted."""
+RESULT = "▸"
+"""Stands before the row of as many steps as in training."""
+LARGE = 1e6
+"""What has grown beyond is on its way to infinity."""
 
 
-def show(console: Console, report: Mapping[str, Any]) -> None:
+def show(console: Console, report: Mapping[str, Any], own: int | None = None) -> None:
     """Print a meta-test: one row per number of adaptation steps.
 
     Args:
         console: where.
         report: what `--json` prints.
+        own: the steps that the learner takes in training, whose row is the result; None: not known.
     """
     test = report["meta_test"]
-    rows: Sequence[Row] = test["by_step"]
-    metrics = [name for name, value in rows[0].items() if isinstance(value, Mapping)]
-    main = metrics[0]
+    every: Sequence[Row] = test["by_step"]
+    own = own if own is not None and own < len(every) else None
+    rows = every[: _folded_from(every, own)]
+    metrics = _metrics(rows)
     console.print(_title(report))
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("steps", justify="right")
-    for metric in metrics:
-        table.add_column(f"{metric} ± 95 %", justify="right", style="bold" if metric == main else "")
-        if metric == main:
-            table.add_column("median", justify="right")
-            table.add_column("without worst 1 %", justify="right")
-    diverged = any(row["diverged"] for row in rows)
-    if diverged:
-        table.add_column("diverged", justify="right", style="yellow")
-    for row in rows:
-        cells = [str(row["step"])]
-        for metric in metrics:
-            cells.append(_interval(row[metric], metric))
-            if metric == main:
-                cells += [_number(row[metric]["median"], metric), _number(row[metric]["trimmed_mean"], metric)]
-        table.add_row(*cells, *([f"{row['diverged']} tasks" if row["diverged"] else ""] if diverged else []))
-    console.print(table)
+    heads = [f"{RESULT if row['step'] == own else ''} {row['step']}" for row in rows]
+    width = max(map(len, heads))
+    first = Column(f"{'steps':>{width}}", [head.rjust(max(width, len("steps"))) for head in heads])
+    styles = ["bold" if row["step"] == own else "" for row in rows]
+    for table in blocks(console, first, _columns(rows, metrics, test["num_tasks"]), styles):
+        console.print(table)
+    if len(rows) < len(every):
+        console.print(f"{_folded(every[len(rows) :], test['num_tasks'])}\n", style="yellow")
+    console.print(f"{_legend(rows, metrics, own)}\n", style="dim")
     if by_shots := report.get("by_shots"):
-        console.print(_by_shots(by_shots, metrics))
+        _show_shots(console, by_shots, metrics)
     if entry := test.get("autoregressive"):
         console.print(f"query rows one after the other: joint_nll {_interval(entry['joint_nll'], 'joint_nll')}\n")
+    _show_fitted(console, every, own)
+    if covered := report.get("conformal"):
+        console.print(f"{_covered(covered, 'mse' in every[0])}\n")
+    if probe := test.get("memorisation_probe"):
+        _show_probe(console, probe)
+
+
+def _metrics(rows: Sequence[Row]) -> list[str]:
+    """What the columns are: metrics of a task with their interval, and numbers of all tasks, in the order of the table
+    of metrics; the joint NLL only where it is another than that of the rows."""
+    from metafunc.evaluation.metrics.table import METRICS  # with torch, which help does not wait for
+
+    known = [name for name in METRICS if name in rows[0]]
+    others = [name for name, value in rows[0].items() if isinstance(value, Mapping) and name not in METRICS]
+    same = all(row.get("joint_nll") == row.get("nll") for row in rows)
+    return [name for name in (*known, *others) if not (name == "joint_nll" and same)]
+
+
+def _columns(rows: Sequence[Row], metrics: Sequence[str], num_tasks: int) -> list[Column]:
+    columns = [Column(_head(metric), [_interval(row[metric], metric) for row in rows]) for metric in metrics]
+    if any(row["diverged"] for row in rows):
+        cells = [f"{row['diverged']} tasks" if row["diverged"] else "" for row in rows]
+        columns.append(Column("diverged", cells, "yellow"))
+    main = metrics[0]
+    robust = {f"median {main}": "median", f"{main} without worst{NARROW}1{NARROW}%": "trimmed_mean"}
+    robust = robust if num_tasks >= 100 else {f"median {main}": "median"}  # of fewer tasks none are left out
+    return columns + [Column(name, [_number(row[main][key], main) for row in rows]) for name, key in robust.items()]
+
+
+def _head(metric: str) -> str:
+    from metafunc.results.tables import arrow
+
+    return f"{metric.replace('_', ' ') if metric == 'calibration_error' else metric} {arrow(metric)}"
+
+
+def _legend(rows: Sequence[Row], metrics: Sequence[str], own: int | None) -> str:
+    result = "" if own is None else f"{RESULT} the result, after {counted(own, 'step')} as in training. "
+    joint = " joint_nll: as nll, row by row." if "joint_nll" in rows[0] and "joint_nll" not in metrics else ""
+    return f"{result}±: 95 % interval.{joint}"
+
+
+def _folded_from(rows: Sequence[Row], own: int | None) -> int:
+    """The first of the rows beyond the result's that diverge; all that follow are said in one line."""
+    wild = (row["step"] for row in rows if own is not None and row["step"] > own and _diverges(row))
+    return next(wild, len(rows))
+
+
+def _diverges(row: Row) -> bool:
+    first = next(value for value in row.values() if isinstance(value, Mapping))
+    return bool(row["diverged"]) or first["mean"] is None or abs(first["mean"]) >= LARGE
+
+
+def _folded(rows: Sequence[Row], num_tasks: int) -> str:
+    steps = f"{rows[0]['step']} to {rows[-1]['step']} steps" if len(rows) > 1 else f"{rows[0]['step']} steps"
+    most = max(row["diverged"] for row in rows)
+    counts = f": {most} of {num_tasks:,} tasks have no finite error" if most else ": errors beyond a million"
+    return f"after {steps}, more than in training, it diverges{counts}."
+
+
+def _show_shots(console: Console, rows: Sequence[Row], metrics: Sequence[str]) -> None:
+    """One row per number of support rows."""
+    first = Column("shots", [str(row["shots"]) for row in rows])
+    columns = [Column(_head(metric), [_interval(row[metric], metric) for row in rows]) for metric in metrics]
+    for table in blocks(console, first, [Column("steps", [str(row["step"]) for row in rows]), *columns]):
+        console.print(table)
+
+
+def _show_fitted(console: Console, rows: Sequence[Row], own: int | None) -> None:
+    """What validation tasks decided, and which of them did not count."""
     if left_out := [(row["noise_tasks_left_out"], row["step"]) for row in rows if row.get("noise_tasks_left_out")]:
         each = ", ".join(f"{count} after {step} steps" for count, step in left_out)
         console.print(f"The noise scale leaves out validation tasks that diverged: {each}.\n", style="yellow")
-    if scalars := [name for name in FITTED if name in rows[-1]]:
-        fitted = ", ".join(f"{name.replace('_', ' ')} {tidy(rows[-1][name])}" for name in scalars)
-        console.print(f"fitted on validation tasks, for the last row: {fitted}\n")
-    if covered := report.get("conformal"):
-        console.print(f"{_covered(covered, 'mse' in metrics)}\n")
-    if probe := test.get("memorisation_probe"):
-        console.print(f"{_probe(probe)}\n")
-
-
-def _by_shots(rows: Sequence[Row], metrics: Sequence[str]) -> Table:
-    """One row per number of support rows."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for name in ("shots", "steps", *(f"{metric} ± 95 %" for metric in metrics)):
-        table.add_column(name, justify="right")
-    for row in rows:
-        table.add_row(str(row["shots"]), str(row["step"]), *(_interval(row[metric], metric) for metric in metrics))
-    return table
+    chosen = rows[-1 if own is None else own]
+    if scalars := [name for name in FITTED if name in chosen]:
+        fitted = ", ".join(f"{name.replace('_', ' ')} {tidy(chosen[name])}" for name in scalars)
+        console.print(f"fitted on validation tasks, after {counted(chosen['step'], 'step')}: {fitted}\n")
 
 
 def show_lines(console: Console, lines: Sequence[tuple[str, str]]) -> None:
@@ -94,13 +148,24 @@ def _title(report: Mapping[str, Any]) -> Text:
     return Text.assemble((what, "bold"), (f"  {tested_on(test)}{split}{protocol}", "dim"))
 
 
-def _probe(probe: Mapping[str, Any]) -> str:
-    """What a learner knows before adaptation, and after adaptation on no support set or another task's."""
+def _show_probe(console: Console, probe: Mapping[str, Any]) -> None:
+    """What a learner makes of its own support set, of none and of another task's, and what follows from it."""
+    from metafunc.results.tables import uses_support
+
     metric = probe["metric"]
-    chance = f" (chance {_number(probe['chance'], metric)})" if "chance" in probe else ""
-    named = {"own": "its own support set", "empty": "none", "shuffled": "another task's"}
-    after = ", ".join(f"{what} {_interval(probe[name], metric)}" for name, what in named.items())
-    return f"{metric} before adaptation {_interval(probe, metric)}{chance}; adapted on {after}"
+    verdict = uses_support(probe)
+    gain = probe.get("gain")
+    by = "" if gain is None else f" (it is worth {_interval(gain, metric)} against another task's)"
+    console.print(Text.assemble("uses its support set: ", (verdict, "bold"), (by if verdict != "no" else "", "dim")))
+    named = {"own": "its own support set", "empty": "no support set", "shuffled": "another task's"}
+    lines = [(f"{metric} after adapting to {what}", _interval(probe[name], metric)) for name, what in named.items()]
+    if "chance" in probe:
+        chance = _number(probe["chance"], metric)
+        lines.append((f"{metric} before adaptation", f"{_interval(probe, metric)} (chance {chance})"))
+    width = max(len(name) for name, _ in lines)
+    for name, text in lines:
+        console.print(f"  {name:{width}}  {text}")
+    console.print()
 
 
 def _covered(found: Mapping[str, Any], regression: bool) -> str:
@@ -115,7 +180,10 @@ def _covered(found: Mapping[str, Any], regression: bool) -> str:
     )
 
 
-def _interval(entry: Mapping[str, Any], metric: str) -> str:
+def _interval(entry: Mapping[str, Any] | float | None, metric: str) -> str:
+    """A mean with its interval, or the number of all tasks together, which has none."""
+    if not isinstance(entry, Mapping):
+        return _number(entry, metric)
     mean, half = entry["mean"], entry["ci95"]
     return _number(mean, metric) + (f" ± {_number(half, metric)}" if half is not None else "")
 

@@ -42,6 +42,10 @@ class Screen:
         """Print a line on stderr."""
         self.err.print(message, markup=False, highlight=False, soft_wrap=True)
 
+    def tell(self, message: str) -> None:
+        """Print prose on stderr, broken between words."""
+        self.err.print(message, markup=False, highlight=False)
+
     def _warning(
         self,
         message: Warning | str,

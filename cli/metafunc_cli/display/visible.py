@@ -11,7 +11,7 @@ from rich.segment import Segment
 def visible(text: str) -> str:
     r"""Text with its control characters, and those that turn the direction of writing, written out; lines stay lines.
 
-    Example:
+    Examples:
         >>> visible("a\x1b[2Jb\n\u202e")
         'a\\x1b[2Jb\n\\u202e'
     """

@@ -65,7 +65,7 @@ def tokens(
         ends: whether a flag's values end before a word.
         spelled: from a flag to its usual spelling.
 
-    Example:
+    Examples:
         >>> list(tokens(["maml", "--inner_lr", "-1"], lambda flag: ONE))
         [Token(flag='', words=['maml'], value=''), Token(flag='--inner-lr', words=['--inner_lr', '-1'], value='-1')]
     """

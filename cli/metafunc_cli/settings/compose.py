@@ -14,10 +14,12 @@ from metafunc.training import record
 from metafunc.training.renamed import current
 from metafunc_cli.errors import UsageError, unknown
 from metafunc_cli.presets.preset import Preset
+from metafunc_cli.presets.quick import made_small
 from metafunc_cli.settings import typed_json
 from metafunc_cli.settings.arguments import Taken, split, taken, together
 from metafunc_cli.settings.generated import ALGORITHMS, FAMILIES, MODELS
-from metafunc_cli.settings.names import SECTIONS, choose, preset_of, refuse_imports, row
+from metafunc_cli.settings.misspelt import look_over
+from metafunc_cli.settings.names import QUICK, SECTIONS, choose, preset_of, quick_preset, refuse_imports, row
 from metafunc_cli.settings.options import Output, Training
 from metafunc_cli.settings.table_argument import resolved, tables_in
 
@@ -56,12 +58,21 @@ class Settings:
 
 @dataclass(frozen=True)
 class Request:
-    """What `metafunc train` was asked for, and what was guessed beside it."""
+    """What `metafunc train` was asked for, and what was guessed beside it.
+
+    Args:
+        settings: all that decides the run.
+        output: where the settings come from, and what becomes of the result.
+        preset: what the settings were taken from; None: the builders' defaults, or a file.
+        note: what was guessed.
+        changed: whether flags made the settings others than the preset's, the file's or the defaults.
+    """
 
     settings: Settings
     output: Output
     preset: Preset | None
     note: str = ""
+    changed: bool = False
 
 
 def read(argv: Sequence[str]) -> Request:
@@ -79,8 +90,11 @@ def read(argv: Sequence[str]) -> Request:
     preset = preset_of(arguments.values.get("--preset"), empty=not (arguments.names or recorded))
     if "--imports" not in arguments.flags:
         refuse_imports(recorded, file, typed={*arguments.names, arguments.values.get("--model")})
+    quick = "--quick" in arguments.flags
+    if quick and recorded:
+        raise UsageError(f"--quick makes settings small, and {resume or file} has its own: leave one of them out.")
     names, preset = choose(arguments.names, arguments.values.get("--model"), recorded, preset)
-    request = dataclasses.replace(_parse(arguments.flags, names, recorded, preset), note=note)
+    request = dataclasses.replace(_parse(arguments.flags, names, recorded, preset, quick=quick), note=note)
     if resume:
         _refuse_changes(resume, recorded, request)
     return request
@@ -168,20 +182,15 @@ def _known() -> dict[str, Taken]:
 
 
 def _parse(
-    flags: Sequence[str], names: Mapping[str, str], recorded: Mapping[str, Any], preset: Preset | None
+    flags: Sequence[str],
+    names: Mapping[str, str],
+    recorded: Mapping[str, Any],
+    preset: Preset | None,
+    *,
+    quick: bool = False,
 ) -> Request:
-    rows = {section: row(section, names[section]) for section in SECTIONS}
-    steps = {} if getattr(rows["algorithm"], "trains", True) else {"steps": 1}
-    usual: dict[str, Mapping[str, Any]] = {"algorithm": {}, "tasks": {}, "model": {}, "training": steps}
-    if preset:
-        usual = {"algorithm": preset.hyper, "tasks": preset.data, "model": preset.network, "training": preset.training}
-        usual["model"] = usual["model"] if preset.model == names["model"] else {}
-    parts = {}
-    for section, fields in {**{s: rows[s].fields for s in SECTIONS}, "training": Training}.items():
-        stored = dict(recorded.get(section, {}))
-        if section in SECTIONS and stored.pop("name", None) != names[section]:
-            stored = {}
-        parts[section] = instance(fields, usual[section], typed_json.checked(fields, stored, section))
+    preset = quick_preset(names, preset) if quick else preset
+    parts = before_flags(names, recorded, preset, quick=quick)
     whole = make_dataclass(
         "Train",
         [
@@ -192,15 +201,57 @@ def _parse(
             ("output", tyro.conf.OmitArgPrefixes[Output]),
         ],
     )
+    prog = f"metafunc train {names['algorithm']} {names['tasks']}"
+    if not {"-h", "--help"} & {*flags}:
+        prefixed = [("", parts["algorithm"]), ("data", parts["tasks"]), ("model", parts["model"])]
+        look_over(prog, flags, [*prefixed, ("", parts["training"]), ("", Output())])
     with uncoloured():
         found = tyro.cli(
             whole,
             args=flags,
             default=whole(parts["algorithm"], parts["tasks"], parts["model"], parts["training"], Output()),
-            prog=f"metafunc train {names['algorithm']} {names['tasks']}",
+            prog=prog,
             description=_description(names, preset),
         )
-    return Request(Settings(names, found.algorithm, found.data, found.model, found.training), found.output, preset)
+    settings = Settings(names, found.algorithm, found.data, found.model, found.training)
+    usual_settings = Settings(names, *parts.values())
+    changed = settings.to_json() != usual_settings.to_json()
+    return Request(settings, found.output, preset, changed=changed)
+
+
+def before_flags(
+    names: Mapping[str, str], recorded: Mapping[str, Any], preset: Preset | None, *, quick: bool = False
+) -> dict[str, Any]:
+    """The settings by section, with `training`, that flags are then laid over.
+
+    Args:
+        names: of the algorithm, the task family and the network.
+        recorded: the sections of a settings file.
+        preset: the one that is taken, if any.
+        quick: whether they are made small, where the preset is not so by itself.
+    """
+    rows = {section: row(section, names[section]) for section in SECTIONS}
+    steps = {} if getattr(rows["algorithm"], "trains", True) else {"steps": 1}
+    usual: dict[str, Mapping[str, Any]] = {"algorithm": {}, "tasks": {}, "model": {}, "training": steps}
+    if preset:
+        usual = {"algorithm": preset.hyper, "tasks": preset.data, "model": preset.network, "training": preset.training}
+        usual["model"] = usual["model"] if preset.model == names["model"] else {}
+    if quick and not (preset and preset.name == QUICK):
+        usual = _made_small(names, usual)
+    parts = {}
+    for section, fields in {**{s: rows[s].fields for s in SECTIONS}, "training": Training}.items():
+        stored = dict(recorded.get(section, {}))
+        if section in SECTIONS and stored.pop("name", None) != names[section]:
+            stored = {}
+        parts[section] = instance(fields, usual[section], typed_json.checked(fields, stored, section))
+    return parts
+
+
+def _made_small(names: Mapping[str, str], usual: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
+    rows = {section: row(section, names[section]) for section in SECTIONS}
+    trains = getattr(rows["algorithm"], "trains", True)
+    classes = {section: each.fields for section, each in rows.items()}
+    return made_small(names, usual, classes, rows["tasks"].kinds[0], trains=trains)
 
 
 def _description(names: Mapping[str, str], preset: Preset | None) -> str:

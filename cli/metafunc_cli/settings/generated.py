@@ -290,7 +290,7 @@ class Dkt:
     """Deep kernel transfer: an exact Gaussian process on features that all tasks share."""
 
     kernel: Literal["spectral", "rbf", "matern", "linear", "cosine"] | None = None
-    """the kernel on features; by default "spectral" for numbers, which extrapolates what repeats, and "linear" for classes, whose features may lie far apart and still be told to come closer."""
+    """the kernel on features; by default "spectral" for numbers, which extrapolates what repeats, and "linear" for classes, whose features may lie far apart and still have a gradient."""
     num_features: int = 40
     """how many numbers the network puts out."""
     num_components: int = 4
@@ -1078,9 +1078,15 @@ class CirclesData:
     num_shots: int | tuple[int, int] = 10
     """support points per task, a number or a range, all of them positive."""
     num_queries: int = 50
-    """query points per task in meta-training; about half are positive."""
+    """query points per task in meta-training."""
     num_test_queries: int = 100
     """query points per task in validation and meta-test."""
+    radius: tuple[float, float] = (0.05, 1.0)
+    """the range of a circle's radius, uniform."""
+    support: Literal["radial", "area"] = "radial"
+    """support points are "radial", uniform in their distance from the centre, or uniform in the circle's "area"."""
+    queries: Literal["plane", "balanced"] = "plane"
+    """query points are uniform in the "plane", or "balanced": with probability 1/2 uniform in the circle."""
 
 
 @dataclass(frozen=True, repr=False, eq=False)

@@ -74,6 +74,12 @@ def preset_of(name: str | None, *, empty: bool) -> Preset | None:
     return by_name[name]
 
 
+def quick_preset(names: Mapping[str, str], preset: Preset | None) -> Preset | None:
+    """The preset that is quick by itself, where it is of this pair and network; otherwise the one that there is."""
+    quick = next(preset for preset in PRESETS if preset.name == QUICK)
+    return quick if (quick.algorithm, quick.tasks, quick.model) == tuple(names.values()) else preset
+
+
 def choose(
     given: Sequence[str], model: str | None, recorded: Mapping[str, Any], preset: Preset | None
 ) -> tuple[dict[str, str], Preset | None]:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated, Literal, TypeAlias
 
-from tyro.conf import FlagCreatePairsOff, Positional, arg
+from tyro.conf import FlagCreatePairsOff, arg
 
 from metafunc_cli.settings.generated import OUTER, OuterOptimiser, Schedule
 
@@ -84,6 +84,8 @@ class Output:
     """the network: mlp, conv4, or package.module:factory of yours."""
     preset: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="")] = None
     """start from this preset (see `metafunc list`) instead of the one that fits."""
+    quick: Switch = False
+    """a first look that ends within a minute on two cores: the same, made small."""
     config: Annotated[str | None, arg(metavar="FILE", help_behavior_hint="")] = None
     """start from a run's config.json."""
     resume: Annotated[str | None, arg(metavar="RUN", help_behavior_hint="")] = None
@@ -98,6 +100,8 @@ class Output:
     """go on with the run that --out names, if there is one: the same command begins and goes on."""
     ranks: int = 1
     """processes on this machine that share the training; on several machines torchrun starts them."""
+    log: Annotated[tuple[str, ...], arg(metavar="NAME ...", help_behavior_hint="")] = ()
+    """send the numbers of the log to these as well: tensorboard, trackio, wandb."""
     dry_run: Switch = False
     """show the settings, the parameter count and one task; write nothing."""
     json: Switch = False
@@ -158,6 +162,8 @@ class Report:
 class Plotting(AfterTraining):
     """What to draw."""
 
+    format: Annotated[tuple[Literal["png", "svg", "pdf"], ...], arg(metavar="png|svg|pdf ...")] = ("png",)
+    """the formats of the pictures, such as svg pdf for a paper."""
     seed: int = 0
     """of the new tasks that are drawn."""
     laplace: Layers = None
@@ -172,6 +178,32 @@ class Plotting(AfterTraining):
 
 
 @dataclass(frozen=True)
+class Reporting:
+    """What becomes of the report."""
+
+    out: Annotated[str | None, arg(metavar="FILE.html", help_behavior_hint="")] = None
+    """the file; by default report.html in the folder. An older report is replaced, and no other file."""
+    seed: int = 0
+    """of the new functions that the report of a run shows."""
+    imports: Switch = False
+    """allow importing the modules that the run names."""
+    json: Switch = False
+    """print the file as one JSON object on stdout, and all else on stderr."""
+
+
+@dataclass(frozen=True)
+class Serving:
+    """Where the page is served."""
+
+    port: int = 0
+    """of 127.0.0.1, which no other machine reaches; 0: one that is free."""
+    no_browser: Switch = False
+    """do not open a browser."""
+    imports: Switch = False
+    """allow importing the modules that the run names."""
+
+
+@dataclass(frozen=True)
 class Prediction(AfterTraining):
     """The task, as files."""
 
@@ -180,7 +212,7 @@ class Prediction(AfterTraining):
     query: Annotated[str, arg(metavar="FILE")]
     """what to predict: such a table, or a folder of images; if it has the right answers, they are scored."""
     out: Annotated[str, arg(metavar="FILE")]
-    """the CSV or parquet file to write."""
+    """the CSV or parquet file to write; - prints the rows."""
     target: Annotated[tuple[str, ...], arg(metavar="COLUMN ...", help_behavior_hint="")] = ()
     """the columns to predict; by default those of the training, or y, or the last ones."""
     num_steps: int | None = None
@@ -198,6 +230,16 @@ class Prediction(AfterTraining):
     """allow importing the modules that the run names."""
     json: Switch = False
     """print what was written as one JSON object on stdout, and all else on stderr."""
+
+
+@dataclass(frozen=True)
+class Pushing:
+    """How a run is handed on."""
+
+    private: Switch = False
+    """make a new repository private."""
+    json: Switch = False
+    """print what was pushed as one JSON object on stdout, and all else on stderr."""
 
 
 @dataclass(frozen=True)
@@ -247,28 +289,3 @@ class Choosing:
     """what all trainings together may take, on one processor."""
     folds: int = 5
     """parts of the tasks, each of which is left out once to test on."""
-
-
-@dataclass(frozen=True)
-class Checking:
-    """What to check, and on what."""
-
-    target: Annotated[str, Positional, arg(metavar="TARGET", help_behavior_hint="")]
-    """package.module:name, or an algorithm."""
-    params: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="")] = None
-    """package.module:factory of a loss's parameters."""
-    batch: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="")] = None
-    """package.module:factory of a loss's batch, or of a learner's stacked tasks."""
-    input_shape: Annotated[str | None, arg(metavar="3,32,32", help_behavior_hint="")] = None
-    """shape of one input row, without the batch axis; by default net.example_input, or what the first layers take."""
-    input_dtype: Annotated[Literal["float", "int"] | None, arg(help_behavior_hint="")] = None
-    """int for indices into an embedding; by default floats where a forward takes them."""
-    first_order: Switch = False
-    """the learner stops gradients on purpose: do not ask whether its meta-gradient is the derivative of its loss."""
-    coherence: Switch = False
-    """measure instead how far an algorithm's predictions are from those of one exchangeable model; exit code 1 where it
-    claims to be one and is not."""
-    json: Switch = False
-    """print the result as one JSON object on stdout, and all else on stderr."""
-    quiet: Switch = False
-    """no progress."""

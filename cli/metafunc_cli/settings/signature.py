@@ -95,10 +95,11 @@ def argument_help(builder: Callable[..., Any]) -> dict[str, str]:
     text = inspect.getdoc(builder) or ""
     if inspect.isclass(builder):
         text += "\n" + (inspect.getdoc(builder.__init__) or "")
-    section = re.search(r"^Args:\n((?:[ \t]+.*\n?|\n)+)", text, re.MULTILINE)
-    entries = re.split(r"^    (?=\S)", section[1], flags=re.MULTILINE) if section else []
-    pairs = [entry.partition(":") for entry in entries if ":" in entry]
-    found = {name.split("(")[0].strip(): _first_sentence(" ".join(text.split())) for name, _, text in pairs}
+    # Imported here, since the command line reads a docstring only where an algorithm of the user's is named.
+    from docstring_parser import google
+
+    entries = {entry.arg_name: entry.description or "" for entry in google.parse(text).params}
+    found = {name: _first_sentence(" ".join(text.split())) for name, text in entries.items()}
     for name, sentence in found.items():
         if other := re.search(r"as in `(\w+)`\.?$", sentence):
             helped = argument_help(getattr(inspect.getmodule(builder), other[1])).get(name, sentence)

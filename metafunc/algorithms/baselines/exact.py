@@ -12,9 +12,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from metafunc.checks import one_of
+from metafunc.recipe import built
 from metafunc.types import MetaLearner
 
 
+@built
 def exact(optima: Mapping[str, MetaLearner[Any, Any]], *, prior: str = "test") -> MetaLearner[Any, Any]:
     """The Bayes-optimal prediction of tasks whose distribution is known (the ceiling of every comparison).
 
@@ -28,7 +30,7 @@ def exact(optima: Mapping[str, MetaLearner[Any, Any]], *, prior: str = "test") -
     Raises:
         ValueError: there is no optimum, or none of that name.
 
-    Example:
+    Examples:
         >>> from metafunc import algorithms, data
         >>> learner = algorithms.exact(data.sine_or_line().optima)
 

@@ -10,9 +10,11 @@ the support set's evidence, `bayes.by_evidence`; the constant part lets a functi
 from metafunc.bayes.by_evidence import Averaged, Grid, by_evidence, curves
 from metafunc.checks import above
 from metafunc.nn.likelihood import Likelihood
+from metafunc.recipe import built
 from metafunc.types import MetaLearner, Params
 
 
+@built
 def gp_support(
     likelihood: Likelihood, *, lengthscale: float = 1.0, noise_scale: float = 0.1, scale: float = 1.0
 ) -> MetaLearner[Params, Averaged]:
@@ -30,7 +32,7 @@ def gp_support(
     Raises:
         ValueError: if the likelihood is not Gaussian or has a noise scale, or a value is not above 0.
 
-    Example:
+    Examples:
         >>> from metafunc import algorithms, likelihood
         >>> learner = algorithms.gp_support(likelihood.gaussian())
 

@@ -4,11 +4,13 @@ Finn, Abbeel, Levine (2017), section 5.3, "oracle": the goal is part of every ob
 all tasks.
 """
 
+from metafunc.recipe import built
 from metafunc.rl import PolicyAdaptation, Simulator, policy_loss, ratio
 from metafunc.rl.rollout_settings import USUAL, RolloutSettings
 from metafunc.types import MetaLearner, Model, Tree
 
 
+@built
 def oracle_policy(model: Model, simulator: Simulator, *, rollouts: RolloutSettings = USUAL) -> MetaLearner[Tree, Tree]:
     """A task-conditioned policy, trained by policy gradients; it does not adapt.
 
@@ -23,7 +25,7 @@ def oracle_policy(model: Model, simulator: Simulator, *, rollouts: RolloutSettin
     Raises:
         ValueError: a value is out of range.
 
-    Example:
+    Examples:
         >>> from metafunc import algorithms, nn, rl
         >>> learner = algorithms.oracle_policy(nn.mlp((4,), 2), rl.simulator_of(rl.navigation()))
 

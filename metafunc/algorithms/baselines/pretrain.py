@@ -12,10 +12,12 @@ from dataclasses import replace
 
 from metafunc.algorithms.assembly import gradient_step, step_learner
 from metafunc.nn.likelihood import Likelihood
+from metafunc.recipe import built
 from metafunc.transforms.objectives import pool
 from metafunc.types import MetaLearner, Model, Params, Scalar, Task, Tree
 
 
+@built
 def pretrain(
     model: Model, likelihood: Likelihood, *, inner_lr: float = 0.01, num_steps: int = 10
 ) -> MetaLearner[Params, Params]:
@@ -33,7 +35,7 @@ def pretrain(
     Raises:
         ValueError: if `inner_lr` is negative or not finite, or `num_steps` is negative.
 
-    Example:
+    Examples:
         >>> from metafunc import algorithms, likelihood, nn
         >>> learner = algorithms.pretrain(nn.mlp((1,), 1), likelihood.gaussian(), inner_lr=0.02)
 

@@ -6,12 +6,14 @@ in training, and takes policy-gradient steps at meta-test.
 
 from dataclasses import replace
 
+from metafunc.recipe import built
 from metafunc.rl import Simulator, policy_loss, ratio, reward_to_go
 from metafunc.rl.policy_gradient import descending
 from metafunc.rl.rollout_settings import USUAL, RolloutSettings
 from metafunc.types import MetaLearner, Model, Tree
 
 
+@built
 def pretrain_rl(model: Model, simulator: Simulator, *, rollouts: RolloutSettings = USUAL) -> MetaLearner[Tree, Tree]:
     """One policy for all tasks, which only meta-test adapts.
 
@@ -26,7 +28,7 @@ def pretrain_rl(model: Model, simulator: Simulator, *, rollouts: RolloutSettings
     Raises:
         ValueError: a value is out of range.
 
-    Example:
+    Examples:
         >>> from metafunc import algorithms, nn, rl
         >>> learner = algorithms.pretrain_rl(nn.mlp((2,), 2), rl.simulator_of(rl.navigation()))
 

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import torch
 
+from metafunc.recipe import built
 from metafunc.rl import RolloutSettings, Simulator, policy_loss, reward_to_go
 from metafunc.rl.policy_gradient import descending
 from metafunc.types import MetaLearner, Model, Scalar, Task, Tree
@@ -11,6 +12,7 @@ from metafunc.types import MetaLearner, Model, Scalar, Task, Tree
 UNTRAINED = RolloutSettings(init_std=1.0)
 
 
+@built
 def random_policy(
     model: Model, simulator: Simulator, *, rollouts: RolloutSettings = UNTRAINED
 ) -> MetaLearner[Tree, Tree]:
@@ -27,7 +29,7 @@ def random_policy(
     Raises:
         ValueError: a value is out of range.
 
-    Example:
+    Examples:
         >>> from metafunc import algorithms, nn, rl
         >>> learner = algorithms.random_policy(nn.mlp((2,), 2), rl.simulator_of(rl.navigation()))
 

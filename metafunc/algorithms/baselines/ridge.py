@@ -11,9 +11,11 @@ the d inputs' coefficients and $\rho^2$ on the constant. It is averaged over the
 from metafunc.bayes.by_evidence import Averaged, Grid, by_evidence, lines
 from metafunc.checks import above
 from metafunc.nn.likelihood import Likelihood
+from metafunc.recipe import built
 from metafunc.types import MetaLearner, Params
 
 
+@built
 def ridge(
     likelihood: Likelihood, *, weight_scale: float = 1.0, noise_scale: float = 0.3, scale: float = 1.0
 ) -> MetaLearner[Params, Averaged]:
@@ -31,7 +33,7 @@ def ridge(
     Raises:
         ValueError: if the likelihood is not Gaussian or has a noise scale, or a value is not above 0.
 
-    Example:
+    Examples:
         >>> from metafunc import algorithms, likelihood
         >>> learner = algorithms.ridge(likelihood.gaussian())
 

@@ -10,9 +10,11 @@ from dataclasses import replace
 from metafunc import tree
 from metafunc.algorithms.assembly import gradient_step, step_learner
 from metafunc.nn.likelihood import Likelihood
+from metafunc.recipe import built
 from metafunc.types import MetaLearner, Model, Params, Scalar, Task, Tree
 
 
+@built
 def scratch(
     model: Model, likelihood: Likelihood, *, inner_lr: float = 0.01, num_steps: int = 10
 ) -> MetaLearner[Params, Params]:
@@ -30,7 +32,7 @@ def scratch(
     Raises:
         ValueError: if `inner_lr` is negative or not finite, or `num_steps` is negative.
 
-    Example:
+    Examples:
         >>> from metafunc import algorithms, likelihood, nn
         >>> learner = algorithms.scratch(nn.mlp((1,), 1), likelihood.gaussian(), num_steps=100)
 

@@ -23,6 +23,7 @@ from metafunc.bayes.gaussian import Gaussian, around, log_prob, standard
 from metafunc.bayes.variational import Inference, free_energy, preparing_inference
 from metafunc.checks import above, at_least, not_negative
 from metafunc.nn.likelihood import Likelihood
+from metafunc.recipe import built
 from metafunc.transforms.objectives import pool
 from metafunc.types import Data, MetaLearner, Model, Params, Scalar, Task, Tree
 
@@ -37,6 +38,7 @@ def log_hyperprior(prior: Gaussian) -> Scalar:
     return log_prob(standard(prior.mean), prior.mean) + tree.ravel(gamma)[0].sum()
 
 
+@built
 def abml(
     model: Model,
     likelihood: Likelihood,
@@ -74,7 +76,7 @@ def abml(
         ValueError: if `inner_lr` is negative or not finite, `num_steps`, `kl_weight` or `hyperprior_weight` is
             negative, `scale` is not above 0, or `num_samples` or `num_particles` is below 1.
 
-    Example:
+    Examples:
         >>> from metafunc import algorithms, likelihood, nn
         >>> learner = algorithms.abml(nn.mlp((1,), 1), likelihood.gaussian(), inner_lr=0.001)
 

@@ -34,6 +34,7 @@ from metafunc import tree
 from metafunc.bayes.stein import log_mean_exp, rbf_of, stein
 from metafunc.checks import above, at_least, not_negative, one_of
 from metafunc.nn.likelihood import Likelihood
+from metafunc.recipe import built
 from metafunc.transforms.inner import Select, Step, drawing_counts, path, repeat, repeat_counted, settling_path
 from metafunc.transforms.objectives import chaser, squared_distance
 from metafunc.transforms.optim import sgd
@@ -129,6 +130,7 @@ def _weights_apart(chasing: Particles, leading: Particles) -> Scalar:
     return squared_distance(chasing.params, leading.params)
 
 
+@built
 def bmaml(
     model: Model,
     likelihood: Likelihood,
@@ -175,7 +177,7 @@ def bmaml(
         ValueError: if a value is out of its range, or there is no noise scale to precondition by; and by `init`, if no
             parameter's name begins with `own`.
 
-    Example:
+    Examples:
         >>> from metafunc import algorithms, likelihood, nn
         >>> learner = algorithms.bmaml(nn.mlp((1,), 1), likelihood.gaussian(), num_particles=5)
 

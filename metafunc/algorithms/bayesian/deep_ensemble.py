@@ -10,9 +10,11 @@ fine-tuned on a new task, the ensemble that does not meta-learn.
 """
 
 from metafunc.bayes.ensemble import lift
+from metafunc.recipe import built
 from metafunc.types import M, MetaLearner, P
 
 
+@built
 def deep_ensemble(learner: MetaLearner[M, P], *, num_particles: int = 5) -> MetaLearner[M, P]:
     """Deep ensemble: independent members that differ in their random initialisation (by name: of `pretrain`).
 
@@ -26,7 +28,7 @@ def deep_ensemble(learner: MetaLearner[M, P], *, num_particles: int = 5) -> Meta
     Raises:
         ValueError: if `num_particles` is below 1.
 
-    Example:
+    Examples:
         >>> from metafunc import algorithms, likelihood, nn
         >>> member = algorithms.pretrain(nn.mlp((1,), 1), likelihood.gaussian(), inner_lr=0.02)
         >>> learner = algorithms.deep_ensemble(member, num_particles=5)

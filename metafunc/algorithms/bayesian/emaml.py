@@ -10,9 +10,11 @@ Scores are those of the mixture, and not, as in the authors' printout, the mean 
 """
 
 from metafunc.bayes.ensemble import lift
+from metafunc.recipe import built
 from metafunc.types import M, MetaLearner, P
 
 
+@built
 def emaml(learner: MetaLearner[M, P], *, num_particles: int = 10) -> MetaLearner[M, P]:
     """EMAML: an ensemble of independent initialisations, each meta-trained by MAML.
 
@@ -26,7 +28,7 @@ def emaml(learner: MetaLearner[M, P], *, num_particles: int = 10) -> MetaLearner
     Raises:
         ValueError: if `num_particles` is below 1.
 
-    Example:
+    Examples:
         >>> from metafunc import algorithms, likelihood, nn
         >>> member = algorithms.maml(nn.mlp((1,), 1), likelihood.gaussian(), inner_lr=0.01)
         >>> learner = algorithms.emaml(member, num_particles=5)

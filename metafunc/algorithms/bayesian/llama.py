@@ -21,10 +21,12 @@ from metafunc.algorithms.assembly import gradient_step, step_learner
 from metafunc.bayes import laplace
 from metafunc.checks import at_least
 from metafunc.nn.likelihood import Likelihood
+from metafunc.recipe import built
 from metafunc.transforms.inner import repeat
 from metafunc.types import MetaLearner, Model, Params, Scalar, Task, Tree
 
 
+@built
 def llama(
     model: Model,
     likelihood: Likelihood,
@@ -49,7 +51,7 @@ def llama(
         ValueError: if `inner_lr` is negative or not finite, or `num_steps` or `curvature_weight` is negative; and in
             training, if support outputs times parameters are too many for a dense Jacobian.
 
-    Example:
+    Examples:
         >>> from metafunc import algorithms, likelihood, nn
         >>> learner = algorithms.llama(nn.mlp((1,), 1), likelihood.gaussian(), inner_lr=0.01, num_steps=5)
 

@@ -15,11 +15,13 @@ from metafunc import tree
 from metafunc.bayes.variational import adapt_each, draws_of, mean_over, path_each, preparing
 from metafunc.checks import at_least, not_negative
 from metafunc.nn.likelihood import Likelihood
+from metafunc.recipe import built
 from metafunc.transforms.inner import descend
 from metafunc.transforms.optim import sgd
 from metafunc.types import Data, MetaLearner, Model, Params, Scalar, Task, Tree
 
 
+@built
 def maml_noise(
     model: Model,
     likelihood: Likelihood,
@@ -46,7 +48,7 @@ def maml_noise(
         ValueError: if `inner_lr` is negative or not finite, `num_steps` or `noise_scale` is negative, or
             `num_particles` is below 1.
 
-    Example:
+    Examples:
         >>> from metafunc import algorithms, likelihood, nn
         >>> learner = algorithms.maml_noise(nn.mlp((1,), 1), likelihood.gaussian(), noise_scale=0.05)
 

@@ -22,6 +22,7 @@ from torch import Generator, Tensor
 from metafunc.bayes.bottleneck import bottleneck, code_noise, code_of, information
 from metafunc.checks import at_least, not_negative
 from metafunc.nn.likelihood import Likelihood
+from metafunc.recipe import built
 from metafunc.transforms.inner import descend, masked, path, repeat
 from metafunc.transforms.optim import sgd
 from metafunc.types import Batch, Data, MetaLearner, Model, Params, Predictive, Scalar, Task
@@ -34,6 +35,7 @@ class MrMamlAParams(NamedTuple):
     head: Params
 
 
+@built
 def mr_maml_a(
     encoder: Model,
     head: Model,
@@ -59,7 +61,7 @@ def mr_maml_a(
     Raises:
         ValueError: if `inner_lr` is negative or not finite, or `num_steps` or `kl_weight` is negative.
 
-    Example:
+    Examples:
         >>> from metafunc import algorithms, likelihood, nn
         >>> learner = algorithms.mr_maml_a(nn.mlp((21,), 10), nn.mlp((5,), 1), likelihood.gaussian(), kl_weight=1.0)
 

@@ -25,6 +25,7 @@ from metafunc.bayes.gaussian import Gaussian, around, kl, standard
 from metafunc.bayes.variational import adapt_each, draws_of, mean_over, path_each, preparing, samples
 from metafunc.checks import above, at_least, not_negative, one_of
 from metafunc.nn.likelihood import Likelihood
+from metafunc.recipe import built
 from metafunc.transforms.inner import descend, masked
 from metafunc.transforms.optim import sgd
 from metafunc.types import Data, MetaLearner, Model, Params, Scalar, Task, Tree
@@ -37,6 +38,7 @@ class MrMamlParams(NamedTuple):
     log_scale: Params
 
 
+@built
 def mr_maml_w(
     model: Model,
     likelihood: Likelihood,
@@ -69,7 +71,7 @@ def mr_maml_w(
         ValueError: if `inner_lr` is negative or not finite, `num_steps` or `kl_weight` is negative, `scale` is not
             above 0, or `num_particles` is below 1; and by `init`, if `encoder` names no parameter, or all.
 
-    Example:
+    Examples:
         >>> from metafunc import algorithms, likelihood, nn
         >>> learner = algorithms.mr_maml_w(nn.mlp((21,), 1), likelihood.gaussian(), kl_weight=1e-4)
 

@@ -24,6 +24,7 @@ from metafunc.bayes.stein import log_mean_exp, stein
 from metafunc.bayes.variational import draws_for, draws_of, samples
 from metafunc.checks import above, at_least, not_negative
 from metafunc.nn.likelihood import Likelihood
+from metafunc.recipe import built
 from metafunc.transforms.inner import path, repeat
 from metafunc.transforms.objectives import pool
 from metafunc.transforms.optim import adam
@@ -52,6 +53,7 @@ def hyperprior(prior: Gaussian, scale: float, noise_scale: float) -> Gaussian:
     return Gaussian(centre, Gaussian(spread, full(prior.log_scale, log(SCALE_SPREAD))))
 
 
+@built
 def pacoh(
     model: Model,
     likelihood: Likelihood,
@@ -93,7 +95,7 @@ def pacoh(
     Raises:
         ValueError: if a value is out of its range.
 
-    Example:
+    Examples:
         >>> from metafunc import algorithms, likelihood, nn
         >>> learner = algorithms.pacoh(nn.mlp((1,), 1), likelihood.gaussian(), num_train_tasks=20)
 

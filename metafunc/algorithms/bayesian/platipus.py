@@ -27,6 +27,7 @@ from metafunc.bayes.gaussian import Gaussian, around, kl
 from metafunc.bayes.variational import adapt_each, draws_of, mean_over, path_each, preparing, samples
 from metafunc.checks import above, at_least, not_negative, one_of
 from metafunc.nn.likelihood import Likelihood
+from metafunc.recipe import built
 from metafunc.transforms.inner import descend
 from metafunc.transforms.objectives import pool
 from metafunc.transforms.optim import sgd
@@ -42,6 +43,7 @@ class PlatipusParams(NamedTuple):
     posterior_lr: Params
 
 
+@built
 def platipus(
     model: Model,
     likelihood: Likelihood,
@@ -81,7 +83,7 @@ def platipus(
         ValueError: if `inner_lr` or `mean_lr` is negative or not finite, `num_steps` or `kl_weight` is negative,
             `scale` is not above 0, or `num_particles` is below 1.
 
-    Example:
+    Examples:
         >>> from metafunc import algorithms, likelihood, nn
         >>> learner = algorithms.platipus(nn.mlp((1,), 1), likelihood.gaussian(), kl_weight=0.1)
 

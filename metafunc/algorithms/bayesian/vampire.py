@@ -21,9 +21,11 @@ from metafunc.bayes.gaussian import Gaussian, around
 from metafunc.bayes.variational import Inference, mean_over, preparing_inference
 from metafunc.checks import above, at_least, not_negative
 from metafunc.nn.likelihood import Likelihood
+from metafunc.recipe import built
 from metafunc.types import MetaLearner, Model, Params, Scalar, Task
 
 
+@built
 def vampire(
     model: Model,
     likelihood: Likelihood,
@@ -59,7 +61,7 @@ def vampire(
         ValueError: if `inner_lr` is negative or not finite, `num_steps` or `kl_weight` is negative, `scale` is not
             above 0, or `num_samples` or `num_particles` is below 1; or if `noise` does not fit the likelihood.
 
-    Example:
+    Examples:
         >>> from metafunc import algorithms, likelihood, nn
         >>> learner = algorithms.vampire(nn.mlp((1,), 1), likelihood.gaussian(), inner_lr=0.001)
 

@@ -27,6 +27,7 @@ from metafunc.bayes import linear_regression
 from metafunc.bayes.linear_regression import MatrixNormal
 from metafunc.checks import above, at_least
 from metafunc.nn.likelihood import Likelihood
+from metafunc.recipe import built
 from metafunc.transforms.objectives import query_loss
 from metafunc.types import Batch, Data, MetaLearner, Model, Normal, Params, Scalar, Tree, masked_sum
 
@@ -57,6 +58,7 @@ def _prior(meta: AlpacaParams) -> MatrixNormal:
     return MatrixNormal(meta.mean, lower @ lower.mT)
 
 
+@built
 def alpaca(
     model: Model, likelihood: Likelihood, *, num_features: int = 40, noise_scale: float = 0.1
 ) -> MetaLearner[AlpacaParams, LastLayer]:
@@ -74,7 +76,7 @@ def alpaca(
     Raises:
         ValueError: if the likelihood is not Gaussian, or a value is out of its range.
 
-    Example:
+    Examples:
         >>> from metafunc import algorithms, likelihood, nn
         >>> learner = algorithms.alpaca(nn.mlp((1,), 40, activation="tanh"), likelihood.gaussian())
 

@@ -25,6 +25,7 @@ from metafunc.bayes.gaussian import Gaussian
 from metafunc.checks import fraction
 from metafunc.nn.attention import Memory, Transformer
 from metafunc.nn.likelihood import Likelihood
+from metafunc.recipe import built
 from metafunc.types import Batch, MetaLearner, Model, Params
 
 
@@ -47,6 +48,7 @@ class Attended(NamedTuple):
     memory: Memory
 
 
+@built
 def anp(
     latent: Model,
     posterior: Model,
@@ -87,7 +89,7 @@ def anp(
     Raises:
         ValueError: if a number is out of its range, the heads do not divide the width, or there is no such objective.
 
-    Example:
+    Examples:
         >>> from metafunc import algorithms, likelihood, nn
         >>> rows, summary, values = nn.mlp((2,), 128), nn.mlp((128,), 256), nn.mlp((2,), 128)
         >>> networks = rows, summary, values, nn.mlp((1,), 128), nn.mlp((257,), 2)

@@ -20,6 +20,7 @@ from torch import Generator, Tensor
 from metafunc import tree
 from metafunc.checks import fraction
 from metafunc.nn.likelihood import Likelihood
+from metafunc.recipe import built
 from metafunc.transforms.objectives import pool
 from metafunc.types import Batch, Data, MetaLearner, Model, Params, Predictive, Scalar, Task, masked_mean
 
@@ -42,6 +43,7 @@ def _joined(x: Tensor, others: Tensor) -> Float[Tensor, "n width"]:
     return torch.cat([x.flatten(1), others.to(x.dtype)], dim=-1)
 
 
+@built
 def cnp(
     encoder: Model, decoder: Model, likelihood: Likelihood, *, noise_floor: float = 0.1
 ) -> MetaLearner[CnpParams, Context]:
@@ -60,7 +62,7 @@ def cnp(
     Raises:
         ValueError: if `noise_floor` lies outside [0, 1).
 
-    Example:
+    Examples:
         >>> from metafunc import algorithms, likelihood, nn
         >>> encoder, decoder = nn.mlp((2,), 128), nn.mlp((129,), 2)
         >>> learner = algorithms.cnp(encoder, decoder, likelihood.heteroscedastic())

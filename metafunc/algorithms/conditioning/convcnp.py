@@ -25,6 +25,7 @@ from metafunc.algorithms.assembly import context_learner
 from metafunc.checks import fraction
 from metafunc.nn.likelihood import Likelihood
 from metafunc.nn.set_convolution import REACH, Grid, off, onto, weights
+from metafunc.recipe import built
 from metafunc.types import Batch, MetaLearner, Model, Params, Scalar, Task
 
 
@@ -45,6 +46,7 @@ class Rows(NamedTuple):
     mask: Float[Tensor, " n"]
 
 
+@built
 def convcnp(
     grid_network: Model,
     decoder: Model,
@@ -77,7 +79,7 @@ def convcnp(
     Raises:
         ValueError: if a number is out of its range.
 
-    Example:
+    Examples:
         >>> from metafunc import algorithms, likelihood, nn
         >>> from metafunc.nn.set_convolution import grid_network
         >>> networks = grid_network(2, 32), nn.mlp((32,), 2)

@@ -35,6 +35,7 @@ from metafunc.bayes.kernels import Kernel
 from metafunc.bayes.mixtures import independent
 from metafunc.checks import above, at_least, look_up
 from metafunc.nn.likelihood import Likelihood
+from metafunc.recipe import built
 from metafunc.transforms.objectives import pool
 from metafunc.types import (
     Batch,
@@ -79,6 +80,7 @@ class Process(NamedTuple):
     found: Conditioned
 
 
+@built
 def dkt(
     model: Model,
     likelihood: Likelihood,
@@ -96,7 +98,7 @@ def dkt(
         model: the network of the features; it puts out `num_features` numbers.
         likelihood: the observation model: Gaussian, whose noise is learned unless it has one, or categorical.
         kernel: the kernel on features; by default "spectral" for numbers, which extrapolates what repeats, and "linear"
-            for classes, whose features may lie far apart and still be told to come closer.
+            for classes, whose features may lie far apart and still have a gradient.
         num_features: how many numbers the network puts out.
         num_components: Gaussians in the spectral kernel's density.
         frequency: the standard deviation of the frequencies that the spectral kernel starts from, in periods per unit
@@ -110,7 +112,7 @@ def dkt(
     Raises:
         ValueError: if the likelihood's noise depends on the input, or a value is out of its range.
 
-    Example:
+    Examples:
         >>> from metafunc import algorithms, likelihood, nn
         >>> learner = algorithms.dkt(nn.mlp((1,), 40), likelihood.gaussian())
 

@@ -14,7 +14,6 @@ adaptation conditions on the support set, exactly. The same optimum is reached w
 
 from typing import Literal, NamedTuple, TypeAlias, get_args
 
-import torch
 from jaxtyping import Float
 from torch import Generator, Tensor
 
@@ -25,6 +24,7 @@ from metafunc.bayes.empirical_gp import Empirical
 from metafunc.bayes.gaussian_process import Conditioned
 from metafunc.checks import above, at_least, one_of
 from metafunc.nn.likelihood import Likelihood
+from metafunc.recipe import built
 from metafunc.transforms.objectives import pool
 from metafunc.types import Batch, MetaLearner, Model, Normal, Predictive, Scalar, Task
 
@@ -40,6 +40,7 @@ class Process(NamedTuple):
     found: Conditioned
 
 
+@built
 def empirical_gp(
     inputs: Model,
     likelihood: Likelihood,
@@ -76,7 +77,7 @@ def empirical_gp(
     Raises:
         ValueError: if the likelihood is not Gaussian or has a noise scale, or a value is out of its range.
 
-    Example:
+    Examples:
         >>> from metafunc import algorithms, nn
         >>> learner = algorithms.build("empirical_gp", nn.mlp, (1,), "regression", 1, num_inducing=20)
 
@@ -116,7 +117,7 @@ def empirical_gp(
         prior, support, found = task_params
         queries = inputs.apply({}, x)
         cross = field.covariance(prior, queries, support)
-        own = torch.vmap(lambda row: field.covariance(prior, row[None], row[None])[0, 0])(queries)
+        own = field.variance(prior, queries)
         loc = field.weights(queries) @ prior.mean + gaussian_process.mean(found, cross)
         variance = gaussian_process.variance(found, cross, own) + (2 * prior.log_scale).exp()
         return Normal(loc[None], variance.sqrt()[None, :, None].expand(1, *loc.shape))

@@ -31,6 +31,7 @@ from metafunc import tree
 from metafunc.algorithms.assembly import class_learner
 from metafunc.checks import at_least, one_of
 from metafunc.nn.likelihood import Likelihood
+from metafunc.recipe import built
 from metafunc.types import Batch, MetaLearner, Model, Params
 
 Inference: TypeAlias = Literal["bayesian", "map"]
@@ -60,6 +61,7 @@ class ClassGaussians(NamedTuple):
     scatter: Float[Tensor, "classes features features"]
 
 
+@built
 def metaqda(
     model: Model, likelihood: Likelihood, *, num_features: int = 32, inference: Inference = "bayesian"
 ) -> MetaLearner[MetaQdaParams, ClassGaussians]:
@@ -77,7 +79,7 @@ def metaqda(
     Raises:
         ValueError: if the likelihood is not categorical, or an argument is out of range.
 
-    Example:
+    Examples:
         >>> from metafunc import algorithms, likelihood, nn
         >>> learner = algorithms.metaqda(nn.conv4((1, 28, 28), 32), likelihood.categorical(5))
 

@@ -32,6 +32,7 @@ from metafunc.bayes.random_coefficients import CoefficientPrior
 from metafunc.checks import above, at_least
 from metafunc.nn.basis import Basis
 from metafunc.nn.likelihood import Likelihood
+from metafunc.recipe import built
 from metafunc.transforms.objectives import pool
 from metafunc.types import Batch, MetaLearner, Model, Normal, Scalar, Task
 
@@ -43,6 +44,7 @@ class Coefficients(NamedTuple):
     weights: MatrixNormal
 
 
+@built
 def mixed(
     basis: Model,
     likelihood: Likelihood,
@@ -80,7 +82,7 @@ def mixed(
     Raises:
         ValueError: if the likelihood is not Gaussian, or a value is out of its range.
 
-    Example:
+    Examples:
         >>> from metafunc import algorithms, nn
         >>> learner = algorithms.build("mixed", nn.mlp, (1,), "regression", 1, features="spline", num_train_tasks=10)
 

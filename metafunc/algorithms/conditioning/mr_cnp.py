@@ -28,6 +28,7 @@ from metafunc.bayes.gaussian import Gaussian, around, kl, standard
 from metafunc.bayes.variational import draws_of, mean_over, preparing, samples
 from metafunc.checks import above, at_least, fraction
 from metafunc.nn.likelihood import Likelihood
+from metafunc.recipe import built
 from metafunc.types import Batch, Data, MetaLearner, Model, Params, Predictive, Scalar, Task, Tree, masked_mean
 
 
@@ -74,6 +75,7 @@ def _both(adapted: Callable[[float], Code]) -> Code:
     return tree.stack([adapted(0.0), adapted(1.0)])
 
 
+@built
 def mr_cnp_w(
     encoder: Model,
     aggregator: Model,
@@ -105,7 +107,7 @@ def mr_cnp_w(
         ValueError: if `kl_weight` is negative, `scale` is not above 0, `num_particles` is below 1, or
             `noise_floor` lies outside [0, 1).
 
-    Example:
+    Examples:
         >>> from metafunc import algorithms, likelihood, nn
         >>> networks = nn.mlp((21,), 5), nn.mlp((6,), 128), nn.mlp((133,), 2)
         >>> learner = algorithms.mr_cnp_w(*networks, likelihood.heteroscedastic(), kl_weight=1e-3)
@@ -162,6 +164,7 @@ def mr_cnp_w(
     )
 
 
+@built
 def mr_cnp_a(
     encoder: Model,
     aggregator: Model,
@@ -188,7 +191,7 @@ def mr_cnp_a(
     Raises:
         ValueError: if `kl_weight` is negative or `noise_floor` lies outside [0, 1).
 
-    Example:
+    Examples:
         >>> from metafunc import algorithms, likelihood, nn
         >>> networks = nn.mlp((21,), 10), nn.mlp((6,), 128), nn.mlp((133,), 2)
         >>> learner = algorithms.mr_cnp_a(*networks, likelihood.heteroscedastic(), kl_weight=0.1)

@@ -23,6 +23,7 @@ from metafunc.algorithms.latent import Latent, Objective, latent_learner, mean_r
 from metafunc.bayes.gaussian import Gaussian
 from metafunc.checks import fraction
 from metafunc.nn.likelihood import Likelihood
+from metafunc.recipe import built
 from metafunc.types import Batch, MetaLearner, Model, Params
 
 
@@ -42,6 +43,7 @@ class Representation(NamedTuple):
     vector: Float[Tensor, " r"]
 
 
+@built
 def np(
     latent: Model,
     posterior: Model,
@@ -76,7 +78,7 @@ def np(
     Raises:
         ValueError: if a number is out of its range, or there is no such objective.
 
-    Example:
+    Examples:
         >>> from metafunc import algorithms, likelihood, nn
         >>> networks = nn.mlp((2,), 128), nn.mlp((128,), 256), nn.mlp((2,), 128), nn.mlp((257,), 2)
         >>> learner = algorithms.np(*networks, likelihood.heteroscedastic(), objective="npml")

@@ -34,6 +34,7 @@ from metafunc.bayes.hyper_posterior import HyperPosterior
 from metafunc.bayes.stein import log_mean_exp, rbf_of
 from metafunc.checks import above, at_least, one_of
 from metafunc.nn.likelihood import Likelihood
+from metafunc.recipe import built
 from metafunc.transforms.objectives import pool
 from metafunc.types import Batch, MetaLearner, Model, Normal, Params, Predictive, Scalar, Task
 
@@ -118,6 +119,7 @@ def hyperprior(prior: GpPrior, weight_spread: float, bias_spread: float) -> Gaus
     return Gaussian(centre._replace(raw_noise=centre.raw_noise + RAW_NOISE), tree.unflatten(prior, scales))
 
 
+@built
 def pacoh_gp(
     mean: Model,
     features: Model,
@@ -158,7 +160,7 @@ def pacoh_gp(
     Raises:
         ValueError: if the likelihood is not Gaussian, or a value is out of its range.
 
-    Example:
+    Examples:
         >>> from metafunc import algorithms, likelihood, nn
         >>> mean, features = nn.mlp((1,), 1, activation="tanh"), nn.mlp((1,), 2, activation="tanh")
         >>> learner = algorithms.pacoh_gp(mean, features, likelihood.gaussian(), num_train_tasks=20)

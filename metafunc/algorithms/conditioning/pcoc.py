@@ -26,6 +26,7 @@ from metafunc import tree
 from metafunc.algorithms.assembly import class_learner
 from metafunc.checks import at_least
 from metafunc.nn.likelihood import Likelihood
+from metafunc.recipe import built
 from metafunc.types import Batch, MetaLearner, Model, Params, log_normal
 
 
@@ -48,6 +49,7 @@ class Classes(NamedTuple):
     counts: Float[Tensor, " classes"]
 
 
+@built
 def pcoc(model: Model, likelihood: Likelihood, *, num_features: int = 64) -> MetaLearner[PcocParams, Classes]:
     """PCOC: Gaussian classes in a learned feature space, with an exact posterior over their means.
 
@@ -62,7 +64,7 @@ def pcoc(model: Model, likelihood: Likelihood, *, num_features: int = 64) -> Met
     Raises:
         ValueError: if the likelihood is not categorical, or there are no features.
 
-    Example:
+    Examples:
         >>> from metafunc import algorithms, likelihood, nn
         >>> learner = algorithms.pcoc(nn.conv4((1, 28, 28), 64), likelihood.categorical(5))
 

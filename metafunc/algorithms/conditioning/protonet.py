@@ -17,6 +17,7 @@ from torch import Tensor
 
 from metafunc.algorithms.assembly import class_learner
 from metafunc.nn.likelihood import Likelihood
+from metafunc.recipe import built
 from metafunc.types import Batch, MetaLearner, Model, Params, Tree
 
 
@@ -36,6 +37,7 @@ def _negative_distances(features: Float[Tensor, "n f"], centres: Float[Tensor, "
     return -(features[:, None] - centres).square().sum(-1)
 
 
+@built
 def protonet(model: Model, likelihood: Likelihood) -> MetaLearner[Params, Prototypes]:
     """Prototypical networks: classify by the nearest class mean in a learned feature space.
 
@@ -49,7 +51,7 @@ def protonet(model: Model, likelihood: Likelihood) -> MetaLearner[Params, Protot
     Raises:
         ValueError: if the likelihood is not categorical.
 
-    Example:
+    Examples:
         >>> from metafunc import algorithms, likelihood, nn
         >>> learner = algorithms.protonet(nn.conv4((1, 28, 28), None), likelihood.categorical(5))
 

@@ -23,6 +23,7 @@ from metafunc.checks import fraction
 from metafunc.nn.attention import Memory, Transformer
 from metafunc.nn.likelihood import Likelihood
 from metafunc.nn.mixture import Head, with_head
+from metafunc.recipe import built
 from metafunc.types import Batch, MetaLearner, Model, Params
 
 
@@ -41,6 +42,7 @@ class Tokens(NamedTuple):
     memory: Memory
 
 
+@built
 def tnp(
     tokens: Model,
     head_network: Model,
@@ -80,7 +82,7 @@ def tnp(
     Raises:
         ValueError: if a number is out of its range, the heads do not divide the width, or the head does not fit.
 
-    Example:
+    Examples:
         >>> from metafunc import algorithms, likelihood, nn
         >>> networks = nn.mlp((2,), 64), nn.mlp((64,), 2)
         >>> learner = algorithms.tnp(*networks, likelihood.heteroscedastic(floor=0.01), num_layers=2)

@@ -34,6 +34,7 @@ from metafunc.bayes.stein import log_mean_exp
 from metafunc.bayes.variational import draws_for, draws_of, samples
 from metafunc.checks import above, at_least
 from metafunc.nn.likelihood import Likelihood
+from metafunc.recipe import built
 from metafunc.transforms.objectives import query_loss
 from metafunc.types import Batch, Data, MetaLearner, Model, Params, Predictive, Scalar, Task, Tree, masked_mean
 
@@ -72,6 +73,7 @@ def _weights(rows: Tensor, mask: Tree) -> Float[Tensor, " n"]:
     return weights
 
 
+@built
 def versa(
     features: Model,
     amortiser: Model,
@@ -98,7 +100,7 @@ def versa(
     Raises:
         ValueError: if the likelihood is neither, or a value is out of its range.
 
-    Example:
+    Examples:
         >>> from metafunc import algorithms, likelihood, nn
         >>> networks = nn.mlp((2,), 40), nn.mlp((40,), 82)
         >>> learner = algorithms.versa(*networks, likelihood.categorical(5))

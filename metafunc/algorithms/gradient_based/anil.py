@@ -18,6 +18,7 @@ from torch import Generator
 from metafunc import tree
 from metafunc.algorithms.assembly import gradient_step, step_learner
 from metafunc.nn.likelihood import Likelihood
+from metafunc.recipe import built
 from metafunc.transforms.inner import masked
 from metafunc.types import MetaLearner, Model, Params, Tree
 
@@ -35,6 +36,7 @@ def _init_with(model: Model, head: str) -> Callable[[Generator], Tree]:
     return init
 
 
+@built
 def anil(
     model: Model, likelihood: Likelihood, *, inner_lr: float = 0.01, num_steps: int = 5, head: str = "head."
 ) -> MetaLearner[Params, Params]:
@@ -54,7 +56,7 @@ def anil(
         ValueError: if `inner_lr` is negative or not finite, or `num_steps` is negative; and by `init`, if no
             parameter's name begins with `head`.
 
-    Example:
+    Examples:
         >>> from metafunc import algorithms, likelihood, nn
         >>> learner = algorithms.anil(nn.mlp((1,), 1), likelihood.gaussian(), inner_lr=0.1, num_steps=5)
 

@@ -11,10 +11,12 @@ The task loss has MAML's value; its gradient is the update, which is not the der
 
 from metafunc.algorithms.assembly import gradient_step, step_learner
 from metafunc.nn.likelihood import Likelihood
+from metafunc.recipe import built
 from metafunc.transforms.inner import first_order
 from metafunc.types import MetaLearner, Model, Params
 
 
+@built
 def fomaml(
     model: Model, likelihood: Likelihood, *, inner_lr: float = 0.01, num_steps: int = 1
 ) -> MetaLearner[Params, Params]:
@@ -32,7 +34,7 @@ def fomaml(
     Raises:
         ValueError: if `inner_lr` is negative or not finite, or `num_steps` is negative.
 
-    Example:
+    Examples:
         >>> from metafunc import algorithms, likelihood, nn
         >>> learner = algorithms.fomaml(nn.mlp((1,), 1), likelihood.gaussian(), inner_lr=0.01)
 

@@ -15,6 +15,7 @@ import torch
 
 from metafunc.checks import above, at_least, not_negative
 from metafunc.nn.likelihood import Likelihood
+from metafunc.recipe import built
 from metafunc.transforms.implicit import implicit
 from metafunc.transforms.inner import Step, descend, path, proximal, repeat
 from metafunc.transforms.objectives import query_loss
@@ -22,6 +23,7 @@ from metafunc.transforms.optim import sgd
 from metafunc.types import Data, MetaLearner, Model, Params, Tree
 
 
+@built
 def imaml(
     model: Model,
     likelihood: Likelihood,
@@ -53,7 +55,7 @@ def imaml(
         ValueError: if `inner_lr` is negative or not finite, `num_steps`, `cg_damping` or `dense_limit` is negative,
             `strength` is not positive, or `cg_steps` is below 1.
 
-    Example:
+    Examples:
         >>> from metafunc import algorithms, likelihood, nn
         >>> learner = algorithms.imaml(nn.mlp((1,), 1), likelihood.gaussian(), strength=2.0)
 

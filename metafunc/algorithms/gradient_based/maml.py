@@ -15,9 +15,11 @@ from dataclasses import replace
 
 from metafunc.algorithms.assembly import gradient_step, low_rank_loss, rematerialised_loss, step_learner
 from metafunc.nn.likelihood import Likelihood
+from metafunc.recipe import built
 from metafunc.types import MetaLearner, Model, Params
 
 
+@built
 def maml(
     model: Model,
     likelihood: Likelihood,
@@ -42,7 +44,7 @@ def maml(
     Raises:
         ValueError: if `inner_lr` is negative or not finite, or `num_steps` is negative.
 
-    Example:
+    Examples:
         >>> from metafunc import algorithms, likelihood, nn
         >>> learner = algorithms.maml(nn.mlp((1,), 1), likelihood.gaussian(), inner_lr=0.01, num_steps=1)
 

@@ -19,6 +19,7 @@ from torch import Generator, Tensor
 from metafunc import tree
 from metafunc.checks import at_least, not_negative
 from metafunc.nn.likelihood import Likelihood
+from metafunc.recipe import built
 from metafunc.transforms.inner import Step, descend, path, repeat
 from metafunc.transforms.optim import Optimiser, sgd
 from metafunc.types import Data, MetaLearner, Model, Params, Scalar, Task, Tree
@@ -47,6 +48,7 @@ def _weights(epoch: int, num_epochs: int, num_steps: int) -> list[float]:
     return [early] * (num_steps - 1) + [1 - (num_steps - 1) * early]
 
 
+@built
 def maml_plus_plus(
     model: Model,
     likelihood: Likelihood,
@@ -74,7 +76,7 @@ def maml_plus_plus(
         ValueError: if `inner_lr` is negative or not finite, `multi_step_epochs` is negative, or `num_steps` or
             `steps_per_epoch` is below 1.
 
-    Example:
+    Examples:
         >>> from metafunc import algorithms, likelihood, nn
         >>> learner = algorithms.maml_plus_plus(nn.mlp((1,), 1), likelihood.gaussian(), num_steps=5)
 

@@ -17,6 +17,7 @@ from torch import Generator
 from metafunc import tree
 from metafunc.checks import at_least, not_negative
 from metafunc.nn.likelihood import Likelihood
+from metafunc.recipe import built
 from metafunc.transforms.inner import Step, descend, path, repeat
 from metafunc.transforms.objectives import query_loss
 from metafunc.transforms.optim import sgd
@@ -30,6 +31,7 @@ class MetaSgdParams(NamedTuple):
     inner_lr: Params
 
 
+@built
 def meta_sgd(
     model: Model, likelihood: Likelihood, *, inner_lr: float = 0.01, num_steps: int = 1
 ) -> MetaLearner[MetaSgdParams, Params]:
@@ -47,7 +49,7 @@ def meta_sgd(
     Raises:
         ValueError: if `inner_lr` is negative or not finite, or `num_steps` is negative.
 
-    Example:
+    Examples:
         >>> from metafunc import algorithms, likelihood, nn
         >>> learner = algorithms.meta_sgd(nn.mlp((1,), 1), likelihood.gaussian(), inner_lr=0.01)
 

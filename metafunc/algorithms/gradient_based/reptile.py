@@ -22,6 +22,7 @@ from torch import Generator, Tensor
 from metafunc import tree
 from metafunc.checks import at_least, not_negative, one_of
 from metafunc.nn.likelihood import Likelihood
+from metafunc.recipe import built
 from metafunc.transforms.inner import descend, path, repeat, trajectory
 from metafunc.transforms.objectives import pool
 from metafunc.transforms.optim import adam, sgd
@@ -51,6 +52,7 @@ def _minibatches(task: Task, num_steps: int) -> Sequence[Batch]:
     return [tree.map(lambda leaf, chosen=rows[k]: leaf[chosen], everything) for k in range(num_steps)]
 
 
+@built
 def reptile(
     model: Model,
     likelihood: Likelihood,
@@ -78,7 +80,7 @@ def reptile(
         ValueError: if `inner_lr` is negative or not finite, `num_steps` or `batch_size` is negative, or `optimiser` is
             unknown.
 
-    Example:
+    Examples:
         >>> from metafunc import algorithms, likelihood, nn
         >>> learner = algorithms.reptile(nn.mlp((1,), 1), likelihood.gaussian(), inner_lr=0.02, optimiser="sgd")
 

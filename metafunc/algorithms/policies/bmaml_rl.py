@@ -19,12 +19,14 @@ from torch import Generator, Tensor
 
 from metafunc import tree
 from metafunc.checks import at_least
+from metafunc.recipe import built
 from metafunc.rl import PolicyAdaptation, Simulator, policy_loss, ratio, reward_to_go
 from metafunc.rl.rollout_settings import PER_PARTICLE, RolloutSettings
 from metafunc.rl.svpg import per_particle, svpg
 from metafunc.types import MetaLearner, Model, Predictive, Scalar, Task, Tree
 
 
+@built
 def bmaml_rl(
     model: Model,
     simulator: Simulator,
@@ -52,7 +54,7 @@ def bmaml_rl(
     Raises:
         ValueError: a value is out of range.
 
-    Example:
+    Examples:
         >>> from metafunc import algorithms, nn, rl
         >>> learner = algorithms.bmaml_rl(nn.mlp((2,), 2), rl.simulator_of(rl.navigation()), num_particles=3)
 

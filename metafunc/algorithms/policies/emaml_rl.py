@@ -5,12 +5,14 @@ seeing each other.
 """
 
 from metafunc.bayes.ensemble import lift
+from metafunc.recipe import built
 from metafunc.rl import Simulator, policy_loss, ratio, reward_to_go
 from metafunc.rl.policy_gradient import descending
 from metafunc.rl.rollout_settings import PER_PARTICLE, RolloutSettings
 from metafunc.types import MetaLearner, Model, Tree
 
 
+@built
 def emaml_rl(
     model: Model,
     simulator: Simulator,
@@ -32,7 +34,7 @@ def emaml_rl(
     Raises:
         ValueError: a value is out of range.
 
-    Example:
+    Examples:
         >>> from metafunc import algorithms, nn, rl
         >>> learner = algorithms.emaml_rl(nn.mlp((2,), 2), rl.simulator_of(rl.navigation()), num_particles=3)
 

@@ -5,12 +5,14 @@ adapted parameters, $\nabla_{\theta_i} J_i(\theta_i)$, as if adaptation were a s
 derivative is wrong, as MAML's is, the first-order gradient is often the less biased of the two: see docs/meta_rl.md.
 """
 
+from metafunc.recipe import built
 from metafunc.rl import Simulator, policy_loss, ratio, reward_to_go
 from metafunc.rl.policy_gradient import descending
 from metafunc.rl.rollout_settings import USUAL, RolloutSettings
 from metafunc.types import MetaLearner, Model, Tree
 
 
+@built
 def fomaml_rl(model: Model, simulator: Simulator, *, rollouts: RolloutSettings = USUAL) -> MetaLearner[Tree, Tree]:
     """First-order MAML for reinforcement learning: no derivative passes through adaptation.
 
@@ -25,7 +27,7 @@ def fomaml_rl(model: Model, simulator: Simulator, *, rollouts: RolloutSettings =
     Raises:
         ValueError: a value is out of range.
 
-    Example:
+    Examples:
         >>> from metafunc import algorithms, nn, rl
         >>> learner = algorithms.fomaml_rl(nn.mlp((2,), 2), rl.simulator_of(rl.navigation()))
 

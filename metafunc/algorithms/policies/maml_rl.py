@@ -16,6 +16,7 @@ tasks' return.
 from functools import partial
 from typing import Literal
 
+from metafunc.recipe import built
 from metafunc.rl import (
     AdvantageEstimator,
     Simulator,
@@ -31,6 +32,7 @@ from metafunc.rl.rollout_settings import USUAL, RolloutSettings
 from metafunc.types import MetaLearner, Model, Scalar, Task, Tree
 
 
+@built
 def maml_rl(
     model: Model,
     simulator: Simulator,
@@ -57,7 +59,7 @@ def maml_rl(
     Raises:
         ValueError: a value is out of range, or `estimator` and `credit` count the same thing twice.
 
-    Example:
+    Examples:
         >>> from metafunc import algorithms, nn, rl
         >>> rollouts = rl.RolloutSettings(inner_lr=0.1, num_trajectories=10)
         >>> learner = algorithms.maml_rl(nn.mlp((2,), 2), rl.simulator_of(rl.navigation()), rollouts=rollouts)

@@ -18,6 +18,7 @@ import torch
 
 from metafunc import tree
 from metafunc.checks import above, at_least
+from metafunc.recipe import built
 from metafunc.rl import Advantages, Simulator, log_probs, policy_loss, ratio
 from metafunc.rl.policies import kl
 from metafunc.rl.policy_gradient import descending, with_distributions
@@ -25,6 +26,7 @@ from metafunc.rl.rollout_settings import USUAL, RolloutSettings
 from metafunc.types import MetaLearner, Model, Scalar, Task, Tree
 
 
+@built
 def promp(
     model: Model,
     simulator: Simulator,
@@ -48,7 +50,7 @@ def promp(
     Raises:
         ValueError: a value is out of range.
 
-    Example:
+    Examples:
         >>> from metafunc import algorithms, nn, rl
         >>> learner = algorithms.promp(nn.mlp((2,), 2), rl.simulator_of(rl.navigation()))
 

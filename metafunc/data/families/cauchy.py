@@ -30,6 +30,7 @@ from metafunc.data.sampling import (
     standard_normal,
 )
 from metafunc.data.shots import Shots, check_shots, most, ragged
+from metafunc.recipe import built
 from metafunc.types import MetaLearner, Params, Sampler, Task, TaskFamily
 
 KERNEL = kernels.rbf(lengthscale=0.5**0.5, scale=0.2)
@@ -39,6 +40,7 @@ SPREAD = 2.5
 INPUT = (-7.5, 5.0)
 
 
+@built
 def cauchy(
     *,
     num_train_tasks: int = 20,
@@ -69,7 +71,7 @@ def cauchy(
     Raises:
         ValueError: a count is below 1, a range is empty, or the noise is negative.
 
-    Example:
+    Examples:
         >>> import torch
         >>> family = cauchy(num_train_tasks=3)
         >>> tasks = family.train(torch.Generator().manual_seed(0), 1000)
@@ -98,7 +100,7 @@ def cauchy(
 def prior_mean(x: Float[Tensor, "*rows inputs"]) -> Float[Tensor, "*rows"]:
     """The mean of all functions, m.
 
-    Example:
+    Examples:
         >>> prior_mean(torch.tensor([-1.0]))  # 1 + 6 / pi + 3 / (10 pi)
         tensor(3.0054)
     """

@@ -1,11 +1,14 @@
 r"""What points inside a circle say of it, and whether another point lies in it: the exact prediction of `circles`.
 
-The n support points are uniform in the part of the circle that lies in the square, of area $a(c, r)$, so that
+The n support points are uniform in their distance $d_i$ from the centre, or in the part of the circle that lies in the
+square, of area $a(c, r)$, so that
 
-$$p(c, r \mid D) \propto a(c, r)^{-n}\; 1[\text{all points lie in it}],$$
+$$p(c, r \mid D) \propto 1[\text{all points lie in it}]\; \textstyle\prod_i (r\, d_i)^{-1}
+\quad\text{or}\quad 1[\text{all points lie in it}]\; a(c, r)^{-n},$$
 
-for centres and radii of the prior. A query is of the circle with probability 1/2, and else uniform in the square of
-area $A$; its place x tells something of the circle too, and
+for centres and radii of the prior. Of a query that is uniform in the square, the share of such circles that hold it is
+its probability. A balanced one is of the circle with probability 1/2, and else uniform in the square of area $A$; its
+place x tells something of the circle too, and
 
 $$p(y = 1 \mid x, D) \propto \mathbb E\Big[\tfrac{1[x \in C]}{2\, a(c, r)} + \tfrac{1[x \in C]}{2 A}\Big], \qquad
 p(y = 0 \mid x, D) \propto \mathbb E\Big[\tfrac{1[x \notin C]}{2 A}\Big].$$
@@ -47,7 +50,7 @@ def area_in_square(centre: Float[Tensor, "*batch 2"], radius: Float[Tensor, "*ba
 
     The circle, less what lies beyond each side, plus what was taken off twice, beyond two sides at a corner.
 
-    Example:
+    Examples:
         >>> import torch
         >>> area_in_square(torch.tensor([1.0, 1.0]), torch.tensor(9.0), (0.0, 4.0)).round()  # the whole square
         tensor(16.)
@@ -76,7 +79,14 @@ def area_in_square(centre: Float[Tensor, "*batch 2"], radius: Float[Tensor, "*ba
 
 
 def circle_learner(
-    plane: Span, centres: Span, radii: Span, *, nodes: tuple[int, int, int] = NODES, kept: int = KEPT
+    plane: Span,
+    centres: Span,
+    radii: Span,
+    *,
+    radial: bool,
+    balanced: bool,
+    nodes: tuple[int, int, int] = NODES,
+    kept: int = KEPT,
 ) -> MetaLearner[Params, Circles]:
     """The learner that knows how circles, support points and queries are drawn.
 
@@ -84,6 +94,8 @@ def circle_learner(
         plane: the side of the square, from and to.
         centres: the range of both coordinates of a centre.
         radii: the range of the radius.
+        radial: whether support points are uniform in their distance from the centre, or in the circle.
+        balanced: whether every other query is of the circle, or all are uniform in the square.
         nodes: of the centre's distance and direction, and of the radius.
         kept: circles that the posterior is made of.
     """
@@ -102,8 +114,8 @@ def circle_learner(
         centre = (middle + steps).flatten(0, 1)
         # From the farthest point to the largest radius; nodes lie closest where the circle is hardly larger than that,
         # since a posterior of many points falls off from there as a power of the radius.
-        gaps = (centre[:, None] - x).norm(dim=-1) * present
-        least = gaps.amax(1).clamp(min=radii[0])
+        gaps = (centre[:, None] - x).norm(dim=-1)
+        least = (gaps * present).amax(1).clamp(min=radii[0])
         ratio = (radii[1] / least).log()
         place = midpoints((0.0, 1.0), nodes[2], x)
         radius = least[:, None] * (ratio[:, None] * place.square()).exp()
@@ -111,14 +123,17 @@ def circle_learner(
         volume = (2 * log_distance)[:, None].expand(-1, nodes[1]).flatten() + ratio.clamp(min=1e-9).log()
         volume = torch.where(inside, volume, -torch.inf)[:, None] + radius.log() + place.log()
         area = area_in_square(centre.clamp(*plane)[:, None].expand(-1, nodes[2], 2), radius, plane)
-        log_weights = volume - count * area.clamp(min=1e-12).log()
+        log_weights = volume - count * (radius if radial else area.clamp(min=1e-12)).log()
+        if radial:
+            log_weights = log_weights - (gaps.clamp(min=NEAREST**2).log() * present).sum(1)[:, None]
         chosen = equal_mass(log_weights.flatten(), kept)
         return Circles(centre[chosen // nodes[2]], radius.flatten()[chosen], area.flatten()[chosen])
 
     def predict(circles: Circles, x: Tensor) -> Categorical:
         at = x.to(circles.radius.dtype)
         within = ((at[:, None] - circles.centre).norm(dim=-1) <= circles.radius).to(at)
-        positive = (within * (1 / circles.area + 1 / side**2)).mean(1)
+        of_circle = 1 / circles.area if balanced else torch.zeros_like(circles.area)
+        positive = (within * (of_circle + 1 / side**2)).mean(1)
         negative = (1 - within).mean(1) / side**2
         # A place that no node, or every node, holds: half a node more decides.
         least = 0.5 / kept / side**2

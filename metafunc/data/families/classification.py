@@ -9,11 +9,13 @@ from metafunc.data.families.regression import read
 from metafunc.data.shots import Shots
 from metafunc.data.table_classes import table_classes
 from metafunc.data.table_tasks import Protocol
+from metafunc.recipe import built
 from metafunc.types import TaskFamily
 
 ARGUMENTS = {"task": "task_column", "inputs": "input_columns", "targets": "target_column", **OPTIONAL}
 
 
+@built
 def classification(
     path: str,
     *,
@@ -68,7 +70,7 @@ def classification(
         ValueError: no such column, a cell that is missing or not as its column, a class of no training task, or a task
             or part that is too small.
 
-    Example:
+    Examples:
         >>> import pathlib, tempfile, torch
         >>> file = pathlib.Path(tempfile.mkdtemp()) / "signs.csv"
         >>> lines = [f"{task},{x},{'high' if x > task else 'low'}" for task in range(10) for x in range(20)]

@@ -25,6 +25,7 @@ from metafunc.data.episodes import unit
 from metafunc.data.families import glyphs, omniglot
 from metafunc.data.sampling import sampler
 from metafunc.data.shots import Shots, check_shots, counted, masked, most
+from metafunc.recipe import built
 from metafunc.types import Batch, Sampler, Task, TaskFamily
 
 Source: TypeAlias = Literal["glyphs", "omniglot"]
@@ -32,6 +33,7 @@ MIN_FACES = 16
 """Drawings that a character of the fonts has at least, as in the episodes of `glyphs`."""
 
 
+@built
 def completion(
     *,
     images: Source = "glyphs",
@@ -63,7 +65,7 @@ def completion(
         DataUnavailable: there is no such path, or the hub does not answer and the cache is cold.
         ValueError: a range is empty or has more pixels than there are, or the side is out of range.
 
-    Example:
+    Examples:
         >>> import torch
         >>> tasks = completion(side=14, num_shots=(3, 20)).test(torch.Generator().manual_seed(0), 4)
         >>> tasks.support.x.shape, tasks.query.y.shape
@@ -107,7 +109,7 @@ def completion(
 def places(side: int) -> Float[Tensor, "pixels 2"]:
     """Where the pixels of an image are, line by line: down and right, from -1 to 1.
 
-    Example:
+    Examples:
         >>> places(2).tolist()
         [[-1.0, -1.0], [-1.0, 1.0], [1.0, -1.0], [1.0, 1.0]]
     """

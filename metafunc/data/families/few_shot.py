@@ -9,6 +9,7 @@ from metafunc.data.episodes import Rotations, classification
 from metafunc.data.pixels import inverted, materialise
 from metafunc.data.shots import Shots, check_shots
 from metafunc.data.source import class_names, column, load
+from metafunc.recipe import built
 from metafunc.types import TaskFamily
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     Splits: TypeAlias = Mapping[str, Dataset]
 
 
+@built
 def few_shot(
     path: str,
     *,
@@ -77,7 +79,7 @@ def few_shot(
         DataUnavailable: there is no such path, or the hub does not answer and the cache is cold.
         ValueError: no such column or split, classes shared between parts, too few classes or rows, unusable pixels.
 
-    Example:
+    Examples:
         >>> import tempfile, datasets, torch
         >>> folder = tempfile.mkdtemp()
         >>> columns = {"pixels": [[i] * 16 for i in range(120)], "label": [i // 6 for i in range(120)]}

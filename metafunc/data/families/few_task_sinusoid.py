@@ -17,6 +17,7 @@ from metafunc.checks import at_least
 from metafunc.data.families.sinusoid import AMPLITUDE
 from metafunc.data.sampling import between, generator_for, replayed, split_points, standard_normal
 from metafunc.data.shots import Shots, check_shots, most, ragged
+from metafunc.recipe import built
 from metafunc.types import Sampler, Task, TaskFamily
 
 PHASE = (0.0, 2 * math.pi)
@@ -25,6 +26,7 @@ NOISE = 0.01
 """In units of the amplitude."""
 
 
+@built
 def few_task_sinusoid(
     *,
     num_train_tasks: int = 100,
@@ -58,7 +60,7 @@ def few_task_sinusoid(
     Raises:
         ValueError: a count is below 1, or a range is empty.
 
-    Example:
+    Examples:
         >>> import torch
         >>> family = few_task_sinusoid(num_train_tasks=3)
         >>> tasks = family.train(torch.Generator().manual_seed(0), 1000)

@@ -21,6 +21,7 @@ from metafunc.data.class_split import by_fractions
 from metafunc.data.episodes import Rotations, classification
 from metafunc.data.sampling import between, generator_for
 from metafunc.data.shots import Shots, check_shots, most
+from metafunc.recipe import built
 from metafunc.types import TaskFamily
 
 SIDE = 28
@@ -47,6 +48,7 @@ Drawings: TypeAlias = dict[int, dict[str, Drawing]]
 """By code point and typeface."""
 
 
+@built
 def glyphs(
     *,
     num_ways: int = 5,
@@ -77,7 +79,7 @@ def glyphs(
     Raises:
         ValueError: a task needs more drawings of a character than `min_faces`, or a part has too few characters.
 
-    Example:
+    Examples:
         >>> import torch
         >>> tasks = glyphs(num_shots=1, num_queries=5).train(torch.Generator().manual_seed(0), 4)
         >>> tasks.query.x.shape

@@ -31,6 +31,7 @@ from metafunc.bayes.quadrature import legendre
 from metafunc.checks import not_negative, one_of
 from metafunc.data.sampling import between, correlated, sampler, standard_normal
 from metafunc.data.shots import Shots, check_shots, counted, masked, most
+from metafunc.recipe import built
 from metafunc.types import Batch, MetaLearner, Params, Sampler, Task, TaskFamily, Tree
 
 KernelName: TypeAlias = Literal["rbf", "matern52", "periodic", "weakly_periodic", "sawtooth", "mixture"]
@@ -59,6 +60,7 @@ NODES = (32, 12)
 MIXED = ("rbf", "matern52", "weakly_periodic", "sawtooth")
 
 
+@built
 def gp(
     *,
     kernel: KernelName = "rbf",
@@ -96,7 +98,7 @@ def gp(
     Raises:
         ValueError: there is no such kernel with these hyperparameters, a range is empty, or a number out of range.
 
-    Example:
+    Examples:
         >>> import torch
         >>> tasks = gp().train(torch.Generator().manual_seed(0), 16)
         >>> tasks.support.x.shape, tasks.query.x.shape

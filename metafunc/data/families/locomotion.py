@@ -15,11 +15,13 @@ from torch import Tensor
 from metafunc import rl
 from metafunc.checks import at_least, one_of
 from metafunc.data.sampling import DataUnavailable, between, sampler
+from metafunc.recipe import built
 from metafunc.types import Task, TaskFamily, Tree
 
 Goal = Literal["velocity", "direction"]
 
 
+@built
 def half_cheetah(*, goal: Goal = "direction", horizon: int = 100, action_scale: float = 1.0) -> TaskFamily:
     r"""A cheetah that runs in a direction or at a velocity: $r = \pm v - .05 |a|^2$, or $-|v - v^*| - .05 |a|^2$.
 
@@ -35,7 +37,7 @@ def half_cheetah(*, goal: Goal = "direction", horizon: int = 100, action_scale: 
         DataUnavailable: Gymnasium or MuJoCo is not installed.
         ValueError: the horizon is below 1.
 
-    Example:
+    Examples:
         >>> half_cheetah().num_outputs  # doctest: +SKIP
         6
     """
@@ -52,6 +54,7 @@ def half_cheetah(*, goal: Goal = "direction", horizon: int = 100, action_scale: 
     return _family("half_cheetah", "HalfCheetah-v5", goal, 2.0, reward, horizon, action_scale, sizes)
 
 
+@built
 def ant(*, goal: Goal = "direction", horizon: int = 100, action_scale: float = 1.0) -> TaskFamily:
     r"""A four-legged ant that runs in a direction or at a velocity, and falls if its height leaves [.2, 1].
 
@@ -70,7 +73,7 @@ def ant(*, goal: Goal = "direction", horizon: int = 100, action_scale: float = 1
         DataUnavailable: Gymnasium or MuJoCo is not installed.
         ValueError: the horizon is below 1.
 
-    Example:
+    Examples:
         >>> ant(goal="velocity").num_outputs  # doctest: +SKIP
         8
     """

@@ -10,9 +10,11 @@ from torch import Tensor
 from metafunc import rl
 from metafunc.checks import at_least
 from metafunc.data.sampling import between, sampler
+from metafunc.recipe import built
 from metafunc.types import Task, TaskFamily
 
 
+@built
 def navigation(*, horizon: int = 100, sparse: bool = False) -> TaskFamily:
     r"""Find a goal g in $[-.5, .5]^2$ from the origin, with steps of at most .1; the return is minus the distances.
 
@@ -26,7 +28,7 @@ def navigation(*, horizon: int = 100, sparse: bool = False) -> TaskFamily:
     Raises:
         ValueError: the horizon is below 1.
 
-    Example:
+    Examples:
         >>> import torch
         >>> tasks = navigation().train(torch.Generator().manual_seed(0), 20)
         >>> tasks.support.shape

@@ -18,6 +18,7 @@ from metafunc.bayes.untrained import untrained
 from metafunc.checks import at_least, not_negative
 from metafunc.data.sampling import between, split_points, standard_normal
 from metafunc.data.shots import Shots, check_shots, most, ragged
+from metafunc.recipe import built
 from metafunc.types import Batch, MetaLearner, Normal, Params, Sampler, Task, TaskFamily
 
 AMPLITUDE = (0.1, 4.0)
@@ -25,6 +26,7 @@ SINES = Curves(lambda _, x: (torch.sin(x[:, 0]), torch.zeros_like(x[:, 0])), (0.
 """In meta-test the amplitude alone is unknown, and the rest of the input tells nothing of it."""
 
 
+@built
 def nme_sinusoid(
     *,
     num_shots: Shots = 5,
@@ -56,7 +58,7 @@ def nme_sinusoid(
         ValueError: a count is below 1, a range is empty, there are fewer than two amplitudes or than are shown, or
             the noise is below 0.
 
-    Example:
+    Examples:
         >>> import torch
         >>> tasks = nme_sinusoid().train(torch.Generator().manual_seed(0), 25)
         >>> tasks.support.x.shape

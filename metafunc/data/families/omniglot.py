@@ -17,6 +17,7 @@ from metafunc.data.episodes import Rotations, classification
 from metafunc.data.pixels import inverted, materialise
 from metafunc.data.shots import Shots, check_shots, most
 from metafunc.data.source import class_names, column, load
+from metafunc.recipe import built
 from metafunc.types import TaskFamily
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ NUM_TRAIN, NUM_VALIDATION = 1200, 100
 """Finn et al. (2017) train on 1200 characters; the last 100 of them are set aside here to choose checkpoints by."""
 
 
+@built
 def omniglot(
     *,
     path: str | None = None,
@@ -68,7 +70,7 @@ def omniglot(
         DataUnavailable: there is no such path, or the hub does not answer and the cache is cold.
         ValueError: the data are no Omniglot, or lack the columns of the split.
 
-    Example:
+    Examples:
         >>> omniglot(num_queries=20)
         Traceback (most recent call last):
         ...

@@ -27,6 +27,7 @@ from metafunc.data.class_split import PARTS, shuffled
 from metafunc.data.families.glyphs import SIDE, rendered
 from metafunc.data.sampling import generator_for
 from metafunc.data.shots import Shots, check_shots, most, ragged
+from metafunc.recipe import built
 from metafunc.types import Batch, Sampler, Task, TaskFamily
 
 SCALE = 10.0
@@ -36,6 +37,7 @@ LEAST_CHANGE = 0.3
 LOOKS = tuple(math.radians(degrees) for degrees in range(30, 180, 15))
 
 
+@built
 def pose(
     *,
     num_shots: Shots = 15,
@@ -64,7 +66,7 @@ def pose(
     Raises:
         ValueError: a count is below 1, a range is empty, or there are not so many characters.
 
-    Example:
+    Examples:
         >>> import torch
         >>> tasks = pose(num_shots=5, num_queries=5).train(torch.Generator().manual_seed(0), 4)
         >>> tasks.query.x.shape, bool((tasks.query.y <= 10).all())

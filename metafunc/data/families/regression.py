@@ -9,6 +9,7 @@ from metafunc.data.sampling import DataUnavailable
 from metafunc.data.shots import Shots
 from metafunc.data.source import WAYS_OUT, place_of
 from metafunc.data.table_tasks import Protocol, table_tasks
+from metafunc.recipe import built
 from metafunc.types import TaskFamily
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 ARGUMENTS = {"task": "task_column", "inputs": "input_columns", "targets": "target_columns", **OPTIONAL}
 
 
+@built
 def regression(
     path: str,
     *,
@@ -81,7 +83,7 @@ def regression(
         ValueError: no such column, a target that is missing, a cell that is not as its column or beyond the precision
             of a number, or a task or part that is too small.
 
-    Example:
+    Examples:
         >>> import pathlib, tempfile, torch
         >>> file = pathlib.Path(tempfile.mkdtemp()) / "lines.csv"
         >>> lines = [f"{task},{x},{task * x}" for task in range(10) for x in range(8)]

@@ -17,12 +17,14 @@ from metafunc.checks import at_least, not_negative
 from metafunc.data.families.sinusoid import AMPLITUDE, PHASE, SINES
 from metafunc.data.sampling import between, split_points, standard_normal
 from metafunc.data.shots import Shots, check_shots, most, ragged
+from metafunc.recipe import built
 from metafunc.types import Sampler, Task, TaskFamily
 
 LINE = (-3.0, 3.0)
 LINES = Curves(lambda slope, x: (torch.ones_like(x[:, 0]), slope * x[:, 0]), LINE, LINE, steepness=(3.0, 1.0))
 
 
+@built
 def sine_or_line(
     *, num_shots: Shots = 5, num_queries: int = 10, num_test_queries: int = 100, noise: float = 0.3
 ) -> TaskFamily:
@@ -44,7 +46,7 @@ def sine_or_line(
     Raises:
         ValueError: a count is below 1, a range is empty, or the noise is below 0.
 
-    Example:
+    Examples:
         >>> import torch
         >>> tasks = sine_or_line().train(torch.Generator().manual_seed(0), 25)
         >>> tasks.support.y.shape

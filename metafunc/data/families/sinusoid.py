@@ -19,6 +19,7 @@ from metafunc.bayes.curves import Curves, Span, optimal
 from metafunc.checks import at_least, not_negative
 from metafunc.data.sampling import between, split_points, standard_normal
 from metafunc.data.shots import Shots, check_shots, most, ragged
+from metafunc.recipe import built
 from metafunc.types import Sampler, Task, TaskFamily
 
 AMPLITUDE = (0.1, 5.0)
@@ -36,6 +37,7 @@ def sines(amplitude: Span, phase: Span) -> Curves:
 SINES = sines(AMPLITUDE, PHASE)
 
 
+@built
 def sinusoid(
     *, num_shots: Shots = 10, num_queries: int = 10, num_test_queries: int = 100, noise: float = 0.0
 ) -> TaskFamily:
@@ -56,7 +58,7 @@ def sinusoid(
     Raises:
         ValueError: a count is below 1, a range is empty, or the noise below 0.
 
-    Example:
+    Examples:
         >>> import torch
         >>> tasks = sinusoid(num_shots=5).train(torch.Generator().manual_seed(0), 25)
         >>> tasks.support.x.shape

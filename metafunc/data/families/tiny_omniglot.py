@@ -19,9 +19,11 @@ from metafunc.data.episodes import Rows, unit
 from metafunc.data.families.omniglot import ABOUT, HUB, PER_CLASS, ink, read, values
 from metafunc.data.sampling import distinct
 from metafunc.data.shots import Shots, check_shots, most, ragged
+from metafunc.recipe import built
 from metafunc.types import Batch, Sampler, Task, TaskFamily
 
 
+@built
 def tiny_omniglot(
     *,
     path: str | None = None,
@@ -52,7 +54,7 @@ def tiny_omniglot(
         DataUnavailable: there is no such path, or the hub does not answer and the cache is cold.
         ValueError: the data are no Omniglot, or have no alphabet large enough.
 
-    Example:
+    Examples:
         >>> tiny_omniglot(num_shots=10)
         Traceback (most recent call last):
         ...

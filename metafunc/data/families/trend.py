@@ -18,6 +18,7 @@ from metafunc.checks import at_least, not_negative
 from metafunc.data.families.trend_posterior import Trends, affordable, trend_learner
 from metafunc.data.sampling import between, generator_for, replayed, split_points, standard_normal
 from metafunc.data.shots import Shots, check_shots, most, ragged
+from metafunc.recipe import built
 from metafunc.types import Sampler, Task, TaskFamily
 
 AMPLITUDE = (0.7, 1.3)
@@ -30,6 +31,7 @@ OFFSET = (5.0, 0.1)
 INPUT = (-5.0, 5.0)
 
 
+@built
 def trend(
     *,
     num_train_tasks: int = 20,
@@ -59,7 +61,7 @@ def trend(
     Raises:
         ValueError: a count is below 1, a range is empty, or the noise is negative.
 
-    Example:
+    Examples:
         >>> import torch
         >>> family = trend(num_train_tasks=3)
         >>> tasks = family.train(torch.Generator().manual_seed(0), 1000)

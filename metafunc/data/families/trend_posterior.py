@@ -90,7 +90,7 @@ class _Grid(NamedTuple):
 def nodes_for(prior: Trends, num_rows: int) -> tuple[int, int]:
     """How many shifts and amplitudes there are to be, so that no cell is wider than the posterior may be.
 
-    Example:
+    Examples:
         >>> prior = Trends(1.5, (0.7, 1.3), (0.0, 0.1), (0.5, 0.2), (5.0, 0.1), 0.1)
         >>> nodes_for(prior, 5), nodes_for(prior._replace(noise=0.01), 20)
         ((128, 128), (1047, 269))
@@ -117,7 +117,7 @@ def trend_learner(
         refine: nodes of an axis in units of the usual number.
         kept: nodes that the posterior is made of.
 
-    Example:
+    Examples:
         >>> prior = Trends(1.5, (0.7, 1.3), (0.0, 0.1), (0.5, 0.2), (5.0, 0.1), 0.1)
         >>> learner = trend_learner(prior, num_rows=1)
         >>> task = learner.adapt({}, Batch(torch.zeros(1, 1), torch.full((1, 1), 5.0)))

@@ -34,7 +34,7 @@ def ece(predictive: Categorical, y: Int[Tensor, " n"], mask: Tree = (), *, num_b
     Raises:
         ValueError: if `num_bins` is not positive.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from metafunc.types import Categorical, masked_mean
         >>> ece(Categorical(torch.tensor([[[9.0, 0.0], [9.0, 0.0]]])), torch.tensor([0, 1]))  # sure, half right
@@ -63,7 +63,7 @@ def confidence_bins(
     Raises:
         ValueError: if `num_bins` is not positive.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from metafunc.types import Categorical, masked_mean
         >>> confidence_bins(Categorical(torch.zeros(1, 4, 2)), torch.tensor([0, 1, 0, 0]), num_bins=2)
@@ -93,7 +93,7 @@ def confidence_points(
 ) -> tuple[Float[Tensor, " points"], Float[Tensor, " points"]]:
     """Mean confidence and accuracy of the bins of `confidence_bins` that hold a row: points of a reliability diagram.
 
-    Example:
+    Examples:
         >>> import torch
         >>> confidence_points(torch.tensor([[4.0, 0.0], [3.0, 0.0], [2.0, 0.0]]))
         (tensor([0.5000]), tensor([0.7500]))
@@ -119,7 +119,7 @@ def probability_integral(predictive: Normal, y: Float[Tensor, "n outputs"]) -> F
     Raises:
         ValueError: if the prediction has no scale.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from metafunc.types import Normal, masked_mean
         >>> probability_integral(Normal(torch.zeros(1, 1, 1), torch.tensor(1.0)), torch.zeros(1, 1))
@@ -147,7 +147,7 @@ def coverage(
     Raises:
         ValueError: if the prediction has no scale.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from metafunc.types import Normal, masked_mean
         >>> y = torch.tensor([[0.0], [1.0], [2.0]])
@@ -174,7 +174,7 @@ def calibration_error(predictive: Normal, y: Float[Tensor, "n outputs"], mask: T
     Raises:
         ValueError: if the prediction has no scale.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from metafunc.types import Normal, masked_mean
         >>> y = torch.linspace(-2, 2, 100)[:, None]
@@ -202,7 +202,7 @@ def rows_below(predictive: Normal, y: Float[Tensor, "n outputs"], mask: Tree = (
     Raises:
         ValueError: if the prediction has no scale.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from metafunc.types import Normal, masked_mean
         >>> y = torch.tensor([[-9.0], [0.1], [9.0], [9.0]])
@@ -226,7 +226,7 @@ def calibration_error_of(counts: Float[Tensor, "*batch 2 levels"]) -> Float[Tens
 def quantile_points(counts: Float[Tensor, "2 levels"]) -> tuple[Float[Tensor, " levels"], Float[Tensor, " levels"]]:
     """The nominal levels and the share of targets below each, from `rows_below`: points of a reliability diagram.
 
-    Example:
+    Examples:
         >>> import torch
         >>> levels, below = quantile_points(torch.stack([torch.arange(20.0), torch.full((20,), 19.0)]))
         >>> levels[-1], below[-1]

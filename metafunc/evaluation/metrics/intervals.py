@@ -75,7 +75,7 @@ def interval(
         The mean and the half-width; the latter is not a number where there is one group only, for the spread of others
         is unknown.
 
-    Example:
+    Examples:
         >>> import torch
         >>> values = torch.tensor([0.0, 1.0, 0.0, 1.0])
         >>> interval(values)
@@ -99,7 +99,7 @@ def half_width(methods: Sequence[Float64[Tensor, "_ tasks"]], groups: Groups = N
     Raises:
         ValueError: there is no method, no seed or no task, or methods have different tasks.
 
-    Example:
+    Examples:
         >>> import torch
         >>> hard = torch.randn(500, generator=torch.Generator().manual_seed(0)).double()
         >>> half_width([hard[None] + 0.1, -hard[None]]) < half_width([hard[None]])  # tasks are hard for both
@@ -127,7 +127,7 @@ def influence(numbers: Float64[Tensor, "seeds tasks numbers"], statistic: Statis
     whose mean it is the statistic of is its own influence. An error that cannot be negative, such as a calibration
     error, is larger in a sample than in truth; an interval by this derivative is one of the error in such samples.
 
-    Example:
+    Examples:
         >>> import torch
         >>> counts = torch.tensor([[[1.0, 2.0], [3.0, 2.0]]]).double()
         >>> influence(counts, lambda mean: mean[..., 0] / mean[..., 1])  # a ratio of means
@@ -156,7 +156,7 @@ def numbered(groups: Int64[Tensor, "*shape"]) -> Int64[Tensor, "*shape"]:
 def student(degrees: int) -> float:
     r"""The 97.5 % quantile of Student's distribution; not a number without a degree of freedom.
 
-    Example:
+    Examples:
         >>> [round(student(degrees), 3) for degrees in (1, 2, 10, 599)]
         [12.706, 4.303, 2.228, 1.964]
     """

@@ -62,7 +62,7 @@ def pit_histogram(
     Raises:
         ValueError: fewer than two tasks, or no draw.
 
-    Example:
+    Examples:
         >>> import torch
         >>> u = torch.rand(200, 1, 30, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
         >>> below = (u <= calibration_levels()[:, None]).double().sum(-1)

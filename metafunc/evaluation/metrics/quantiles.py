@@ -29,7 +29,7 @@ def quantile(predictive: Normal, level: float) -> Float[Tensor, "n outputs"]:
     Raises:
         ValueError: the level is out of range, or the prediction has no scale.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from metafunc.types import Normal
         >>> two = Normal(torch.tensor([[[-1.0]], [[3.0]]]).double(), torch.tensor(1.0).double())

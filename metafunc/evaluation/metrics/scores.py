@@ -27,7 +27,7 @@ def mixture(predictive: Predictive) -> Predictive:
     Returns:
         The same with a particle axis of one; a single particle is returned as it is.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from metafunc.types import Normal
         >>> mixture(Normal(torch.tensor([[[0.0]], [[2.0]]]), torch.tensor(1.0))).scale
@@ -53,7 +53,7 @@ def accuracy(predictive: Categorical, y: Int[Tensor, " n"], mask: Tree = ()) -> 
     Returns:
         A number in [0, 1].
 
-    Example:
+    Examples:
         >>> import torch
         >>> from metafunc.types import Categorical
         >>> accuracy(Categorical(torch.tensor([[[2.0, 0.0], [0.0, 1.0]]])), torch.tensor([0, 0]))
@@ -74,7 +74,7 @@ def mse(predictive: Normal, y: Float[Tensor, "n outputs"], mask: Tree = ()) -> S
     Returns:
         The mean over rows and outputs, in the squared unit of y.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from metafunc.types import Normal
         >>> mse(Normal(torch.tensor([[[0.0]], [[2.0]]])), torch.tensor([[3.0]]))
@@ -99,7 +99,7 @@ def nll(predictive: Predictive, y: Tensor, mask: Tree = ()) -> Scalar:
     Raises:
         ValueError: if a normal prediction has no scale.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from metafunc.types import Categorical
         >>> nll(Categorical(torch.zeros(1, 2, 5)), torch.tensor([0, 3]))  # log 5
@@ -132,7 +132,7 @@ def joint_nll(predictive: Predictive, y: Tensor, mask: Tree = ()) -> Scalar:
     Raises:
         ValueError: if a normal prediction has no scale.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from metafunc.types import Categorical
         >>> sure = Categorical(torch.tensor([[[9.0, 0.0]] * 2, [[0.0, 9.0]] * 2]))  # twice 0, or twice 1
@@ -169,7 +169,7 @@ def brier(predictive: Categorical, y: Int[Tensor, " n"], mask: Tree = ()) -> Sca
     Returns:
         The mean over rows of the sum over classes, Brier's original form.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from metafunc.types import Categorical
         >>> brier(Categorical(torch.zeros(1, 1, 2)), torch.tensor([1]))
@@ -203,7 +203,7 @@ def crps(predictive: Normal, y: Float[Tensor, "n outputs"], mask: Tree = ()) -> 
     Returns:
         The mean over rows and outputs, in the unit of y; smaller is better.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from metafunc.types import Normal
         >>> crps(Normal(torch.zeros(1, 1, 1), torch.tensor(1.0)), torch.zeros(1, 1))
@@ -227,7 +227,7 @@ def episode_return(rewards: Float[Tensor, "*batch time"]) -> Float[Tensor, "*bat
     Returns:
         One return per trajectory.
 
-    Example:
+    Examples:
         >>> import torch
         >>> episode_return(torch.tensor([[1.0, 2.0], [3.0, 0.0]]))
         tensor([3., 3.])
@@ -244,7 +244,7 @@ def class_log_probs(predictive: Categorical) -> Float[Tensor, "n classes"]:
 def averaged(values: Float[Tensor, "particles n outputs"], predictive: Normal) -> Float[Tensor, "n outputs"]:
     """The mean over particles by their weights.
 
-    Example:
+    Examples:
         >>> import torch
         >>> values = torch.tensor([[[0.0]], [[4.0]]])
         >>> averaged(values, Normal(values, (), torch.tensor([[3.0], [1.0]]).log()))

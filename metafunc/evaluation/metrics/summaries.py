@@ -40,7 +40,7 @@ def summary(
     Returns:
         A `Summary` of tensors without the task axis. Of fewer than 100 tasks none are left out.
 
-    Example:
+    Examples:
         >>> import torch
         >>> errors = torch.ones(100).index_fill(0, torch.tensor([7]), 1e6)
         >>> result = summary(errors)

@@ -129,7 +129,7 @@ def of_kind(kind: Kind) -> dict[str, Metric]:
 def followed(kind: Kind) -> str:
     """The name of the metric that validation follows.
 
-    Example:
+    Examples:
         >>> followed("classification")
         'accuracy'
     """

@@ -48,7 +48,7 @@ class Compiler:
         warn: called with the reason when there will be no code.
         halted: whether to stop waiting.
 
-    Example:
+    Examples:
         >>> from metafunc.execution import aot
         >>> from metafunc import value_and_grad
         >>> with aot.Compiler(at_once=False) as compiler:

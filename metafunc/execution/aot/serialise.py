@@ -27,7 +27,7 @@ def describe(graph: fx.GraphModule, leaves: Sequence[Tensor]) -> tuple[str, list
     Raises:
         ValueError: something in it cannot be written down.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from metafunc.execution import tracing
         >>> from metafunc.execution.aot.serialise import describe, restore

@@ -44,7 +44,7 @@ def completions(images: Sequence[Completion], *, names: Sequence[str] = ()) -> "
     Raises:
         ValueError: there is no image.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from metafunc import figures
         >>> from metafunc.results.figures.completion import Completion

@@ -14,6 +14,10 @@ if TYPE_CHECKING:
 
 WIDE_RANGE = 20.0
 """From this ratio of the largest to the smallest value on, a logarithmic axis shows more."""
+FAR = 3.0
+"""So many ranges of what learners end at a panel reaches above the worst of them."""
+FROM_ZERO = 0.1
+"""An axis of steps begins at zero where the first measurement is at most this share of the last."""
 FEW = 40
 """Up to so many measurements all are shown as they are; more are joined by a running mean."""
 
@@ -39,7 +43,7 @@ def adaptation_curves(
     Raises:
         ValueError: there is nothing to draw.
 
-    Example:
+    Examples:
         >>> from metafunc import figures
         >>> rows = [{"step": k, "mse": {"mean": 3 / (k + 1), "ci95": 0.1, "median": 2 / (k + 1)}} for k in range(4)]
         >>> len(figures.adaptation_curves({"maml": rows}).axes)
@@ -80,7 +84,7 @@ def learning_curve(rows: Sequence[Mapping[str, Any]]) -> "Figure":
     Raises:
         ValueError: no row has a loss or a score.
 
-    Example:
+    Examples:
         >>> from metafunc import figures
         >>> len(figures.learning_curve([{"step": k, "loss": 1 / k} for k in range(1, 100)]).axes)
         1
@@ -99,7 +103,8 @@ def learning_curve(rows: Sequence[Mapping[str, Any]]) -> "Figure":
     for axes, (key, found) in zip(panels, points.items(), strict=True):
         plain(axes, x="Steps of meta-training", y=titles[key])
         _draw_learning(axes, key, found)
-        axes.set_xlim(left=0)
+        if found[0][0] <= FROM_ZERO * found[-1][0]:
+            axes.set_xlim(left=0)
     return page
 
 
@@ -124,6 +129,7 @@ def _draw_adaptation(axes: "Axes", metric: str, evaluations: Mapping[str, Sequen
     from matplotlib.ticker import MaxNLocator
 
     drawn: list[float] = []
+    judged: list[float] = []
     ends: list[Name] = []
     for (label, rows), colour in zip(evaluations.items(), _colours(len(evaluations)), strict=True):
         steps = [row["step"] for row in rows]
@@ -134,15 +140,34 @@ def _draw_adaptation(axes: "Axes", metric: str, evaluations: Mapping[str, Sequen
         axes.plot(steps, mean, color=colour, linewidth=1.8, marker="o", markersize=3.8)
         drawn += mean + median
         finite = [value for value in mean if math.isfinite(value)]
-        ends += [Name(label, finite[-1], colour)] if finite else []
+        last = max((step for step, value in zip(steps, mean, strict=True) if math.isfinite(value)), default=0)
+        ends += [Name(label, finite[-1], colour, last)] if finite else []
+        judged += finite[-1:]
     scale_of(axes, metric, drawn)
+    if len(evaluations) > 1:
+        _leave_out_beginnings(axes, judged, drawn)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     return ends
 
 
-def _draw_learning(axes: "Axes", key: str, points: Sequence[tuple[int, float]]) -> None:
-    from matplotlib.ticker import EngFormatter, MaxNLocator
+def _leave_out_beginnings(axes: "Axes", judged: Sequence[float], drawn: Sequence[float]) -> None:
+    """Where lines begin far above all that is to be told apart, they leave the panel: on a linear axis that has no zero
+    to show, values of more than `FAR` times the range of the learners' last ones above the largest of these."""
+    finite = [value for value in drawn if math.isfinite(value)]
+    if axes.get_yscale() != "linear" or len(judged) < 2 or min(finite) >= 0 == axes.get_ylim()[0]:
+        return
+    low, high = min(judged), max(judged)
+    top = high + FAR * (high - low)
+    if high > low and max(finite) > top:
+        bottom = min(finite)
+        axes.set_ylim(bottom - 0.05 * (top - bottom), top)
+        axes.annotate(
+            "lines go on above", (1, 1), xycoords="axes fraction", xytext=(-4, -3), textcoords="offset points",
+            size=SMALL_SIZE, color=GREY, va="top", ha="right",
+        )  # fmt: skip
 
+
+def _draw_learning(axes: "Axes", key: str, points: Sequence[tuple[int, float]]) -> None:
     steps = [step for step, _ in points]
     values = [percent(key, value) for _, value in points]
     many = len(points) > FEW
@@ -152,14 +177,21 @@ def _draw_learning(axes: "Axes", key: str, points: Sequence[tuple[int, float]]) 
     smooth = running_mean(values, max(1, len(values) // 25)) if many else values
     axes.plot(steps, smooth, color=BLUE, linewidth=1.6)
     scale_of(axes, key, smooth if many else values)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+    whole_steps(axes)
+
+
+def whole_steps(axes: "Axes") -> None:
+    """An axis of steps, in whole numbers that are written out: 1,000."""
+    from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda step, _: f"{step:,.0f}"))
 
 
 def running_mean(values: Sequence[float], reach: int) -> list[float]:
     """The mean of the finite values from `reach` before to `reach` after, each end with what there is.
 
-    Example:
+    Examples:
         >>> running_mean([0.0, 3.0, 6.0], reach=1)
         [1.5, 3.0, 4.5]
     """
@@ -185,7 +217,7 @@ def scale_of(axes: "Axes", metric: str, values: Sequence[float]) -> None:
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axes.yaxis.set_minor_formatter(NullFormatter())
     elif min(finite) >= 0:
-        axes.set_ylim(bottom=0)
+        axes.set_ylim(0, max(axes.get_ylim()[1], 1.05 * max(finite)))
 
 
 def _mark(axes: "Axes", step: int, text: str) -> None:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+NO_BAND = "No band: no noise scale is known."
 MAX_PARTICLES = 20
 """So many thin lines can still be told apart."""
 
@@ -38,6 +39,7 @@ def function_before_and_after(
     tasks: Task,
     *,
     steps: Sequence[int] = (0, 1, 10),
+    spread_at: int | None = None,
     noise_scale: Sequence[float] = (),
     noiseless: bool = True,
     names: tuple[str, str] = ("x", "y"),
@@ -49,20 +51,21 @@ def function_before_and_after(
         meta: its meta-parameters.
         tasks: stacked and prepared, a panel each: x and y are (tasks, points, 1). The more query points, the smoother
             the curves.
-        steps: after how many steps predictions are drawn.
+        steps: after how many steps mean predictions are drawn.
+        spread_at: after how many the band is, and the particles; None: the last of `steps`.
         noise_scale: by step, the scale that was fitted for a learner without a noise model.
         noiseless: whether the query points lie on the true curve and may be joined.
         names: of the input and the output, with their units.
 
     Returns:
-        One panel per task: the true function in grey, the support points, and the predictions; around the last of them
-        a band of two standard deviations, where the learner or `noise_scale` states what they are, and its particles,
-        if there are several.
+        One panel per task: the true function in grey, the support points, and the predictions; around one of them a
+        band of two standard deviations, where the learner or `noise_scale` states what they are. A learner with
+        particles has a second row, with these as thin lines, apart from the steps.
 
     Raises:
         ValueError: inputs or outputs have more than one dimension, or there is no step to draw.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from metafunc import algorithms, data, figures, likelihood, nn
         >>> learner = algorithms.maml(nn.mlp((1,), 1), likelihood.gaussian())
@@ -71,37 +74,44 @@ def function_before_and_after(
         >>> len(figures.function_before_and_after(learner, meta, tasks).axes)
         3
     """
-    from matplotlib.ticker import MaxNLocator
-
     shapes = tasks.query.x.shape[2:], tasks.query.y.shape[2:]
     if shapes != ((1,), (1,)):
         raise ValueError(
             f"A curve has one input and one output; a row here has {shapes[0]} inputs, {shapes[1]} outputs."
         )
     at_least(1, num_steps=len(steps))
-    at_least(0, steps=min(steps))
+    at_least(0, steps=min(steps), spread_at=spread_at or 0)
     each = tree.unstack(tasks)
-    predictions = [_predictions(learner, meta, task, sorted(set(steps))) for task in each]
-    step, last = max(predictions[0].items())
-    known = step < len(noise_scale) and isfinite(noise_scale[step])
-    spread = known or isinstance(last.scale, Tensor) or last.loc.shape[0] > 1
+    asked = sorted({*steps, *([] if spread_at is None else [spread_at])})
+    predictions = [_predictions(learner, meta, task, asked) for task in each]
+    at = min(max(steps) if spread_at is None else spread_at, max(predictions[0]))
+    shown = predictions[0][at]
+    known = isinstance(shown.scale, Tensor) or (at < len(noise_scale) and isfinite(noise_scale[at]))
+    apart = has_particles(shown)
+    taken = "adaptation" if max(predictions[0]) < max(asked) else _after(at)
     page, body = figure(
         4.8 if len(each) == 1 else 8.0,
-        3.4,
+        3.6 + 2.2 * apart,
         f"Adapting to {number_of_points(each)} of a new function",
-        f"Grey: {'the truth' if noiseless else 'points held out'}. Black: the points adapted to."
-        + " Band: two standard deviations." * spread,
+        f"Grey: {'the truth' if noiseless else 'points held out'}. Black: the points adapted to.\n"
+        + _key(f"after {taken}" if at else "before adaptation", apart=apart, known=known),
     )
-    panels = list(body.subplots(1, len(each), sharex=True, sharey=True, squeeze=False)[0])
-    ends: list[Name] = []
-    for axes, task, predicted in zip(panels, each, predictions, strict=True):
-        plain(axes, x=names[0], y=names[1] if axes is panels[0] else "")
-        axes.xaxis.set_major_locator(MaxNLocator(nbins=4, steps=[1, 2, 5, 10]))
-        ends = _draw_function(axes, task, predicted, noise_scale, noiseless)
-    if max(predictions[0]) < max(steps):  # a learner that takes one step, whatever it is asked for
-        ends = [name._replace(text="after") if name.text != "before" else name for name in ends]
+    rows = body.subplots(1 + apart, len(each), sharex=True, sharey=True, squeeze=False)
+    ends: list[list[Name]] = [[] for _ in rows]
+    for row, panels in enumerate(rows):
+        for panel, (task, predicted) in enumerate(zip(each, predictions, strict=True)):
+            axes = panels[panel]
+            _style(axes, names, lowest=row == len(rows) - 1, leftmost=panel == 0)
+            order = _draw_data(axes, task, noiseless)
+            if row == len(rows) - 1:
+                _draw_spread_of(axes, task, order, predicted[at], noise_scale[at] if known and noise_scale else None)
+            drawn = {at: predicted[at]} if row else predicted
+            ends[row] = _draw_means(axes, task, order, drawn, looks=_looks(sorted(predictions[0]), at))
+    if max(predictions[0]) < max(asked):  # a learner that takes one step, whatever it is asked for
+        ends = [[one._replace(text="after") if one.text != "before" else one for one in row] for row in ends]
     page.draw_without_rendering()  # The layout has to be settled before names can keep their distance.
-    name_lines(panels[-1], ends)
+    for panels, of_row in zip(rows, ends, strict=True):
+        name_lines(panels[-1], of_row)
     return page
 
 
@@ -133,39 +143,63 @@ def _predictions(learner: MetaLearner[M, P], meta: M, task: Task, steps: Sequenc
     return {row: one for row, one in predicted.items() if isinstance(one, Normal)}
 
 
-def _draw_function(
-    axes: "Axes", task: Task, predictions: dict[int, Normal], noise_scale: Sequence[float], noiseless: bool
-) -> list[Name]:
+def _key(when: str, *, apart: bool, known: bool) -> str:
+    """What is drawn of the spread."""
+    band = f"two standard deviations, {when}" if known else ""
+    if apart:
+        return f"Lower row: the particles {when}." + (" Band: two standard deviations." if known else f" {NO_BAND}")
+    return f"Band: {band}." if known else f"{NO_BAND[:-1]} {when}."
+
+
+def _style(axes: "Axes", names: tuple[str, str], *, lowest: bool, leftmost: bool) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    plain(axes, x=names[0] if lowest else "", y=names[1] if leftmost else "")
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=4, steps=[1, 2, 5, 10]))
+
+
+def _draw_data(axes: "Axes", task: Task, noiseless: bool) -> Tensor:
+    """The truth and the support points; the order in which the query's rows are drawn."""
     order = in_order(task.query)
-    x = task.query.x[order, 0].tolist()
     truth: dict[str, Any] = {"linewidth": 4} if noiseless else {"linestyle": "", "marker": "o", "markersize": 2.5}
-    axes.plot(x, task.query.y[order, 0].tolist(), color=LIGHT_GREY, alpha=0.75, **truth)
-    last = max(predictions)
-    looks = _looks(sorted(predictions))
-    for step, predicted in sorted(predictions.items()):
-        shown = rows_of(predicted, order, noise_scale[step] if step < len(noise_scale) else None)
-        colour, dashes, width = looks[step]
-        if step == last:
-            draw_spread(axes, x, shown, colour)
-        axes.plot(x, metrics.mixture(shown)[0][0, :, 0].tolist(), color=colour, linestyle=dashes, linewidth=width)
+    x, y = task.query.x[order, 0].tolist(), task.query.y[order, 0].tolist()
+    axes.plot(x, y, color=LIGHT_GREY, alpha=0.75, **truth)
     axes.plot(
         *points_of(task.support), "o", color=INK, markersize=5, markeredgecolor="white", markeredgewidth=0.8, zorder=4
     )
-    heights = {step: float(metrics.mixture(one)[0][0, order[-1], 0]) for step, one in predictions.items()}
-    return [Name(_after(step), heights[step], looks[step][0]) for step in sorted(predictions)]
+    return order
 
 
-def _looks(steps: Sequence[int]) -> dict[int, tuple[str, Any, float]]:
-    """Before adaptation a dashed line of another colour; then from pale to full blue."""
+def _draw_spread_of(axes: "Axes", task: Task, order: Tensor, predicted: Normal, noise_scale: float | None) -> None:
+    draw_spread(axes, task.query.x[order, 0].tolist(), rows_of(predicted, order, noise_scale), BLUE)
+
+
+def _draw_means(
+    axes: "Axes", task: Task, order: Tensor, predictions: dict[int, Normal], looks: dict[int, tuple[str, Any, float]]
+) -> list[Name]:
+    x = task.query.x[order, 0].tolist()
+    ends = []
+    for step, predicted in sorted(predictions.items()):
+        mean = metrics.mixture(rows_of(predicted, order))[0][0, :, 0].tolist()
+        colour, dashes, width = looks[step]
+        axes.plot(x, mean, color=colour, linestyle=dashes, linewidth=width)
+        ends.append(Name(_after(step), mean[-1], colour))
+    return ends
+
+
+def _looks(steps: Sequence[int], shown: int) -> dict[int, tuple[str, Any, float]]:
+    """Before adaptation a dashed line of another colour; then from pale to full blue; thick where the band is."""
     from matplotlib.colors import LinearSegmentedColormap, to_hex
 
     shades = LinearSegmentedColormap.from_list("adaptation", (SKY, BLUE))
-    between = [step for step in steps[:-1] if step]
+    taken = [step for step in steps if step]
     looks: dict[int, tuple[str, Any, float]] = {
-        step: (to_hex(shades(place / len(between))), "-", 1.4) for place, step in enumerate(between)
+        step: (BLUE if step == taken[-1] else to_hex(shades(place / (len(taken) - 1))), "-", 1.3)
+        for place, step in enumerate(taken)
     }
-    looks[steps[-1]] = (BLUE, "-", 2.0)
-    return looks | ({0: (VERMILION, (0, (3.5, 1.8)), 1.4)} if 0 in steps else {})
+    looks |= {0: (VERMILION, (0, (3.5, 1.8)), 1.4)} if 0 in steps else {}
+    colour, dashes, _ = looks[shown]
+    return looks | {shown: (colour, dashes, 2.2)}
 
 
 def _after(step: int) -> str:
@@ -185,14 +219,15 @@ def rows_of(predicted: Normal, order: Tensor, noise_scale: float | None = None) 
 
 
 def draw_spread(axes: "Axes", x: list[float], shown: Normal, colour: str) -> None:
-    """Two standard deviations of the mixture, and as thin lines its particles, where all count the same."""
+    """Two standard deviations of the mixture, if there is a scale, and as thin lines its particles, where all count the
+    same: without a scale the particles' spread is not that of what will be observed."""
     if has_particles(shown):
         count = shown.loc.shape[0]
         few = min(count, MAX_PARTICLES)
         # Evenly among all: those of a grid come in its order.
         for particle in shown.loc[torch.arange(few) * count // few, :, 0]:
-            axes.plot(x, particle.tolist(), color=colour, linewidth=0.7, alpha=0.35)
-    if shown.loc.shape[0] > 1 or isinstance(shown.scale, Tensor):
+            axes.plot(x, particle.tolist(), color=colour, linewidth=0.9, alpha=0.5)
+    if isinstance(shown.scale, Tensor):
         mean, deviation = moments(shown)
         low, high = mean - 2 * deviation, mean + 2 * deviation
         axes.fill_between(x, low.tolist(), high.tolist(), color=colour, alpha=0.13, linewidth=0)

@@ -19,6 +19,8 @@ MAX_DOWN, BETWEEN = 8, 1.0
 """More classes than these, if they leave room, are shown in two columns with this distance, in images."""
 LEAST_ACROSS = 8.0
 """A page is at least so many images wide, or a picture of two or three would be huge."""
+NARROWEST = 6.2
+"""What the title takes, in inches: a page with few images beside each other is no wider."""
 PITCH = 1.32
 """From one row of images to the next, in images: below each is an answer."""
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -39,7 +41,7 @@ def episode(task: Task, predicted: Int[Tensor, " n"], *, names: Sequence[str] = 
     Raises:
         ValueError: the inputs are no images, or there are not as many answers as query images.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from metafunc import Batch, Task, figures
         >>> support = Batch(torch.rand(5, 1, 8, 8), torch.arange(5))
@@ -55,15 +57,21 @@ def episode(task: Task, predicted: Int[Tensor, " n"], *, names: Sequence[str] = 
         raise ValueError(f"There are {len(task.query.y)} query images and {len(predicted)} answers.")
     layout = _layout(task, names)
     right = int((predicted == task.query.y).sum())
+    wide = max(NARROWEST, min(8.0, 0.6 + 7.4 * layout.used / layout.width))
     page, body = figure(
-        8.0,
-        1.15 + 7.4 * layout.lines * PITCH / layout.width,
+        wide,
+        1.35 + 7.4 * layout.lines * PITCH / layout.width,
         f"A new task: tell {len(layout.given)} classes apart after {_examples(layout.given)} of each",
-        f"{right} of {len(predicted)} queries right ({100 * right / len(predicted):.0f} %). "
+        f"{right} of {len(predicted)} queries right ({100 * right / len(predicted):.0f} %).\n"
         "Below each query: the answer, coloured and framed where it is wrong.",
     )
     axes = body.subplots()
-    axes.set(xlim=(-0.45, layout.width), ylim=(layout.lines * PITCH - 0.3, -0.35), aspect="equal", anchor="NW")
+    axes.set(
+        xlim=(-0.45, layout.width * (wide - 0.6) / 7.4),
+        ylim=(layout.lines * PITCH - 0.3, -0.35),
+        aspect="equal",
+        anchor="NW",
+    )
     axes.set_axis_off()
     for c in range(len(layout.given)):
         _draw_class(axes, task, predicted, layout, c, ink)
@@ -80,7 +88,8 @@ class _Layout(NamedTuple):
         gap: where the queries begin.
         across: how wide a class is.
         lines: how many classes stand one below the other.
-        width: of the page.
+        width: of the page, at the size at which images are drawn.
+        used: how much of it has images.
     """
 
     names: list[str]
@@ -90,6 +99,7 @@ class _Layout(NamedTuple):
     across: float
     lines: int
     width: float
+    used: float
 
 
 def _layout(task: Task, names: Sequence[str]) -> _Layout:
@@ -100,8 +110,8 @@ def _layout(task: Task, names: Sequence[str]) -> _Layout:
     gap = max(map(len, given)) + 0.6
     across = gap + max(map(len, asked))
     beside = 2 if classes > MAX_DOWN and across < LEAST_ACROSS else 1  # many classes stand in two columns
-    width = max(beside * across + (beside - 1) * BETWEEN, LEAST_ACROSS)
-    return _Layout(names, given, asked, gap, across, -(-classes // beside), width)
+    used = beside * across + (beside - 1) * BETWEEN
+    return _Layout(names, given, asked, gap, across, -(-classes // beside), max(used, LEAST_ACROSS), used)
 
 
 def _draw_class(axes: "Axes", task: Task, predicted: Tensor, layout: _Layout, c: int, ink: bool) -> None:

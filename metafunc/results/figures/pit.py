@@ -26,7 +26,7 @@ def pit_histograms(histograms: Mapping[str, PitHistogram]) -> "Figure":
     Raises:
         ValueError: there is nothing to draw.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from metafunc import figures
         >>> from metafunc.evaluation.metrics.pit import PitHistogram

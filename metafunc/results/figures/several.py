@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from metafunc.evaluation import metrics
-from metafunc.results.figures.curves import panel_titles, percent, scale_of
+from metafunc.results.figures.curves import panel_titles, percent, scale_of, whole_steps
 from metafunc.results.figures.functions import (  # fmt: skip
     draw_spread,
     has_particles,
@@ -23,7 +23,6 @@ from metafunc.results.figures.functions import (  # fmt: skip
 from metafunc.results.figures.style import (
     BLUE,
     COLOURS,
-    GREY,
     INK,
     LIGHT_GREY,
     TEXT_SIZE,
@@ -40,6 +39,10 @@ if TYPE_CHECKING:
 
 DASHES = ("-", (0, (5, 1.5)), (0, (1, 1.2)))
 """More learners than colours get another stroke."""
+
+
+WIDEST = 1.5
+"""By so many ranges of the function a panel reaches beyond it to show a band."""
 
 
 class Draws(NamedTuple):
@@ -67,14 +70,12 @@ def learning_curves(logs: Mapping[str, Sequence[Sequence[Mapping[str, float | in
     Raises:
         ValueError: there is no row.
 
-    Example:
+    Examples:
         >>> from metafunc import figures
         >>> rows = [{"step": k, "mse": 1 / k} for k in range(1, 9)]
         >>> len(figures.learning_curves({"maml": [rows], "anil": [rows, rows]}, "mse").axes)
         1
     """
-    from matplotlib.ticker import EngFormatter, MaxNLocator
-
     if not any(rows for each in logs.values() for rows in each):
         raise ValueError("No training was validated: there is no curve to draw.")
     page, body = figure(8.0, 4.2, "Meta-training", "Thick: mean over seeds. Thin: each of them.")
@@ -93,11 +94,11 @@ def learning_curves(logs: Mapping[str, Sequence[Sequence[Mapping[str, float | in
         axes.plot(common, mean, color=colour, linestyle=dashes, linewidth=1.8, marker="o", markersize=3)
         drawn += mean
         finite = [value for value in mean if math.isfinite(value)]
-        ends += [Name(label, finite[-1], colour)] if finite else []
+        last = max((step for step, value in zip(common, mean, strict=True) if math.isfinite(value)), default=0)
+        ends += [Name(label, finite[-1], colour, last)] if finite else []
     scale_of(axes, metric, drawn)
     axes.set_xlim(left=0)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+    whole_steps(axes)
     page.draw_without_rendering()  # The layout has to be settled before names can keep their distance.
     name_lines(axes, ends)
     return page
@@ -126,7 +127,7 @@ def function_draws(
     Raises:
         ValueError: there is nothing to draw.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from metafunc import data, figures, tree
         >>> from metafunc.types import Normal
@@ -157,9 +158,19 @@ def function_draws(
     for column, task in enumerate(tasks):
         heights = torch.tensor([*points_of(task.query)[1], *points_of(task.support)[1]])
         low, high = heights.min().item(), heights.max().item()
-        margin = 0.6 * (high - low) + 1e-3  # A band may leave the panel, so that one wild learner hides no other.
-        grid[0][column].set_ylim(low - margin, high + margin)
+        bands = [_band(each[column], task) for each in predictions.values()]
+        # One wild learner hides no other: a band may leave the panel, though not before it is wide.
+        margin = WIDEST * (high - low) + 1e-3
+        low = max(low - margin, min(low, *(band[0] for band in bands)) - 0.05 * margin)
+        high = min(high + margin, max(high, *(band[1] for band in bands)) + 0.05 * margin)
+        grid[0][column].set_ylim(low, high)
     return page
+
+
+def _band(predicted: Normal, task: Task) -> tuple[float, float]:
+    """The least and the greatest height of a band."""
+    mean, deviation = moments(rows_of(predicted, in_order(task.query)))
+    return float((mean - 2 * deviation).min()), float((mean + 2 * deviation).max())
 
 
 def _legend(predictions: Mapping[str, Sequence[Normal]], *, exact: bool, drawn: bool) -> str:
@@ -177,7 +188,7 @@ def _draw_function(axes: "Axes", task: Task, predicted: Normal, best: Normal | N
     axes.plot(x, task.query.y[order, 0].tolist(), color=LIGHT_GREY, linewidth=3.5, alpha=0.75)
     draw_spread(axes, x, shown, BLUE)
     if draws is not None:
-        axes.plot(draws.x.tolist(), draws.y.T.tolist(), color=BLUE, linewidth=0.7, alpha=0.55)
+        axes.plot(draws.x.tolist(), draws.y.T.tolist(), color=BLUE, linewidth=0.9, alpha=0.6)
     axes.plot(x, metrics.mixture(shown)[0][0, :, 0].tolist(), color=BLUE, linewidth=1.7)
     if best is not None:
         mean, deviation = moments(rows_of(best, order))
@@ -187,47 +198,6 @@ def _draw_function(axes: "Axes", task: Task, predicted: Normal, best: Normal | N
     axes.plot(
         *points_of(task.support), "o", color=INK, markersize=4.5, markeredgecolor="white", markeredgewidth=0.7, zorder=4
     )
-
-
-def reliability(curves: Mapping[str, Sequence[tuple[float, float]]], *, regression: bool) -> "Figure":
-    """Draw how often what is predicted with a probability happens.
-
-    Args:
-        curves: for each label points (predicted, happened), both in [0, 1].
-        regression: whether these are quantiles of a predicted distribution and the targets below them, or confidences
-            of a predicted class and the accuracy.
-
-    Returns:
-        One square panel with the diagonal, on which a calibrated prediction lies.
-
-    Raises:
-        ValueError: there is no point.
-
-    Example:
-        >>> from metafunc import figures
-        >>> len(figures.reliability({"maml": [(0.1, 0.2), (0.9, 0.7)]}, regression=True).axes)
-        1
-    """
-    if not any(curves.values()):
-        raise ValueError("There is no point of any learner to draw.")
-    predicted, happened = (
-        ("Predicted quantile (%)", "Targets below it (%)") if regression else ("Confidence (%)", "Accuracy (%)")
-    )
-    page, body = figure(6.2, 5.0, "Reliability", "On the thin diagonal what is predicted is what happens.")
-    axes = body.subplots()
-    plain(axes, x=predicted, y=happened)
-    low = 0.0 if regression else 100 * min(x for points in curves.values() for x, _ in points) - 3
-    axes.set(xlim=(low, 100), ylim=(0.0, 100))
-    axes.plot([0, 100], [0, 100], color=GREY, linewidth=0.8, zorder=1)
-    ends: list[Name] = []
-    for (label, points), (colour, dashes) in zip(curves.items(), looks(len(curves)), strict=True):
-        if points:
-            x, y = ([100 * value for value in values] for values in zip(*points, strict=True))
-            axes.plot(x, y, color=colour, linestyle=dashes, linewidth=1.6, marker="o", markersize=3.2)
-            ends.append(Name(label, y[-1], colour))
-    page.draw_without_rendering()  # The layout has to be settled before names can keep their distance.
-    name_lines(axes, ends)
-    return page
 
 
 def looks(count: int) -> list[tuple[str, object]]:

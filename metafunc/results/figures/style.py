@@ -6,8 +6,10 @@ the pictures of the caller.
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from textwrap import wrap
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
+from metafunc.checks import one_of
 from metafunc.data.atomic_write import make_folder, replace_file
 
 if TYPE_CHECKING:
@@ -23,14 +25,21 @@ PIXELS_PER_INCH = 200
 """A figure 8 inches wide is saved with 1600 pixels: twice the 800 at which a README shows it."""
 MARGIN = 0.12
 """The empty border, in inches."""
+LINE, LETTER = 0.2, 0.068
+"""The height of a line of small text and the usual width of a letter, in inches."""
+NEAR = 0.05
+"""A line that ends so near the panel's border, as a share of its width, is named there."""
+FORMATS = ("png", "svg", "pdf")
+Format: TypeAlias = Literal["png", "svg", "pdf"]
 
 
 class Name(NamedTuple):
-    """A line's name, to be written at its right end."""
+    """A line's name, to be written at its right end: at the panel's border, or where the line ends before it."""
 
     text: str
     height: float
     colour: str
+    at: float | None = None
 
 
 def figure(width: float, height: float, title: str, subtitle: str = "") -> "tuple[Figure, SubFigure]":
@@ -86,19 +95,24 @@ def name_lines(axes: "Axes", names: Iterable[Name]) -> None:
 
     Args:
         axes: with its limits and scales already set.
-        names: text, height in units of the vertical axis, and colour.
+        names: text, height in units of the vertical axis, colour, and the end of a line that stops before the panel.
     """
     box = axes.get_window_extent()
     gap = SMALL_SIZE * 1.45 * axes.figure.dpi / 72 / box.height
     to_axes = axes.transData + axes.transAxes.inverted()
-    right = axes.get_xlim()[1]
-    ordered = sorted(names, key=lambda name: name.height)
-    wanted = [float(to_axes.transform((right, name.height))[1]) for name in ordered]
-    for name, height in zip(ordered, spread(wanted, gap), strict=True):
-        axes.annotate(
-            name.text, (1, height), xycoords="axes fraction", xytext=(5, 0), textcoords="offset points",
-            size=SMALL_SIZE, color=name.colour, va="center", annotation_clip=False, parse_math=False,
-        )  # fmt: skip
+    left, right = axes.get_xlim()
+    by_end: dict[float, list[Name]] = {}
+    for name in sorted(names, key=lambda name: name.height):
+        at = right if name.at is None or right - name.at < NEAR * (right - left) else name.at
+        by_end.setdefault(at, []).append(name)
+    for end, ordered in by_end.items():
+        places = [to_axes.transform((end, name.height)) for name in ordered]
+        across = 1.0 if end == right else float(places[0][0])
+        for name, height in zip(ordered, spread([float(place[1]) for place in places], gap), strict=True):
+            axes.annotate(
+                name.text, (across, height), xycoords="axes fraction", xytext=(5, 0), textcoords="offset points",
+                size=SMALL_SIZE, color=name.colour, va="center", annotation_clip=False, parse_math=False,
+            )  # fmt: skip
 
 
 def spread(heights: Sequence[float], gap: float) -> list[float]:
@@ -113,7 +127,7 @@ def spread(heights: Sequence[float], gap: float) -> list[float]:
     Returns:
         The heights moved apart.
 
-    Example:
+    Examples:
         >>> spread([0.0, 0.0, 5.0], gap=1.0)
         [-0.5, 0.5, 5.0]
     """
@@ -129,23 +143,59 @@ def spread(heights: Sequence[float], gap: float) -> list[float]:
     return [mean + index * gap for index, mean in enumerate(flat)]
 
 
+def captioned(page: "Figure", of: str) -> "Figure":
+    """Write below the subtitle what a picture is of; the page grows by that.
+
+    Args:
+        page: what `figure` made.
+        of: such as "platipus on sine_or_line, 100 steps, seed 0".
+
+    Returns:
+        The page.
+    """
+    lines = wrap(of, max(20, int((page.get_figwidth() - 2 * MARGIN) / LETTER))) if of else []
+    head = page.subfigs[0]
+    spec = head._subplotspec  # type: ignore[attr-defined]  # matplotlib has no public name for it
+    if not lines:
+        return page
+    before, body = spec.get_gridspec().get_height_ratios()
+    after = before + LINE * len(lines)
+    spec.get_gridspec().set_height_ratios([after, body])
+    page.set_figheight(page.get_figheight() + LINE * len(lines))
+    for text in head.texts:
+        text.set_y(1 - (1 - text.get_position()[1]) * before / after)
+    left = head.texts[0].get_position()[0]
+    small: dict[str, Any] = {"size": SMALL_SIZE, "color": INK, "va": "top", "linespacing": 1.35}
+    head.text(left, 1 - (before - MARGIN / 2) / after, "\n".join(lines), parse_math=False, **small)
+    return page
+
+
 def save(figure: "Figure", path: Path) -> Path:
-    """Write a figure as PNG at twice the resolution it is shown at, all of it or nothing.
+    """Write a figure, PNG at twice the resolution it is shown at, all of it or nothing.
 
     Args:
         figure: what to write.
-        path: where; missing folders are made.
+        path: where, ending in .png, .svg or .pdf; missing folders are made.
 
     Returns:
         The path.
+
+    Raises:
+        ValueError: it ends otherwise.
     """
+    from matplotlib import rc_context
+
+    kind = one_of(path.suffix.removeprefix("."), FORMATS, "a picture's format")
     make_folder(path.parent)
-    # No date and no version inside: the same run draws the same bytes.
-    how: dict[str, Any] = {
-        "format": "png",
-        "dpi": PIXELS_PER_INCH,
-        "facecolor": "white",
-        "metadata": {"Software": None},
-    }
-    replace_file(path, lambda building: figure.savefig(building, **how))
+    # No date and no version inside, and no random names: the same run draws the same bytes.
+    metadata = {"png": {"Software": None}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}[kind]
+    how: dict[str, Any] = {"format": kind, "dpi": PIXELS_PER_INCH, "facecolor": "white", "metadata": metadata}
+    with rc_context({"svg.hashsalt": "metafunc"}):
+        replace_file(path, lambda building: figure.savefig(building, **how))
     return path
+
+
+def save_each(figure: "Figure", folder: Path, name: str, *, of: str, formats: Sequence[Format]) -> list[Path]:
+    """Write a figure in several formats, with a line that says what it is of; the paths, in their order."""
+    page = captioned(figure, of)
+    return [save(page, folder / f"{name}.{kind}") for kind in dict.fromkeys(formats)]

@@ -51,7 +51,7 @@ def by_support(lines: Mapping[str, Sequence[Point]], metric: str, *, optimum: Se
     Raises:
         ValueError: there is no finite point.
 
-    Example:
+    Examples:
         >>> from metafunc import figures
         >>> from metafunc.results.figures.tradeoffs import Point
         >>> points = [Point(k, 1 / k, 0.9 / k, 1.1 / k) for k in (1, 2, 5, 10)]
@@ -95,7 +95,7 @@ def by_cost(points: Mapping[str, Point], metric: str, *, optimum: float | None =
     Raises:
         ValueError: there is no finite point.
 
-    Example:
+    Examples:
         >>> from metafunc import figures
         >>> from metafunc.results.figures.tradeoffs import Point
         >>> points = {"maml": Point(30.0, 1.7, 1.6, 1.8), "tnp": Point(400.0, 0.5, 0.4, 0.6)}

@@ -39,7 +39,7 @@ def measure(name: str) -> list[Measured]:
     Raises:
         ValueError: there is no such row, or it acts in environments.
 
-    Example:
+    Examples:
         >>> from metafunc.testing.diagnosis.coherence import measure
         >>> (found,) = measure("alpaca")
         >>> found.coherent, bool(found.gaps.chain.max() < 1e-12)

@@ -28,7 +28,7 @@ def check_learner(
         IdentityError: an `AssertionError` that states which identity failed, by how much, and what that means; or that
             nothing could be measured, because the meta-gradient is zero.
 
-    Example:
+    Examples:
         >>> from metafunc import algorithms, testing
         >>> learner = algorithms.build("maml", testing.network, (2,), "regression", 3, inner_lr=0.1, num_steps=2)
         >>> testing.check_learner(learner, testing.random_tasks("regression"), num_steps=2)

@@ -50,7 +50,7 @@ def check_module(
         ValueError: if no input is found that a forward takes, a parameter is not finite, or the module is too large to
             be checked.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from metafunc.testing import check_module
         >>> net = torch.nn.Sequential(torch.nn.Linear(2, 4), torch.nn.LayerNorm(4), torch.nn.Linear(4, 1))

@@ -163,7 +163,7 @@ def applicable(subject: Adapting | Case | type[Any], *, compiled: bool = False) 
     Raises:
         TypeError: if there is none, for that is no success.
 
-    Example:
+    Examples:
         >>> from metafunc import testing
         >>> from metafunc.algorithms import ALGORITHMS
         >>> [identity.name for identity in testing.applicable(ALGORITHMS["fomaml"])]  # doctest: +NORMALIZE_WHITESPACE

@@ -143,7 +143,7 @@ def richardson(function: Callable[[M], Scalar], at: M, along: M, *, num_levels: 
         along: the direction $d$, as long as the parameters, so that $h$ is relative.
         num_levels: how many step sizes.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from metafunc.testing.numerics import differences
         >>> x = torch.tensor(1.0, dtype=torch.float64)

@@ -46,7 +46,7 @@ def precision(function: Callable[[Tree], Tree], at: Tree, along: Tree) -> float:
         at: the point.
         along: a direction as long as the point.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from metafunc.testing.numerics.precision import precision
         >>> x = torch.linspace(1, 2, 50, dtype=torch.float64)

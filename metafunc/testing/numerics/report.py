@@ -71,7 +71,7 @@ class Report:
         measured: false where there is no verdict, for the reason in `why`. That is no failure; but where a verdict is
             needed, because all that was compared is zero, it does not hold either, and the error is not a number.
 
-    Example:
+    Examples:
         >>> report = Report("symmetry", error=1e-3, tolerance=1e-12, why="Rounding.", leaf="w", claim="H is not H'.")
         >>> report.holds
         False

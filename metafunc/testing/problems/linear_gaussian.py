@@ -32,7 +32,7 @@ from metafunc.types import Batch, M, MetaLearner, Normal, P, Params, Sampler, Sc
 class Lines:
     r"""Tasks of lines: $\mu$ (slope, intercept), $\tau$, $\sigma$, and points of a task; $x \sim U[-2, 2]$.
 
-    Example:
+    Examples:
         >>> import torch
         >>> lines = Lines()
         >>> task = lines.tasks(5)(torch.Generator().manual_seed(0), 1)

@@ -31,7 +31,7 @@ class Tabular(NamedTuple):
         rewards: $r$ (s, a).
         discounts: $\gamma^t$ of each time (h,); their number is the horizon.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from metafunc.testing.problems import tabular
         >>> mdp = tabular.random(torch.Generator().manual_seed(0), num_states=3, horizon=4)
@@ -114,7 +114,7 @@ def action_values(logits: Float[Tensor, "s a"], mdp: Tabular) -> Float[Tensor, "
         logits: of the policy, in every state (s, a).
         mdp: the decision process.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from metafunc.testing.problems import tabular
         >>> mdp = tabular.random(torch.Generator().manual_seed(0), horizon=3)
@@ -138,7 +138,7 @@ def expected_return(logits: Float[Tensor, "s a"], mdp: Tabular) -> Scalar:
         logits: of the policy, in every state (s, a); of any parameters, by composing.
         mdp: the decision process.
 
-    Example: the derivative for the parameters of a policy.
+    For example, the derivative for the parameters of a policy.
         >>> import torch
         >>> from metafunc.testing.problems import tabular
         >>> mdp = tabular.random(torch.Generator().manual_seed(0))
@@ -153,7 +153,7 @@ def expected_return(logits: Float[Tensor, "s a"], mdp: Tabular) -> Scalar:
 def trajectories(mdp: Tabular) -> Trajectories:
     """Every trajectory, in the order in which s_0, a_0, s_1, ... count up, the last one fastest.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from metafunc.testing.problems import tabular
         >>> tabular.trajectories(tabular.random(torch.Generator().manual_seed(0), horizon=3)).states.shape

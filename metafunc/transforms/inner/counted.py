@@ -23,7 +23,7 @@ def repeat_counted(step: Adapt[P, P], most: int) -> Adapt[P, P]:
     Raises:
         ValueError: if `most` is negative.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from metafunc import Batch, inner, optim
         >>> step = inner.descend(lambda params, _: params.square().sum(), optim.sgd(0.25))  # halves
@@ -49,7 +49,7 @@ def repeat_counted(step: Adapt[P, P], most: int) -> Adapt[P, P]:
 def drawing_counts(most: int) -> Prepare[Any]:
     """The `prepare` that attaches a number of steps, from 1 to `most` in equal parts, to every task in training.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from metafunc import Batch, Task, inner
         >>> batch = Batch(torch.zeros(100, 5, 1), torch.zeros(100, 5, 1))

@@ -34,7 +34,7 @@ def rematerialised(step: Adapt[P, P]) -> Adapt[P, P]:
     Raises:
         ValueError: where it runs, if the step's optimiser carries a state.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from metafunc import inner, optim
         >>> step = inner.descend(lambda params, _: params.square().sum(), optim.sgd(0.25))

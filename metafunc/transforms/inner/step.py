@@ -57,7 +57,7 @@ def descend(loss: Loss[P], optimiser: Optimiser) -> Step[P]:
     Returns:
         The step.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from metafunc import inner, optim
         >>> step = inner.descend(lambda params, _: params["w"].square().sum(), optim.sgd(0.25))
@@ -90,7 +90,7 @@ def first_order(step: Adapt[P, P]) -> Adapt[P, P]:
     Returns:
         A step of the same kind.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from metafunc import inner, optim
         >>> step = inner.descend(lambda params, _: params.square().sum(), optim.sgd(0.25))
@@ -126,7 +126,7 @@ def masked(step: Step[P], select: Select) -> Step[P]:
     Returns:
         The step; where it runs and nothing is selected, it raises a ValueError that lists the paths.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from metafunc import inner, optim
         >>> step = inner.descend(lambda params, _: (params["head"] * params["body"]).sum(), optim.sgd(1.0))
@@ -154,7 +154,7 @@ def clipped(step: Step[P], max_norm: float) -> Step[P]:
     Raises:
         ValueError: if `max_norm` is not positive.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from metafunc import inner, optim
         >>> step = inner.descend(lambda params, _: (params * torch.tensor([3.0, 4.0])).sum(), optim.sgd(1.0))
@@ -186,7 +186,7 @@ def proximal(loss: Loss[P], anchor: P, *, strength: float) -> Loss[P]:
     Raises:
         ValueError: if `strength` is negative.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from metafunc import inner
         >>> loss = inner.proximal(lambda params, _: params.sum(), torch.zeros(2), strength=3.0)

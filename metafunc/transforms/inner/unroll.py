@@ -23,7 +23,7 @@ def repeat(step: Adapt[P, P], num_steps: int, *, finish: Adapt[P, P] | None = No
     Raises:
         ValueError: if `num_steps` is negative.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from metafunc import inner, optim
         >>> step = inner.descend(lambda params, _: params.square().sum(), optim.sgd(0.25))
@@ -49,7 +49,7 @@ def path(step: Adapt[P, P], *, finish: Adapt[P, P] | None = None) -> Path[P, P]:
     Returns:
         (params, support, num_steps) to a tree like the parameters with `num_steps` + 1 rows.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from metafunc import inner, optim
         >>> step = inner.descend(lambda params, _: params.square().sum(), optim.sgd(0.25))
@@ -80,7 +80,7 @@ def settling_path(step: Adapt[P, P], trained: int, *, finish: Adapt[P, P] | None
     Raises:
         ValueError: if `trained` is negative.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from metafunc import inner, optim
         >>> step = inner.descend(lambda params, _: params.square().sum(), optim.sgd(0.25))  # halves
@@ -130,7 +130,7 @@ def gradient_descent(loss: Loss[P], *, lr: float, num_steps: int = 1) -> Adapt[P
     Raises:
         ValueError: if `lr` is negative or not finite, or `num_steps` is negative.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from metafunc import Batch, gradient_descent
         >>> def loss(params, batch):

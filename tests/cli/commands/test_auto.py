@@ -1,10 +1,13 @@
 """`metafunc auto` as a user types it: a table, a choice that is explained, and a run that predicts."""
 
 import json
+from functools import partial
 from pathlib import Path
 
 import pytest
 from metafunc_cli.__main__ import run
+
+from metafunc.training import candidates, portfolio
 
 QUICK = ["--minutes", "0.01", "--folds", "3", "--data.num-shots", "3", "--data.num-queries", "4", "--quiet"]
 
@@ -25,10 +28,33 @@ def test_a_table_is_enough(words: list[str], table: Path, capsys: pytest.Capture
     report = json.loads(out)
     assert report["best"] == report["rows"][0]["algorithm"]
     assert "of 12 new tasks" in err
-    assert f"{report['best']} predicts new tasks best, by the NLL" in err
+    assert f"{report['best']} predicts the tasks that were left out best, by the NLL" in err
     tested = json.loads(Path("chosen/meta_test.json").read_text())["meta_test"]
     assert tested["groups"] == {"number": 12, "of": "tasks", "per_episode": 1}
     assert json.loads(Path("chosen/auto.json").read_text())["rows"] == report["rows"]
+    Path("s.csv").write_text("hour,dose\n1,7\n2,9\n")
+    Path("q.csv").write_text("hour\n3\n")
+    assert run(["predict", "chosen", "--support", "s.csv", "--query", "q.csv", "--out", "p.csv"]) == 0
+    assert Path("p.csv").read_text().startswith("hour,dose_predicted,dose_std")
+
+
+def test_the_stack_is_a_run_like_any_other(
+    table: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = candidates.Tested.nll
+    best = property(lambda self: -99.0 if self.candidate.name == "stack" else own.fget(self))  # type: ignore[attr-defined]
+    monkeypatch.setattr(candidates.Tested, "nll", best)
+    monkeypatch.setattr(portfolio, "choose", partial(portfolio.choose, portfolio=portfolio.PORTFOLIO[:2]))
+    words = ["wards.csv", "--data.task-column", "ward", *QUICK, "--minutes", "9", "--out", "chosen", "--json"]
+    assert run(["auto", *words]) == 0
+    out, err = capsys.readouterr()
+    report = json.loads(out)
+    assert report["best"] == "stack"
+    assert sum(report["stack"].values()) == pytest.approx(1.0)
+    said = " ".join(err.split())
+    assert "The stack predicts the tasks that were left out best" in said
+    assert f"The stack is {next(iter(report['stack']))} " in said
+    assert "RMSE in the unit of dose: stack " in said
     Path("s.csv").write_text("hour,dose\n1,7\n2,9\n")
     Path("q.csv").write_text("hour\n3\n")
     assert run(["predict", "chosen", "--support", "s.csv", "--query", "q.csv", "--out", "p.csv"]) == 0

@@ -14,10 +14,14 @@ from metafunc_cli.commands import compare
 from metafunc_cli.display.screen import Screen
 from metafunc_cli.settings.options import Comparison
 
+from metafunc.evaluation import meta_test
+from metafunc.results import per_task
+
 TINY = "--model mlp --model.hidden 6 --num-tasks 2 --steps 4 --validate-every 2 --test-tasks 12 --test-steps 2"
 GRID = f"--algorithms maml platipus maml_noise cnp --tasks sine_or_line --seeds 2 {TINY} --quiet --inner-lr 0.01"
 ALWAYS = ("learning", "adaptation", "reliability", "pit")
 """The pictures of a regression."""
+EVALUATE = meta_test.evaluate
 ADDED = "--data.num-test-queries 9 --platipus.num-steps 2 --maml.num-steps 1 --json"
 
 
@@ -96,6 +100,9 @@ def test_tables_and_pictures_are_written(grid: tuple[Path, dict[str, Any], str])
     out = folder / "runs/compare-sine_or_line"
     assert json.loads((out / "compare.json").read_text()) == report
     assert (out / "compare.csv").read_text().count("\n") == 5
+    assert [entry.algorithm for entry in per_task.read(out / per_task.NAME).entries] == [
+        row["algorithm"] for row in report["rows"]
+    ]
     assert "| maml |" in (out / "compare.md").read_text()
     drawn = {path.name for path in (out / "figures").iterdir()}
     assert drawn == {f"{name}.png" for name in (*ALWAYS, "functions", "cost")}
@@ -111,14 +118,22 @@ def test_images_and_numbers_of_support_rows_have_pictures(tmp_path: Path, monkey
     assert drawn == {f"{name}.png" for name in (*ALWAYS, "completion", "cost", "support")}
 
 
-def test_finished_cells_are_not_trained_again_and_new_ones_are(
+def test_finished_cells_are_neither_trained_nor_tested_again_and_new_ones_are(
     grid: tuple[Path, dict[str, Any], str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder, report, _ = grid
     cells = folder / "runs/compare-sine_or_line"
     before = {path: path.stat().st_mtime_ns for path in cells.rglob("*.safetensors")}
     line = f"{GRID} {ADDED} --no-figures".replace("cnp", "cnp anil")
+    tested: list[int] = []
+
+    def evaluate(learner: Any, *given: Any, **named: Any) -> Any:
+        tested.append(named["seed"])
+        return EVALUATE(learner, *given, **named)
+
+    monkeypatch.setattr(meta_test, "evaluate", evaluate)
     assert inside(folder, monkeypatch, line) == 0
+    assert len(tested) == 2, "the new learner's two seeds, and no other"
     again = json.loads(capsys.readouterr().out)
     assert again["rows"][:4] == report["rows"]
     assert again["rows"][4]["algorithm"] == "anil"

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from metafunc_cli.__main__ import run as command
-from metafunc_cli.commands.trials import SECONDS
+from metafunc_cli.commands.timing import SECONDS
 from metafunc_cli.errors import DATA, OK, USAGE
 
 from metafunc.training.run import Run

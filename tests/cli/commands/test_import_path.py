@@ -56,8 +56,9 @@ def test_no_command_runs_what_lies_in_the_current_folder(folder: Path) -> None:
     assert not (folder / "ran").exists()
 
 
-def test_python_m_does_not_put_it_first(folder: Path) -> None:
-    python(folder, "-m", "metafunc_cli", "list")
+@pytest.mark.parametrize("program", ["metafunc", "metafunc_cli"])
+def test_python_m_does_not_put_it_first(program: str, folder: Path) -> None:
+    python(folder, "-m", program, "list")
     assert not (folder / "ran").exists()
     python(folder, "-c", "import csv")  # the wrong twin: as Python does by itself
     assert (folder / "ran").read_text() == "csv"

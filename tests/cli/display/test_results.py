@@ -20,9 +20,9 @@ def report(metric: str, *rows: dict[str, Any], **more: Any) -> dict[str, Any]:
     return {"algorithm": "maml", "tasks": "sinusoid", "normalisation": "none", "meta_test": test}
 
 
-def shown(value: dict[str, Any]) -> str:
-    console = Console(file=io.StringIO(), width=120)
-    results.show(console, value)
+def shown(value: dict[str, Any], own: int | None = None, width: int = 120) -> str:
+    console = Console(file=io.StringIO(), width=width)
+    results.show(console, value, own)
     return console.file.getvalue()  # type: ignore[attr-defined]  # it is the StringIO above
 
 
@@ -62,16 +62,76 @@ def test_accuracies_are_percentages_with_the_probe_and_the_protocol() -> None:
     probed = report("accuracy", {}, memorisation_probe=probe)
     text = shown({**probed, "normalisation": "transductive"})
     assert "25.0 % ± 10.0 %" in text
-    assert "before adaptation 21.0 % ± 1.0 % (chance 20.0 %); adapted on its own support set 90.0 %" in text
-    assert "none 19.0 % ± 10.0 %, another task's" in " ".join(text.split())
+    lines = [" ".join(line.split()) for line in text.splitlines()]
+    assert "uses its support set: not shown" in lines, "a report of before has no paired difference"
+    assert "accuracy after adapting to its own support set 90.0 % ± 10.0 %" in lines
+    assert "accuracy after adapting to no support set 19.0 % ± 10.0 %" in lines
+    assert "accuracy after adapting to another task's 18.0 % ± 10.0 %" in lines
+    assert "accuracy before adaptation 21.0 % ± 1.0 % (chance 20.0 %)" in lines
     assert "transductive normalisation" in text
 
 
 def test_a_step_that_diverges_leaves_the_other_rows_as_they_are() -> None:
     plain, wild = (shown(report("mse", {}, {"mse": entry(mean)})).splitlines() for mean in (0.125, 1.234e21))
-    assert plain[-3].split()[:4] == wild[-3].split()[:4]
-    assert "1.23e+21 ± 0.100" in wild[-2]
+    assert plain[-5].split()[:4] == wild[-5].split()[:4]
+    assert "1.23e+21 ± 0.100" in wild[-4]
     assert max(map(len, wild)) < max(map(len, plain)) + 8
+
+
+WILD: tuple[dict[str, Any], ...] = ({}, {}, {"mse": entry(7.9e21)}, {"mse": entry(None), "diverged": 175})
+
+
+def test_the_row_of_the_steps_of_training_is_the_result_and_what_diverges_beyond_is_one_line() -> None:
+    text = shown(report("mse", *WILD), own=1)
+    lines = [" ".join(line.split()) for line in text.splitlines()]
+    assert [line for line in lines if line.startswith("▸ 1 ")]
+    assert "▸ the result, after 1 step as in training. ±: 95 % interval." in lines
+    assert "after 2 to 3 steps, more than in training, it diverges: 175 of 600 tasks have no finite error." in lines
+    assert "7.90e+21" not in text
+    assert not [line for line in lines if line.startswith(("2 ", "3 "))]
+
+
+def test_what_diverges_in_training_is_shown_as_it_is() -> None:
+    text = shown(report("mse", *WILD), own=3)
+    assert "7.90e+21" in text
+    assert "175 tasks" in text
+    assert "more than in training" not in text
+
+
+def test_steps_that_were_not_tested_mark_no_row() -> None:
+    assert "▸" not in shown(report("mse", {}, {}), own=5)
+    assert "▸" not in shown(report("mse", {}, {}))
+
+
+def test_a_calibration_error_has_a_column_and_a_joint_nll_of_its_own_too() -> None:
+    text = shown(report("mse", {"calibration_error": 0.0421}, {"calibration_error": 0.0123}))
+    assert "calibration" in text
+    assert "0.042" in text
+    assert "0.012" in text
+    same, other = (report("mse", {"joint_nll": entry(mean)}) for mean in (1.5, 2.5))
+    assert "joint_nll: as nll, row by row" in shown(same)
+    assert "2.500 ± 0.100" in shown(other)
+    assert "as nll" not in shown(other)
+
+
+@pytest.mark.parametrize("width", [40, 80, 120])
+def test_no_number_is_broken_and_no_line_too_long(width: int) -> None:
+    every = {name: entry(0.123) for name in ("crps", "gap")} | {"calibration_error": 0.5, "joint_nll": entry(2.5)}
+    text = shown(report("mse", *[{**every, "diverged": k} for k in range(3)]), own=0, width=width)
+    assert max(map(len, text.splitlines())) <= width
+    assert text.count("0.123 ± 0.100") == 2 * 3 - 2 * 2, "rows 1 and 2 are folded"
+    assert text.count("2.500 ± 0.100") == 1
+
+
+@pytest.mark.parametrize(
+    ("gain", "verdict"),
+    [((0.5, 0.1), "yes"), ((0.05, 0.1), "not shown"), ((-0.5, 0.1), "no"), ((None, None), "not shown")],
+)
+def test_the_probe_has_a_verdict(gain: tuple[float | None, float | None], verdict: str) -> None:
+    mean, half = gain
+    supports: dict[str, Any] = {name: entry(0.9) for name in ("own", "empty", "shuffled")}
+    probe = {"metric": "mse", **entry(1.0), **supports, "gain": {"mean": mean, "ci95": half}}
+    assert f"uses its support set: {verdict}" in shown(report("mse", {}, memorisation_probe=probe))
 
 
 @pytest.mark.parametrize(

@@ -205,13 +205,16 @@ def test_every_flag_refuses_a_value_of_another_type_and_is_named(capsys: pytest.
         assert flag in capsys.readouterr().err, flag
 
 
-@pytest.mark.parametrize("command", ["train", "eval x"])
-def test_an_unknown_flag_is_named(command: str, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("command", "right"), [("train", "train maml sinusoid --inner-lr"), ("eval x --num-task 3", "eval x --num-tasks")]
+)
+def test_an_unknown_flag_is_named_beside_the_command_as_it_should_be(
+    command: str, right: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     (tmp_path / "config.json").write_text(json.dumps(read("maml", "sinusoid")))
-    with pytest.raises(SystemExit) as ended:
-        run([*command.replace("x", str(tmp_path)).split(), "--inner-rl", "3"])
-    assert ended.value.code == 2
-    assert "--inner-rl" in capsys.readouterr().err
+    wrong = ["--inner-rl", "3"] if command == "train" else []
+    assert run([*command.replace("x", str(tmp_path)).split(), *wrong]) == 2
+    assert capsys.readouterr().err.splitlines()[1:] == [f"  metafunc {right} 3".replace("x", str(tmp_path))]
 
 
 @given(st.data())

@@ -9,12 +9,21 @@ from metafunc import tree
 from metafunc.bayes.untrained import log_density
 from metafunc.data import circles, generator_for
 from metafunc.data.families.circle_posterior import NODES, area_in_square, circle_learner
-from metafunc.data.families.circles import CENTRE, PLANE, RADIUS
+from metafunc.data.families.circles import CENTRE, PLANE
 from metafunc.types import Batch
 
 META = {"nothing": torch.empty(0)}
-FAMILY = circles(num_shots=3)
-EXACT = FAMILY.optima["test"]
+PROTOCOLS = {
+    "radial": {},
+    "area": {"support": "area", "queries": "balanced", "radius": (0.1, 2.0)},
+    "mixed": {"support": "area", "radius": (0.05, 1.0)},
+}
+every_protocol = pytest.mark.parametrize("name", PROTOCOLS)
+
+
+def protocol(name, num_shots=3):
+    family = circles(num_shots=num_shots, **PROTOCOLS[name])
+    return family, family.optima["test"]
 
 
 def scored(learner, tasks):
@@ -24,10 +33,10 @@ def scored(learner, tasks):
     return torch.vmap(of_task, chunk_size=5)(tasks)
 
 
-def drawn(number):
+def drawn(number, low=0.1, high=2.0):
     generator = torch.Generator().manual_seed(0)
     u = torch.rand(number, 3, generator=generator, dtype=torch.float64)
-    return 1 + 3 * u[:, :2], 0.1 + 1.9 * u[:, 2]
+    return 1 + 3 * u[:, :2], low + (high - low) * u[:, 2]
 
 
 def test_areas_are_those_of_many_points():
@@ -40,36 +49,46 @@ def test_areas_are_those_of_many_points():
         assert area == pytest.approx((chords.sum() / 200).item(), abs=2e-3)
 
 
-def test_agrees_with_circles_drawn_from_the_prior():
-    centre, radius = drawn(300_000)
+@every_protocol
+def test_agrees_with_circles_drawn_from_the_prior(name):
+    family, exact = protocol(name)
+    centre, radius = drawn(600_000, *family.info["radius"])
     area = area_in_square(centre, radius, PLANE)
-    for task in tree.unstack(FAMILY.test(generator_for(0, "test", 0), 6)):
+    balanced = family.info["queries"] == "balanced"
+    for task in tree.unstack(family.test(generator_for(0, "test", 0), 3)):
         x, at = task.support.x.double(), task.query.x.double()
-        holds = torch.stack([(row - centre).norm(dim=1) <= radius for row in x]).all(0)
+        gaps = torch.stack([(row - centre).norm(dim=1) for row in x])
+        holds = (gaps <= radius).all(0)
         # Only circles that hold the points count; there are enough of them.
         c, r, a = centre[holds], radius[holds], area[holds]
-        weight = a**-3.0 / (a**-3.0).sum()
-        assert 1 / weight.square().sum() > 300
+        weight = a**-3.0 if family.info["support"] == "area" else 1 / (r**3 * gaps[:, holds].prod(0))
+        weight = weight / weight.sum()
+        assert 1 / weight.square().sum() > 100
         within = (at[:, None] - c).norm(dim=-1) <= r
-        positive = (within * weight * (1 / a + 1 / 25)).sum(1)
+        positive = (within * weight * (1 / a * balanced + 1 / 25)).sum(1)
         negative = (~within * weight).sum(1) / 25
         expected = positive / (positive + negative)
-        found = EXACT.predict(EXACT.adapt(META, task.support), task.query.x).logits[0].softmax(-1)[:, 1].double()
+        found = exact.predict(exact.adapt(META, task.support), task.query.x).logits[0].softmax(-1)[:, 1].double()
         assert (found - expected).abs().mean() < 0.01
         assert (found - expected).abs().max() < 0.08
 
 
-def test_halving_the_grid_changes_little():
-    tasks = circles().test(generator_for(0, "test", 0), 60)
-    usual, half = circles().optima["test"], circle_learner(PLANE, CENTRE, RADIUS, nodes=tuple(n // 2 for n in NODES))
+@every_protocol
+def test_halving_the_grid_changes_little(name):
+    family, usual = protocol(name, 10)
+    tasks = family.test(generator_for(0, "test", 0), 60)
+    known = {"radial": family.info["support"] == "radial", "balanced": family.info["queries"] == "balanced"}
+    half = circle_learner(PLANE, CENTRE, family.info["radius"], **known, nodes=tuple(n // 2 for n in NODES))
     assert abs((scored(half, tasks) - scored(usual, tasks)).mean()) < 1.5e-3  # on few tasks; on 100 it is .0004
 
 
-def test_predicted_probabilities_come_true():
-    tasks = FAMILY.test(generator_for(0, "test", 0), 100)
+@every_protocol
+def test_predicted_probabilities_come_true(name):
+    family, exact = protocol(name)
+    tasks = family.test(generator_for(0, "test", 0), 100)
 
     def of_task(task):
-        found = EXACT.predict(EXACT.adapt(META, task.support), task.query.x).logits[0].softmax(-1)[:, 1]
+        found = exact.predict(exact.adapt(META, task.support), task.query.x).logits[0].softmax(-1)[:, 1]
         return found.mean() - task.query.y.float().mean(), (found * (task.query.y - found)).mean()
 
     for surplus in torch.vmap(of_task, chunk_size=10)(tasks):
@@ -78,24 +97,36 @@ def test_predicted_probabilities_come_true():
 
 def test_queries_as_likely_everywhere_would_be_overrated():
     """The wrong twin: one who forgets that half of the queries are of the circle."""
-    tasks = FAMILY.test(generator_for(0, "test", 0), 100)
+    family, exact = protocol("area")
+    tasks = family.test(generator_for(0, "test", 0), 100)
 
     def forgetful(task):
-        nodes = EXACT.adapt(META, task.support)
+        nodes = exact.adapt(META, task.support)
         within = (task.query.x.double()[:, None] - nodes.centre).norm(dim=-1) <= nodes.radius
         share = within.double().mean(1).clamp(1e-3, 1 - 1e-3)
         return -torch.where(task.query.y == 1, share, 1 - share).log().mean()
 
     wrong = torch.vmap(forgetful, chunk_size=10)(tasks)
-    assert (wrong - scored(EXACT, tasks)).mean() > 0.02
+    assert (wrong - scored(exact, tasks)).mean() > 0.02
 
 
-def test_masked_rows_are_absent_rows():
-    task = tree.at(FAMILY.test(generator_for(0, "test", 0), 1), 0)
+def test_points_taken_for_uniform_in_the_circle_would_mislead():
+    """The wrong twin of radial points."""
+    family, exact = protocol("radial", 10)
+    tasks = family.test(generator_for(0, "test", 0), 100)
+    wrong = circle_learner(PLANE, CENTRE, family.info["radius"], radial=False, balanced=False)
+    worse = scored(wrong, tasks) - scored(exact, tasks)
+    assert worse.mean() > 3 * worse.std() / 10
+
+
+@every_protocol
+def test_masked_rows_are_absent_rows(name):
+    family, exact = protocol(name)
+    task = tree.at(family.test(generator_for(0, "test", 0), 1), 0)
     masked = Batch(
         torch.cat([task.support.x, torch.tensor([[4.9, 0.1]])]),
         torch.cat([task.support.y, torch.tensor([1])]),
         torch.tensor([1.0, 1, 1, 0]),
     )
-    found, alone = (EXACT.predict(EXACT.adapt(META, s), task.query.x).logits for s in (masked, task.support))
+    found, alone = (exact.predict(exact.adapt(META, s), task.query.x).logits for s in (masked, task.support))
     assert torch.allclose(found, alone)

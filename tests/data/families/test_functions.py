@@ -7,6 +7,7 @@ import torch
 
 from metafunc.data import cauchy, circles, few_task_sinusoid, generator_for, nme_sinusoid, sine_or_line, trend
 
+BALANCED = {"radius": (0.1, 2.0), "support": "area", "queries": "balanced"}
 FUNCTIONS = [sine_or_line, few_task_sinusoid, trend, cauchy, nme_sinusoid, circles]
 
 
@@ -166,7 +167,7 @@ def test_in_testing_the_input_says_nothing_of_the_amplitude():
 
 
 def test_a_point_is_positive_if_it_lies_in_the_circle():
-    family = circles(num_shots=40, num_test_queries=400)
+    family = circles(num_shots=40, num_test_queries=400, **BALANCED)
     tasks = drawn(family.test, 300)
     assert (tasks.support.y == 1).all()
     x, y = tasks.query.x, tasks.query.y == 1
@@ -183,19 +184,41 @@ def test_a_point_is_positive_if_it_lies_in_the_circle():
     assert whole.double().mean() > 0.1
 
 
-def test_support_points_are_uniform_in_the_circle():
-    """Half of a disc's area lies within 1/sqrt(2) of its radius."""
-    tasks = drawn(circles(num_shots=2000).test, 60)
+@pytest.mark.parametrize(("support", "share"), [("area", 1 / math.sqrt(2)), ("radial", 0.5)])
+def test_support_points_are_uniform_in_the_circle_or_in_their_distance(support, share):
+    """Half of a disc's area lies within 1/sqrt(2) of its radius, half of the distances within half of it."""
+    tasks = drawn(circles(num_shots=2000, radius=(0.1, 1.0), support=support).test, 60)
     x = tasks.support.x
     low, high = x.amin(1), x.amax(1)
     whole = ((low > 0.1) & (high < 4.9)).all(-1)
     centre, radius = (low + high)[whole] / 2, (high - low)[whole].mean(-1) / 2
-    near = (x[whole] - centre[:, None]).norm(dim=-1) < radius[:, None] / math.sqrt(2)
-    # The box around 2000 points is less than a percent smaller than the circle's.
+    near = (x[whole] - centre[:, None]).norm(dim=-1) < share * radius[:, None]
+    # The box around 2000 points is little smaller than the circle's.
     assert abs(near.double().mean() - 0.5) < 0.02
 
 
+def test_queries_are_uniform_in_the_square():
+    x = drawn(circles().test).query.x
+    for column in x.flatten(0, 1).unbind(-1):
+        uniform_on(column, 0.0, 5.0)
+    area = math.pi * (0.05**2 + 0.05 + 1) / 3 / 25  # of circles that the square never cuts
+    assert abs(drawn(circles().test).query.y.double().mean() - area) < 0.003
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"radius": (0.1, 2.0)}, "at most 1.0"),
+        ({"radius": (0.5, 0.5), "support": "area"}, "the first smaller"),
+        ({"radius": (0.0, 0.5)}, "smallest_radius must be above 0"),
+    ],
+)
+def test_circles_that_cannot_be_are_refused(settings, said):
+    with pytest.raises(ValueError, match=said):
+        circles(**settings)
+
+
 def test_half_of_the_queries_are_drawn_from_the_circle():
-    query = drawn(circles().test).query
+    query = drawn(circles(**BALANCED).test).query
     area = math.pi * (0.1**2 + 0.1 * 2 + 2**2) / 3 / 25  # the mean of r^2 over U[.1, 2], as if no circle were cut
     assert 0.5 < query.y.double().mean() < 0.5 + 0.5 * area + 0.02

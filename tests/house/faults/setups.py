@@ -12,7 +12,7 @@ from typing import Any
 
 from metafunc.data import atomic_write
 from metafunc.data import files as data_files
-from metafunc.training import checkpoint, run, trackers
+from metafunc.training import checkpoint, folder_lock, trackers
 
 
 def marks(shim: ctypes.CDLL) -> None:
@@ -83,7 +83,7 @@ def without_lock(_: ctypes.CDLL) -> None:
         path.mkdir(parents=True, exist_ok=True)
         yield
 
-    run.locked = locked
+    folder_lock.locked = locked
 
 
 def without_rewind(_: ctypes.CDLL) -> None:

@@ -73,6 +73,17 @@ def test_several_learners_are_named_beside_their_lines():
     assert names["reptile"] - names["maml"] > 0.03
 
 
+def test_what_begins_far_above_all_that_is_compared_leaves_the_panel():
+    page = figures.adaptation_curves(
+        {"maml": by_step([30.0, 2.2, 2.0], "nll"), "anil": by_step([9.0, 2.0, 1.8], "nll")}
+    )
+    (axes,) = page.axes
+    assert axes.get_ylim()[1] == pytest.approx(2.0 + 3 * 0.2)
+    assert "lines go on above" in {text.get_text() for text in axes.texts}
+    (alone,) = figures.adaptation_curves({"maml": by_step([30.0, 2.2, 2.0], "nll")}).axes
+    assert alone.get_ylim()[1] > 30
+
+
 def test_learning_curve_has_a_panel_for_each_quantity():
     log: list[dict[str, Any]] = [{"step": k, "loss": 10.0 / k, "outer_lr": 0.1} for k in range(1, 100)]
     log += [{"step": k, "validation": {"mse": 5.0 / k}} for k in (50, 99)]

@@ -79,7 +79,7 @@ def test_each_step_has_a_line_and_a_colour_of_its_own():
 @pytest.mark.parametrize(("noise_scale", "band"), [([1.0, 1.0], True), ([1.0], False), ([1.0, math.nan], False)])
 def test_a_band_is_promised_where_it_is_drawn(noise_scale: list[float], band: bool):
     page = figures.function_before_and_after(LEARNER, META, tasks(1), steps=(0, 1), noise_scale=noise_scale)
-    promised = any("Band" in text.get_text() for part in page.subfigs for text in part.texts)
+    promised = any("Band:" in text.get_text() for part in page.subfigs for text in part.texts)
     shown = any(np.isfinite(path.vertices).any() for c in page.axes[0].collections for path in c.get_paths())
     assert (promised, shown) == (band, band)
 
@@ -91,11 +91,36 @@ def test_the_band_is_two_deviations_of_the_particles_and_their_noise():
         return Normal(offsets.expand(3, len(x), 1), torch.tensor(0.5))
 
     ensemble = dataclasses.replace(LEARNER, predict=predict)
-    (axes,) = figures.function_before_and_after(ensemble, META, tasks(1), steps=(1,)).axes
+    steps, axes = figures.function_before_and_after(ensemble, META, tasks(1), steps=(1,)).axes
+    assert (len(steps.collections), len(drawn(steps, BLUE))) == (0, 1)  # the row of steps has means alone
     corners = axes.collections[0].get_paths()[0].vertices[:, 1]
     deviation = math.sqrt(0.25 + np.var([-1.0, 0.0, 4.0]))
     assert corners.max() - corners.min() == pytest.approx(4 * deviation)
     assert len(drawn(axes, BLUE)) == 4  # three particles and their mean
+
+
+def test_particles_without_a_noise_scale_have_no_band():
+    def predict(params: dict[str, Tensor], x: Tensor) -> Normal:
+        return Normal(torch.tensor([-1.0, 0.0, 4.0])[:, None, None].expand(3, len(x), 1))
+
+    ensemble = dataclasses.replace(LEARNER, predict=predict)
+    page = figures.function_before_and_after(ensemble, META, tasks(1), steps=(0, 1), noise_scale=[0.5])
+    assert not page.axes[1].collections
+    assert any("No band: no noise scale is known" in text.get_text() for part in page.subfigs for text in part.texts)
+    page = figures.function_before_and_after(ensemble, META, tasks(1), steps=(0, 1), noise_scale=[0.5, 0.5])
+    assert len(page.axes[1].collections) == 1
+
+
+@pytest.mark.parametrize("spread_at", [0, 1, 3])
+def test_the_band_is_that_of_the_prediction_after_the_steps_that_are_asked_for(spread_at: int):
+    scales = [0.1, 0.2, 0.3, 0.4]
+    page = figures.function_before_and_after(
+        LEARNER, META, tasks(1), steps=(0, 2), spread_at=spread_at, noise_scale=scales
+    )
+    corners = page.axes[0].collections[0].get_paths()[0].vertices
+    x, mean = by_hand(Task(*(Batch(part.x[0], part.y[0]) for part in tasks(1))), spread_at)
+    top = [max(corners[np.isclose(corners[:, 0], place), 1]) for place in x.tolist()]
+    assert top == pytest.approx((mean + 2 * scales[spread_at]).tolist(), abs=1e-4)
 
 
 def test_a_learner_without_inner_steps_has_a_before_and_an_after():

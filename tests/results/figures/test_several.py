@@ -63,12 +63,3 @@ def test_the_legend_names_what_there_is_and_nothing_else():
     assert "Thin: draws of whole functions. Dashed: exact" in both
     assert len(lines) == 3 + 2 + 3
     assert torch.equal(torch.as_tensor(lines[2].get_ydata()), draws.y[1].double())
-
-
-def test_a_reliability_diagram_has_a_diagonal_and_a_line_per_learner():
-    page = figures.reliability({"maml": [(0.3, 0.2), (0.9, 0.8)], "cnp": []}, regression=False)
-    (axes,) = page.axes
-    assert len(axes.lines) == 2
-    assert (axes.get_xlabel(), axes.get_title("left")) == ("Confidence (%)", "Accuracy (%)")
-    with pytest.raises(ValueError, match="no point"):
-        figures.reliability({"maml": []}, regression=True)

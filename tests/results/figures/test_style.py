@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from metafunc.results import figures
-from metafunc.results.figures.style import spread
+from metafunc.results.figures.style import LINE, captioned, save_each, spread
 
 
 def by_step(means: list[float | None], metric: str = "mse") -> list[dict[str, Any]]:
@@ -60,3 +60,38 @@ def test_matplotlib_keeps_its_settings_and_its_interactive_half_is_not_imported(
         "assert now() == before and 'matplotlib.pyplot' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+
+
+@pytest.mark.parametrize("kind", ["png", "svg", "pdf"])
+def test_every_format_is_the_same_each_time_and_says_what_it_is_of(tmp_path: Path, kind: str):
+    def page() -> Any:
+        return figures.adaptation_curves({"maml": by_step([4.0, 2.0])})
+
+    first, second = (save_each(page(), tmp_path / each, "one", of="maml on sinusoid", formats=[kind]) for each in "ab")
+    assert [path.name for path in first] == [f"one.{kind}"]
+    assert first[0].read_bytes() == second[0].read_bytes()
+    assert (
+        save_each(page(), tmp_path / "c", "one", of="another", formats=[kind])[0].read_bytes() != first[0].read_bytes()
+    )
+    with pytest.raises(ValueError, match="a picture's format must be one of 'png', 'svg', 'pdf'"):
+        figures.save(page(), tmp_path / "one.jpg")
+
+
+def test_what_it_is_of_stands_below_the_subtitle_and_moves_nothing():
+    before, after = (figures.adaptation_curves({"maml": by_step([4.0, 2.0])}) for _ in range(2))
+    captioned(after, "maml on sinusoid, " * 6)
+    for page in (before, after):
+        page.draw_without_rendering()
+    assert after.get_figheight() - before.get_figheight() == pytest.approx(2 * LINE)
+    sizes = [page.axes[0].get_window_extent().height for page in (before, after)]
+    assert sizes[1] == pytest.approx(sizes[0], abs=2)
+    boxes = [text.get_window_extent() for text in after.subfigs[0].texts]
+    assert all(upper.y0 > lower.y1 for upper, lower in itertools.pairwise(boxes))
+    assert captioned(before, "").get_figheight() == before.get_figheight()
+
+
+def test_a_line_that_ends_early_is_named_where_it_ends():
+    page = figures.adaptation_curves({"maml": by_step([3.0, 2.0, 1.0, 1.0]), "alpaca": by_step([3.0, 2.0])})
+    across = {text.get_text(): text.xy[0] for text in page.axes[0].texts}
+    assert across["maml"] == 1
+    assert across["alpaca"] == pytest.approx(1 / 3, abs=0.05)

@@ -1,0 +1,97 @@
+"""Small settings for every algorithm and task family: a first look that ends within a minute on two cores.
+
+What is made small is how much there is of everything, and never what a method is: fewer and cheaper outer steps, fewer
+particles, draws and trajectories, narrower networks, fewer tasks to test on.
+"""
+
+from collections.abc import Mapping
+from dataclasses import MISSING, fields
+from typing import Any
+
+from metafunc_cli.presets.preset import Settings
+
+KIND_STEPS = {"regression": 800, "classification": 800, "control": 8}
+"""Outer steps by the kind of tasks."""
+SLOWER: Settings = {
+    **dict.fromkeys(("maml_plus_plus", "llama", "mr_maml_w", "mr_maml_a", "deep_ensemble", "convcnp", "pacoh_gp"), 1.5),
+    **dict.fromkeys(("imaml", "bmaml", "anp", "tnp", "dkt", "platipus", "abml", "vampire"), 2),
+    **dict.fromkeys(("pcoc", "metaqda"), 3),
+    "pacoh": 8,
+}
+"""By algorithm, how many times longer than MAML's a step takes."""
+LARGER: Settings = {
+    **dict.fromkeys(("gp", "pose", "half_cheetah", "ant"), 2),
+    **dict.fromkeys(("omniglot", "tiny_omniglot", "glyphs", "few_shot", "completion"), 4),
+}
+"""By task family, how many times longer than on sine curves, or the usual ones of its kind, a step takes."""
+HYPER = {
+    "num_particles": 4,
+    "num_steps": 5,
+    "cg_steps": 3,
+    "num_layers": 2,
+    "num_inducing": 30,
+    "num_trajectories": 10,
+    "test_trajectories": 10,
+    "points_per_unit": 16,
+}
+"""The most that an algorithm's settings may be."""
+DATA = {"num_ways": 5, "num_queries": 15, "num_test_queries": 50}
+NETWORK = {"hidden": 64, "filters": 16}
+LEAST_STEPS = 5
+RATE = 3e-3
+"""The outer step size, where a paper's is smaller: few steps have to do."""
+
+
+def made_small(
+    names: Mapping[str, str], usual: Mapping[str, Settings], classes: Mapping[str, type], kind: str, *, trains: bool
+) -> dict[str, Settings]:
+    """The settings of a preset, or the builders' defaults, made small.
+
+    Args:
+        names: of the algorithm, the task family and the network, by section.
+        usual: what differs from the builders' defaults, by section; with `training`.
+        classes: the dataclasses of the settings, by section.
+        kind: of the tasks.
+        trains: whether meta-training changes anything.
+    """
+    bounds: Mapping[str, Mapping[str, int]] = {"algorithm": HYPER, "tasks": DATA, "model": NETWORK}
+    small = {
+        section: {**usual[section], **_bounded(usual[section], classes[section], most)}
+        for section, most in bounds.items()
+    }
+    return {**small, "training": {**usual["training"], **_training(names, usual["training"], kind, trains=trains)}}
+
+
+def _bounded(given: Settings, settings: type, most: Mapping[str, int]) -> dict[str, Any]:
+    """What is larger than it may be."""
+    known = {field.name: given.get(field.name, field.default) for field in fields(settings)}
+    return {
+        name: _at_most(known[name], bound)
+        for name, bound in most.items()
+        if known.get(name) not in (None, MISSING) and _at_most(known[name], bound) != known[name]
+    }
+
+
+def _at_most(value: Any, bound: int) -> Any:
+    """A number, or each of several."""
+    return tuple(min(each, bound) for each in value) if isinstance(value, list | tuple) else min(value, bound)
+
+
+def _training(names: Mapping[str, str], given: Settings, kind: str, *, trains: bool) -> dict[str, Any]:
+    slower = SLOWER.get(names["algorithm"], 1) * LARGER.get(names["tasks"], 1)
+    most = max(LEAST_STEPS, round(KIND_STEPS[kind] / slower)) if trains else 1
+    steps = min(given.get("steps", most), most)
+    control = kind == "control"
+    small: dict[str, Any] = {
+        "steps": steps,
+        "num_tasks": min(given.get("num_tasks", 8), 8),
+        "checkpoint_every": steps,
+        "test_tasks": 10 if control else 100,
+        "test_steps": min(given.get("test_steps", 10), 3 if control else 10),
+    }
+    if given.get("validate_every", 1) is not None:
+        small["validate_every"] = max(1, steps // 2)
+    if given.get("outer_optimiser", "adam") == "adam":
+        small["outer_lr"] = max(given.get("outer_lr", RATE), RATE)
+        small["schedule"] = "cosine" if given.get("schedule", "constant") == "constant" else given["schedule"]
+    return small

@@ -1,0 +1,10 @@
+"""Meta-learners as models of botorch: adapt to observations, and optimise acquisitions in a box. Not on the face."""
+
+try:
+    import botorch as _  # noqa: F401 - whether it is there
+except ModuleNotFoundError as error:
+    if error.name != "botorch":
+        raise
+    raise ModuleNotFoundError("metafunc.botorch needs botorch: pip install metafunc[botorch]", name="botorch") from None
+
+from metafunc.botorch.model import MetaModel as MetaModel

@@ -1,0 +1,202 @@
+"""What ways of choosing rows are worth: their curves over evaluations, and a report with paired differences."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import isfinite
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from metafunc.bayes.ranked_ensemble import alone, rgpe
+from metafunc.data.sampling import generator_for
+from metafunc.evaluation import metrics
+from metafunc.evaluation.autoregressive import whole
+from metafunc.evaluation.scoring import main_score
+from metafunc.evaluation.sequential import choosing
+from metafunc.evaluation.sequential.acquisition import ACQUISITIONS, QUERIES, Acquire, random_row, ucb
+from metafunc.evaluation.sequential.average import average, has_rows
+from metafunc.evaluation.sequential.choosing import mean_ranks
+from metafunc.types import Batch, MetaLearner, P, Task
+
+Curves = Mapping[str, Float[Tensor, "tasks columns"]]
+"""By method, one number for each task and number of evaluations; the first is compared with all others."""
+RANDOM_ORDERS = 5
+"""Orders that random choice is averaged over."""
+RANKED_ROWS = 100
+"""Rows of a training task that a process of its own is fitted to."""
+AT_A_TIME = 5
+"""Tasks that are worked on together."""
+
+
+@dataclass(frozen=True)
+class Method:
+    """A way of choosing rows.
+
+    Args:
+        learner: what predicts.
+        meta: its meta-parameters.
+        acquire: what a row is worth.
+        noise_scale: for a learner without a noise model.
+    """
+
+    learner: MetaLearner[Any, Any]
+    meta: Any
+    acquire: Acquire
+    noise_scale: float | None = None
+
+
+def regret_of(method: Method, pools: Batch, *, num_evaluations: int, sign: int, seed: int) -> Tensor:
+    """The normalised regret of a way of choosing, (tasks, evaluations)."""
+    order = choosing.run(
+        method.learner,
+        method.meta,
+        prepared(method, Task(pools, pools), seed),
+        acquire=method.acquire,
+        num_evaluations=num_evaluations,
+        sign=sign,
+        noise_scale=method.noise_scale,
+        seed=seed,
+        chunk_size=AT_A_TIME,
+    ).order
+    return choosing.regret(pools.y[..., 0].double(), order, torch.vmap(whole)(pools), sign)
+
+
+def random_regret(pools: Batch, *, num_evaluations: int, sign: int, seed: int) -> Tensor:
+    """That of random choice, averaged over some orders."""
+    method = Method(average(Batch(pools.x, pools.y, pools.mask)), {}, random_row)
+    orders = [
+        regret_of(method, pools, num_evaluations=num_evaluations, sign=sign, seed=seed + number)
+        for number in range(RANDOM_ORDERS)
+    ]
+    return torch.stack(orders).mean(0)
+
+
+def baselines(training: Batch, pools: Batch, seed: int, num_rows: int) -> dict[str, Method]:
+    """What a surrogate is held against besides random choice, as far as the rows allow.
+
+    Args:
+        training: rows of training tasks, tasks first.
+        pools: of the test tasks.
+        seed: of the initial parameters.
+        num_rows: rows that are observed, at most.
+    """
+    generator = generator_for(seed, "init", 0)
+    ensemble = rgpe(_first(training, RANKED_ROWS), num_rows=num_rows)
+    scratch = alone(num_rows=num_rows)
+    found = {"GP from scratch": Method(scratch, scratch.init(generator), ACQUISITIONS["ei"])}
+    if has_rows(training, pools):
+        found["best on average"] = Method(average(training), {}, ucb)
+    found["RGPE"] = Method(ensemble, ensemble.init(generator), ACQUISITIONS["ei"])
+    return found
+
+
+def _first(rows: Batch, count: int) -> Batch:
+    mask = rows.mask if isinstance(rows.mask, tuple) else rows.mask[:, :count]
+    return Batch(rows.x[:, :count], rows.y[:, :count], mask)
+
+
+def errors_of(method: Method, tasks: Task, *, first: int, num_labels: int, seed: int) -> Tensor:
+    """The error on the query set with `first`, `first` + 1, ... labels: squared, or the share of wrong classes."""
+
+    def judge(params: P, task: Task) -> Tensor:
+        score = main_score(method.learner.predict(params, task.query.x), task.query)
+        return score if task.query.y.is_floating_point() else 1 - score
+
+    found: Tensor = choosing.run(
+        method.learner,
+        method.meta,
+        prepared(method, tasks, seed),
+        acquire=method.acquire,
+        num_evaluations=num_labels,
+        first=first,
+        noise_scale=method.noise_scale,
+        judge=judge,
+        seed=seed,
+        chunk_size=AT_A_TIME,
+    ).scores
+    return found.double()
+
+
+def queries(method: Method, how: str) -> dict[str, Method]:
+    """The same learner with labels that it asks for, and with labels at random."""
+    return {name: Method(method.learner, method.meta, QUERIES[name], method.noise_scale) for name in (how, "random")}
+
+
+def prepared(method: Method, tasks: Task, seed: int) -> Task:
+    """Tasks with the noise that a learner draws."""
+    return method.learner.prepare(method.meta, tasks, generator_for(seed, "prepare-pool", 0), step=None, num_steps=0)
+
+
+def report(curves: Curves, *, first: int = 1, ranks: bool = True) -> list[dict[str, Any]]:
+    """A row for every method: its mean with a 95 % interval at every number of evaluations, and paired differences.
+
+    Args:
+        curves: by method, (tasks, columns), of which less is better; the first method is the one that is judged.
+        first: the number of evaluations of the first column.
+        ranks: whether to add mean ranks over tasks.
+
+    Returns:
+        For each method {"method", "curve": [{"evaluations", "mean", "ci95", "rank", "difference"}]}; a difference is
+        the method's mean less the first method's, with its interval over the same tasks. Of one task there is none.
+
+    Examples:
+        >>> import torch
+        >>> rows = report({"a": torch.zeros(2, 1).double(), "b": torch.tensor([[1.0], [3.0]]).double()})
+        >>> rows[1]["curve"][0]["mean"], rows[1]["curve"][0]["rank"], round(rows[1]["curve"][0]["difference"]["low"], 1)
+        (2.0, 2.0, -10.7)
+    """
+    names = [*curves]
+    order = mean_ranks(torch.stack([curves[name] for name in names]))
+    judged = curves[names[0]]
+    rows = []
+    for number, name in enumerate(names):
+        points = []
+        for column in range(judged.shape[1]):
+            own, other = curves[name][None, :, column].double(), judged[None, :, column].double()
+            mean, apart = float(own.mean()), float(own.mean() - other.mean())
+            half = metrics.half_width([own, -other])
+            point: dict[str, Any] = {
+                "evaluations": first + column,
+                "mean": mean,
+                "ci95": _finite(metrics.half_width([own])),
+            }
+            if ranks:
+                point["rank"] = float(order[number, column])
+            if number:
+                point["difference"] = {"diff": apart, "low": _finite(apart - half), "high": _finite(apart + half)}
+            points.append(point)
+        rows.append({"method": name, "curve": points})
+    return rows
+
+
+def to_markdown(rows: list[dict[str, Any]], shown: list[int], *, scale: float = 100.0, digits: int = 1) -> str:
+    """The report as a table: a row per method, a column per number of evaluations, and the last ones' ranks.
+
+    Args:
+        rows: what `report` gives.
+        shown: numbers of evaluations.
+        scale: what numbers are multiplied by.
+        digits: after the point.
+    """
+    ranked = "rank" in rows[0]["curve"][0]
+    head = ["method", *(str(count) for count in shown), *(["mean rank"] if ranked else [])]
+    lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
+    for row in rows:
+        points = {point["evaluations"]: point for point in row["curve"]}
+        cells = [_cell(points[count], scale, digits) for count in shown]
+        cells += [f"{points[shown[-1]]['rank']:.1f}"] if ranked else []
+        lines.append(f"| {' | '.join([row['method'], *cells])} |")
+    return "\n".join(lines) + "\n"
+
+
+def _cell(point: Mapping[str, Any], scale: float, digits: int) -> str:
+    half = "" if point["ci95"] is None else f" ± {scale * point['ci95']:.{digits}f}"
+    other = point.get("difference")
+    sure = other is not None and other["low"] is not None and (other["low"] > 0 or other["high"] < 0)
+    return f"{scale * point['mean']:.{digits}f}{half}{'*' if sure else ''}"
+
+
+def _finite(value: float) -> float | None:
+    return value if isfinite(value) else None

@@ -1,0 +1,102 @@
+"""Tasks of a table and what is predicted of them in the table's own units, for pictures and for what is printed."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from math import sqrt
+from typing import Any
+
+from torch import Tensor
+
+from metafunc.types import Batch, Categorical, MetaLearner, Predictive, Task, Tree
+
+
+@dataclass(frozen=True)
+class Units:
+    """The names and units of a table with one input and one target; of other tasks the numbers themselves.
+
+    Args:
+        x: the name of the input.
+        y: the name of the target.
+        x_mean: what was subtracted from the input.
+        x_scale: what it was divided by then.
+        y_mean: the same of the target.
+        y_scale: the same of the target.
+
+    Examples:
+        >>> found = Units.of({"inputs": ["days"], "targets": ["dose"], "target_mean": [5.0], "target_scale": [2.0]})
+        >>> found.y, found.y_scale, found.x_scale
+        ('dose', 2.0, 1.0)
+    """
+
+    x: str = "x"
+    y: str = "y"
+    x_mean: float = 0.0
+    x_scale: float = 1.0
+    y_mean: float = 0.0
+    y_scale: float = 1.0
+
+    @classmethod
+    def of(cls, info: Mapping[str, Any]) -> "Units":
+        """Those that a family's `info` records."""
+        if "inputs" not in info or "targets" not in info:
+            return cls()
+        numbers = [
+            float(info.get(f"{side}_{what}", [default])[0])
+            for side in ("input", "target")
+            for what, default in (("mean", 0.0), ("scale", 1.0))
+        ]
+        log = "log " * bool(info.get("log_targets"))
+        return cls(str(info["inputs"][0]), f"{log}{info['targets'][0]}", *numbers)
+
+    def tasks(self, tasks: Task) -> Task:
+        """Tasks as the table has them."""
+        return Task(*(self._rows(side) for side in tasks))
+
+    def learner(self, learner: MetaLearner[Any, Any]) -> MetaLearner[Any, Any]:
+        """The learner of tasks as the table has them, which gives the same predictions in the units of the target."""
+
+        def path(meta: Any, support: Batch, num_steps: int, /) -> Any:
+            x, y = (support.x - self.x_mean) / self.x_scale, (support.y - self.y_mean) / self.y_scale
+            return learner.path(meta, support._replace(x=x, y=y), num_steps)
+
+        def predict(params: Tree, x: Tensor) -> Predictive:
+            found = learner.predict(params, (x - self.x_mean) / self.x_scale)
+            if isinstance(found, Categorical):
+                return found
+            scale = found.scale if isinstance(found.scale, tuple) else found.scale * self.y_scale
+            return found._replace(loc=found.loc * self.y_scale + self.y_mean, scale=scale)
+
+        return replace(learner, path=path, predict=predict)
+
+    def _rows(self, rows: Batch) -> Batch:
+        return rows._replace(x=rows.x * self.x_scale + self.x_mean, y=rows.y * self.y_scale + self.y_mean)
+
+
+def errors_in_units(info: Mapping[str, Any], rows: Mapping[str, Mapping[str, Any]]) -> str:
+    """The root mean squared errors of a table with one target in its unit, with their intervals; empty for others.
+
+    Args:
+        info: the family's.
+        rows: what to call each, and its metrics, `mse` among them.
+
+    Examples:
+        >>> mse = {"mean": 0.25, "low": 0.16, "high": 0.36}
+        >>> errors_in_units({"targets": ["dose"], "target_scale": [10.0]}, {"after 1 step": {"mse": mse}})
+        'RMSE in the unit of dose: after 1 step 5 (4 to 6)'
+    """
+    targets, scale = info.get("targets", ()), info.get("target_scale", ())
+    if len(targets) != 1 or len(scale) != 1:
+        return ""
+
+    def root(value: float | None) -> str:
+        return "inf" if value is None else f"{sqrt(max(0.0, value)) * float(scale[0]):.3g}"
+
+    def spoken(mse: Mapping[str, Any]) -> str:
+        half, low, high = mse.get("ci95"), mse.get("low"), mse.get("high")
+        if low is None and half is not None and mse["mean"] is not None:
+            low, high = mse["mean"] - half, mse["mean"] + half
+        return root(mse["mean"]) + (f" ({root(low)} to {root(high)})" if low is not None else "")
+
+    found = [f"{name} {spoken(row['mse'])}" for name, row in rows.items() if "mse" in row]
+    log = "log " * bool(info.get("log_targets"))
+    return f"RMSE in the unit of {log}{targets[0]}: {', '.join(found)}" if found else ""

@@ -1,0 +1,192 @@
+"""The learners that are tried on a table, and what one is worth on tasks that it was not trained on."""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from math import inf
+from typing import Any, NamedTuple, TypeAlias
+
+import torch
+
+from metafunc import tree
+from metafunc.evaluation.folds import pool_folds
+from metafunc.evaluation.held_out import RowDensities, row_densities
+from metafunc.evaluation.meta_test import Evaluation, evaluate
+from metafunc.evaluation.scoring import Draws
+from metafunc.training.build import Learner, learner_for, own_steps
+from metafunc.training.config import train
+from metafunc.training.stack import STACK
+from metafunc.types import TaskFamily
+
+Settings: TypeAlias = Mapping[str, Any]
+USUAL_MINUTES = 5.0
+"""What the steps of the portfolio are for."""
+LEAST_STEPS = 50
+DRAWS, LEAST_DRAWS, EPISODES = 20, 5, 500
+"""Draws of support rows per test task: many tasks need fewer, down to the least, so that all have so many together."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A learner of a portfolio.
+
+    Args:
+        name: what a table calls it.
+        algorithm: its builder's name and settings.
+        steps: outer steps in the usual time; 0 for one that does not train, whose one step changes nothing.
+        outer_lr: the outer step size at the start; it falls to zero by a cosine.
+        hidden: hidden units of its network.
+    """
+
+    name: str
+    algorithm: Settings
+    steps: int = 0
+    outer_lr: float = 3e-3
+    hidden: Sequence[int] = field(default=(32, 32))
+
+    def config(self, tasks: Settings, *, minutes: float | int, seed: int) -> dict[str, Any]:
+        """The configuration of its training on tasks, for so much time."""
+        steps = max(LEAST_STEPS, round(self.steps * minutes / USUAL_MINUTES)) if self.steps else 1
+        training = {"steps": steps, "num_tasks": 8, "outer_lr": self.outer_lr, "schedule": "cosine", "clip": 10.0}
+        return {
+            "algorithm": dict(self.algorithm),
+            "tasks": dict(tasks),
+            "model": {"name": "mlp", "hidden": [*self.hidden], "activation": "tanh"},
+            "training": {**training, "seed": seed, "threads": 1, "compile": "off"},
+        }
+
+
+PORTFOLIO: Sequence[Candidate] = (
+    Candidate("ridge", {"name": "ridge"}),
+    Candidate("gp_support", {"name": "gp_support"}),
+    Candidate("mixed", {"name": "mixed"}, 300, 0.03),
+    Candidate("mixed, splines", {"name": "mixed", "features": "spline"}, 300, 0.03),
+    Candidate("dkt", {"name": "dkt", "num_features": 2}, 300, 0.01),
+    Candidate("pacoh_gp", {"name": "pacoh_gp"}, 300, 0.01),
+    Candidate("alpaca, short", {"name": "alpaca"}, 150),
+    Candidate("alpaca", {"name": "alpaca"}, 800),
+    Candidate("cnp", {"name": "cnp"}, 800),
+    Candidate("maml", {"name": "maml", "num_steps": 5, "inner_lr": 0.03}, 500),
+)
+"""What is tried for a regression: the support set alone, the linear and the smooth, and what learns its features."""
+
+
+@dataclass(frozen=True)
+class Stack:
+    """A mixture of candidates, as a candidate.
+
+    Args:
+        members: its candidates.
+        weights: their shares, which add up to one.
+        noise_scales: before adaptation and after it, of those without a noise model.
+        name: what a table calls it.
+    """
+
+    members: Sequence[Candidate]
+    weights: Sequence[float]
+    noise_scales: Sequence[tuple[float, float] | None]
+    name: str = STACK
+
+    def config(self, tasks: Settings, *, minutes: float | int, seed: int) -> dict[str, Any]:
+        """The configuration of its members' training on tasks, for so much time."""
+        members = []
+        for member, weight, noise in zip(self.members, self.weights, self.noise_scales, strict=True):
+            config = member.config(tasks, minutes=minutes, seed=seed)
+            scales = None if noise is None else [*noise]
+            members.append(
+                {
+                    "config": {name: value for name, value in config.items() if name != "tasks"},
+                    "weight": weight,
+                    "noise_scales": scales,
+                }
+            )
+        return {
+            "algorithm": {"name": STACK, "members": members},
+            "tasks": dict(tasks),
+            "training": {"steps": 0, "num_tasks": 8, "seed": seed, "threads": 1, "compile": "off"},
+        }
+
+
+class Part(NamedTuple):
+    """A candidate on one fold of the tasks.
+
+    Args:
+        learner: the learner.
+        meta: its meta-parameters, of the other folds' tasks.
+        family: the fold.
+        noise_scales: those fitted before adaptation and after it; None for a learner with a noise model.
+        densities: the log-density of each query row of the fold's episodes.
+    """
+
+    learner: Learner
+    meta: Any
+    family: TaskFamily
+    noise_scales: tuple[float, float] | None
+    densities: RowDensities
+
+
+@dataclass(frozen=True)
+class Tested:
+    """What a candidate is worth on tasks that it was not trained on.
+
+    Args:
+        candidate: the learner.
+        evaluation: the meta-test of all folds together.
+        steps: its own number of adaptation steps.
+        seconds: of its trainings, all together.
+        parameters: how many meta-parameters it has.
+        parts: the same, fold by fold; none for a stack.
+    """
+
+    candidate: "Candidate | Stack"
+    evaluation: Evaluation
+    steps: int
+    seconds: float
+    parameters: int
+    parts: Sequence[Part] = field(default=(), repr=False)
+
+    @property
+    def nll(self) -> float:
+        """The mean NLL over episodes after its own steps, in nats per row; infinite where some episode diverges."""
+        values = self.evaluation.values["nll"]
+        mean = float(values[min(self.steps, len(values) - 1)].mean())
+        return mean if mean < inf else inf  # and where it is not a number
+
+
+def cross_validated(candidate: Candidate, families: Sequence[TaskFamily], *, minutes: float | int, seed: int) -> Tested:
+    """Train a candidate once per fold, and test it on the tasks of each fold."""
+    tests, parts, seconds, parameters, steps = [], [], 0.0, 0, 1
+    for family in families:
+        config = candidate.config({"name": family.name}, minutes=minutes, seed=seed)
+        learner = learner_for(config, family)
+        began = time.monotonic()
+        meta = train(config, built=(learner, family)).fit.meta
+        seconds += time.monotonic() - began
+        parameters, steps = tree.size(meta), own_steps(config) or 1
+        episodes = episodes_of(family)
+        tests.append(evaluate(learner, meta, family, num_tasks=episodes, num_steps=steps, seed=seed))
+        noise = tests[-1].pooled.get("noise_scale")
+        draws = Draws(learner, meta, family.test, seed, "test", episodes)
+        densities = row_densities(draws, steps, () if noise is None else torch.tensor(noise))
+        parts.append(Part(learner, meta, family, ends(tests[-1], steps), densities))
+    return Tested(candidate, pool_folds(tests), steps, seconds, parameters, parts)
+
+
+def episodes_of(family: TaskFamily) -> int:
+    """How many draws of a fold's test tasks a learner is scored on.
+
+    Examples:
+        >>> import torch
+        >>> from metafunc.data import from_arrays
+        >>> x, tasks = torch.arange(96.0) % 8, torch.arange(96) // 8
+        >>> episodes_of(from_arrays(x, x, tasks, num_shots=3, num_queries=4, fold=(0, 3)))
+        80
+    """
+    tasks = family.info["tasks"]
+    return int(tasks["test"] * max(LEAST_DRAWS, min(DRAWS, EPISODES // sum(tasks.values()))))
+
+
+def ends(evaluation: Evaluation, steps: int) -> tuple[float, float] | None:
+    """The noise scales that were fitted before adaptation and after so many steps; None where none was."""
+    noise = evaluation.pooled.get("noise_scale")
+    return None if noise is None else (float(noise[0]), float(noise[steps]))

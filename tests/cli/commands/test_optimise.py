@@ -1,0 +1,94 @@
+"""`metafunc optimise` and `metafunc acquire` as a user types them."""
+
+import json
+from pathlib import Path
+
+import pytest
+from metafunc_cli.__main__ import run
+
+TRAIN = ["--steps", "3", "--num-tasks", "4", "--quiet", "--validate-every", "3", "--num-features", "2"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A table of 15 machines with the same 6 settings, and a run that was trained on it by the command itself."""
+    place = tmp_path_factory.mktemp("optimise")
+    rows = [f"{m},{s},{w},{10 - (s - 2) ** 2 + w * m / 10}" for m in range(15) for s in range(3) for w in range(2)]
+    (place / "machines.csv").write_text("\n".join(["machine,speed,weight,output", *rows]))
+    (place / "observed.csv").write_text("speed,weight,output\n0,0,6\n1,0,9\n")
+    (place / "candidates.csv").write_text("speed,weight\n0,0\n2,0\n2,1\n")
+    table = str(place / "machines.csv")
+    data = ["--data.task-column", "machine", "--data.target-columns", "output", "--data.num-shots", "2"]
+    words = ["optimise", "dkt", table, *data, *TRAIN, "--out", str(place / "run"), "--evaluations", "4"]
+    assert run([*words, "--acquisition", "ucb"]) == 0
+    return place
+
+
+def test_a_table_is_trained_on_and_searched(folder: Path) -> None:
+    report = json.loads((folder / "run/optimise-ucb.json").read_text())
+    assert [row["method"] for row in report["rows"]] == [
+        "dkt (ucb)", "GP from scratch", "best on average", "RGPE", "random"
+    ]  # fmt: skip
+    assert report["num_tasks"] == 3
+    assert report["pool_rows"] == [6, 6]
+    for row in report["rows"]:
+        means = [point["mean"] for point in row["curve"]]
+        assert means == sorted(means, reverse=True)
+        assert 0 <= means[-1] <= means[0] <= 1
+    assert (folder / "run/figures/optimise-ucb.png").stat().st_size > 10_000
+    assert "| RGPE |" in (folder / "run/optimise-ucb.md").read_text()
+
+
+def test_a_run_is_searched_again_bit_for_bit_and_the_other_way(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["optimise", str(folder / "run"), "--evaluations", "3", "--json", "--quiet"]
+    assert run([*words, "--minimise"]) == 0
+    first = json.loads(capsys.readouterr().out)
+    assert run([*words, "--minimise"]) == 0
+    assert json.loads(capsys.readouterr().out) == first
+    assert run(words) == 0
+    assert json.loads(capsys.readouterr().out)["rows"] != first["rows"]
+
+
+def test_what_to_try_next_is_a_row_that_has_not_been_tried(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["optimise", str(folder / "run"), str(folder / "observed.csv"), "--pool", str(folder / "candidates.csv")]
+    assert run([*words, "--json", "--top", "5"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert sorted(each["row"] for each in found["suggestions"]) == [2, 3], "the first row was observed"
+    assert found["suggestions"][0]["acquisition"] >= found["suggestions"][1]["acquisition"] >= 0
+    assert run(words) == 0
+    out, err = capsys.readouterr()
+    assert "try" in out
+    assert "speed 2" in out
+    assert "1 rows of" in err
+
+
+def test_labels_are_asked_for(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["acquire", str(folder / "run"), "--labels", "3", "--rows", "4", "--test-pools", "6", "--json"]
+    assert run([*words, "--acquisition", "variance"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert [row["method"] for row in report["rows"]] == ["variance", "random"]
+    first = [row["curve"][0]["mean"] for row in report["rows"]]
+    assert first[0] == first[1], "both begin with the same label"
+    assert [point["evaluations"] for point in report["rows"][0]["curve"]] == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "optimise needs the folder of a run, or an algorithm and tasks"),
+        (["nothing"], "nothing is no run, algorithm, task family or table"),
+        (["RUN", "--steps", "5"], "--steps is an option of a training"),
+        (["RUN", "--evaluations", "0"], "num_evaluations must be at least 1"),
+        (["RUN", "--pool", "c.csv"], "a table of what was observed, and one of what can be tried"),
+        (["RUN", "OBSERVED", "--pool", "OBSERVED"], "Every row of"),
+        (["dkt", "sinusoid", "--pool", "c.csv"], "--pool is for a search of your own"),
+    ],
+)
+def test_what_cannot_be_is_refused_in_a_line(
+    words: list[str], message: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    places = {"RUN": str(folder / "run"), "OBSERVED": str(folder / "observed.csv")}
+    assert run(["optimise", *(places.get(word, word) for word in words)]) == 2
+    assert message in capsys.readouterr().err

@@ -1,0 +1,70 @@
+"""Which words the tab key offers."""
+
+import json
+from pathlib import Path
+
+import pytest
+from metafunc_cli.__main__ import COMMANDS
+from metafunc_cli.settings.compose import read
+from metafunc_cli.settings.generated import ALGORITHMS, FAMILIES
+from metafunc_cli.settings.next_words import next_words
+from metafunc_cli.settings.options import Training
+
+
+def offered(line: str) -> list[str]:
+    return next_words(line.split(" "), COMMANDS)
+
+
+def test_commands_sections_and_shells() -> None:
+    assert offered("") == [*COMMANDS]
+    assert offered("tr") == ["train"]
+    assert offered("--v") == ["--version"]
+    assert offered("list a") == ["algorithms"]
+    assert offered("completion ") == ["bash", "zsh", "fish"]
+    assert offered("no_such_command ") == []
+
+
+def test_algorithms_and_families_that_fit_each_other() -> None:
+    assert [*ALGORITHMS, *FAMILIES] == [word for word in offered("train ") if not word.endswith(".csv")]
+    assert offered("train maml_rl ") == [name for name, row in FAMILIES.items() if row.kinds == ("control",)]
+    assert offered("train circles reg") == []
+    assert "alpaca" not in offered("train circles ")
+    assert "alpaca" in offered("train sinusoid ")
+
+
+def test_the_flags_are_those_of_the_pair() -> None:
+    flags = offered("train reptile glyphs --")
+    assert {"--batch-size", "--data.num-ways", "--outer-lr", "--preset", "--model.filters", "--model"} <= {*flags}
+    assert not {"--data.num-test-queries", "--network", "--kl-weight"} & {*flags}
+    assert "--data.num-test-queries" in offered("train maml sinusoid --data.")
+    assert not [flag for flag in flags if flag in ("--no-overwrite", "--no-json")]
+    read(["reptile", "glyphs", *(flag for flag in flags if flag in ("--quiet", "--overwrite", "--json"))])
+
+
+def test_values_that_can_be_counted() -> None:
+    assert offered("train --schedule ") == ["constant", "cosine", "linear"] or "cosine" in offered("train --schedule ")
+    assert offered("train --schedule=cos") == ["--schedule=cosine"]
+    assert "maml-sinusoid" in offered("train --preset maml-")
+    assert offered("predict x --laplace ") == ["last", "all"]
+    assert offered("train --steps ") == []
+    assert "maml" in offered("compare --algorithms anil ma")
+    assert Training.schedule in offered("train maml sinusoid --steps 3 --schedule ")
+
+
+def test_runs_and_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    run = tmp_path / "runs/one"
+    run.mkdir(parents=True)
+    (run / "config.json").write_text(json.dumps({"tasks": {"name": "glyphs"}}))
+    (tmp_path / "own.csv").write_text("x,y")
+    assert offered("eval ") == offered("train --resume ") == offered("compare r") == ["runs/one"]
+    assert offered("eval runs/one ") == []
+    assert "--data.num-ways" in offered("eval runs/one --data.")
+    assert "own.csv" in offered("train o")
+    assert offered("auto o") == ["own.csv"]
+
+
+def test_a_module_of_the_users_is_not_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "net.py").write_text("raise SystemExit(9)")
+    monkeypatch.chdir(tmp_path)
+    assert "--steps" in offered("train net:builder sinusoid --model net:net --st")

@@ -1,0 +1,78 @@
+"""`--quick` for every pair of algorithm and task family: the configuration exists, and is small."""
+
+from typing import Any
+
+import pytest
+from metafunc_cli.errors import UsageError
+from metafunc_cli.presets import quick
+from metafunc_cli.settings import compose
+from metafunc_cli.settings.compose import plain
+from metafunc_cli.settings.generated import ALGORITHMS, FAMILIES
+from metafunc_cli.settings.names import choose
+
+PAIRS = [
+    (algorithm, tasks)
+    for algorithm, row in ALGORITHMS.items()
+    for tasks, family in FAMILIES.items()
+    if family.kinds[0] in row.kinds
+]
+NEEDS_PATH = ("few_shot", "regression", "classification")
+
+
+def asked(algorithm: str, tasks: str, *more: str) -> compose.Request:
+    path = ["--data.path", "some.csv"] if tasks in NEEDS_PATH else []
+    return compose.read([algorithm, tasks, "--quick", *path, *more])
+
+
+def test_every_pair_has_a_quick_configuration() -> None:
+    assert len(PAIRS) > 300
+    for algorithm, tasks in PAIRS:
+        names, preset = choose([algorithm, tasks], None, {}, None)
+        parts = compose.before_flags(names, {}, preset, quick=True)
+        training = parts["training"]
+        assert training.steps <= max(quick.KIND_STEPS.values()), (algorithm, tasks)
+        assert training.test_tasks <= 100
+        assert (training.validate_every or 1) <= training.steps
+        assert training.schedule != "constant" or training.outer_optimiser != "adam"
+        for section, bounds in (("algorithm", quick.HYPER), ("tasks", quick.DATA), ("model", quick.NETWORK)):
+            for name, most in bounds.items():
+                value: Any = getattr(parts[section], name, None)
+                whole = value if isinstance(value, tuple | list) else [value or 0]
+                assert max(whole) <= most, (algorithm, tasks, name)
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "tasks"),
+    [("platipus", "sinusoid"), ("protonet", "glyphs"), ("tnp", "gp"), ("maml_rl", "ant"), ("mixed", "regression")],
+)
+def test_a_quick_configuration_is_one_of_the_command_line(algorithm: str, tasks: str) -> None:
+    names, preset = choose([algorithm, tasks], None, {}, None)
+    found = asked(algorithm, tasks).settings
+    assert found.training == compose.before_flags(names, {}, preset, quick=True)["training"]
+    assert found.names == names
+
+
+def test_the_pair_of_the_tutorial_is_its_preset_as_it_is() -> None:
+    small, preset = asked("maml", "sinusoid"), compose.read(["--preset", "quick"])
+    assert small.settings.to_json() == preset.settings.to_json()
+    assert not small.changed
+
+
+def test_flags_count_more_than_what_is_small() -> None:
+    found = asked("platipus", "sinusoid", "--steps", "7", "--num-steps", "9").settings
+    assert (found.training.steps, found.hyper.num_steps) == (7, 9)
+    assert asked("platipus", "sinusoid", "--steps", "7").changed
+
+
+def test_what_a_method_is_stays_as_its_preset_has_it() -> None:
+    usual, small = compose.read(["platipus", "sinusoid"]), asked("platipus", "sinusoid")
+    assert small.preset == usual.preset
+    assert small.settings.hyper.kl_weight == usual.settings.hyper.kl_weight == 0.1
+    same = {name: value for name, value in vars(usual.settings.data).items() if name not in quick.DATA}
+    assert {name: plain(vars(small.settings.data)[name]) for name in same} == plain(same)
+
+
+def test_what_is_recorded_is_not_made_small(tmp_path: Any) -> None:
+    (tmp_path / "config.json").write_text('{"training": {"steps": 5}}')
+    with pytest.raises(UsageError, match="--quick makes settings small"):
+        compose.read(["maml", "sinusoid", "--quick", "--config", str(tmp_path / "config.json")])

@@ -1,0 +1,50 @@
+"""What is shown of a table is in its own units: predictions are those of the learner, brought there."""
+
+import pytest
+import torch
+
+from metafunc import algorithms, data, likelihood, tree
+from metafunc.data.sampling import generator_for
+from metafunc.evaluation.scoring import draw
+from metafunc.results.units import Units, errors_in_units
+
+X, TASKS = torch.arange(60.0) % 6, torch.arange(60) // 6
+FAMILY = data.from_arrays(100 + 20 * X, 7 + X * TASKS, TASKS, num_shots=3, num_queries=3, num_test_queries=3)
+LEARNER = algorithms.ridge(likelihood.gaussian())
+META = LEARNER.init(generator_for(0, "init", 0))
+
+
+def test_tasks_and_predictions_are_those_of_the_table() -> None:
+    units, tasks = Units.of(FAMILY.info), draw(LEARNER, META, FAMILY.test, 0, "test", 0, 4)
+    shown = units.tasks(tasks)
+    torch.testing.assert_close(((shown.query.x - 100) / 20).round(), (shown.query.x - 100) / 20, atol=1e-4, rtol=0)
+    assert (units.x, units.y) == ("x0", "y")
+    one, other = tree.at(tasks, 1), tree.at(shown, 1)
+    mine = units.learner(LEARNER)
+    expected = LEARNER.predict(tree.at(LEARNER.path(META, one.support, 1), -1), one.query.x)
+    found = mine.predict(tree.at(mine.path(META, other.support, 1), -1), other.query.x)
+    mean, scale = FAMILY.info["target_mean"][0], FAMILY.info["target_scale"][0]
+    torch.testing.assert_close(found.loc, expected.loc * scale + mean, rtol=1e-3, atol=1e-2)  # type: ignore[union-attr]
+    torch.testing.assert_close(found.scale, expected.scale * scale, rtol=1e-3, atol=1e-3)  # type: ignore[union-attr]
+
+
+def test_tasks_that_are_no_table_stay_as_they_are() -> None:
+    assert Units.of(data.sinusoid().info) == Units()
+    assert Units.of({"inputs": ["t"], "targets": ["c"], "log_targets": True}).y == "log c"
+
+
+@pytest.mark.parametrize(
+    ("mse", "said"),
+    [
+        ({"mean": 4.0, "ci95": None}, "a 20"),
+        ({"mean": 4.0, "ci95": 3.0}, "a 20 (10 to 26.5)"),
+        ({"mean": 4.0, "ci95": 5.0}, "a 20 (0 to 30)"),
+        ({"mean": 4.0, "ci95": 5.0, "low": 1.0, "high": 9.0}, "a 20 (10 to 30)"),
+        ({"mean": None, "ci95": None}, "a inf"),
+    ],
+)
+def test_errors_are_said_in_the_unit_of_the_target(mse: dict[str, float | None], said: str) -> None:
+    info = {"targets": ["dose"], "target_scale": [10.0]}
+    assert errors_in_units(info, {"a": {"mse": mse}}) == f"RMSE in the unit of dose: {said}"
+    assert errors_in_units({**info, "targets": ["a", "b"]}, {"a": {"mse": mse}}) == ""
+    assert errors_in_units(info, {"a": {"nll": mse}}) == ""
