@@ -50,20 +50,22 @@ def test_one_that_does_not_end_with_the_others_is_killed(ranks: Path, monkeypatc
 
 
 def test_a_signal_reaches_all_once(ranks: Path) -> None:
-    ranks.write_text(f"trap 'echo x >> {ranks.parent}/term.$RANK' TERM; sleep 1 & wait $!; wait; exit 143\n")
+    folder = ranks.parent
+    waits = f"while [ ! -e {folder}/go ]; do sleep 0.1; done; exit 143"
+    ranks.write_text(f"trap 'echo x >> {folder}/term.$RANK' TERM; touch {folder}/ready.$RANK; {waits}\n")
     script = f"import sys\nfrom metafunc_cli import launch\nsys.executable = {str(ranks.parent / 'rank')!r}\n"
     script += "sys.exit(launch.launch([], 2))"
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     process = subprocess.Popen([PYTHON, "-c", script], env=environment)
-    while len([*ranks.parent.glob("given.*")]) < 2:
-        time.sleep(0.05)
-    time.sleep(0.2)
-    for _ in range(2):
+    for files in ("ready.*", "term.*"):  # the second signal comes when the first has been handed on
+        while len([*folder.glob(files)]) < 2:
+            time.sleep(0.05)
         process.send_signal(signal.SIGTERM)
-        time.sleep(0.1)
-    assert process.wait(30) == 143
+    time.sleep(0.5)
+    (folder / "go").touch()
+    assert process.wait(60) == 143
     for rank in range(2):
-        assert (ranks.parent / f"term.{rank}").read_text() == "x\n"
+        assert (folder / f"term.{rank}").read_text() == "x\n"
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,7 @@ from metafunc.evaluation.meta_test import report
 from metafunc.execution import shards
 from metafunc.execution.distributed import Ranks
 from metafunc.execution.rank_agreement import agreement
+from metafunc.training import bar
 from metafunc.training.build import build
 from metafunc.training.config import train
 
@@ -76,25 +77,49 @@ SMALL: dict[str, dict[str, Any]] = {
 OUTER = {"maml_rl": {"outer_optimiser": "trpo"}, "promp": {"repeats": 2}}
 TESTED = ("maml", "protonet")
 SIZES = (1, 2, 4)
-
-
-FOUR = ("maml", "reptile", "platipus", "mr_maml_w", "bmaml", "cnp", "protonet", "maml_rl", "promp")
-"""What is trained on four ranks as well: learners with noise of each kind, and updates of each kind."""
+KINDS = ("maml", "reptile", "platipus", "mr_maml_w", "bmaml", "cnp", "protonet", "maml_rl", "promp")
+"""Learners with noise of each kind, and updates of each kind."""
 
 
 def rows(folder: Path) -> Any:
-    """Every row on one rank and two, some on four, and some meta-tests."""
+    """A row of each kind, and some meta-tests, on one rank, two and four."""
 
     def some_rows(ranks: Ranks) -> Any:
         tested = {name: meta_test(ranks, name) for name in TESTED if ranks.size < 4}
-        return {name: row(ranks, name) for name in (ALGORITHMS if ranks.size < 4 else FOUR)}, tested
+        return {name: row(ranks, name) for name in KINDS}, tested
 
     return {size: forked(size, some_rows, folder) for size in SIZES}
 
 
 def all_rows(folder: Path) -> Any:
-    """Every row on four ranks."""
-    return forked(4, lambda ranks: {name: row(ranks, name) for name in ALGORITHMS}, folder)
+    """Every row on one rank, two and four."""
+
+    def every_row(ranks: Ranks) -> Any:
+        return {name: row(ranks, name) for name in ALGORITHMS}
+
+    return {size: forked(size, every_row, folder) for size in SIZES}
+
+
+def stacked(ranks: Ranks) -> Any:
+    """What a stack starts from: its members, trained first."""
+    members = [{"config": config_of(name, shards=1), "weight": 0.5} for name in ("maml", "cnp")]
+    for member in members:
+        del member["config"]["tasks"]
+    config = config_of("maml", steps=0, shards=2)
+    config["algorithm"] = {"name": "stack", "members": members}
+    fit = train(config, ranks=ranks).fit
+    return {"meta": summed(fit.meta), "step": fit.step}
+
+
+def shown(ranks: Ranks) -> Any:
+    """The steps of the bar in an interactive session."""
+    steps: list[int] = []
+    bar.interactive = lambda: True
+    bar.find_spec = lambda name: name  # type: ignore[attr-defined, assignment]  # as if tqdm were there
+    bar.bar = lambda: lambda event: steps.append(event.step) if event.phase == "train" else None
+    learner, family = build(config_of("maml"))
+    metafunc.fit(learner, family, steps=2, num_tasks=4, ranks=ranks, execution=TWO)
+    return steps
 
 
 def fitted(ranks: Ranks, out: Path | None, *, at: dict[int, Callable[[], None]] | None = None, **changes: Any) -> Any:
@@ -200,6 +225,9 @@ def refusals(folder: Path) -> Any:
         lines: list[Any] = []
 
         class Listed:
+            def begin(self, run: Path | None, config: Any, step: int, /) -> None:
+                lines.append("begun")
+
             def log(self, values: Any, step: int, /) -> None:
                 lines.append(step)
 
@@ -224,8 +252,11 @@ def refusals(folder: Path) -> Any:
         "broken": broken,
         "unshared": unshared,
         "logged": logged,
+        "shown": shown,
+        "stacked": stacked,
     }
     found = {name: forked(2, case, folder) for name, case in cases.items()}
+    found["stacked alone"] = forked(1, stacked, folder)
     return {**found, "wrote": (folder / "refused").exists()}
 
 
