@@ -102,7 +102,9 @@ def all_rows(folder: Path) -> Any:
 
 def stacked(ranks: Ranks) -> Any:
     """What a stack starts from: its members, trained first."""
-    members = [{"config": config_of(name, shards=1), "weight": 0.5} for name in ("maml", "cnp")]
+    members = [
+        {"config": config_of(name, shards=1), "weight": 0.5, "noise_scales": [1.0, 0.5]} for name in ("maml", "reptile")
+    ]
     for member in members:
         del member["config"]["tasks"]
     config = config_of("maml", steps=0, shards=2)
@@ -166,6 +168,30 @@ def endings(folder: Path) -> Any:
     return found
 
 
+def logged(ranks: Ranks) -> Any:
+    """What a tracker is told."""
+    lines: list[Any] = []
+
+    class Listed:
+        def begin(self, run: Path | None, config: Any, step: int, /) -> None:
+            lines.append("begun")
+
+        def log(self, values: Any, step: int, /) -> None:
+            lines.append(step)
+
+        def close(self) -> None:
+            lines.append("closed")
+
+    fitted(ranks, None, recording=Recording(log_every=4, trackers=(Listed(),)))
+    return lines
+
+
+def firsts(folder: Path) -> Any:
+    """What rank 0 alone does, and a stack, which all start from the same."""
+    found = {case.__name__: forked(2, case, folder) for case in (logged, shown, stacked)}
+    return {**found, "stacked alone": forked(1, stacked, folder)}
+
+
 def refusals(folder: Path) -> Any:
     """What two ranks refuse, or notice."""
 
@@ -221,22 +247,6 @@ def refusals(folder: Path) -> Any:
         platform.node = lambda: f"machine {ranks.rank}"
         return fitted(ranks, folder / f"seen by {ranks.rank}")
 
-    def logged(ranks: Ranks) -> Any:
-        lines: list[Any] = []
-
-        class Listed:
-            def begin(self, run: Path | None, config: Any, step: int, /) -> None:
-                lines.append("begun")
-
-            def log(self, values: Any, step: int, /) -> None:
-                lines.append(step)
-
-            def close(self) -> None:
-                lines.append("closed")
-
-        fitted(ranks, None, recording=Recording(log_every=4, trackers=(Listed(),)))
-        return lines
-
     held = folder / "held"
     forked(1, lambda ranks: fitted(ranks, held, steps=2), folder)
     cases: dict[str, Case] = {
@@ -251,12 +261,8 @@ def refusals(folder: Path) -> Any:
         "drifted": drifting,
         "broken": broken,
         "unshared": unshared,
-        "logged": logged,
-        "shown": shown,
-        "stacked": stacked,
     }
     found = {name: forked(2, case, folder) for name, case in cases.items()}
-    found["stacked alone"] = forked(1, stacked, folder)
     return {**found, "wrote": (folder / "refused").exists()}
 
 
@@ -284,7 +290,7 @@ def sums(folder: Path) -> Any:
 
 
 TWO = Execution(shards=2, threads=1)
-CASES = {"rows": rows, "all rows": all_rows, "sums": sums, "endings": endings, "refusals": refusals}
+CASES = {"rows": rows, "all rows": all_rows, "sums": sums, "endings": endings, "refusals": refusals, "firsts": firsts}
 
 if __name__ == "__main__":
     torch.set_num_threads(1)

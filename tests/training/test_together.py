@@ -42,7 +42,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    return ran(tmp_path_factory.mktemp("ranks"), "endings", "refusals")
+    return ran(tmp_path_factory.mktemp("ranks"), "endings", "refusals", "firsts")
 
 
 def test_rows_have_the_bits_of_one_process_on_two_and_four_ranks(trained: Any) -> None:
@@ -129,17 +129,17 @@ def test_replicas_that_differ_are_noticed(found: Any) -> None:
 
 
 def test_rank_0_alone_gives_trackers_their_numbers(found: Any) -> None:
-    assert found["refusals"]["logged"] == [["begun", 4, 4, 8, 8, "closed"], ["closed"]]
+    assert found["firsts"]["logged"] == [["begun", 4, 4, 8, 8, "closed"], ["closed"]]
 
 
 def test_rank_0_alone_shows_a_bar(found: Any) -> None:
-    assert found["refusals"]["shown"] == [[1, 2], []]
+    assert found["firsts"]["shown"] == [[1, 2], []]
 
 
 def test_ranks_start_a_stack_from_what_one_process_does(found: Any) -> None:
-    (alone,) = found["refusals"]["stacked alone"]
+    (alone,) = found["firsts"]["stacked alone"]
     assert alone["step"] == 0
-    assert found["refusals"]["stacked"] == [alone] * 2
+    assert found["firsts"]["stacked"] == [alone] * 2
 
 
 def test_the_sum_over_shards_is_taken_in_their_order_whatever_rank_has_them(trained: Any) -> None:
