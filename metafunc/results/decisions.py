@@ -13,6 +13,7 @@ from metafunc.bayes.ranked_ensemble import alone, rgpe
 from metafunc.data.sampling import generator_for
 from metafunc.evaluation import metrics
 from metafunc.evaluation.autoregressive import whole
+from metafunc.evaluation.metrics.intervals import Groups
 from metafunc.evaluation.scoring import main_score
 from metafunc.evaluation.sequential import choosing
 from metafunc.evaluation.sequential.acquisition import ACQUISITIONS, QUERIES, Acquire, random_row, ucb
@@ -129,13 +130,14 @@ def prepared(method: Method, tasks: Task, seed: int) -> Task:
     return method.learner.prepare(method.meta, tasks, generator_for(seed, "prepare-pool", 0), step=None, num_steps=0)
 
 
-def report(curves: Curves, *, first: int = 1, ranks: bool = True) -> list[dict[str, Any]]:
+def report(curves: Curves, *, first: int = 1, ranks: bool = True, groups: Groups = None) -> list[dict[str, Any]]:
     """A row for every method: its mean with a 95 % interval at every number of evaluations, and paired differences.
 
     Args:
         curves: by method, (tasks, columns), of which less is better; the first method is the one that is judged.
         first: the number of evaluations of the first column.
         ranks: whether to add mean ranks over tasks.
+        groups: of which tasks or classes each of them is made; None: each is a task of its own.
 
     Returns:
         For each method {"method", "curve": [{"evaluations", "mean", "ci95", "rank", "difference"}]}; a difference is
@@ -156,11 +158,11 @@ def report(curves: Curves, *, first: int = 1, ranks: bool = True) -> list[dict[s
         for column in range(judged.shape[1]):
             own, other = curves[name][None, :, column].double(), judged[None, :, column].double()
             mean, apart = float(own.mean()), float(own.mean() - other.mean())
-            half = metrics.half_width([own, -other])
+            half = metrics.half_width([own, -other], groups)
             point: dict[str, Any] = {
                 "evaluations": first + column,
                 "mean": mean,
-                "ci95": _finite(metrics.half_width([own])),
+                "ci95": _finite(metrics.half_width([own], groups)),
             }
             if ranks:
                 point["rank"] = float(order[number, column])
