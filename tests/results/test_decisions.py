@@ -5,6 +5,7 @@ import torch
 
 from metafunc.evaluation import metrics
 from metafunc.results import decisions
+from metafunc.types import Batch
 
 SOURCE = torch.Generator().manual_seed(0)
 
@@ -22,3 +23,22 @@ def test_episodes_of_few_tasks_are_no_more_than_these_tasks() -> None:
     half = metrics.half_width([other.mT, -own.mT], which)
     assert point["difference"]["high"] - point["difference"]["low"] == pytest.approx(2 * half)
     assert decisions.report({"a": own}, groups=0 * which)[0]["curve"][0]["ci95"] is None, "one task has no spread"
+
+
+def test_each_random_order_is_ranked_against_single_runs() -> None:
+    orders = torch.tensor([0.0, 0.0, 0.9]).double()[:, None, None].expand(3, 4, 1)
+    found = decisions.report({"a": torch.full((4, 1), 0.2).double(), "random": orders})
+    a, random = (row["curve"][0] for row in found)
+    assert random["mean"] == pytest.approx(0.3)
+    assert random["rank"] == pytest.approx(4 / 3), "better in two orders of three; the average is worse"
+    assert a["rank"] == pytest.approx(5 / 3)
+    with pytest.raises(ValueError, match=r"\[1, 2, 3\] orders"):
+        decisions.report({"a": orders, "b": orders[:2]})
+
+
+def test_random_regret_has_every_order_of_the_pool() -> None:
+    y = torch.rand(3, 6, 1, generator=SOURCE)
+    found = decisions.random_regret(Batch(y, y), num_evaluations=6, sign=1, seed=0)
+    assert found.shape == (decisions.RANDOM_ORDERS, 3, 6)
+    assert bool((found[..., -1] == 0).all()), "all rows have been seen"
+    assert bool((found[0] != found[1]).any())

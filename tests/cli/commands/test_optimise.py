@@ -79,9 +79,7 @@ def test_labels_are_asked_for(folder: Path, capsys: pytest.CaptureFixture[str]) 
     assert [point["evaluations"] for point in report["rows"][0]["curve"]] == [1, 2, 3]
 
 
-def test_intervals_are_over_the_tasks_that_episodes_come_from(
-    folder: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_intervals_are_over_the_tasks_that_episodes_come_from(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["acquire", str(folder / "run"), "--labels", "2", "--rows", "4", "--test-pools", "30"]
     assert run([*words, "--json", "--quiet"]) == 0
     report = json.loads(capsys.readouterr().out)
