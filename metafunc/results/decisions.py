@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from metafunc import tree
 from metafunc.bayes.ranked_ensemble import alone, rgpe
 from metafunc.data.sampling import generator_for
 from metafunc.evaluation import metrics
@@ -19,7 +20,7 @@ from metafunc.evaluation.sequential import choosing
 from metafunc.evaluation.sequential.acquisition import ACQUISITIONS, QUERIES, Acquire, random_row, ucb
 from metafunc.evaluation.sequential.average import average, has_rows
 from metafunc.evaluation.sequential.choosing import mean_ranks
-from metafunc.types import Batch, MetaLearner, P, Task
+from metafunc.types import Batch, MetaLearner, Normal, P, Task
 
 Curves = Mapping[str, Float[Tensor, "*orders tasks columns"]]
 """By method, one number for each task and number of evaluations, or for each of several orders, tasks and numbers of
@@ -126,6 +127,43 @@ def errors_of(method: Method, tasks: Task, *, first: int, num_labels: int, seed:
 def queries(method: Method, how: str) -> dict[str, Method]:
     """The same learner with labels that it asks for, and with labels at random."""
     return {name: Method(method.learner, method.meta, QUERIES[name], method.noise_scale) for name in (how, "random")}
+
+
+def check_query(method: Method, name: str, how: str, tasks: Task) -> None:
+    """Refuse a way of asking that is the same for every row, for the choice would be random under another name.
+
+    Args:
+        method: the learner.
+        name: the learner's.
+        how: of `QUERIES`.
+        tasks: stacked and prepared, on the first of which predictions are looked at, with every label known.
+
+    Raises:
+        ValueError: there is one particle, and it has one noise scale for all rows, or cannot disagree with others.
+    """
+    task: Task = tree.at(tasks, 0)
+    with torch.no_grad():
+        params = method.learner.adapt(method.meta, task.support)
+        found = method.learner.predict(params, torch.cat([task.support.x, task.query.x]))
+    if how == "random" or found[0].shape[0] > 1:
+        return
+    if isinstance(found, Normal) and _of_one_scale(found):
+        raise ValueError(
+            f"{how} is the same for every row: {name} predicts with one particle and one noise scale. Take the "
+            "acquisition random, or a learner with particles, such as emaml, or a scale of each row, such as dkt."
+        )
+    if how == "bald":
+        raise ValueError(
+            f"bald is the same for every row: {name} has one particle, which disagrees with no other. Take the "
+            "acquisition entropy or variance, or a learner with particles, such as emaml."
+        )
+
+
+def _of_one_scale(found: Normal) -> bool:
+    if isinstance(found.scale, tuple):
+        return True
+    scale = found.scale.expand_as(found.loc)[0]
+    return bool((scale == scale[:1]).all())
 
 
 def prepared(method: Method, tasks: Task, seed: int) -> Task:

@@ -158,7 +158,8 @@ def acquire_labels(
         What was done, and `rows`, as `decisions.report` has them.
 
     Raises:
-        ValueError: a number is out of range, or the pool is smaller than that.
+        ValueError: a number is out of range, or the pool is smaller than that; or the acquisition is the same for
+            every row.
     """
     look_up(QUERIES, acquisition, "acquisition")
     family = found.family(num_shots=num_rows)
@@ -166,6 +167,7 @@ def acquire_labels(
         raise ValueError(f"{family.name} is control, and labels are those of a regression or a classification.")
     method = found.method
     tasks = draw(method.learner, method.meta, family.test, seed, "acquire", 0, num_tasks)
+    decisions.check_query(method, found.name, acquisition, tasks)
     origin = origin_of_block(family.test, seed, "acquire", 0, num_tasks)
     tasks = tasks._replace(support=_shuffled(tasks.support, seed))
     curves = {}

@@ -1,10 +1,15 @@
 """The report of choices: whose intervals are over tasks, and whose ranks are of single runs."""
 
+import re
+
 import pytest
 import torch
 
+from metafunc.algorithms import ALGORITHMS
 from metafunc.evaluation import metrics
+from metafunc.evaluation.sequential.acquisition import ei
 from metafunc.results import decisions
+from metafunc.testing.problems.small import build_small, network, random_tasks, small
 from metafunc.types import Batch
 
 SOURCE = torch.Generator().manual_seed(0)
@@ -42,3 +47,43 @@ def test_random_regret_has_every_order_of_the_pool() -> None:
     assert found.shape == (decisions.RANDOM_ORDERS, 3, 6)
     assert bool((found[..., -1] == 0).all()), "all rows have been seen"
     assert bool((found[0] != found[1]).any())
+
+
+TASKS = random_tasks("regression", num_outputs=1)
+
+
+@pytest.mark.parametrize(
+    ("name", "how", "message"),
+    [
+        ("maml", "entropy", "entropy is the same for every row: maml predicts with one particle and one noise scale"),
+        ("maml", "variance", "Take the acquisition random, or a learner with particles, such as emaml"),
+        ("dkt", "bald", "dkt has one particle, which disagrees with no other. Take the acquisition entropy or var"),
+        ("maml", "random", None),
+        ("emaml", "bald", None),
+        ("emaml", "entropy", None),
+        ("dkt", "entropy", None),
+        ("cnp", "variance", None),
+    ],
+)
+@pytest.mark.parametrize("noise_scale", [None, 0.3])
+def test_an_acquisition_that_is_the_same_everywhere_is_refused(
+    name: str, how: str, message: str | None, noise_scale: float | None
+) -> None:
+    learner = build_small(name, network, "regression", 1, **small(ALGORITHMS[name]))
+    method = decisions.Method(learner, learner.init(torch.Generator().manual_seed(0)), ei, noise_scale)
+    tasks = decisions.prepared(method, TASKS, 0)
+    if message is None:
+        decisions.check_query(method, name, how, tasks)
+        return
+    with pytest.raises(ValueError, match=re.escape(message)) as refused:
+        decisions.check_query(method, name, how, tasks)
+    assert "\n" not in str(refused.value)
+
+
+def test_classes_of_one_particle_have_an_entropy_and_no_disagreement() -> None:
+    learner = build_small("maml", network, "classification", 3)
+    method = decisions.Method(learner, learner.init(torch.Generator().manual_seed(0)), ei)
+    tasks = random_tasks("classification")
+    decisions.check_query(method, "maml", "entropy", tasks)
+    with pytest.raises(ValueError, match="bald is the same for every row: maml has one particle"):
+        decisions.check_query(method, "maml", "bald", tasks)

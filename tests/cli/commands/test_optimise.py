@@ -102,6 +102,13 @@ def test_intervals_are_over_the_tasks_that_episodes_come_from(folder: Path, caps
     assert "30 episodes of 3 tasks" in " ".join(capsys.readouterr().out.split())
 
 
+def test_asking_at_random_under_another_name_is_refused(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["acquire", str(folder / "run"), "--labels", "2", "--rows", "4", "--test-pools", "2"]
+    assert run([*words, "--acquisition", "bald"]) == 2
+    assert "bald is the same for every row: dkt has one particle" in capsys.readouterr().err
+    assert not (folder / "run/acquire-bald.json").exists()
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
