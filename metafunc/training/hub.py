@@ -190,5 +190,5 @@ def _reached(what: str, hint: str) -> Iterator[None]:
     except (HTTPError, OSError, ValueError) as error:
         reason = " ".join(str(error).split())[:300].rstrip(".")
         away = getattr(error, "response", None) is None and not isinstance(error, ValueError)
-        mend = AWAY if away else hint
-        raise DataUnavailable(f"{what}: {reason or type(error).__name__}. {mend}.") from error
+        remedy = AWAY if away else hint
+        raise DataUnavailable(f"{what}: {reason or type(error).__name__}. {remedy}.") from error
