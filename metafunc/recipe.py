@@ -6,7 +6,6 @@ them. What is changed by `dataclasses.replace` is another value, and remembers n
 """
 
 import inspect
-import pickle
 from collections.abc import Callable, Iterator, Mapping
 from functools import wraps
 from html import escape
@@ -83,7 +82,7 @@ class Built:
             return rebuilt, (self.recipe, getattr(self, "info", None))
         inside = [name for name, value in vars(self).items() if "<l" in getattr(value, "__qualname__", "")]
         if inside:
-            raise pickle.PicklingError(
+            raise TypeError(
                 f"This {type(self).__name__} was put together by hand, and pickle cannot find the functions in "
                 f"{', '.join(inside)} again: they are defined inside others. Pickle what it is built from, and build "
                 "it again; what a builder of metafunc returned, unchanged, can be pickled as it is."

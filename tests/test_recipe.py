@@ -53,9 +53,9 @@ def test_every_built_in_learner_predicts_bitwise_the_same_after_a_pickle(name: s
 def test_a_learner_that_was_changed_by_hand_is_not_pickled_as_the_one_that_it_was() -> None:
     changed = dataclasses.replace(LEARNER, predict=lambda params, x: None)
     assert changed.recipe is None
-    with pytest.raises(pickle.PicklingError, match=r"This MetaLearner was put together by hand.* predict "):
+    with pytest.raises(TypeError, match=r"This MetaLearner was put together by hand.* predict "):
         pickle.dumps(changed)
-    with pytest.raises(pickle.PicklingError, match="This Model was put together by hand"):
+    with pytest.raises(TypeError, match="This Model was put together by hand"):
         pickle.dumps(algorithms.maml(nn.from_module(torch.nn.Linear(1, 1)), likelihood.gaussian()))
     assert repr(changed).startswith("MetaLearner(by hand, ")
     assert copy.deepcopy(changed) is copy.copy(changed) is changed
@@ -96,8 +96,8 @@ def test_tensors_are_said_by_their_shapes() -> None:
 
 
 def test_a_family_of_a_table_is_rebuilt_where_its_data_are_the_same(tmp_path: Path) -> None:
-    def write(slope: float) -> None:
-        rows = [{"task": t, "x": x, "y": slope * t * x} for t in range(20) for x in np.linspace(0, 1, 6)]
+    def write(rise: float) -> None:
+        rows = [{"task": t, "x": x, "y": rise * t * x} for t in range(20) for x in np.linspace(0, 1, 6)]
         pandas.DataFrame(rows).to_csv(tmp_path / "t.csv", index=False)
 
     write(1.0)
@@ -131,5 +131,5 @@ def test_a_builder_inside_another_cannot_be_found_again() -> None:
     def inside() -> Any:
         return nn.mlp((1,), 1)
 
-    with pytest.raises(pickle.PicklingError, match="put together by hand"):
+    with pytest.raises(TypeError, match="put together by hand"):
         pickle.dumps(inside())

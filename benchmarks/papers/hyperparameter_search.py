@@ -129,7 +129,7 @@ def searched(method: str, x: Tensor, y: Tensor, left: list[int]) -> Tensor:
     order = torch.stack([torch.randperm(x.shape[1], generator=generator_for(task, "pool", 0)) for task in left])
     pools = Batch(*(torch.stack([row[own] for row, own in zip(leaf, order, strict=True)]) for leaf in pools[:2]))
     if method == "random":
-        return decisions.random_regret(pools, num_evaluations=EVALUATIONS, sign=1, seed=left[0])
+        return decisions.random_regret(pools, num_evaluations=EVALUATIONS, sign=1, seed=left[0]).mean(0)
     found = SURROGATES[method](training)
     if method in STEPS:  # which know targets in units of all data sets together
         mean, scale = training.y.mean(), training.y.std()

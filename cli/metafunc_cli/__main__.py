@@ -45,7 +45,7 @@ options:
 exit codes: 0 done, 1 failure, 2 usage, 3 data or machine unavailable, 4 diverged, 129, 130 or 143 interrupted
 """
 COMPLETE = "__complete"
-"""What the shells ask by, as `metafunc completion` has told them."""
+"""What the shells ask by, as `metafunc completion` prints it."""
 TERMINATED = {128 + number for number in (1, 15)}  # SIGHUP, which Windows does not know, and SIGTERM
 
 

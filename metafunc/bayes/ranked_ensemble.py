@@ -3,11 +3,13 @@ r"""The ranking-weighted ensemble of Gaussian processes: one of each training ta
 Feurer et al. (2018). Each training task i has a Gaussian process of its own, and so has the support set of a new task.
 They are weighted by how often a draw of theirs ranks the support set's n targets with the fewest mistakes,
 
-$$L_i(f) = \sum_{j, k} \big[ (f_j < f_k) \ne (y_j < y_k) \big], \qquad
+$$L_i(f) = \sum_{j \ne k} \big[ (f_j < f_k) \ne (y_j < y_k) \big], \qquad
 w_i = \frac1S \sum_s \big[ i = \arg\min_{i'} L_{i'}(f^s_{i'}) \big],$$
 
 where the new task's own process draws each target from the posterior given all others, and is compared with the other
-targets themselves. Ties are the new task's, or are shared. A training task whose median loss is above the 95th
+targets themselves. The paper's sums run over all j and k. With j = k a draw of the own process would be compared with
+the target that it stands for, half the time a mistake, and no other process can make it; so the diagonal is left out,
+which is 0 for all others. Ties are the new task's, or are shared. A training task whose median loss is above the 95th
 percentile of the new task's counts nothing. With fewer than three targets there is no ranking to speak of, and all
 training tasks count alike. The prediction is one Gaussian, $\mu = \sum_i w_i \mu_i$ and $\sigma^2 = \sum_i w_i^2
 \sigma_i^2$, in units of the support set's mean and standard deviation, since only ranks are taken from other tasks.
@@ -189,8 +191,6 @@ def weights(own: Fitted, others: Fitted, few: Batch) -> Float64[Tensor, " models
     """
     present, y = own.found.present, few.y[:, 0].double()
     of_training, of_own = few.extra.double().unbind(0)
-    pairs = present[:, None] * present
-    truth = y[:, None] < y
 
     def of_other(other: Fitted) -> Float64[Tensor, " draws"]:
         cross = KERNEL.gram(_given(other.log_lengthscale), own.x, other.x)
@@ -198,16 +198,27 @@ def weights(own: Fitted, others: Fitted, few: Batch) -> Float64[Tensor, " models
         spread = gaussian_process.covariance(other.found, cross, prior)
         root = torch.linalg.cholesky(spread + 1e-6 * torch.eye(len(y), dtype=y.dtype, device=y.device))
         drawn = gaussian_process.mean(other.found, cross)[:, 0] + of_training @ root.mT
-        wrong: Tensor = ((drawn[:, :, None] < drawn[:, None]) != truth) * pairs
-        return wrong.sum((1, 2))
+        return _mistakes(drawn, drawn, y, present)
 
     losses = torch.vmap(of_other)(others)
     inverse = torch.cholesky_inverse(own.found.factor).diagonal()
     standard = (y - own.mean) / own.scale
     without = standard - own.found.weights[:, 0] / inverse
     drawn = without + of_own * inverse.rsqrt()
-    ours = ((drawn[:, :, None] < standard) != truth).mul(pairs).sum((1, 2))
+    ours = _mistakes(drawn, standard.expand_as(drawn), y, present)
     return torch.where(present.sum() < LEAST, _alike(losses), _votes(losses, ours))
+
+
+def _mistakes(
+    drawn: Float64[Tensor, "draws n"],
+    compared: Float64[Tensor, "draws n"],
+    y: Float64[Tensor, " n"],
+    present: Float64[Tensor, " n"],
+) -> Float64[Tensor, " draws"]:
+    """The pairs of two different rows that each draw ranks wrongly."""
+    pairs = present[:, None] * present * (1 - torch.eye(len(y), dtype=y.dtype, device=y.device))
+    wrong = (drawn[:, :, None] < compared[:, None]) != (y[:, None] < y)
+    return (wrong * pairs).sum((1, 2))
 
 
 def _votes(losses: Float64[Tensor, "tasks draws"], own: Float64[Tensor, " draws"]) -> Float64[Tensor, " models"]:

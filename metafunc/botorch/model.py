@@ -78,11 +78,10 @@ class MetaModel(Model):
         self._outputs = y.shape[1]
         self.meta = tree.map(_double, meta)
         x, y = x.double(), y.double()
+        self.train_inputs, self.train_targets = (x,), y
+        mask = x.new_ones(len(x))
         if not len(x):  # learners adapt to rows of which none counts, and not to no rows
             x, y, mask = x.new_zeros(1, x.shape[1]), y.new_zeros(1, y.shape[1]), x.new_zeros(1)
-        else:
-            mask = x.new_ones(len(x))
-        self.train_inputs, self.train_targets = (x,), y
         rows = Batch(x[None], y[None], mask[None])
         prepared = learner.prepare(
             self.meta, Task(rows, rows), generator_for(seed, "predict", 0), step=None, num_steps=0

@@ -292,12 +292,5 @@ def report(
         seed: the seed of the training.
         steps: the outer steps of the training.
     """
-    return {
-        "algorithm": algorithm,
-        "tasks": tasks,
-        "run": run,
-        "seed": seed,
-        "steps": steps,
-        "normalisation": evaluation.normalisation,
-        "meta_test": evaluation.to_json(),
-    }
+    about = {"algorithm": algorithm, "tasks": tasks, "run": run, "seed": seed, "steps": steps}
+    return {**about, "normalisation": evaluation.normalisation, "meta_test": evaluation.to_json()}

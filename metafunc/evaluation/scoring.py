@@ -130,8 +130,15 @@ def origin_of(sampler: Sampler, seed: int, split: str, num_tasks: int) -> Origin
     if not isinstance(sampler, Grouped):
         return UNLIMITED
     starts = range(0, num_tasks, BLOCK)
-    parts = [sampler.groups(generator_for(seed, split, at // BLOCK), min(BLOCK, num_tasks - at)) for at in starts]
-    return Origin(torch.cat(parts), sampler.of)
+    blocks = [origin_of_block(sampler, seed, split, at // BLOCK, min(BLOCK, num_tasks - at)) for at in starts]
+    return Origin(torch.cat([block.groups for block in blocks if block.groups is not None]), sampler.of)
+
+
+def origin_of_block(sampler: Sampler, seed: int, split: str, block: int, num_tasks: int) -> Origin:
+    """What the episodes of one block come from, as `draw` draws them."""
+    if not isinstance(sampler, Grouped):
+        return UNLIMITED
+    return Origin(sampler.groups(generator_for(seed, split, block), num_tasks), sampler.of)
 
 
 def chunks(tasks: Task, size: int) -> Iterator[Task]:

@@ -7,7 +7,7 @@ seeds and tasks, or over tasks alone where there is one seed; differences are to
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -110,9 +110,11 @@ def compare(tasks: str, entries: Sequence[Entry]) -> Comparison:
         "steps", "seconds", "cpu_seconds", "parameters"; for
         each metric {"mean", "ci95", "low", "high"}, ci95 half the width of the 95 % interval from low to high;
         "paired", for each metric but the gap {"diff", "ci95", "low", "high"}, empty in the first row; "interval",
-        "seeds and tasks" or, for one seed, "tasks"; "best", the metrics in which it is best beyond doubt; and "fitted",
-        by name the scalars of each seed that validation tasks decided, such as the noise scale. What is not finite is
-        None.
+        "seeds and tasks" or, for one seed, "tasks"; "best", the metrics in which its difference to every other row, by
+        itself, excludes zero; and "fitted", by name the scalars of each seed that validation tasks decided, such as the
+        noise scale. "leading" has for each metric the "algorithm" of the best mean, the "rival" that it is least surely
+        better than, their {"diff", "ci95", "low", "high"}, and whether all are "decided"; it is empty for one learner.
+        What is not finite is None.
 
     Raises:
         ValueError: there is nothing to compare, or the entries were not judged on the same tasks by the same metrics.
@@ -137,6 +139,7 @@ def compare(tasks: str, entries: Sequence[Entry]) -> Comparison:
     means: dict[str, list[float]] = {}
     intervals: dict[str, list[Interval]] = {}
     differences: dict[str, list[Interval]] = {}
+    leads: dict[str, Lead] = {}
     for metric in names:
         numbers = [entry.numbers(metric) for entry in entries]
         statistic = entries[0].statistic(metric)
@@ -146,7 +149,7 @@ def compare(tasks: str, entries: Sequence[Entry]) -> Comparison:
         differences[metric] = [
             around(m - means[metric][0], [one, -each[0]], groups) for one, m in zip(each, means[metric], strict=True)
         ]
-    best = {metric: _best(metric, means[metric], differences[metric]) for metric in names}
+        leads[metric] = _lead(metric, means[metric], each, groups)
     own = [m for m in names if METRICS[m].beyond is None]  # a gap is a difference by itself
     rows = [
         {
@@ -156,7 +159,7 @@ def compare(tasks: str, entries: Sequence[Entry]) -> Comparison:
             "interval": "seeds and tasks" if len(entry.seeds) > 1 else "tasks",
             **{m: {"mean": means[m][i], **_described(intervals[m][i])} for m in names},
             "paired": {m: {"diff": means[m][i] - means[m][0], **_described(differences[m][i])} for m in own if i},
-            "best": [m for m in own if best[m] == i],
+            "best": [m for m in own if leads[m].best == i and leads[m].decided],
             "fitted": entry.fitted,
             "seconds": entry.seconds,
             "cpu_seconds": entry.cpu_seconds,
@@ -165,7 +168,8 @@ def compare(tasks: str, entries: Sequence[Entry]) -> Comparison:
         for i, entry in enumerate(entries)
     ]
     tested = {"num_tasks": first.num_tasks, **first.origin.to_json(first.num_tasks)}
-    return Comparison(json_safe({"tasks": tasks, **tested, "rows": rows}))
+    leading = {m: lead.described([entry.algorithm for entry in entries]) for m, lead in leads.items() if m in own}
+    return Comparison(json_safe({"tasks": tasks, **tested, "rows": rows, "leading": leading}))
 
 
 def statistic_of(metric: str, shape: Sequence[int]) -> Statistic:
@@ -216,9 +220,43 @@ def _described(interval: Interval) -> dict[str, float]:
     return {"ci95": interval.half, "low": interval.low, "high": interval.high}
 
 
-def _best(metric: str, means: Sequence[float], differences: Sequence[Interval]) -> int | None:
-    """The row of the best mean, if its difference to the first excludes zero; the first, if all others' do."""
+class Lead(NamedTuple):
+    """The row of the best mean, beside the row that it is least surely better than.
+
+    Args:
+        best: its number.
+        rival: the other's, or None.
+        difference: of the best to it.
+        interval: around the difference.
+        decided: whether the intervals of the differences to all other rows exclude zero.
+    """
+
+    best: int
+    rival: int | None
+    difference: float
+    interval: Interval
+    decided: bool
+
+    def described(self, names: Sequence[str]) -> dict[str, Any]:
+        """By name, as a report has it; empty without a rival."""
+        if self.rival is None:
+            return {}
+        found = {"diff": self.difference, **_described(self.interval), "decided": self.decided}
+        return {"algorithm": names[self.best], "rival": names[self.rival], **found}
+
+
+def _lead(metric: str, means: Sequence[float], influences: Sequence[Tensor], groups: Groups) -> Lead:
     sign = -1 if higher_is_better(metric) else 1
     best = min(range(len(means)), key=lambda i: sign * means[i])
-    doubted = differences[1:] if best == 0 else [differences[best]]
-    return best if doubted and all(interval.excludes_zero for interval in doubted) else None
+    gaps = {i: means[best] - mean for i, mean in enumerate(means) if i != best and math.isfinite(mean)}
+    around_each = {i: around(gap, [influences[best], -influences[i]], groups) for i, gap in gaps.items()}
+    if not around_each:
+        return Lead(best, None, math.nan, Interval(math.nan, math.nan), decided=False)
+
+    def sureness(i: int) -> float:
+        half = around_each[i].half
+        return abs(gaps[i]) / half if half > 0 else math.inf * (gaps[i] != 0) if half == 0 else -1.0
+
+    rival = min(around_each, key=sureness)
+    decided = len(gaps) == len(means) - 1 and all(interval.excludes_zero for interval in around_each.values())
+    return Lead(best, rival, gaps[rival], around_each[rival], decided)

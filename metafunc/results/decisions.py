@@ -1,6 +1,6 @@
 """What ways of choosing rows are worth: their curves over evaluations, and a report with paired differences."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
 from typing import Any
@@ -9,21 +9,24 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from metafunc import tree
 from metafunc.bayes.ranked_ensemble import alone, rgpe
 from metafunc.data.sampling import generator_for
 from metafunc.evaluation import metrics
 from metafunc.evaluation.autoregressive import whole
+from metafunc.evaluation.metrics.intervals import Groups
 from metafunc.evaluation.scoring import main_score
 from metafunc.evaluation.sequential import choosing
 from metafunc.evaluation.sequential.acquisition import ACQUISITIONS, QUERIES, Acquire, random_row, ucb
 from metafunc.evaluation.sequential.average import average, has_rows
 from metafunc.evaluation.sequential.choosing import mean_ranks
-from metafunc.types import Batch, MetaLearner, P, Task
+from metafunc.types import Batch, MetaLearner, Normal, P, Task
 
-Curves = Mapping[str, Float[Tensor, "tasks columns"]]
-"""By method, one number for each task and number of evaluations; the first is compared with all others."""
+Curves = Mapping[str, Float[Tensor, "*orders tasks columns"]]
+"""By method, one number for each task and number of evaluations, or for each of several orders, tasks and numbers of
+evaluations; the first is compared with all others."""
 RANDOM_ORDERS = 5
-"""Orders that random choice is averaged over."""
+"""Orders of random choice."""
 RANKED_ROWS = 100
 """Rows of a training task that a process of its own is fitted to."""
 AT_A_TIME = 5
@@ -63,14 +66,16 @@ def regret_of(method: Method, pools: Batch, *, num_evaluations: int, sign: int, 
     return choosing.regret(pools.y[..., 0].double(), order, torch.vmap(whole)(pools), sign)
 
 
-def random_regret(pools: Batch, *, num_evaluations: int, sign: int, seed: int) -> Tensor:
-    """That of random choice, averaged over some orders."""
+def random_regret(
+    pools: Batch, *, num_evaluations: int, sign: int, seed: int
+) -> Float[Tensor, "orders tasks evaluations"]:
+    """That of random choice, in some orders."""
     method = Method(average(Batch(pools.x, pools.y, pools.mask)), {}, random_row)
     orders = [
         regret_of(method, pools, num_evaluations=num_evaluations, sign=sign, seed=seed + number)
         for number in range(RANDOM_ORDERS)
     ]
-    return torch.stack(orders).mean(0)
+    return torch.stack(orders)
 
 
 def baselines(training: Batch, pools: Batch, seed: int, num_rows: int) -> dict[str, Method]:
@@ -124,22 +129,65 @@ def queries(method: Method, how: str) -> dict[str, Method]:
     return {name: Method(method.learner, method.meta, QUERIES[name], method.noise_scale) for name in (how, "random")}
 
 
+def check_query(method: Method, name: str, how: str, tasks: Task) -> None:
+    """Refuse a way of asking that is the same for every row, for the choice would be random under another name.
+
+    Args:
+        method: the learner.
+        name: the learner's.
+        how: of `QUERIES`.
+        tasks: stacked and prepared, on the first of which predictions are looked at, with every label known.
+
+    Raises:
+        ValueError: there is one particle, and it has one noise scale for all rows, or cannot disagree with others.
+    """
+    task: Task = tree.at(tasks, 0)
+    with torch.no_grad():
+        params = method.learner.adapt(method.meta, task.support)
+        found = method.learner.predict(params, torch.cat([task.support.x, task.query.x]))
+    if how == "random" or found[0].shape[0] > 1:
+        return
+    if isinstance(found, Normal) and _of_one_scale(found):
+        raise ValueError(
+            f"{how} is the same for every row: {name} predicts with one particle and one noise scale. Take the "
+            "acquisition random, or a learner with particles, such as emaml, or a scale of each row, such as dkt."
+        )
+    if how == "bald":
+        raise ValueError(
+            f"bald is the same for every row: {name} has one particle, which disagrees with no other. Take the "
+            "acquisition entropy or variance, or a learner with particles, such as emaml."
+        )
+
+
+def _of_one_scale(found: Normal) -> bool:
+    if isinstance(found.scale, tuple):
+        return True
+    scale = found.scale.expand_as(found.loc)[0]
+    return bool((scale == scale[:1]).all())
+
+
 def prepared(method: Method, tasks: Task, seed: int) -> Task:
     """Tasks with the noise that a learner draws."""
     return method.learner.prepare(method.meta, tasks, generator_for(seed, "prepare-pool", 0), step=None, num_steps=0)
 
 
-def report(curves: Curves, *, first: int = 1, ranks: bool = True) -> list[dict[str, Any]]:
+def report(curves: Curves, *, first: int = 1, ranks: bool = True, groups: Groups = None) -> list[dict[str, Any]]:
     """A row for every method: its mean with a 95 % interval at every number of evaluations, and paired differences.
 
     Args:
-        curves: by method, (tasks, columns), of which less is better; the first method is the one that is judged.
+        curves: by method, (tasks, columns), of which less is better; the first method is the one that is judged. One
+            with several orders, (orders, tasks, columns), is averaged over them, and its rank is the mean of theirs:
+            each of them against a single run of the others, for an average has fewer extremes than a run.
         first: the number of evaluations of the first column.
         ranks: whether to add mean ranks over tasks.
+        groups: of which tasks or classes each of them is made; None: each is a task of its own.
 
     Returns:
         For each method {"method", "curve": [{"evaluations", "mean", "ci95", "rank", "difference"}]}; a difference is
         the method's mean less the first method's, with its interval over the same tasks. Of one task there is none.
+
+    Raises:
+        ValueError: methods have different numbers of several orders.
 
     Examples:
         >>> import torch
@@ -148,27 +196,38 @@ def report(curves: Curves, *, first: int = 1, ranks: bool = True) -> list[dict[s
         (2.0, 2.0, -10.7)
     """
     names = [*curves]
-    order = mean_ranks(torch.stack([curves[name] for name in names]))
-    judged = curves[names[0]]
+    orders = [values if values.ndim == 3 else values[None] for values in curves.values()]
+    order = _ranks(orders) if ranks else None
+    means = dict(zip(names, (values.double().mean(0) for values in orders), strict=True))
+    judged = means[names[0]]
     rows = []
     for number, name in enumerate(names):
         points = []
         for column in range(judged.shape[1]):
-            own, other = curves[name][None, :, column].double(), judged[None, :, column].double()
+            own, other = means[name][None, :, column], judged[None, :, column]
             mean, apart = float(own.mean()), float(own.mean() - other.mean())
-            half = metrics.half_width([own, -other])
+            half = metrics.half_width([own, -other], groups)
             point: dict[str, Any] = {
                 "evaluations": first + column,
                 "mean": mean,
-                "ci95": _finite(metrics.half_width([own])),
+                "ci95": _finite(metrics.half_width([own], groups)),
             }
-            if ranks:
+            if order is not None:
                 point["rank"] = float(order[number, column])
             if number:
                 point["difference"] = {"diff": apart, "low": _finite(apart - half), "high": _finite(apart + half)}
             points.append(point)
         rows.append({"method": name, "curve": points})
     return rows
+
+
+def _ranks(curves: Sequence[Float[Tensor, "_ tasks columns"]]) -> Float[Tensor, "methods columns"]:
+    """Mean ranks over tasks, and over the orders of the methods that have several."""
+    counts = {len(values) for values in curves} | {1}
+    if len(counts) > 2:
+        raise ValueError(f"Methods have {sorted(counts)} orders; ranks need one or the same number for all.")
+    every = torch.stack([values.expand(max(counts), -1, -1) for values in curves], dim=1)
+    return torch.stack([mean_ranks(one) for one in every]).mean(0)
 
 
 def to_markdown(rows: list[dict[str, Any]], shown: list[int], *, scale: float = 100.0, digits: int = 1) -> str:

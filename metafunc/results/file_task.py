@@ -91,6 +91,7 @@ def read(run: Run, support: Path, query: Path, target: Sequence[str] = ()) -> Fi
 def _regression(support: Path, query: Path, seen: Mapping[str, Any], target: Sequence[str]) -> FileTask:
     """A regression: all columns but the targets are inputs, unless the run knows its inputs by name."""
     info, given, asked = seen["columns"] or {}, files.read_table(support), files.read_table(query)
+    _one_task(seen, {support: given, query: asked})
     targets = _targets(list(given.columns), target, info.get("targets", []), seen["num_outputs"], support)
     inputs = info.get("inputs") or [name for name in given.columns if name not in targets]
     encoding = Encoding.of_run(info, inputs)
@@ -123,12 +124,25 @@ def _regression(support: Path, query: Path, seen: Mapping[str, Any], target: Seq
     )
 
 
+def _one_task(seen: Mapping[str, Any], frames: Mapping[Path, "DataFrame"]) -> None:
+    """Refuse rows of several tasks, where a file has the column that named them in the training."""
+    column = seen["settings"].get("task_column", "task")
+    found = {file: [*frame[column].astype(str).unique()] for file, frame in frames.items() if column in frame.columns}
+    names = sorted({name for each in found.values() for name in each})
+    if len(names) > 1:
+        raise ValueError(
+            f"{' and '.join(map(str, found))}: column {column!r} names {len(names)} tasks ({', '.join(names[:3])}"
+            f"{', ...' * (len(names) > 3)}), and a prediction is for one: give the rows of one task in both files."
+        )
+
+
 def _table_of_classes(support: Path, query: Path, seen: Mapping[str, Any], target: Sequence[str]) -> FileTask:
     """A classification on tables: columns go by their names, and classes are those of the training.
 
     For a learner whose head is made of the support set, classes are those of the examples.
     """
     info, given, asked = seen["columns"], files.read_table(support), files.read_table(query)
+    _one_task(seen, {support: given, query: asked})
     label, classes = (target or info["targets"])[0], info["classes"]
     check_there(given, [label], support)
     encoding = Encoding.of_run(info, info["inputs"])

@@ -7,6 +7,7 @@ from typing import Any, NotRequired, TypedDict
 from metafunc.evaluation.metrics.table import METRICS, higher_is_better, label
 from metafunc.results import html_sections as sections
 from metafunc.results import pictures, vega
+from metafunc.results.finding import finding
 from metafunc.results.html_parts import Cell, chart, choice, section, table
 from metafunc.results.html_sections import Specs
 from metafunc.results.tables import explained, metrics_of, spoken
@@ -58,6 +59,7 @@ class Table(TypedDict):
     groups: NotRequired[Groups]
     split: NotRequired[str]
     rows: list[dict[str, Any]]
+    leading: dict[str, Any]
     by_shots: NotRequired[list[dict[str, Any]]]
 
 
@@ -100,25 +102,6 @@ def _table(file: Path) -> dict[str, Any]:
         for name, value in metrics.items():
             schema.check(Score, value, f"{where}.{name}")
     return found
-
-
-def finding(report: Mapping[str, Any]) -> str:
-    """What a comparison has found, in one sentence.
-
-    Examples:
-        >>> score = {"mean": 0.5, "ci95": 0.1, "low": 0.4, "high": 0.6}
-        >>> finding({"rows": [{"algorithm": "maml", "mse": score, "paired": {}, "best": []}]})
-        'maml: MSE 0.50 ± 0.10.'
-    """
-    rows = report["rows"]
-    metric = next(name for name in METRICS if name in metrics_of(rows[0]))
-    best = next((row for row in rows if metric in row["best"]), None)
-    if len(rows) == 1:
-        return f"{rows[0]['algorithm']}: {label(metric)} {_spoken(rows[0], metric)}."
-    most = "highest" if higher_is_better(metric) else "lowest"
-    if best is None:
-        return f"Which of them has the {most} {label(metric)} is undecided: no difference excludes zero for all."
-    return f"{best['algorithm']} has the {most} {label(metric)}, {_spoken(best, metric)}, beyond doubt at 95 %."
 
 
 def _spoken(row: Mapping[str, Any], metric: str) -> str:

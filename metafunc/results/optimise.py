@@ -13,7 +13,7 @@ from metafunc.checks import at_least, look_up
 from metafunc.data.sampling import TRAINED, Grouped, generator_for
 from metafunc.data.table import FAMILIES
 from metafunc.evaluation import metrics
-from metafunc.evaluation.scoring import draw
+from metafunc.evaluation.scoring import draw, origin_of_block
 from metafunc.evaluation.sequential import choosing
 from metafunc.evaluation.sequential.acquisition import ACQUISITIONS, QUERIES
 from metafunc.evaluation.sequential.pools import pools, sizes
@@ -149,7 +149,7 @@ def acquire_labels(
         acquisition: of `QUERIES`.
         num_labels: labels in the end.
         first: labels to begin with.
-        num_tasks: test tasks.
+        num_tasks: episodes of test tasks; of few tasks several are drawn, and intervals are over tasks.
         num_rows: rows whose labels can be asked for; of a classification, of each class.
         seed: of the draws and the choices.
         on_progress: called with the method that is at work.
@@ -158,7 +158,8 @@ def acquire_labels(
         What was done, and `rows`, as `decisions.report` has them.
 
     Raises:
-        ValueError: a number is out of range, or the pool is smaller than that.
+        ValueError: a number is out of range, or the pool is smaller than that; or the acquisition is the same for
+            every row.
     """
     look_up(QUERIES, acquisition, "acquisition")
     family = found.family(num_shots=num_rows)
@@ -166,6 +167,8 @@ def acquire_labels(
         raise ValueError(f"{family.name} is control, and labels are those of a regression or a classification.")
     method = found.method
     tasks = draw(method.learner, method.meta, family.test, seed, "acquire", 0, num_tasks)
+    decisions.check_query(method, found.name, acquisition, tasks)
+    origin = origin_of_block(family.test, seed, "acquire", 0, num_tasks)
     tasks = tasks._replace(support=_shuffled(tasks.support, seed))
     curves = {}
     methods = decisions.queries(method, acquisition)
@@ -181,8 +184,9 @@ def acquire_labels(
         "metric": "mse" if family.kind == "regression" else "error",
         "labels": num_labels,
         "num_tasks": num_tasks,
+        **origin.to_json(num_tasks),
         "pool_rows": [int(tasks.support.x.shape[1])] * 2,
-        "rows": decisions.report(curves, first=first, ranks=False),
+        "rows": decisions.report(curves, first=first, ranks=False, groups=origin.groups),
     }
 
 

@@ -188,7 +188,7 @@ def explained(report: Mapping[str, Any], written: Callable[[str], str] = str) ->
     return (
         f"Meta-test on {tested_on(report)}, the same for all. ±: 95 % interval over {over}{mixed}, by Student's "
         f"quantiles. Δ: difference to {written(rows[0]['algorithm'])}, paired by task. Bold: the best, where the "
-        f"interval of the difference excludes zero.{gap}"
+        f"interval of its difference to each other row excludes zero.{gap}"
     )
 
 

@@ -25,6 +25,8 @@ KEPT = ["config.json", "env.json", "metrics.jsonl", "meta_test*.json", "checkpoi
 """The same as patterns, for a cache."""
 CODE = (".pkl", ".pickle", ".dill", ".joblib", ".pt", ".pth", ".bin", ".ckpt", ".npy", ".npz", ".h5", ".keras")
 """Endings of files that can hold code which reading them runs."""
+AWAY = "Look at the network, and at HF_ENDPOINT; what was fetched before is read under HF_HUB_OFFLINE=1"
+"""What helps where the hub cannot be reached."""
 
 
 class Address(NamedTuple):
@@ -156,7 +158,7 @@ def _fetched(where: Address) -> Path:
         else:
             info = HfApi().model_info(where.name, revision=where.revision)
             wanted = refuse((file.rfilename for file in info.siblings or ()), where)
-            folder = Path(snapshot_download(where.name, revision=info.sha, allow_patterns=wanted))  # what was listed
+            folder = Path(snapshot_download(where.name, revision=where.revision, allow_patterns=wanted))
     _refuse_modules(folder, where)
     return folder
 
@@ -187,4 +189,6 @@ def _reached(what: str, hint: str) -> Iterator[None]:
         raise DataUnavailable(f"{what}: the repository has no such revision. {hint}.") from error
     except (HTTPError, OSError, ValueError) as error:
         reason = " ".join(str(error).split())[:300].rstrip(".")
-        raise DataUnavailable(f"{what}: {reason or type(error).__name__}. {hint}.") from error
+        away = getattr(error, "response", None) is None and not isinstance(error, ValueError)
+        remedy = AWAY if away else hint
+        raise DataUnavailable(f"{what}: {reason or type(error).__name__}. {remedy}.") from error

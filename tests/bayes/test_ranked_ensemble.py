@@ -67,7 +67,7 @@ def test_weights_are_those_of_a_plain_count() -> None:
             solved = torch.linalg.solve(noisy[left][:, left], noisy[left, j])
             mean, spread = solved @ standard[left], noisy[j, j] - solved @ noisy[left, j]
             value = mean + spread.sqrt() * noise[j]
-            wrong += sum(int((value < standard[k]) != (y[j] < y[k])) for k in range(4))
+            wrong += sum(int((value < standard[k]) != (y[j] < y[k])) for k in left)
         mine.append(wrong)
     every = torch.tensor([*losses, mine], dtype=torch.float64)
     every[:3][every[:3].median(1).values > every[3].sort().values[189]] = torch.inf
@@ -76,6 +76,22 @@ def test_weights_are_those_of_a_plain_count() -> None:
         best = (column == column.min()).nonzero().flatten()
         votes[best if 3 not in best else torch.tensor([3])] += 1 / (len(best) if 3 not in best else 1)
     assert torch.allclose(found.weights, votes / 200, atol=1e-6)
+
+
+def test_a_process_that_ranks_all_other_targets_rightly_makes_no_mistake() -> None:
+    y = torch.tensor([3.0, 1.0, 2.0, 0.0], dtype=torch.float64)
+    present = torch.tensor([1.0, 1.0, 1.0, 0.0], dtype=torch.float64)
+    drawn = torch.stack([y - 0.1, y + 0.1, -y])
+    found = ranked_ensemble._mistakes(drawn, y.expand(3, 4), y, present)
+    assert found.tolist() == [0, 0, 3], "a draw below its own target is no mistake"
+
+
+def test_a_new_task_that_predicts_itself_is_trusted_before_one_that_ranks_as_well() -> None:
+    learner = rgpe(Batch(X[None], X[None]), num_draws=200)
+    meta = learner.init(torch.Generator())
+    task = Task(Batch(X[None], 5 * X[None]), Batch(X[None], X[None]))
+    prepared = learner.prepare(meta, task, torch.Generator().manual_seed(0), step=None, num_steps=0)
+    assert learner.adapt(meta, tree.at(prepared.support, 0)).weights[-1] > 0.9, "ties are the new task's"
 
 
 def _prepared(y: Tensor, rows: list[int]) -> Batch:

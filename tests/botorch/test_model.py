@@ -103,7 +103,9 @@ def test_no_observations_are_the_prior() -> None:
 
     learner = dkt()
     meta = learner.init(torch.Generator().manual_seed(0))
-    prior = MetaModel(learner, meta, X[:0], Y[:0]).posterior(X)
+    empty = MetaModel(learner, meta, X[:0], Y[:0])
+    assert (empty.train_inputs[0].shape, empty.train_targets.shape) == ((0, 2), (0, 1)), "nothing was observed"
+    prior = empty.posterior(X)
     assert torch.allclose(prior.mean, torch.zeros(3, 1).double(), atol=1e-9)
     assert bool((prior.variance > model(learner).posterior(X).variance).all())
 

@@ -67,6 +67,19 @@ def test_the_best_is_marked_only_where_there_is_no_doubt() -> None:
     assert compared(entry("maml", noisy))["rows"][0]["best"] == []
 
 
+def test_the_best_is_held_against_every_other_row_and_named_beside_the_nearest() -> None:
+    noisy = torch.randn(1, 50, generator=torch.Generator().manual_seed(3))
+    far, near = noisy + 5, noisy + 0.01 * torch.randn(1, 50, generator=torch.Generator().manual_seed(4))
+    found = compared(entry("far", far), entry("one", noisy), entry("two", near))
+    assert [row["best"] for row in found["rows"]] == [[], [], []], "two are alike, however far the first is"
+    lead = found["leading"]["mse"]
+    assert {lead["algorithm"], lead["rival"]} == {"one", "two"}
+    assert not lead["decided"]
+    clear = compared(entry("far", far), entry("one", noisy), entry("two", noisy + 1 + 0.01 * near))["leading"]["mse"]
+    assert (clear["algorithm"], clear["rival"], clear["decided"]) == ("one", "two", True)
+    assert clear["diff"] < 0
+
+
 def test_a_frame_has_the_numbers_of_the_report() -> None:
     hard = randn(1, 30) + 5
     found = compared(entry("maml", hard), entry("anil", hard + 1, seconds=None))

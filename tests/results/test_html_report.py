@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from metafunc.results import html_report as module
-from metafunc.results.html_comparison import decided, finding
+from metafunc.results.html_comparison import decided
 from metafunc.results.html_report import html_report
 from metafunc.training.json_file import FileError
 
@@ -120,14 +120,6 @@ def test_undecided_differences_are_grey(compared: Path) -> None:
 @pytest.mark.parametrize(("low", "high", "wanted"), [(0.0, 1.0, False), (-2.0, -1.0, True), (None, None, False)])
 def test_an_interval_decides_where_it_excludes_zero(low: float | None, high: float | None, wanted: bool) -> None:
     assert decided({"low": low, "high": high}) == wanted
-
-
-def test_the_finding_does_not_claim_what_is_undecided() -> None:
-    score = {"mean": 0.5, "ci95": 0.1}
-    rows = [{"algorithm": name, "mse": score, "paired": {}, "best": []} for name in "ab"]
-    assert "undecided" in finding({"rows": rows})
-    rows[1]["best"] = ["mse"]
-    assert finding({"rows": rows}).startswith("b has the lowest MSE, 0.50 ± 0.10")
 
 
 def test_an_older_report_is_replaced_and_no_other_file(run: Path, tmp_path: Path) -> None:

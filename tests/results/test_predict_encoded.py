@@ -139,3 +139,16 @@ def test_levels_that_were_never_trained_on_are_named(run: Path, tmp_path: Path) 
             run, support=tmp_path / "s.csv", query=tmp_path / "q.csv", out=tmp_path / "o.csv", overwrite=True
         )
         assert any("no training task had 'noon'" in note for note in done.notes) is named
+
+
+def test_rows_of_several_tasks_are_refused(run: Path, files: dict[str, Path], tmp_path: Path) -> None:
+    both = tmp_path / "both.csv"
+    table(6, tasks=2, seed=1).to_csv(both, index=False)
+    with pytest.raises(ValueError, match=r"column 'task' names 2 tasks \(0, 1\), and a prediction is for one"):
+        file_task.read(Run(run), both, files["query"])
+    each = {}
+    for name, task in (("support", 3), ("query", 7)):
+        each[name] = tmp_path / f"one-{name}.csv"
+        pandas.read_csv(files[name]).assign(task=task).to_csv(each[name], index=False)
+    with pytest.raises(ValueError, match=r"names 2 tasks \(3, 7\)"):
+        file_task.read(Run(run), each["support"], each["query"])

@@ -165,13 +165,14 @@ def _why(chosen: "Chosen", report: dict[str, Any]) -> str:
     """What was chosen, and how sure that is, in a few sentences."""
     best, *others = report["rows"]
     equal = [row["algorithm"] for row in others if (row["paired"]["nll"]["low"] or 0.0) <= 0.0]
-    doubt = f"; {', '.join(equal)} may be as good" if equal else ""
+    doubt = f"; {'; '.join(equal)} may be as good" if equal else ""
     late, wild = ([name for name, why in chosen.left_out.items() if why == of] for of in ("no time", "diverged"))
-    more = f" There was no time for {', '.join(late)}: give more --minutes." if late else ""
-    more += f" {', '.join(wild)} diverged." if wild else ""
+    more = f" There was no time for: {'; '.join(late)}. Give more --minutes." if late else ""
+    more += f" Diverged: {'; '.join(wild)}." if wild else ""
     shares = ", ".join(f"{name} {share:.2f}" for name, share in chosen.shares.items())
     mixed = f" The stack is {shares}." if shares else ""
     name = "The stack" if best["algorithm"] == STACK else best["algorithm"]
     chosen_by = f"The best of {len(report['rows'])} scores is somewhat too good for new tasks." if others else ""
-    parts = [f"{name} predicts the tasks that were left out best, by the NLL{doubt}.", chosen_by, mixed.strip()]
+    won = f"{name} predicts the tasks that were left out best, by the NLL{doubt}."
+    parts = [won if others else f"{name} is the only one that was tested.", chosen_by, mixed.strip()]
     return " ".join([*filter(None, parts), f"It is trained on all tasks now.{more}"])

@@ -1,6 +1,6 @@
 """`metafunc completion`: what a shell needs to complete words at the tab key.
 
-The shell is told once to ask `metafunc __complete WORD ...` with the words so far, of which the last is being typed.
+What is printed lets a shell ask `metafunc __complete WORD ...` with the words so far, of which the last is being typed.
 The answer has a line for each word that it can become; no line leaves it to the shell's own names of files.
 """
 

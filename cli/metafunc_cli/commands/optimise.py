@@ -117,7 +117,9 @@ def show_report(
     shown += [counts[-1]] if counts[-1] not in shown else []
     table = decisions.to_markdown(report["rows"], shown, scale=scale, digits=1 if scale > 1 else 3)
     rows = "-".join(dict.fromkeys(map(str, report["pool_rows"])))
-    over = f"{report['num_tasks']} new tasks of {report['tasks']}, pools of {rows} rows"
+    groups = report.get("groups")
+    tasks = "new tasks" if groups is None else f"episodes of {groups['number']} {groups['of']}"
+    over = f"{report['num_tasks']} {tasks} of {report['tasks']}, pools of {rows} rows"
     file, picture = run / f"{name}.json", run / "figures" / f"{name}.png"
     write_json(file, report)
     write_text(file.with_suffix(".md"), table)

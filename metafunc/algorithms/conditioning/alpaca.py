@@ -127,7 +127,9 @@ def alpaca(
 
     def joint(params: LastLayer, query: Batch, /) -> Scalar:
         rows = features(params.params, query.x)
-        return linear_regression.log_evidence(params.weights, rows, query.y, params.log_scale.exp(), query.mask)
+        y = query.y.to(rows)
+        found = linear_regression.log_evidence(params.weights, rows, y, params.log_scale.exp(), query.mask)
+        return found.to(query.y)
 
     return MetaLearner(
         init=init,

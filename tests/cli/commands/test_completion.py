@@ -1,4 +1,4 @@
-"""What the shells are told, and what they ask."""
+"""What shells take in, and what they ask."""
 
 import os
 import shutil
@@ -18,12 +18,12 @@ BEFORE = {"bash": "", "zsh": "compdef() {{ : }}; compadd() {{ shift; print -l --
 
 
 @pytest.mark.parametrize("shell", SHELLS)
-def test_a_shell_finds_no_fault_in_what_it_is_told(shell: str, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_shell_finds_no_fault_in_what_is_printed(shell: str, capfd: pytest.CaptureFixture[str]) -> None:
     assert run(["completion", shell]) == 0
-    told = capfd.readouterr().out
-    assert "metafunc __complete" in told
+    printed = capfd.readouterr().out
+    assert "metafunc __complete" in printed
     if shutil.which(shell):
-        checked = subprocess.run([shell, "-n"], input=told, capture_output=True, text=True, check=False)
+        checked = subprocess.run([shell, "-n"], input=printed, capture_output=True, text=True, check=False)
         assert (checked.returncode, checked.stderr) == (0, "")
 
 
@@ -32,7 +32,7 @@ def test_a_shell_finds_no_fault_in_what_it_is_told(shell: str, capfd: pytest.Cap
     ("words", "answer"),
     [("train maml sinu", "sinusoid"), ("train --schedule=cosi", "cosine"), ("train --schedule = cosi", "cosine")],
 )
-def test_what_is_told_asks_and_hands_on_the_answer(shell: str, words: str, answer: str, tmp_path: Path) -> None:
+def test_what_is_printed_asks_and_hands_on_the_answer(shell: str, words: str, answer: str, tmp_path: Path) -> None:
     other = " = " if shell == "zsh" else "=c"  # bash takes a flag and its value apart, and zsh does not
     if shutil.which(shell) is None or other in words:
         pytest.skip("a shell that is not here, or words that it has not")

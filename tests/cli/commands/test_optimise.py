@@ -6,6 +6,11 @@ from pathlib import Path
 import pytest
 from metafunc_cli.__main__ import run
 
+from metafunc.data import Grouped, generator_for
+from metafunc.evaluation import metrics
+from metafunc.evaluation.scoring import draw
+from metafunc.results import decisions, optimise
+
 TRAIN = ["--steps", "3", "--num-tasks", "4", "--quiet", "--validate-every", "3", "--num-features", "2"]
 
 
@@ -72,6 +77,36 @@ def test_labels_are_asked_for(folder: Path, capsys: pytest.CaptureFixture[str]) 
     first = [row["curve"][0]["mean"] for row in report["rows"]]
     assert first[0] == first[1], "both begin with the same label"
     assert [point["evaluations"] for point in report["rows"][0]["curve"]] == [1, 2, 3]
+
+
+def test_intervals_are_over_the_tasks_that_episodes_come_from(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["acquire", str(folder / "run"), "--labels", "2", "--rows", "4", "--test-pools", "30"]
+    assert run([*words, "--json", "--quiet"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["num_tasks"] == 30
+    assert report["groups"] == {"number": 3, "of": "tasks", "per_episode": 1}
+    found = optimise.trained(folder / "run")
+    family, method = found.family(num_shots=4), found.method
+    assert isinstance(family.test, Grouped)
+    groups = family.test.groups(generator_for(0, "acquire", 0), 30)
+    tasks = draw(method.learner, method.meta, family.test, 0, "acquire", 0, 30)
+    tasks = tasks._replace(support=optimise._shuffled(tasks.support, 0))
+    machines = [tasks.support.y[groups[:, 0] == number] for number in groups.unique()]
+    assert all(len(rows.unique()) <= 6 for rows in machines), "a group is one machine, which has six rows"
+    asked = decisions.queries(method, "entropy")["entropy"]
+    errors = decisions.errors_of(asked, tasks, first=1, num_labels=2, seed=0)
+    half = metrics.half_width([errors.mT[-1:]], groups)
+    assert report["rows"][0]["curve"][-1]["ci95"] == pytest.approx(half)
+    assert half != pytest.approx(metrics.half_width([errors.mT[-1:]]), rel=0.05)
+    assert run([*words, "--quiet"]) == 0
+    assert "30 episodes of 3 tasks" in " ".join(capsys.readouterr().out.split())
+
+
+def test_asking_at_random_under_another_name_is_refused(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["acquire", str(folder / "run"), "--labels", "2", "--rows", "4", "--test-pools", "2"]
+    assert run([*words, "--acquisition", "bald"]) == 2
+    assert "bald is the same for every row: dkt has one particle" in capsys.readouterr().err
+    assert not (folder / "run/acquire-bald.json").exists()
 
 
 @pytest.mark.parametrize(

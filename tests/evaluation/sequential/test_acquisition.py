@@ -6,9 +6,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from metafunc import algorithms, nn, tree
-from metafunc.evaluation.sequential import acquisition
+from metafunc import Task, algorithms, nn, tree
+from metafunc.algorithms import SUPERVISED
+from metafunc.evaluation.sequential import acquisition, choosing
 from metafunc.nn import likelihood
+from metafunc.testing.problems.small import build_small, small
 from metafunc.types import Batch, Categorical, Normal
 
 SOURCE = torch.Generator().manual_seed(0)
@@ -112,3 +114,19 @@ def test_thompson_draws_have_the_mean_and_the_covariance_of_the_process(kind: st
     assert torch.allclose(values.T.cov(), covariance, atol=0.1)
     correlation = covariance[2, 3] / (covariance[2, 2] * covariance[3, 3]).sqrt()
     assert correlation > 0.3, "rows are drawn together: independent draws would fail the test above"
+
+
+@pytest.mark.parametrize("name", [name for name, row in SUPERVISED.items() if "regression" in row.kinds])
+def test_thompson_draws_at_every_row_with_every_learner_in_its_own_precision(name: str) -> None:
+    learner = build_small(name, nn.mlp, "regression", 1, **small(SUPERVISED[name]))
+    if learner.joint is None:
+        pytest.skip("its particles are functions")
+    x = torch.randn(6, 2, generator=torch.Generator().manual_seed(2))
+    pool = Batch(x, x[:, :1].square(), torch.tensor([1.0, 1.0, 1.0, 0.0, 0.0, 0.0]))
+    tasks = tree.map(lambda leaf: leaf[None], Task(pool, pool))
+    meta = learner.init(torch.Generator().manual_seed(0))
+    prepared = learner.prepare(meta, tasks, torch.Generator().manual_seed(1), step=None, num_steps=0)
+    found, _ = choosing.suggest(learner, meta, tree.at(prepared.support, 0), acquire=acquisition.thompson)
+    assert found.shape == (6,)
+    assert bool(found.isfinite().all())
+    assert len(found.unique()) == 6, "rows differ"
