@@ -230,9 +230,8 @@ def evaluate(
         check_row_by_row(learner, family)
     sampler, where = sampler_of(family, split), device_of(execution.device)
     draws = Draws(learner, move(meta, where), sampler, seed, split, num_tasks, execution.chunk_size, ranks)
-    origin = origin_of(sampler, seed, split, num_tasks)
     about = split, seed, family.kind, family.num_outputs, learner.normalisation
-    result = Evaluation(*about, {}, {}, {}, {}, origin=origin)
+    result = Evaluation(*about, {}, {}, {}, {}, origin=origin_of(sampler, seed, split, num_tasks))
     if family.kind == "control":
         with surroundings(threads=execution.threads or 1, deterministic=execution.deterministic):
             return replace(result, values=of_policies(draws, num_steps, on_progress))

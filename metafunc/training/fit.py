@@ -6,11 +6,11 @@ The tasks of a step are a function of (seed, step), so that a run's whole state 
 and the schedule's: what a checkpoint holds. A run that was stopped and resumed is bitwise the run that was not.
 """
 
-from collections.abc import Mapping
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Generic
+from typing import Any, Generic
 
 import torch
 
@@ -145,12 +145,9 @@ def fit(
         validation = _followed(learner, family, now, validation, device)
         plan = plan_of(learner, now.meta, tasks, steps=steps, execution=execution, recorded=out is not None)
         env = environment(family, device=device, threads=plan.threads)
-        folder = None
-        if out is not None and ranks.first:
-            stack.enter_context(folder_lock.locked(Path(out)))  # before anything in it is read, deleted or written
-            folder = run.begin(Path(out), config, env, resume=resume, overwrite=recording.overwrite)
-            if execution.threads is None:  # sums are added up in the order that the run began with
-                env["threads"] = folder.env["threads"]
+        folder = stack.enter_context(_begun(out if ranks.first else None, config, env, resume, recording.overwrite))
+        if folder is not None and execution.threads is None:  # sums are added up in the order that the run began with
+            env["threads"] = folder.env["threads"]
         env["threads"] = settled.reach(env["threads"])[0]
         refuse_own_folders(settled, out)
         stack.enter_context(surroundings(threads=env["threads"], deterministic=execution.deterministic))
@@ -171,6 +168,18 @@ def fit(
         loop.end(None if out is None else Path(out))
     last, path = state.copy(now.meta), folder.path if folder else None
     return Fit(last, last if loop.best is None else loop.best, now.step, loop.loss, now.validation, path)
+
+
+@contextmanager
+def _begun(
+    out: Path | str | None, config: Mapping[str, Any], env: Mapping[str, Any], resume: bool, overwrite: bool
+) -> Iterator[run.Run | None]:
+    """The run's folder, if there is to be one; locked before anything in it is read, deleted or written."""
+    if out is None:
+        yield None
+        return
+    with folder_lock.locked(Path(out)):
+        yield run.begin(Path(out), config, env, resume=resume, overwrite=overwrite)
 
 
 def plan_of(

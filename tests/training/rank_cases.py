@@ -169,7 +169,7 @@ def endings(folder: Path) -> Any:
 
 
 def logged(ranks: Ranks) -> Any:
-    """What a tracker is told."""
+    """What a tracker gets."""
     lines: list[Any] = []
 
     class Listed:

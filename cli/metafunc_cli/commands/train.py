@@ -31,7 +31,7 @@ RUNS = Path("runs")
 
 @dataclass(frozen=True)
 class _Job:
-    """A training: what was asked for, what it was built into, who is told of it, and who shares it."""
+    """A training: what was asked for, what it was built into, who gets its numbers, and who shares it."""
 
     screen: Screen
     request: Request
