@@ -113,7 +113,7 @@ def test_a_signal_that_some_code_turns_into_an_error_is_still_one(
 
 
 AT_THE_END = "atexit.register(signal.raise_signal, signal.SIG{0}); main()"
-WHILE_SAID = "program._fail = lambda *_: signal.raise_signal(signal.SIG{0}); main()"
+WHILE_SAID = "program._fail = lambda *_, **__: signal.raise_signal(signal.SIG{0}); main()"
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
