@@ -27,7 +27,7 @@ def test_a_row_is_its_builder_s_name_signature_and_documentation(name):
         assert section in documentation
     described = "".join(inspect.getdoc(source) for source in row.sources)
     for hyperparameter, argument in row.hyperparameters.items():
-        optional = argument.default is None and "None" in str(argument.annotation)
+        optional = argument.default is None and any(sign in str(argument.annotation) for sign in ("None", "Optional"))
         assert optional or isinstance(argument.default, int | float | str | bool), hyperparameter
         assert f"\n    {hyperparameter}: " in described
     assert ("num_steps" in row.hyperparameters) == row.inner_steps == ("inner_lr" in row.hyperparameters)
