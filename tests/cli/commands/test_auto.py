@@ -28,7 +28,9 @@ def test_a_table_is_enough(words: list[str], table: Path, capsys: pytest.Capture
     report = json.loads(out)
     assert report["best"] == report["rows"][0]["algorithm"]
     assert "of 12 new tasks" in err
-    assert f"{report['best']} predicts the tasks that were left out best, by the NLL" in err
+    several = len(report["rows"]) > 1  # as many as there was time for
+    said = "predicts the tasks that were left out best, by the NLL" if several else "is the only one that was tested"
+    assert f"{report['best']} {said}" in " ".join(err.split())
     tested = json.loads(Path("chosen/meta_test.json").read_text())["meta_test"]
     assert tested["groups"] == {"number": 12, "of": "tasks", "per_episode": 1}
     assert json.loads(Path("chosen/auto.json").read_text())["rows"] == report["rows"]
