@@ -17,7 +17,7 @@ COMMANDS = [
     [*TRAIN, "--dry-run"],
     [*TRAIN, "--out", "run"],
     ["eval", "run", "--num-tasks", "2"],
-    ["predict", "run", "--support", "table.csv", "--query", "table.csv", "--out", "out.csv"],
+    ["predict", "run", "--support", "one.csv", "--query", "one.csv", "--out", "out.csv"],
     ["plot", "run"],
     ["compare", "run", "run-1", "--test-tasks", "2", "--out", "both"],
     ["check", "scratch", "--quiet"],
@@ -32,6 +32,7 @@ def folder(tmp_path: Path) -> Path:
         (tmp_path / f"{name}.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'a').write({name!r})")
     rows = [f"{task},{x},{task * x}" for task in range(12) for x in range(8)]
     (tmp_path / "table.csv").write_text("\n".join(["task,x,y", *rows]))
+    (tmp_path / "one.csv").write_text("\n".join(["task,x,y", *rows[:8]]))
     return tmp_path
 
 
@@ -75,9 +76,9 @@ def test_a_module_that_the_user_names_is_found_there_after_all_that_is_installed
     program = (
         "import os, sys\n"
         "from metafunc_cli.__main__ import run\n"
-        "assert run(['predict', *'run --support table.csv --query table.csv --out out.csv'.split()]) == 2\n"
+        "assert run(['predict', *'run --support one.csv --query one.csv --out out.csv'.split()]) == 2\n"
         "assert os.getcwd() not in sys.path\n"
-        "for words in ('predict run --support table.csv --query table.csv --out out.csv', 'plot run', 'compare run',\n"
+        "for words in ('predict run --support one.csv --query one.csv --out out.csv', 'plot run', 'compare run',\n"
         "              'eval run --num-tasks 2'):\n"
         "    assert run([*words.split(), '--imports']) == 0, words\n"
         "    assert sys.path.pop() == os.getcwd(), words\n"
