@@ -21,6 +21,8 @@ def shown(width: int, rows: int, metrics: tuple[str, ...] = METRICS) -> str:
     console = Console(file=io.StringIO(), width=width)
     names = ["maml", "platipus", "maml_plus_plus", "deep_ensemble", "alpaca", "maml inner_lr=0.01", "cnp", "llama"]
     report = {"tasks": "sinusoid", "num_tasks": 600, "rows": [row(names[i], i, metrics) for i in range(rows)]}
+    lead = {"algorithm": "maml", "rival": "platipus", "diff": -1.0, "ci95": 0.05, "decided": True}
+    report["leading"] = dict.fromkeys(metrics, lead if rows > 1 else {})
     show(console, report)
     return console.file.getvalue()  # type: ignore[attr-defined]  # it is the StringIO above
 

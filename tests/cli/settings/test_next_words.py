@@ -15,7 +15,8 @@ def offered(line: str) -> list[str]:
     return next_words(line.split(" "), COMMANDS)
 
 
-def test_commands_sections_and_shells() -> None:
+def test_commands_sections_and_shells(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # runs of this folder are offered too
     assert offered("") == [*COMMANDS]
     assert offered("tr") == ["train"]
     assert offered("--v") == ["--version"]
