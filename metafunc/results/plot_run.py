@@ -103,7 +103,7 @@ def described(run: Run) -> str:
     Examples:
         >>> described(Run(Path("nowhere/at/all")))
         Traceback (most recent call last):
-        ValueError: nowhere/at/all is no run: it has no config.json.
+        ValueError: nowhere/at/all is no run: it has no config.json. Give the folder that training wrote.
     """
     config = run.config
     training = config.get("training", {})
