@@ -5,6 +5,7 @@ the docstrings when the site is built.
 """
 
 import ast
+import inspect
 import re
 from collections.abc import Iterator
 from functools import cache
@@ -88,10 +89,16 @@ def modules() -> list[str]:
     """The modules in which the public names are at home, in alphabetical order."""
     found = {*metafunc._NAMES.values(), *metafunc._MODULES.values(), *_of_the_page()}
     for name in FACES:
-        face = import_module(f"metafunc.{name}")
-        found |= {_home(value, "") for key, value in vars(face).items() if key[0] != "_"}
+        found |= set(_of_the_face(import_module(f"metafunc.{name}")))
     own = {name for name in found if name.startswith(OWN_PAGES)}
     return sorted(name for name in found - own if name and not _is_package(name))
+
+
+def _of_the_face(face: ModuleType) -> Iterator[str]:
+    """The homes of what a room's face imports; a module of the room that somebody else imported is no name of it."""
+    for node in ast.parse(inspect.getsource(face)).body:
+        if isinstance(node, ast.ImportFrom):
+            yield from (_home(getattr(face, alias.asname or alias.name), "") for alias in node.names)
 
 
 def _of_the_page() -> Iterator[str]:

@@ -8,6 +8,7 @@ from metafunc.results.figures.functions import function_before_and_after as func
 from metafunc.results.figures.images import episode as episode
 from metafunc.results.figures.pit import pit_histograms as pit_histograms
 from metafunc.results.figures.plane import paths_in_the_plane as paths_in_the_plane
+from metafunc.results.figures.regret import decision_curves as decision_curves
 from metafunc.results.figures.reliability import reliability as reliability
 from metafunc.results.figures.several import function_draws as function_draws
 from metafunc.results.figures.several import learning_curves as learning_curves

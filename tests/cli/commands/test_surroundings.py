@@ -18,7 +18,13 @@ PROGRAM = "from metafunc_cli.__main__ import main; main()"
 def started(folder: Path, *words: str, shell: str = "", **environment: str) -> "subprocess.Popen[str]":
     """A command line in a shell, with redirections."""
     line = " ".join([f'exec "{sys.executable}" -c "{PROGRAM}"', *words, shell])
-    where = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1", **environment}
+    where = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(sys.path),
+        "OMP_NUM_THREADS": "1",
+        "COLUMNS": "200",
+        **environment,
+    }
     return subprocess.Popen(
         ["bash", "-c", line], cwd=folder, env=where, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
