@@ -115,7 +115,7 @@ SETTINGS = {
     # Class heads on a perceptron: the published split, five queries of each class, eight episodes per step.
     **{
         f"omniglot_heads_{ways}way_{shots}shot": Setting(
-            "protonet pcoc metaqda versa dkt",
+            "protonet pcoc metaqda versa dkt dkt+tempered",
             f"--tasks omniglot {SHARED} --data.num-ways {ways} --data.num-shots {shots} --data.num-queries 5 "
             "--num-tasks 8 --steps 2000 --outer-lr 0.002 --validate-every 500 --model.hidden 256 128 64 "
             "--model.initialisation he",
@@ -130,7 +130,8 @@ SETTINGS = {
             f"--tasks {family} --data.num-train-tasks {number} --data.num-shots 5 --data.num-queries 5 {SHARED} "
             f"--pacoh_gp.num-train-tasks {number} --pacoh.num-train-tasks {number} "
             f"--empirical_gp.num-train-tasks {number} --validate-every None --num-tasks 5 --steps 1000 "
-            "--outer-lr 0.003 --empirical_gp.outer-lr 0.01 --model.hidden 32 32 --inner-lr 0.01 --num-steps 5",
+            "--outer-lr 0.003 --empirical_gp.outer-lr 0.01 --model.hidden 32 32 --inner-lr 0.01 --num-steps 5 "
+            "--bmaml.inner-lr 0.001 --bmaml.noise-scale 0.3",
         )
         for family in ("trend", "cauchy")
         for number in (5, 10, 20, 100)
