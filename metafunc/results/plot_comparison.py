@@ -131,6 +131,8 @@ def _functions(compared: Sequence[Compared], seed: int) -> "Iterator[tuple[str, 
     for one in compared:
         label, shown = one.entry.algorithm, one.shown
         tasks = tree.unstack(functions(one.learner, one.meta, settings, seed, NUM_FUNCTIONS))
+        if tasks[0].query.x[0].numel() > 1:  # no line to draw along
+            return
         predicted[label] = [shown.predict(task) for task in tasks]
         if best is not None and not one.exact:
             beside[label] = [best.predict(task) for task in tasks]

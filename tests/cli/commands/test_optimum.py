@@ -45,6 +45,14 @@ def test_the_gap_can_be_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[s
         assert ("gap" in json.loads(capsys.readouterr().out)["meta_test"]["by_step"][-1]) == shown
 
 
+def test_functions_of_two_inputs_are_not_drawn_along_a_line(tmp_path: Path) -> None:
+    line = f"compare --algorithms dkt exact --tasks cauchy {TINY} --model.hidden 4 --test-tasks 4 --out {tmp_path}"
+    assert run(line.split()) == 0
+    drawn = {path.name for path in (tmp_path / "figures").iterdir()}
+    assert "adaptation.png" in drawn
+    assert "functions.png" not in drawn
+
+
 def test_a_run_of_it_passes_through_every_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = tmp_path / "run"
     assert run(f"train exact sine_or_line --test-tasks 4 --quiet --out {folder}".split()) == 0
