@@ -7,7 +7,7 @@ from metafunc.data import files
 from metafunc.data.columns import OPTIONAL, Columns
 from metafunc.data.sampling import DataUnavailable
 from metafunc.data.shots import Shots
-from metafunc.data.source import WAYS_OUT, place_of
+from metafunc.data.source import place_of
 from metafunc.data.table_tasks import Protocol, table_tasks
 from metafunc.recipe import built
 from metafunc.types import TaskFamily

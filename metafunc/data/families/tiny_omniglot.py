@@ -15,7 +15,7 @@ from torch import Tensor
 
 from metafunc.checks import at_least
 from metafunc.data.class_split import numbered
-from metafunc.data.episodes import Rows, unit
+from metafunc.data.episodes import Rows
 from metafunc.data.families.omniglot import ABOUT, HUB, PER_CLASS, ink, read, values
 from metafunc.data.sampling import distinct
 from metafunc.data.shots import Shots, check_shots, most, ragged
@@ -123,7 +123,7 @@ def _draws(rows: Rows, tasks: Int64[Tensor, "alphabets ways"], num_shots: Shots,
         index = rows.offsets[classes][..., None] + place
 
         def batch(index: Int64[Tensor, "t ways n"]) -> Batch:
-            return Batch(unit(rows.values[index]).flatten(1, 2), labels.expand(index.shape).flatten(1, 2))
+            return Batch(rows.unit(index).flatten(1, 2), labels.expand(index.shape).flatten(1, 2))
 
         return Task(support=batch(index[..., :shots]), query=batch(index[..., shots:]))
 
