@@ -34,7 +34,7 @@ class EncodedRows:
     def __init__(self, reader: Reader, stored: "Dataset", order: NDArray[np.int64]) -> None:
         self._reader, self._order = reader, order
         self._stored = stored.select_columns([reader.column]).with_format("arrow")
-        self.shape = (len(order), *(reader.shape or ()))
+        self.shape = (len(order), *reader.shape)
         self.dtype = torch.from_numpy(np.empty(0, reader.dtype)).dtype
 
     def __len__(self) -> int:

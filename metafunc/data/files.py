@@ -19,8 +19,9 @@ from metafunc.data.sampling import DataUnavailable
 from metafunc.data.source import IMAGE_SUFFIXES, class_names, load
 
 if TYPE_CHECKING:
-    from metafunc.data.parquet_rows import Part
     from pandas import DataFrame, Series
+
+    from metafunc.data.parquet_rows import Part
 
 TABLES = (".csv", ".parquet")
 _ROW_NUMBERS = re.compile(r"(__index_level_\d+__)?")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from metafunc.data.sampling import WAYS_OUT, DataUnavailable
 
 if TYPE_CHECKING:
-    from datasets import Dataset, Features
+    from datasets import Dataset, Features  # noqa: F401 - Dataset is in the alias below
 
 PIECE = 2**20
 """Bytes of a column that are read at a time."""

@@ -64,11 +64,11 @@ class Kept(NamedTuple):
         Raises:
             DataUnavailable: the disk is full.
         """
-        make_folder(self.folder)
-        sweep(self.folder)
-        lock = self.folder / f"{self.source}.lock"
-        refuse_link(lock)
         try:
+            make_folder(self.folder)
+            sweep(self.folder)
+            lock = self.folder / f"{self.source}.lock"
+            refuse_link(lock)
             # The system's own lock, which ends with the process, however that ends.
             with FileLock(lock, fallback_to_soft=False):
                 yield
@@ -180,7 +180,7 @@ def write_rows(rows: Reader, places: NDArray[np.int64], building: Path) -> None:
         OSError: the disk has no room for all of them, which is found out first.
         ValueError: a row cannot be used; it is named.
     """
-    shape, dtype = (len(rows), *(rows.shape or ())), np.dtype(rows.dtype)
+    shape, dtype = (len(rows), *rows.shape), np.dtype(rows.dtype)
     with building.open("r+b") as file:
         about = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
         np.lib.format.write_array_header_1_0(file, about)

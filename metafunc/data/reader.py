@@ -1,9 +1,9 @@
-"""From columns of images or lists of numbers to rows of one shape: block by block, so that all need not be in memory."""
+"""From columns of images or of lists of numbers to rows of one shape, block by block: all need not be in memory."""
 
 import math
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,7 +19,7 @@ from metafunc.data.pixels import as_images, inverted, pixels_of
 if TYPE_CHECKING:
     from metafunc.data.parquet_rows import Part
 
-IMAGES, LISTS = 64, 4096
+IMAGES, LISTS = 64, 256
 """Rows that are read at a time: images may be large files."""
 
 
@@ -35,7 +35,7 @@ class Reader:
         channels: 1 (grey) or 3 (colour); None: those of the first image.
         invert: whether to exchange black and white.
         of_images: whether the column has images.
-        shape: of a row.
+        shape: of a row; () until the first one has been looked at.
         dtype: numbers from 0 to 255 are kept as uint8, floating point as float32.
     """
 
@@ -45,8 +45,8 @@ class Reader:
     channels: int | None
     invert: bool
     of_images: bool
-    shape: tuple[int, ...] | None = None
-    dtype: "np.dtype[Any] | None" = None
+    shape: tuple[int, ...] = ()
+    dtype: "np.dtype[Any]" = field(default_factory=lambda: np.dtype(np.uint8))
 
     def __len__(self) -> int:
         return sum(map(len, self.parts))
@@ -54,7 +54,6 @@ class Reader:
     @property
     def num_bytes(self) -> int:
         """What all rows take as numbers."""
-        assert self.shape is not None and self.dtype is not None
         return len(self) * math.prod(self.shape) * self.dtype.itemsize
 
     def batches(self) -> Iterator[Any]:
@@ -94,7 +93,7 @@ class Reader:
 
     def _image(self, cell: Any, row: int) -> NDArray[Any]:
         pixels = pixels_of(cell, row, self.image_size, self.channels)
-        if self.shape is not None and pixels.shape != self.shape:
+        if self.shape and pixels.shape != self.shape:
             raise ValueError(
                 f"Image {row} is {pixels.shape[2]} x {pixels.shape[1]} pixels, the first one "
                 f"{self.shape[2]} x {self.shape[1]}. Give image_size=N to make all of them N x N."
@@ -103,9 +102,9 @@ class Reader:
 
     def _lists(self, cells: Any, rows: Sequence[int]) -> NDArray[Any]:
         values = numbers_of(cells, rows, self.column, self.image_size)
-        if self.shape is not None and values.shape[1:] != self.shape:
+        if self.shape and values.shape[1:] != self.shape:
             raise ValueError(f"Row {rows[0]} of column {self.column!r} has another length than row 0: cut them alike.")
-        if self.dtype is not None and values.dtype != self.dtype:
+        if self.shape and values.dtype != self.dtype:
             raise ValueError(f"Column {self.column!r} has {values.dtype} in row {rows[0]} and {self.dtype} in row 0.")
         return values
 
@@ -166,7 +165,7 @@ def in_memory(rows: Reader, order: NDArray[np.int64] | None = None) -> Tensor:
         order: which row comes first, second, and so on; None: as they are.
     """
     place = np.arange(len(rows)) if order is None else places(order)
-    values = np.empty((len(rows), *(rows.shape or ())), rows.dtype)
+    values = np.empty((len(rows), *rows.shape), rows.dtype)
     for which, block in rows.blocks():
         values[place[which.start : which.stop]] = block
     return torch.from_numpy(values)

@@ -78,7 +78,7 @@ def _decoded(
         values = np.load(file, mmap_mode="r")
     except (ValueError, EOFError):
         values = np.empty(0)
-    if values.shape != (len(rows), *(rows.shape or ())):  # cut off, by a disk or by hand
+    if values.shape != (len(rows), *rows.shape):  # cut off, by a disk or by hand
         warnings.warn(f"{file} is not what was written there, and is made again.", stacklevel=2)
         replace_file(file, write)
         values = np.load(file, mmap_mode="r")

@@ -40,6 +40,12 @@ def place_of(path: str) -> Path:
     Raises:
         TypeError: it is no path, but the data themselves.
     """
+    if type(path).__name__.startswith("Iterable"):  # what `load_dataset(..., streaming=True)` returns
+        raise TypeError(
+            f"path is a {type(path).__name__}, and a task needs rows of any class at once, which a stream has one "
+            "after the other: give the data set's name on the hub. It is loaded to the disk once, and never as a whole "
+            "into memory: memory_limit and disk_limit say where its rows are."
+        )
     if not isinstance(path, str | Path):
         raise TypeError(
             f"path is a {type(path).__name__}, and data are read from files, so that a run can find them again: write "

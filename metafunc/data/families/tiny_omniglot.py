@@ -14,8 +14,8 @@ from jaxtyping import Float64, Int64
 from torch import Tensor
 
 from metafunc.checks import at_least
-from metafunc.data.class_split import numbered
-from metafunc.data.episodes import Rows
+from metafunc.data.class_split import Partition, numbered
+from metafunc.data.episodes import Rows, fingerprint
 from metafunc.data.families.omniglot import ABOUT, HUB, PER_CLASS, ink, read, values
 from metafunc.data.sampling import distinct
 from metafunc.data.shots import Shots, check_shots, most, ragged
@@ -74,6 +74,7 @@ def tiny_omniglot(
     train = _alphabets(facts, "background", 0, num_ways)
     validation = _alphabets(facts, "background", num_ways, num_ways)
     test = _alphabets(facts, "evaluation", 0, num_ways)
+    parts = Partition(names, of_row, {"train": train, "validation": validation, "test": test})
     samplers = [_draws(rows, tasks, num_shots, num_queries) for tasks in (train, validation, test)]
     return TaskFamily(
         name="tiny_omniglot",
@@ -88,6 +89,7 @@ def tiny_omniglot(
             "revision": commit,
             "tasks": {"train": len(train), "validation": len(validation), "test": len(test)},
             "fixed_labels": True,
+            "fingerprint": fingerprint(rows, parts),
             **ABOUT,
         },
     )
