@@ -184,7 +184,7 @@ def write_rows(rows: Reader, places: NDArray[np.int64], building: Path) -> None:
     with building.open("r+b") as file:
         about = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
         np.lib.format.write_array_header_1_0(file, about)
-        begin, size = file.tell(), rows.num_bytes // len(rows)
+        begin, size = file.tell(), rows.row_bytes
         if hasattr(os, "posix_fallocate"):  # a write into a map of a disk that is full would end the process
             file.flush()
             os.posix_fallocate(file.fileno(), 0, begin + rows.num_bytes)

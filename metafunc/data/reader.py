@@ -19,8 +19,8 @@ from metafunc.data.pixels import as_images, inverted, pixels_of
 if TYPE_CHECKING:
     from metafunc.data.parquet_rows import Part
 
-IMAGES, LISTS = 64, 256
-"""Rows that are read at a time: images may be large files."""
+IMAGES, LISTS = 64, 2**20
+"""Images that are read at a time, which may be large files, and bytes of numbers."""
 
 
 @dataclass(frozen=True)
@@ -52,13 +52,18 @@ class Reader:
         return sum(map(len, self.parts))
 
     @property
+    def row_bytes(self) -> int:
+        """What a row takes as numbers."""
+        return math.prod(self.shape) * self.dtype.itemsize
+
+    @property
     def num_bytes(self) -> int:
         """What all rows take as numbers."""
-        return len(self) * math.prod(self.shape) * self.dtype.itemsize
+        return len(self) * self.row_bytes
 
     def batches(self) -> Iterator[Any]:
         """The cells of all rows, as Arrow arrays."""
-        size = IMAGES if self.of_images else LISTS
+        size = IMAGES if self.of_images else max(1, LISTS * bool(self.shape) // self.row_bytes)
         for part in self.parts:
             yield from batches(part, self.column, size)
 
