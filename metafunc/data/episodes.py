@@ -41,7 +41,7 @@ class Rows(NamedTuple):
             return unit(self.at(index))
         x = torch.empty(len(which), *values.shape[1:], dtype=torch.float32)
         at_once = max(1, BLOCK // max(1, values[:1].numel()))
-        for few, rows in zip(x.split(at_once), which.split(at_once), strict=True):
+        for few, rows in zip(torch.split(x, at_once), torch.split(which, at_once), strict=True):
             few.copy_(values.index_select(0, rows)).mul_(1 / 255)
         return x.reshape(*index.shape, *values.shape[1:])
 
@@ -222,7 +222,7 @@ def fingerprint(rows: Rows, partition: Partition, kept: Kept | None = None) -> s
 
     def whole() -> str:
         found = digest.copy()
-        for some in torch.arange(len(rows.values)).split(1024):
+        for some in torch.split(torch.arange(len(rows.values)), 1024):
             found.update(rows.values.index_select(0, some).numpy().data)
         return found.hexdigest()
 

@@ -42,7 +42,7 @@ class ParquetRows:
             known = [parquet.read_metadata(file) for file in self.files]
             self.features: Features = Features.from_arrow_schema(parquet.read_schema(self.files[0]))
         self.column_names = list(self.features)
-        self._count = sum(metadata.num_rows for metadata in known)
+        self._count: int = sum(metadata.num_rows for metadata in known)
 
     def __len__(self) -> int:
         return self._count

@@ -23,6 +23,8 @@ from metafunc.data.reader import Reader
 from metafunc.data.sampling import DataUnavailable
 
 if TYPE_CHECKING:
+    from datasets import Dataset
+
     from metafunc.data.parquet_rows import Part
 
 FOLDER = "METAFUNC_PIXELS"
@@ -149,7 +151,7 @@ def files_of(part: "Part", rows: Reader) -> Iterator[str]:
         yield from outside(part, rows.column)
 
 
-def outside(part: "Part", column: str) -> Iterator[str]:
+def outside(part: "Dataset", column: str) -> Iterator[str]:
     """The image files that a data set names, instead of having their bytes."""
     import pyarrow as pa
 
