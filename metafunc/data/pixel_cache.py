@@ -1,4 +1,4 @@
-"""Files of decoded rows, made once a machine: all processes map them into memory, which they then share.
+"""Files of decoded rows, which a machine makes once: all processes map them into memory, which they then share.
 
 A file's name is a sum over what the rows are made of: every image or table by its place, its size and its times, how it
 is read, and in which order. Where one of them changes, another file is made, and the old one is deleted.

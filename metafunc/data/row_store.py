@@ -3,7 +3,7 @@
 | rows, decoded | where |
 |---|---|
 | of at most `memory_limit` GB | in the memory of each process |
-| larger, and the disk has room for them | in one file a machine, sorted by class, mapped by all processes |
+| larger, and the disk has room for them | in one file per machine, sorted by class, mapped by all processes |
 | larger than that room, or than `disk_limit` GB | encoded in mapped Arrow files, and decoded when they are drawn |
 
 The tasks are bitwise the same.

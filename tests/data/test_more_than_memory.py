@@ -2,7 +2,7 @@
 
 What is measured is the resident memory that belongs to the process alone (RssAnon of Linux). A limit of the address
 space (RLIMIT_AS) would count the map of a file as if it were in memory, and the resident set as a whole counts pages of
-the file, which the system keeps while nobody else needs them and which all processes share.
+the file, which the system keeps as long as there is room, and which all processes share.
 """
 
 import hashlib
@@ -62,7 +62,7 @@ def drawing(path, **limits):
 
 
 def bitmaps(path, num_bytes, side):
-    """A parquet file of random images, 50 in a row group: whoever reads it has some of such in memory."""
+    """A parquet file of random images, 50 in a row group, some of which a reader has in memory."""
     file = io.BytesIO()
     Image.new("RGB", (side, side)).save(file, "BMP")
     header, generator, at_once = file.getvalue()[:54], np.random.default_rng(0), 50

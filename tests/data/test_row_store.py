@@ -15,9 +15,7 @@ from PIL import Image
 from metafunc import tree
 from metafunc.data import DataUnavailable, few_shot, generator_for, pixel_cache, row_store
 from metafunc.data.encoded_rows import EncodedRows
-from metafunc.data.episodes import Rows, episodes
 from metafunc.data.reader import Reader, reader
-from metafunc.execution import allocator
 
 SIZES = {"num_ways": 2, "num_shots": 1, "num_queries": 2, "fractions": (0.5, 0.25, 0.25)}
 STORES = {
@@ -229,13 +227,13 @@ def decode_in_another_process(path, said):
     """Make the family of a file of pixels, and tell whether that decoded images, and what it draws."""
     decode = Reader.decode
 
-    def noted(self, cells, rows):
+    def heard_of(self, cells, rows):
         if len(rows) > 1:
             said.send("decoding")
             time.sleep(0.02)
         return decode(self, cells, rows)
 
-    Reader.decode = noted
+    Reader.decode = heard_of
     family = few_shot(path, **SIZES, **STORES["file"])
     said.send((family.info["fingerprint"], sum(leaf.double().sum().item() for leaf in draws(family))))
 
@@ -279,23 +277,3 @@ def test_of_two_processes_at_once_one_decodes_and_what_a_killed_one_left_is_swep
     wanted = memory.info["fingerprint"], sum(leaf.double().sum().item() for leaf in draws(memory))
     assert [each[-1] for each in lines] == [wanted, wanted]
     assert not [file for file in cache.iterdir() if ".unfinished." in file.name]
-
-
-def test_drawing_32_episodes_of_84_by_84_takes_little_more_than_writing_their_floats(tmp_path):
-    """From a mapped file too: 50 images an episode are 135 MB of floats, written in 15 ms of a usual core."""
-    file = tmp_path / "rows.npy"
-    np.lib.format.open_memmap(file, "w+", np.uint8, (2000, 3, 84, 84))[:] = 7
-    rows = Rows(row_store.read_only(np.load(file, mmap_mode="r")), torch.arange(0, 2000, 20), torch.full((100,), 20))
-    sample = episodes(rows, torch.arange(100), num_ways=5, num_shots=1, num_queries=9)
-    draw, write = [], []
-    with allocator.retain_freed_memory():  # as while steps of a training go on
-        for step in range(4):
-            draw.append(processor_time(lambda step=step: sample(generator_for(0, "train", step), 32)))
-            write.append(processor_time(lambda: torch.ones(32 * 50, 3, 84, 84)))
-    assert min(draw) < 4 * min(write)
-
-
-def processor_time(call):
-    begin = time.thread_time()
-    call()
-    return time.thread_time() - begin

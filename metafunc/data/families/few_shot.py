@@ -96,12 +96,7 @@ def few_shot(
         >>> family.train(torch.Generator().manual_seed(0), 8).query.x.shape
         torch.Size([8, 15, 1, 4, 4])
     """
-    at_least(
-        1,
-        num_ways=num_ways,
-        num_queries=num_queries,
-        image_size=1 if image_size is None else image_size,
-    )
+    at_least(1, num_ways=num_ways, num_queries=num_queries, image_size=1 if image_size is None else image_size)
     check_shots(0, num_shots=num_shots)
     not_negative(memory_limit=memory_limit, disk_limit=0.0 if disk_limit is None else disk_limit)
     if split_column is not None and fractions is not None:
@@ -111,19 +106,15 @@ def few_shot(
     names = as_called(names, _split_names(source.splits, split_column))
     splits, rows, how = _parts_of_rows(source.splits, names, split_column, divided=fractions is not None)
     labels = [label for name in splits for label in class_names(splits[name], label_column, name * local_labels)]
-    if rows is None:
+    if rows is not None:
+        partition = by_row(labels, rows, names)
+    else:
         fractions = fractions or DEFAULT_FRACTIONS
         partition, how = by_fractions(labels, fractions, split_seed), f"fractions {fractions}, seed {split_seed}"
-    else:
-        partition = by_row(labels, rows, names)
     order = partition.of_row.argsort(stable=True)
-    values, kept = stored(
-        reader(list(splits.values()), image_column, image_size=image_size, channels=channels, invert=invert),
-        order.numpy(),
-        memory_limit=memory_limit,
-        disk_limit=disk_limit,
-        source=repr((str(place_of(path).absolute()), subset, sorted(splits), label_column, local_labels)),
-    )
+    images = reader(list(splits.values()), image_column, image_size=image_size, channels=channels, invert=invert)
+    about = repr((str(place_of(path).absolute()), subset, sorted(splits), label_column, local_labels))
+    values, kept = stored(images, order.numpy(), memory_limit=memory_limit, disk_limit=disk_limit, source=about)
     return classification(
         "few_shot",
         values,
