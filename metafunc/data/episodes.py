@@ -10,6 +10,8 @@ from torch import Tensor
 
 from metafunc.checks import at_least
 from metafunc.data.class_split import Partition
+from metafunc.data.encoded_rows import EncodedRows
+from metafunc.data.pixel_cache import Kept
 from metafunc.data.sampling import distinct
 from metafunc.data.shots import Shots, check_shots, most, ragged
 from metafunc.types import Batch, Sampler, Task, TaskFamily
@@ -17,14 +19,31 @@ from metafunc.types import Batch, Sampler, Task, TaskFamily
 NUM_ROTATIONS = 4
 """By 0, 90, 180 and 270 degrees."""
 Rotations: TypeAlias = Literal["none", "train", "all"]
+BLOCK = 2**18
+"""Bytes of pixels that are made floats at a time: so few stay in the processor's cache meanwhile."""
 
 
 class Rows(NamedTuple):
     """Rows sorted by class: those of class `c` start at `offsets[c]`, and there are `sizes[c]` of them."""
 
-    values: Shaped[Tensor, "rows ..."]
+    values: Shaped[Tensor, "rows ..."] | EncodedRows
     offsets: Int64[Tensor, " classes"]
     sizes: Int64[Tensor, " classes"]
+
+    def at(self, index: Int64[Tensor, "*n"]) -> Tensor:
+        """Some rows, as they are."""
+        return self.values.index_select(0, index.reshape(-1)).reshape(*index.shape, *self.values.shape[1:])
+
+    def unit(self, index: Int64[Tensor, "*n"]) -> Tensor:
+        """Some rows, pixels on [0, 1]; other numbers as they are."""
+        values, which = self.values, index.reshape(-1)
+        if values.dtype != torch.uint8 or not isinstance(values, Tensor):
+            return unit(self.at(index))
+        x = torch.empty(len(which), *values.shape[1:], dtype=torch.float32)
+        at_once = max(1, BLOCK // max(1, values[:1].numel()))
+        for few, rows in zip(torch.split(x, at_once), torch.split(which, at_once), strict=True):
+            few.copy_(values.index_select(0, rows)).mul_(1 / 255)
+        return x.reshape(*index.shape, *values.shape[1:])
 
 
 def episodes(
@@ -73,8 +92,6 @@ def episodes(
     per_class = shots + num_queries
     _check(rows, classes, num_ways, per_class, num_rotations, part)
     labels = torch.arange(num_ways)
-    values = rows.values.reshape(len(rows.values), -1)
-    row_shape = rows.values.shape[1:]
     choose = _with_labels if fixed_labels else _without_labels
 
     def chosen(uniforms: Float64[Tensor, "t width"]) -> tuple[Int64[Tensor, "t ways"], Int64[Tensor, "t ways"]]:
@@ -88,10 +105,9 @@ def episodes(
         index = rows.offsets[which][..., None] + place
 
         def batch(index: Int64[Tensor, "t ways n"]) -> Batch:
-            x = values.index_select(0, index.reshape(-1)).reshape(*index.shape, *row_shape)
-            x = _rotated(x, rotation) if rotations else x
+            x = unit(_rotated(rows.at(index), rotation)) if rotations else rows.unit(index)
             y = labels[:, None].expand(index.shape)
-            return Batch(unit(x).flatten(1, 2), y.flatten(1, 2))
+            return Batch(x.flatten(1, 2), y.flatten(1, 2))
 
         return Task(support=batch(index[..., :shots]), query=batch(index[..., shots:]))
 
@@ -114,7 +130,7 @@ def _with_labels(uniforms: Float64[Tensor, "t ways"], num_classes: int) -> Int64
 
 def classification(
     name: str,
-    values: Shaped[Tensor, "rows ..."],
+    values: Shaped[Tensor, "rows ..."] | EncodedRows,
     partition: Partition,
     *,
     num_ways: int,
@@ -123,13 +139,14 @@ def classification(
     rotations: Rotations = "none",
     fixed_labels: bool = False,
     small_classes: Literal["refuse", "drop"] = "refuse",
+    kept: Kept | None = None,
     info: Mapping[str, Any],
 ) -> TaskFamily:
     """The family of episodes over rows and a partition of their classes.
 
     Args:
         name: what the command line calls the family.
-        values: one row for each entry of `partition.of_row`.
+        values: one row for each entry of `partition.of_row`; rows that are not all in memory lie class by class.
         partition: whose classes are for training, validation and test.
         num_ways: classes per task.
         num_shots: support rows per class, a number or a range: a task has one count for all its classes.
@@ -138,6 +155,7 @@ def classification(
             all parts.
         fixed_labels: whether a class keeps one label in every task.
         small_classes: whether classes of fewer than `num_shots + num_queries` rows are refused or left out.
+        kept: where the fingerprint is remembered, which takes a pass over all rows; None: nowhere.
         info: what to record beside the counts and the fingerprint.
 
     Returns:
@@ -146,9 +164,8 @@ def classification(
     Raises:
         ValueError: as `episodes` does, for any of the three parts.
     """
-    order = partition.of_row.argsort(stable=True)
-    sizes = partition.of_row.bincount(minlength=len(partition.names))
-    rows = Rows(values[order], sizes.cumsum(0) - sizes, sizes)
+    rows = by_class(values, partition)
+    sizes = rows.sizes
     enough = sizes >= (most(num_shots) + num_queries if small_classes == "drop" else 0)
     parts = {part: classes[enough[classes]] for part, classes in partition.parts.items()}
     samplers = {
@@ -170,7 +187,7 @@ def classification(
         "rows": len(values),
         "rotations": rotations,
         "fixed_labels": fixed_labels,
-        "fingerprint": fingerprint(rows, partition),
+        "fingerprint": fingerprint(rows, partition, kept),
     }
     return TaskFamily(
         name=name,
@@ -184,12 +201,32 @@ def classification(
     )
 
 
-def fingerprint(rows: Rows, partition: Partition) -> str:
-    """A sha256 over every value, every class's name and size, and which part it is in."""
+def by_class(values: Shaped[Tensor, "rows ..."] | EncodedRows, partition: Partition) -> Rows:
+    """Rows sorted by class; those that are so already are not copied."""
+    sizes = partition.of_row.bincount(minlength=len(partition.names))
+    if bool((partition.of_row.diff() < 0).any()):
+        values = values.index_select(0, partition.of_row.argsort(stable=True))
+    return Rows(values, sizes.cumsum(0) - sizes, sizes)
+
+
+def fingerprint(rows: Rows, partition: Partition, kept: Kept | None = None) -> str:
+    """A sha256 over every value, every class's name and size, and which part it is in.
+
+    Args:
+        rows: sorted by class.
+        partition: whose classes they are of.
+        kept: where it is remembered.
+    """
     digest = hashlib.sha256(repr((tuple(rows.values.shape), rows.sizes.tolist(), list(partition.names))).encode())
     digest.update(repr({part: classes.tolist() for part, classes in partition.parts.items()}).encode())
-    digest.update(rows.values.numpy().data)
-    return digest.hexdigest()
+
+    def whole() -> str:
+        found = digest.copy()
+        for some in torch.split(torch.arange(len(rows.values)), 1024):
+            found.update(rows.values.index_select(0, some).numpy().data)
+        return found.hexdigest()
+
+    return whole() if kept is None else kept.remembered(digest.hexdigest()[:32], whole)
 
 
 def _rotated(x: Tensor, rotation: Int64[Tensor, "t ways"]) -> Tensor:
@@ -207,7 +244,7 @@ def unit(x: Tensor) -> Tensor:
 
 
 def _check(rows: Rows, classes: Tensor, num_ways: int, per_class: int, num_rotations: int, part: str) -> None:
-    if num_rotations > 1 and (rows.values.ndim != 4 or rows.values.shape[-1] != rows.values.shape[-2]):
+    if num_rotations > 1 and (len(rows.values.shape) != 4 or rows.values.shape[-1] != rows.values.shape[-2]):
         raise ValueError(
             f"Rotations need square images, and a row has shape {tuple(rows.values.shape[1:])}: "
             'set rotations="none", or image_size=N.'

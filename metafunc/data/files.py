@@ -12,14 +12,16 @@ from jaxtyping import Shaped
 from torch import Tensor
 
 from metafunc.data.atomic_write import make_folder, replace_file
-from metafunc.data.pixels import inverted, materialise
+from metafunc.data.pixels import inverted
+from metafunc.data.reader import materialise
 from metafunc.data.safe_text import csv_cell, csv_quoting, from_csv_cells
 from metafunc.data.sampling import DataUnavailable
 from metafunc.data.source import IMAGE_SUFFIXES, class_names, load
 
 if TYPE_CHECKING:
-    from datasets import Dataset
     from pandas import DataFrame, Series
+
+    from metafunc.data.parquet_rows import Part
 
 TABLES = (".csv", ".parquet")
 _ROW_NUMBERS = re.compile(r"(__index_level_\d+__)?")
@@ -238,7 +240,7 @@ def _pixels(files: Sequence[Path], input_shape: tuple[int, ...]) -> Tensor:
     return _values(files[0], images, "image", input_shape)
 
 
-def _values(path: Path, rows: "Dataset", column: str, input_shape: tuple[int, ...]) -> Tensor:
+def _values(path: Path, rows: "Part", column: str, input_shape: tuple[int, ...]) -> Tensor:
     size = input_shape[-1] if len(input_shape) == 3 and input_shape[-1] == input_shape[-2] else None
     try:
         values = materialise(

@@ -1,21 +1,16 @@
-"""From a column of images or numbers to one tensor: decoded once, so that an episode is nothing but a gather."""
+"""From an image file of one of the usual formats to pixels."""
 
 import os
 import warnings
-from collections.abc import Callable, Iterator, Sequence
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 if TYPE_CHECKING:
-    from datasets import Dataset
     from PIL.Image import Image
-
-from metafunc.checks import one_of
 
 FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM")
 """The formats that are read; Pillow knows forty more, and for one of them (EPS) starts a program."""
@@ -24,63 +19,43 @@ DEEP_MODES = ("I", "F")
 """More than 8 bits per pixel: Pillow would clip them at 255 silently."""
 
 
-def materialise(
-    datasets: "Sequence[Dataset]", column: str, *, image_size: int | None = None, channels: int | None = None
-) -> Tensor:
-    """All rows of a column as one tensor.
+def as_images(cells: Any) -> Any:
+    """An Arrow array of images, of bytes or of paths as one of images: of the bytes and the path of each."""
+    from datasets import Image
+
+    return Image(decode=False).cast_storage(cells)
+
+
+def inverted(pixels: Any) -> Any:
+    """Black for white; other numbers than pixels are refused with a ValueError.
 
     Args:
-        datasets: where the column is, one after the other.
-        column: images (encoded, or paths), or lists of numbers of one length.
-        image_size: side length to which images are resized, or as which vectors are read; None: as they are.
-            Images are upright as their EXIF data say, and lie on white where they are transparent.
-        channels: 1 (grey) or 3 (colour); None: those of the first image.
-
-    Returns:
-        (n, channels, height, width) for images, lists of lists and vectors with an `image_size`; (n, length) for other
-        vectors. Numbers from 0 to 255 are kept as uint8, floating point as float32.
-
-    Raises:
-        ValueError: images of different sizes or kinds, ragged lists, or numbers that are neither; the row is named.
+        pixels: a tensor or an array.
     """
-    from datasets import Image, concatenate_datasets
-
-    dataset = concatenate_datasets(
-        [part.select_columns(one_of(column, part.column_names, "image_column")) for part in datasets]
-    )
-    kind = dataset.features[column]
-    if isinstance(kind, Image) or getattr(kind, "dtype", None) in ("binary", "string", "large_binary", "large_string"):
-        cells = (row[column] for row in dataset.cast_column(column, Image(decode=False)))
-        return _images(cells, len(dataset), image_size, channels)
-    return _numbers(dataset, column, image_size)
-
-
-def inverted(pixels: Tensor) -> Tensor:
-    """Black for white; other numbers than pixels are refused with a ValueError."""
-    if pixels.dtype != torch.uint8:
+    if pixels.dtype not in (torch.uint8, np.uint8):
         raise ValueError("Only pixels can be inverted, and these rows are floating-point numbers: leave invert off.")
     return 255 - pixels
 
 
-def _images(cells: Iterator[Any], count: int, image_size: int | None, channels: int | None) -> Tensor:
-    stored: NDArray[Any] | None = None
-    for row, cell in enumerate(cells):
-        if cell is None:
-            raise ValueError(f"Row {row} has no image; leave such rows out.")
-        image = _read(cell, f"Image {row}" + (f" ({cell['path']})" if cell["path"] else ""))
-        channels = channels or (1 if image.mode in GREY_MODES else 3)
-        pixels = _decode(image, row, image_size, channels)
-        if stored is None:
-            stored = np.empty((count, *pixels.shape), np.uint8)
-        if pixels.shape != stored.shape[1:]:
-            raise ValueError(
-                f"Image {row} is {pixels.shape[2]} x {pixels.shape[1]} pixels, the first one "
-                f"{stored.shape[3]} x {stored.shape[2]}. Give image_size=N to make all of them N x N."
-            )
-        stored[row] = pixels
-    if stored is None:
-        raise ValueError("The data set has no rows.")
-    return torch.from_numpy(stored)
+def pixels_of(cell: Any, row: int, image_size: int | None, channels: int | None) -> NDArray[Any]:
+    """The pixels of an image: upright as its EXIF data say, and on white where it is transparent.
+
+    Args:
+        cell: its bytes, or None, and its path.
+        row: its number, for messages.
+        image_size: side length to which it is resized; None: as it is.
+        channels: 1 (grey) or 3 (colour); None: as it is.
+
+    Returns:
+        (channels, height, width), from 0 to 255.
+
+    Raises:
+        ValueError: there is none, or none that can be used; it is named.
+    """
+    if cell is None:
+        raise ValueError(f"Row {row} has no image; leave such rows out.")
+    image = _read(cell, f"Image {row}" + (f" ({cell['path']})" if cell["path"] else ""))
+    return _decode(image, row, image_size, channels or (1 if image.mode in GREY_MODES else 3))
 
 
 def _read(cell: Any, name: str) -> "Image":
@@ -135,62 +110,3 @@ def _as_seen(image: "Image") -> "Image":
         return upright
     layer = upright.convert("RGBA")
     return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
-
-
-def _numbers(dataset: "Dataset", column: str, image_size: int | None) -> Tensor:
-    chunks = dataset.with_format("arrow")[:].column(column).chunks
-    values = np.concatenate([_rectangle(chunk, column) for chunk in chunks])
-    if np.issubdtype(values.dtype, np.floating):
-        values = values.astype(np.float32)
-        _check_rows(values, column, np.isfinite, "a number that is not finite")
-    else:
-        _check_rows(values, column, lambda v: (v >= 0) & (v <= 255), "an integer outside 0..255; use floating point")
-        values = values.astype(np.uint8)
-    return torch.from_numpy(np.ascontiguousarray(_shaped(values, column, image_size)))
-
-
-def _rectangle(array: Any, column: str) -> NDArray[Any]:
-    import pyarrow as pa
-    from pyarrow import compute
-
-    array = array.storage if isinstance(array.type, pa.ExtensionType) else array
-    shape = [len(array)]
-    while pa.types.is_nested(array.type) and hasattr(array, "flatten") and not pa.types.is_struct(array.type):
-        lengths = compute.unique(compute.list_value_length(array)).to_pylist()
-        if len(lengths) != 1 or lengths[0] is None:
-            raise ValueError(
-                f"The lists in column {column!r} differ in length ({lengths[:5]}); make them equally long."
-            )
-        shape.append(lengths[0])
-        array = array.flatten()
-    if len(shape) == 1 or not (pa.types.is_integer(array.type) or pa.types.is_floating(array.type)):
-        raise ValueError(f"Column {column!r} holds {array.type}; images or lists of numbers are needed.")
-    if array.null_count:
-        raise ValueError(f"Column {column!r} holds {array.null_count} missing numbers; leave such rows out.")
-    return np.asarray(array).reshape(shape)
-
-
-def _check_rows(
-    values: NDArray[Any],
-    column: str,
-    good: Callable[[NDArray[Any]], NDArray[Any]],
-    problem: str,
-) -> None:
-    bad = ~good(values).reshape(len(values), -1).all(1)
-    if bad.any():
-        raise ValueError(f"Row {int(bad.argmax())} of column {column!r} holds {problem}.")
-
-
-def _shaped(values: NDArray[Any], column: str, image_size: int | None) -> NDArray[Any]:
-    if values.ndim == 3:
-        values = values[:, None]
-    elif values.ndim == 4 and values.shape[1] not in (1, 3) and values.shape[3] in (1, 3):
-        values = values.transpose(0, 3, 1, 2)  # Channels last, as image files have them.
-    if image_size is None or values.shape[-2:] == (image_size, image_size):
-        return values
-    if values.ndim == 2 and values.shape[1] % image_size**2 == 0:
-        return values.reshape(len(values), -1, image_size, image_size)
-    raise ValueError(
-        f"Column {column!r} has rows of shape {values.shape[1:]}, which cannot be read as {image_size} x {image_size} "
-        "pixels. Lists of numbers are not resized: give the image_size they have, or leave it out."
-    )

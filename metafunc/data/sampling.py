@@ -23,6 +23,12 @@ class DataUnavailable(Exception):  # noqa: N818 - it names a condition, with its
     """The data cannot be had here and now: the hub does not answer, or a path does not exist."""
 
 
+WAYS_OUT = """Three ways out:
+  - work offline with an embedded family: `glyphs` (images) or `sinusoid` (regression);
+  - give a local copy: --data.path PATH (parquet, a `save_to_disk` folder, or a folder of images);
+  - load it once where the hub can be reached, and keep that cache: with HF_HUB_OFFLINE=1 it is used as it is."""
+
+
 @dataclass(frozen=True)
 class Grouped:
     """A sampler of episodes that come from a finite number of things, such as the tasks of a table or classes.

@@ -13,25 +13,24 @@ from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 from metafunc.checks import one_of
-from metafunc.data.sampling import DataUnavailable
+from metafunc.data.parquet_rows import ParquetRows
+from metafunc.data.sampling import WAYS_OUT, DataUnavailable
 
 if TYPE_CHECKING:
     from datasets import Dataset
+
+    from metafunc.data.parquet_rows import Part
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff"})
 OUTSIDE = "(images in no split)"
 PROBE_SECONDS = 2.5
 _COMMIT = re.compile(r"[0-9a-f]{40}")
-WAYS_OUT = """Three ways out:
-  - work offline with an embedded family: `glyphs` (images) or `sinusoid` (regression);
-  - give a local copy: --data.path PATH (parquet, a `save_to_disk` folder, or a folder of images);
-  - load it once where the hub can be reached, and keep that cache: with HF_HUB_OFFLINE=1 it is used as it is."""
 
 
 class Source(NamedTuple):
     """Data sets by split name, and the commit that they came from, where there is one."""
 
-    splits: Mapping[str, "Dataset"]
+    splits: "Mapping[str, Part]"
     revision: str | None = None
 
 
@@ -41,6 +40,12 @@ def place_of(path: str) -> Path:
     Raises:
         TypeError: it is no path, but the data themselves.
     """
+    if type(path).__name__.startswith("Iterable"):  # what `load_dataset(..., streaming=True)` returns
+        raise TypeError(
+            f"path is a {type(path).__name__}, and a task needs rows of any class at once, which a stream has one "
+            "after the other: give the data set's name on the hub. It is loaded to the disk once, and never as a whole "
+            "into memory: memory_limit and disk_limit say where its rows are."
+        )
     if not isinstance(path, str | Path):
         raise TypeError(
             f"path is a {type(path).__name__}, and data are read from files, so that a run can find them again: write "
@@ -72,33 +77,24 @@ def load(path: str, *, split_names: tuple[str, ...], subset: str | None, revisio
     return _hub(path, subset, revision)
 
 
-def _local(place: Path, split_names: tuple[str, ...]) -> "dict[str, Dataset]":
+def _local(place: Path, split_names: tuple[str, ...]) -> "Mapping[str, Part]":
     from datasets import Dataset, load_from_disk
-    from pyarrow import ArrowInvalid
 
     if (place / "state.json").exists() or (place / "dataset_dict.json").exists():
         saved = load_from_disk(str(place))
         return {place.name: saved} if isinstance(saved, Dataset) else dict(saved)
     files = sorted(place.rglob("*.parquet")) if place.is_dir() else [place]
     if files:
-        try:
-            return _parquet(files)
-        except (ArrowInvalid, OSError) as error:
-            raise DataUnavailable(f"{place} cannot be read as parquet: {error}\n{WAYS_OUT}") from error
+        return _parquet(files)
     return _image_folder(place, split_names)
 
 
-def _parquet(files: list[Path]) -> "dict[str, Dataset]":
+def _parquet(files: list[Path]) -> dict[str, ParquetRows]:
     """One split for each file name, the numbering of its shards (`train-00000-of-00004`) left out."""
-    from datasets import Dataset
-    from datasets.table import InMemoryTable
-    from pyarrow import parquet
-
     shards: dict[str, list[Path]] = defaultdict(list)
     for file in files:
         shards[re.sub(r"-\d+(-of-\d+)?$", "", file.stem)].append(file)
-    # Dataset.from_parquet would leave a second copy in the cache, which nothing ever deletes.
-    return {name: Dataset(InMemoryTable(parquet.read_table(parts))) for name, parts in shards.items()}
+    return {name: ParquetRows(parts) for name, parts in shards.items()}
 
 
 def _image_folder(place: Path, split_names: tuple[str, ...]) -> "dict[str, Dataset]":
@@ -202,7 +198,7 @@ def _commit(dataset: "Dataset") -> str | None:
     return next((name for name in folders if _COMMIT.fullmatch(name)), None)
 
 
-def column(dataset: "Dataset", name: str, what: str) -> list[Any]:
+def column(dataset: "Part", name: str, what: str) -> list[Any]:
     """The values of a column.
 
     Args:
@@ -219,7 +215,7 @@ def column(dataset: "Dataset", name: str, what: str) -> list[Any]:
     return list(dataset[one_of(name, dataset.column_names, what)])
 
 
-def class_names(dataset: "Dataset", name: str, prefix: str = "") -> list[str | int]:
+def class_names(dataset: "Part", name: str, prefix: str = "") -> list[str | int]:
     """The class of each row: by its name, where the data set has names, so that splits numbered apart can be compared.
 
     Args:

@@ -87,7 +87,7 @@ def row_draws(
         count = counted(num_shots, uniforms[:, -1], (sizes - 1).double())
         place = places(uniforms[:, 1 : 1 + shots + num_queries], sizes, count.long())
         real = place < sizes[:, None]
-        values = rows.values[torch.where(real, rows.offsets[which][:, None] + place, 0)] * real[..., None]
+        values = rows.at(torch.where(real, rows.offsets[which][:, None] + place, 0)) * real[..., None]
         x, y, mask = values[..., :num_inputs], values[..., num_inputs:], real[:, shots:].float()
         return Task(
             support=Batch(x[:, :shots], y[:, :shots], masked(num_shots, count)),

@@ -12,6 +12,8 @@ SINCE: Mapping[str, Mapping[str, Any]] = {
 
 BEFORE: Mapping[str, Any] = {"shards": 1, "reduce": "ordered"}
 """Settings of the training that some runs were recorded without, and what they were then."""
+WHERE = ("memory_limit", "disk_limit")
+"""Settings of tasks that say where their data are in a machine, and change none of them."""
 
 
 def current(config: Mapping[str, Any], known: Collection[str] | None = None) -> dict[str, Any]:
@@ -39,7 +41,7 @@ def current(config: Mapping[str, Any], known: Collection[str] | None = None) -> 
 
 
 def stated(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A configuration with today's names, and without the settings of the training that are left open, by None.
+    """A configuration with today's names, without settings of the training that are left open, by None, and of places.
 
     A run that was recorded before there was such a setting is then the same as one that leaves it open, or that has it
     as it was before: with one shard, for one.
@@ -48,8 +50,12 @@ def stated(config: Mapping[str, Any]) -> dict[str, Any]:
         >>> from metafunc.training.renamed import stated
         >>> stated({"training": {"steps": 2, "noise_from": None}})
         {'training': {'steps': 2}}
+        >>> stated({"tasks": {"name": "few_shot", "memory_limit": 4.0}})
+        {'tasks': {'name': 'few_shot'}}
     """
     found = current(config)
+    if isinstance(section := found.get("tasks"), Mapping):
+        found["tasks"] = {name: value for name, value in section.items() if name not in WHERE}
     if isinstance(section := found.get("training"), Mapping):
         found["training"] = {
             name: value for name, value in section.items() if value is not None and value != BEFORE.get(name)

@@ -153,6 +153,11 @@ class Run:
         newest = known[0].get("run") if known else None
         yield from log_lines.read(self.metrics, newest["log"] if newest is not None else None)
 
+    def same_data(self, info: Mapping[str, Any]) -> bool:
+        """Whether data, by a task family's `info`, are those of the training; so if it recorded no fingerprint."""
+        known = self.env["data"]["info"].get("fingerprint")
+        return known is None or known == info.get("fingerprint")
+
     def reports(self) -> dict[Path, dict[str, Any]]:
         """The run's meta-tests by file, its own and those that were asked for later.
 

@@ -30,6 +30,7 @@ from metafunc.execution.shards import Reduce
 from metafunc.training import checkpoint
 from metafunc.training.checkpoint import Checkpoint
 from metafunc.training.environment import environment
+from metafunc.training.renamed import WHERE
 from metafunc.training.state import State
 from metafunc.types import M, MetaLearner, P, Task, TaskFamily
 
@@ -204,7 +205,7 @@ def _without_paths(section: Any) -> Any:
     """A section of a configuration without what each machine may have elsewhere."""
     if not isinstance(section, Mapping):
         return section
-    return {name: value for name, value in section.items() if name not in ("path", "init_from")}
+    return {name: value for name, value in section.items() if name not in ("path", "init_from", *WHERE)}
 
 
 def _bytes(leaf: Tensor) -> bytes:

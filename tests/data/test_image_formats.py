@@ -12,7 +12,8 @@ import pytest
 from PIL import Image
 
 from metafunc.data import few_shot, files
-from metafunc.data.pixels import FORMATS, materialise
+from metafunc.data.pixels import FORMATS
+from metafunc.data.reader import materialise
 
 
 def encoded(kind: str = "PNG", size: int = 6) -> bytes:

@@ -24,6 +24,17 @@ def test_data_in_the_place_of_a_path_are_refused_with_what_to_do(monkeypatch, fa
         family(data)
 
 
+def test_a_stream_is_refused_with_what_to_do_instead(monkeypatch):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+    stream = datasets.Dataset.from_dict({"label": ["a"]}).to_iterable_dataset()
+    for data, name in (
+        (stream, "IterableDataset"),
+        (datasets.IterableDatasetDict(train=stream), "IterableDatasetDict"),
+    ):
+        with pytest.raises(TypeError, match=rf"path is a {name}, .*a stream .*give the data set's name on the hub"):
+            few_shot(data)
+
+
 def test_every_kind_of_local_source_gives_the_same_episodes(tmp_path, pictures, image_table, draw_pixels):
     images, labels = pictures
     rows = image_table(images, labels)

@@ -235,7 +235,7 @@ def _test(folder: Path, settings: Settings, usual: Testing, found: Any, asked: s
             num_classes=family.num_outputs if family.kind == "classification" else None,
         )
         learner = transformed(run.config, loaded[0], family, found.testing.transforms, imports=found.report.imports)
-    same = run.env["data"]["info"].get("fingerprint") == family.info.get("fingerprint")
+    same = run.same_data(family.info)
     if not same:
         screen.say(
             "warning: this is not the data, or not its division into training and test, that the run was trained with: "

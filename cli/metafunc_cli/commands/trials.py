@@ -126,6 +126,12 @@ def from_runs(folders: Sequence[str], *, imports: bool) -> list[Contender]:
         with refusals():
             loaded: tuple[Any, Any] = load(run.path, imports=imports)
             family = tasks_of(run.config)
+        if not run.same_data(family.info):
+            warnings.warn(
+                f"the data of {run.path} are not what they were when it was trained: what is tested here may have been "
+                "trained on.",
+                stacklevel=2,
+            )
         settings = {**sections, "training": {**sections.get("training", {}), "seed": None}}
         trials = rows.setdefault(json.dumps(settings, sort_keys=True), [])
         if same := [trial for trial in trials if trial.seed == seed]:

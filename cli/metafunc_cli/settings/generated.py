@@ -1239,6 +1239,10 @@ class FewShotData:
     """the subset (configuration) of a hub data set that has several."""
     revision: str | None = None
     """the hub commit, branch or tag."""
+    memory_limit: float = 1.0
+    """GB of decoded rows up to which each process has them in memory."""
+    disk_limit: float | None = None
+    """GB of decoded rows up to which they go into that file; by default what its disk has free."""
 
 
 @dataclass(frozen=True, repr=False, eq=False)

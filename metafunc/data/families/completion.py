@@ -21,7 +21,7 @@ from torch.nn import functional as F
 
 from metafunc.checks import at_least, at_most, one_of
 from metafunc.data.class_split import DEFAULT_FRACTIONS, PARTS, Partition, by_fractions
-from metafunc.data.episodes import unit
+from metafunc.data.episodes import by_class, fingerprint, unit
 from metafunc.data.families import glyphs, omniglot
 from metafunc.data.sampling import sampler
 from metafunc.data.shots import Shots, check_shots, counted, masked, most
@@ -94,6 +94,11 @@ def completion(
     if empty := [part for part, found in parts.items() if found is None]:
         raise ValueError(f"There is no character for the {empty[0]} part: give a copy with more of them.")
     train, validation, test = (found for found in parts.values() if found is not None)
+    about = {
+        "side": side,
+        "classes": {part: len(found) for part, found in partition.parts.items()},
+        "fingerprint": fingerprint(by_class(drawings, partition), partition),
+    }
     return TaskFamily(
         name="completion",
         kind="regression",
@@ -102,7 +107,7 @@ def completion(
         train=_others(train, shots, num_queries),
         validation=_whole(validation, shots),
         test=_whole(test, shots),
-        info={"side": side, "classes": {part: len(found) for part, found in partition.parts.items()}, **info},
+        info={**about, **info},
     )
 
 

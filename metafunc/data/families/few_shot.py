@@ -3,19 +3,20 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from metafunc.checks import at_least, one_of
+from metafunc.checks import at_least, not_negative, one_of
 from metafunc.data.class_split import DEFAULT_FRACTIONS, DIVIDE, PARTS, as_called, by_fractions, by_row
 from metafunc.data.episodes import Rotations, classification
-from metafunc.data.pixels import inverted, materialise
+from metafunc.data.reader import reader
+from metafunc.data.row_store import stored
 from metafunc.data.shots import Shots, check_shots
-from metafunc.data.source import class_names, column, load
+from metafunc.data.source import class_names, column, load, place_of
 from metafunc.recipe import built
 from metafunc.types import TaskFamily
 
 if TYPE_CHECKING:
-    from datasets import Dataset
+    from metafunc.data.parquet_rows import Part
 
-    Splits: TypeAlias = Mapping[str, Dataset]
+    Splits: TypeAlias = Mapping[str, Part]
 
 
 @built
@@ -42,6 +43,8 @@ def few_shot(
     small_classes: Literal["refuse", "drop"] = "refuse",
     subset: str | None = None,
     revision: str | None = None,
+    memory_limit: float = 1.0,
+    disk_limit: float | None = None,
 ) -> TaskFamily:
     """Episodes over a class-labelled data set, its classes split into training, validation and test.
 
@@ -71,6 +74,10 @@ def few_shot(
         small_classes: what to do with classes of fewer than `num_shots + num_queries` rows.
         subset: the subset (configuration) of a hub data set that has several.
         revision: the hub commit, branch or tag.
+        memory_limit: GB of decoded rows up to which each process has them in memory. Of more, they are decoded once
+            into a file in the folder that `METAFUNC_PIXELS` names, which all processes share. The tasks are the same.
+        disk_limit: GB of decoded rows up to which they go into that file; by default what its disk has free. Of more,
+            they stay encoded, and are decoded whenever they are drawn, by `torch.get_num_threads()` threads.
 
     Returns:
         A family with inputs (tasks, rows, channels, height, width) in [0, 1] and labels (tasks, rows).
@@ -89,13 +96,9 @@ def few_shot(
         >>> family.train(torch.Generator().manual_seed(0), 8).query.x.shape
         torch.Size([8, 15, 1, 4, 4])
     """
-    at_least(
-        1,
-        num_ways=num_ways,
-        num_queries=num_queries,
-        image_size=1 if image_size is None else image_size,
-    )
+    at_least(1, num_ways=num_ways, num_queries=num_queries, image_size=1 if image_size is None else image_size)
     check_shots(0, num_shots=num_shots)
+    not_negative(memory_limit=memory_limit, disk_limit=0.0 if disk_limit is None else disk_limit)
     if split_column is not None and fractions is not None:
         raise ValueError("split_column and fractions are two ways to split the classes: give one of them.")
     names = dict(zip(PARTS, (train_split, validation_split, test_split), strict=True))
@@ -103,22 +106,26 @@ def few_shot(
     names = as_called(names, _split_names(source.splits, split_column))
     splits, rows, how = _parts_of_rows(source.splits, names, split_column, divided=fractions is not None)
     labels = [label for name in splits for label in class_names(splits[name], label_column, name * local_labels)]
-    if rows is None:
+    if rows is not None:
+        partition = by_row(labels, rows, names)
+    else:
         fractions = fractions or DEFAULT_FRACTIONS
         partition, how = by_fractions(labels, fractions, split_seed), f"fractions {fractions}, seed {split_seed}"
-    else:
-        partition = by_row(labels, rows, names)
-    pixels = materialise(list(splits.values()), image_column, image_size=image_size, channels=channels)
+    order = partition.of_row.argsort(stable=True)
+    images = reader(list(splits.values()), image_column, image_size=image_size, channels=channels, invert=invert)
+    about = repr((str(place_of(path).absolute()), subset, sorted(splits), label_column, local_labels))
+    values, kept = stored(images, order.numpy(), memory_limit=memory_limit, disk_limit=disk_limit, source=about)
     return classification(
         "few_shot",
-        inverted(pixels) if invert else pixels,
-        partition,
+        values,
+        partition._replace(of_row=partition.of_row[order]),
         num_ways=num_ways,
         num_shots=num_shots,
         num_queries=num_queries,
         rotations=rotations,
         fixed_labels=fixed_labels,
         small_classes=small_classes,
+        kept=kept,
         info={"source": path, "subset": subset, "revision": source.revision, "class_split": how},
     )
 

@@ -14,14 +14,15 @@ from torch import Tensor
 from metafunc.checks import at_least
 from metafunc.data.class_split import PARTS, Partition, by_row, numbered, shuffled
 from metafunc.data.episodes import Rotations, classification
-from metafunc.data.pixels import inverted, materialise
+from metafunc.data.pixels import inverted
+from metafunc.data.reader import materialise
 from metafunc.data.shots import Shots, check_shots, most
 from metafunc.data.source import class_names, column, load
 from metafunc.recipe import built
 from metafunc.types import TaskFamily
 
 if TYPE_CHECKING:
-    from datasets import Dataset
+    from metafunc.data.parquet_rows import Part
 
 Split: TypeAlias = Literal["finn", "vinyals", "background"]
 HUB = "GATE-engine/omniglot"
@@ -101,7 +102,7 @@ def omniglot(
     )
 
 
-def read(path: str | None, revision: str | None) -> "tuple[list[Dataset], list[str | int], str | None]":
+def read(path: str | None, revision: str | None) -> "tuple[list[Part], list[str | int], str | None]":
     """The drawings, the class of each, and the hub's commit.
 
     Args:
@@ -119,7 +120,7 @@ def read(path: str | None, revision: str | None) -> "tuple[list[Dataset], list[s
     return drawings, labels, source.revision
 
 
-def ink(drawings: "Sequence[Dataset]", image_size: int) -> Tensor:
+def ink(drawings: "Sequence[Part]", image_size: int) -> Tensor:
     """The drawings' pixels, with ink 255 and paper 0."""
     name = "pixels" if "pixels" in drawings[0].column_names else "image"
     pixels = materialise(drawings, name, image_size=image_size, channels=1)
@@ -128,7 +129,7 @@ def ink(drawings: "Sequence[Dataset]", image_size: int) -> Tensor:
     return inverted(pixels) if ink_is_dark else pixels
 
 
-def values(drawings: "Sequence[Dataset]", name: str, what: str) -> list[Any]:
+def values(drawings: "Sequence[Part]", name: str, what: str) -> list[Any]:
     """A column of all drawings."""
     return [value for part in drawings for value in column(part, name, what)]
 
@@ -149,7 +150,7 @@ def _check(labels: Sequence[str | int], *, complete: bool) -> None:
         )
 
 
-def partition(drawings: "Sequence[Dataset]", labels: Sequence[str | int], split: Split, seed: int) -> Partition:
+def partition(drawings: "Sequence[Part]", labels: Sequence[str | int], split: Split, seed: int) -> Partition:
     """The characters of training, validation and test, as `omniglot` has them."""
     needed = f"the column that split={split!r} needs"
     if split == "vinyals":

@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from metafunc.data import files
 from metafunc.data.columns import OPTIONAL, Columns
-from metafunc.data.sampling import DataUnavailable
+from metafunc.data.sampling import WAYS_OUT, DataUnavailable
 from metafunc.data.shots import Shots
-from metafunc.data.source import WAYS_OUT, place_of
+from metafunc.data.source import place_of
 from metafunc.data.table_tasks import Protocol, table_tasks
 from metafunc.recipe import built
 from metafunc.types import TaskFamily

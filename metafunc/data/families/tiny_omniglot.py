@@ -14,8 +14,8 @@ from jaxtyping import Float64, Int64
 from torch import Tensor
 
 from metafunc.checks import at_least
-from metafunc.data.class_split import numbered
-from metafunc.data.episodes import Rows, unit
+from metafunc.data.class_split import Partition, numbered
+from metafunc.data.episodes import Rows, fingerprint
 from metafunc.data.families.omniglot import ABOUT, HUB, PER_CLASS, ink, read, values
 from metafunc.data.sampling import distinct
 from metafunc.data.shots import Shots, check_shots, most, ragged
@@ -74,6 +74,7 @@ def tiny_omniglot(
     train = _alphabets(facts, "background", 0, num_ways)
     validation = _alphabets(facts, "background", num_ways, num_ways)
     test = _alphabets(facts, "evaluation", 0, num_ways)
+    parts = Partition(names, of_row, {"train": train, "validation": validation, "test": test})
     samplers = [_draws(rows, tasks, num_shots, num_queries) for tasks in (train, validation, test)]
     return TaskFamily(
         name="tiny_omniglot",
@@ -88,6 +89,7 @@ def tiny_omniglot(
             "revision": commit,
             "tasks": {"train": len(train), "validation": len(validation), "test": len(test)},
             "fixed_labels": True,
+            "fingerprint": fingerprint(rows, parts),
             **ABOUT,
         },
     )
@@ -123,7 +125,7 @@ def _draws(rows: Rows, tasks: Int64[Tensor, "alphabets ways"], num_shots: Shots,
         index = rows.offsets[classes][..., None] + place
 
         def batch(index: Int64[Tensor, "t ways n"]) -> Batch:
-            return Batch(unit(rows.values[index]).flatten(1, 2), labels.expand(index.shape).flatten(1, 2))
+            return Batch(rows.unit(index).flatten(1, 2), labels.expand(index.shape).flatten(1, 2))
 
         return Task(support=batch(index[..., :shots]), query=batch(index[..., shots:]))
 

@@ -11,9 +11,9 @@ from metafunc_cli.settings.options import Comparison
 ASKED = Comparison()
 
 
-def trial(meta: float = 1.0, **sections: Any) -> Any:
-    run = SimpleNamespace(config=sections, env={"threads": 1})
-    return SimpleNamespace(run=run, family=SimpleNamespace(info={"noise": 0.1}), meta={"w": torch.tensor(meta)})
+def trial(meta: float = 1.0, fingerprint: str = "a", **sections: Any) -> Any:
+    run, info = SimpleNamespace(config=sections, env={"threads": 1}), {"noise": 0.1, "fingerprint": fingerprint}
+    return SimpleNamespace(run=run, family=SimpleNamespace(info=info), meta={"w": torch.tensor(meta)})
 
 
 STACK = {"algorithm": {"name": "stack", "members": []}, "tasks": {"name": "regression"}}
@@ -27,6 +27,7 @@ def test_a_run_without_a_network_has_one_too() -> None:
     "other",
     [
         trial(2.0, **STACK),
+        trial(fingerprint="b", **STACK),
         trial(**{**STACK, "tasks": {"name": "sinusoid"}}),
         trial(**STACK, model={"name": "mlp"}),
     ],

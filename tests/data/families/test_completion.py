@@ -1,7 +1,9 @@
 """Images from some of their pixels: which are given, which are asked for, and that no character is in two parts."""
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from metafunc.data import completion, generator_for
 from metafunc.data.families import glyphs
@@ -121,3 +123,19 @@ def test_omniglot_has_its_own_split(omniglot_path):
 def test_what_cannot_be_is_refused(settings, message):
     with pytest.raises(ValueError, match=message):
         completion(**settings)
+
+
+def test_a_changed_drawing_in_a_folder_of_images_changes_the_fingerprint(tmp_path):
+    """Sixteen characters of twenty drawings: fewest of which each part has one."""
+    generator = np.random.default_rng(0)
+    for place in range(320):
+        file = tmp_path / f"{place % 16:02}/{place // 16:02}.png"
+        file.parent.mkdir(exist_ok=True)
+        Image.fromarray(generator.integers(0, 256, (4, 4), dtype=np.uint8)).save(file)
+    settings = {"images": "omniglot", "path": str(tmp_path), "side": 4}
+    first, again = (completion(**settings).info for _ in range(2))
+    assert first == again
+    Image.new("L", (4, 4), 9).save(tmp_path / "03/07.png")
+    changed = completion(**settings).info
+    assert changed["fingerprint"] != first["fingerprint"]
+    assert {**changed, "fingerprint": None} == {**first, "fingerprint": None}, "nothing else shows it"

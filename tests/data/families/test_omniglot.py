@@ -136,6 +136,7 @@ def test_an_alphabet_is_a_task_of_tiny_omniglot(omniglot_path):
     }
     family = tiny_omniglot(path=str(omniglot_path))
     assert family.info["tasks"] == {"train": 30, "validation": 30, "test": 20}
+    assert len(family.info["fingerprint"]) == 64
     for part, first, split in (("train", 1, "background"), ("validation", 6, "background"), ("test", 1, "evaluation")):
         tasks = getattr(family, part)(generator_for(0, part, 0), 150)
         x = torch.cat([tasks.support.x, tasks.query.x], 1).mul(255).round().to(torch.uint8)
