@@ -44,10 +44,10 @@ def main(argv: Sequence[str]) -> int:
     if names and (out / "config.json").exists():
         raise UsageError(f"{out} is a run; give --out another folder.")
     from metafunc.data.atomic_write import make_folder, refuse_link, write_json, write_text
-    from metafunc.results import comparison, per_task, pictures
+    from metafunc.results import comparison, per_task
     from metafunc.results.tables import to_csv, to_markdown
     from metafunc.training.events import Interrupted
-    from metafunc_cli.commands import trial_marks, trial_tests, trials
+    from metafunc_cli.commands import trial_marks, trial_pictures, trial_tests, trials
 
     with refusals():
         refuse_link(out / "figures")
@@ -72,15 +72,17 @@ def main(argv: Sequence[str]) -> int:
         write_json(out / "compare.json", report)
         write_text(out / "compare.csv", to_csv(report))
         write_text(out / "compare.md", to_markdown(report))
-        learners = trial_tests.compared(trained, entries)
-        drawn = pictures.write(pictures.pictures(learners, ["metafunc", "compare", *argv]), out)
-        wrote = [*(out / f"compare.{kind}" for kind in ("json", "csv", "md")), file, drawn]
+        wrote = [*(out / f"compare.{kind}" for kind in ("json", "csv", "md")), file]
         show(screen.out, report)
-        if not found.no_figures:
-            wrote += trial_tests.draw(learners, report, out / "figures")
-    show_lines(screen.out, [("in", str(out)), ("wrote", ", ".join(str(path.relative_to(out)) for path in wrote))])
+        drawn, kept = trial_pictures.draw(trained, entries, report, found, ["metafunc", "compare", *argv], out)
+    lines = {"in": str(out), "wrote": _within(out, [*wrote, *drawn]), "kept": _within(out, kept)}
+    show_lines(screen.out, [(name, text) for name, text in lines.items() if text])
     screen.result(report)
     return OK
+
+
+def _within(folder: Path, paths: Sequence[Path]) -> str:
+    return ", ".join(str(path.relative_to(folder)) for path in paths)
 
 
 def _sorted(argv: Sequence[str]) -> tuple[list[str], list[str], list[Token]]:
