@@ -49,12 +49,12 @@ def plot_comparison(
         formats: of "png", "svg" and "pdf", each of which is drawn.
 
     Returns:
-        What was drawn: `learning.png` (if the trainings were validated; a panel for each metric that decided), `adaptation.png`, `reliability.png` (if the
-        predictions have a noise scale or are of classes), `pit.png` (if they have a noise scale and there are two tasks
-        or more), `functions.png` (three new functions, if they have one input and one output and their truth is known,
-        beside the exact prediction where that is known), `completion.png` (two new images, if rows are their pixels),
-        `cost.png` (if two learners or more are known to have taken processor time) and `support.png` (if there are two
-        numbers of support rows).
+        What was drawn: `learning.png` (if the trainings were validated; a panel for each metric that decided),
+        `adaptation.png`, `reliability.png` (if the predictions have a noise scale or are of classes), `pit.png` (if
+        they have a noise scale and there are two tasks or more), `functions.png` (three new functions, if they have one
+        input and one output and their truth is known, beside the exact prediction where that is known),
+        `completion.png` (two new images, if rows are their pixels), `cost.png` (if two learners or more are known to
+        have taken processor time) and `support.png` (if there are two numbers of support rows).
     """
     parts = (
         _learning(compared),

@@ -5,7 +5,6 @@ import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from metafunc.checks import at_least
 from metafunc_cli.commands import same_tasks, transformed_trials
 from metafunc_cli.display.comparison import show
 from metafunc_cli.display.results import show_lines
@@ -13,6 +12,7 @@ from metafunc_cli.display.screen import Screen, if_stopped, refusals
 from metafunc_cli.errors import OK, UsageError, unknown
 from metafunc_cli.settings import compose, user_builders
 from metafunc_cli.settings.arguments import ONE, Taken, Token, taken, together, tokens
+from metafunc_cli.settings.check_least import check_least
 from metafunc_cli.settings.generated import ALGORITHMS, FAMILIES, MODELS, TRANSFORMS
 from metafunc_cli.settings.names import choose, row
 from metafunc_cli.settings.options import Comparison, Training
@@ -132,6 +132,7 @@ def _of_train(algorithm: str | None = None, tasks: str | None = None, model: str
 
 
 def _check(found: Comparison, names: Sequence[str], passed: Sequence[Token]) -> None:
+    check_least(found, seeds=1, test_tasks=1, test_steps=0, shots=0)
     if names:
         _check_runs(found, names, passed)
     else:
@@ -166,11 +167,6 @@ def _check_trainings(found: Comparison) -> None:
         raise unknown("task family", found.tasks, FAMILIES)
     if len({*found.algorithms}) < len(found.algorithms):
         raise UsageError(f"--algorithms names one of {', '.join(found.algorithms)} twice.")
-    try:
-        at_least(1, **{"--seeds": found.seeds, "--test-tasks": found.test_tasks})
-        at_least(0, **{"--test-steps": found.test_steps})
-    except ValueError as error:
-        raise UsageError(str(error)) from error
 
 
 def _requests(screen: Screen, found: Comparison, passed: Sequence[Token]) -> dict[str, list[compose.Request]]:

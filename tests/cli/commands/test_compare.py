@@ -144,25 +144,19 @@ def test_finished_cells_are_neither_trained_nor_tested_again_and_new_ones_are(
 def test_pictures_are_drawn_again_only_where_they_would_be_others(
     grid: tuple[Path, dict[str, Any], str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder, _, _ = grid
-    out = folder / "runs/compare-sine_or_line"
-    line = f"{GRID} {ADDED}".replace(" --json", "")
-    shutil.copytree(out, folder / "copy")
-    before = {
-        path: path.stat().st_mtime_ns for path in (*(folder / "copy/figures").iterdir(), folder / "copy/pictures.json")
-    }
-    assert inside(folder, monkeypatch, f"{line} --out copy") == 0
-    told = dict(
-        said.split(maxsplit=1) for said in capsys.readouterr().out.splitlines() if said[:5] in ("wrote", "kept ")
-    )
-    assert "figures/functions.png" in told["kept"]
-    assert "pictures.json" in told["kept"]
-    assert "figures" not in told["wrote"]
-    assert {path: path.stat().st_mtime_ns for path in before} == before
-    assert inside(folder, monkeypatch, f"{line} --out copy --format svg pdf") == 0
-    assert "pictures.json" in capsys.readouterr().out.splitlines()[-1]
-    kinds = {path.suffix for path in (folder / "copy/figures").iterdir()}
-    assert kinds == {".png", ".svg", ".pdf"}
+    out = grid[0] / "copy"
+    shutil.copytree(grid[0] / "runs/compare-sine_or_line", out)
+    line = f"{GRID} {ADDED} --out copy --format svg pdf".replace(" --json", "")
+    for again in (False, True):
+        before = {path: path.stat().st_mtime_ns for path in [*(out / "figures").iterdir(), out / "pictures.json"]}
+        assert inside(grid[0], monkeypatch, line) == 0
+        lines = [said.split(maxsplit=1) for said in capsys.readouterr().out.splitlines()]
+        told = {words[0]: words[1] for words in lines if words and words[0] in ("wrote", "kept")}
+        assert ("figures/functions.svg" in told["kept" if again else "wrote"]) is True
+        after = {path: path.stat().st_mtime_ns for path in before}
+    assert after == before
+    assert {"figures/cost.pdf", "pictures.json"} <= {*told["kept"].split(", ")}
+    assert {path.suffix for path in before} == {".png", ".svg", ".pdf", ".json"}
 
 
 def test_a_cell_with_other_settings_is_refused(
