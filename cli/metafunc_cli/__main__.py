@@ -111,7 +111,7 @@ def run(argv: Sequence[str]) -> int:
             raise  # of tyro, after help or a malformed flag
         return _fail(argv, *_stopped(ended.code))
     except Exception as error:  # no traceback reaches a user who has not asked for one
-        return _fail(argv, *(_stopped_by(error) or expected(error)), shown=speaks_of(error))
+        return _fail(argv, *(_stopped_by(error) or expected(error, argv)), shown=speaks_of(error))
     return code
 
 
