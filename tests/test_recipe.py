@@ -17,7 +17,7 @@ from metafunc.algorithms import ALGORITHMS
 from metafunc.data import FAMILIES
 from metafunc.recipe import LINES, as_html, built, short
 from metafunc.training.build import build, tasks_of
-from metafunc.types import Batch, MetaLearner, Task
+from metafunc.types import Batch, MetaLearner, Model, Task
 
 LEARNER = algorithms.maml(nn.mlp((1,), 1, hidden=(40, 40)), likelihood.gaussian(), inner_lr=0.02)
 OF_KIND = {"regression": "sinusoid", "classification": "circles", "control": "navigation"}
@@ -71,6 +71,26 @@ def test_what_it_says_is_its_builder_with_its_settings() -> None:
     assert repr(data.navigation(horizon=7)) == "TaskFamily(navigation, control, horizon=7, sparse=False)"
     assert repr(metafunc.lift(LEARNER, num_particles=3)).startswith("MetaLearner(lift, maml, 5,283 parameters")
     assert "<td>inner_lr</td><td>0.02</td>" in LEARNER._repr_html_()
+
+
+def test_parameters_are_made_once_to_be_counted() -> None:
+    made: list[int] = []
+
+    @built
+    def counting() -> Model:
+        model = nn.mlp((1,), 1, hidden=(3,))
+
+        def init(generator: torch.Generator) -> Any:
+            made.append(1)
+            return model.init(generator)
+
+        return Model(init, model.apply)
+
+    value = counting()
+    assert made == []
+    assert "10 parameters" in repr(value)
+    assert "10 parameters" in value._repr_html_()
+    assert len(made) == 1
 
 
 @pytest.mark.parametrize("value", [LEARNER, nn.conv4((1, 28, 28), 5), likelihood.categorical(3), data.sinusoid()])
