@@ -128,7 +128,8 @@ class WandB:
             settings=wandb.Settings(console="off"),
         )
         self._run.define_metric("*", step_metric="step")
-        last = self._run.summary.get("step")
+        summary: Any = self._run.summary  # which has no types
+        last = summary.get("step")
         self._last = -1 if place.known is None or last is None else int(last)
         return name
 
