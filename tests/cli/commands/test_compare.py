@@ -151,11 +151,11 @@ def test_pictures_are_drawn_again_only_where_they_would_be_others(
         before = {path: path.stat().st_mtime_ns for path in [*(out / "figures").iterdir(), out / "pictures.json"]}
         assert inside(grid[0], monkeypatch, line) == 0
         lines = [said.split(maxsplit=1) for said in capsys.readouterr().out.splitlines()]
-        told = {words[0]: words[1] for words in lines if words and words[0] in ("wrote", "kept")}
-        assert ("figures/functions.svg" in told["kept" if again else "wrote"]) is True
+        kept_or_wrote = {words[0]: words[1] for words in lines if words and words[0] in ("wrote", "kept")}
+        assert ("figures/functions.svg" in kept_or_wrote["kept" if again else "wrote"]) is True
         after = {path: path.stat().st_mtime_ns for path in before}
     assert after == before
-    assert {"figures/cost.pdf", "pictures.json"} <= {*told["kept"].split(", ")}
+    assert {"figures/cost.pdf", "pictures.json"} <= {*kept_or_wrote["kept"].split(", ")}
     assert {path.suffix for path in before} == {".png", ".svg", ".pdf", ".json"}
 
 

@@ -36,7 +36,7 @@ def test_what_is_too_small_is_named_by_its_flag(least: dict[str, int], message: 
 
 
 @pytest.mark.parametrize("line", ["optimise dkt sinusoid --evaluations 0", "eval RUN --num-tasks 0"])
-def test_nobody_waits_for_torch_to_learn_of_it(line: str, tmp_path: Path) -> None:
+def test_it_is_said_before_torch_is_imported(line: str, tmp_path: Path) -> None:
     config = '{"algorithm": {"name": "maml"}, "tasks": {"name": "sinusoid"}, "model": {"name": "mlp"}, "training": {}}'
     (tmp_path / "config.json").write_text(config)
     words = line.replace("RUN", str(tmp_path)).split()
