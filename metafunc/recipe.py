@@ -19,6 +19,8 @@ from torch import Tensor
 A = ParamSpec("A")
 WIDTH, LINES = 100, 12
 """What a value takes in print at most."""
+COUNTED = "_num_parameters"
+"""Where a value keeps how many parameters it has."""
 SIZES = ("input_shape", "hidden", "filters", "num_outputs")
 """The settings that say how large a network is."""
 
@@ -208,11 +210,14 @@ def _shape(part: Any) -> str:
 
 
 def _size(value: Built) -> str:
-    """How many numbers the parameters of a network or a learner are."""
+    """How many numbers the parameters of a network or a learner are, which is found out once: they are made for it."""
     init = getattr(value, "init", None)
     if init is None:
         return ""
-    return f"{sum(leaf.numel() for leaf in _leaves(init(torch.Generator().manual_seed(0)))):,} parameters"
+    known = vars(value)
+    if COUNTED not in known:
+        known[COUNTED] = sum(leaf.numel() for leaf in _leaves(init(torch.Generator().manual_seed(0))))
+    return f"{known[COUNTED]:,} parameters"
 
 
 def _leaves(tree: Any) -> Iterator[Tensor]:

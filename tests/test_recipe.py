@@ -73,6 +73,21 @@ def test_what_it_says_is_its_builder_with_its_settings() -> None:
     assert "<td>inner_lr</td><td>0.02</td>" in LEARNER._repr_html_()
 
 
+def test_parameters_are_made_once_to_be_counted() -> None:
+    made: list[int] = []
+    value = nn.mlp((1,), 1, hidden=(3,))
+    init = value.init
+
+    def counting(generator: torch.Generator) -> Any:
+        made.append(1)
+        return init(generator)
+
+    vars(value)["init"] = counting
+    assert "10 parameters" in repr(value)
+    assert "10 parameters" in value._repr_html_()
+    assert len(made) == 1
+
+
 @pytest.mark.parametrize("value", [LEARNER, nn.conv4((1, 28, 28), 5), likelihood.categorical(3), data.sinusoid()])
 def test_what_is_said_is_short(value: Any) -> None:
     for text in (repr(value), repr(again(value))):

@@ -213,7 +213,7 @@ def finish(name: Name, done: dict[str, dict[str, list[float]]], x: Tensor, y: Te
     pools = Batch(x, standard(y, torch.ones_like(y))[..., None])
     curves["random"] = decisions.random_regret(pools, num_evaluations=EVALUATIONS, sign=1, seed=0)
     rows = decisions.report({method: values.double() for method, values in curves.items()})
-    print(decisions.to_markdown(rows, [1, 3, 5, 10]))
+    print(decisions.to_markdown(decisions.table(rows, [1, 3, 5, 10])))
     reporting.write(
         f"search_{name}", {"data_sets": len(x), "numbers": common, "configurations": x.shape[1], "rows": rows}
     )

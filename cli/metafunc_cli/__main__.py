@@ -5,8 +5,10 @@ import metafunc_cli.search_path  # noqa: F401 - before anything that a file in t
 # isort: split
 
 import os
+import shutil
 import signal
 import sys
+import textwrap
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from importlib import import_module
@@ -17,11 +19,11 @@ from metafunc_cli.launch import shows, speaks_of, tie
 
 COMMANDS = {
     "train": ("[ALGORITHM] [TASKS | TABLE] [OPTIONS]", "meta-train, then meta-test on new tasks"),
-    "auto": ("TABLE [OPTIONS]", "choose the learner that predicts a table's tasks best, and train it"),
+    "auto": ("TABLE [OPTIONS]", "choose the learner that predicts a table best, and train it"),
     "eval": ("RUN [OPTIONS]", "meta-test a run again, on other tasks or with more steps"),
-    "plot": ("RUN [OPTIONS]", "draw a run: learning and adaptation curves, tasks before and after"),
+    "plot": ("RUN [OPTIONS]", "draw a run: learning, adaptation, tasks before and after it"),
     "report": ("RUN|COMPARISON [OPTIONS]", "one HTML file: tables that sort, pictures, functions to explore"),
-    "play": ("RUN [OPTIONS]", "a page in the browser: click support points, and see the learner adapt"),
+    "play": ("RUN [OPTIONS]", "a page to click support points on, and see the learner adapt"),
     "compare": ("[RUN ...] [OPTIONS]", "train algorithms, or take runs, and compare them"),
     "predict": ("RUN --support F --query F --out F", "adapt to a new task from files, and predict"),
     "optimise": ("RUN [OPTIONS]", "find the best row of a pool in few evaluations"),
@@ -33,7 +35,7 @@ COMMANDS = {
 }
 HELP = """usage: metafunc COMMAND [OPTIONS]
 
-Bayesian meta-learning as pure functions. `metafunc train` alone trains MAML on sinusoids, in under a minute.
+{what}
 
 commands:
 {commands}
@@ -42,8 +44,12 @@ options:
   -h, --help   this text; `metafunc COMMAND --help` has that command's
   --version    the version
 
-exit codes: 0 done, 1 failure, 2 usage, 3 data or machine unavailable, 4 diverged, 129, 130 or 143 interrupted
+{codes}
 """
+WHAT = "Bayesian meta-learning as pure functions. `metafunc train` alone trains MAML on sinusoids, in under a minute."
+CODES = "exit codes: 0 done, 1 failure, 2 usage, 3 data or machine unavailable, 4 diverged, 129, 130 or 143 interrupted"
+WIDE = 120
+"""Columns from which each command is shown with what it takes, and where a terminal's are not known."""
 COMPLETE = "__complete"
 """What the shells ask by, as `metafunc completion` prints it."""
 TERMINATED = {128 + number for number in (1, 15)}  # SIGHUP, which Windows does not know, and SIGTERM
@@ -111,7 +117,7 @@ def run(argv: Sequence[str]) -> int:
             raise  # of tyro, after help or a malformed flag
         return _fail(argv, *_stopped(ended.code))
     except Exception as error:  # no traceback reaches a user who has not asked for one
-        return _fail(argv, *(_stopped_by(error) or expected(error)), shown=speaks_of(error))
+        return _fail(argv, *(_stopped_by(error) or expected(error, argv)), shown=speaks_of(error))
     return code
 
 
@@ -124,9 +130,7 @@ def _dispatch(argv: Sequence[str]) -> int:
     if [*argv[:2]] == ["train", "auto"]:
         argv = argv[1:]
     if not argv or argv[0] in ("-h", "--help"):
-        usages = {name: f"{name} {usage}".strip() for name, (usage, _) in COMMANDS.items()}
-        width = max(map(len, usages.values())) + 3
-        sys.stdout.write(HELP.format(commands="\n".join(f"  {usages[n]:{width}}{COMMANDS[n][1]}" for n in COMMANDS)))
+        sys.stdout.write(_help(shutil.get_terminal_size((WIDE, 24)).columns))
         return OK
     if argv[0] == "--version":
         from importlib.metadata import version  # with Python's modules for mail, which take a while
@@ -141,6 +145,16 @@ def _dispatch(argv: Sequence[str]) -> int:
         raise UsageError("The current folder has been deleted or cannot be entered: change to another one.") from error
     command: Callable[[Sequence[str]], int] = import_module(f"metafunc_cli.commands.{argv[0]}").main
     return command(argv[1:])
+
+
+def _help(columns: int) -> str:
+    """What there is, in as many columns as a terminal has: in few of them the commands are shown by their names."""
+    wide = columns >= WIDE
+    usages = {name: f"{name} {usage}" if wide else name for name, (usage, _) in COMMANDS.items()}
+    width = max(map(len, usages.values())) + 3
+    lines = [f"  {usages[name]:{width}}{summary}" for name, (_, summary) in COMMANDS.items()]
+    what, codes = (textwrap.fill(text, max(40, columns)) for text in (WHAT, CODES))
+    return HELP.format(what=what, commands="\n".join(lines), codes=codes)
 
 
 def _fail(argv: Sequence[str], message: str, code: int, *, shown: bool | None = None) -> int:

@@ -5,6 +5,7 @@ import os
 import re
 import traceback
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 
 from metafunc.checks import no_such
 
@@ -52,8 +53,8 @@ def check_words(argv: Sequence[str]) -> None:
             raise UsageError(f"{flag or value} is given {value[:40]}, and whole numbers end at {LARGEST}.")
 
 
-def expected(error: Exception) -> tuple[str, int]:
-    """The message and the exit code of an exception.
+def expected(error: Exception, argv: Sequence[str] = ()) -> tuple[str, int]:
+    """The message and the exit code of an exception, and what to do where the words of the command show it.
 
     The exceptions of metafunc are looked up by name: importing them would import torch for a mere usage error.
     """
@@ -62,7 +63,8 @@ def expected(error: Exception) -> tuple[str, int]:
     if type(error).__module__.startswith("metafunc.") and type(error).__name__ in codes:
         return str(error), codes.get(getattr(error, "kind", ""), codes[type(error).__name__])
     if isinstance(error, OSError):
-        return _of_system(error), USAGE if error.errno in NAMES and error.filename is not None else DATA
+        named = error.errno in NAMES and error.filename is not None
+        return _of_system(error) + (_remedy(str(error.filename), argv) if named else ""), USAGE if named else DATA
     if isinstance(error, UnicodeError):
         return f"A name or a file is not encoded as UTF-8 ({error}).", DATA
     if isinstance(error, RuntimeError | MemoryError | ImportError):
@@ -88,6 +90,15 @@ def _of_system(error: OSError) -> str:
     said = error.strerror or next(iter(str(error).splitlines()), type(error).__name__)
     place = "" if name is None else f"{re.sub(r'[.][0-9a-f]+[.]unfinished[.]', '', str(name))}: "
     return f"{place}{said.rstrip('.')}."
+
+
+def _remedy(name: str, argv: Sequence[str]) -> str:
+    """What to do about a name that the system refuses, be it of --out or of something else."""
+    given = [after for before, after in pairwise(argv) if before == "--out"]
+    given += [word.partition("=")[2] for word in argv if word.startswith("--out=")]
+    if any(name.startswith(out) or out.startswith(name) for out in given):
+        return " Give --out another path, in a folder that exists and that you may write to, such as --out runs/first."
+    return " Give another path, or change to a folder that you may write to."
 
 
 def _is_text(word: str) -> bool:

@@ -11,7 +11,7 @@ from importlib import import_module
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import griffe
-from metafunc_cli.__main__ import COMMANDS, HELP
+from metafunc_cli.__main__ import CODES, COMMANDS
 from metafunc_cli.settings import options
 from metafunc_cli.settings.checking_options import Checking
 from metafunc_cli.settings.generated import ALGORITHMS, FAMILIES, MODELS
@@ -52,7 +52,7 @@ def pages() -> dict[str, str]:
 
 def commands() -> str:
     """Every command with its flags."""
-    codes = HELP.rsplit("exit codes: ", 1)[1].strip()
+    codes = CODES.removeprefix("exit codes: ")
     text = [
         "# Commands\n",
         "`metafunc COMMAND --help` shows the same in a terminal: both are made from what the command line reads.",

@@ -17,7 +17,7 @@ from metafunc.data.encoding import Encoding, fit
 from metafunc.data.episodes import Rows, fingerprint
 from metafunc.data.numbers import Scale, check_resolved, logarithms, moments, numbers, standardised
 from metafunc.data.sampling import TRAINED
-from metafunc.data.shots import Shots, check_shots, least
+from metafunc.data.shots import Shots, check_shots
 from metafunc.data.task_rows import large_enough, listed, row_draws
 from metafunc.data.task_split import check_fold, order_of_rows, split_tasks
 from metafunc.types import TaskFamily
@@ -85,7 +85,7 @@ def table_tasks(
     place = Path(source)
     partition, how = split_tasks(source, frame, names, asked.split, by.fractions, by.split_seed, by.fold)
     needed = PARTS if by.fractions[0] < 1 else PARTS[:1]
-    partition, dropped = large_enough(partition, least(by.num_shots), by.small_tasks, needed)
+    partition, dropped = large_enough(partition, by.num_shots, by.small_tasks, needed)
     if dropped:
         what = f"{len(dropped)} of its tasks have no row left to predict and are left out: {listed(dropped)}"
         warnings.warn(f"{source}: {what}.", stacklevel=3)

@@ -1,6 +1,6 @@
 """Tasks of rows of a table: a draw picks one of finitely many tasks, some of its rows as support, others as queries."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
 import torch
@@ -10,11 +10,21 @@ from torch import Tensor
 from metafunc.data.class_split import Partition
 from metafunc.data.episodes import Rows
 from metafunc.data.sampling import distinct, sampler
-from metafunc.data.shots import Shots, counted, masked, most
+from metafunc.data.shots import Shots, counted, least, masked, most
 from metafunc.types import Batch, Sampler, Task
 
 LISTED = 5
 """How many tasks a message names."""
+FEW = 0.2
+"""Up to such a share of tasks that are too small it is they that are suggested to be left out."""
+
+
+class TooFewRows(ValueError):  # noqa: N818 - it names a condition
+    """There are tasks with no row left to predict; `suggested` has arguments that would do."""
+
+    def __init__(self, message: str, suggested: Mapping[str, str | Sequence[str]]) -> None:
+        super().__init__(message)
+        self.suggested = suggested
 
 
 def chosen_task(uniforms: Float64[Tensor, "*t"], members: Int64[Tensor, " c"]) -> Int64[Tensor, "*t"]:
@@ -100,7 +110,7 @@ def row_draws(
 
 def large_enough(
     partition: Partition,
-    num_shots: int,
+    shots: Shots,
     small_tasks: Literal["refuse", "drop"],
     asked: Sequence[str] = ("validation", "test"),
 ) -> tuple[Partition, dict[str, int]]:
@@ -108,7 +118,7 @@ def large_enough(
 
     Args:
         partition: of all tasks.
-        num_shots: the smallest number of support rows.
+        shots: support rows, a number or a range, of which the smaller counts.
         small_tasks: whether such tasks are refused or left out.
         asked: the parts, beside that of training, that need a task.
 
@@ -116,7 +126,8 @@ def large_enough(
         The partition, and how many rows each task has that was left out.
 
     Raises:
-        ValueError: there is such a task, and it is refused; or a part has none left.
+        TooFewRows: there is such a task, and it is refused.
+        ValueError: a part has none left.
 
     Examples:
         >>> import torch
@@ -126,16 +137,17 @@ def large_enough(
         >>> large_enough(Partition(["a", "b", "c", "d"], rows, parts), 1, "drop")[1]
         {'d': 1}
     """
-    sizes = partition.of_row.bincount(minlength=len(partition.names))
+    num_shots, sizes = least(shots), partition.of_row.bincount(minlength=len(partition.names))
     used = torch.cat([*partition.parts.values()])
     dropped = {
         partition.names[task]: int(sizes[task]) for task in used[sizes[used] <= num_shots].sort().values.tolist()
     }
     if dropped and small_tasks == "refuse":
-        raise ValueError(
+        raise TooFewRows(
             f"{len(dropped)} tasks have no row left to predict beside num_shots = {num_shots}, such as task "
             f"{listed(dropped)}: lower num_shots, or where it is a range the smaller number, or set "
-            'small_tasks="drop".'
+            'small_tasks="drop".',
+            _suggested(sizes, partition.parts.values(), shots),
         )
     parts = {part: members[sizes[members] > num_shots] for part, members in partition.parts.items()}
     empty = [part for part, members in parts.items() if not len(members) and len(partition.parts[part])]
@@ -146,6 +158,20 @@ def large_enough(
             "give it a larger share in fractions."
         )
     return partition._replace(parts=parts), dropped
+
+
+def _suggested(
+    sizes: Int64[Tensor, " tasks"], parts: Iterable[Int64[Tensor, " c"]], shots: Shots
+) -> dict[str, str | Sequence[str]]:
+    """Leave out a few tasks, where each part keeps some, or take as many support rows as the smallest task allows."""
+    of_parts = [sizes[members] for members in parts if len(members)]
+    small = torch.cat(of_parts) <= least(shots)
+    if float(small.float().mean()) <= FEW and all(bool((part > least(shots)).any()) for part in of_parts):
+        return {"small_tasks": "drop"}
+    most_shots = int(torch.cat(of_parts).min()) - 1
+    if most_shots < 1:
+        return {}
+    return {"num_shots": [str(most_shots)] if isinstance(shots, int) else [str(most_shots), str(most(shots))]}
 
 
 def listed(dropped: Mapping[str, int]) -> str:

@@ -17,6 +17,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 
 from metafunc import tree
 from metafunc.execution import code_cache
+from metafunc.execution.held_signals import held_signals
 from metafunc.types import Tree
 
 T = TypeVar("T")
@@ -58,7 +59,8 @@ def trace(function: Callable[..., Tree], *arguments: Tree, fake: bool = False) -
         return tree.leaves(function(*tree.unflatten(arguments, list(leaves))))
 
     made = make_fx(flat, tracing_mode="fake" if fake else "real", _allow_non_fake_inputs=fake)
-    graph = made(*tree.leaves(arguments))
+    with held_signals():  # or what a handler raises ends the process, where autograd's C++ is on the way
+        graph = made(*tree.leaves(arguments))
     for node in graph.graph.nodes:
         if node.target is torch.ops.aten.detach.default:  # nothing is differentiated any more
             node.replace_all_uses_with(node.args[0])

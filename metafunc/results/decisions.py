@@ -230,8 +230,11 @@ def _ranks(curves: Sequence[Float[Tensor, "_ tasks columns"]]) -> Float[Tensor, 
     return torch.stack([mean_ranks(one) for one in every]).mean(0)
 
 
-def to_markdown(rows: list[dict[str, Any]], shown: list[int], *, scale: float = 100.0, digits: int = 1) -> str:
-    """The report as a table: a row per method, a column per number of evaluations, and the last ones' ranks.
+def table(
+    rows: Sequence[Mapping[str, Any]], shown: Sequence[int], *, scale: float = 100.0, digits: int = 1
+) -> list[list[str]]:
+    """The report as cells: the heads, then a row per method, with a column per number of evaluations and the last ones'
+    ranks.
 
     Args:
         rows: what `report` gives.
@@ -240,14 +243,25 @@ def to_markdown(rows: list[dict[str, Any]], shown: list[int], *, scale: float = 
         digits: after the point.
     """
     ranked = "rank" in rows[0]["curve"][0]
-    head = ["method", *(str(count) for count in shown), *(["mean rank"] if ranked else [])]
-    lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
+    cells = [["method", *(str(count) for count in shown), *(["mean rank"] if ranked else [])]]
     for row in rows:
         points = {point["evaluations"]: point for point in row["curve"]}
-        cells = [_cell(points[count], scale, digits) for count in shown]
-        cells += [f"{points[shown[-1]]['rank']:.1f}"] if ranked else []
-        lines.append(f"| {' | '.join([row['method'], *cells])} |")
-    return "\n".join(lines) + "\n"
+        rank = [f"{points[shown[-1]]['rank']:.1f}"] if ranked else []
+        cells.append([row["method"], *(_cell(points[count], scale, digits) for count in shown), *rank])
+    return cells
+
+
+def to_markdown(cells: Sequence[Sequence[str]]) -> str:
+    """A table of `table` in Markdown.
+
+    Examples:
+        >>> print(to_markdown([["method", "1"], ["random", "3.0"]]), end="")
+        | method | 1 |
+        |---|---|
+        | random | 3.0 |
+    """
+    head, *rows = (f"| {' | '.join(each)} |" for each in cells)
+    return "\n".join([head, f"|{'---|' * len(cells[0])}", *rows]) + "\n"
 
 
 def _cell(point: Mapping[str, Any], scale: float, digits: int) -> str:

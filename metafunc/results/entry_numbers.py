@@ -1,5 +1,6 @@
 """What pictures show of one learner's meta-tests and trainings, as numbers."""
 
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -19,10 +20,21 @@ NUM_DRAWS = 1000
 """Of the bootstrap behind a band: enough for a picture."""
 
 
-def validated(run: Run, metric: str) -> list[dict[str, Any]]:
-    """A metric of a run's validations, {"step", metric} for each."""
-    lines = (line for line in run.lines() if metric in (line.get("validation") or {}))
-    return [{"step": line["step"], metric: line["validation"][metric]} for line in lines]
+def validated(run: Run) -> list[dict[str, Any]]:
+    """A run's validations, {"step", metric} for each: the metric is the one that decided which is the best."""
+    lines = (line for line in run.lines() if line.get("validation"))
+    return [{"step": line["step"], **line["validation"]} for line in lines]
+
+
+def validation_metrics(rows: Iterable[Mapping[str, Any]]) -> list[str]:
+    """The metrics of some validations, in the order of the table.
+
+    Examples:
+        >>> validation_metrics([{"step": 5, "nll": 1.0}, {"step": 5, "mse": 2.0}])
+        ['mse', 'nll']
+    """
+    found = {name for row in rows for name in row}
+    return [name for name in METRICS if name in found]
 
 
 def described(entry: Entry, step: int) -> dict[str, Any]:

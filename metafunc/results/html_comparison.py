@@ -83,7 +83,7 @@ def parts(folder: Path) -> tuple[str, str, dict[str, Any]]:
         _differences(specs, report),
         _gaps(specs, report["rows"]),
         sections.adaptation(specs, rows),
-        sections.learning(specs, trained, drawn["followed"]),
+        sections.learning(specs, trained),
         sections.calibrated(specs, {one["name"]: one["calibration"] for one in drawn["learners"]}, drawn["kind"]),
         sections.made(drawn.get("command", []), drawn.get("versions", {})),
     ]

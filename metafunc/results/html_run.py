@@ -11,7 +11,7 @@ import torch
 
 from metafunc import tree
 from metafunc.data.sampling import DataUnavailable
-from metafunc.evaluation.metrics.table import METRICS, followed, label
+from metafunc.evaluation.metrics.table import METRICS, label
 from metafunc.results import html_sections as sections
 from metafunc.results import pictures
 from metafunc.results.entry_numbers import validated
@@ -50,14 +50,13 @@ def parts(
     specs: Specs = {}
     main = reports.pop(run.meta_test, None)
     tests = {**({run.meta_test: main} if main else {}), **reports}
-    key, logged = _learning(run, kind)
     shown, data = sections.functions(specs, _functions(run, loaded, meta, named, seed))
     body = [
         sections.header(f"metafunc run {folder.name}", title, _lead(run, main, steps), _note(env, main)),
         *(_tested(run, file, report, steps) for file, report in tests.items()),
         shown,
         *(_adaptation(specs, file, report) for file, report in tests.items()),
-        sections.learning(specs, {named: [logged]}, key),
+        sections.learning(specs, {named: [_learning(run, kind)]}),
         sections.calibrated(specs, _calibration(run, named), kind),
         sections.made(_command(run), _versions(env), _settings(config)),
     ]
@@ -130,16 +129,15 @@ def _adaptation(specs: Specs, file: Path, report: Mapping[str, Any]) -> str:
     return sections.adaptation(specs, rows, _name(file))
 
 
-def _learning(run: Run, kind: Any) -> tuple[str, list[dict[str, Any]]]:
+def _learning(run: Run, kind: Any) -> list[dict[str, Any]]:
     """The validations, or the loss where there are less than two."""
-    metric = followed(kind)
-    found = validated(run, metric)
+    found = validated(run)
     if len(found) > 1 or kind == "control":
-        return metric, found
+        return found
     losses = [{"step": line["step"], "loss": line["loss"]} for line in run.lines() if line.get("loss") is not None]
     size = -(-len(losses) // MANY_POINTS) or 1
     blocks = [losses[i : i + size] for i in range(0, len(losses), size)]
-    return "loss", [{"step": b[-1]["step"], "loss": sum(line["loss"] for line in b) / len(b)} for b in blocks]
+    return [{"step": b[-1]["step"], "loss": sum(line["loss"] for line in b) / len(b)} for b in blocks]
 
 
 def _calibration(run: Run, name: str) -> dict[str, Calibration]:

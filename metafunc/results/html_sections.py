@@ -49,15 +49,28 @@ def adaptation(specs: Specs, rows: Mapping[str, Sequence[Mapping[str, Any]]], of
     )
 
 
-def learning(specs: Specs, rows: Mapping[str, Sequence[Sequence[Mapping[str, Any]]]], key: str) -> str:
-    """Meta-training: a line for each training; nothing where none has two points."""
-    if not any(len(training) > 1 for each in rows.values() for training in each):
+def learning(specs: Specs, rows: Mapping[str, Sequence[Sequence[Mapping[str, Any]]]]) -> str:
+    """Meta-training: a line for each training, a chart for each metric that trainings are validated by, or for their
+    loss; nothing where none has two points."""
+    longest = dict.fromkeys(("loss", *METRICS), 0)
+    for training in (training for each in rows.values() for training in each):
+        for key in longest:
+            longest[key] = max(longest[key], sum(key in row for row in training))
+    charts = []
+    keys = [key for key, length in longest.items() if length > 1]
+    for key in keys:
+        anchor = "learning" if len(keys) == 1 else f"learning-{key}"
+        of_key = {name: [[row for row in one if key in row] for one in each] for name, each in rows.items()}
+        validated = {name: each for name, each in of_key.items() if any(each)}
+        specs[anchor] = vega.learning(validated, key, [*rows])
+        drawn = METRICS[key].drawn if key in METRICS else None
+        what = drawn.validation if drawn is not None else f"Validation: {label(key)}" if key in METRICS else "Loss"
+        charts.append(chart(anchor, what, "wide"))
+    if not charts:
         return ""
-    specs["learning"] = vega.learning(rows, key)
-    drawn = METRICS[key].drawn if key in METRICS else None
-    what = drawn.validation if drawn is not None else f"Validation: {label(key)}" if key in METRICS else "Loss"
-    note = "One line for each training." if any(len(each) > 1 for each in rows.values()) else ""
-    return section("learning", "Learning", chart("learning", what, "wide"), note=note)
+    notes = ["One line for each training."] if any(len(each) > 1 for each in rows.values()) else []
+    notes += ["Each learner is where the metric that it is validated by is."] if len(charts) > 1 else []
+    return section("learning", "Learning", *charts, note=" ".join(notes))
 
 
 def calibrated(specs: Specs, found: Mapping[str, Calibration], kind: str) -> str:

@@ -127,6 +127,19 @@ class _Handler(BaseHTTPRequestHandler):
             return
         self._send(HTTPStatus.OK, "text/html; charset=utf-8", self.server.page)
 
+    def do_HEAD(self) -> None:
+        """Answer with what would come before the page."""
+        self.do_GET()
+
+    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
+        """Answer another method, or what is no request, as all else is answered."""
+        self.close_connection = True
+        if code == HTTPStatus.NOT_IMPLEMENTED:
+            said = {"error": "The page answers GET, HEAD and POST."}
+            self._json(HTTPStatus.METHOD_NOT_ALLOWED, said, Allow="GET, HEAD, POST")
+        else:
+            self._json(HTTPStatus(code), {"error": message or HTTPStatus(code).phrase})
+
     def do_POST(self) -> None:
         """Answer with a prediction, or with functions that are drawn."""
         if self._refuse():
@@ -165,16 +178,17 @@ class _Handler(BaseHTTPRequestHandler):
             raise ValueError(f"A request has to state its length, at most {MOST_BYTES} bytes.")
         return json_file.parse(self.rfile.read(int(length)), "The request")
 
-    def _json(self, status: HTTPStatus, value: Mapping[str, Any]) -> None:
-        self._send(status, "application/json", json.dumps(value, allow_nan=False))
+    def _json(self, status: HTTPStatus, value: Mapping[str, Any], **more: str) -> None:
+        self._send(status, "application/json", json.dumps(value, allow_nan=False), **more)
 
-    def _send(self, status: HTTPStatus, kind: str, text: str) -> None:
+    def _send(self, status: HTTPStatus, kind: str, text: str, **more: str) -> None:
         content = text.encode()
         self.send_response(status)
-        for name, value in {"Content-Type": kind, "Content-Length": str(len(content)), **HEADERS}.items():
+        for name, value in {"Content-Type": kind, "Content-Length": str(len(content)), **HEADERS, **more}.items():
             self.send_header(name, value)
         self.end_headers()
-        self.wfile.write(content)
+        if self.command != "HEAD":
+            self.wfile.write(content)
 
     def log_message(self, format: str, *args: object) -> None:
         """Say nothing: the page shows what happens."""

@@ -12,7 +12,6 @@ import torch
 from metafunc.data.atomic_write import write_text
 from metafunc.evaluation.meta_test import Evaluation
 from metafunc.evaluation.metrics.summaries import json_safe
-from metafunc.evaluation.metrics.table import followed
 from metafunc.results.compared import Compared
 from metafunc.results.comparison import Entry
 from metafunc.results.entry_numbers import described, pit, reliability, validated
@@ -52,10 +51,10 @@ class Drawn(TypedDict):
 
 
 class Pictures(TypedDict):
-    """What is drawn of a comparison or a run."""
+    """What is drawn of a comparison or a run; older files have a metric that was followed."""
 
     kind: str
-    followed: str
+    followed: NotRequired[str]
     learners: list[Drawn]
     functions: NotRequired[Explored | None]
     command: NotRequired[list[str]]
@@ -121,11 +120,10 @@ def pictures(compared: Sequence[Compared], command: Sequence[str], *, seed: int 
     kind = compared[0].entry.evaluations[0].kind
     found: Pictures = {
         "kind": kind,
-        "followed": followed(kind),
         "learners": [
             {
                 "name": one.entry.algorithm,
-                "learning": [validated(run, followed(kind)) for run in one.runs],
+                "learning": [validated(run) for run in one.runs],
                 "adaptation": [described(one.entry, step) for step in range(one.entry.length)],
                 "calibration": calibration(one.entry),
             }

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 from metafunc import tree
 from metafunc.data.table import FAMILIES
-from metafunc.evaluation.metrics.table import METRICS, followed
+from metafunc.evaluation.metrics.table import METRICS
 from metafunc.evaluation.scoring import draw
 from metafunc.results import figures
 from metafunc.results.compared import Compared
-from metafunc.results.entry_numbers import described, pit, reliability, validated
+from metafunc.results.entry_numbers import described, pit, reliability, validated, validation_metrics
 from metafunc.results.figures.completion import Completion
 from metafunc.results.figures.functions import has_particles
 from metafunc.results.figures.several import Draws
@@ -49,12 +49,12 @@ def plot_comparison(
         formats: of "png", "svg" and "pdf", each of which is drawn.
 
     Returns:
-        What was drawn: `learning.png` (if the trainings were validated), `adaptation.png`, `reliability.png` (if the
-        predictions have a noise scale or are of classes), `pit.png` (if they have a noise scale and there are two tasks
-        or more), `functions.png` (three new functions, if they have one input and one output and their truth is known,
-        beside the exact prediction where that is known), `completion.png` (two new images, if rows are their pixels),
-        `cost.png` (if two learners or more are known to have taken processor time) and `support.png` (if there are two
-        numbers of support rows).
+        What was drawn: `learning.png` (if the trainings were validated; a panel for each metric that decided),
+        `adaptation.png`, `reliability.png` (if the predictions have a noise scale or are of classes), `pit.png` (if
+        they have a noise scale and there are two tasks or more), `functions.png` (three new functions, if they have one
+        input and one output and their truth is known, beside the exact prediction where that is known),
+        `completion.png` (two new images, if rows are their pixels), `cost.png` (if two learners or more are known to
+        have taken processor time) and `support.png` (if there are two numbers of support rows).
     """
     parts = (
         _learning(compared),
@@ -89,10 +89,10 @@ def caption(compared: Sequence[Compared], folder: Path) -> str:
 
 
 def _learning(compared: Sequence[Compared]) -> "Iterator[tuple[str, Figure]]":
-    metric = followed(compared[0].entry.evaluations[0].kind)
-    logs = {one.entry.algorithm: [validated(run, metric) for run in one.runs] for one in compared}
-    if any(rows for each in logs.values() for rows in each):
-        yield "learning", figures.learning_curves(logs, metric)
+    logs = {one.entry.algorithm: [validated(run) for run in one.runs] for one in compared}
+    metrics = validation_metrics(row for each in logs.values() for rows in each for row in rows)
+    if metrics:
+        yield "learning", figures.learning_curves(logs, metrics)
 
 
 def _adaptation(compared: Sequence[Compared]) -> "Iterator[tuple[str, Figure]]":

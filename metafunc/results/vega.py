@@ -23,7 +23,7 @@ WIDE_RANGE = 30.0
 MANY_POWERS = 4
 """Of ten: of more, a logarithmic axis has no labels between them."""
 HIGHEST = 4.0
-"""Of a histogram's axis: a bin with more rows than four times its share leaves the panel."""
+"""Of a histogram's axis: a bin with more than four times its share leaves the panel, and has its height written."""
 HEIGHT = 240
 SMALL_HEIGHT = 170
 
@@ -37,14 +37,16 @@ def colour(index: int) -> str:
     return f"var(--c{index % NUM_COLOURS})"
 
 
-def _looks(names: Sequence[str]) -> dict[str, Any]:
-    """Channels that tell learners apart: a colour, and dashes where colours come again."""
+def _looks(names: Sequence[str], among: Sequence[str] = ()) -> dict[str, Any]:
+    """Channels that tell learners apart: a colour, and dashes where colours come again; `among` are those of the whole
+    page, whose places decide."""
+    places = [(among or names).index(name) for name in names]
     shown = {"title": None, "orient": "top", "columns": 3, "symbolType": "stroke", "symbolOpacity": 1}
     each: Spec = {"field": "learner", "type": "nominal", "legend": shown if len(names) > 1 else None}
-    paints = [colour(i) for i in range(len(names))]
-    dashes = [[1, 0] if i < NUM_COLOURS else [5, 3] for i in range(len(names))]
+    paints = [colour(i) for i in places]
+    dashes = [[1, 0] if i < NUM_COLOURS else [5, 3] for i in places]
     found = {"color": {**each, "scale": {"domain": list(names), "range": paints}}}
-    if len(names) > NUM_COLOURS:
+    if max(places) >= NUM_COLOURS:
         found["strokeDash"] = {**each, "scale": {"domain": list(names), "range": dashes}}
     return found
 
@@ -123,12 +125,13 @@ def _is_error(metric: str) -> bool:
     return drawn is not None and drawn.from_zero
 
 
-def learning(rows: Mapping[str, Sequence[Sequence[Mapping[str, Any]]]], key: str) -> Spec:
+def learning(rows: Mapping[str, Sequence[Sequence[Mapping[str, Any]]]], key: str, learners: Sequence[str] = ()) -> Spec:
     """A quantity over meta-training: a line for each training.
 
     Args:
         rows: by learner and training, the steps with the quantity.
         key: "loss", or the metric of validations.
+        learners: all that the page shows, whose colours these have.
     """
     of_metric = key in METRICS
     values = [
@@ -148,7 +151,7 @@ def learning(rows: Mapping[str, Sequence[Sequence[Mapping[str, Any]]]], key: str
             "x": _x("step", "Steps of meta-training", axis={"format": "~s"}),
             "y": {**y, "field": "value"},
             "detail": {"field": "seed"},
-            **_looks([*rows]),
+            **_looks([*rows], learners),
             "tooltip": [{"field": "learner"}, {"field": "step"}, {"field": "value", "format": ".4g"}],
         },
     )
@@ -194,6 +197,8 @@ def pit(found: Pit, index: int) -> Spec:
     ]
     top = 1.05 * min(max(found["high"]), HIGHEST)
     y = {"type": "quantitative", "title": None, "scale": {"domain": [0, top], "nice": False}}
+    middle = {"calculate": "(datum.from + datum.to) / 2", "as": "middle"}
+    cut = {"filter": f"datum.density > {top}"}
     return _spec(
         SMALL_HEIGHT,
         data={"values": values},
@@ -209,11 +214,20 @@ def pit(found: Pit, index: int) -> Spec:
                 },
             },
             {
-                "transform": [{"calculate": "(datum.from + datum.to) / 2", "as": "middle"}],
+                "transform": [middle],
                 "mark": {"type": "rule", "color": colour(index), "clip": True},
                 "encoding": {"x": _x("middle", ""), "y": {**y, "field": "low"}, "y2": {"field": "high"}},
             },
             {"mark": {"type": "rule", "color": "var(--quiet)"}, "encoding": {"y": {"datum": 1}}},
+            {
+                "transform": [middle, cut],
+                "mark": {"type": "text", "angle": 270, "align": "right", "dx": -3, "color": "var(--ink)"},
+                "encoding": {
+                    "x": _x("middle", ""),
+                    "y": {**y, "datum": top},
+                    "text": {"field": "density", "format": ".2~r"},
+                },
+            },
         ],
     )
 

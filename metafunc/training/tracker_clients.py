@@ -80,32 +80,37 @@ class Trackio:
         import trackio
 
         project, name = os.environ.get("TRACKIO_PROJECT", PROJECT), place.name()
-        self._last = self._newest(project, name) if place.known is not None else -1
+        self._last, self._there = self._newest(project, name) if place.known is not None else (-1, set())
         self._run = trackio.init(
             project=project, name=name, config=dict(place.config), resume="allow", auto_log_gpu=False, embed=False
         )
         return name
 
     def log(self, values: Mapping[str, float], step: int) -> None:
-        """Add points behind the last one."""
-        if step > self._last:
-            self._run.log(dict(values), step=step)
+        """Add points behind the last one, or beside it: a step may have been stopped between two of its points."""
+        new = {name: value for name, value in values.items() if step > self._last or name not in self._there}
+        if new and step >= self._last:
+            self._run.log(new, step=step)
 
     def end(self, *, failed: bool) -> None:
         """Wait until the points are written."""
         self._run.finish()
 
     @staticmethod
-    def _newest(project: str, name: str) -> int:
+    def _newest(project: str, name: str) -> tuple[int, set[str]]:
+        """The last step of a run, and the points that it has there."""
         from trackio.sqlite_storage import SQLiteStorage
 
-        return int(SQLiteStorage.get_max_step_for_run(project, name) or -1)
+        rows = [row for row in SQLiteStorage.get_logs(project, name) if row.get("step") is not None]
+        last = max((int(row["step"]) for row in rows), default=-1)
+        return last, {name for row in rows if row["step"] == last for name in row}
 
 
 class WandB:
     """A run of Weights & Biases, whose files lie in the run's folder `wandb`; WANDB_MODE=offline keeps them there.
 
-    What a resumed run logs again, the service has already, and passes over.
+    Points are drawn over `step`, a number like the others: the service's own count of rows takes no more points of the
+    step that a resumed run had come to, such as those of its meta-test.
     """
 
     def begin(self, place: Place) -> str:
@@ -122,11 +127,16 @@ class WandB:
             dir=place.run,
             settings=wandb.Settings(console="off"),
         )
+        self._run.define_metric("*", step_metric="step")
+        summary: Any = self._run.summary  # which has no types
+        last = summary.get("step")
+        self._last = -1 if place.known is None or last is None else int(last)
         return name
 
     def log(self, values: Mapping[str, float], step: int) -> None:
-        """Add points to the curve."""
-        self._run.log(dict(values), step=step)
+        """Add points to the curve, but for steps that it has behind it."""
+        if step >= self._last:
+            self._run.log({"step": step, **values})
 
     def end(self, *, failed: bool) -> None:
         """End the run with the exit code of a program."""

@@ -82,6 +82,7 @@ CREDIT = (
 PLAY = (
     "cli/metafunc_cli/__main__.py",
     "cli/metafunc_cli/commands/play.py",
+    "cli/metafunc_cli/settings/word_table.py",
     "cli/metafunc_cli/settings/run_argument.py",
     "metafunc/results/live_server.py",
     "noxfile.py",

@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import socket
 import threading
 from collections.abc import Iterator
 from email.message import Message
@@ -54,6 +55,31 @@ def test_a_point_is_answered_by_a_prediction(server: LiveServer) -> None:
     status, text, _ = ask(server, "POST", "/adapt", POINT)
     assert status == 200
     assert json.loads(text)["mean"] == server.live.adapt(POINT)["mean"]
+
+
+def test_other_methods_are_answered_as_everything_is(server: LiveServer) -> None:
+    for method in ("PUT", "DELETE", "OPTIONS", "NONSENSE"):
+        status, text, headers = ask(server, method, "/")
+        assert (status, headers["Allow"]) == (405, "GET, HEAD, POST")
+        assert json.loads(text) == {"error": "The page answers GET, HEAD and POST."}
+        assert headers["X-Content-Type-Options"] == "nosniff"
+        assert "Python" not in headers["Server"]
+
+
+def test_head_has_the_headers_of_the_page_and_nothing_else(server: LiveServer) -> None:
+    status, text, headers = ask(server, "HEAD", "/")
+    assert (status, text) == (200, "")
+    assert headers["Content-Length"] == str(len(page(server.live, HOSTILE).encode()))
+    assert ask(server, "HEAD", "/", Host="example.org")[0] == 403
+    assert ask(server, "HEAD", "/other")[0] == 404
+
+
+def test_what_is_no_request_is_answered_without_a_page_of_another_look(server: LiveServer) -> None:
+    with socket.create_connection(("127.0.0.1", server.server_address[1]), timeout=30) as connection:
+        connection.sendall(b"GET / HTTP/1.1\r\n" + b"A: b\r\n" * 200 + b"\r\n")  # more headers than there may be
+        answer = b"".join(iter(lambda: connection.recv(4096), b""))
+    assert answer.startswith(b"HTTP/1.0 431 ")
+    assert json.loads(answer.rpartition(b"\r\n\r\n")[2]) == {"error": "Too many headers"}
 
 
 def test_it_listens_on_this_machine_alone(server: LiveServer) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from metafunc.results import vega
+from metafunc.results import html_sections, vega
 
 from .page_cases import HOSTILE
 
@@ -62,3 +62,25 @@ def test_a_histogram_leaves_its_panel_beyond_four() -> None:
     tall = vega.pit({"bounds": [0.0, 0.5, 1.0], "density": [1.9, 0.1], "low": [1.0, 0.0], "high": [9.0, 0.5]}, 0)
     assert tall["layer"][0]["encoding"]["y"]["scale"]["domain"] == [0, pytest.approx(4.2)]
     assert [value["to"] for value in values(tall)] == [50.0, 100.0]
+    (cut,) = [layer for layer in tall["layer"] if layer["mark"]["type"] == "text"]
+    assert cut["transform"][1]["filter"] == "datum.density > 4.2"
+    assert cut["encoding"]["text"]["field"] == "density"
+
+
+def test_learners_keep_their_colour_where_others_are_left_out() -> None:
+    training = [{"step": k, "nll": 1.0} for k in (1, 2)]
+    spec = vega.learning({"cnp": [training]}, "nll", ["maml", "cnp"])
+    assert spec["encoding"]["color"]["scale"] == {"domain": ["cnp"], "range": ["var(--c1)"]}
+
+
+def test_every_metric_that_trainings_are_validated_by_has_a_chart() -> None:
+    rows = {name: [[{"step": k, metric: 1.0} for k in (1, 2)]] for name, metric in (("a", "nll"), ("b", "mse"))}
+    specs: dict[str, Any] = {}
+    assert "is validated by" in html_sections.learning(specs, rows)
+    assert {name: {value["learner"] for value in values(spec)} for name, spec in specs.items()} == {
+        "learning-mse": {"b"},
+        "learning-nll": {"a"},
+    }
+    specs.clear()
+    html_sections.learning(specs, {"a": rows["a"]})
+    assert [*specs] == ["learning"]

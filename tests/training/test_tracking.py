@@ -1,7 +1,6 @@
 """Trackers over libraries: the same curve after a resumption, and no failure of theirs ends a training. No network."""
 
 import json
-import time
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,51 +10,14 @@ import pytest
 from metafunc_cli.__main__ import run as command
 
 import metafunc
-from metafunc import Recording, Validation, algorithms, data, nn
+from metafunc import Recording, algorithms, nn
 from metafunc.nn import likelihood
 from metafunc.training import tracker_clients, tracking
-from metafunc.training.events import Event
-from metafunc.training.fit import Fit
 from metafunc.training.tracker_clients import Place
-from metafunc.training.trackers import RunTracker, Tracker
+from metafunc.training.trackers import RunTracker
 from metafunc.training.tracking import Tracking
 
-SINUSOID = data.sinusoid(num_shots=5, num_queries=5, num_test_queries=10)
-
-
-class StopError(Exception):
-    """What ends a training in the middle."""
-
-
-def train(out: Path | None, tracker: Tracker, *, stop: int | None = None, **settings: Any) -> Fit[Any]:
-    def watch(event: Event) -> None:
-        if event.phase == "train" and event.step == stop:
-            raise StopError
-
-    learner = algorithms.maml(nn.mlp((1,), 1, hidden=(4,)), likelihood.gaussian(), inner_lr=0.01)
-    recording = Recording(log_every=1, checkpoint_every=2, trackers=(tracker,))
-    return metafunc.fit(
-        learner,
-        SINUSOID,
-        steps=6,
-        num_tasks=2,
-        out=out,
-        validation=Validation(every=3, num_tasks=2),
-        recording=recording,
-        on_event=watch,
-        **settings,
-    )
-
-
-def points(run: Path) -> dict[str, list[tuple[int, float]]]:
-    """The log by flat name."""
-    found: dict[str, list[tuple[int, float]]] = {}
-    for line in (run / "metrics.jsonl").read_text().splitlines():
-        values = json.loads(line)
-        step = values.pop("step")
-        for name, value in tracking.flat(values).items():
-            found.setdefault(name, []).append((step, value))
-    return found
+from .tracked import SINUSOID, StopError, points, train
 
 
 class Fake:
@@ -183,62 +145,6 @@ def test_what_is_not_there_is_said_before_anything_runs(monkeypatch: pytest.Monk
     monkeypatch.setattr(tracking, "find_spec", lambda _: None)
     with pytest.raises(ValueError, match=r"wandb is not installed: pip install 'metafunc\[wandb\]'"):
         Tracking("wandb")
-
-
-def test_tensorboard_shows_one_curve_after_a_resumption(tmp_path: Path) -> None:
-    pytest.importorskip("tensorboard")
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
-    with pytest.raises(StopError):
-        train(tmp_path / "run", Tracking("tensorboard"), stop=5)
-    train(tmp_path / "run", Tracking("tensorboard"), resume=True)
-    shown = EventAccumulator(str(tmp_path / "run/tensorboard"))
-    shown.Reload()
-    for name, expected in points(tmp_path / "run").items():
-        found = [(event.step, event.value) for event in shown.Scalars(name)]
-        assert [step for step, _ in found] == [step for step, _ in expected], name
-        assert [value for _, value in found] == pytest.approx([value for _, value in expected])
-
-
-def test_tensorboard_needs_a_folder() -> None:
-    pytest.importorskip("tensorboard")
-    with pytest.warns(UserWarning, match=r"give fit\(out=...\)"):
-        assert train(None, Tracking("tensorboard")).step == 6
-
-
-def test_wandb_offline_writes_into_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("wandb")
-    monkeypatch.setenv("WANDB_MODE", "offline")
-    for name in ("WANDB_CACHE_DIR", "WANDB_CONFIG_DIR", "WANDB_DATA_DIR"):
-        monkeypatch.setenv(name, str(tmp_path / name))
-    with warnings.catch_warnings():
-        warnings.filterwarnings("error", message="wandb gets no more")
-        with pytest.raises(StopError):
-            train(tmp_path / "run", Tracking("wandb"), stop=5)
-        train(tmp_path / "run", Tracking("wandb"), resume=True)
-    written = sorted((tmp_path / "run/wandb").glob("offline-run-*/*.wandb"))
-    name = json.loads((tmp_path / "run/trackers.json").read_text())["names"]["wandb"]
-    assert len(written) == 2
-    assert {file.name for file in written} == {f"run-{name}.wandb"}
-    end = time.monotonic() + 60  # a process of the library's own writes them
-    while not all(b"train/loss" in file.read_bytes() for file in written):
-        assert time.monotonic() < end
-        time.sleep(0.2)
-
-
-def test_trackio_writes_every_point_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("trackio")
-    from trackio.sqlite_storage import SQLiteStorage
-
-    monkeypatch.setattr("trackio.utils.TRACKIO_DIR", tmp_path / "trackio")
-    monkeypatch.setattr("trackio.sqlite_storage.TRACKIO_DIR", tmp_path / "trackio")
-    with pytest.raises(StopError):
-        train(tmp_path / "run", Tracking("trackio"), stop=5)
-    train(tmp_path / "run", Tracking("trackio"), resume=True)
-    name = json.loads((tmp_path / "run/trackers.json").read_text())["names"]["trackio"]
-    rows = SQLiteStorage.get_logs("metafunc", name)
-    losses = [(row["step"], row["train/loss"]) for row in rows if "train/loss" in row]
-    assert losses == points(tmp_path / "run")["train/loss"]
 
 
 def test_the_command_sends_the_meta_test_as_well(

@@ -6,6 +6,7 @@ from metafunc_cli.commands.optimise import command, run_of, show_report
 from metafunc_cli.display.progress import progress
 from metafunc_cli.display.screen import Screen, if_stopped, refusals
 from metafunc_cli.errors import OK, UsageError
+from metafunc_cli.settings.check_least import check_least
 from metafunc_cli.settings.decision_options import Acquiring
 from metafunc_cli.settings.run_or_training import run_or_training
 
@@ -20,6 +21,7 @@ def main(argv: Sequence[str]) -> int:
     """Run the command; see `metafunc acquire --help`."""
     asked = run_or_training("acquire", argv, WHAT, Acquiring)
     own: Acquiring = asked.own
+    check_least(own, labels=1, first=0, test_pools=1, rows=1)
     if asked.tables:
         raise UsageError(f"acquire takes a run alone, and {asked.tables[0]} is none: leave it out.")
     screen = Screen(json=asked.shown.json, quiet=asked.shown.quiet)

@@ -5,7 +5,6 @@ import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from metafunc.checks import at_least
 from metafunc_cli.commands import same_tasks, transformed_trials
 from metafunc_cli.display.comparison import show
 from metafunc_cli.display.results import show_lines
@@ -13,6 +12,7 @@ from metafunc_cli.display.screen import Screen, if_stopped, refusals
 from metafunc_cli.errors import OK, UsageError, unknown
 from metafunc_cli.settings import compose, user_builders
 from metafunc_cli.settings.arguments import ONE, Taken, Token, taken, together, tokens
+from metafunc_cli.settings.check_least import check_least
 from metafunc_cli.settings.generated import ALGORITHMS, FAMILIES, MODELS, TRANSFORMS
 from metafunc_cli.settings.names import choose, row
 from metafunc_cli.settings.options import Comparison, Training
@@ -44,10 +44,10 @@ def main(argv: Sequence[str]) -> int:
     if names and (out / "config.json").exists():
         raise UsageError(f"{out} is a run; give --out another folder.")
     from metafunc.data.atomic_write import make_folder, refuse_link, write_json, write_text
-    from metafunc.results import comparison, per_task, pictures
+    from metafunc.results import comparison, per_task
     from metafunc.results.tables import to_csv, to_markdown
     from metafunc.training.events import Interrupted
-    from metafunc_cli.commands import trial_marks, trial_tests, trials
+    from metafunc_cli.commands import trial_marks, trial_pictures, trial_tests, trials
 
     with refusals():
         refuse_link(out / "figures")
@@ -72,15 +72,17 @@ def main(argv: Sequence[str]) -> int:
         write_json(out / "compare.json", report)
         write_text(out / "compare.csv", to_csv(report))
         write_text(out / "compare.md", to_markdown(report))
-        learners = trial_tests.compared(trained, entries)
-        drawn = pictures.write(pictures.pictures(learners, ["metafunc", "compare", *argv]), out)
-        wrote = [*(out / f"compare.{kind}" for kind in ("json", "csv", "md")), file, drawn]
+        wrote = [*(out / f"compare.{kind}" for kind in ("json", "csv", "md")), file]
         show(screen.out, report)
-        if not found.no_figures:
-            wrote += trial_tests.draw(learners, report, out / "figures")
-    show_lines(screen.out, [("in", str(out)), ("wrote", ", ".join(str(path.relative_to(out)) for path in wrote))])
+        drawn, kept = trial_pictures.draw(trained, entries, report, found, ["metafunc", "compare", *argv], out)
+    lines = {"in": str(out), "wrote": _within(out, [*wrote, *drawn]), "kept": _within(out, kept)}
+    show_lines(screen.out, [(name, text) for name, text in lines.items() if text])
     screen.result(report)
     return OK
+
+
+def _within(folder: Path, paths: Sequence[Path]) -> str:
+    return ", ".join(str(path.relative_to(folder)) for path in paths)
 
 
 def _sorted(argv: Sequence[str]) -> tuple[list[str], list[str], list[Token]]:
@@ -130,6 +132,7 @@ def _of_train(algorithm: str | None = None, tasks: str | None = None, model: str
 
 
 def _check(found: Comparison, names: Sequence[str], passed: Sequence[Token]) -> None:
+    check_least(found, seeds=1, test_tasks=1, test_steps=0, shots=0)
     if names:
         _check_runs(found, names, passed)
     else:
@@ -164,11 +167,6 @@ def _check_trainings(found: Comparison) -> None:
         raise unknown("task family", found.tasks, FAMILIES)
     if len({*found.algorithms}) < len(found.algorithms):
         raise UsageError(f"--algorithms names one of {', '.join(found.algorithms)} twice.")
-    try:
-        at_least(1, **{"--seeds": found.seeds, "--test-tasks": found.test_tasks})
-        at_least(0, **{"--test-steps": found.test_steps})
-    except ValueError as error:
-        raise UsageError(str(error)) from error
 
 
 def _requests(screen: Screen, found: Comparison, passed: Sequence[Token]) -> dict[str, list[compose.Request]]:

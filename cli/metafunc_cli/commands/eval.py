@@ -12,6 +12,7 @@ from metafunc_cli.display.results import show, show_lines
 from metafunc_cli.display.screen import Screen, if_stopped, refusals
 from metafunc_cli.errors import OK, UsageError
 from metafunc_cli.settings import compose, typed_json, user_builders
+from metafunc_cli.settings.check_least import check_least
 from metafunc_cli.settings.compose import Settings
 from metafunc_cli.settings.generated import FAMILIES
 from metafunc_cli.settings.names import SECTIONS, refuse_imports, row
@@ -38,7 +39,9 @@ def main(argv: Sequence[str]) -> int:
     usual = usual_test(settings.training)
     parts = {"testing": usual, "data": settings.data, "report": Report()}
     asked = shlex.join(["metafunc", "eval", *argv])
-    return _test(Path(run), settings, usual, parse(f"metafunc eval {run}", WHAT, flags, parts), asked)
+    found = parse(f"metafunc eval {run}", WHAT, flags, parts)
+    check_least(found.testing, num_tasks=1, num_steps=0, chunk_size=1, joint_rows=1, shots=0)
+    return _test(Path(run), settings, usual, found, asked)
 
 
 def usual_test(training: Training) -> Testing:

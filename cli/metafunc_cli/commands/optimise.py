@@ -5,13 +5,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from rich.text import Text
+
 from metafunc.training import record
 from metafunc_cli.commands.train import new_folder
+from metafunc_cli.display.blocks import Column, blocks
 from metafunc_cli.display.progress import Callback, progress
 from metafunc_cli.display.results import show_lines, tidy
 from metafunc_cli.display.screen import Screen, if_stopped, refusals
 from metafunc_cli.errors import OK, UsageError
 from metafunc_cli.settings import compose
+from metafunc_cli.settings.check_least import check_least
 from metafunc_cli.settings.decision_options import Optimising
 from metafunc_cli.settings.names import look_over_imports
 from metafunc_cli.settings.run_or_training import Asked, run_or_training
@@ -32,6 +36,7 @@ def main(argv: Sequence[str]) -> int:
     """Run the command; see `metafunc optimise --help`."""
     asked = run_or_training("optimise", argv, WHAT, Optimising)
     own: Optimising = asked.own
+    check_least(own, evaluations=1, test_pools=1, rows=2, top=1)
     if asked.run is not None and (asked.tables or own.pool):
         return _suggest(asked, own)
     if own.pool:
@@ -115,20 +120,24 @@ def show_report(
     counts = [point["evaluations"] for point in report["rows"][0]["curve"]]
     shown = [count for count in COLUMNS if count in counts] or counts
     shown += [counts[-1]] if counts[-1] not in shown else []
-    table = decisions.to_markdown(report["rows"], shown, scale=scale, digits=1 if scale > 1 else 3)
-    rows = "-".join(dict.fromkeys(map(str, report["pool_rows"])))
+    cells = decisions.table(report["rows"], shown, scale=scale, digits=1 if scale > 1 else 3)
+    pools = "-".join(dict.fromkeys(map(str, report["pool_rows"])))
     groups = report.get("groups")
     tasks = "new tasks" if groups is None else f"episodes of {groups['number']} {groups['of']}"
-    over = f"{report['num_tasks']} {tasks} of {report['tasks']}, pools of {rows} rows"
+    over = f"{report['num_tasks']} {tasks} of {report['tasks']}, pools of {pools} rows"
     file, picture = run / f"{name}.json", run / "figures" / f"{name}.png"
     write_json(file, report)
-    write_text(file.with_suffix(".md"), table)
+    write_text(file.with_suffix(".md"), decisions.to_markdown(cells))
     figure = decision_curves(
         report["rows"], title=title, subtitle=f"Mean over {over}. Band: its 95 % interval.", y=y, x=x, scale=scale
     )
     save(figure, picture)
-    screen.out.print(f"{y} after so many {x.lower()}, over {over} (± 95 %; * differs from the first, paired)\n")
-    screen.out.print(table, markup=False, highlight=False, soft_wrap=True)
+    screen.out.print(Text.assemble((f"{y} after so many {x.lower()}", "bold"), (f"  {over}", "dim")))
+    head, *rows = cells
+    columns = [Column(name, each) for name, *each in zip(head, *rows, strict=True)]
+    for table in blocks(screen.out, columns[0], columns[1:], ["bold", *[""] * (len(rows) - 1)]):
+        screen.out.print(table)
+    screen.out.print("±: 95 % interval over tasks. *: differs from the first row, paired by task.\n", style="dim")
     show_lines(screen.out, [("wrote", str(file)), ("drew", str(picture))])
     screen.result(report)
 

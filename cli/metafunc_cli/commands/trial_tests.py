@@ -1,4 +1,4 @@
-"""The meta-tests of a comparison: all trials on the same tasks, and the pictures of what came of it."""
+"""The meta-tests of a comparison: all trials on the same tasks."""
 
 from collections.abc import Mapping, Sequence
 from functools import reduce
@@ -11,14 +11,12 @@ from metafunc_cli.commands import trial_marks
 from metafunc_cli.commands.same_tasks import check_same_tasks
 from metafunc_cli.commands.timing import Times, times_of
 from metafunc_cli.commands.trials import Contender, Trial
-from metafunc_cli.display.drawing import prepare
 from metafunc_cli.display.progress import progress
 from metafunc_cli.display.screen import Screen, refusals
 from metafunc_cli.settings.options import Comparison
 
 if TYPE_CHECKING:
     from metafunc.evaluation.meta_test import Evaluation
-    from metafunc.results.compared import Compared
     from metafunc.results.comparison import Entry
 
 
@@ -151,27 +149,3 @@ def _optimal(screen: Screen, family: Any, asked: Comparison) -> Any:
             split=asked.split,
             on_progress=lambda done, total: advance(done, total, ""),
         )
-
-
-def compared(rows: Sequence[Contender], entries: "Sequence[Entry]") -> "list[Compared]":
-    """What pictures show of each learner."""
-    from metafunc.evaluation.fitting import as_fitted
-    from metafunc.results.compared import Compared
-
-    return [
-        Compared(
-            entry,
-            tuple(trial.run for trial in row.trials),
-            as_fitted(row.trials[0].learner, entry.evaluations[0].pooled, entry.row),
-            row.trials[0].meta,
-        )
-        for row, entry in zip(rows, entries, strict=True)
-    ]
-
-
-def draw(learners: "Sequence[Compared]", report: Mapping[str, Any], folder: Path) -> list[Path]:
-    """The figures of a comparison."""
-    from metafunc.results.plot_comparison import plot_comparison
-
-    prepare()
-    return plot_comparison(learners, folder, report=report)

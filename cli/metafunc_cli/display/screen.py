@@ -75,9 +75,9 @@ def refusals(settings: "Settings | None" = None, command: Sequence[str] = ()) ->
     except ValueError as error:
         flags = {} if settings is None else spelling.flags_of(settings)
         message = spelling.spelled(str(error), flags)
-        suggested = getattr(error, "suggested", None)
-        if suggested and command:
-            message += f" Perhaps:\n  {spelling.corrected(command, suggested, flags)}"
+        if settings is not None and command:
+            better = spelling.corrected(command, getattr(error, "suggested", {}), settings)
+            message += f" Perhaps:\n  {better}" if better else ""
         raise UsageError(message) from error
 
 

@@ -14,8 +14,9 @@ KIND_STEPS = {"regression": 800, "classification": 800, "control": 8}
 """Outer steps by the kind of tasks."""
 SLOWER: Settings = {
     **dict.fromkeys(("maml_plus_plus", "llama", "mr_maml_w", "mr_maml_a", "deep_ensemble", "convcnp", "pacoh_gp"), 1.5),
-    **dict.fromkeys(("imaml", "bmaml", "anp", "tnp", "dkt", "platipus", "abml", "vampire"), 2),
+    **dict.fromkeys(("imaml", "bmaml", "anp", "tnp", "platipus", "abml", "vampire"), 2),
     **dict.fromkeys(("pcoc", "metaqda"), 3),
+    "dkt": 4,
     "pacoh": 8,
 }
 """By algorithm, how many times longer than MAML's a step takes."""
@@ -36,6 +37,8 @@ HYPER = {
 }
 """The most that an algorithm's settings may be."""
 DATA = {"num_ways": 5, "num_queries": 15, "num_test_queries": 50}
+OF_FAMILY: Mapping[str, Mapping[str, int]] = {"completion": {"side": 14}}
+"""What else is made small of a family: attention and Gaussian processes go over all pairs of an image's pixels."""
 NETWORK = {"hidden": 64, "filters": 16}
 LEAST_STEPS = 5
 RATE = 3e-3
@@ -54,7 +57,11 @@ def made_small(
         kind: of the tasks.
         trains: whether meta-training changes anything.
     """
-    bounds: Mapping[str, Mapping[str, int]] = {"algorithm": HYPER, "tasks": DATA, "model": NETWORK}
+    bounds: Mapping[str, Mapping[str, int]] = {
+        "algorithm": HYPER,
+        "tasks": {**DATA, **OF_FAMILY.get(names["tasks"], {})},
+        "model": NETWORK,
+    }
     small = {
         section: {**usual[section], **_bounded(usual[section], classes[section], most)}
         for section, most in bounds.items()

@@ -1,4 +1,7 @@
-"""Writes `generated.py` from the builders' signatures and docstrings: `python -m metafunc_cli.settings.generate`."""
+"""Writes `generated.py` from the builders' signatures and docstrings, and `words.json` from all settings.
+
+`python -m metafunc_cli.settings.generate` does so.
+"""
 
 import inspect
 import types
@@ -27,10 +30,13 @@ ALL_KINDS = ("regression", "classification")
 
 
 def main() -> None:
-    """Write the file again."""
+    """Write the files again."""
     from metafunc.data.atomic_write import write_text
 
     write_text(Path(__file__).with_name("generated.py"), source())
+    from metafunc_cli.settings import next_words, word_table  # of what was just written
+
+    write_text(Path(__file__).with_name(next_words.FILE), word_table.source())
 
 
 def source() -> str:

@@ -1,38 +1,30 @@
-"""Which words can come next on a command line: commands, names, flags and their values, presets and runs."""
+"""Which words can come next on a command line: commands, names, flags and their values, presets and runs.
+
+An answer reads `words.json`, which `word_table` has made of all settings, and imports none of them.
+"""
 
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from itertools import chain
+from functools import cache
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
+from typing import Any, NamedTuple, TypeAlias
 
-from metafunc_cli.presets.all import PRESETS
-from metafunc_cli.settings import options
-from metafunc_cli.settings.arguments import VARIADIC, is_flag, taken
-from metafunc_cli.settings.checking_options import Checking
-from metafunc_cli.settings.generated import ALGORITHMS, FAMILIES, MODELS
+from metafunc_cli.settings.arguments import VARIADIC, is_flag
 
 RUNS = "runs"
 DEEP = 3
 """So many folders below `runs` a run is looked for: those of a comparison lie in its own."""
 TABLES = (".csv", ".parquet")
-OPTIONS: Mapping[str, tuple[type, ...]] = {
-    "train": (options.Training, options.Output),
-    "auto": (options.Choosing,),
-    "eval": (options.Testing, options.Report),
-    "plot": (options.Plotting,),
-    "compare": (options.Comparison,),
-    "predict": (options.Prediction,),
-    "check": (Checking,),
-}
-"""By command, the dataclasses of its own flags."""
+FILE = "words.json"
+RUN_FOLDERS = "<runs>"
+"""In that file, in the place of values: the runs that there are."""
+Words: TypeAlias = dict[str, dict[str, dict[str, Any]]]
+"""By part (commands, algorithms, families, networks) and name: flags, kinds, and a family's usual network."""
 FIXED: Mapping[str, tuple[str, ...]] = {
     "list": ("algorithms", "tasks", "networks", "presets", "runs", "--json"),
     "completion": ("bash", "zsh", "fish"),
 }
 """The words of commands that have no dataclass."""
-OF_DATA = ("--seed", "--out", "--overwrite", "--json", "--quiet")
-"""The flags of `train` that `auto` takes beside those of the data."""
 
 
 class Flag(NamedTuple):
@@ -44,7 +36,7 @@ class Flag(NamedTuple):
     """
 
     number: int
-    values: tuple[str, ...] = ()
+    values: Sequence[str] = ()
 
 
 def next_words(words: Sequence[str], commands: Collection[str]) -> list[str]:
@@ -106,7 +98,7 @@ def _names(command: str, rest: Sequence[str], word: str) -> list[str]:
         tables = [str(file) for end in TABLES for file in sorted(here.glob(f"*{end}"))]
         return tables if command == "auto" else [*_pairs(rest), *tables]
     if command == "check":
-        return [*ALGORITHMS]
+        return [*_words()["algorithms"]]
     several = command == "compare"
     return [
         str(run) for run in run_folders() if several or not any((Path(each) / "config.json").exists() for each in rest)
@@ -115,14 +107,12 @@ def _names(command: str, rest: Sequence[str], word: str) -> list[str]:
 
 def _pairs(rest: Sequence[str]) -> list[str]:
     """Algorithms and families, of those whose kind is that of what is given already."""
-    algorithm, family = _given(rest, ALGORITHMS), _given(rest, FAMILIES)
-    first = (
-        []
-        if algorithm
-        else [n for n, row in ALGORITHMS.items() if not family or FAMILIES[family].kinds[0] in row.kinds]
-    )
-    kinds = ALGORITHMS[algorithm].kinds if algorithm else ()
-    second = [] if family else [n for n, row in FAMILIES.items() if not algorithm or row.kinds[0] in kinds]
+    algorithms, families = _words()["algorithms"], _words()["families"]
+    algorithm, family = _given(rest, algorithms), _given(rest, families)
+    kind = families[family]["kinds"][0] if family else None
+    kinds = algorithms[algorithm]["kinds"] if algorithm else None
+    first = [] if algorithm else [name for name, row in algorithms.items() if kind is None or kind in row["kinds"]]
+    second = [] if family else [name for name, row in families.items() if kinds is None or row["kinds"][0] in kinds]
     return [*first, *second]
 
 
@@ -132,23 +122,24 @@ def _given(rest: Sequence[str], table: Collection[str]) -> str | None:
 
 def _flags(command: str, rest: Sequence[str]) -> dict[str, Flag]:
     """The flags that a command has with the names that were given: no name of a user's module is imported."""
-    found = {name: flag for fields in OPTIONS.get(command, ()) for name, flag in _of("", fields).items()}
-    algorithm, family = _given(rest, ALGORITHMS), _given(rest, FAMILIES)
-    if command == "auto":
-        usual = _of("", options.Training) | _of("", options.Output)
-        found |= {name: usual[name] for name in OF_DATA} | _of("data", FAMILIES["regression"].fields)
-    elif command == "eval":
+    algorithms, families, networks = (_words()[part] for part in ("algorithms", "families", "networks"))
+    found = dict(_words()["commands"].get(command, {}).get("flags", {}))
+    if command == "eval":
         family = next(filter(None, map(_family_of, rest)), None)
-        found |= _of("data", FAMILIES[family].fields) if family in FAMILIES else {}
+        found |= families[family]["flags"] if family in families else {}
     elif command == "train":
-        algorithm = algorithm or ("mixed" if family == "regression" else "maml")
+        family = _given(rest, families)
+        algorithm = _given(rest, algorithms) or ("mixed" if family == "regression" else "maml")
         table = any(Path(word).suffix.lower() in TABLES for word in rest)
-        fits = (name for name, row in FAMILIES.items() if row.kinds[0] in ALGORITHMS[algorithm].kinds)
+        fits = (name for name, row in families.items() if row["kinds"][0] in algorithms[algorithm]["kinds"])
         family = family or ("regression" if table else next(fits))
-        network = _given(rest, MODELS) or FAMILIES[family].model
-        found |= _of("", ALGORITHMS[algorithm].fields) | _of("data", FAMILIES[family].fields)
-        found |= _of("model", MODELS[network].fields)
-    return found
+        network = _given(rest, networks) or families[family]["model"]
+        found |= algorithms[algorithm]["flags"] | families[family]["flags"] | networks[network]["flags"]
+    return {flag: Flag(number, _now(values)) for flag, (number, values) in found.items()}
+
+
+def _now(values: Sequence[str]) -> Sequence[str]:
+    return [*map(str, run_folders())] if RUN_FOLDERS in values else values
 
 
 def _family_of(word: str) -> str | None:
@@ -160,44 +151,7 @@ def _family_of(word: str) -> str | None:
     return name if isinstance(name, str) else None
 
 
-def _of(prefix: str, fields: type) -> dict[str, Flag]:
-    """The flags of a dataclass."""
-    hints = get_type_hints(fields, include_extras=True)
-    values = {}
-    for name, hint in hints.items():
-        config = next((part for part in getattr(hint, "__metadata__", ()) if hasattr(part, "name")), None)
-        called = getattr(config, "name", None) or name
-        values[f"--{prefix}.{called}" if prefix else f"--{called}"] = _values(
-            called, hint, getattr(config, "metavar", None)
-        )
-    numbers = {flag: each.number for flag, each in taken(prefix, fields).items()}
-    if "--network" in numbers:  # which is typed --model
-        numbers["--model"] = numbers.pop("--network")
-    hyphened = {flag.replace("_", "-"): found for flag, found in values.items()}
-    return {
-        flag: Flag(number, hyphened.get(flag, ()))
-        for flag, number in numbers.items()
-        if number or not flag.rpartition(".")[2].removeprefix("--").startswith("no-") or flag in hyphened
-    }
-
-
-def _values(name: str, hint: Any, metavar: str | None) -> tuple[str, ...]:
-    """What a flag can be given, where that can be counted."""
-    by_name = {
-        "preset": (preset.name for preset in PRESETS),
-        "model": MODELS,
-        "algorithms": ALGORITHMS,
-        "tasks": FAMILIES,
-        "device": ("auto", "cpu", "cuda", "mps"),
-        "split": ("test", "validation", "train"),
-    }
-    if metavar == "RUN" and name != "out":
-        return tuple(map(str, run_folders()))
-    literals = _literals(hint)
-    return literals or tuple(by_name.get(name, ()))
-
-
-def _literals(hint: Any) -> tuple[str, ...]:
-    if get_origin(hint) is Literal:
-        return tuple(map(str, get_args(hint)))
-    return tuple(chain.from_iterable(map(_literals, get_args(hint))))
+@cache
+def _words() -> Words:
+    found: Words = json.loads(Path(__file__).with_name(FILE).read_text(encoding="utf-8"))
+    return found

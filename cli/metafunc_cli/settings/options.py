@@ -12,6 +12,9 @@ Switch: TypeAlias = Annotated[bool, FlagCreatePairsOff, arg(help_behavior_hint="
 Layers: TypeAlias = Annotated[Literal["last", "all"] | None, arg(help_behavior_hint="")]
 
 
+Formats: TypeAlias = Annotated[tuple[Literal["png", "svg", "pdf"], ...], arg(metavar="png|svg|pdf ...")]
+
+
 class AfterTraining:
     """What is done to a trained learner before it predicts, for options that have the two fields."""
 
@@ -162,7 +165,7 @@ class Report:
 class Plotting(AfterTraining):
     """What to draw."""
 
-    format: Annotated[tuple[Literal["png", "svg", "pdf"], ...], arg(metavar="png|svg|pdf ...")] = ("png",)
+    format: Formats = ("png",)
     """the formats of the pictures, such as svg pdf for a paper."""
     seed: int = 0
     """of the new tasks that are drawn."""
@@ -273,6 +276,8 @@ class Comparison:
     """do not compare with the best prediction that can be had, where that is known."""
     no_figures: Switch = False
     """draw nothing."""
+    format: Formats = ("png",)
+    """the formats of the pictures, such as svg pdf for a paper."""
     imports: Switch = False
     """allow importing the modules that a RUN names."""
     json: Switch = False

@@ -7,6 +7,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from metafunc_cli.settings.arguments import ONE, Taken, taken, together, tokens
+
 if TYPE_CHECKING:
     from metafunc_cli.settings.compose import Settings
 
@@ -36,7 +38,18 @@ def spelled(message: str, flags: Mapping[str, str]) -> str:
     return re.sub(r"""(?<![\w./'-])(?P<name>[a-z]\w*)(?:=["'](?P<value>[^"']*)["'])?(?![\w/'=(]|\.\w)""", flag, message)
 
 
-def corrected(command: Sequence[str], suggested: Mapping[str, Any], flags: Mapping[str, str]) -> str:
-    """The command with the settings that an error suggests; one may have several values."""
-    values = {name: [value] if isinstance(value, str) else value for name, value in suggested.items()}
-    return shlex.join([*command, *(word for name in values for word in (flags[name], *values[name]))])
+def corrected(command: Sequence[str], suggested: Mapping[str, Any], settings: "Settings") -> str:
+    """The command with the settings that an error suggests, in the place of those that it has; one may have several
+    values. Empty where one of them has no flag of its own."""
+    flags = flags_of(settings)
+    if not suggested or not flags.keys() >= suggested.keys():
+        return ""
+    values = {flags[name]: [value] if isinstance(value, str) else [*value] for name, value in suggested.items()}
+    parts = (("", settings.hyper), ("data", settings.data), ("model", settings.network), ("", settings.training))
+    known: dict[str, Taken] = {}
+    for prefix, part in parts:
+        known = together(known, taken(prefix, type(part)))
+    names = {*settings.names.values()}
+    given = tokens(command, lambda flag: known.get(flag, ONE), ends=lambda _, word: word in names)
+    kept = [word for token in given if token.flag not in values for word in token.words]
+    return shlex.join([*kept, *(word for flag in values for word in (flag, *values[flag]))])

@@ -1,16 +1,18 @@
 """Histograms of where targets fall in what was predicted: in which way a prediction is not calibrated."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from metafunc.evaluation.metrics.pit import PitHistogram
-from metafunc.results.figures.style import BLUE, GREY, LIGHT_GREY, figure, plain
+from metafunc.results.figures.style import BLUE, GREY, INK, LIGHT_GREY, SMALL_SIZE, figure, plain
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 HIGHEST = 4.0
-"""Of the vertical axis: a bin with more rows than four times its share leaves the panel, and says nothing more."""
+"""Of the vertical axis: a bin with more rows than four times its share leaves the panel, and has its height written."""
+MARGIN_ABOVE = 1.05
 
 
 def pit_histograms(histograms: Mapping[str, PitHistogram]) -> "Figure":
@@ -21,7 +23,7 @@ def pit_histograms(histograms: Mapping[str, PitHistogram]) -> "Figure":
 
     Returns:
         One panel per label, up to four in a row: bars, the band that holds for all bins at once, and a line at 1, where
-        a calibrated prediction lies.
+        a calibrated prediction lies. A bar that is cut at the panel's top has its height written in it.
 
     Raises:
         ValueError: there is nothing to draw.
@@ -49,19 +51,31 @@ def pit_histograms(histograms: Mapping[str, PitHistogram]) -> "Figure":
         "At the line a prediction is calibrated: a cup is too sure, a hill too wide, a tilt biased.",
     )
     grid = body.subplots(lines, columns, sharex=True, sharey=True, squeeze=False)
-    top = max(min(float(one.high.max()), HIGHEST) for one in histograms.values())
+    top = MARGIN_ABOVE * max(min(float(one.high.max()), HIGHEST) for one in histograms.values())
     for place, (axes, (label, one)) in enumerate(zip(grid.ravel(), histograms.items(), strict=False)):
         lowest = place + columns >= len(histograms)
         plain(axes, x="Quantile (%)" if lowest else "", title=label)
         axes.tick_params(labelbottom=lowest)
         bounds, density = (100 * one.bounds).tolist(), one.density.tolist()
         axes.stairs(density, bounds, fill=True, color=BLUE, alpha=0.35)
-        middles = (50 * (one.bounds[:-1] + one.bounds[1:])).tolist()
-        axes.vlines(middles, one.low.tolist(), one.high.tolist(), color=BLUE, linewidth=1.1)
+        middles, whole = 50 * (one.bounds[:-1] + one.bounds[1:]), one.density <= top
+        ends = (part[whole].tolist() for part in (middles, one.low, one.high))
+        axes.vlines(*ends, color=BLUE, linewidth=1.1)
         axes.axhline(1, color=GREY, linewidth=0.9)
-        axes.set(xlim=(0, 100), ylim=(0, 1.05 * top))
+        _write_heights(axes, middles.tolist(), density, top)
+        axes.set(xlim=(0, 100), ylim=(0, top))
         axes.xaxis.set_major_locator(MaxNLocator(nbins=3, steps=[5]))
         axes.spines["left"].set_color(LIGHT_GREY)
     for spare in grid.ravel()[len(histograms) :]:
         spare.remove()
     return page
+
+
+def _write_heights(axes: "Axes", middles: Sequence[float], density: Sequence[float], top: float) -> None:
+    """The height of each bar that is cut, along it, for bars may be narrower than a number."""
+    for middle, height in zip(middles, density, strict=True):
+        if height > top:
+            axes.annotate(
+                f"{height:.2g} ▸", (middle, top), xytext=(0, -2), textcoords="offset points", rotation=90,
+                size=SMALL_SIZE, color=INK, va="top", ha="center",
+            )  # fmt: skip

@@ -57,34 +57,62 @@ class Draws(NamedTuple):
     y: Float[Tensor, "draws places"]
 
 
-def learning_curves(logs: Mapping[str, Sequence[Sequence[Mapping[str, float | int]]]], metric: str) -> "Figure":
-    """Draw a validation score while several learners were trained.
+def learning_curves(
+    logs: Mapping[str, Sequence[Sequence[Mapping[str, float | int]]]], metrics: str | Sequence[str]
+) -> "Figure":
+    """Draw validation scores while several learners were trained.
 
     Args:
-        logs: for each label the trainings' rows, {"step": ..., metric: ...}.
-        metric: its name.
+        logs: for each label the trainings' rows, {"step": ..., METRIC: ...}.
+        metrics: its name, or several, where learners are validated by different ones.
 
     Returns:
-        One panel: one thin line per training, a thick one for their mean.
+        One panel per metric, of the learners that are validated by it: one thin line per training, a thick one for
+        their mean.
 
     Raises:
-        ValueError: there is no row.
+        ValueError: there is no row with a metric.
 
     Examples:
         >>> from metafunc import figures
         >>> rows = [{"step": k, "mse": 1 / k} for k in range(1, 9)]
         >>> len(figures.learning_curves({"maml": [rows], "anil": [rows, rows]}, "mse").axes)
         1
+        >>> other = [{"step": k, "nll": -k} for k in range(1, 9)]
+        >>> len(figures.learning_curves({"maml": [rows], "cnp": [other]}, ["mse", "nll"]).axes)
+        2
     """
-    if not any(rows for each in logs.values() for rows in each):
-        raise ValueError("No training was validated: there is no curve to draw.")
-    page, body = figure(8.0, 4.2, "Meta-training", "Thick: mean over seeds. Thin: each of them.")
-    axes = body.subplots()
+    names = [metrics] if isinstance(metrics, str) else metrics
+    of_metric = {name: {label: _curves(each, name) for label, each in logs.items()} for name in names}
+    missing = [name for name, found in of_metric.items() if not any(found.values())]
+    if missing or not names:
+        raise ValueError(
+            f"No training was validated{f' by {missing[0]}' if missing else ''}: there is no curve to draw."
+        )
+    each = "Thick: mean over seeds. Thin: each of them."
+    several = " Each learner is where the metric that it is validated by is." if len(names) > 1 else ""
+    page, body = figure(8.0, 4.2, "Meta-training", each + several)
+    panels = body.subplots(1, len(names), squeeze=False).ravel()
+    ends = [
+        _draw_learning(axes, metric, found) for axes, (metric, found) in zip(panels, of_metric.items(), strict=True)
+    ]
+    page.draw_without_rendering()  # The layout has to be settled before names can keep their distance.
+    for axes, each_end in zip(panels, ends, strict=True):
+        name_lines(axes, each_end)
+    return page
+
+
+def _curves(trainings: Sequence[Sequence[Mapping[str, float | int]]], metric: str) -> list[dict[int, float]]:
+    """By step, of each training that was validated by the metric."""
+    found = [{int(row["step"]): percent(metric, row[metric]) for row in rows if metric in row} for rows in trainings]
+    return [curve for curve in found if curve]
+
+
+def _draw_learning(axes: "Axes", metric: str, logs: Mapping[str, Sequence[Mapping[int, float]]]) -> list[Name]:
     plain(axes, x="Steps of meta-training", y=panel_titles()[metric])
     ends: list[Name] = []
     drawn: list[float] = []
-    for (label, each), (colour, dashes) in zip(logs.items(), looks(len(logs)), strict=True):
-        curves = [{int(row["step"]): percent(metric, row[metric]) for row in rows} for rows in each if rows]
+    for (label, curves), (colour, dashes) in zip(logs.items(), looks(len(logs)), strict=True):
         if not curves:
             continue
         for curve in curves if len(curves) > 1 else ():
@@ -99,9 +127,7 @@ def learning_curves(logs: Mapping[str, Sequence[Sequence[Mapping[str, float | in
     scale_of(axes, metric, drawn)
     axes.set_xlim(left=0)
     whole_steps(axes)
-    page.draw_without_rendering()  # The layout has to be settled before names can keep their distance.
-    name_lines(axes, ends)
-    return page
+    return ends
 
 
 def function_draws(

@@ -141,6 +141,24 @@ def test_finished_cells_are_neither_trained_nor_tested_again_and_new_ones_are(
     assert all(path.stat().st_mtime_ns == when for path, when in before.items())
 
 
+def test_pictures_are_drawn_again_only_where_they_would_be_others(
+    grid: tuple[Path, dict[str, Any], str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = grid[0] / "copy"
+    shutil.copytree(grid[0] / "runs/compare-sine_or_line", out)
+    line = f"{GRID} {ADDED} --out copy --format svg pdf".replace(" --json", "")
+    for again in (False, True):
+        before = {path: path.stat().st_mtime_ns for path in [*(out / "figures").iterdir(), out / "pictures.json"]}
+        assert inside(grid[0], monkeypatch, line) == 0
+        lines = [said.split(maxsplit=1) for said in capsys.readouterr().out.splitlines()]
+        kept_or_wrote = {words[0]: words[1] for words in lines if words and words[0] in ("wrote", "kept")}
+        assert ("figures/functions.svg" in kept_or_wrote["kept" if again else "wrote"]) is True
+        after = {path: path.stat().st_mtime_ns for path in before}
+    assert after == before
+    assert {"figures/cost.pdf", "pictures.json"} <= {*kept_or_wrote["kept"].split(", ")}
+    assert {path.suffix for path in before} == {".png", ".svg", ".pdf", ".json"}
+
+
 def test_a_cell_with_other_settings_is_refused(
     grid: tuple[Path, dict[str, Any], str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

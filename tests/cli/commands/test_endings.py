@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from metafunc_cli.__main__ import run
+from metafunc_cli.errors import expected
 
 TINY = ["--num-tasks", "4", "--model.hidden", "8", "--test-tasks", "30", "--test-steps", "2"]
 
@@ -39,6 +40,19 @@ def test_missing_data_is_exit_code_3(
 ) -> None:
     assert inside(tmp_path, monkeypatch, "train", "maml", "omniglot", "--data.path", "absent", "--quiet") == 3
     assert "absent" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("out", [["--out", "file/run"], ["--out=file/run"]])
+def test_a_folder_that_cannot_be_made_is_answered_with_what_to_do(
+    out: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("")
+    assert inside(tmp_path, monkeypatch, "train", "--steps", "1", "--quiet", *out) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("metafunc train: file/run: Not a directory. Give --out another path")
+    assert expected(PermissionError(13, "Permission denied", "runs"), ["train"])[0] == (
+        "runs: Permission denied. Give another path, or change to a folder that you may write to."
+    )
 
 
 def test_divergence_is_exit_code_4(

@@ -44,6 +44,18 @@ def test_a_table_is_trained_on_and_searched(folder: Path) -> None:
     assert "| RGPE |" in (folder / "run/optimise-ucb.md").read_text()
 
 
+def test_a_terminal_shows_a_table_that_it_has_room_for(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    assert run(["optimise", str(folder / "run"), "--evaluations", "3", "--quiet"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    table = [line for line in lines if not line.startswith(("wrote", "drew"))]
+    assert max(map(len, table)) <= 40
+    assert not [line for line in table if "|" in line], "Markdown is for the file"
+    assert sum("RGPE" in line for line in table) > 1, "its columns go below each other"
+
+
 def test_a_run_is_searched_again_bit_for_bit_and_the_other_way(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -115,7 +127,8 @@ def test_asking_at_random_under_another_name_is_refused(folder: Path, capsys: py
         ([], "optimise needs the folder of a run, or an algorithm and tasks"),
         (["nothing"], "nothing is no run, algorithm, task family or table"),
         (["RUN", "--steps", "5"], "--steps is an option of a training"),
-        (["RUN", "--evaluations", "0"], "num_evaluations must be at least 1"),
+        (["RUN", "--evaluations", "0"], "--evaluations must be at least 1, not 0"),
+        (["dkt", "sinusoid", "--rows", "1"], "--rows must be at least 2, not 1"),
         (["RUN", "--pool", "c.csv"], "a table of what was observed, and one of what can be tried"),
         (["RUN", "OBSERVED", "--pool", "OBSERVED"], "Every row of"),
         (["dkt", "sinusoid", "--pool", "c.csv"], "--pool is for a search of your own"),

@@ -1,10 +1,14 @@
 """Which words the tab key offers."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from metafunc_cli.__main__ import COMMANDS
+from metafunc_cli.settings import next_words as module
+from metafunc_cli.settings import word_table
 from metafunc_cli.settings.compose import read
 from metafunc_cli.settings.generated import ALGORITHMS, FAMILIES
 from metafunc_cli.settings.next_words import next_words
@@ -49,6 +53,8 @@ def test_values_that_can_be_counted() -> None:
     assert offered("predict x --laplace ") == ["last", "all"]
     assert offered("train --steps ") == []
     assert "maml" in offered("compare --algorithms anil ma")
+    assert offered("optimise x --acquisition e") == ["ei"]
+    assert offered("report x --out") == ["--out"]
     assert Training.schedule in offered("train maml sinusoid --steps 3 --schedule ")
 
 
@@ -69,3 +75,18 @@ def test_a_module_of_the_users_is_not_imported(tmp_path: Path, monkeypatch: pyte
     (tmp_path / "net.py").write_text("raise SystemExit(9)")
     monkeypatch.chdir(tmp_path)
     assert "--steps" in offered("train net:builder sinusoid --model net:net --st")
+
+
+def test_the_table_is_what_the_settings_say() -> None:
+    written = Path(module.__file__).with_name(module.FILE).read_text()
+    assert written == word_table.source(), "run `nox -s config`"
+    assert {*json.loads(written)["commands"]} == {*COMMANDS} - {*module.FIXED}
+
+
+def test_an_answer_imports_no_settings() -> None:
+    code = (
+        "import sys; from metafunc_cli.__main__ import run; run(['__complete', 'train', 'maml', '--inner'])\n"
+        "print({'tyro', 'torch', 'metafunc_cli.settings.generated', 'metafunc_cli.presets.all'} & {*sys.modules})"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert ended.stdout.split() == ["--inner-lr", "set()"], ended.stderr

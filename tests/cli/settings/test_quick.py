@@ -1,8 +1,11 @@
 """`--quick` for every pair of algorithm and task family: the configuration exists, and is small."""
 
+import time
+from pathlib import Path
 from typing import Any
 
 import pytest
+from metafunc_cli.__main__ import run
 from metafunc_cli.errors import UsageError
 from metafunc_cli.presets import quick
 from metafunc_cli.settings import compose
@@ -16,6 +19,27 @@ PAIRS = [
     for tasks, family in FAMILIES.items()
     if family.kinds[0] in row.kinds
 ]
+WITHIN = 60.0
+"""Seconds that a first look may take."""
+STARTING = 6.0
+"""Seconds of a processor until a training has begun, and from its end to the prompt."""
+MEASURED = {
+    ("maml", "sinusoid"): (0.005, 2.3),
+    ("maml", "sine_or_line"): (0.015, 2.9),
+    ("maml", "glyphs"): (0.02, 1.2),
+    ("maml", "completion"): (0.011, 4.0),
+    ("maml_plus_plus", "completion"): (0.040, 1.8),
+    ("imaml", "completion"): (0.037, 2.0),
+    ("bmaml", "completion"): (0.047, 5.6),
+    ("emaml", "completion"): (0.029, 13.0),
+    ("np", "completion"): (0.060, 2.2),
+    ("dkt", "gp"): (0.281, 5.2),
+    ("maml_rl", "navigation"): (0.115, 3.0),
+    ("maml_rl", "half_cheetah"): (1.21, 7.9),
+}
+"""Seconds of one busy processor: a step, without tracing; and all else of `--quick`, its tests and first step."""
+DEAREST = {"regression": ("gp", "completion"), "classification": ("glyphs",), "control": ("ant",)}
+"""The families whose steps take longest, of those that need no file."""
 NEEDS_PATH = ("few_shot", "regression", "classification")
 
 
@@ -34,11 +58,38 @@ def test_every_pair_has_a_quick_configuration() -> None:
         assert training.test_tasks <= 100
         assert (training.validate_every or 1) <= training.steps
         assert training.schedule != "constant" or training.outer_optimiser != "adam"
-        for section, bounds in (("algorithm", quick.HYPER), ("tasks", quick.DATA), ("model", quick.NETWORK)):
+        for section, bounds in (
+            ("algorithm", quick.HYPER),
+            ("tasks", quick.DATA | dict(quick.OF_FAMILY.get(tasks, {}))),
+            ("model", quick.NETWORK),
+        ):
             for name, most in bounds.items():
                 value: Any = getattr(parts[section], name, None)
                 whole = value if isinstance(value, tuple | list) else [value or 0]
                 assert max(whole) <= most, (algorithm, tasks, name)
+
+
+@pytest.mark.parametrize(("algorithm", "tasks"), MEASURED)
+def test_steps_are_so_few_that_a_first_look_ends_in_time(algorithm: str, tasks: str) -> None:
+    step, rest = MEASURED[algorithm, tasks]
+    steps = asked(algorithm, tasks).settings.training.steps
+    assert STARTING + rest + steps * step <= 0.8 * WITHIN
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize(
+    ("algorithm", "tasks"),
+    [(name, tasks) for name, row in ALGORITHMS.items() for kind in row.kinds for tasks in DEAREST[kind]],
+)
+def test_a_first_look_ends_in_time(algorithm: str, tasks: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if tasks == "ant":
+        pytest.importorskip("mujoco")
+    monkeypatch.chdir(tmp_path)
+    began = time.process_time()  # of one processor: how busy the machine is does not count
+    code = run(["train", algorithm, tasks, "--quick", "--quiet"])
+    taken = time.process_time() - began
+    assert code == (2 if algorithm == "exact" and tasks != "gp" else 0), "tasks whose exact answer is not known"
+    assert STARTING + taken <= WITHIN
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,10 @@ def test_every_learner_has_a_panel_and_the_lowest_of_a_column_name_their_axis():
 def test_a_bin_that_is_far_too_full_does_not_flatten_the_others():
     page = figures.pit_histograms({"sure": histogram(50.0), "fine": histogram(1.0)})
     assert page.axes[0].get_ylim()[1] < 5
+    sure, fine = ([text.get_text() for text in axes.texts] for axes in page.axes)
+    assert (sure, fine) == (["50 ▸"], []), "what is cut has its height"
+    (whiskers,) = sure_lines = page.axes[0].collections
+    assert len(sure_lines) == len(whiskers.get_segments()) == 1, "and no whisker"
 
 
 @pytest.mark.parametrize("number", [1, 2, 5])

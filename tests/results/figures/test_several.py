@@ -24,6 +24,16 @@ def test_learning_curves_share_a_panel_and_skip_what_was_not_validated():
         figures.learning_curves({"maml": [[]]}, "mse")
 
 
+def test_learners_that_are_validated_by_another_metric_have_a_panel_of_their_own():
+    by_error, by_nll = ([{"step": k, name: 4 / k} for k in range(1, 6)] for name in ("mse", "nll"))
+    page = figures.learning_curves({"maml": [by_error], "cnp": [by_nll], "anil": [by_error]}, ["mse", "nll"])
+    assert [sorted(text.get_text() for text in axes.texts) for axes in page.axes] == [["anil", "maml"], ["cnp"]]
+    colours = {text.get_text(): text.get_color() for axes in page.axes for text in axes.texts}
+    assert len({*colours.values()}) == 3, "in all panels together"
+    with pytest.raises(ValueError, match="No training was validated by crps"):
+        figures.learning_curves({"maml": [by_error]}, ["mse", "crps"])
+
+
 def test_draws_of_functions_have_a_row_per_learner_and_label_their_axes():
     each = tree.unstack(tasks(3))
     predicted = [Normal(torch.randn(30, len(task.query.x), 1), torch.tensor(0.3)) for task in each]
