@@ -286,6 +286,6 @@ class Choosing:
     """How a learner is chosen for a table."""
 
     minutes: float = 5.0
-    """what all trainings together may take, on one processor."""
+    """what the choice and the last training may take together: learners are trained for as long as there is time."""
     folds: int = 5
     """parts of the tasks, each of which is left out once to test on."""
