@@ -143,8 +143,9 @@ def from_runs(folders: Sequence[str], *, imports: bool) -> list[Contender]:
 
 def _warn_if_unfinished(run: "Run", sections: Mapping[str, Any]) -> None:
     from metafunc.training import checkpoint
+    from metafunc.training.state import stopped_early
 
     saved, _ = checkpoint.newest(run.checkpoints)
     steps = sections.get("training", {}).get("steps")
-    if saved is not None and steps is not None and saved.step < steps:
+    if saved is not None and steps is not None and saved.step < steps and not stopped_early(saved):
         warnings.warn(f"{run.path} has done {saved.step} of its {steps} steps, and is taken as it is.", stacklevel=2)

@@ -58,6 +58,9 @@ class Training:
     validate_by: str | None = None
     """the metric that decides which validation is the best; None: nll where predictions of a regression have a spread,
     else mse, accuracy or return."""
+    patience: int | None = None
+    """end the training once so many validations were clearly worse than the best one; 0: never. None: 3 for a table,
+    else never."""
     checkpoint_every: int = 1000
     """outer steps between checkpoints."""
     chunk_size: int | None = None
