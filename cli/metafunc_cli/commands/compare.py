@@ -160,7 +160,7 @@ def _check_trainings(found: Comparison) -> None:
         for transform in transforms:
             if transform not in TRANSFORMS:
                 raise unknown("transform", transform, TRANSFORMS)
-    if found.tasks not in FAMILIES:
+    if not user_builders.is_own(found.tasks) and found.tasks not in FAMILIES:
         raise unknown("task family", found.tasks, FAMILIES)
     if len({*found.algorithms}) < len(found.algorithms):
         raise UsageError(f"--algorithms names one of {', '.join(found.algorithms)} twice.")

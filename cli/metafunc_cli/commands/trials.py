@@ -125,7 +125,7 @@ def from_runs(folders: Sequence[str], *, imports: bool) -> list[Contender]:
         _warn_if_unfinished(run, sections)
         with refusals():
             loaded: tuple[Any, Any] = load(run.path, imports=imports)
-            family = tasks_of(run.config)
+            family = tasks_of(run.config, imports=imports)
         settings = {**sections, "training": {**sections.get("training", {}), "seed": None}}
         trials = rows.setdefault(json.dumps(settings, sort_keys=True), [])
         if same := [trial for trial in trials if trial.seed == seed]:
