@@ -46,6 +46,7 @@ def main(argv: Sequence[str]) -> int:
     from metafunc.data.atomic_write import make_folder, refuse_link, write_json, write_text
     from metafunc.results import comparison, per_task, pictures
     from metafunc.results.tables import to_csv, to_markdown
+    from metafunc.results.units import errors_in_units
     from metafunc.training.events import Interrupted
     from metafunc_cli.commands import trial_marks, trial_tests, trials
 
@@ -71,11 +72,14 @@ def main(argv: Sequence[str]) -> int:
         per_task.write(file, trained[0].tasks, entries, [trial_marks.of_row(row, found) for row in trained])
         write_json(out / "compare.json", report)
         write_text(out / "compare.csv", to_csv(report))
-        write_text(out / "compare.md", to_markdown(report))
+        said = errors_in_units(trained[0].trials[0].family.info, {row["algorithm"]: row for row in report["rows"]})
+        write_text(out / "compare.md", to_markdown(report) + f"\n{said}\n" * bool(said))
         learners = trial_tests.compared(trained, entries)
         drawn = pictures.write(pictures.pictures(learners, ["metafunc", "compare", *argv]), out)
         wrote = [*(out / f"compare.{kind}" for kind in ("json", "csv", "md")), file, drawn]
         show(screen.out, report)
+        if said:
+            screen.out.print(f"{said}\n", soft_wrap=True)
         if not found.no_figures:
             wrote += trial_tests.draw(learners, report, out / "figures")
     show_lines(screen.out, [("in", str(out)), ("wrote", ", ".join(str(path.relative_to(out)) for path in wrote))])
