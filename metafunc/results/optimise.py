@@ -30,7 +30,7 @@ Say = Callable[[str, int, int], None]
 
 
 def quiet(name: str, done: int, total: int) -> None:
-    """Say nothing."""
+    """Say nothing of progress."""
 
 
 @dataclass(frozen=True)

@@ -88,16 +88,13 @@ def learner_for(config: Config, family: TaskFamily, *, imports: bool = False) ->
 def tasks_of(config: Config, *, imports: bool = False) -> TaskFamily:
     """The task family of a configuration: its section `tasks`, whose name may be `package.module:family`."""
     name, settings = _section(current(config), "tasks")
-    own = ":" in name
-    made = _imported(name, imports) if own else look_up(FAMILIES, name, "task family").builder
-    if own and isinstance(made, TaskFamily) and not settings:
-        return made
-    if not callable(made):
-        raise ValueError(f"{name} is {type(made).__name__}; a TaskFamily is needed, or a function that returns one.")
-    family = _call(made, (), settings, f"tasks ({name})")
-    if not isinstance(family, TaskFamily):
-        raise ValueError(f"{name} returned {type(family).__name__}; a task family has to return a TaskFamily.")
-    return family
+    made = _imported(name, imports) if ":" in name else look_up(FAMILIES, name, "task family").builder
+    found = _call(made, (), settings, f"tasks ({name})") if callable(made) else made
+    if not isinstance(found, TaskFamily):
+        raise ValueError(
+            f"{name} gives {type(found).__name__}; a TaskFamily is needed, or a function that returns one."
+        )
+    return found
 
 
 def learner_of(
@@ -141,9 +138,7 @@ def learner_of(
     try:
         inspect.signature(builder).bind_partial(model, likelihood)
     except TypeError as error:
-        raise ValueError(
-            f"{name} takes no network and likelihood, and is no algorithm: name the algorithm before it."
-        ) from error
+        raise ValueError(f"{name} takes no network and likelihood: name an algorithm before it.") from error
     learner = _call(builder, (model, likelihood), settings, f"algorithm ({name})")
     if not isinstance(learner, MetaLearner):
         raise ValueError(f"{name} returned {type(learner).__name__}; an algorithm has to return a MetaLearner.")
@@ -300,9 +295,8 @@ def own_steps(config: Mapping[str, Any]) -> int | None:
         >>> own_steps({"algorithm": {"name": "maml"}}), own_steps({"algorithm": {"name": "maml", "num_steps": 5}})
         (1, 5)
     """
-    table = ALGORITHMS
-    algorithm = current(config, table).get("algorithm", {})
-    row = table.get(algorithm.get("name"))
+    algorithm = current(config, ALGORITHMS).get("algorithm", {})
+    row = ALGORITHMS.get(algorithm.get("name"))
     usual = row.hyperparameters["num_steps"].default if row and row.inner_steps else 1 if row else None
     steps: int | None = algorithm.get("num_steps", usual)
     return steps

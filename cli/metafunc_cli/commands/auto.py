@@ -100,14 +100,14 @@ def main(argv: Sequence[str]) -> int:
     names = {"algorithm": config["algorithm"]["name"], "tasks": tasks["name"], "model": "mlp"}
     following = f"{eval.command('predict', run.path, names)} --support S.csv --query Q.csv --out predictions.csv"
     show_lines(screen.out, [("run", str(run.path)), ("table", f"{run.path / 'auto.md'}"), ("next", following)])
-    found = {
-        "best": chosen.best.name,
-        "stack": chosen.shares,
-        "left_out": dict(chosen.left_out),
-        "shortened": dict(chosen.shortened),
-    }
-    screen.result({"run": str(run.path), **found, **report})
+    screen.result({"run": str(run.path), **_found(chosen), **report})
     return OK
+
+
+def _found(chosen: "Chosen") -> dict[str, Any]:
+    """What was chosen, as JSON has it."""
+    without = {"left_out": dict(chosen.left_out), "shortened": dict(chosen.shortened)}
+    return {"best": chosen.best.name, "stack": chosen.shares, **without}
 
 
 def _tasks(request: compose.Request) -> dict[str, Any]:

@@ -68,8 +68,8 @@ def test_it_is_trained_on_tested_and_compared(capsys: pytest.CaptureFixture[str]
     ("words", "message"),
     [
         (["mixed", "own_kitchen:three"], "three is int, but a metafunc.TaskFamily is needed, or a function"),
-        (["mixed", "own_kitchen:number"], "number returned int; a task family has to return a TaskFamily"),
-        (["own_kitchen:cooling"], "is no algorithm: name the algorithm before it"),
+        (["mixed", "own_kitchen:number"], "number gives int; a TaskFamily is needed"),
+        (["own_kitchen:cooling"], "takes no network and likelihood: name an algorithm before it"),
         (["mixed", "own_kitchen:nothing"], "has no attribute 'nothing'"),
         (
             ["mixed", "own_kitchen:cooling", "--data.nois", "1"],
