@@ -91,9 +91,7 @@ def tasks_of(config: Config, *, imports: bool = False) -> TaskFamily:
     made = _imported(name, imports) if ":" in name else look_up(FAMILIES, name, "task family").builder
     found = _call(made, (), settings, f"tasks ({name})") if callable(made) else made
     if not isinstance(found, TaskFamily):
-        raise ValueError(
-            f"{name} gives {type(found).__name__}; a TaskFamily is needed, or a function that returns one."
-        )
+        raise ValueError(f"{name} gives {type(found).__name__}; a TaskFamily or a function of one is needed.")
     return found
 
 

@@ -68,7 +68,7 @@ def test_it_is_trained_on_tested_and_compared(capsys: pytest.CaptureFixture[str]
     ("words", "message"),
     [
         (["mixed", "own_kitchen:three"], "three is int, but a metafunc.TaskFamily is needed, or a function"),
-        (["mixed", "own_kitchen:number"], "number gives int; a TaskFamily is needed"),
+        (["mixed", "own_kitchen:number"], "number gives int; a TaskFamily or a function"),
         (["own_kitchen:cooling"], "takes no network and likelihood: name an algorithm before it"),
         (["mixed", "own_kitchen:nothing"], "has no attribute 'nothing'"),
         (
