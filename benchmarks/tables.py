@@ -5,8 +5,9 @@
     python -m benchmarks.tables --only sleepstudy Milk
     python -m benchmarks.tables --table          # print what was kept
 
-The portfolio has ten CPU minutes for each table, which are five minutes of two cores. CPU time does not depend on what else
-runs beside it.
+The portfolio has ten CPU minutes for each table, which are five minutes of two cores. CPU time does not depend on what
+else runs beside it.
+
 Inputs and targets are in units of the training tasks' standard deviations. Scores are over episodes of all tasks, each
 of which is left out by one of five folds, and are of the same support and query rows for all. Results go to
 results/tables_NAME.json, and the predictions for three new tasks to figures/tables_NAME.png.
