@@ -1,4 +1,4 @@
-"""Classification tasks of a table: classes that all tasks share, and rows of one task as support and queries."""
+"""Classification tasks of a table, whose classes are those of all tasks or of each, by rows as support and queries."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 def table_classes(
     frame: "DataFrame", asked: Columns, by: Protocol, *, units: Mapping[str, Any] | None, source: str
 ) -> TaskFamily:
-    """The family of a table's tasks, whose target is a class: the classes are those of the training tasks, in order.
+    """The family of a table's tasks, whose target is a class.
+
+    The classes are those of the training tasks, in order; or each task has its own, which are numbered in order, and
+    there are as many outputs as classes in the task that has most.
 
     Args:
         frame: a row per observation.
@@ -50,14 +53,18 @@ def table_classes(
         raise ValueError(f"{len(asked.targets)} columns are to hold the classes of {source}: name one.")
     (target,) = asked.targets
     names = texts_of_rows(source, frame, target, "class")
-    if units is None:
-        tasks = texts_of_rows(source, frame, asked.task, "task")
+    tasks = texts_of_rows(source, frame, asked.task, "task")
+    if by.classes == "task":
+        labels = own_labels(tasks, names)
+        classes = [*map(str, range(max(int(labels.max()) + 1, len(units["classes"]) if units else 0)))]
+    elif units is None:
         partition, _ = split_tasks(source, frame, tasks, asked.split, by.fractions, by.split_seed, by.fold)
         training = torch.isin(partition.of_row, partition.parts["train"]).tolist()
         classes = sorted({name for name, known in zip(names, training, strict=True) if known})
+        labels = labels_of(source, target, names, classes)
     else:
         classes = list(units["classes"])
-    labels = labels_of(source, target, names, classes)
+        labels = labels_of(source, target, names, classes)
     numbered = frame.assign(**{target: labels.numpy()})
     family = table_tasks(numbered, asked, replace(by, labels=True), units=units, source=source)
     return replace(
@@ -68,8 +75,26 @@ def table_classes(
         train=_labelled(family.train),
         validation=_labelled(family.validation),
         test=_labelled(family.test),
-        info={**family.info, "classes": classes},
+        info={**family.info, "classes": classes, **({"own_classes": True} if by.classes == "task" else {})},
     )
+
+
+def own_labels(tasks: Sequence[str], names: Sequence[str]) -> Int64[Tensor, " rows"]:
+    """The number of each row's class among those of its own task, in the order of their names.
+
+    Args:
+        tasks: each row's task.
+        names: each row's class.
+
+    Examples:
+        >>> own_labels(["s", "s", "t", "t", "t"], ["cat", "ant", "oak", "fir", "oak"])
+        tensor([1, 0, 1, 0, 1])
+    """
+    each: dict[str, set[str]] = {}
+    for task, name in zip(tasks, names, strict=True):
+        each.setdefault(task, set()).add(name)
+    place = {task: {name: number for number, name in enumerate(sorted(own))} for task, own in each.items()}
+    return torch.tensor([place[task][name] for task, name in zip(tasks, names, strict=True)])
 
 
 def labels_of(

@@ -43,6 +43,7 @@ class Protocol:
     category_columns: tuple[str, ...] = ()
     log_targets: bool = False
     labels: bool = False
+    classes: Literal["shared", "task"] = "shared"
     fold: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
@@ -51,6 +52,7 @@ class Protocol:
         at_least(1, num_queries=self.num_queries, num_test_queries=self.num_test_queries)
         check_fold(self.fold)
         one_of(self.small_tasks, ("refuse", "drop"), "small_tasks")
+        one_of(self.classes, ("shared", "task"), "classes")
 
 
 def table_tasks(

@@ -41,6 +41,7 @@ def from_table(
     fold: tuple[int, int] | None = None,
     category_columns: str | Sequence[str] = (),
     log_targets: bool = False,
+    classes: Literal["shared", "task"] = "shared",
     units: Mapping[str, Any] | None = None,
     source: str = "The table",
 ) -> TaskFamily:
@@ -77,6 +78,7 @@ def from_table(
             next one for validation and all others for training, instead of `fractions`.
         category_columns: inputs that are categories though their cells look like numbers, or though there are many.
         log_targets: whether the targets are learned as their natural logarithms; all have to be positive.
+        classes: of a classification, whether a name stands for the same class in all tasks, or each task has its own.
         units: instead of the moments of these training tasks, those of the table that a learner was trained on, as its
             `info` has them: what it is tested on has to be in the units that it knows.
         source: what to call the table in messages and in `info`.
@@ -100,6 +102,8 @@ def from_table(
     one_of(kind, ("regression", "classification"), "kind")
     if kind == "classification" and log_targets:
         raise ValueError("Classes have no logarithms: leave log_targets out.")
+    if kind == "regression" and classes != "shared":
+        raise ValueError("A regression has no classes: leave classes out, or give kind='classification'.")
     predicted, used, categories = (
         (names,) if isinstance(names, str) else tuple(names) for names in (targets, inputs, category_columns)
     )
@@ -117,6 +121,7 @@ def from_table(
             small_tasks=small_tasks,
             category_columns=categories,
             log_targets=log_targets,
+            classes=classes,
             fold=fold,
         ),
         units=units,

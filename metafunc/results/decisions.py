@@ -129,7 +129,7 @@ def queries(method: Method, how: str) -> dict[str, Method]:
     return {name: Method(method.learner, method.meta, QUERIES[name], method.noise_scale) for name in (how, "random")}
 
 
-def check_query(method: Method, name: str, how: str, tasks: Task) -> None:
+def check_query(method: Method, name: str, how: str, tasks: Task, *, trained: bool = True) -> None:
     """Refuse a way of asking that is the same for every row, for the choice would be random under another name.
 
     Args:
@@ -137,6 +137,7 @@ def check_query(method: Method, name: str, how: str, tasks: Task) -> None:
         name: the learner's.
         how: of `QUERIES`.
         tasks: stacked and prepared, on the first of which predictions are looked at, with every label known.
+        trained: whether the learner is: before, scales of rows that are equal may come apart.
 
     Raises:
         ValueError: there is one particle, and it has one noise scale for all rows, or cannot disagree with others.
@@ -147,7 +148,7 @@ def check_query(method: Method, name: str, how: str, tasks: Task) -> None:
         found = method.learner.predict(params, torch.cat([task.support.x, task.query.x]))
     if how == "random" or found[0].shape[0] > 1:
         return
-    if isinstance(found, Normal) and _of_one_scale(found):
+    if isinstance(found, Normal) and _of_one_scale(found, trained=trained):
         raise ValueError(
             f"{how} is the same for every row: {name} predicts with one particle and one noise scale. Take the "
             "acquisition random, or a learner with particles, such as emaml, or a scale of each row, such as dkt."
@@ -159,9 +160,11 @@ def check_query(method: Method, name: str, how: str, tasks: Task) -> None:
         )
 
 
-def _of_one_scale(found: Normal) -> bool:
-    if isinstance(found.scale, tuple):
+def _of_one_scale(found: Normal, *, trained: bool) -> bool:
+    if isinstance(found.scale, tuple) or found.scale.numel() == 1:
         return True
+    if not trained:
+        return False
     scale = found.scale.expand_as(found.loc)[0]
     return bool((scale == scale[:1]).all())
 

@@ -89,7 +89,9 @@ def explored(learners: Sequence[Explorable], run: Run, *, seed: int = 0) -> Expl
         seed: of the new functions.
     """
     seen, settings = run.env["data"], run.config.get("tasks")
-    if settings is None or (seen["kind"], seen["input_shape"], seen["num_outputs"]) != ("regression", [1], 1):
+    if settings is None or settings["name"] not in FAMILIES:
+        return None
+    if (seen["kind"], seen["input_shape"], seen["num_outputs"]) != ("regression", [1], 1):
         return None
     steps = some_steps(max(one.num_steps for one in learners))
     room = MANY_NUMBERS // (3 * NUM_POINTS * sum(min(one.num_steps + 1, len(steps)) for one in learners))

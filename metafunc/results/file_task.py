@@ -139,7 +139,8 @@ def _one_task(seen: Mapping[str, Any], frames: Mapping[Path, "DataFrame"]) -> No
 def _table_of_classes(support: Path, query: Path, seen: Mapping[str, Any], target: Sequence[str]) -> FileTask:
     """A classification on tables: columns go by their names, and classes are those of the training.
 
-    For a learner whose head is made of the support set, classes are those of the examples.
+    For a learner whose head is made of the support set, and for tasks with classes of their own, classes are those of
+    the examples.
     """
     info, given, asked = seen["columns"], files.read_table(support), files.read_table(query)
     _one_task(seen, {support: given, query: asked})
@@ -148,8 +149,14 @@ def _table_of_classes(support: Path, query: Path, seen: Mapping[str, Any], targe
     encoding = Encoding.of_run(info, info["inputs"])
     by = Scale(*(torch.tensor(info[f"input_{of}"], dtype=torch.float64) for of in Scale._fields))
     texts = texts_of_rows(str(support), given, label, "class")
-    if seen["any_ways"] and len({*texts}) > 1:
-        classes = sorted({*texts})
+    own = info.get("own_classes", False)
+    if (seen["any_ways"] or own) and len({*texts}) > 1:
+        classes, trained = sorted({*texts}), len(classes)
+        if not seen["any_ways"] and len(classes) != trained:
+            raise ValueError(
+                f"{support} has {len(classes)} classes, and the run was trained to tell {trained} of a task apart, "
+                f"with an output for each. {WOULD}"
+            )
     labels = labels_of(str(support), label, texts, classes, WOULD)
     cells = [""] * len(asked)
     if label in asked.columns:

@@ -10,12 +10,11 @@ import torch
 
 from metafunc import tree
 from metafunc.checks import at_least, look_up
-from metafunc.data.sampling import TRAINED, Grouped, generator_for
+from metafunc.data.sampling import TRAINED, Grouped
 from metafunc.data.table import FAMILIES
 from metafunc.evaluation import metrics
-from metafunc.evaluation.scoring import draw, origin_of_block
 from metafunc.evaluation.sequential import choosing
-from metafunc.evaluation.sequential.acquisition import ACQUISITIONS, QUERIES
+from metafunc.evaluation.sequential.acquisition import ACQUISITIONS
 from metafunc.evaluation.sequential.pools import pools, sizes
 from metafunc.results import decisions, file_task
 from metafunc.results.decisions import Method
@@ -30,24 +29,27 @@ Say = Callable[[str, int, int], None]
 """Called with a method's name, how many are done, and of how many."""
 
 
-def _quiet(name: str, done: int, total: int) -> None:
-    """Say nothing."""
+def quiet(name: str, done: int, total: int) -> None:
+    """Say nothing of progress."""
 
 
 @dataclass(frozen=True)
 class Trained:
     """A run's learner, and how its configuration describes it."""
 
-    run: Run
+    path: Path
+    config: Mapping[str, Any]
     method: Method
     name: str
+    imports: bool = False
 
     def family(self, **settings: int) -> TaskFamily:
         """The run's tasks, with other settings where they have them."""
-        tasks = dict(self.run.config["tasks"])
-        builder = look_up(FAMILIES, tasks["name"], "task family").builder
-        known = signature(builder).parameters
-        return tasks_of({"tasks": tasks | {name: value for name, value in settings.items() if name in known}})
+        tasks = dict(self.config["tasks"])
+        own = ":" in tasks["name"]  # a user-supplied family, whose settings were all stated
+        known = tasks if own else signature(look_up(FAMILIES, tasks["name"], "task family").builder).parameters
+        changed = {name: value for name, value in settings.items() if name in known}
+        return tasks_of({"tasks": tasks | changed}, imports=self.imports)
 
 
 def trained(run: str | Path, *, imports: bool = False) -> Trained:
@@ -63,7 +65,7 @@ def trained(run: str | Path, *, imports: bool = False) -> Trained:
     steps = own_steps(place.config)
     noise = dict(enumerate(fitted_noise(place))).get(-1 if steps is None else steps)
     name = place.config["algorithm"]["name"]
-    return Trained(place, Method(learner, meta, ACQUISITIONS["ei"], noise), name)
+    return Trained(place.path, place.config, Method(learner, meta, ACQUISITIONS["ei"], noise), name, imports)
 
 
 def optimise_tasks(
@@ -75,7 +77,7 @@ def optimise_tasks(
     num_tasks: int = 50,
     num_rows: int = 300,
     seed: int = 0,
-    on_progress: Say = _quiet,
+    on_progress: Say = quiet,
 ) -> dict[str, Any]:
     """The regret of a run's learner on its test tasks, whose rows are the pool, beside baselines.
 
@@ -101,7 +103,7 @@ def optimise_tasks(
     family = found.family(num_shots=1, num_queries=num_rows - 1, num_test_queries=num_rows - 1)
     if family.kind != "regression" or family.num_outputs != 1:
         raise ValueError(
-            f"{found.run.path} predicts {family.num_outputs} outputs of a {family.kind}, and one target has to be the "
+            f"{found.path} predicts {family.num_outputs} outputs of a {family.kind}, and one target has to be the "
             "best: train on a regression of one target."
         )
     sign = -1 if minimise else 1
@@ -117,7 +119,7 @@ def optimise_tasks(
     curves["random"] = decisions.random_regret(pool, num_evaluations=rounds, sign=sign, seed=seed)
     return {
         "kind": "regret",
-        "run": str(found.run.path),
+        "run": str(found.path),
         "algorithm": found.name,
         "tasks": family.name,
         "acquisition": acquisition,
@@ -129,77 +131,6 @@ def optimise_tasks(
         "pool_rows": [int(value) for value in (sizes(pool).amin(), sizes(pool).amax())],
         "rows": decisions.report(curves),
     }
-
-
-def acquire_labels(
-    found: Trained,
-    *,
-    acquisition: str = "entropy",
-    num_labels: int = 10,
-    first: int = 1,
-    num_tasks: int = 50,
-    num_rows: int = 20,
-    seed: int = 0,
-    on_progress: Say = _quiet,
-) -> dict[str, Any]:
-    """The error of a run's learner on the query sets of its test tasks, by labels that it asks for and by others.
-
-    Args:
-        found: the run.
-        acquisition: of `QUERIES`.
-        num_labels: labels in the end.
-        first: labels to begin with.
-        num_tasks: episodes of test tasks; of few tasks several are drawn, and intervals are over tasks.
-        num_rows: rows whose labels can be asked for; of a classification, of each class.
-        seed: of the draws and the choices.
-        on_progress: called with the method that is at work.
-
-    Returns:
-        What was done, and `rows`, as `decisions.report` has them.
-
-    Raises:
-        ValueError: a number is out of range, or the pool is smaller than that; or the acquisition is the same for
-            every row.
-    """
-    look_up(QUERIES, acquisition, "acquisition")
-    family = found.family(num_shots=num_rows)
-    if family.kind == "control":
-        raise ValueError(f"{family.name} is control, and labels are those of a regression or a classification.")
-    method = found.method
-    tasks = draw(method.learner, method.meta, family.test, seed, "acquire", 0, num_tasks)
-    decisions.check_query(method, found.name, acquisition, tasks)
-    origin = origin_of_block(family.test, seed, "acquire", 0, num_tasks)
-    tasks = tasks._replace(support=_shuffled(tasks.support, seed))
-    curves = {}
-    methods = decisions.queries(method, acquisition)
-    for done, (name, way) in enumerate(methods.items()):
-        on_progress(name, done, len(methods))
-        curves[name] = decisions.errors_of(way, tasks, first=first, num_labels=num_labels, seed=seed)
-    return {
-        "kind": "labels",
-        "run": str(found.run.path),
-        "algorithm": found.name,
-        "tasks": family.name,
-        "acquisition": acquisition,
-        "metric": "mse" if family.kind == "regression" else "error",
-        "labels": num_labels,
-        "num_tasks": num_tasks,
-        **origin.to_json(num_tasks),
-        "pool_rows": [int(tasks.support.x.shape[1])] * 2,
-        "rows": decisions.report(curves, first=first, ranks=False, groups=origin.groups),
-    }
-
-
-def _shuffled(support: Batch, seed: int) -> Batch:
-    """The rows in a random order: episodes come class by class."""
-    size = support.x.shape[:2]
-    order = torch.rand(size, generator=generator_for(seed, "pool", 0)).argsort(1)
-
-    def rows(leaf: torch.Tensor) -> torch.Tensor:
-        return torch.stack([row[own] for row, own in zip(leaf, order, strict=True)])
-
-    mask = support.mask if isinstance(support.mask, tuple) else rows(support.mask)
-    return support._replace(x=rows(support.x), y=rows(support.y), mask=mask)
 
 
 def suggest(
@@ -234,7 +165,7 @@ def suggest(
     """
     acquire = look_up(ACQUISITIONS, acquisition, "acquisition")
     at_least(1, top=top)
-    task = file_task.read(found.run, Path(observed), Path(pool), target)
+    task = file_task.read(Run(found.path), Path(observed), Path(pool), target)
     if len(task.names) != 1:
         raise ValueError(f"The run predicts {', '.join(task.names)}, and one target has to be the best: train on one.")
     known, asked = len(task.support.x), len(task.x)
@@ -263,7 +194,7 @@ def suggest(
     value = _in_units(acquisition, known, -1 if minimise else 1, float(task.scale[0]), float(task.mean[0]))
     shown = [_suggestion(int(row), value(float(worth[known + row])), moments, known, task.frame) for row in order]
     return {
-        "run": str(found.run.path),
+        "run": str(found.path),
         "acquisition": acquisition,
         "minimise": minimise,
         "target": task.names[0],

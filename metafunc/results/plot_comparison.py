@@ -122,7 +122,7 @@ def _pit(compared: Sequence[Compared]) -> "Iterator[tuple[str, Figure]]":
 
 def _functions(compared: Sequence[Compared], seed: int) -> "Iterator[tuple[str, Figure]]":
     settings = compared[0].runs[0].config["tasks"]
-    if FAMILIES[settings["name"]].noiseless is None:
+    if settings["name"] not in FAMILIES or FAMILIES[settings["name"]].noiseless is None:
         return
     best = exact(settings)
     predicted: dict[str, list[Normal]] = {}
@@ -144,7 +144,7 @@ def _functions(compared: Sequence[Compared], seed: int) -> "Iterator[tuple[str, 
 
 def _completion(compared: Sequence[Compared], seed: int) -> "Iterator[tuple[str, Figure]]":
     settings = compared[0].runs[0].config["tasks"]
-    if not FAMILIES[settings["name"]].of_pixels:
+    if settings["name"] not in FAMILIES or not FAMILIES[settings["name"]].of_pixels:
         return
     found: list[list[tuple[str, Completion]]] = [[] for _ in range(NUM_IMAGES)]
     family = tasks_of({"tasks": settings})

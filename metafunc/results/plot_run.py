@@ -144,6 +144,9 @@ def _of_tasks(run: Run, learner: MetaLearner[Any, Any], meta: Any, seed: int) ->
     if "tasks" not in run.config:
         _left_out("task", f"{run.path / CONFIG} does not state which tasks it was trained on.")
         return
+    if ":" in run.config["tasks"]["name"]:
+        _left_out("task", f"{run.config['tasks']['name']} is a module of yours, and figures import none.")
+        return
     try:
         family = tasks_of(run.config)
     except DataUnavailable as error:

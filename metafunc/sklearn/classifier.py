@@ -135,7 +135,8 @@ def _outputs(prior: Prior, names: Sequence[str]) -> tuple[Prior, list[int]]:
     if prior.algorithm in ANY_WAYS:
         return prior.with_ways(max(2, len(names))), [*range(len(names))]
     known = prior.tasks["info"].get("classes")
-    if isinstance(known, list):  # families of images have a number there
+    own = prior.tasks["info"].get("own_classes", False)
+    if isinstance(known, list) and not own:  # families of images have a number there
         if unknown := [name for name in names if name not in known]:
             raise ValueError(
                 f"y has the class {unknown[0]!r}, and {prior.algorithm} was trained to tell "

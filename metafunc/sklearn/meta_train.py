@@ -81,7 +81,7 @@ def meta_train(
         validation: share of the tasks for validation, at least one.
         test: share of the tasks for the meta-test, at least one.
         small_tasks: whether tasks with fewer than `num_shots + 1` rows are refused or left out.
-        minutes: what a choice by "auto" may take; it decides the steps, and `num_tasks`, `outer_lr`, `model` and the
+        minutes: what a choice by "auto" and its training may take; the steps, `num_tasks`, `outer_lr`, `model` and the
             algorithm's settings are then those of the portfolio as well.
         model: settings of the network, an `nn.mlp`, such as `{"hidden": [80, 80]}`; None: two layers of 40 units.
         random_state: of the division, the parameters and the tasks of every step.
@@ -123,7 +123,7 @@ def meta_train(
     family = from_parts(fractions=_fractions(len({*map(str, names.tolist())}), validation, test))
     if name == AUTO:
         chosen = portfolio.choose(lambda fold: from_parts(fold=fold), minutes=minutes, seed=seed)
-        best = chosen.best.config({"name": family.name}, minutes=minutes, seed=seed)
+        best = chosen.best.config({"name": family.name}, seed=seed)
         return _trained(best, family, out, overwrite=overwrite)
     config = {
         "algorithm": {**settings, "name": name},

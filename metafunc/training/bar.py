@@ -38,7 +38,7 @@ def bar() -> Callback:
             shown[0].update()
             if event.step == event.steps:
                 shown[0].close()
-        elif event.phase == "warning":
+        elif event.phase in ("warning", "stopped"):
             sys.stderr.write(f"{event.message}\n")
 
     return on_event

@@ -67,7 +67,7 @@ def build(config: Config, *, imports: bool = False) -> tuple[Learner, TaskFamily
         >>> family.name
         'sinusoid'
     """
-    family = tasks_of(config)
+    family = tasks_of(config, imports=imports)
     return learner_for(config, family, imports=imports), family
 
 
@@ -85,11 +85,14 @@ def learner_for(config: Config, family: TaskFamily, *, imports: bool = False) ->
     )
 
 
-def tasks_of(config: Config) -> TaskFamily:
-    """The task family of a configuration: its section `tasks`."""
+def tasks_of(config: Config, *, imports: bool = False) -> TaskFamily:
+    """The task family of a configuration: its section `tasks`, whose name may be `package.module:family`."""
     name, settings = _section(current(config), "tasks")
-    family: TaskFamily = _call(look_up(FAMILIES, name, "task family").builder, (), settings, f"tasks ({name})")
-    return family
+    made = _imported(name, imports) if ":" in name else look_up(FAMILIES, name, "task family").builder
+    found = _call(made, (), settings, f"tasks ({name})") if callable(made) else made
+    if not isinstance(found, TaskFamily):
+        raise ValueError(f"{name} gives {type(found).__name__}; a TaskFamily or a function of one is needed.")
+    return found
 
 
 def learner_of(
@@ -109,7 +112,7 @@ def learner_of(
     of the section `tasks`. The number of training tasks is that of a learner that is trained by it, and leaves it open.
     """
     if kind == "control" and simulator is None:
-        simulator = tasks_of(config).simulator
+        simulator = tasks_of(config, imports=imports).simulator
     table = ALGORITHMS
     name, settings = _section(current(config, table), "algorithm")
     if name == STACK:
@@ -124,12 +127,17 @@ def learner_of(
         row = look_up(table, name, "algorithm")
         _check(settings, row.hyperparameters.values(), f"algorithm ({name})")
         if row.knows_tasks:
-            settings["optima"] = tasks_of(config).optima if optima is None else optima
+            settings["optima"] = tasks_of(config, imports=imports).optima if optima is None else optima
         if TRAIN_TASKS in row.hyperparameters and settings.get(TRAIN_TASKS) is None:
             settings[TRAIN_TASKS] = num_train_tasks
         return algorithms.build(name, network, input_shape, kind, num_outputs, simulator=simulator, **settings)
     model, likelihood = network(input_shape, num_outputs), simulator or for_kind(kind, num_outputs)
-    learner = _call(_imported(name, imports), (model, likelihood), settings, f"algorithm ({name})")
+    builder = _function(name, imports)
+    try:
+        inspect.signature(builder).bind_partial(model, likelihood)
+    except TypeError as error:
+        raise ValueError(f"{name} takes no network and likelihood: name an algorithm before it.") from error
+    learner = _call(builder, (model, likelihood), settings, f"algorithm ({name})")
     if not isinstance(learner, MetaLearner):
         raise ValueError(f"{name} returned {type(learner).__name__}; an algorithm has to return a MetaLearner.")
     return learner
@@ -215,7 +223,7 @@ def _network(config: Config, kind: Kind, imports: bool) -> Callable[[tuple[int, 
     if ":" not in name:
         factory = look_up(MODELS, name, "model")
         return lambda shape, outputs: _call(factory, (shape, outputs), settings, where)
-    own = _imported(name, imports)
+    own = _function(name, imports)
     seed = config.get("training", {}).get("seed", 0)
 
     def network(shape: tuple[int, ...], outputs: int | None) -> Model:
@@ -235,7 +243,14 @@ def _network(config: Config, kind: Kind, imports: bool) -> Callable[[tuple[int, 
     return network
 
 
-def _imported(name: str, allowed: bool) -> Callable[..., Any]:
+def _function(name: str, allowed: bool) -> Callable[..., Any]:
+    found = _imported(name, allowed)
+    if not callable(found):
+        raise ValueError(f"{name} is {type(found).__name__}; a function or class is needed.")
+    return found  # type: ignore[no-any-return]  # getattr knows no type
+
+
+def _imported(name: str, allowed: bool) -> Any:
     if not allowed:
         raise ValueError(
             f"The configuration names {name}, which would have to be imported, and loading runs no code. Pass your "
@@ -243,12 +258,9 @@ def _imported(name: str, allowed: bool) -> Callable[..., Any]:
         )
     module, _, attribute = name.partition(":")
     try:
-        found = getattr(importlib.import_module(module), attribute)
+        return getattr(importlib.import_module(module), attribute)
     except (ModuleNotFoundError, AttributeError) as error:
         raise ValueError(f"{name} cannot be imported: {error}. The form is package.module:attribute.") from error
-    if not callable(found):
-        raise ValueError(f"{name} is {type(found).__name__}; a function or class is needed.")
-    return found  # type: ignore[no-any-return]  # getattr knows no type
 
 
 def _call(builder: Callable[..., Any], given: tuple[Any, ...], settings: Mapping[str, Any], where: str) -> Any:
@@ -281,9 +293,8 @@ def own_steps(config: Mapping[str, Any]) -> int | None:
         >>> own_steps({"algorithm": {"name": "maml"}}), own_steps({"algorithm": {"name": "maml", "num_steps": 5}})
         (1, 5)
     """
-    table = ALGORITHMS
-    algorithm = current(config, table).get("algorithm", {})
-    row = table.get(algorithm.get("name"))
+    algorithm = current(config, ALGORITHMS).get("algorithm", {})
+    row = ALGORITHMS.get(algorithm.get("name"))
     usual = row.hyperparameters["num_steps"].default if row and row.inner_steps else 1 if row else None
     steps: int | None = algorithm.get("num_steps", usual)
     return steps

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import inf
 from typing import Any, NamedTuple, TypeAlias
 
@@ -13,8 +13,10 @@ from metafunc.evaluation.folds import pool_folds
 from metafunc.evaluation.held_out import RowDensities, row_densities
 from metafunc.evaluation.meta_test import Evaluation, evaluate
 from metafunc.evaluation.scoring import Draws
+from metafunc.training.budget import Clock, Cost
 from metafunc.training.build import Learner, learner_for, own_steps
 from metafunc.training.config import train
+from metafunc.training.events import Event
 from metafunc.training.stack import STACK
 from metafunc.types import TaskFamily
 
@@ -22,6 +24,7 @@ Settings: TypeAlias = Mapping[str, Any]
 USUAL_MINUTES = 5.0
 """What the steps of the portfolio are for."""
 LEAST_STEPS = 50
+"""With fewer a learner that trains has no chance, and is left out."""
 DRAWS, LEAST_DRAWS, EPISODES = 20, 5, 500
 """Draws of support rows per test task: many tasks need fewer, down to the least, so that all have so many together."""
 
@@ -33,7 +36,8 @@ class Candidate:
     Args:
         name: what a table calls it.
         algorithm: its builder's name and settings.
-        steps: outer steps in the usual time; 0 for one that does not train, whose one step changes nothing.
+        steps: outer steps, in a portfolio those in the usual time; 0 for one that does not train, whose one step
+            changes nothing.
         outer_lr: the outer step size at the start; it falls to zero by a cosine.
         hidden: hidden units of its network.
     """
@@ -44,9 +48,14 @@ class Candidate:
     outer_lr: float = 3e-3
     hidden: Sequence[int] = field(default=(32, 32))
 
-    def config(self, tasks: Settings, *, minutes: float | int, seed: int) -> dict[str, Any]:
-        """The configuration of its training on tasks, for so much time."""
-        steps = max(LEAST_STEPS, round(self.steps * minutes / USUAL_MINUTES)) if self.steps else 1
+    def in_time(self, minutes: float | int) -> "Candidate":
+        """The same with the steps that it should have in so much time, if that is enough."""
+        wanted = max(LEAST_STEPS, round(self.steps * minutes / USUAL_MINUTES))
+        return replace(self, steps=wanted if self.steps else 0)
+
+    def config(self, tasks: Settings, *, seed: int) -> dict[str, Any]:
+        """The configuration of its training on tasks."""
+        steps = self.steps or 1
         training = {"steps": steps, "num_tasks": 8, "outer_lr": self.outer_lr, "schedule": "cosine", "clip": 10.0}
         return {
             "algorithm": dict(self.algorithm),
@@ -57,18 +66,21 @@ class Candidate:
 
 
 PORTFOLIO: Sequence[Candidate] = (
-    Candidate("ridge", {"name": "ridge"}),
-    Candidate("gp_support", {"name": "gp_support"}),
     Candidate("mixed", {"name": "mixed"}, 300, 0.03),
     Candidate("mixed, splines", {"name": "mixed", "features": "spline"}, 300, 0.03),
-    Candidate("dkt", {"name": "dkt", "num_features": 2}, 300, 0.01),
-    Candidate("pacoh_gp", {"name": "pacoh_gp"}, 300, 0.01),
     Candidate("alpaca, short", {"name": "alpaca"}, 150),
-    Candidate("alpaca", {"name": "alpaca"}, 800),
+    Candidate("dkt", {"name": "dkt", "num_features": 2}, 300, 0.01),
     Candidate("cnp", {"name": "cnp"}, 800),
+    Candidate("alpaca", {"name": "alpaca"}, 800),
+    Candidate("ridge", {"name": "ridge"}),
+    Candidate("gp_support", {"name": "gp_support"}),
+    Candidate("pacoh_gp", {"name": "pacoh_gp"}, 300, 0.01),
     Candidate("maml", {"name": "maml", "num_steps": 5, "inner_lr": 0.03}, 500),
 )
-"""What is tried for a regression: the support set alone, the linear and the smooth, and what learns its features."""
+"""What is tried for a regression: the linear and the smooth, what learns its features, and the support set alone.
+
+The cheap come first, for a time in which not all can be tried.
+"""
 
 
 @dataclass(frozen=True)
@@ -87,11 +99,11 @@ class Stack:
     noise_scales: Sequence[tuple[float, float] | None]
     name: str = STACK
 
-    def config(self, tasks: Settings, *, minutes: float | int, seed: int) -> dict[str, Any]:
-        """The configuration of its members' training on tasks, for so much time."""
+    def config(self, tasks: Settings, *, seed: int) -> dict[str, Any]:
+        """The configuration of its members' training on tasks, and of itself."""
         members = []
         for member, weight, noise in zip(self.members, self.weights, self.noise_scales, strict=True):
-            config = member.config(tasks, minutes=minutes, seed=seed)
+            config = member.config(tasks, seed=seed)
             scales = None if noise is None else [*noise]
             members.append(
                 {
@@ -153,23 +165,57 @@ class Tested:
         return mean if mean < inf else inf  # and where it is not a number
 
 
-def cross_validated(candidate: Candidate, families: Sequence[TaskFamily], *, minutes: float | int, seed: int) -> Tested:
+class FoldResult(NamedTuple):
+    """A candidate that was trained without one fold, and tested on it.
+
+    Args:
+        part: what it learned.
+        evaluation: its meta-test on the fold.
+        steps: its own number of adaptation steps.
+        cost: what it took, by the clock.
+        seconds: of the training.
+    """
+
+    part: Part
+    evaluation: Evaluation
+    steps: int
+    cost: Cost
+    seconds: float
+
+
+def on_fold(candidate: Candidate, family: TaskFamily, *, seed: int, clock: Clock = time.monotonic) -> FoldResult:
+    """Train a candidate without a fold, test it on the fold's tasks, and measure what that takes."""
+    config = candidate.config({"name": family.name}, seed=seed)
+    learner = learner_for(config, family)
+    began, times = clock(), list[float]()
+
+    def timed(event: Event) -> None:
+        if event.phase == "train":
+            times.append(clock())
+
+    meta = train(config, built=(learner, family), on_event=timed).fit.meta
+    seconds = clock() - began
+    step = (times[-1] - times[0]) / (len(times) - 1) if len(times) > 1 else 0.0
+    steps, episodes = own_steps(config) or 1, episodes_of(family)
+    evaluation = evaluate(learner, meta, family, num_tasks=episodes, num_steps=steps, seed=seed)
+    noise = evaluation.pooled.get("noise_scale")
+    draws = Draws(learner, meta, family.test, seed, "test", episodes)
+    densities = row_densities(draws, steps, () if noise is None else torch.tensor(noise))
+    cost = Cost(seconds - step * candidate.steps, step, clock() - began - seconds)
+    part = Part(learner, meta, family, ends(evaluation, steps), densities)
+    return FoldResult(part, evaluation, steps, cost, seconds)
+
+
+def pooled(candidate: Candidate, results: Sequence[FoldResult]) -> Tested:
+    """What a candidate is worth on the tasks of all folds together."""
+    parts, seconds = [each.part for each in results], sum(each.seconds for each in results)
+    evaluation = pool_folds([each.evaluation for each in results])
+    return Tested(candidate, evaluation, results[0].steps, seconds, tree.size(parts[0].meta), parts)
+
+
+def cross_validated(candidate: Candidate, families: Sequence[TaskFamily], *, seed: int) -> Tested:
     """Train a candidate once per fold, and test it on the tasks of each fold."""
-    tests, parts, seconds, parameters, steps = [], [], 0.0, 0, 1
-    for family in families:
-        config = candidate.config({"name": family.name}, minutes=minutes, seed=seed)
-        learner = learner_for(config, family)
-        began = time.monotonic()
-        meta = train(config, built=(learner, family)).fit.meta
-        seconds += time.monotonic() - began
-        parameters, steps = tree.size(meta), own_steps(config) or 1
-        episodes = episodes_of(family)
-        tests.append(evaluate(learner, meta, family, num_tasks=episodes, num_steps=steps, seed=seed))
-        noise = tests[-1].pooled.get("noise_scale")
-        draws = Draws(learner, meta, family.test, seed, "test", episodes)
-        densities = row_densities(draws, steps, () if noise is None else torch.tensor(noise))
-        parts.append(Part(learner, meta, family, ends(tests[-1], steps), densities))
-    return Tested(candidate, pool_folds(tests), steps, seconds, parameters, parts)
+    return pooled(candidate, [on_fold(candidate, family, seed=seed) for family in families])
 
 
 def episodes_of(family: TaskFamily) -> int:

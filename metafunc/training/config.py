@@ -2,8 +2,9 @@
 
 A configuration is what `config.json` holds: `algorithm`, `tasks` and `model`, each a name with its settings, and
 `training`, whose names are those of `metafunc.fit`, `Execution`, `Recording` and `training.outer.outer_for`, with
-`validate_every`, `validation_tasks` and `validate_by` for `Validation`, and what it starts from: `init_from`, a run,
-and `noise_from`. A noise scale that is learned starts at that of the training tasks ("data") or at the algorithm's
+`validate_every`, `validation_tasks`, `validate_by` and `patience` for `Validation`, and what it starts from:
+`init_from`, a run, and `noise_from`. The patience is three for tasks of a table where none is given; 0: without end.
+A noise scale that is learned starts at that of the training tasks ("data") or at the algorithm's
 setting `noise_scale` ("setting"). Where neither is asked for it is the former for tasks of a table, unless `init_from`
 or another `noise_scale` than the algorithm's usual one is given. What else the command line keeps there, the
 meta-test's settings, is passed over.
@@ -19,10 +20,11 @@ from metafunc import tree
 from metafunc.algorithms import ALGORITHMS
 from metafunc.checks import at_least, did_you_mean, one_of
 from metafunc.data.sampling import generator_for
+from metafunc.evaluation.validation import of_table
 from metafunc.execution.distributed import ALONE, Ranks
 from metafunc.execution.plan import Execution
 from metafunc.execution.rank_agreement import agreement
-from metafunc.training import warm_start
+from metafunc.training import patience, warm_start
 from metafunc.training.build import Config, Learner, learner_for
 from metafunc.training.build import build as build
 from metafunc.training.checkpoint import newest
@@ -37,7 +39,12 @@ from metafunc.types import TaskFamily
 
 OF_FIT = ("steps", "num_tasks", "seed")
 OF_RECORDING = ("checkpoint_every", "checkpoint_seconds", "log_every")
-OF_VALIDATION = {"validate_every": "every", "validation_tasks": "num_tasks", "validate_by": "metric"}
+OF_VALIDATION = {
+    "validate_every": "every",
+    "validation_tasks": "num_tasks",
+    "validate_by": "metric",
+    "patience": "patience",
+}
 """The fields of `Validation` by the names that they have here, where they stand beside those of other groups."""
 OF_TEST = ("test_tasks", "test_steps")
 NOISE_FROM = ("data", "setting")
@@ -130,7 +137,7 @@ def train(
         own = ranks.first or config.get("algorithm", {}).get("name") == STACK
         start = _start(learner, family, config, settings, imports, on_event) if own and not begun else None
         outer = outer_for(learner, family, **_picked(settings, _keywords(outer_for)))
-        validation, execution = _validation(settings), execution_of(settings)
+        validation, execution = _validation(settings, family), execution_of(settings)
         recording = Recording(config, overwrite, trackers=trackers, **_picked(settings, OF_RECORDING))
         settled.reach()
     found = fit(
@@ -161,10 +168,13 @@ def execution_of(settings: Mapping[str, Any]) -> Execution:
     return Execution(**_picked(settings, get_type_hints(Execution)))
 
 
-def _validation(settings: Mapping[str, Any]) -> Validation:
+def _validation(settings: Mapping[str, Any], family: TaskFamily) -> Validation:
     given = _picked(settings, OF_VALIDATION)
     at_least(1, **_picked(given, ("validate_every", "validation_tasks")))  # by the names that they have here
-    return Validation(**{OF_VALIDATION[name]: value for name, value in given.items()})
+    at_least(0, **_picked(given, ("patience",)))
+    asked = given.get("patience")
+    usual = patience.USUAL if asked is None and of_table(family) else None
+    return Validation(**{**{OF_VALIDATION[name]: value for name, value in given.items()}, "patience": asked or usual})
 
 
 def _begun(out: Path | str | None, resume: bool) -> bool:

@@ -6,7 +6,7 @@ from pathlib import Path
 from signal import Signals
 from typing import Any, Literal, TypeAlias
 
-Phase: TypeAlias = Literal["resumed", "train", "log", "validation", "checkpoint", "warning"]
+Phase: TypeAlias = Literal["resumed", "train", "log", "validation", "checkpoint", "warning", "stopped"]
 
 
 @dataclass(frozen=True)
@@ -15,14 +15,15 @@ class Event:
 
     Args:
         phase: "resumed" once, if so; "train" after every step; "log" every so many steps, and "validation", which
-            trackers take; "checkpoint" after one; "warning".
+            trackers take; "checkpoint" after one; "warning"; "stopped" at the end, where it came early.
         step: updates done.
         steps: updates in all.
         values: for "train" the step's `loss`, the mean over its tasks, its `gradient_norm`, and `outer_lr`, the step
             size of the optimiser's next one (where `Outer.update` takes its place, it takes none); for "log" the same
             as means since the last one; for "validation", and "resumed" after one, `validation`, the scores by metric;
             else empty.
-        message: for "warning" what is the matter, for "checkpoint" and "resumed" where it lies; else empty.
+        message: for "warning" what is the matter, for "stopped" why, for "checkpoint" and "resumed" where it lies; else
+            empty.
     """
 
     phase: Phase

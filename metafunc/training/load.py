@@ -9,7 +9,7 @@ from metafunc.training import checkpoint, hub
 from metafunc.training.build import counted, learner_of
 from metafunc.training.checkpoint import Checkpoint, CheckpointError
 from metafunc.training.run import Run
-from metafunc.training.state import saved_state
+from metafunc.training.state import saved_state, stopped_early
 from metafunc.types import M, MetaLearner
 
 ANY_WAYS = ("protonet", "pcoc", "metaqda", "versa", "dkt")
@@ -91,7 +91,7 @@ def chosen(place: Run, which: str) -> Checkpoint:
         raise ValueError(f"{place.path} has no whole checkpoint to load. {' '.join(damaged)}".rstrip())
     state = saved_state(saved)
     best, steps = state["best"], state["plan"].get("steps")
-    if steps is not None and saved.step < steps and not damaged:
+    if steps is not None and saved.step < steps and not damaged and not stopped_early(saved):
         damaged.append(f"{place.path} is not finished, or its last checkpoint is gone: it was to take {steps:g} steps.")
     if which == "best" and best and best["step"] != saved.step:
         try:

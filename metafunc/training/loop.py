@@ -22,6 +22,7 @@ from metafunc.training import checkpoint, state
 from metafunc.training.checkpoint import CheckpointError
 from metafunc.training.environment import changes
 from metafunc.training.events import Callback, Diverged, Event, Interrupted, Phase
+from metafunc.training.patience import Patience
 from metafunc.training.recorder import Recorder
 from metafunc.training.settings import ENOUGH, Outer, Validation
 from metafunc.training.signals import Received
@@ -123,15 +124,26 @@ class Loop(Generic[M, P]):
 
     def run(self) -> None:
         """Take the steps that are left, or those before a signal."""
-        if self.validation.every is not None and self.state.step == 0 and of_table(self.family):
-            self.untrained = self.validated()
-        while self.state.step < self.spec.steps and not self.stopped:
+        self.begin()
+        while self.state.step < self.spec.steps and not self.stopped and not self.state.stopped:
             if not self.step():
                 return
             self.log()
             self.save(improved=self.validate())
+        if self.state.patience is not None and self.state.stopped:
+            self.tell("stopped", message=self.state.patience.says(self.state.step, self.spec.steps))
         if self.spec.steps == 0:  # what it starts from is what it ends with
             self.save(improved=False)
+
+    def begin(self) -> None:
+        """Validate before the first step, where a later validation is to be held against that."""
+        table, waits = of_table(self.family), self.validation.patience is not None
+        if self.validation.every is None or self.state.step > 0 or not (table or waits):
+            return
+        found = self.validated()
+        self.untrained = found if table else None
+        if waits:
+            self.state.patience = Patience(0, next(iter(found.values())).tolist())
 
     def step(self) -> bool:
         """Take a step: tasks, gradient, update. Returns False where a signal came before it."""
@@ -203,7 +215,10 @@ class Loop(Generic[M, P]):
         )
 
     def compare(self, found: dict[str, Tensor]) -> None:
-        """Warn, once, where validation was better before the first step."""
+        """Warn, once, where validation was better before the first step; see whether to go on."""
+        step, most = self.state.step, self.validation.patience
+        if self.state.patience is not None and most is not None and step < self.spec.steps:
+            self.state.patience = self.state.patience.after(step, found, self.family, seed=self.spec.seed, most=most)
         if self.untrained is None:
             return
         if said := worse(self.untrained, found, self.family, self.spec.seed):
@@ -216,6 +231,7 @@ class Loop(Generic[M, P]):
     def save(self, *, improved: bool) -> None:
         """Write a checkpoint, if one is due: of the best so far and the last step, and every so often."""
         due = improved or self.state.step == self.spec.steps or self.recorder.due(self.state.step)
+        due = due or self.state.stopped
         if due and self.recorder.save(self.state):
             self.tell("checkpoint", message=str(self.recorder.last))
 

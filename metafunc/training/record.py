@@ -74,6 +74,7 @@ class Columns(TypedDict):
     encoding: NotRequired[list[ColumnCode]]
     log_targets: NotRequired[bool]
     classes: NotRequired[list[str]]
+    own_classes: NotRequired[bool]
 
 
 def begun(config: Mapping[str, Any], env: Mapping[str, Any]) -> dict[str, Any]:

@@ -68,6 +68,8 @@ class Validation:
         num_tasks: how many tasks.
         metric: what decides which meta-parameters are the best, by its name in `metrics.METRICS`; None: the NLL of a
             regression whose predictions have a spread, and else the first of the kind, such as the squared error.
+        patience: after so many validations that were worse than the best one, by more than chance explains, the
+            training ends; see `training.patience`. None: it takes all steps.
 
     Raises:
         ValueError: a number is below 1.
@@ -76,9 +78,10 @@ class Validation:
     every: int | None = None
     num_tasks: int = 100
     metric: str | None = None
+    patience: int | None = None
 
     def __post_init__(self) -> None:
-        at_least(1, every=self.every, num_tasks=self.num_tasks)
+        at_least(1, every=self.every, num_tasks=self.num_tasks, patience=self.patience)
 
 
 @dataclass(frozen=True)

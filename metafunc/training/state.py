@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from math import isfinite
-from typing import Any, Generic, NamedTuple, TypeAlias, TypedDict
+from typing import Any, Generic, NamedTuple, NotRequired, TypeAlias, TypedDict
 
 import torch
 from torch import Tensor
@@ -14,6 +14,7 @@ from metafunc.evaluation.metrics.table import higher_is_better
 from metafunc.training import checkpoint, schema
 from metafunc.training.checkpoint import Checkpoint, CheckpointError
 from metafunc.training.json_file import FileError
+from metafunc.training.patience import Patience
 from metafunc.training.schema import Count
 from metafunc.types import M
 
@@ -73,6 +74,15 @@ class SavedBest(TypedDict):
     score: float
 
 
+class SavedPatience(TypedDict):
+    """What validations are held against, in a checkpoint; its values may be infinite."""
+
+    step: Count
+    values: list[Any]
+    worse: Count
+    stopped: bool
+
+
 class Saved(TypedDict):
     """A state in a checkpoint, beside its tensors."""
 
@@ -83,6 +93,7 @@ class Saved(TypedDict):
     window: SavedWindow
     validation: dict[str, Any]
     best: SavedBest | None
+    patience: NotRequired[SavedPatience]
 
 
 def saved_state(saved: Checkpoint) -> Saved:
@@ -99,6 +110,11 @@ def saved_state(saved: Checkpoint) -> Saved:
     return found
 
 
+def stopped_early(saved: Checkpoint) -> bool:
+    """Whether the training ended with this checkpoint, since validation had become worse."""
+    return saved_state(saved).get("patience", {}).get("stopped", False)
+
+
 @dataclass
 class State(Generic[M]):
     """Meta-parameters with their optimiser, and where the run stands. The optimiser changes the leaves of `meta`."""
@@ -111,6 +127,12 @@ class State(Generic[M]):
     window: Window = field(default_factory=Window)
     validation: dict[str, float] = field(default_factory=dict)
     best: Best | None = None
+    patience: Patience | None = None
+
+    @property
+    def stopped(self) -> bool:
+        """Whether it takes no further step, since validation has become worse."""
+        return self.patience is not None and self.patience.stopped
 
     @property
     def outer_lr(self) -> float:
@@ -149,7 +171,9 @@ class State(Generic[M]):
     def pack(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """The state as tensors by name and JSON."""
         tensors = checkpoint.flatten(self.meta, "meta")
+        patience = {} if self.patience is None else {"patience": self.patience._asdict()}
         return tensors, {
+            **patience,
             "optimiser": checkpoint.pack(self.optimiser.state_dict(), "optimiser", tensors),
             "schedule": self.schedule and checkpoint.pack(self.schedule.state_dict(), "schedule", tensors),
             "kinds": self._kinds(),
@@ -186,6 +210,7 @@ class State(Generic[M]):
         self.window = Window(**stored["window"])
         self.validation = stored["validation"]
         self.best = Best(**stored["best"]) if stored["best"] is not None else None
+        self.patience = Patience(**stored["patience"]) if "patience" in stored else None
 
     def _kinds(self) -> list[str]:
         # An optimiser's state is stored by the position of a parameter, so the order of the leaves belongs to it.

@@ -7,6 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from metafunc import algorithms, nn
+from metafunc.data import sinusoid
 from metafunc.execution import plan
 from metafunc.execution.plan import Execution
 from metafunc.execution.workload import MODERATE, Workload, workload_of
@@ -131,6 +133,31 @@ def test_tasks_are_taken_as_many_at_a_time_as_their_graphs_have_room() -> None:
     assert f"{chosen.chunk_size} tasks at a time, because a task's graph takes" in chosen.why
     assert plan.choose(many, Execution(chunk_size=120)).chunk_size == 120
     assert plan.choose(many._replace(num_tasks=127)).chunk_size == 1, "no other number divides it"
+
+
+def test_a_task_s_graph_is_that_of_all_its_particles() -> None:
+    """Four times the particles take four times the memory, and leave room for a quarter of the tasks."""
+    tasks = sinusoid(num_shots=200, num_queries=200).train(torch.Generator().manual_seed(0), 2)
+
+    def found(num_particles: int) -> Workload:
+        learner = algorithms.build(
+            "emaml",
+            lambda *given: nn.mlp(*given, hidden=(300, 300)),
+            (1,),
+            "regression",
+            1,
+            num_particles=num_particles,
+        )
+        meta = learner.init(torch.Generator().manual_seed(0))
+        return workload_of(meta, tasks, steps=10, device=torch.device("cpu"), task_loss=learner.task_loss)
+
+    few, many = found(2), found(8)
+    assert few.task_bytes > 2 * 300 * 200 * 4
+    assert many.task_bytes == pytest.approx(4 * few.task_bytes, rel=0.25)
+    num_tasks = 4 * (plan.GRAPHS // many.task_bytes)
+    chunks = [plan.choose(each._replace(num_tasks=num_tasks)).chunk_size or num_tasks for each in (few, many)]
+    assert chunks[0] == pytest.approx(4 * chunks[1], rel=0.3)
+    assert chunks[1] * many.task_bytes <= plan.GRAPHS
 
 
 def test_what_cannot_be_found_out_is_not_known() -> None:

@@ -1,5 +1,8 @@
 """The choice of a learner: every task is tested once by one that never saw it, and the better learner wins."""
 
+from collections.abc import Mapping
+from dataclasses import replace
+from itertools import count
 from typing import Any
 
 import pytest
@@ -7,12 +10,12 @@ import torch
 
 from metafunc.data import from_arrays
 from metafunc.results.comparison import Entry, compare
-from metafunc.training import portfolio
-from metafunc.training.portfolio import ALL, PORTFOLIO, Candidate, choose, cross_validated
+from metafunc.training.portfolio import ALL, PORTFOLIO, USUAL_MINUTES, Candidate, choose, cross_validated
 from metafunc.types import TaskFamily
 
-QUICK = {"minutes": 0.4, "seed": 0}
-CHOICE = {**QUICK, "num_folds": 3}
+QUICK = {"seed": 0}
+CALLS = count()
+CHOICE = {**QUICK, "minutes": 0.4, "num_folds": 3, "clock": lambda: next(CALLS) / 1000}
 BY_NAME = {candidate.name: candidate for candidate in PORTFOLIO}
 
 
@@ -28,17 +31,20 @@ FAMILIES = [folds((number, 3)) for number in range(3)]
 
 
 def test_what_tasks_have_in_common_wins_over_the_support_set_alone() -> None:
-    reported = []
+    reported: list[tuple[str, float, float]] = []
     chosen = choose(
         folds,
         **CHOICE,
-        portfolio=[BY_NAME["ridge"], BY_NAME["mixed"]],
-        on_progress=lambda name, done, total: reported.append((name, done, total)),
+        portfolio=[BY_NAME["mixed"], BY_NAME["ridge"]],
+        on_progress=lambda *said: reported.append(said),
     )
     assert chosen.best.name == "mixed"
     assert chosen.tested[0].nll < chosen.tested[1].nll
-    assert reported == [("ridge", 0, 2), ("mixed", 1, 2)]
-    assert chosen.left_out == {}
+    assert [name for name, _, _ in reported] == ["mixed", "ridge", "mixed", "mixed", "mixed", "ridge", "ridge"]
+    done, (total,) = [done for _, done, _ in reported], {total for _, _, total in reported[2:]}
+    assert done == sorted(done)
+    assert done[-1] < total
+    assert (chosen.left_out, chosen.shortened) == ({}, {})
     again = choose(folds, **CHOICE, portfolio=[BY_NAME["mixed"]])
     assert again.tested[0].nll == chosen.tested[0].nll, "called twice: bitwise the same"
 
@@ -57,11 +63,11 @@ def test_every_task_is_tested_once_by_a_learner_that_never_saw_it() -> None:
 
 def test_all_of_the_portfolio_can_be_compared() -> None:
     """Those without a noise model have their scale from validation tasks, and the same metrics as the others."""
-    each = [cross_validated(BY_NAME[name], FAMILIES, **QUICK) for name in ("ridge", "gp_support", "maml")]
+    each = [cross_validated(BY_NAME[name].in_time(0.1), FAMILIES, **QUICK) for name in ("ridge", "maml")]
     entries = [
         Entry(one.candidate.name, (0,), (one.evaluation,), one.steps, one.seconds, one.parameters) for one in each
     ]
-    assert [row["steps"] for row in compare("regression", entries)["rows"]] == [1, 1, 5]
+    assert [row["steps"] for row in compare("regression", entries)["rows"]] == [1, 5]
 
 
 def test_a_learner_that_diverges_is_left_out() -> None:
@@ -72,15 +78,48 @@ def test_a_learner_that_diverges_is_left_out() -> None:
         choose(folds, **CHOICE, portfolio=[wild])
 
 
-def test_no_candidate_is_begun_when_the_time_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
-    hours = iter(range(100))
-    monkeypatch.setattr(portfolio.time, "monotonic", lambda: 3600.0 * next(hours))
-    found = choose(folds, **CHOICE, portfolio=[BY_NAME["ridge"], BY_NAME["gp_support"]])
+@pytest.mark.parametrize(("minutes", "steps"), [(25.0, 300), (15.0, 150), (7.5, 75)])
+def test_as_many_steps_are_taken_as_there_is_time_for(minutes: float, steps: int) -> None:
+    """By a clock that counts a second a step, 300 steps on three folds and once on all tasks are twenty minutes."""
+    seconds = count()
+    mixed = replace(BY_NAME["mixed"], steps=round(300 * USUAL_MINUTES / minutes))
+    found = choose(folds, seed=0, num_folds=3, minutes=minutes, portfolio=[mixed], clock=lambda: float(next(seconds)))
+    last = found.best.config({"name": "regression"}, seed=0)["training"]["steps"]
+    assert last == steps
+    assert found.shortened == ({} if steps == 300 else {"mixed": 300})
+    assert 30 * minutes < next(seconds) + last < 60 * minutes
+
+
+def test_candidates_that_there_is_no_time_for_are_left_out() -> None:
+    hours = count()
+    clocked = {**CHOICE, "clock": lambda: 3600.0 * next(hours)}
+    found = choose(folds, **clocked, portfolio=[BY_NAME["ridge"], BY_NAME["gp_support"]])
     assert (found.best.name, found.left_out) == ("ridge", {"gp_support": "no time"})
 
 
+def test_a_machine_that_becomes_slower_costs_candidates_and_not_time() -> None:
+    def left_out(later: float) -> Mapping[str, str]:
+        """Where a look at the clock takes so many seconds once gp_support is on its second fold."""
+        now, second = [0.0], [0.01]
+
+        def clock() -> float:
+            now[0] += second[0]
+            return now[0]
+
+        def watched(name: str, done: float, total: float) -> None:
+            second[0] = later if name == "gp_support" and total != 60.0 else 0.01
+
+        pair = [BY_NAME["ridge"], BY_NAME["gp_support"]]
+        return choose(
+            folds, seed=0, num_folds=3, minutes=1.0, portfolio=pair, clock=clock, on_progress=watched
+        ).left_out
+
+    assert left_out(0.01) == {}
+    assert left_out(60.0) == {"gp_support": "no time"}
+
+
 def test_the_last_training_is_on_all_tasks() -> None:
-    config = BY_NAME["mixed"].config({"name": "regression"}, minutes=5.0, seed=3)
+    config = BY_NAME["mixed"].config({"name": "regression"}, seed=3)
     family = folds(**ALL)
     assert family.info["tasks"] == {"train": 12, "validation": 0, "test": 0}
     assert config["training"]["steps"] == BY_NAME["mixed"].steps

@@ -1,6 +1,7 @@
 """`metafunc acquire`: active learning, the error against labels that a learner asks for."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from metafunc_cli.commands.optimise import command, run_of, show_report
 from metafunc_cli.display.progress import progress
@@ -25,12 +26,18 @@ def main(argv: Sequence[str]) -> int:
     if asked.tables:
         raise UsageError(f"acquire takes a run alone, and {asked.tables[0]} is none: leave it out.")
     screen = Screen(json=asked.shown.json, quiet=asked.shown.quiet)
-    run = run_of(asked, screen)
-    from metafunc.results import optimise
+
+    def check(config: Mapping[str, Any], learner: Any) -> None:
+        from metafunc.results.labels import check_labels
+
+        check_labels(config, learner, acquisition=own.acquisition, num_rows=own.rows)
+
+    run = run_of(asked, screen, check)
+    from metafunc.results import labels, optimise
 
     again = f"Nothing is kept of what is not finished. Begin again with:\n  {command('acquire', argv)}"
     with if_stopped(screen, again), refusals(), progress(screen.err, "acquiring", quiet=screen.quiet) as advance:
-        report = optimise.acquire_labels(
+        report = labels.acquire_labels(
             optimise.trained(run, imports=asked.shown.imports),
             acquisition=own.acquisition,
             num_labels=own.labels,

@@ -76,7 +76,7 @@ def main(argv: Sequence[str]) -> int:
                 minutes=asked.minutes,
                 num_folds=asked.folds,
                 seed=seed,
-                on_progress=lambda name, done, total: advance(done, total, name),
+                on_progress=lambda name, done, total: advance(round(done), round(total), f"s  {name}"),
             )
         entries = [
             Entry(one.candidate.name, (seed,), (one.evaluation,), one.steps, one.seconds, one.parameters)
@@ -90,7 +90,7 @@ def main(argv: Sequence[str]) -> int:
         screen.say(_why(chosen, report))
         run = Run(Path(output.out) if output.out else new_folder({"algorithm": "auto", "tasks": tasks["name"]}))
         everything = compose.plain({**tasks, **portfolio.ALL})
-        config = chosen.best.config(everything, minutes=asked.minutes, seed=seed)
+        config = chosen.best.config(everything, seed=seed)
         with progress(screen.err, f"{chosen.best.name} on all tasks", quiet=screen.quiet) as advance:
             train(config, out=run.path, overwrite=output.overwrite, on_event=Callback(screen, advance))
         run.write(run.meta_test.name, _as_tested(chosen, config, str(run.path)))
@@ -100,9 +100,14 @@ def main(argv: Sequence[str]) -> int:
     names = {"algorithm": config["algorithm"]["name"], "tasks": tasks["name"], "model": "mlp"}
     following = f"{eval.command('predict', run.path, names)} --support S.csv --query Q.csv --out predictions.csv"
     show_lines(screen.out, [("run", str(run.path)), ("table", f"{run.path / 'auto.md'}"), ("next", following)])
-    found = {"best": chosen.best.name, "stack": chosen.shares, "left_out": dict(chosen.left_out)}
-    screen.result({"run": str(run.path), **found, **report})
+    screen.result({"run": str(run.path), **_found(chosen), **report})
     return OK
+
+
+def _found(chosen: "Chosen") -> dict[str, Any]:
+    """What was chosen, as JSON has it."""
+    without = {"left_out": dict(chosen.left_out), "shortened": dict(chosen.shortened)}
+    return {"best": chosen.best.name, "stack": chosen.shares, **without}
 
 
 def _tasks(request: compose.Request) -> dict[str, Any]:
@@ -167,7 +172,9 @@ def _why(chosen: "Chosen", report: dict[str, Any]) -> str:
     equal = [row["algorithm"] for row in others if (row["paired"]["nll"]["low"] or 0.0) <= 0.0]
     doubt = f"; {'; '.join(equal)} may be as good" if equal else ""
     late, wild = ([name for name, why in chosen.left_out.items() if why == of] for of in ("no time", "diverged"))
-    more = f" There was no time for: {'; '.join(late)}. Give more --minutes." if late else ""
+    more = f" There was no time for: {'; '.join(late)}." if late else ""
+    more += f" Trained for fewer steps than it should be: {'; '.join(chosen.shortened)}." if chosen.shortened else ""
+    more += " Give more --minutes." if more else ""
     more += f" Diverged: {'; '.join(wild)}." if wild else ""
     shares = ", ".join(f"{name} {share:.2f}" for name, share in chosen.shares.items())
     mixed = f" The stack is {shares}." if shares else ""

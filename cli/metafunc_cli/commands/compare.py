@@ -46,6 +46,7 @@ def main(argv: Sequence[str]) -> int:
     from metafunc.data.atomic_write import make_folder, refuse_link, write_json, write_text
     from metafunc.results import comparison, per_task
     from metafunc.results.tables import to_csv, to_markdown
+    from metafunc.results.units import errors_in_units
     from metafunc.training.events import Interrupted
     from metafunc_cli.commands import trial_marks, trial_pictures, trial_tests, trials
 
@@ -71,9 +72,12 @@ def main(argv: Sequence[str]) -> int:
         per_task.write(file, trained[0].tasks, entries, [trial_marks.of_row(row, found) for row in trained])
         write_json(out / "compare.json", report)
         write_text(out / "compare.csv", to_csv(report))
-        write_text(out / "compare.md", to_markdown(report))
+        said = errors_in_units(trained[0].trials[0].family.info, {row["algorithm"]: row for row in report["rows"]})
+        write_text(out / "compare.md", to_markdown(report) + f"\n{said}\n" * bool(said))
         wrote = [*(out / f"compare.{kind}" for kind in ("json", "csv", "md")), file]
         show(screen.out, report)
+        if said:
+            screen.out.print(f"{said}\n", soft_wrap=True)
         drawn, kept = trial_pictures.draw(trained, entries, report, found, ["metafunc", "compare", *argv], out)
     lines = {"in": str(out), "wrote": _within(out, [*wrote, *drawn]), "kept": _within(out, kept)}
     show_lines(screen.out, [(name, text) for name, text in lines.items() if text])
@@ -163,7 +167,7 @@ def _check_trainings(found: Comparison) -> None:
         for transform in transforms:
             if transform not in TRANSFORMS:
                 raise unknown("transform", transform, TRANSFORMS)
-    if found.tasks not in FAMILIES:
+    if not user_builders.is_own(found.tasks) and found.tasks not in FAMILIES:
         raise unknown("task family", found.tasks, FAMILIES)
     if len({*found.algorithms}) < len(found.algorithms):
         raise UsageError(f"--algorithms names one of {', '.join(found.algorithms)} twice.")

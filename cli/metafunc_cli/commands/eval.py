@@ -230,7 +230,7 @@ def _test(folder: Path, settings: Settings, usual: Testing, found: Any, asked: s
         columns = run.columns
         if columns is not None:
             config["tasks"] |= _as_trained(columns, found.data)
-        family = tasks_of(config)
+        family = tasks_of(config, imports=found.report.imports)
         loaded: tuple[Any, Any] = load(
             run.path,
             which=found.testing.checkpoint,

@@ -1,7 +1,7 @@
 """`metafunc optimise`: find the best row of a pool in few evaluations, with a meta-learned surrogate."""
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -71,8 +71,10 @@ def command(name: str, argv: Sequence[str]) -> str:
     return shlex.join(["metafunc", name, *argv])
 
 
-def run_of(asked: Asked, screen: Screen) -> Path:
-    """The run that was named, or one that is trained here."""
+def run_of(
+    asked: Asked, screen: Screen, check: Callable[[Mapping[str, Any], Any], None] = lambda config, learner: None
+) -> Path:
+    """The run that was named, or one that is trained here, if its configuration and its learner pass a check."""
     if asked.run is not None:
         file = asked.run / "config.json"
         look_over_imports(record.config(asked.run), file, allowed=asked.shown.imports)
@@ -93,6 +95,7 @@ def run_of(asked: Asked, screen: Screen) -> Path:
     config = {**settings.to_json(), "tasks": {"name": settings.names["tasks"], **compose.plain(vars(data))}}
     with refusals(settings):
         built = build(config, imports=True)
+        check(config, built[0])
         folder = Path(request.output.out) if request.output.out else new_folder(settings.names)
         with progress(screen.err, settings.names["algorithm"], quiet=screen.quiet) as advance:
             train(

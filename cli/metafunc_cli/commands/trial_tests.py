@@ -36,7 +36,8 @@ def by_shots(screen: Screen, rows: Sequence[Contender], asked: Comparison) -> li
     with refusals():
         at_least(0, shots=numbers[0])
         ranged = {"num_shots": numbers[-1]} if "num_shots" in config["tasks"] else {}
-        family = tasks_of({**config, "tasks": {**config["tasks"], **ranged}})
+        # What the trials name was allowed, or typed.
+        family = tasks_of({**config, "tasks": {**config["tasks"], **ranged}}, imports=True)
         sampler_of(fewer_shots(family, numbers[-1]), asked.split)(generator_for(asked.test_seed, asked.split, 0), 1)
     tested = {number: meta_test(screen, rows, asked, fewer_shots(family, number)) for number in numbers}
     return [{"shots": n, "rows": compare(rows[0].tasks, entries)["rows"]} for n, entries in tested.items()]

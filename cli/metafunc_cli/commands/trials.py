@@ -125,7 +125,7 @@ def from_runs(folders: Sequence[str], *, imports: bool) -> list[Contender]:
         _warn_if_unfinished(run, sections)
         with refusals():
             loaded: tuple[Any, Any] = load(run.path, imports=imports)
-            family = tasks_of(run.config)
+            family = tasks_of(run.config, imports=imports)
         if not run.same_data(family.info):
             warnings.warn(
                 f"the data of {run.path} are not what they were when it was trained: what is tested here may have been "
@@ -149,8 +149,9 @@ def from_runs(folders: Sequence[str], *, imports: bool) -> list[Contender]:
 
 def _warn_if_unfinished(run: "Run", sections: Mapping[str, Any]) -> None:
     from metafunc.training import checkpoint
+    from metafunc.training.state import stopped_early
 
     saved, _ = checkpoint.newest(run.checkpoints)
     steps = sections.get("training", {}).get("steps")
-    if saved is not None and steps is not None and saved.step < steps:
+    if saved is not None and steps is not None and saved.step < steps and not stopped_early(saved):
         warnings.warn(f"{run.path} has done {saved.step} of its {steps} steps, and is taken as it is.", stacklevel=2)

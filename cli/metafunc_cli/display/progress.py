@@ -72,6 +72,8 @@ class Callback:
     def __call__(self, event: "Event") -> None:
         if event.phase == "warning":
             self.screen.say(f"warning: {event.message}")
+        if event.phase == "stopped":
+            self.screen.say(event.message)
         if "validation" in event.values:
             scores = event.values["validation"].items()
             self.scores = "".join(f"  validation {metric} {tidy(value)}" for metric, value in scores)

@@ -251,7 +251,7 @@ def _made_small(names: Mapping[str, str], usual: Mapping[str, Mapping[str, Any]]
     rows = {section: row(section, names[section]) for section in SECTIONS}
     trains = getattr(rows["algorithm"], "trains", True)
     classes = {section: each.fields for section, each in rows.items()}
-    return made_small(names, usual, classes, rows["tasks"].kinds[0], trains=trains)
+    return made_small(names, usual, classes, next(iter(rows["tasks"].kinds), TABULAR), trains=trains)
 
 
 def _description(names: Mapping[str, str], preset: Preset | None) -> str:
@@ -260,7 +260,7 @@ def _description(names: Mapping[str, str], preset: Preset | None) -> str:
         "Meta-train ALGORITHM on TASKS, then meta-test it on new tasks: metafunc train [ALGORITHM] [TASKS] [OPTIONS], "
         "in any order. A table (TABLE.csv or .parquet) may stand for TASKS: its columns are guessed, and named.\n\n"
         f"ALGORITHM: {', '.join(ALGORITHMS)}, or package.module:builder.\n"
-        f"TASKS: {', '.join(FAMILIES)}.\n\n"
+        f"TASKS: {', '.join(FAMILIES)}, or package.module:family.\n\n"
         f"Below are the options of {names['algorithm']} on {names['tasks']} with the network {names['model']} "
         f"({origin}); other names have others."
     )

@@ -39,14 +39,15 @@ class Acquiring:
     acquisition: Literal["entropy", "variance", "bald", "random"] = "entropy"
     """where to ask: where the entropy or the variance of the predictive distribution is largest, or the part of the
     entropy on which the particles disagree."""
-    labels: int = 10
-    """labels of each test task in the end."""
+    labels: int | None = None
+    """labels of each test task in the end; None: 10, or as many as there are."""
     first: int = 1
     """labels to begin with."""
     test_pools: int = 50
     """test tasks."""
-    rows: int = 20
-    """rows of a task whose label can be asked for; of a classification, of each class."""
+    rows: int | None = None
+    """rows of a task whose label can be asked for; of a classification, of each class. None: 20, or in a table two
+    thirds of the smallest task."""
     choice_seed: int = 0
     """of all that is random in the tasks and the choices."""
 

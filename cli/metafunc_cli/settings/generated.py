@@ -1285,7 +1285,7 @@ class RegressionData:
 
 @dataclass(frozen=True, repr=False, eq=False)
 class ClassificationData:
-    """Tasks from a long-format table: columns for the task, the inputs and the class, which all tasks share."""
+    """Tasks from a long-format table: columns for the task, the inputs and the class."""
 
     path: str
     """a parquet file or folder, or a CSV file with a header."""
@@ -1317,6 +1317,8 @@ class ClassificationData:
     """(i, k): the shuffled tasks are divided into k parts, of which number i, from 0 on, is for meta-test, the next one for validation and all others for training, instead of fractions."""
     category_columns: tuple[str, ...] = ()
     """inputs that are categories though their cells look like numbers, or though there are many."""
+    classes: Literal["shared", "task"] = "shared"
+    """whether a name stands for the same class in all tasks, or each task has its own, which are numbered in order, such as the species of a region."""
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -1426,7 +1428,7 @@ FAMILIES = {
     ),
     "classification": Row(
         ClassificationData,
-        "Tasks from a long-format table: columns for the task, the inputs and the class, which all tasks share.",
+        "Tasks from a long-format table: columns for the task, the inputs and the class.",
         ("classification",),
     ),
     "navigation": Row(

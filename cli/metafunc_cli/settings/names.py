@@ -54,6 +54,8 @@ def row(section: str, name: str) -> Row:
         return table[name]
     if user_builders.is_own(name) and section == "algorithm":
         return user_builders.row(name, given=2)
+    if user_builders.is_own(name) and section == "tasks":
+        return user_builders.family(name)
     if user_builders.is_own(name) and section == "model":
         return user_builders.row(name, offered=("input_shape", "num_outputs"))
     what = {"algorithm": "algorithm", "tasks": "task family", "model": "network"}[section]
@@ -102,8 +104,8 @@ def choose(
     algorithm = algorithm or stored["algorithm"] or (preset.algorithm if preset else usual_learner)
     kinds = row("algorithm", algorithm).kinds
     tasks = tasks or stored["tasks"] or (preset.tasks if preset else _first_fitting(kinds))
-    (kind,) = row("tasks", tasks).kinds
-    if kind not in kinds:
+    kind = next(iter(row("tasks", tasks).kinds), None)  # that of a user-supplied family shows when it is built
+    if kind is not None and kind not in kinds:
         fitting = [name for name, entry in ALGORITHMS.items() if kind in entry.kinds]
         families = [name for name, entry in FAMILIES.items() if entry.kinds[0] in kinds]
         raise UsageError(
@@ -122,9 +124,14 @@ def choose(
 
 
 def _told_apart(given: Sequence[str]) -> tuple[str | None, str | None]:
-    """Which of at most two names is the algorithm; the other is the family. No name is both."""
+    """Which of at most two names is the algorithm; the other is the family. No name is both.
+
+    A name of the user's is what the other one is not; of two, and alone, the first is the algorithm.
+    """
     families = [name for name in given if name in FAMILIES]
-    algorithms = [name for name in given if name in ALGORITHMS or user_builders.is_own(name)]
+    algorithms = [name for name in given if name in ALGORITHMS]
+    for name in filter(user_builders.is_own, given):
+        (families if algorithms else algorithms).append(name)
     strange = [name for name in given if name not in (*families, *algorithms)]
     for names, what, other in (
         (families, "task families", "an algorithm"),

@@ -61,6 +61,9 @@ class Training:
     validate_by: str | None = None
     """the metric that decides which validation is the best; None: nll where predictions of a regression have a spread,
     else mse, accuracy or return."""
+    patience: int | None = None
+    """end the training once so many validations were clearly worse than the best one; 0: never. None: 3 for a table,
+    else never."""
     checkpoint_every: int = 1000
     """outer steps between checkpoints."""
     chunk_size: int | None = None
@@ -291,6 +294,6 @@ class Choosing:
     """How a learner is chosen for a table."""
 
     minutes: float = 5.0
-    """what all trainings together may take, on one processor."""
+    """what the choice and the last training may take together: learners are trained for as long as there is time."""
     folds: int = 5
     """parts of the tasks, each of which is left out once to test on."""

@@ -1,10 +1,10 @@
-"""User-supplied algorithms and networks, named `package.module:builder`."""
+"""User-supplied algorithms, networks and task families, named `package.module:builder`."""
 
 import importlib
 import os
 import sys
 from collections.abc import Callable, Collection
-from dataclasses import MISSING, field, make_dataclass
+from dataclasses import MISSING, field, make_dataclass, replace
 from typing import Annotated, Any
 
 import tyro
@@ -59,6 +59,25 @@ def thing(name: str) -> Any:
         return getattr(found, attribute)
     except AttributeError as error:
         raise UsageError(f"{name}: {error}. The form is package.module:builder.") from error
+
+
+def family(name: str) -> Row:
+    """What there is to know of a task family: of a function that returns one, its arguments; its kind shows later.
+
+    Raises:
+        UsageError: there is no such thing, it is neither a family nor a function, or it needs an argument that the
+            command line cannot read.
+    """
+    found = thing(name)
+    if callable(found):
+        return replace(row(name), kinds=())
+    if type(found).__name__ != "TaskFamily":  # whose module is not imported for help
+        raise UsageError(
+            f"{name} is {type(found).__name__}, but a metafunc.TaskFamily is needed, or a function that returns one."
+        )
+    images = found.kind == "classification" and len(found.input_shape) == 3
+    fields = make_dataclass("Own", (), frozen=True, namespace={"__doc__": found.name})
+    return Row(fields, found.name, (found.kind,), "conv4" if images else "mlp")
 
 
 def row(name: str, *, given: int = 0, offered: Collection[str] = ()) -> Row:

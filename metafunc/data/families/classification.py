@@ -33,9 +33,10 @@ def classification(
     split_column: str | None = None,
     fold: tuple[int, int] | None = None,
     category_columns: tuple[str, ...] = (),
+    classes: Literal["shared", "task"] = "shared",
     units: Mapping[str, Any] | None = None,
 ) -> TaskFamily:
-    """Tasks from a long-format table: columns for the task, the inputs and the class, which all tasks share.
+    """Tasks from a long-format table: columns for the task, the inputs and the class.
 
     A draw picks a task of its part, `num_shots` of its rows as support, and others as queries, whatever their classes.
     Inputs that are no numbers are coded as `regression` codes them.
@@ -59,6 +60,8 @@ def classification(
         fold: (i, k): the shuffled tasks are divided into k parts, of which number i, from 0 on, is for meta-test, the
             next one for validation and all others for training, instead of `fractions`.
         category_columns: inputs that are categories though their cells look like numbers, or though there are many.
+        classes: whether a name stands for the same class in all tasks, or each task has its own, which are numbered in
+            order, such as the species of a region.
         units: instead of the classes and moments of these training tasks, those of the table that a learner was trained
             on, as its `info` has them.
 
@@ -92,6 +95,7 @@ def classification(
             small_tasks=small_tasks,
             category_columns=category_columns,
             fold=fold,
+            classes=classes,
         ),
         units=units,
         source=path,

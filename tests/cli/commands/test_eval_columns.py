@@ -81,3 +81,17 @@ def test_another_table_is_in_the_units_of_the_run(tmp_path: Path) -> None:
         errors.append([float((learner.predict(p, task.query.x).loc[0] - y).square().mean()) for p in params])
     assert found == pytest.approx(torch.tensor(errors).mean(0).tolist(), rel=1e-4)
     assert found[0] > 20 * known[0]
+
+
+def test_a_comparison_says_its_errors_in_the_unit_of_the_table(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trained(tmp_path)
+    capsys.readouterr()
+    words = ["compare", str(tmp_path / "run"), "--test-tasks", "8", "--test-steps", "1", "--no-figures", "--quiet"]
+    assert run([*words, "--out", str(tmp_path / "out")]) == 0
+    (said,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("RMSE in the unit of y: maml ")]
+    assert said in (tmp_path / "out/compare.md").read_text()
+    mse = json.loads((tmp_path / "out/compare.json").read_text())["rows"][0]["mse"]["mean"]
+    scale = tasks_of(Run(tmp_path / "run").config).info["target_scale"][0]
+    assert f"{mse**0.5 * scale:.3g}" in said

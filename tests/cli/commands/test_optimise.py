@@ -9,7 +9,7 @@ from metafunc_cli.__main__ import run
 from metafunc.data import Grouped, generator_for
 from metafunc.evaluation import metrics
 from metafunc.evaluation.scoring import draw
-from metafunc.results import decisions, optimise
+from metafunc.results import decisions, labels, optimise
 
 TRAIN = ["--steps", "3", "--num-tasks", "4", "--quiet", "--validate-every", "3", "--num-features", "2"]
 
@@ -102,7 +102,7 @@ def test_intervals_are_over_the_tasks_that_episodes_come_from(folder: Path, caps
     assert isinstance(family.test, Grouped)
     groups = family.test.groups(generator_for(0, "acquire", 0), 30)
     tasks = draw(method.learner, method.meta, family.test, 0, "acquire", 0, 30)
-    tasks = tasks._replace(support=optimise._shuffled(tasks.support, 0))
+    tasks = tasks._replace(support=labels._shuffled(tasks.support, 0))
     machines = [tasks.support.y[groups[:, 0] == number] for number in groups.unique()]
     assert all(len(rows.unique()) <= 6 for rows in machines), "a group is one machine, which has six rows"
     asked = decisions.queries(method, "entropy")["entropy"]
@@ -119,6 +119,44 @@ def test_asking_at_random_under_another_name_is_refused(folder: Path, capsys: py
     assert run([*words, "--acquisition", "bald"]) == 2
     assert "bald is the same for every row: dkt has one particle" in capsys.readouterr().err
     assert not (folder / "run/acquire-bald.json").exists()
+
+
+def test_without_numbers_a_small_table_is_asked_for_what_it_has(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["acquire", str(folder / "run"), "--test-pools", "6", "--quiet"]
+    assert run([*words, "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert (report["pool_rows"], report["labels"]) == ([4, 4], 4)
+    assert run([*words, "--rows", "6"]) == 2
+    assert (
+        "6 rows whose labels can be asked for leave the smallest task, of 6 rows, none to predict: take at most 5"
+        in capsys.readouterr().err
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["maml", "sinusoid"], "entropy is the same for every row: maml predicts with one particle"),
+        (["maml", "sinusoid", "--acquisition", "bald"], "is the same for every row"),
+        (["random_policy", "navigation"], "navigation is control"),
+    ],
+)
+def test_what_would_be_refused_after_the_training_is_refused_before(
+    words: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run(["acquire", *words, "--quiet"]) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_learner_whose_rows_may_come_to_differ_is_not_refused_before(folder: Path) -> None:
+    one = ["--rows", "3", "--labels", "2", "--test-pools", "2", "--quiet", "--steps", "1", "--num-tasks", "2"]
+    data = ["--data.task-column", "machine", "--data.target-columns", "output", "--data.num-shots", "2"]
+    place = str(folder / "trained")
+    assert run(["acquire", "dkt", str(folder / "machines.csv"), *data, *one, "--out", place]) == 0
 
 
 @pytest.mark.parametrize(
