@@ -1117,7 +1117,7 @@ class OmniglotData:
 
 @dataclass(frozen=True, repr=False, eq=False)
 class TinyOmniglotData:
-    """One task per alphabet: which of its first characters is it, labels fixed, ink 1 and paper 0."""
+    """One task per alphabet: which of its first characters is it, ink 1 and paper 0."""
 
     path: str | None = None
     """a local copy (a parquet file, or a folder that holds it); by default the hub's GATE-engine/omniglot."""
@@ -1127,6 +1127,10 @@ class TinyOmniglotData:
     """support drawings per character, a number or a range."""
     num_queries: int = 15
     """query drawings per character; a character has 20 drawings in all."""
+    labels: Literal["fixed", "permuted"] = "fixed"
+    """a character's label is "fixed", its number in its alphabet (PACOH), or the characters of a task are "permuted" in every episode, so that no label can be memorised (prior-data fitted networks)."""
+    split: Literal["shuffled", "published"] = "shuffled"
+    """alphabets for training are "shuffled" from both halves of the collection as PACOH's authors do, or those of the "published" background half, and the evaluation half for meta-test."""
     image_size: int = 28
     """side length in pixels."""
     revision: str | None = None
@@ -1391,7 +1395,7 @@ FAMILIES = {
     "omniglot": Row(OmniglotData, "Episodes over Omniglot, with ink 1 and paper 0.", ("classification",), "conv4"),
     "tiny_omniglot": Row(
         TinyOmniglotData,
-        "One task per alphabet: which of its first characters is it, labels fixed, ink 1 and paper 0.",
+        "One task per alphabet: which of its first characters is it, ink 1 and paper 0.",
         ("classification",),
         "conv4",
     ),
