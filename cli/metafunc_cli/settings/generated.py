@@ -975,8 +975,10 @@ class SineOrLineData:
     """query points per task in meta-training."""
     num_test_queries: int = 100
     """query points per task in validation and meta-test."""
+    amplitude: tuple[float, float] = (0.1, 5.0)
+    """the range of a sine's amplitude, uniform; the authors' generator has 1 to 5."""
     noise: float = 0.3
-    """standard deviation of the noise on support and query targets."""
+    """standard deviation of the noise on support and query targets; the authors' generator has none."""
 
 
 @dataclass(frozen=True, repr=False, eq=False)
