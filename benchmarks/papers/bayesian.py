@@ -83,7 +83,7 @@ SETTINGS = {
         for shots in (1, 5)
     },
     # Rothfuss et al. (2021): 30 of 50 alphabets by their shuffle, the first five characters of each, labels kept.
-    # Müller et al. (2022): the published halves, labels drawn anew in every episode. Four convolutions of 64.
+    # Müller et al. (2022): the published halves, labels drawn in every episode again. Four convolutions of 64.
     **{
         f"tiny_omniglot_{labels}": Setting(
             algorithms="maml bmaml pacoh dkt deep_ensemble protonet",

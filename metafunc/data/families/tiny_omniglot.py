@@ -5,7 +5,7 @@ nothing more to train on than those 30 sets of a hundred drawings, which makes i
 
 Two papers quote each other's numbers and draw otherwise. PACOH's authors keep a character's label in all episodes, so
 that thirty tasks can be memorised, and take any 30 of the 50 alphabets, by a fixed shuffle. The authors of prior-data
-fitted networks draw the labels anew in every episode, so that they cannot, and take the 30 of the background half.
+fitted networks draw the labels in every episode again, so that they cannot, and take the 30 of the background half.
 
 References:
     Rothfuss, Fortuin, Josifoski, Krause (2021), "PACOH: Bayes-optimal meta-learning with PAC-guarantees".

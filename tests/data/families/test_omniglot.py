@@ -167,7 +167,7 @@ def test_an_alphabet_is_a_task_of_tiny_omniglot(alphabets):
         assert len(seen) == number
 
 
-def test_labels_of_tiny_omniglot_are_drawn_anew_if_asked_to(alphabets):
+def test_labels_of_tiny_omniglot_are_drawn_again_if_asked_to(alphabets):
     path, known = alphabets
     family = tiny_omniglot(path=path, labels="permuted", split="published")
     assert not family.info["fixed_labels"]
