@@ -22,11 +22,11 @@ def draw(found: dict[str, Any]) -> None:
     cells = [cell for cell in done if cell["steps"] == longest]
     panels = sorted({(cell["train_tasks"], cell["shots"]) for cell in cells})
     page, body = figure(
-        4.6 * len(panels) + 1.2,
-        4.2,
-        "Sine curves with few training tasks: the error on validation tasks along the training",
-        f"Mean over {len(cells[0]['rows'])} seeds of 100 tasks each. Solid: after the one trained step. Dashed: "
-        "after ten, where not cut off.",
+        max(8.0, 4.6 * len(panels) + 1.2),
+        4.4,
+        "Few training tasks: the error on new tasks along the training",
+        f"Mean over {len(cells[0]['rows'])} seeds of 100 validation tasks each.\n"
+        "Solid: after the one trained step. Dashed: after ten, where not cut off.",
     )
     grid = body.subplots(1, len(panels), squeeze=False)[0]
     for axes, (train_tasks, shots) in zip(grid, panels, strict=True):
