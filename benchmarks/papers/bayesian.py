@@ -94,8 +94,8 @@ SETTINGS = {
             "--deep_ensemble.num-steps 10 --pacoh.num-priors 2 --pacoh.num-samples 3 --pacoh.num-particles 3 "
             "--pacoh.num-steps 10 --pacoh.num-train-tasks 30 --pacoh.tempering 0.5 --pacoh.prior-weight 0.1 "
             "--pacoh.hyperprior-weight 0.1 --pacoh.scale 0.1",
-            short="--seeds 3 --steps 400 --outer-lr 0.001 --validate-every 100 --test-tasks 200 "
-            "--pacoh.steps 150 --pacoh.validate-every 50 --pacoh.outer-lr 0.002",
+            short="--seeds 3 --steps 400 --outer-lr 0.001 --validate-every 200 --test-tasks 100 "
+            "--pacoh.steps 150 --pacoh.validate-every 75 --pacoh.outer-lr 0.002",
             full="--seeds 5 --steps 20000 --outer-lr 0.001 --validate-every 1000 --test-tasks 300",
         )
         for labels, split in (("fixed", "shuffled"), ("permuted", "published"))
