@@ -1,15 +1,17 @@
 """Active learning, BMAML's experiment: the error against the labels acquired, by predictive entropy or at random.
 
     metafunc compare --algorithms maml emaml bmaml --tasks sinusoid ... --out runs/active   # first: trains them
-    python -m benchmarks.papers.active_learning sinusoid --runs runs/active --algorithms maml emaml bmaml
+    python -m benchmarks.papers.active_learning sinusoid --runs runs/active --algorithms maml emaml bmaml dkt alpaca
 
 Each new task offers a pool in a random order. The first labels are given; every other is queried where the learner's
-predictive entropy is highest, or in the order of the pool. A point learner of a regression is unsure of all points
-alike and acquires them in order: its two curves are one.
+predictive entropy is highest, or in the order of the pool; of numbers also where its spread is largest beside its mean
+over tasks at the same input, and how well either orders the errors is measured (`active_spread`). A point learner of a
+regression is unsure of all points alike and acquires them in order: its curves are one.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 import tyro
@@ -17,18 +19,38 @@ from matplotlib.ticker import LogLocator, NullLocator
 from torch import Tensor
 
 from benchmarks import reporting
+from benchmarks.papers import active_spread
 from metafunc import tree
 from metafunc.data import generator_for
 from metafunc.evaluation import active_learning, metrics
-from metafunc.evaluation.scoring import chunks, draw
+from metafunc.evaluation.scoring import chunks, draw, main_score
+from metafunc.evaluation.sequential import choosing
+from metafunc.evaluation.sequential.acquisition import Acquire
 from metafunc.results.comparison import around
 from metafunc.results.figures.style import COLOURS, Name, figure, name_lines, plain, save
 from metafunc.training.build import tasks_of
 from metafunc.training.load import load
 from metafunc.training.run import Run
-from metafunc.types import Batch, Task
+from metafunc.types import Batch, MetaLearner, Task
 
-WAYS_OF_CHOOSING = {"entropy": active_learning.entropy, "random": active_learning.in_order}
+WAYS: dict[str, Acquire] = {
+    "entropy": lambda at: active_learning.entropy(at.predictive),
+    "random": lambda at: active_learning.in_order(at.predictive),
+}
+OTHER_WAY = "relative"
+"""Of numbers: by the spread beside its mean over tasks."""
+NUM_OTHERS = 200
+"""Tasks that the mean is over: validation tasks, which nothing is tested on."""
+CHUNK = 20
+
+
+class Protocol(NamedTuple):
+    """Who queries what: the rows of a pool, the labels to begin with and in the end, and the new tasks."""
+
+    pool: int
+    first: int
+    num_labels: int
+    num_tasks: int
 
 
 def main(
@@ -40,6 +62,7 @@ def main(
     first: int = 1,
     num_labels: int = 10,
     num_tasks: int = 200,
+    suffix: str = "",
 ) -> None:
     """Acquire labels with trained learners, and draw the curves.
 
@@ -52,47 +75,112 @@ def main(
         first: labels to begin with.
         num_labels: labels in the end.
         num_tasks: new tasks, the same for all.
+        suffix: of the names of the files to write.
     """
-    curves: dict[str, dict[str, Tensor]] = {}
+    protocol, regression = Protocol(pool, first, num_labels, num_tasks), name == "sinusoid"
+    ways = (*WAYS, *((OTHER_WAY,) if regression else ()))
+    result: dict[str, Any] = {"runs": len(seeds), **protocol._asdict(), "curves": {}}
     for algorithm in algorithms:
-        folders = [Path(runs) / f"{algorithm}-{seed}" for seed in seeds]
-        curves[algorithm] = {
-            how: torch.stack([_scores(folder, pool, first, num_labels, num_tasks, how) for folder in folders])
-            for how in WAYS_OF_CHOOSING
-        }
-    result: dict[str, Any] = {
-        "runs": len(seeds), "pool": pool, "first": first, "num_labels": num_labels, "num_tasks": num_tasks, "curves": {}
-    }  # fmt: skip
-    for algorithm, found in curves.items():
-        rows = []
-        for column in range(num_labels - first + 1):
-            both = [found[how][..., column].double() for how in WAYS_OF_CHOOSING]
-            means = [values.mean().item() for values in both]
-            halves = [metrics.half_width([values]) for values in both]
-            saved = around(means[0] - means[1], [both[0], -both[1]], None)
-            rows.append({
-                "labels": first + column,
-                **{how: {"mean": m, "ci95": h} for how, m, h in zip(WAYS_OF_CHOOSING, means, halves, strict=True)},
-                "difference": {"diff": means[0] - means[1], "low": saved.low, "high": saved.high},
-            })  # fmt: skip
-        result["curves"][algorithm] = rows
-        print(algorithm, rows[-1], flush=True)
-    reporting.write(f"active_{name}", result)
-    save(_picture(result, regression=name == "sinusoid"), reporting.FIGURES / f"active_{name}.png")
+        found = [of_run(Path(runs) / f"{algorithm}-{seed}", protocol, ways) for seed in seeds]
+        scores = {way: torch.stack([one[way] for one, _ in found]) for way in ways}
+        result["curves"][algorithm] = [_row(scores, column, first) for column in range(num_labels - first + 1)]
+        correlations = [ranks for _, ranks in found if ranks is not None]
+        if correlations:
+            result.setdefault("ranks", {})[algorithm] = _correlated(correlations, num_labels)
+        print(algorithm, result["curves"][algorithm][-1], flush=True)
+    reporting.write(f"active_{name}{suffix}", result)
+    print(table(result, ways), _rank_table(result), sep="\n\n")
+    save(_picture(result, regression=regression), reporting.FIGURES / f"active_{name}{suffix}.png")
 
 
-def _scores(folder: Path, pool: int, first: int, num_labels: int, num_tasks: int, how: str) -> Tensor:
+def _row(scores: dict[str, Tensor], column: int, first: int) -> dict[str, Any]:
+    """One number of labels: the mean of each way, and its difference to random choice on the same tasks."""
+    of_ways = {way: values[..., column].double() for way, values in scores.items()}
+    random = of_ways["random"]
+    row: dict[str, Any] = {"labels": first + column}
+    for way, values in of_ways.items():
+        row[way] = {"mean": values.mean().item(), "ci95": metrics.half_width([values])}
+        if way != "random":
+            difference = (values - random).mean().item()
+            found = around(difference, [values, -random], None)
+            key = "difference" if way == "entropy" else f"difference_{way}"
+            row[key] = {"diff": difference, "low": found.low, "high": found.high}
+    return row
+
+
+def _correlated(found: Sequence[active_spread.Ranks], num_labels: int) -> dict[str, list[dict[str, float]]]:
+    """By kind and number of labels the mean rank correlation over seeds and tasks; nothing of a constant spread."""
+    counts = [count for count in active_spread.NUMBERS if count <= num_labels]
+    result: dict[str, list[dict[str, float]]] = {}
+    for kind, columns in zip(active_spread.Ranks._fields, zip(*found, strict=True), strict=True):
+        values = torch.stack(list(columns))
+        result[kind] = [
+            {"labels": count, "mean": values[..., i].mean().item(), "ci95": metrics.half_width([values[..., i]])}
+            for i, count in enumerate(counts)
+        ]
+    return result
+
+
+def of_run(
+    folder: Path, protocol: Protocol, ways: Sequence[str]
+) -> tuple[dict[str, Tensor], active_spread.Ranks | None]:
+    """The scores of one run by way (tasks, labels), and of numbers the rank correlations."""
     learner, meta = load(folder)
-    family = tasks_of({"tasks": {**Run(folder).config["tasks"], "num_shots": pool}})
-    tasks = draw(learner, meta, family.test, 0, "active", 0, num_tasks)
-    tasks = Task(_shuffled(tasks.support), tasks.query)
+    family = tasks_of({"tasks": {**Run(folder).config["tasks"], "num_shots": protocol.pool}})
+    tasks = _pools(draw(learner, meta, family.test, 0, "active", 0, protocol.num_tasks))
+    acquisitions, correlated = dict(WAYS), None
+    if OTHER_WAY in ways:
+        others = _pools(draw(learner, meta, family.validation, 0, "mean spread", 0, NUM_OTHERS))
+        of_labels = active_spread.mean_spreads(learner, meta, others, protocol.num_labels)
+        acquisitions[OTHER_WAY] = active_spread.relative(of_labels)
+        correlated = active_spread.ranks(learner, meta, tasks, of_labels)
+    return {way: queried(learner, meta, tasks, acquisitions[way], protocol) for way in ways}, correlated
+
+
+def queried(learner: MetaLearner[Any, Any], meta: Any, tasks: Task, acquire: Acquire, protocol: Protocol) -> Tensor:
+    """The score with the first labels, with one more, ... (tasks, labels)."""
     parts = [
-        active_learning.active_learning(
-            learner, meta, part, first=first, num_labels=num_labels, acquire=WAYS_OF_CHOOSING[how]
+        choosing.run(
+            learner,
+            meta,
+            part,
+            acquire=acquire,
+            num_evaluations=protocol.num_labels,
+            first=protocol.first,
+            judge=lambda params, task: main_score(learner.predict(params, task.query.x), task.query),
         ).scores
-        for part in chunks(tasks, 20)
+        for part in chunks(tasks, CHUNK)
     ]
     return torch.cat(parts)
+
+
+def table(result: dict[str, Any], ways: Sequence[str]) -> str:
+    """The curves at a few numbers of labels as Markdown, with the differences to random choice."""
+    rows = next(iter(result["curves"].values()))
+    shown = [row["labels"] for row in rows if row["labels"] in (result["first"], *active_spread.NUMBERS)]
+    lines = []
+    for algorithm, found in result["curves"].items():
+        chosen = [row for row in found if row["labels"] in shown]
+        for way in ways:
+            means = [reporting.number(row[way]["mean"], row[way]["ci95"]) for row in chosen]
+            key = "difference" if way == "entropy" else f"difference_{way}"
+            apart = [f"{d['diff']:+.2g} ({d['low']:.2g} to {d['high']:.2g})" for row in chosen if (d := row.get(key))]
+            lines.append([f"`{algorithm}`, {way}", *means, "; ".join(apart)])
+    return reporting.markdown(["with", *(f"{count} labels" for count in shown), "less random"], lines)
+
+
+def _rank_table(result: dict[str, Any]) -> str:
+    """The rank correlations as Markdown; empty for classes."""
+    lines = []
+    for algorithm, kinds in result.get("ranks", {}).items():
+        for kind, rows in kinds.items():
+            lines.append([f"`{algorithm}`, {kind}", *(reporting.number(row["mean"], row["ci95"]) for row in rows)])
+            counts = [f"{row['labels']} labels" for row in rows]
+    return reporting.markdown(["rank correlation with the squared error", *counts], lines) if lines else ""
+
+
+def _pools(tasks: Task) -> Task:
+    return Task(_shuffled(tasks.support), tasks.query)
 
 
 def _shuffled(support: Batch) -> Batch:
@@ -105,9 +193,10 @@ def _shuffled(support: Batch) -> Batch:
 
 def _picture(result: dict[str, Any], *, regression: bool) -> Any:
     narrow = ", where narrower than the mean; the scale is logarithmic and cut off above" if regression else ""
+    beside = " Dotted: by the spread beside its mean over tasks." if regression else ""
     page, body = figure(
         8.0, 4.2, "Error against labels acquired" if regression else "Accuracy against labels acquired",
-        "Solid: where predictive entropy is highest. Dashed: at random.\n"
+        f"Solid: where predictive entropy is highest. Dashed: at random.{beside}\n"
         f"Band: 95 % interval over seeds and tasks{narrow}.",
     )  # fmt: skip
     axes = body.subplots()
@@ -116,7 +205,9 @@ def _picture(result: dict[str, Any], *, regression: bool) -> Any:
     scale = 1 if regression else 100
     for (algorithm, rows), colour in zip(result["curves"].items(), COLOURS, strict=False):
         labels = [row["labels"] for row in rows]
-        for how, dashes in (("entropy", "-"), ("random", (0, (4, 2)))):
+        for how, dashes in (("entropy", "-"), ("random", (0, (4, 2))), (OTHER_WAY, (0, (1, 1)))):
+            if how not in rows[0]:
+                continue
             mean = [scale * row[how]["mean"] for row in rows]
             half = [scale * row[how]["ci95"] for row in rows]
             axes.plot(labels, mean, color=colour, linestyle=dashes, linewidth=1.7)
@@ -126,7 +217,7 @@ def _picture(result: dict[str, Any], *, regression: bool) -> Any:
             if how == "entropy":
                 ends.append(Name(algorithm, mean[-1], colour))
     if regression:  # learners that diverge on few points would flatten all others
-        means = [row[how]["mean"] for rows in result["curves"].values() for row in rows for how in WAYS_OF_CHOOSING]
+        means = [row[how]["mean"] for rows in result["curves"].values() for row in rows for how in WAYS]
         axes.set_yscale("log")
         axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.yaxis.set_major_formatter("{x:g}")

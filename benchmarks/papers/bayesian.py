@@ -20,7 +20,15 @@ from metafunc_cli.__main__ import run
 
 from benchmarks import reporting
 
-Name = Literal["circles", "pose", "nme_omniglot_1", "nme_omniglot_5", "tiny_omniglot"]
+Name = Literal[
+    "circles",
+    "pose",
+    "nme_omniglot_1",
+    "nme_omniglot_5",
+    "tiny_omniglot_fixed",
+    "tiny_omniglot_permuted",
+    "sine_or_line_generator",
+]
 
 
 class Setting(NamedTuple):
@@ -74,16 +82,33 @@ SETTINGS = {
         )
         for shots in (1, 5)
     },
-    # Rothfuss et al. and others: 30 alphabets to train on, 20 to test on, the first five characters of each.
-    "tiny_omniglot": Setting(
-        algorithms="maml bmaml pacoh deep_ensemble",
-        shared="--tasks tiny_omniglot --clip 10 --bmaml.own head. --data.num-queries 15",
-        short="--seeds 3 --steps 300 --num-tasks 5 --outer-lr 0.001 --schedule cosine --validate-every 100 "
-        "--model mlp --model.hidden 128 64 --model.initialisation he --test-tasks 300 --maml.inner-lr 0.1 "
-        "--maml.num-steps 5 --bmaml.num-particles 5 --bmaml.num-steps 5 --bmaml.inner-lr 0.01 "
-        "--deep_ensemble.num-particles 5 --deep_ensemble.inner-lr 0.1 --deep_ensemble.num-steps 10 "
-        "--pacoh.num-steps 10",
-        full="--seeds 5 --steps 20000 --num-tasks 5 --validate-every 1000 --model mlp --model.hidden 128 64",
+    # Rothfuss et al. (2021): 30 of 50 alphabets by their shuffle, the first five characters of each, labels kept.
+    # Müller et al. (2022): the published halves, labels drawn in every episode again. Four convolutions of 64.
+    **{
+        f"tiny_omniglot_{labels}": Setting(
+            algorithms="maml bmaml pacoh dkt deep_ensemble protonet",
+            shared=f"--tasks tiny_omniglot --data.labels {labels} --data.split {split} --data.num-queries 15 --clip 10 "
+            "--model conv4 --model.filters 64 --num-tasks 5 --schedule cosine --compile off "
+            "--maml.inner-lr 0.1 --maml.num-steps 3 --bmaml.own head. --bmaml.num-particles 5 --bmaml.num-steps 3 "
+            "--bmaml.inner-lr 0.01 --deep_ensemble.num-particles 5 --deep_ensemble.inner-lr 0.1 "
+            "--deep_ensemble.num-steps 10 --pacoh.num-priors 2 --pacoh.num-samples 3 --pacoh.num-particles 3 "
+            "--pacoh.num-steps 10 --pacoh.num-train-tasks 30 --pacoh.tempering 0.5 --pacoh.prior-weight 0.1 "
+            "--pacoh.hyperprior-weight 0.1 --pacoh.scale 0.1",
+            short="--seeds 3 --steps 400 --outer-lr 0.001 --validate-every 200 --test-tasks 100 "
+            "--pacoh.steps 150 --pacoh.validate-every 75 --pacoh.outer-lr 0.002",
+            full="--seeds 5 --steps 20000 --outer-lr 0.001 --validate-every 1000 --test-tasks 300",
+        )
+        for labels, split in (("fixed", "shuffled"), ("permuted", "published"))
+    },
+    # Finn, Xu, Levine (2018): a sine or a line as the authors' generator draws them, amplitudes from 1, without noise.
+    "sine_or_line_generator": Setting(
+        algorithms="maml maml_noise platipus alpaca dkt",
+        shared="--tasks sine_or_line --data.amplitude 1 5 --data.noise 0 --num-steps 5 --clip 10 --model mlp "
+        "--platipus.kl-weight 0.1",
+        short="--seeds 3 --steps 3000 --num-tasks 10 --outer-lr 0.003 --schedule cosine --validate-every 1000 "
+        "--model.hidden 40 40 --inner-lr 0.003 --dkt.steps 6000 --test-tasks 500",
+        full="--seeds 5 --steps 70000 --num-tasks 25 --data.num-queries 45 --outer-lr 0.001 --validate-every 5000 "
+        "--model.hidden 100 100 100 --model.context 20 --inner-lr 0.001 --test-tasks 1000",
     ),
 }
 

@@ -2,6 +2,7 @@
 
     python -m benchmarks.papers.nme_sinusoid                      # the whole table: 24 cells of five seeds
     python -m benchmarks.papers.nme_sinusoid --methods maml mr_maml_w --shots 5
+    python -m benchmarks.papers.nme_sinusoid --methods "maml, notebook" "mr_maml_w, notebook" "mr_maml_a, notebook"
     python -m benchmarks.papers.nme_sinusoid --table              # print what was found so far
 
 The seeds of a cell are trained in one step, vectorised over their parameters and their own tasks: Adam works number by
@@ -19,23 +20,23 @@ from typing import Any
 import torch
 
 import metafunc
+from benchmarks.papers.notebook_sines import fixed_tasks, no_low_lies, not_at_the_ends
 from benchmarks.reporting import machine, markdown, number, over_seeds, read, write
 from metafunc import algorithms, nn, tree
 from metafunc.data import nme_sinusoid
 from metafunc.data.sampling import generator_for
+from metafunc.evaluation.scoring import scores
 from metafunc.nn import likelihood
-from metafunc.types import MetaLearner, Sampler, Task, TaskFamily
+from metafunc.types import MetaLearner, Task, TaskFamily
 
 NAME = "nme_sinusoid"
 BLOCK = 500
 """Outer steps whose tasks are drawn at once."""
+FIXED_TASKS = 100
 TEST_STEPS = 100
 """Gradient steps at meta-test, the authors'."""
 INPUTS, CODE = 21, 5
 HEAD = (40, 40)
-LOWEST_LIE, REACH, NUM_INSIDE = 5, 4.5, 80
-"""Of the notebook's tests: the least amplitude that a process is given, counted from 0, how far out MAML's query points
-lie, and how many of them we take."""
 GAUSSIAN = likelihood.gaussian()
 ALL, NONE, ENCODER = "", None, "encoder."
 """How the paths of the numbers begin that move by their gradient's sign instead of by Adam. The authors' notebook makes
@@ -88,7 +89,8 @@ class Method:
         test_steps: gradient steps at meta-test.
         notebook: with what the authors' notebook does otherwise than their paper says: 16 of the 20 amplitudes in
             training and in testing's lies, ten support points in training whatever there are in testing, query points
-            between -4.5 and 4.5 but for a process, and no lies of the five lowest for that.
+            between -4.5 and 4.5 but for a process, and no lies of the five lowest for that; and tested on its hundred
+            fixed tasks as well.
     """
 
     learner: Callable[[], MetaLearner[Any, Any]]
@@ -123,6 +125,9 @@ METHODS = {
     "maml, notebook": Method(maml, NONE, 15_000, {5: ".46 (.04)", 10: ".13 (.01)"}, notebook=True),
     "mr_maml_a, notebook": Method(
         lambda: mr_maml_a(1.0), ENCODER, 10_000, {5: ".17 (.03)", 10: ".07 (.02)"}, notebook=True
+    ),
+    "mr_maml_w, notebook": Method(
+        lambda: mr_maml_w(5e-5), ALL, 15_000, {5: ".16 (.04)", 10: ".06 (.01)"}, notebook=True
     ),
     "cnp, notebook": Method(cnp, NONE, 15_000, {5: ".91 (.10)", 10: ".92 (.05)"}, 1, notebook=True),
     "maml, sign descent": Method(maml, ALL, 15_000, {}),
@@ -168,31 +173,6 @@ def train(method: Method, family: TaskFamily, seeds: Sequence[int], steps: int) 
     return learner, tree.unflatten(metas, [leaf.detach() for leaf in leaves])
 
 
-def _no_low_lies(sampler: Sampler) -> Sampler:
-    """Tasks whose one-hot vector is of the sixth amplitude or a higher one, which eleven in sixteen have."""
-
-    def sample(generator: torch.Generator, num_tasks: int) -> Task:
-        tasks = sampler(generator, 4 * num_tasks)
-        rows = torch.nonzero(tasks.support.x[:, 0, 1:].argmax(-1) >= LOWEST_LIE).flatten()[:num_tasks]
-        assert len(rows) == num_tasks, f"{len(rows)} of {num_tasks} tasks lie high enough"
-        return tree.map(lambda leaf: leaf[rows], tasks)
-
-    return sample
-
-
-def _not_at_the_ends(sampler: Sampler) -> Sampler:
-    """Tasks with the first 80 of their query points between -4.5 and 4.5, where nine in ten of the 120 lie."""
-
-    def sample(generator: torch.Generator, num_tasks: int) -> Task:
-        tasks = sampler(generator, num_tasks)
-        outside = tasks.query.x[..., 0].abs() > REACH
-        order = outside.long().argsort(dim=1, stable=True)[:, :NUM_INSIDE]
-        assert not outside.gather(1, order).any(), f"a task has fewer than {NUM_INSIDE} points within {REACH}"
-        return tasks._replace(query=tree.map(lambda leaf: leaf[torch.arange(num_tasks)[:, None], order], tasks.query))
-
-    return sample
-
-
 def _row(tasks: Task, at: int) -> Task:
     return tree.map(lambda leaf: leaf[at : at + 1], tasks)
 
@@ -209,7 +189,13 @@ def setting(name: str, shots: int, steps: int | None, num_tasks: int) -> dict[st
         "sign": method.sign,
         "cosine": method.cosine,
         "notebook": method.notebook,
+        **({"fixed_tasks": FIXED_TASKS} if _fixed(method) else {}),
     }
+
+
+def _fixed(method: Method) -> bool:
+    """Whether the notebook's own test tasks are this method's: those of its processes are in another notebook."""
+    return method.notebook and method.test_steps > 1
 
 
 def families(method: Method, shots: int) -> tuple[TaskFamily, TaskFamily]:
@@ -219,7 +205,7 @@ def families(method: Method, shots: int) -> tuple[TaskFamily, TaskFamily]:
         return family, family
     seen = nme_sinusoid(num_shots=10, num_queries=10, num_shown=16)
     family = nme_sinusoid(num_shots=shots, num_queries=shots, num_test_queries=120, num_shown=16)
-    choose = _no_low_lies if method.test_steps == 1 else _not_at_the_ends  # a process takes one step
+    choose = no_low_lies if method.test_steps == 1 else not_at_the_ends  # a process takes one step
     return seen, replace(family, test=choose(family.test))
 
 
@@ -236,14 +222,30 @@ def cell(name: str, shots: int, seeds: Sequence[int], steps: int | None, num_tas
         mse = found.values["mse"].mean(1).tolist()
         half = found.by_step[-1]["mse"]["ci95"]
         before = known.values["mse"].mean(1).tolist()[0]
-        rows.append({"seed": seed, "before": mse[0], "one": mse[1], "mse": mse[-1], "ci95": half, "train": before})
+        row = {"seed": seed, "before": mse[0], "one": mse[1], "mse": mse[-1], "ci95": half, "train": before}
+        rows.append({**row, **({"fixed": on_fixed_tasks(learner, meta, shots, seed)} if _fixed(method) else {})})
     spent = {"seconds": time.perf_counter() - began, "cpu_seconds": time.process_time() - cpu}
     return {**setting(name, shots, steps, num_tasks), "rows": rows, **spent}
 
 
+def on_fixed_tasks(learner: MetaLearner[Any, Any], meta: Any, shots: int, seed: int) -> float:
+    """The squared error on the notebook's hundred tasks, whose misleading vectors each seed draws for itself."""
+    tasks = fixed_tasks(shots, FIXED_TASKS, generator_for(seed, "hints", 0))
+    prepared = learner.prepare(meta, tasks, generator_for(seed, "prepare-fixed", 0), step=None, num_steps=0)
+    return scores(learner, meta, prepared, (), TEST_STEPS)["mse"][-1].mean().item()
+
+
 def table(cells: dict[str, Any]) -> str:
     """The cells as Markdown: means over seeds with their 95 % intervals, and the paper's."""
-    header = ["method", "shots", "mean squared error", "standard deviation", "paper (deviation)", "one step", "before"]
+    header = [
+        "method",
+        "shots",
+        "mean squared error",
+        "standard deviation",
+        "paper (deviation)",
+        "the notebook's tasks",
+    ]
+    header += ["one step", "before"]
     rows = []
     for name, method in METHODS.items():
         for shots in (5, 10):
@@ -254,7 +256,9 @@ def table(cells: dict[str, Any]) -> str:
                 spread = f"{torch.tensor(numbers['mse']).std():.2g}"
                 paper = method.paper.get(shots, "")
                 before = f"{mean['before']}; training tasks {mean['train']}"
-                rows.append([name, str(shots), mean["mse"], spread, paper, mean["one"], before])
+                fixed = [row["fixed"] for row in found["rows"] if "fixed" in row]
+                on_fixed = number(*over_seeds(fixed)) if fixed else ""
+                rows.append([name, str(shots), mean["mse"], spread, paper, on_fixed, mean["one"], before])
     return markdown(header, rows)
 
 

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 from metafunc.nn import exact
+from metafunc.nn.kernels.channel_folding import plain
 from metafunc.nn.kernels.convolution import conv2d, pair
 from metafunc.nn.kernels.pooling import max_pool2d
 
@@ -39,13 +40,13 @@ def _max_pool2d(
     size, steps = pair(kernel_size), pair(stride or kernel_size)
     simple = size[0] == size[1] and size == steps and (pair(padding), pair(dilation)) == ((0, 0), (1, 1))
     if simple and input.ndim == 4 and not any(options.values()):
-        return max_pool2d(input, size[0])
+        return plain(max_pool2d)(input, size[0])
     return F.max_pool2d(input, kernel_size, stride, padding, dilation, **options)
 
 
 _REPLACED: dict[_Operation, _Operation] = {
-    F.batch_norm: exact.batch_norm,
-    F.conv2d: conv2d,
+    F.batch_norm: plain(exact.batch_norm),
+    F.conv2d: plain(conv2d),
     F.max_pool2d: _max_pool2d,
     F.layer_norm: exact.layer_norm,
     F.instance_norm: exact.instance_norm,

@@ -1,14 +1,28 @@
 """What has changed in configurations since some were recorded; free of torch, since the command line reads it too."""
 
 from collections.abc import Collection, Mapping
-from typing import Any
+from typing import Any, NamedTuple
+
+
+class Since(NamedTuple):
+    """Settings of a task family that some runs were recorded without.
+
+    Args:
+        mark: a setting that was always there: a run that records it records all that there were.
+        before: the new settings, as what was drawn was before one could choose.
+    """
+
+    mark: str
+    before: Mapping[str, Any]
+
 
 RENAMED: Mapping[str, str] = {"random": "random_policy", "oracle": "oracle_policy"}
 """Algorithms by the name that a run may have been recorded with."""
-SINCE: Mapping[str, Mapping[str, Any]] = {
-    "circles": {"radius": [0.1, 2.0], "support": "area", "queries": "balanced"},
+SINCE: Mapping[str, Since] = {
+    "circles": Since("num_test_queries", {"radius": [0.1, 2.0], "support": "area", "queries": "balanced"}),
+    "tiny_omniglot": Since("image_size", {"labels": "fixed", "split": "published"}),
 }
-"""Settings of tasks that a run may have been recorded without, as they were before one could choose."""
+"""Settings of tasks that a run may have been recorded without."""
 
 BEFORE: Mapping[str, Any] = {"shards": 1, "reduce": "ordered"}
 """Settings of the training that some runs were recorded without, and what they were then."""
@@ -19,7 +33,7 @@ WHERE = ("memory_limit", "disk_limit")
 def current(config: Mapping[str, Any], known: Collection[str] | None = None) -> dict[str, Any]:
     """A configuration with today's name of its algorithm, and with the settings of tasks that there are since.
 
-    What was recorded is known by its number of test queries, since a run records all settings that there are.
+    What was recorded by the command line is known by a setting that was always there, since that records all of them.
 
     Args:
         config: the sections of a run's `config.json`.
@@ -68,7 +82,7 @@ def _whole(config: Mapping[str, Any]) -> Mapping[str, Any]:
     tasks = config.get("tasks")
     if not isinstance(tasks, Mapping):
         return config
-    since = SINCE.get(str(tasks.get("name")), {})
-    if not since or "num_test_queries" not in tasks or any(name in tasks for name in since):
+    since = SINCE.get(str(tasks.get("name")))
+    if since is None or since.mark not in tasks or any(name in tasks for name in since.before):
         return config
-    return {**config, "tasks": {**tasks, **since}}
+    return {**config, "tasks": {**tasks, **since.before}}

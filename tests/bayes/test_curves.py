@@ -162,6 +162,23 @@ def test_another_prior_loses(kinds, noise):
     assert gap.mean() > 1.65 * gap.std() / math.sqrt(100)
 
 
+def test_the_optimum_knows_the_amplitudes_that_are_asked_for():
+    family = sine_or_line(num_test_queries=20, amplitude=(1.0, 5.0))
+    assert family.info["amplitude"] == (1.0, 5.0)
+    low = []
+    for task in tree.unstack(tasks_of(family, 20)):
+        for learner in (family.optima["test"], EXACT):
+            nodes = learner.adapt(META, task.support)
+            low.append(bool((nodes.height[nodes.kind == 0] < 1.0).any()))
+    assert not any(low[::2])
+    assert any(low[1::2]), "who expects smaller ones finds them likely"
+    clean = sine_or_line(num_test_queries=100, amplitude=(1.0, 5.0), noise=0.0)
+    assert not clean.optima, "without noise five points leave nothing open"
+    highest = tasks_of(clean, 50, "sine").query.y.abs().amax((1, 2))
+    assert 0.99 < highest.min() < 2.0
+    assert highest.max() < 5.0
+
+
 def test_the_grid_follows_the_noise():
     assert nodes_for(SINES, 0.3, 5) == (256, 256)
     assert nodes_for(SINES, 0.03, 10)[0] > 1000

@@ -2,6 +2,7 @@
 
 import importlib
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import torch
@@ -13,15 +14,19 @@ from metafunc import tree
 from metafunc.training.build import MODELS
 
 ROOT = Path(__file__).parents[2]
-SHAPES = {"circles": (2,)}
+SHAPES = {"circles": (2,), "sine_or_line_generator": (1,)}
+NAMES = (
+    "circles", "pose", "nme_omniglot_1", "nme_omniglot_5", "tiny_omniglot_fixed", "tiny_omniglot_permuted",
+    "sine_or_line_generator",
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("full", [False, True], ids=["short", "full"])
-@pytest.mark.parametrize("name", ["circles", "pose", "nme_omniglot_1", "nme_omniglot_5", "tiny_omniglot"])
+@pytest.mark.parametrize("name", NAMES)
 def test_every_setting_can_be_trained(name: str, full: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(ROOT))
     bayesian = importlib.import_module("benchmarks.papers.bayesian")
-    assert name in bayesian.SETTINGS
+    assert {*bayesian.SETTINGS} == {*NAMES} == {*get_args(bayesian.Name)}
     own, names, passed = compare._sorted(bayesian.arguments(name, full=full))
     assert names == []
     algorithms = tuple(bayesian.SETTINGS[name].algorithms.split())

@@ -151,3 +151,18 @@ def test_either_name_means_the_same_run(old: str, new: str) -> None:
 )
 def test_circles_are_those_that_a_run_was_recorded_with(tasks: dict[str, Any], queries: str) -> None:
     assert tasks_of({"algorithm": {"name": "maml"}, "tasks": tasks}).info["queries"] == queries
+
+
+@pytest.mark.parametrize(
+    ("tasks", "labels", "split"),
+    [
+        ({"num_shots": 5, "image_size": 28}, "fixed", "published"),
+        ({"num_shots": 5, "image_size": 28, "labels": "permuted", "split": "shuffled"}, "permuted", "shuffled"),
+        ({"num_shots": 5}, None, None),
+    ],
+)
+def test_alphabets_are_those_that_a_run_was_recorded_with(
+    tasks: dict[str, Any], labels: str | None, split: str | None
+) -> None:
+    found = current({"tasks": {"name": "tiny_omniglot", **tasks}})["tasks"]
+    assert (found.get("labels"), found.get("split")) == (labels, split)

@@ -975,8 +975,10 @@ class SineOrLineData:
     """query points per task in meta-training."""
     num_test_queries: int = 100
     """query points per task in validation and meta-test."""
+    amplitude: tuple[float, float] = (0.1, 5.0)
+    """the range of a sine's amplitude, uniform; the authors' generator has 1 to 5."""
     noise: float = 0.3
-    """standard deviation of the noise on support and query targets."""
+    """standard deviation of the noise on support and query targets; the authors' generator has none."""
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -1117,7 +1119,7 @@ class OmniglotData:
 
 @dataclass(frozen=True, repr=False, eq=False)
 class TinyOmniglotData:
-    """One task per alphabet: which of its first characters is it, labels fixed, ink 1 and paper 0."""
+    """One task per alphabet: which of its first characters is it, ink 1 and paper 0."""
 
     path: str | None = None
     """a local copy (a parquet file, or a folder that holds it); by default the hub's GATE-engine/omniglot."""
@@ -1127,6 +1129,10 @@ class TinyOmniglotData:
     """support drawings per character, a number or a range."""
     num_queries: int = 15
     """query drawings per character; a character has 20 drawings in all."""
+    labels: Literal["fixed", "permuted"] = "fixed"
+    """a character's label is "fixed", its number in its alphabet (PACOH), or the characters of a task are "permuted" in every episode, so that no label can be memorised (prior-data fitted networks)."""
+    split: Literal["shuffled", "published"] = "shuffled"
+    """alphabets for training are "shuffled" from both halves of the collection as PACOH's authors do, or those of the "published" background half, and the evaluation half for meta-test."""
     image_size: int = 28
     """side length in pixels."""
     revision: str | None = None
@@ -1397,7 +1403,7 @@ FAMILIES = {
     "omniglot": Row(OmniglotData, "Episodes over Omniglot, with ink 1 and paper 0.", ("classification",), "conv4"),
     "tiny_omniglot": Row(
         TinyOmniglotData,
-        "One task per alphabet: which of its first characters is it, labels fixed, ink 1 and paper 0.",
+        "One task per alphabet: which of its first characters is it, ink 1 and paper 0.",
         ("classification",),
         "conv4",
     ),

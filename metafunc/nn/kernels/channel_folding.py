@@ -1,5 +1,6 @@
 """A batch of tasks as more channels: what `vmap` does to an operation that treats channels, or groups, on their own."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -19,10 +20,11 @@ def fold(leaf: Tensor, dim: int | None, size: int, axis: int) -> Tensor:
 def unfold(leaf: Tensor, size: int, axis: int) -> Tensor:
     """The inverse; the batch axis comes first.
 
-    The layout is the plain one: under `vmap`, operations such as `group_norm` cannot ask a tensor for another.
+    Nothing is copied: the next operation folds the same memory again. Under `vmap` the layout is then not the plain
+    one, and operations that ask a tensor for another, such as torch's `group_norm`, need `plain` before them.
     """
     apart = leaf.reshape(*leaf.shape[:axis], size, leaf.shape[axis] // size, *leaf.shape[axis + 1 :])
-    return apart.movedim(axis, 0).contiguous()
+    return apart.movedim(axis, 0)
 
 
 def call(function: type[torch.autograd.Function], *arguments: Any) -> Any:
@@ -47,3 +49,8 @@ def channels_last(x: Tensor) -> Tensor:
         height, width = x.shape[2:]
         return x.contiguous().as_strided(x.shape, (height * width, 1, width, 1))
     return x.contiguous(memory_format=torch.channels_last)
+
+
+def plain(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """The same function with an output in the plain layout, for networks whose next operation is not known."""
+    return lambda *arguments, **options: function(*arguments, **options).contiguous()

@@ -52,6 +52,8 @@ def test_counts_below_one_are_refused(family, name):
     ("family", "settings", "message"),
     [
         (sine_or_line, {"noise": -0.1}, "noise must be .*not -0.1"),
+        (sine_or_line, {"amplitude": (5.0, 1.0)}, "amplitude is 5.0 to 1.0; it needs two numbers from 0 on"),
+        (sine_or_line, {"amplitude": (-1.0, 1.0)}, "amplitude is -1.0 to 1.0"),
         (nme_sinusoid, {"noise": math.nan}, "noise must be .*not nan"),
         (nme_sinusoid, {"num_shown": 21}, "num_shown is 21; there are 20 amplitudes"),
         (nme_sinusoid, {"num_amplitudes": 1}, "num_amplitudes must be at least 2, not 1"),

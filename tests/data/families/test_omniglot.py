@@ -1,6 +1,7 @@
 """Omniglot is what the papers used: 1623 characters of 20 drawings, disjoint published splits, ink on top."""
 
 import datasets
+import numpy as np
 import pytest
 import torch
 
@@ -124,33 +125,88 @@ def test_a_fixed_label_is_one_label_a_character(omniglot_path):
     assert len(labels) > 3000
 
 
-def test_an_alphabet_is_a_task_of_tiny_omniglot(omniglot_path):
+@pytest.fixture(scope="module")
+def alphabets(omniglot_path, tmp_path_factory):
+    """A copy with the first ten characters of every alphabet, and the facts of each of its drawings."""
     rows = datasets.load_dataset(
         "parquet", data_files=str(omniglot_path / "omniglot_28.parquet"), split="train", keep_in_memory=True
     )
-    known = {
-        bytes(255 - value for value in pixels): (alphabet, character, split)
-        for pixels, alphabet, character, split in zip(
-            rows["pixels"], rows["alphabet"], rows["character"], rows["split"], strict=True
-        )
-    }
-    family = tiny_omniglot(path=str(omniglot_path))
+    rows = rows.select(index for index, number in enumerate(rows["character"]) if number <= 10)
+    path = tmp_path_factory.mktemp("alphabets") / "ten.parquet"
+    rows.to_parquet(path)
+    facts = zip(rows["alphabet"], rows["character"], rows["split"], strict=True)
+    return str(path), {bytes(255 - v for v in row): fact for row, fact in zip(rows["pixels"], facts, strict=True)}
+
+
+def drawn(family, part, known):
+    """For each task the facts of every fifth of its drawings, and their labels."""
+    tasks = getattr(family, part)(generator_for(0, part, 0), 150)
+    x = torch.cat([tasks.support.x, tasks.query.x], 1).mul(255).round().to(torch.uint8)
+    y = torch.cat([tasks.support.y, tasks.query.y], 1)
+    assert len({image.numpy().tobytes() for image in x[0]}) == 100, "all drawings of the five characters"
+    for images, labels in zip(x[:, ::5], y[:, ::5], strict=True):
+        yield [known[image.numpy().tobytes()] for image in images], labels.tolist()
+
+
+PARTS = (("train", 1, 30), ("validation", 6, 30), ("test", 1, 20))
+"""The first character of an alphabet's task, and how many alphabets there are."""
+
+
+def test_an_alphabet_is_a_task_of_tiny_omniglot(alphabets):
+    path, known = alphabets
+    family = tiny_omniglot(path=path, split="published")
     assert family.info["tasks"] == {"train": 30, "validation": 30, "test": 20}
     assert len(family.info["fingerprint"]) == 64
-    for part, first, split in (("train", 1, "background"), ("validation", 6, "background"), ("test", 1, "evaluation")):
-        tasks = getattr(family, part)(generator_for(0, part, 0), 150)
-        x = torch.cat([tasks.support.x, tasks.query.x], 1).mul(255).round().to(torch.uint8)
-        y = torch.cat([tasks.support.y, tasks.query.y], 1)
-        assert len({image.numpy().tobytes() for image in x[0]}) == 100, "all drawings of the five characters"
+    for part, first, number in PARTS:
         seen = set()
-        for images, labels in zip(x[:, ::9], y[:, ::9], strict=True):
-            facts = [known[image.numpy().tobytes()] for image in images]
-            assert {(fact[0], fact[2]) for fact in facts} == {(facts[0][0], split)}
-            assert [fact[1] - first for fact in facts] == labels.tolist()
+        for facts, labels in drawn(family, part, known):
+            assert {(fact[0], fact[2]) for fact in facts} == {
+                (facts[0][0], "evaluation" if part == "test" else "background")
+            }
+            assert [fact[1] - first for fact in facts] == labels
             seen.add(facts[0][0])
-        assert len(seen) == (20 if part == "test" else 30)
+        assert len(seen) == number
+
+
+def test_labels_of_tiny_omniglot_are_drawn_again_if_asked_to(alphabets):
+    path, known = alphabets
+    family = tiny_omniglot(path=path, labels="permuted", split="published")
+    assert not family.info["fixed_labels"]
+    for part, first, number in PARTS:
+        orders, alphabets = set(), set()
+        for facts, labels in drawn(family, part, known):
+            label_of = dict(zip((fact[1] - first for fact in facts), labels, strict=True))
+            assert len({fact[0] for fact in facts}) == 1
+            assert [label_of[fact[1] - first] for fact in facts] == labels, "one label for each character of a task"
+            assert sorted(label_of) == sorted(label_of.values()) == [0, 1, 2, 3, 4]
+            orders.add(tuple(label_of[c] for c in range(5)))
+            alphabets.add(facts[0][0])
+        assert len(alphabets) == number
+        assert len(orders) > 70, "150 draws of 120 orders"
+
+
+def test_the_shuffled_alphabets_of_tiny_omniglot_are_the_authors(alphabets):
+    """Numpy's legacy shuffle, Fisher and Yates's from behind with the generator's own integers."""
+    path, known = alphabets
+    family = tiny_omniglot(path=path)
+    assert family.info["fixed_labels"]
+    names = sorted({fact[0] for fact in known.values()})
+    generator = np.random.RandomState(123)
+    for last in range(len(names) - 1, 0, -1):
+        other = generator.randint(0, last + 1)
+        names[last], names[other] = names[other], names[last]
+    for part, _, number in PARTS:
+        seen = {facts[0][0]: {fact[2] for fact in facts} for facts, _ in drawn(family, part, known)}
+        assert set(seen) == set(names[30:] if part == "test" else names[:30])
+        assert len(seen) == number
+        assert set.union(*seen.values()) == {"background", "evaluation"}, "of both halves"
+
+
+def test_a_part_of_tiny_omniglot_is_divided_in_proportion(omniglot_path):
+    family = tiny_omniglot(path=str(omniglot_path / SAMPLE))
+    assert family.info["tasks"] == {"train": 3, "validation": 3, "test": 2}
 
 
 def test_tiny_omniglot_needs_both_halves(omniglot_path):
-    with pytest.raises(ValueError, match="No alphabet of the evaluation half has 5 characters"):
-        tiny_omniglot(path=str(omniglot_path / SAMPLE))
+    with pytest.raises(ValueError, match="No alphabet for meta-test has 5 characters"):
+        tiny_omniglot(path=str(omniglot_path / SAMPLE), split="published")

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from metafunc import tree
 from metafunc.nn import exact
 from metafunc.nn.exact_mode import Exact
-from metafunc.nn.kernels import convolution, normalisation
+from metafunc.nn.kernels import channel_folding, convolution, normalisation
 from metafunc.nn.kernels.conv_batch_norm import convolve_and_normalise
 from metafunc.nn.kernels.pooling import max_pool2d
 from metafunc.testing import IDENTITIES, LossCase
@@ -191,6 +191,20 @@ def test_in_single_precision_many_sparse_images_are_normalised_as_well():
     right = apart(*arguments, stride=1)
     found = folded(*(leaf.float() for leaf in arguments), stride=1).double()
     assert float((found - right).abs().max() / right.abs().max()) < 5e-6
+
+
+def test_what_one_operation_unfolds_the_next_one_folds_without_a_copy():
+    """Three axes of tasks, priors and particles deep; a layout that is made plain in between is copied each time."""
+    layer = channel_folding.channels_last(randn(5, 2 * 3 * 4 * 8, 6, 6))
+    apart = layer
+    for size in (2, 3, 4):
+        apart = channel_folding.unfold(apart, size, apart.ndim - 3)
+    for size in (4, 3, 2):
+        apart = channel_folding.fold(apart, 0, size, apart.ndim - 4)
+    assert apart.data_ptr() == layer.data_ptr()
+    assert torch.equal(apart, layer)
+    wrong = channel_folding.fold(channel_folding.unfold(layer, 24, 1).contiguous(), 0, 24, 1)
+    assert wrong.data_ptr() != layer.data_ptr()
 
 
 @pytest.mark.parametrize(
