@@ -13,7 +13,8 @@ from importlib import import_module
 from types import FrameType
 
 from metafunc_cli.errors import FAILURE, INTERRUPTED, OK, TRACEBACK, USAGE, UsageError, check_words, expected, unknown
-from metafunc_cli.launch import shows, speaks_of, tie
+from metafunc_cli.launch import shows, speaks_of
+from metafunc_cli.tied import tie
 
 COMMANDS = {
     "train": ("[ALGORITHM] [TASKS | TABLE] [OPTIONS]", "meta-train, then meta-test on new tasks"),

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from metafunc.checks import at_least
-from metafunc_cli.commands import same_tasks, transformed_trials
+from metafunc_cli.commands import same_tasks, transformed_trials, trial_cells
 from metafunc_cli.display.comparison import show
 from metafunc_cli.display.results import show_lines
 from metafunc_cli.display.screen import Screen, if_stopped, refusals
@@ -52,21 +52,29 @@ def main(argv: Sequence[str]) -> int:
     with refusals():
         refuse_link(out / "figures")
     again = f"What is trained is kept. Go on with:\n  metafunc compare {shlex.join(argv)}"
+    failed: trial_cells.Failed = {}
     with if_stopped(screen, again):
         try:
             if names:
                 trained = transformed_trials.from_runs(names, imports=found.imports)
             else:
+                if found.cell is not None:
+                    return _cell(screen, requests, out, found.cell)
                 transformed_trials.refuse_transforms(requests, found.algorithms)
-                trained = transformed_trials.transformed(trials.train(screen, requests, out, found), found.algorithms)
+                rows, failed = trials.train(screen, argv, requests, out, found)
+                trained = transformed_trials.transformed(rows, found.algorithms)
         except Interrupted as stopped:
             screen.say(f"{stopped} Go on with:\n  metafunc compare {shlex.join(argv)}")
             return 128 + stopped.signal
+        if failed and not trained:
+            return trial_cells.report_failed(screen, failed)
         file = out / per_task.NAME
         entries = trial_tests.meta_test(screen, trained, found, kept=trial_tests.kept_in(screen, file))
         report = comparison.compare(trained[0].tasks, entries)
         if found.shots:
             report["by_shots"] = trial_tests.by_shots(screen, trained, found)
+        if failed:
+            report["failed"] = trial_cells.described(failed)
         make_folder(out)
         per_task.write(file, trained[0].tasks, entries, [trial_marks.of_row(row, found) for row in trained])
         write_json(out / "compare.json", report)
@@ -80,6 +88,16 @@ def main(argv: Sequence[str]) -> int:
             wrote += trial_tests.draw(learners, report, out / "figures")
     show_lines(screen.out, [("in", str(out)), ("wrote", ", ".join(str(path.relative_to(out)) for path in wrote))])
     screen.result(report)
+    return trial_cells.report_failed(screen, failed) if failed else OK
+
+
+def _cell(screen: Screen, requests: Mapping[str, list[compose.Request]], out: Path, number: int) -> int:
+    """Do one of the trainings, for others to compare."""
+    from metafunc_cli.commands import trials
+
+    trial = trials.train_cell(screen, requests, out, number)
+    show_lines(screen.out, [("trained", str(trial.run.path))])
+    screen.result({"cell": number, "run": str(trial.run.path)})
     return OK
 
 
@@ -144,6 +162,9 @@ def _check_runs(found: Comparison, names: Sequence[str], passed: Sequence[Token]
         )
     if passed:
         raise UsageError(f"{passed[0].flag} is for trainings, and {', '.join(names)} are finished: leave it out.")
+    if found.jobs != 1 or found.cell is not None:
+        flag = "--jobs" if found.jobs != 1 else "--cell"
+        raise UsageError(f"{flag} is for trainings, and {', '.join(names)} are finished: leave it out.")
     for name in names:
         transformed_trials.split(name)
 
@@ -165,7 +186,7 @@ def _check_trainings(found: Comparison) -> None:
     if len({*found.algorithms}) < len(found.algorithms):
         raise UsageError(f"--algorithms names one of {', '.join(found.algorithms)} twice.")
     try:
-        at_least(1, **{"--seeds": found.seeds, "--test-tasks": found.test_tasks})
+        at_least(1, **{"--seeds": found.seeds, "--test-tasks": found.test_tasks, "--jobs": found.jobs})
         at_least(0, **{"--test-steps": found.test_steps})
     except ValueError as error:
         raise UsageError(str(error)) from error
