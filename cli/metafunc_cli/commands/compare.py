@@ -185,6 +185,8 @@ def _check_trainings(found: Comparison) -> None:
         raise unknown("task family", found.tasks, FAMILIES)
     if len({*found.algorithms}) < len(found.algorithms):
         raise UsageError(f"--algorithms names one of {', '.join(found.algorithms)} twice.")
+    if found.cell is not None and found.jobs != 1:
+        raise UsageError("--cell does one training: leave out --jobs.")
     try:
         at_least(1, **{"--seeds": found.seeds, "--test-tasks": found.test_tasks, "--jobs": found.jobs})
         at_least(0, **{"--test-steps": found.test_steps})

@@ -81,7 +81,7 @@ def side_by_side(
 
 
 def attempted(failed: Failed, name: str, train: Callable[[], T]) -> list[T]:
-    """What a training makes; nothing where it fails, which is noted, so that the others can go on."""
+    """What a training makes; nothing where it fails, which is kept, so that the others can go on."""
     try:
         return [train()]
     except Exception as error:

@@ -1,0 +1,299 @@
+"""A study of Optuna in a folder: who has which trial, what is proposed next, and what has come of all."""
+
+import secrets
+import time
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from math import isfinite
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
+
+from filelock import FileLock, Timeout
+
+from metafunc.data.atomic_write import make_folder, refuse_link, write_json
+from metafunc.evaluation.metrics.table import higher_is_better
+from metafunc.training import json_file
+from metafunc.training.search_space import Space
+
+if TYPE_CHECKING:
+    import optuna
+    from optuna.samplers import BaseSampler
+    from optuna.storages import BaseStorage
+    from optuna.trial import FrozenTrial, Trial
+
+FILE, JOURNAL, LOCKS = "study.json", "journal.log", ".locks"
+PATIENCE = 1.0
+"""Seconds between two looks at trials that other workers have."""
+ADOPTIONS = 3
+"""So often a trial is adopted at the same step; one that goes no further ends its workers."""
+STARTED, ENDED, MESSAGE = "started at", "ended", "message"
+"""What is kept with a trial: the steps that it was begun or adopted at, how it ended, and why."""
+State: TypeAlias = Literal["complete", "pruned", "diverged", "failed", "running"]
+"""How a trial stands: trained, worse than most, not finite, refused, or under way."""
+
+
+class Taken(NamedTuple):
+    """A trial that this worker has.
+
+    Args:
+        trial: Optuna's.
+        folder: of its run.
+    """
+
+    trial: "Trial"
+    folder: Path
+
+
+@dataclass(frozen=True)
+class Tried:
+    """What came of a trial.
+
+    Args:
+        number: counted from 0.
+        values: by `section.setting`.
+        state: how it stands.
+        score: of its best validation; None: there was none.
+        step: of its last validation.
+        run: its folder.
+        message: why it has diverged, or was refused.
+    """
+
+    number: int
+    values: Mapping[str, Any]
+    state: State
+    score: float | None
+    step: int | None
+    run: Path
+    message: str = ""
+
+
+class Found(NamedTuple):
+    """A study so far.
+
+    Args:
+        metric: of the validations.
+        tried: all trials, by their numbers.
+        importance: by `section.setting`, its share in what makes a trial one of the best tenth (PED-ANOVA); empty where
+            fewer than two trials are complete.
+    """
+
+    metric: str
+    tried: tuple[Tried, ...]
+    importance: Mapping[str, float]
+
+    @property
+    def ranked(self) -> list[Tried]:
+        """The complete trials, from the best to the worst."""
+        sign = -1 if higher_is_better(self.metric) else 1
+        complete = [(sign * one.score, one) for one in self.tried if one.state == "complete" and one.score is not None]
+        return [one for _, one in sorted(complete, key=lambda pair: (pair[0], pair[1].number))]
+
+
+@dataclass(frozen=True)
+class Study:
+    """A study that is open.
+
+    Args:
+        folder: what all workers share.
+        space: what is searched.
+        metric: of the validations.
+        prunes: whether trials end that are worse than the median.
+        optuna: Optuna's own.
+    """
+
+    folder: Path
+    space: Space
+    metric: str
+    prunes: bool
+    optuna: "optuna.Study"
+
+    def trials(self, number: int) -> Iterator[Taken]:
+        """Trials to run, until the study has so many and none of them is running: adopted ones first."""
+        while True:
+            with self._one(number) as taken:
+                if taken is not None:
+                    yield taken
+                    continue
+            if not self._running() and len(self.optuna.trials) >= number:
+                return
+            time.sleep(PATIENCE)
+
+    def values(self, trial: "Trial") -> dict[str, Any]:
+        """The values of a trial, by `section.setting`: proposed now, or before."""
+        return {name: dimension.suggested(trial, name) for name, dimension in self.space.items()}
+
+    def frozen(self, trial: "Trial") -> "FrozenTrial":
+        """What is recorded of a trial."""
+        return next(one for one in self.optuna.trials if one.number == trial.number)
+
+    def goes_on(self, taken: Taken, step: int) -> bool:
+        """Whether a trial is worth another attempt, which begins at a step; if not, it has failed."""
+        before = [*taken.trial.user_attrs.get(STARTED, []), step]
+        taken.trial.set_user_attr(STARTED, before)
+        if before[-ADOPTIONS - 1 :] != [step] * (ADOPTIONS + 1):
+            return True
+        self.tell(taken, "failed", f"Its worker ended {ADOPTIONS + 1} times after step {step}.")
+        return False
+
+    def tell(self, taken: Taken, ended: State, message: str = "") -> None:
+        """Record how a trial has ended."""
+        from optuna.trial import TrialState
+
+        taken.trial.set_user_attr(ENDED, ended)
+        taken.trial.set_user_attr(MESSAGE, message)
+        score = self._best(self.frozen(taken.trial))
+        if ended == "complete" and score is not None:
+            self.optuna.tell(taken.trial, score)
+        else:
+            lost = ended in ("complete", "failed")
+            self.optuna.tell(taken.trial, state=TrialState.FAIL if lost else TrialState.PRUNED)
+
+    def tried(self, frozen: "FrozenTrial") -> Tried:
+        """What came of a trial."""
+        values = {name: self.space[name].of(value) for name, value in frozen.params.items()}
+        ended: State = "running" if not frozen.state.is_finished() else frozen.user_attrs.get(ENDED, "failed")
+        step = frozen.last_step
+        folder, message = self._folder(frozen.number), frozen.user_attrs.get(MESSAGE, "")
+        return Tried(frozen.number, values, ended, self._best(frozen), step, folder, message)
+
+    def _best(self, frozen: "FrozenTrial") -> float | None:
+        finite = [value for value in frozen.intermediate_values.values() if isfinite(value)]
+        if not finite:
+            return None
+        return max(finite) if higher_is_better(self.metric) else min(finite)
+
+    def _folder(self, number: int) -> Path:
+        return self.folder / f"trial-{number:05d}"
+
+    def _running(self) -> "list[FrozenTrial]":
+        return [trial for trial in self.optuna.trials if not trial.state.is_finished()]
+
+    @contextmanager
+    def _one(self, number: int) -> Iterator[Taken | None]:
+        """A trial that nobody else has, as long as it is run; None where there is none.
+
+        A trial is its worker's by a lock that ends with the process.
+        """
+        from optuna.trial import Trial
+
+        held: FileLock | None = None
+        trial: Trial | None = None
+        with FileLock(self.folder / LOCKS / "study"):
+            for frozen in self._running():
+                held = _held(self.folder / LOCKS / str(frozen.number))
+                if held is None:
+                    continue
+                if frozen.number in [one.number for one in self._running()]:  # it may have ended meanwhile
+                    trial = Trial(self.optuna, frozen._trial_id)
+                    break
+                held.release()
+            if trial is None and len(self.optuna.trials) < number:
+                trial = self.optuna.ask()
+                held = _held(self.folder / LOCKS / str(trial.number))
+        try:
+            yield None if trial is None else Taken(trial, self._folder(trial.number))
+        finally:
+            if held is not None:
+                held.release()
+
+
+def opened(folder: Path, space: Space, about: Mapping[str, Any], storage: str | None) -> Study:
+    """Begin a study in a folder, or take part in the one that it has.
+
+    Args:
+        folder: what all workers share.
+        space: what is searched.
+        about: `config`, `seed`, `prunes` and `metric`, which are the same for all workers.
+        storage: the address of a database; None: a file in the folder.
+
+    Raises:
+        ValueError: the folder holds something else, or a study of other settings.
+        ModuleNotFoundError: Optuna is not installed.
+    """
+    if (folder / "config.json").exists():
+        raise ValueError(f"{folder} is a run: a study needs another folder.")
+    optuna = _library()
+    make_folder(folder / LOCKS)
+    refuse_link(folder / FILE)
+    wanted = {**about, "space": {name: each.to_json() for name, each in space.items()}, "storage": storage}
+    with FileLock(folder / LOCKS / "study"):
+        if not (folder / FILE).exists():
+            write_json(folder / FILE, {"name": f"{folder.resolve().name}-{secrets.token_hex(4)}", **wanted})
+        known = json_file.read(folder / FILE)
+        name = known.pop("name")
+        if changed := [*json_file.differences(known, json_file.parse(json_file.canonical(wanted).encode(), FILE))]:
+            raise ValueError(f"{folder} has a study of other settings: {'; '.join(changed)}. Take another folder.")
+        found = optuna.create_study(
+            storage=_storage(folder, storage),
+            study_name=name,
+            sampler=_sampler(about["seed"]),
+            pruner=optuna.pruners.MedianPruner(),
+            direction="maximize" if higher_is_better(about["metric"]) else "minimize",
+            load_if_exists=True,
+        )
+    return Study(folder, space, about["metric"], about["prunes"], found)
+
+
+def read(study: Study) -> Found:
+    """What has come of all trials of a study."""
+    from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
+
+    tried = tuple(study.tried(trial) for trial in study.optuna.trials)
+    complete = [one for one in tried if one.state == "complete"]
+    several = len(complete) > 1 and len({one.score for one in complete}) > 1
+    evaluator = PedAnovaImportanceEvaluator()
+    shares = get_param_importances(study.optuna, evaluator=evaluator) if several else {}
+    return Found(study.metric, tried, shares)
+
+
+def _library() -> Any:
+    try:
+        import optuna
+    except ModuleNotFoundError:
+        raise ModuleNotFoundError("A search needs Optuna: pip install metafunc[tune]", name="optuna") from None
+    return optuna
+
+
+def _storage(folder: Path, address: str | None) -> "str | BaseStorage":
+    if address is not None:
+        return address
+    from optuna.storages import JournalStorage
+    from optuna.storages.journal import JournalFileBackend
+
+    return JournalStorage(JournalFileBackend(str(folder / JOURNAL)))
+
+
+def _held(file: Path) -> FileLock | None:
+    """A lock, if nobody else has it."""
+    lock = FileLock(file, timeout=0, fallback_to_soft=False)
+    try:
+        lock.acquire()
+    except Timeout:
+        return None
+    return lock
+
+
+def _sampler(seed: int) -> "BaseSampler":
+    """The tree-structured Parzen estimator, with a generator of its own for every trial: a function of (seed, number),
+    whichever worker asks, and however often it was begun."""
+    import numpy as np
+    from optuna.samplers import BaseSampler, TPESampler
+
+    class ByNumber(BaseSampler):
+        def _of(self, trial: "FrozenTrial", name: str = "") -> TPESampler:
+            # One stream for each setting: a new sampler would draw the same number for all of them.
+            entropy = [seed, trial.number, zlib.crc32(name.encode())]
+            return TPESampler(seed=int(np.random.SeedSequence(entropy).generate_state(1)[0]))
+
+        def infer_relative_search_space(self, study: Any, trial: "FrozenTrial") -> Any:
+            return self._of(trial).infer_relative_search_space(study, trial)
+
+        def sample_relative(self, study: Any, trial: "FrozenTrial", search_space: Any) -> Any:
+            return self._of(trial).sample_relative(study, trial, search_space)
+
+        def sample_independent(self, study: Any, trial: "FrozenTrial", param_name: str, param_distribution: Any) -> Any:
+            return self._of(trial, param_name).sample_independent(study, trial, param_name, param_distribution)
+
+    return ByNumber()
