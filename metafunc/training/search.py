@@ -90,9 +90,7 @@ def search(
         ...     return search(config, space, out=tempfile.mkdtemp(), num_trials=20).ranked[0].values
     """
     at_least(1, num_trials=num_trials)
-    search_space.check(space)
-    _, family = build(config, imports=imports)
-    metric = _metric(config, space, family, imports)
+    family, metric = looked_over(config, space, imports=imports)
     about = {"config": config, "seed": seed, "prunes": prunes, "metric": metric}
     study = opened(Path(out), space, about, storage)
     worker = _Worker(study, config, family, imports, on_trial)
@@ -157,12 +155,15 @@ class _Worker:
             trial.report(validation[self.study.metric], step)
 
 
-def _metric(config: Mapping[str, Any], space: Space, family: TaskFamily, imports: bool) -> str:
-    """Build the learner at the ends of the space, and find the metric that its validations follow.
+def looked_over(config: Mapping[str, Any], space: Space, *, imports: bool = False) -> tuple[TaskFamily, str]:
+    """Build the learner at the ends of the space. Returns the tasks, and the metric that its validations follow.
 
     Raises:
-        ValueError: one is refused, validation does not decide, or follows another metric there.
+        ValueError: as `search`.
+        DataUnavailable: the family's data cannot be had.
     """
+    search_space.check(space)
+    _, family = build(config, imports=imports)
     settings = config["training"]
     every, number, asked = (settings.get(name) for name in configs.OF_VALIDATION)
     number = number or Validation().num_tasks
@@ -184,4 +185,4 @@ def _metric(config: Mapping[str, Any], space: Space, family: TaskFamily, imports
         raise ValueError(
             f"Validation follows {one} at {here} and {other} at {there}, which are not compared: decide by validate_by."
         )
-    return next(iter(found))
+    return family, next(iter(found))

@@ -11,6 +11,7 @@ from metafunc_cli.settings import options
 from metafunc_cli.settings.arguments import VARIADIC, is_flag, taken
 from metafunc_cli.settings.checking_options import Checking
 from metafunc_cli.settings.generated import ALGORITHMS, FAMILIES, MODELS
+from metafunc_cli.settings.tuning_options import Tuning
 
 RUNS = "runs"
 DEEP = 3
@@ -22,6 +23,7 @@ OPTIONS: Mapping[str, tuple[type, ...]] = {
     "eval": (options.Testing, options.Report),
     "plot": (options.Plotting,),
     "compare": (options.Comparison,),
+    "tune": (options.Training, Tuning),
     "predict": (options.Prediction,),
     "check": (Checking,),
 }

@@ -87,7 +87,7 @@ def test_where_all_fail_there_is_no_table(tmp_path: Path, capsys: pytest.Capture
     [
         (f"{GRID} --cell 2", "--cell is a number from 0 (maml-0) to 1 (cnp-0), not 2."),
         (f"{GRID} --jobs 0", "--jobs must be at least 1"),
-        (f"{GRID} --jobs 2 --cell 1", "--cell does one training: leave out --jobs."),
+        (f"{GRID} --jobs 2 --cell 1", "--jobs and --cell are two ways to do the trainings"),
     ],
 )
 def test_numbers_that_cannot_be_are_refused(
