@@ -179,8 +179,8 @@ def _report(screen: Screen, found: "Found", request: Request, rest: Sequence[str
     for table in blocks(screen.out, columns[0], columns[1:]):
         screen.out.print(table)
     screen.out.print(
-        "A score is a trial's best validation, and that of the best trial is good by luck as well: judge its settings on "
-        "new tasks, with other seeds.\n",
+        "A score is a trial's best validation, and that of the best trial is good by luck as well: judge its settings "
+        "on new tasks, with other seeds.\n",
         style="dim",
     )
     show_lines(
