@@ -54,7 +54,8 @@ def main(argv: Sequence[str]) -> int:
     with if_stopped(screen, f"The trials are kept. Go on with:\n  metafunc tune {shlex.join(argv)}"):
         if (asked.jobs > 1 or asked.scheduler) and not asked.worker:
             _look_over(request, space)
-            _workers(screen, argv, asked)
+            if code := _workers(screen, argv, asked):
+                return code
         found = _search(screen, request, space, out, asked)
     if asked.worker:
         return OK
@@ -94,12 +95,8 @@ def _look_over(request: Request, space: "Space") -> None:
         looked_over(request.settings.to_json(), space, imports=True)
 
 
-def _workers(screen: Screen, argv: Sequence[str], asked: Tuning) -> None:
-    """Let several processes take the trials.
-
-    Raises:
-        UsageError: one has failed.
-    """
+def _workers(screen: Screen, argv: Sequence[str], asked: Tuning) -> int:
+    """Let several processes take the trials. Returns the exit code of the first that did not end well."""
     from metafunc_cli.cells.spread import spread
 
     words = ("tune", *without(argv, OF_ONE), "--worker", "--quiet")
@@ -112,9 +109,10 @@ def _workers(screen: Screen, argv: Sequence[str], asked: Tuning) -> None:
     if not screen.quiet:
         screen.say(f"{asked.trials} trials, by {asked.jobs} workers")
     ended = spread(cells, jobs=len(cells), scheduler=asked.scheduler, on_end=on_end)
-    for name, each in ended.items():
-        if each.code:
-            raise UsageError(f"{name} failed (exit code {each.code}): {each.message}")
+    failed = {name: each for name, each in ended.items() if each.code}
+    for name, each in failed.items():
+        screen.say(f"{name} failed (exit code {each.code}): {each.message}")
+    return next((each.code for each in failed.values()), OK)
 
 
 def _search(screen: Screen, request: Request, space: "Space", out: Path, asked: Tuning) -> "Found":
