@@ -11,7 +11,7 @@ from metafunc.evaluation.metrics.summaries import json_safe
 from metafunc.results.figures import search as figures
 from metafunc.results.figures.style import save_each
 from metafunc.results.tables import head
-from metafunc.training.study import Found
+from metafunc.training.tried import Found
 
 SHOWN = 10
 """So many of the best trials are in a table for people."""
@@ -23,7 +23,7 @@ def described(found: Found) -> dict[str, Any]:
     Examples:
         >>> from pathlib import Path
         >>> from metafunc.results.search_report import described
-        >>> from metafunc.training.study import Found, Tried
+        >>> from metafunc.training.tried import Found, Tried
         >>> tried = Tried(0, {"algorithm.inner_lr": 0.1}, "complete", 2.5, 100, Path("t/trial-00000"))
         >>> described(Found("mse", (tried,), {}))["best"]
         0
@@ -101,7 +101,7 @@ def counted(found: Found) -> str:
 
     Examples:
         >>> from metafunc.results.search_report import counted
-        >>> from metafunc.training.study import Found
+        >>> from metafunc.training.tried import Found
         >>> counted(Found("mse", (), {}))
         '0 trials'
     """

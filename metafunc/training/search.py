@@ -15,6 +15,7 @@ References:
 """
 
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -29,7 +30,8 @@ from metafunc.training.events import Callback, Diverged, Event, ignore
 from metafunc.training.run import Run
 from metafunc.training.search_space import Space
 from metafunc.training.settings import Validation
-from metafunc.training.study import Found, Study, Taken, opened, read
+from metafunc.training.study import Study, Taken, opened, read
+from metafunc.training.tried import Found
 from metafunc.training.validation_tasks import undecided
 from metafunc.types import TaskFamily
 
@@ -94,8 +96,9 @@ def search(
     about = {"config": config, "seed": seed, "prunes": prunes, "metric": metric}
     study = opened(Path(out), space, about, storage)
     worker = _Worker(study, config, family, imports, on_trial)
-    for taken in study.trials(num_trials):
-        worker.run(taken)
+    with closing(study.trials(num_trials)) as trials:  # which lets go of a trial that is interrupted
+        for taken in trials:
+            worker.run(taken)
     return read(study)
 
 

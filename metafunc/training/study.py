@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from filelock import FileLock, Timeout
 
@@ -16,6 +16,7 @@ from metafunc.data.atomic_write import make_folder, refuse_link, write_json
 from metafunc.evaluation.metrics.table import higher_is_better
 from metafunc.training import json_file
 from metafunc.training.search_space import Space
+from metafunc.training.tried import Found, State, Tried
 
 if TYPE_CHECKING:
     import optuna
@@ -30,8 +31,6 @@ ADOPTIONS = 3
 """So often a trial is adopted at the same step; one that goes no further ends its workers."""
 STARTED, ENDED, MESSAGE = "started at", "ended", "message"
 """What is kept with a trial: the steps that it was begun or adopted at, how it ended, and why."""
-State: TypeAlias = Literal["complete", "pruned", "diverged", "failed", "running"]
-"""How a trial stands: trained, worse than most, not finite, refused, or under way."""
 
 
 class Taken(NamedTuple):
@@ -44,51 +43,6 @@ class Taken(NamedTuple):
 
     trial: "Trial"
     folder: Path
-
-
-@dataclass(frozen=True)
-class Tried:
-    """What came of a trial.
-
-    Args:
-        number: counted from 0.
-        values: by `section.setting`.
-        state: how it stands.
-        score: of its best validation; None: there was none.
-        step: of its last validation.
-        run: its folder.
-        message: why it has diverged, or was refused.
-    """
-
-    number: int
-    values: Mapping[str, Any]
-    state: State
-    score: float | None
-    step: int | None
-    run: Path
-    message: str = ""
-
-
-class Found(NamedTuple):
-    """A study so far.
-
-    Args:
-        metric: of the validations.
-        tried: all trials, by their numbers.
-        importance: by `section.setting`, its share in what makes a trial one of the best tenth (PED-ANOVA); empty where
-            fewer than two trials are complete.
-    """
-
-    metric: str
-    tried: tuple[Tried, ...]
-    importance: Mapping[str, float]
-
-    @property
-    def ranked(self) -> list[Tried]:
-        """The complete trials, from the best to the worst."""
-        sign = -1 if higher_is_better(self.metric) else 1
-        complete = [(sign * one.score, one) for one in self.tried if one.state == "complete" and one.score is not None]
-        return [one for _, one in sorted(complete, key=lambda pair: (pair[0], pair[1].number))]
 
 
 @dataclass(frozen=True)
@@ -126,7 +80,7 @@ class Study:
 
     def frozen(self, trial: "Trial") -> "FrozenTrial":
         """What is recorded of a trial."""
-        return next(one for one in self.optuna.trials if one.number == trial.number)
+        return next(one for one in self.optuna.get_trials(deepcopy=False) if one.number == trial.number)
 
     def goes_on(self, taken: Taken, step: int) -> bool:
         """Whether a trial is worth another attempt, which begins at a step; if not, it has failed."""
@@ -168,7 +122,7 @@ class Study:
         return self.folder / f"trial-{number:05d}"
 
     def _running(self) -> "list[FrozenTrial]":
-        return [trial for trial in self.optuna.trials if not trial.state.is_finished()]
+        return [trial for trial in self.optuna.get_trials(deepcopy=False) if not trial.state.is_finished()]
 
     @contextmanager
     def _one(self, number: int) -> Iterator[Taken | None]:
@@ -214,7 +168,7 @@ def opened(folder: Path, space: Space, about: Mapping[str, Any], storage: str | 
     """
     if (folder / "config.json").exists():
         raise ValueError(f"{folder} is a run: a study needs another folder.")
-    optuna = _library()
+    optuna, kept = _library(), None if storage is None else _storage(folder, storage)
     make_folder(folder / LOCKS)
     refuse_link(folder / FILE)
     wanted = {**about, "space": {name: each.to_json() for name, each in space.items()}, "storage": storage}
@@ -226,7 +180,7 @@ def opened(folder: Path, space: Space, about: Mapping[str, Any], storage: str | 
         if changed := [*json_file.differences(known, json_file.parse(json_file.canonical(wanted).encode(), FILE))]:
             raise ValueError(f"{folder} has a study of other settings: {'; '.join(changed)}. Take another folder.")
         found = optuna.create_study(
-            storage=_storage(folder, storage),
+            storage=kept or _storage(folder, storage),
             study_name=name,
             sampler=_sampler(about["seed"]),
             pruner=optuna.pruners.MedianPruner(),
@@ -256,13 +210,16 @@ def _library() -> Any:
     return optuna
 
 
-def _storage(folder: Path, address: str | None) -> "str | BaseStorage":
-    if address is not None:
-        return address
-    from optuna.storages import JournalStorage
+def _storage(folder: Path, address: str | None) -> "BaseStorage":
+    from optuna.storages import JournalStorage, get_storage
     from optuna.storages.journal import JournalFileBackend
 
-    return JournalStorage(JournalFileBackend(str(folder / JOURNAL)))
+    if address is None:
+        return JournalStorage(JournalFileBackend(str(folder / JOURNAL)))
+    try:
+        return get_storage(address)
+    except Exception as error:  # of SQLAlchemy and of the driver that it imports for an address
+        raise ValueError(f"{address} is no database that can keep a study: {error}") from error
 
 
 def _held(file: Path) -> FileLock | None:

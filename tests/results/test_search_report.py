@@ -8,7 +8,7 @@ import pytest
 
 from metafunc.results import search_report
 from metafunc.results.figures.search import importance, limits, slices
-from metafunc.training.study import Found, State, Tried
+from metafunc.training.tried import Found, State, Tried
 
 
 def tried(number: int, state: State, score: float | None) -> Tried:

@@ -15,7 +15,8 @@ from metafunc.training import search as searches
 from metafunc.training.events import Callback, Event
 from metafunc.training.search import search
 from metafunc.training.search_space import Choice, Range, Space, configured
-from metafunc.training.study import LOCKS, Found
+from metafunc.training.study import LOCKS
+from metafunc.training.tried import Found
 
 pytest.importorskip("optuna")
 CONFIG: dict[str, Any] = {

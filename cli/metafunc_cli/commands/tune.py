@@ -23,7 +23,7 @@ from metafunc_cli.settings.tuning_options import Tuning
 if TYPE_CHECKING:
     from metafunc.training.events import Event
     from metafunc.training.search_space import Space
-    from metafunc.training.study import Found
+    from metafunc.training.tried import Found
 
 WHAT = (
     "Search the settings of a training by validation: metafunc tune ALGORITHM TASKS --space inner_lr:1e-4..0.3:log "
@@ -46,6 +46,7 @@ def main(argv: Sequence[str]) -> int:
     _check(asked)
     request = compose.read(rest)
     space = space_argument.space_of(asked.space, request.settings)
+    _library()
     names = request.settings.names
     out = Path(asked.out or f"runs/tune-{names['algorithm'].replace(':', '.')}-{names['tasks']}")
     screen = Screen(json=asked.json, quiet=asked.quiet)
@@ -87,6 +88,19 @@ def _check(asked: Tuning) -> None:
         raise UsageError(str(error)) from error
 
 
+def _library() -> None:
+    """Import Optuna, which then says no more than what has to be known.
+
+    Raises:
+        UsageError: it is not installed.
+    """
+    try:
+        import optuna
+    except ModuleNotFoundError as error:
+        raise UsageError("tune needs Optuna: pip install metafunc[tune]") from error
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+
+
 def _look_over(request: Request, space: "Space") -> None:
     """Refuse, once and before there are workers, what each of them would."""
     from metafunc.training.search import looked_over
@@ -117,11 +131,8 @@ def _workers(screen: Screen, argv: Sequence[str], asked: Tuning) -> int:
 
 def _search(screen: Screen, request: Request, space: "Space", out: Path, asked: Tuning) -> "Found":
     """Take trials until there are enough."""
-    import optuna
-
     from metafunc.training.search import search
 
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
     with progress(screen.err, "trials", quiet=screen.quiet) as advance, refusals(request.settings):
 
         def on_trial(number: int, values: Mapping[str, Any]) -> "Callable[[Event], None]":

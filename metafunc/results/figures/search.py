@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from metafunc.evaluation.metrics.table import METRICS, higher_is_better
 from metafunc.results.figures.curves import percent
 from metafunc.results.figures.style import BLUE, GREY, INK, LIGHT_GREY, SMALL_SIZE, VERMILION, figure, plain
-from metafunc.training.study import Found, Tried
+from metafunc.training.tried import Found, Tried
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -67,7 +67,7 @@ def slices(found: Found) -> "Figure":
     Examples:
         >>> from pathlib import Path
         >>> from metafunc.results.figures.search import slices
-        >>> from metafunc.training.study import Found, Tried
+        >>> from metafunc.training.tried import Found, Tried
         >>> tried = [Tried(i, {"algorithm.inner_lr": 0.1**i}, "complete", i + 1.0, 9, Path("t")) for i in range(3)]
         >>> len(slices(Found("mse", tuple(tried), {})).axes)
         1

@@ -2,6 +2,7 @@
 
 import json
 import shlex
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,7 @@ def test_the_same_command_adds_trials_and_says_where_to_find_the_best(
         (f"{TRAINING} --space inner_rl:0.1..0.2", "Did you mean 'inner_lr'?"),
         (f"{TRAINING} --space num_steps:0..2", "--num-steps must be at least 1, not 0"),
         (f"{TRAINING} {SPACE} --trials 0", "--trials must be at least 1"),
+        (f"{TRAINING} {SPACE} --storage nosql://x", "nosql://x is no database that can keep a study"),
         (f"{TRAINING} {SPACE} --resume x", "--resume is an option of train, and means nothing to tune"),
         (f"maml sinusoid --inner-lrr 3 {SPACE}", "There is no option --inner-lrr"),
         (f"mamml sinusoid {SPACE}", "Did you mean 'maml'?"),
@@ -85,6 +87,14 @@ def test_what_cannot_be_is_refused_before_anything_starts(
     assert inside(tmp_path, monkeypatch, line) == 2
     assert message in capsys.readouterr().err
     assert not [*tmp_path.iterdir()]
+
+
+def test_without_optuna_its_extra_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    assert inside(tmp_path, monkeypatch, f"{TRAINING} {SPACE}") == 2
+    assert "metafunc[tune]" in capsys.readouterr().err
 
 
 def test_workers_are_given_the_search_and_no_report(
