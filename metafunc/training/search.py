@@ -175,7 +175,7 @@ def looked_over(config: Mapping[str, Any], space: Space, *, imports: bool = Fals
     seed = settings.get("seed", 0)
     if said := undecided(family, seed, number):
         raise ValueError(f"{said}: a search would choose by chance.")
-    found: dict[str, Mapping[str, Any]] = {}
+    found: dict[str, dict[str, Any]] = {}
     for values in search_space.corners(space):
         here = search_space.configured(config, values)
         learner = learner_for(here, family, imports=imports)
@@ -184,8 +184,9 @@ def looked_over(config: Mapping[str, Any], space: Space, *, imports: bool = Fals
         tasks = learner.prepare(meta, family.validation(draws, 1), draws, step=None, num_steps=0)
         found.setdefault(metric_to_follow(learner, meta, family, tasks, asked), values)
     if len(found) > 1:
-        (one, here), (other, there) = [*found.items()][:2]
+        (one, values), (other, others) = [*found.items()][:2]
         raise ValueError(
-            f"Validation follows {one} at {here} and {other} at {there}, which are not compared: decide by validate_by."
+            f"Validation follows {one} at {values} and {other} at {others}, which are not compared: decide by "
+            "validate_by."
         )
     return family, next(iter(found))

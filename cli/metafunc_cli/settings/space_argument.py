@@ -44,7 +44,7 @@ def space_of(words: Sequence[str], settings: Settings) -> "Space":
 
 def searchable(settings: Settings) -> dict[str, tuple[str, Any]]:
     """The names that can be searched, as they are typed: each its `section.setting` and its type."""
-    found = {}
+    found: dict[str, tuple[str, Any]] = {}
     for section, prefix, part in (
         ("training", "", settings.training),
         ("model", "model.", settings.network),
