@@ -3,7 +3,7 @@
 import secrets
 import time
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from math import isfinite
@@ -28,7 +28,7 @@ FILE, JOURNAL, LOCKS = "study.json", "journal.log", ".locks"
 PATIENCE = 1.0
 """Seconds between two looks at trials that other workers have."""
 ADOPTIONS = 3
-"""So often a trial is adopted at the same step; one that goes no further ends its workers."""
+"""So often a trial is begun at the same step: one that goes no further ends its workers."""
 STARTED, ENDED, MESSAGE = "started at", "ended", "message"
 """What is kept with a trial: the steps that it was begun or adopted at, how it ended, and why."""
 
@@ -63,7 +63,7 @@ class Study:
     prunes: bool
     optuna: "optuna.Study"
 
-    def trials(self, number: int) -> Iterator[Taken]:
+    def trials(self, number: int) -> Generator[Taken]:
         """Trials to run, until the study has so many and none of them is running: adopted ones first."""
         while True:
             with self._one(number) as taken:
@@ -86,9 +86,9 @@ class Study:
         """Whether a trial is worth another attempt, which begins at a step; if not, it has failed."""
         before = [*taken.trial.user_attrs.get(STARTED, []), step]
         taken.trial.set_user_attr(STARTED, before)
-        if before[-ADOPTIONS - 1 :] != [step] * (ADOPTIONS + 1):
+        if before.count(step) <= ADOPTIONS:
             return True
-        self.tell(taken, "failed", f"Its worker ended {ADOPTIONS + 1} times after step {step}.")
+        self.tell(taken, "failed", f"Its workers ended {ADOPTIONS} times after step {step}.")
         return False
 
     def tell(self, taken: Taken, ended: State, message: str = "") -> None:

@@ -6,13 +6,10 @@ import signal
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from metafunc_cli.cells.cell import Asked, Cell, Ended, run
 from metafunc_cli.errors import FAILURE, USAGE, UsageError
-
-if TYPE_CHECKING:
-    from distributed import Client
 
 TIMEOUT = 10.0
 """Seconds in which a scheduler has to answer."""
@@ -50,13 +47,13 @@ def run_there(cells: Sequence[Cell], address: str, asked: Asked) -> Iterator[tup
                 yield cell, Ended(128 + asked()[0], "It was stopped.")
 
 
-def _connected(address: str) -> "Client":
+def _connected(address: str) -> Any:  # a client of distributed, whose methods have no types
     try:
         from distributed import Client
     except ModuleNotFoundError as error:
         raise UsageError("--scheduler needs Dask: pip install metafunc[dask]") from error
     try:
-        return Client(address, timeout=TIMEOUT, set_as_default=False)
+        return Client(address, timeout=TIMEOUT, set_as_default=False)  # type: ignore[no-untyped-call]
     except (OSError, ValueError) as error:
         raise UsageError(f"No Dask scheduler answers at {address}: {error}.") from error
 

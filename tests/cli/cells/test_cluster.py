@@ -22,7 +22,7 @@ distributed = pytest.importorskip("distributed")
 @pytest.fixture(scope="module")
 def address() -> Iterator[str]:
     """A scheduler, with one worker of two threads in this process."""
-    options: dict[str, Any] = {"n_workers": 1, "threads_per_worker": 2, "processes": False, "dashboard_address": None}
+    options: dict[str, Any] = {"n_workers": 1, "threads_per_worker": 2, "processes": False, "dashboard_address": ":0"}
     with distributed.LocalCluster(protocol="tcp", host="127.0.0.1", **options) as local:
         yield local.scheduler_address
 
@@ -88,7 +88,7 @@ GRID = (
 def test_the_cell_of_a_killed_worker_goes_on_elsewhere_with_the_same_table(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "metafunc_cli", "compare", *GRID.split(), "--out"]
     with distributed.LocalCluster(
-        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, host="127.0.0.1"
+        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0", host="127.0.0.1"
     ) as local:
         process = subprocess.Popen([*command, str(tmp_path / "there"), "--scheduler", local.scheduler_address])
         while not [*(tmp_path / "there").glob("maml-0/checkpoints/*")]:

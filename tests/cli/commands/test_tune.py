@@ -73,7 +73,7 @@ def test_the_same_command_adds_trials_and_says_where_to_find_the_best(
     [
         (f"{TRAINING} --trials 2", "tune needs --space"),
         (f"{TRAINING} --space inner_rl:0.1..0.2", "Did you mean 'inner_lr'?"),
-        (f"{TRAINING} --space num_steps:0..2", "--num-steps must be at least 1, not 0"),
+        (f"{TRAINING} --space num_steps:-1..2", "--num-steps must be at least 0, not -1"),
         (f"{TRAINING} {SPACE} --trials 0", "--trials must be at least 1"),
         (f"{TRAINING} {SPACE} --storage nosql://x", "nosql://x is no database that can keep a study"),
         (f"{TRAINING} {SPACE} --resume x", "--resume is an option of train, and means nothing to tune"),
