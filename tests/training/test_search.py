@@ -189,7 +189,7 @@ def test_a_worker_that_is_killed_leaves_its_trial_to_another(database: bool, tmp
     import json
 
     config = configured(
-        CONFIG, {"training.steps": 1500, "training.checkpoint_every": 50, "training.validate_every": 500}
+        CONFIG, {"training.steps": 400, "training.checkpoint_every": 20, "training.validate_every": 200}
     )
     out = tmp_path / "study"
     storage = f"sqlite:///{tmp_path}/study.db" if database else "none"
