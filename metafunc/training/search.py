@@ -5,7 +5,7 @@ validation than the median of the others at the same step is pruned; one that di
 is never drawn from.
 
 A study is a folder. Any number of workers, on any machines that share the folder, take trials from it. A worker that
-dies leaves a trial that is running and a lock that nobody holds: another adopts the trial, under its number, and its
+dies leaves a trial that is running and a lock that no process holds: another adopts the trial, under its number, whose
 run goes on from the last checkpoint. Trial k is proposed by a generator of (seed, k), from what has ended before it: a
 single worker finds the same, whether it is interrupted or not; what several find depends on which ends first.
 

@@ -126,7 +126,7 @@ class Study:
 
     @contextmanager
     def _one(self, number: int) -> Iterator[Taken | None]:
-        """A trial that nobody else has, as long as it is run; None where there is none.
+        """A trial that no other worker has, as long as it is run; None where there is none.
 
         A trial is its worker's by a lock that ends with the process.
         """
@@ -223,7 +223,7 @@ def _storage(folder: Path, address: str | None) -> "BaseStorage":
 
 
 def _held(file: Path) -> FileLock | None:
-    """A lock, if nobody else has it."""
+    """A lock, if no other worker has it."""
     lock = FileLock(file, timeout=0, fallback_to_soft=False)
     try:
         lock.acquire()

@@ -146,9 +146,9 @@ def _panel(
         colour = VERMILION if one in best else BLUE if one.state == "complete" else LIGHT_GREY
         marker = "o" if inside == score else "^" if score > inside else "v"
         face = colour if one.state == "complete" else "none"
-        edge = GREY if one.state != "complete" else colour
+        rim = GREY if one.state != "complete" else colour
         over = 4 if one in best else 3 if one.state == "complete" else 2
-        axes.plot([value], [inside], marker, markersize=5, color=face, markeredgecolor=edge, zorder=over)
+        axes.plot([value], [inside], marker, markersize=5, color=face, markeredgecolor=rim, zorder=over)
     if not numbers:
         axes.set_xticks(range(len(kinds)), kinds)
         axes.set_xlim(-0.5, len(kinds) - 0.5)
