@@ -13,7 +13,7 @@ from metafunc.training.record import CONFIG
 LOCK = ".lock"
 
 
-def wait_until_free(path: Path, seconds: float) -> None:
+def wait_until_free(path: Path, seconds: float | int) -> None:
     """Wait for a process that is at work in a folder to leave it, for so long at most.
 
     Args:
