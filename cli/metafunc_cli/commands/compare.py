@@ -5,7 +5,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from metafunc_cli.commands import same_tasks, transformed_trials
+from metafunc_cli.commands import same_tasks, transformed_trials, trial_cells
 from metafunc_cli.display.comparison import show
 from metafunc_cli.display.results import show_lines
 from metafunc_cli.display.screen import Screen, if_stopped, refusals
@@ -53,21 +53,29 @@ def main(argv: Sequence[str]) -> int:
     with refusals():
         refuse_link(out / "figures")
     again = f"What is trained is kept. Go on with:\n  metafunc compare {shlex.join(argv)}"
+    failed: trial_cells.Failed = {}
     with if_stopped(screen, again):
         try:
             if names:
                 trained = transformed_trials.from_runs(names, imports=found.imports)
             else:
+                if found.cell is not None:
+                    return _cell(screen, requests, out, found.cell)
                 transformed_trials.refuse_transforms(requests, found.algorithms)
-                trained = transformed_trials.transformed(trials.train(screen, requests, out, found), found.algorithms)
+                rows, failed = trials.train(screen, argv, requests, out, found)
+                trained = transformed_trials.transformed(rows, found.algorithms)
         except Interrupted as stopped:
             screen.say(f"{stopped} Go on with:\n  metafunc compare {shlex.join(argv)}")
             return 128 + stopped.signal
+        if failed and not trained:
+            return trial_cells.report_failed(screen, failed)
         file = out / per_task.NAME
         entries = trial_tests.meta_test(screen, trained, found, kept=trial_tests.kept_in(screen, file))
         report = comparison.compare(trained[0].tasks, entries)
         if found.shots:
             report["by_shots"] = trial_tests.by_shots(screen, trained, found)
+        if failed:
+            report["failed"] = trial_cells.described(failed)
         make_folder(out)
         per_task.write(file, trained[0].tasks, entries, [trial_marks.of_row(row, found) for row in trained])
         write_json(out / "compare.json", report)
@@ -82,6 +90,16 @@ def main(argv: Sequence[str]) -> int:
     lines = {"in": str(out), "wrote": _within(out, [*wrote, *drawn]), "kept": _within(out, kept)}
     show_lines(screen.out, [(name, text) for name, text in lines.items() if text])
     screen.result(report)
+    return trial_cells.report_failed(screen, failed) if failed else OK
+
+
+def _cell(screen: Screen, requests: Mapping[str, list[compose.Request]], out: Path, number: int) -> int:
+    """Do one of the trainings, for others to compare."""
+    from metafunc_cli.commands import trials
+
+    trial = trials.train_cell(screen, requests, out, number)
+    show_lines(screen.out, [("trained", str(trial.run.path))])
+    screen.result({"cell": number, "run": str(trial.run.path)})
     return OK
 
 
@@ -136,7 +154,7 @@ def _of_train(algorithm: str | None = None, tasks: str | None = None, model: str
 
 
 def _check(found: Comparison, names: Sequence[str], passed: Sequence[Token]) -> None:
-    check_least(found, seeds=1, test_tasks=1, test_steps=0, shots=0)
+    check_least(found, seeds=1, test_tasks=1, test_steps=0, shots=0, jobs=1)
     if names:
         _check_runs(found, names, passed)
     else:
@@ -151,8 +169,16 @@ def _check_runs(found: Comparison, names: Sequence[str], passed: Sequence[Token]
         )
     if passed:
         raise UsageError(f"{passed[0].flag} is for trainings, and {', '.join(names)} are finished: leave it out.")
+    if ways := _ways(found):
+        raise UsageError(f"{ways[0]} is for trainings, and {', '.join(names)} are finished: leave it out.")
     for name in names:
         transformed_trials.split(name)
+
+
+def _ways(found: Comparison) -> list[str]:
+    """The flags that say in what other way than one by one trainings are done."""
+    given = {"--jobs": found.jobs != 1, "--scheduler": found.scheduler is not None, "--cell": found.cell is not None}
+    return [flag for flag, is_given in given.items() if is_given]
 
 
 def _check_trainings(found: Comparison) -> None:
@@ -171,6 +197,8 @@ def _check_trainings(found: Comparison) -> None:
         raise unknown("task family", found.tasks, FAMILIES)
     if len({*found.algorithms}) < len(found.algorithms):
         raise UsageError(f"--algorithms names one of {', '.join(found.algorithms)} twice.")
+    if len(ways := _ways(found)) > 1:
+        raise UsageError(f"{' and '.join(ways)} are two ways to do the trainings: give one of them.")
 
 
 def _requests(screen: Screen, found: Comparison, passed: Sequence[Token]) -> dict[str, list[compose.Request]]:

@@ -93,7 +93,7 @@ def _open(rest: Sequence[str], flags: Mapping[str, Flag]) -> Flag | None:
 
 def _names(command: str, rest: Sequence[str], word: str) -> list[str]:
     """The names that belong to no flag: an algorithm and a family that fit each other, or a run."""
-    if command in ("train", "auto"):
+    if command in ("train", "tune", "auto"):
         here = Path(word).parent if "/" in word else Path()
         tables = [str(file) for end in TABLES for file in sorted(here.glob(f"*{end}"))]
         return tables if command == "auto" else [*_pairs(rest), *tables]
@@ -127,7 +127,7 @@ def _flags(command: str, rest: Sequence[str]) -> dict[str, Flag]:
     if command == "eval":
         family = next(filter(None, map(_family_of, rest)), None)
         found |= families[family]["flags"] if family in families else {}
-    elif command == "train":
+    elif command in ("train", "tune"):
         family = _given(rest, families)
         algorithm = _given(rest, algorithms) or ("mixed" if family == "regression" else "maml")
         table = any(Path(word).suffix.lower() in TABLES for word in rest)

@@ -15,6 +15,7 @@ from metafunc_cli.settings.checking_options import Checking
 from metafunc_cli.settings.decision_options import Acquiring, Optimising, Shown
 from metafunc_cli.settings.generated import ALGORITHMS, FAMILIES, MODELS
 from metafunc_cli.settings.next_words import RUN_FOLDERS, Flag, Words
+from metafunc_cli.settings.tuning_options import Tuning
 
 OPTIONS: Mapping[str, tuple[type, ...]] = {
     "train": (options.Training, options.Output),
@@ -24,6 +25,7 @@ OPTIONS: Mapping[str, tuple[type, ...]] = {
     "report": (options.Reporting,),
     "play": (options.Serving,),
     "compare": (options.Comparison,),
+    "tune": (options.Training, Tuning),
     "predict": (options.Prediction,),
     "optimise": (Optimising, Shown),
     "acquire": (Acquiring, Shown),
