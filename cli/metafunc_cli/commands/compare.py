@@ -4,9 +4,10 @@ import dataclasses
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from metafunc.checks import at_least
-from metafunc_cli.commands import same_tasks, transformed_trials
+from metafunc_cli.commands import same_tasks, train_tasks, transformed_trials
 from metafunc_cli.display.comparison import show
 from metafunc_cli.display.results import show_lines
 from metafunc_cli.display.screen import Screen, if_stopped, refusals
@@ -35,11 +36,58 @@ NOT_HERE = {"--seed": "--seeds", "--test-tasks": "--test-tasks", "--test-steps":
 
 def main(argv: Sequence[str]) -> int:
     """Run the command; see `metafunc compare --help`."""
+    found, names, passed = read(argv)
+    screen = Screen(json=found.json, quiet=found.quiet)
+    again = f"metafunc compare {shlex.join(argv)}"
+    if found.train_tasks:
+        report = train_tasks.compared(
+            screen, argv, found, names, lambda line: compared(screen, line, *read(line), again)
+        )
+    else:
+        report = compared(screen, argv, found, names, passed, again)
+    if isinstance(report, int):
+        return report
+    screen.result(report)
+    return OK
+
+
+def read(argv: Sequence[str]) -> tuple[Comparison, list[str], list[Token]]:
+    """The command's own options, the runs, and the flags of `train`.
+
+    Raises:
+        UsageError: they do not fit each other, or a name is unknown.
+    """
     own, names, passed = _sorted(argv)
     found: Comparison = parse("metafunc compare", WHAT, own, {"comparison": Comparison()}).comparison
     _check(found, names, passed)
-    screen = Screen(json=found.json, quiet=found.quiet)
-    requests = {} if names else _requests(screen, found, passed)
+    return found, names, passed
+
+
+def compared(
+    screen: Screen,
+    argv: Sequence[str],
+    found: Comparison,
+    names: Sequence[str],
+    passed: Sequence[Token],
+    again: str,
+) -> dict[str, Any] | int:
+    """Train what is missing, test all, write and show the table.
+
+    Args:
+        screen: where it is shown.
+        argv: the words of the command.
+        found: its own options, as `read` has them.
+        names: the runs.
+        passed: the flags of `train`.
+        again: the command that goes on where this one is stopped.
+
+    Returns:
+        What compare.json holds; the exit code where a signal stopped it between two steps.
+
+    Raises:
+        UsageError: something of it cannot be compared.
+    """
+    requests = {} if names else requested(screen, found, passed)
     out = Path(found.out or ("runs/compare" if names else f"runs/compare-{found.tasks}"))
     if names and (out / "config.json").exists():
         raise UsageError(f"{out} is a run; give --out another folder.")
@@ -51,8 +99,7 @@ def main(argv: Sequence[str]) -> int:
 
     with refusals():
         refuse_link(out / "figures")
-    again = f"What is trained is kept. Go on with:\n  metafunc compare {shlex.join(argv)}"
-    with if_stopped(screen, again):
+    with if_stopped(screen, f"What is trained is kept. Go on with:\n  {again}"):
         try:
             if names:
                 trained = transformed_trials.from_runs(names, imports=found.imports)
@@ -60,7 +107,7 @@ def main(argv: Sequence[str]) -> int:
                 transformed_trials.refuse_transforms(requests, found.algorithms)
                 trained = transformed_trials.transformed(trials.train(screen, requests, out, found), found.algorithms)
         except Interrupted as stopped:
-            screen.say(f"{stopped} Go on with:\n  metafunc compare {shlex.join(argv)}")
+            screen.say(f"{stopped} Go on with:\n  {again}")
             return 128 + stopped.signal
         file = out / per_task.NAME
         entries = trial_tests.meta_test(screen, trained, found, kept=trial_tests.kept_in(screen, file))
@@ -79,8 +126,7 @@ def main(argv: Sequence[str]) -> int:
         if not found.no_figures:
             wrote += trial_tests.draw(learners, report, out / "figures")
     show_lines(screen.out, [("in", str(out)), ("wrote", ", ".join(str(path.relative_to(out)) for path in wrote))])
-    screen.result(report)
-    return OK
+    return report
 
 
 def _sorted(argv: Sequence[str]) -> tuple[list[str], list[str], list[Token]]:
@@ -171,7 +217,7 @@ def _check_trainings(found: Comparison) -> None:
         raise UsageError(str(error)) from error
 
 
-def _requests(screen: Screen, found: Comparison, passed: Sequence[Token]) -> dict[str, list[compose.Request]]:
+def requested(screen: Screen, found: Comparison, passed: Sequence[Token]) -> dict[str, list[compose.Request]]:
     """By algorithm, what `train` would be asked for, one request per seed: algorithms that differ in what is done after
     the training share one. The tasks are the first's, but for what is given for one algorithm."""
     assert found.tasks is not None
