@@ -13,7 +13,8 @@ from importlib import import_module
 from types import FrameType
 
 from metafunc_cli.errors import FAILURE, INTERRUPTED, OK, TRACEBACK, USAGE, UsageError, check_words, expected, unknown
-from metafunc_cli.launch import shows, speaks_of, tie
+from metafunc_cli.launch import shows, speaks_of
+from metafunc_cli.tied import tie
 
 COMMANDS = {
     "train": ("[ALGORITHM] [TASKS | TABLE] [OPTIONS]", "meta-train, then meta-test on new tasks"),
@@ -23,6 +24,7 @@ COMMANDS = {
     "report": ("RUN|COMPARISON [OPTIONS]", "one HTML file: tables that sort, pictures, functions to explore"),
     "play": ("RUN [OPTIONS]", "a page in the browser: click support points, and see the learner adapt"),
     "compare": ("[RUN ...] [OPTIONS]", "train algorithms, or take runs, and compare them"),
+    "bench": ("SUITE | SUITE.toml [OPTIONS]", "a suite of comparisons: one table, ranks, costs and citations"),
     "predict": ("RUN --support F --query F --out F", "adapt to a new task from files, and predict"),
     "optimise": ("RUN [OPTIONS]", "find the best row of a pool in few evaluations"),
     "acquire": ("RUN [OPTIONS]", "let a learner ask for labels, against labels at random"),

@@ -57,6 +57,8 @@ def expected(error: Exception) -> tuple[str, int]:
 
     The exceptions of metafunc are looked up by name: importing them would import torch for a mere usage error.
     """
+    if isinstance(error, UsageError):
+        return str(error), USAGE
     codes = {"DataUnavailable": DATA, "Diverged": DIVERGED, "FileError": DATA, "CheckpointError": DATA}
     codes |= {"RankLost": FAILURE, "Drifted": FAILURE, "RefusedElsewhere": FAILURE}
     if type(error).__module__.startswith("metafunc.") and type(error).__name__ in codes:

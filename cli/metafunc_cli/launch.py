@@ -3,20 +3,15 @@
 import os
 import signal
 import subprocess
-import sys
 import tempfile
-import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from types import FrameType
+
+from metafunc_cli import tied
 
 STORE = "METAFUNC_RANKS_STORE"
 """As `metafunc.execution.distributed` has it, which would import torch."""
-GRACE = 30.0
-"""Seconds that the others have to end when one has."""
-TIED = "METAFUNC_RANKS_TIED"
-"""Set for a process whose stdin ends when the one that has started it does."""
 
 
 def is_rank() -> bool:
@@ -56,18 +51,14 @@ def launch(argv: Sequence[str], ranks: int) -> int:
     """
     with tempfile.TemporaryDirectory(prefix="metafunc-") as folder:
         store = (Path(folder) / "store").as_uri()
-        command = [sys.executable, "-m", "metafunc_cli", "train", *argv]
         threads = {} if "OMP_NUM_THREADS" in os.environ else {"OMP_NUM_THREADS": str(_cores() // ranks or 1)}
         children = [
-            subprocess.Popen(
-                command,
-                stdin=subprocess.PIPE,
-                start_new_session=True,
-                env={
-                    **os.environ,
+            tied.start(
+                ["train", *argv],
+                environment={
                     **threads,
                     **{"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(ranks)},
-                    **{STORE: store, TIED: "1"},
+                    STORE: store,
                 },
             )
             for rank in range(ranks)
@@ -79,26 +70,22 @@ def _wait(children: Sequence["subprocess.Popen[bytes]"]) -> int:
     """Wait for all, and hand a signal on."""
     asked: list[int] = []
 
-    def hand_on(number: int, _: FrameType | None) -> None:
+    def hand_on(number: int) -> None:
         if asked and number == signal.SIGTERM:
             return
         asked.append(number)
         _signal(children, number)
 
-    before = {number: signal.signal(number, hand_on) for number in (signal.SIGINT, signal.SIGTERM)}
     code, since, killed = 0, 0.0, False
-    try:
+    with tied.hearing((signal.SIGINT, signal.SIGTERM), hand_on):
         while None in (codes := [child.poll() for child in children]):
             failed = [found for found in codes if found]
             if failed and not code:
                 code, since = failed[0], time.monotonic()
-            if code and not (asked or killed) and time.monotonic() - since > GRACE:
+            if code and not (asked or killed) and time.monotonic() - since > tied.GRACE:
                 killed = True
                 _signal(children, signal.SIGKILL)
             time.sleep(0.05)
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
     code = code or next((child.returncode for child in children if child.returncode), 0)
     return code if code >= 0 else 128 - code
 
@@ -112,18 +99,3 @@ def _signal(children: Sequence["subprocess.Popen[bytes]"], number: int) -> None:
 def _cores() -> int:
     affinity = getattr(os, "sched_getaffinity", None)
     return len(affinity(0)) if affinity else os.cpu_count() or 1
-
-
-def tie() -> None:
-    """End this process politely when the one that has started it is gone, and at once after a while."""
-    if not os.environ.pop(TIED, ""):
-        return
-
-    def watch() -> None:
-        while os.read(0, 1):
-            pass
-        os.kill(os.getpid(), signal.SIGTERM)
-        time.sleep(GRACE)
-        os.kill(os.getpid(), signal.SIGKILL)
-
-    threading.Thread(target=watch, daemon=True).start()

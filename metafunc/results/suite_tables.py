@@ -29,7 +29,7 @@ def to_markdown(report: Report) -> str:
         ]
         for name in names
     ]
-    parts = [_markdown([*heads, "average rank"], scores), _explained(report, markdown_cell)]
+    parts = [_markdown([*heads, "average rank"], scores), explained(report, markdown_cell)]
     if len(report["learners"]) > 1:
         first, *others = report["learners"]
         heads[0] = f"difference to {markdown_cell(first)}"
@@ -78,7 +78,7 @@ def to_latex(report: Report) -> str:
         [
             r"\begin{table}",
             r"\centering",
-            rf"\caption{{{latex(f'{_explained(report, str)} {ranked(report)}')}}}",
+            rf"\caption{{{latex(f'{explained(report)} {ranked(report)}')}}}",
             rf"\begin{{tabular}}{{l{'r' * (len(heads) - 1)}}}",
             *(r"\toprule", " & ".join(heads) + r" \\", " & ".join(units) + r" \\", r"\midrule"),
             *rows(report["learners"]),
@@ -107,7 +107,7 @@ def ranked(report: Report, written: Callable[[str], str] = str) -> str:
     return " ".join(said)
 
 
-def _explained(report: Report, written: Callable[[str], str]) -> str:
+def explained(report: Report, written: Callable[[str], str] = str) -> str:
     """What the intervals are over, of one table of all families."""
     families = report["families"]
     counts = sorted({len(row["seeds"]) for each in families for row in each["rows"] if not row["reference"]})

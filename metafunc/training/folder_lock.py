@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -11,6 +11,18 @@ from metafunc.data.atomic_write import about, make_folder, refuse_link
 from metafunc.training.record import CONFIG
 
 LOCK = ".lock"
+
+
+def wait_until_free(path: Path, seconds: float) -> None:
+    """Wait for a process that is at work in a folder to leave it, for so long at most.
+
+    Args:
+        path: the folder, which need not be there.
+        seconds: how long.
+    """
+    if (path / LOCK).exists():
+        with suppress(Timeout), FileLock(path / LOCK, timeout=seconds, fallback_to_soft=False):
+            pass
 
 
 @contextmanager

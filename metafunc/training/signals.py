@@ -1,5 +1,6 @@
 """Signals that ask to stop, as something to look at between two steps."""
 
+import os
 import signal as signals
 import threading
 from collections.abc import Iterator
@@ -11,6 +12,8 @@ from metafunc.execution.distributed import launched
 
 STOPPING = (SIGINT, SIGTERM, *([signals.SIGHUP] if hasattr(signals, "SIGHUP") else []))
 """Asked by a user, by the system, and by a terminal that is closed; the last is unknown to Windows."""
+HANDED_ON = "METAFUNC_SIGNALS_HANDED_ON"
+"""Set for a process that is handed on the signals of the one that has started it, beside what it gets itself."""
 
 
 class Received:
@@ -23,8 +26,8 @@ class Received:
 def stopping(*, enabled: bool = True) -> Iterator[Received]:
     """Keep the first SIGINT, SIGTERM or SIGHUP instead of dying of it; the second one stops at once.
 
-    Not so among ranks, where the second SIGTERM is ignored: a batch system sends one to every process, and torchrun,
-    which gets one as well, hands it on to its own.
+    Not so among ranks, and in processes that are handed on signals, where the second SIGTERM is ignored: a batch
+    system sends one to every process, and torchrun, which gets one as well, hands it on to its own.
 
     Outside the main thread, where Python allows no handlers, and when not enabled, signals do what they always did. One
     that is ignored, as `nohup` has SIGHUP, stays so.
@@ -39,7 +42,7 @@ def stopping(*, enabled: bool = True) -> Iterator[Received]:
             received.signal = Signals(number)
         elif number == SIGINT:
             raise KeyboardInterrupt
-        elif not launched():
+        elif not (launched() or os.environ.get(HANDED_ON)):
             raise SystemExit(128 + number)
 
     before = {number: signal(number, receive) for number in STOPPING if getsignal(number) is not SIG_IGN}

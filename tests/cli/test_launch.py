@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from metafunc_cli import ended, launch
+from metafunc_cli import ended, launch, tied
 from metafunc_cli.errors import UsageError
 
 PYTHON = sys.executable
@@ -42,7 +42,7 @@ def test_the_first_bad_ending_is_the_exit_code(ranks: Path) -> None:
 
 
 def test_one_that_does_not_end_with_the_others_is_killed(ranks: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(launch, "GRACE", 0.1)
+    monkeypatch.setattr(tied, "GRACE", 0.1)
     ranks.write_text("[ $RANK = 1 ] && exit 4; exec sleep 60\n")
     began = time.monotonic()
     assert launch.launch([], 2) == 4
@@ -96,20 +96,6 @@ def test_what_all_ranks_raise_rank_0_says(monkeypatch: pytest.MonkeyPatch) -> No
     error = UsageError("of all")
     error.__cause__ = known
     assert not launch.speaks_of(error)
-
-
-def test_a_process_that_is_tied_ends_with_the_one_that_started_it() -> None:
-    script = "from metafunc_cli import launch\nimport time\nlaunch.tie()\nprint('ready', flush=True)\ntime.sleep(60)"
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), launch.TIED: "1"}
-    process = subprocess.Popen(
-        [sys.executable, "-c", script], env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    )
-    assert process.stdout is not None
-    assert process.stdin is not None
-    assert process.stdout.readline() == b"ready\n"
-    assert process.poll() is None
-    process.stdin.close()
-    assert process.wait(30) == -signal.SIGTERM
 
 
 def test_a_restart_of_torchrun_does_not_repeat_a_divergence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

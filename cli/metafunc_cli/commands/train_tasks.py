@@ -9,7 +9,7 @@ from metafunc.checks import at_least
 from metafunc_cli.display.drawing import prepare
 from metafunc_cli.display.results import show_lines
 from metafunc_cli.display.screen import Screen
-from metafunc_cli.errors import UsageError
+from metafunc_cli.errors import OK, UsageError
 from metafunc_cli.settings.arguments import ONE, Taken, taken, tokens
 from metafunc_cli.settings.generated import FAMILIES
 from metafunc_cli.settings.names import row
@@ -27,8 +27,8 @@ def compared(
     argv: Sequence[str],
     found: Comparison,
     names: Sequence[str],
-    done: Callable[[Sequence[str]], dict[str, Any] | int],
-) -> dict[str, Any] | int:
+    done: Callable[[Sequence[str]], tuple[dict[str, Any] | None, int]],
+) -> tuple[dict[str, Any] | None, int]:
     """Compare for each number, and write and draw what came of it.
 
     Args:
@@ -39,8 +39,8 @@ def compared(
         done: from the words of one comparison to what came of it.
 
     Returns:
-        The comparison of the largest number, with all of them as "by_train_tasks"; the exit code where a signal stopped
-        one between two steps.
+        The comparison of the largest number, with all of them as "by_train_tasks", and the exit code; None where one of
+        them did not end well.
 
     Raises:
         UsageError: there are no trainings, the family has no such number, or a number is out of range.
@@ -49,11 +49,11 @@ def compared(
     _check(found, names, argv, numbers)
     rest, out, reports = _without(argv), Path(found.out or f"runs/compare-{found.tasks}"), []
     for number in numbers:
-        report = done([*rest, *_of(found, number), "--no-figures", "--out", str(out / f"{NAME}_{number}")])
-        if isinstance(report, int):
-            return report
+        report, code = done([*rest, *_of(found, number), "--no-figures", "--out", str(out / f"{NAME}_{number}")])
+        if report is None or code:
+            return None, code
         reports.append({NAME: number, **report})
-    return _written(screen, out, reports, draws=not found.no_figures)
+    return _written(screen, out, reports, draws=not found.no_figures), OK
 
 
 def _without(argv: Sequence[str]) -> list[str]:

@@ -35,7 +35,8 @@ def refuse_transforms(requests: Mapping[str, Sequence[Request]], names: Sequence
 
 
 def transformed(rows: Sequence[Contender], names: Sequence[str]) -> list[Contender]:
-    """The rows that were asked for: `maml+laplace` is the trainings of `maml`, which predict in another way.
+    """The rows that were asked for, of those that are trained: `maml+laplace` is the trainings of `maml`, which predict
+    in another way.
 
     Raises:
         UsageError: a transform does not take its learner.
@@ -44,7 +45,8 @@ def transformed(rows: Sequence[Contender], names: Sequence[str]) -> list[Contend
     found = []
     for name in names:
         algorithm, *transforms = name.split("+")
-        found.append(_changed(trained[algorithm], trained[algorithm].trials, transforms, imports=True))
+        if algorithm in trained:
+            found.append(_changed(trained[algorithm], trained[algorithm].trials, transforms, imports=True))
     return found
 
 

@@ -4,12 +4,15 @@ import json
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from metafunc_cli import tied
 from metafunc_cli.commands.run_names import named_apart
 from metafunc_cli.commands.same_tasks import check_same_tasks
 from metafunc_cli.commands.timing import SECONDS, Clock, Times, times_of
+from metafunc_cli.commands.trial_cells import Failed, attempted, chosen, folder_name, side_by_side
 from metafunc_cli.display.progress import Callback, Overall, progress
 from metafunc_cli.display.screen import Screen, refusals
 from metafunc_cli.errors import UsageError
@@ -20,6 +23,9 @@ from metafunc_cli.settings.options import Comparison
 
 if TYPE_CHECKING:
     from metafunc.training.run import Run
+
+LEAVING = 1.5 * tied.GRACE
+"""Seconds in which an earlier attempt at a training will have left its folder."""
 
 
 @dataclass(frozen=True)
@@ -43,12 +49,16 @@ class Contender:
     transforms: tuple[str, ...] = ()
 
 
-def train(screen: Screen, requests: Mapping[str, Sequence[Request]], out: Path, asked: Comparison) -> list[Contender]:
+def train(
+    screen: Screen, argv: Sequence[str], requests: Mapping[str, Sequence[Request]], out: Path, asked: Comparison
+) -> tuple[list[Contender], Failed]:
     """Train what is not trained yet, each trial into its folder `ALGORITHM-SEED`; first all learners are built.
 
+    Returns:
+        The rows of what is trained, and the trainings that have failed, which hold up no other.
+
     Raises:
-        UsageError: a learner cannot be built, has other tasks to be tested on than the first, or was begun with other
-            settings.
+        UsageError: a learner cannot be built, or has other tasks to be tested on than the first.
         Interrupted: a signal asked to stop; what is done is kept.
     """
     from metafunc.training.config import build
@@ -60,22 +70,38 @@ def train(screen: Screen, requests: Mapping[str, Sequence[Request]], out: Path, 
     configs = {algorithm: each[0].settings.to_json()["tasks"] for algorithm, each in requests.items()}
     check_same_tasks([(algorithm, family, configs[algorithm]) for algorithm, (_, family) in built.items()], asked)
     cells = {
-        _folder(algorithm, seed): (algorithm, request.settings.training.steps)
+        folder_name(algorithm, seed): (algorithm, request.settings.training.steps)
         for algorithm, each in requests.items()
         for seed, request in enumerate(each)
     }
     overall, rows = Overall(cells), []
+    failed = side_by_side(screen, argv, requests, asked) if asked.jobs > 1 else {}
     for algorithm, each in requests.items():
-        trials = tuple(
-            _trained(screen, request, out / _folder(algorithm, seed), seed, None if seed else built[algorithm], overall)
-            for seed, request in enumerate(each)
-        )
-        rows.append(Contender(algorithm, each[0].settings.names["tasks"], trials))
-    return rows
+        trials = []
+        for seed, request in enumerate(each):
+            name = folder_name(algorithm, seed)
+            one = partial(_trained, screen, request, out / name, seed, None if seed else built[algorithm], overall)
+            trials += [] if name in failed else attempted(failed, name, one)
+        if trials:
+            rows.append(Contender(algorithm, each[0].settings.names["tasks"], tuple(trials)))
+    return rows, failed
 
 
-def _folder(algorithm: str, seed: int) -> str:
-    return f"{algorithm.replace(':', '.')}-{seed}"
+def train_cell(screen: Screen, requests: Mapping[str, Sequence[Request]], out: Path, number: int) -> Trial:
+    """Do the training with a number alone.
+
+    Raises:
+        UsageError: there are not so many, or it was begun with other settings.
+        Interrupted: a signal asked to stop; what is done is kept.
+    """
+    from metafunc.training.folder_lock import wait_until_free
+
+    algorithm, seed = chosen(requests, number)
+    name, request = folder_name(algorithm, seed), requests[algorithm][seed]
+    wait_until_free(out / name, LEAVING)  # by an earlier attempt, whose machine has lost it
+    return _trained(
+        screen, request, out / name, seed, None, Overall({name: (algorithm, request.settings.training.steps)})
+    )
 
 
 def _trained(screen: Screen, request: Request, folder: Path, seed: int, built: Any, overall: Overall) -> Trial:

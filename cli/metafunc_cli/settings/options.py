@@ -270,6 +270,12 @@ class Comparison:
     few_task_sinusoid), as by_train_tasks in compare.json."""
     out: Annotated[str | None, arg(metavar="FOLDER", help_behavior_hint="")] = None
     """the folder of trainings, tables and figures; by default runs/compare-TASKS."""
+    jobs: int = 1
+    """trainings at a time, each in a process of its own, with the same table as one by one. Large networks take all
+    cores by themselves: give --threads 1 too."""
+    cell: Annotated[int | None, arg(metavar="K", help_behavior_hint="")] = None
+    """do the training with this number alone, counted from 0, and test nothing: for job arrays of a batch system. The
+    same command without it then takes all that are done."""
     coherence: Switch = False
     """measure also how far predictions are from those of one exchangeable model, on the same tasks."""
     no_gap: Switch = False

@@ -1,0 +1,109 @@
+"""The trainings of a comparison as cells: their names and numbers, several at a time, and those that have failed."""
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+from metafunc_cli.cells.cell import Cell, Ended
+from metafunc_cli.cells.spread import spread
+from metafunc_cli.display.progress import progress
+from metafunc_cli.display.screen import Screen
+from metafunc_cli.errors import TRACEBACK, UsageError, expected
+from metafunc_cli.settings.arguments import Taken, tokens
+from metafunc_cli.settings.compose import Request
+from metafunc_cli.settings.options import Comparison
+
+NOT_OF_A_CELL = {"--jobs": 1, "--json": 0}
+"""What a comparison says beside what its trainings are, and how many words follow."""
+T = TypeVar("T")
+Failed = dict[str, Ended]
+"""How trainings have ended that did not end well, by the names of their folders."""
+
+
+def folder_name(algorithm: str, seed: int) -> str:
+    """The folder of a training, within its comparison's."""
+    return f"{algorithm.replace(':', '.')}-{seed}"
+
+
+def numbered(requests: Mapping[str, Sequence[Request]]) -> list[tuple[str, int]]:
+    """The algorithm and the seed of every training, by its number."""
+    return [(algorithm, seed) for algorithm, each in requests.items() for seed in range(len(each))]
+
+
+def chosen(requests: Mapping[str, Sequence[Request]], number: int) -> tuple[str, int]:
+    """The algorithm and the seed of the training with a number.
+
+    Raises:
+        UsageError: there are not so many.
+    """
+    known = numbered(requests)
+    if not 0 <= number < len(known):
+        raise UsageError(
+            f"--cell is a number from 0 ({folder_name(*known[0])}) to {len(known) - 1} ({folder_name(*known[-1])}), "
+            f"not {number}."
+        )
+    return known[number]
+
+
+def side_by_side(
+    screen: Screen, argv: Sequence[str], requests: Mapping[str, Sequence[Request]], asked: Comparison
+) -> Failed:
+    """Do all trainings, several at a time.
+
+    Args:
+        screen: where it is said how far they are.
+        argv: the words of the comparison.
+        requests: what is trained.
+        asked: how many at a time.
+    """
+    words = [word for token in tokens(argv, _taken) if token.flag not in NOT_OF_A_CELL for word in token.words]
+    cells = [
+        Cell(folder_name(*trained), ("compare", *words, "--cell", str(number), "--quiet"))
+        for number, trained in enumerate(numbered(requests))
+    ]
+    failed: Failed = {}
+    title = f"{len(cells)} trainings, {asked.jobs} at a time"
+    with progress(screen.err, title, quiet=screen.quiet) as advance:
+        number = 0
+        advance(number, len(cells), "")
+
+        def on_end(cell: Cell, ended: Ended) -> None:
+            nonlocal number
+            number += 1
+            advance(number, len(cells), cell.name)
+            for warning in ended.warnings:
+                screen.say(f"warning: {cell.name}: {warning}")
+            if ended.code:
+                failed[cell.name] = ended
+
+        spread(cells, jobs=asked.jobs, on_end=on_end)
+    return failed
+
+
+def attempted(failed: Failed, name: str, train: Callable[[], T]) -> list[T]:
+    """What a training makes; nothing where it fails, which is noted, so that the others can go on."""
+    try:
+        return [train()]
+    except Exception as error:
+        if os.environ.get(TRACEBACK):
+            raise
+        message, code = expected(error)
+        failed[name] = Ended(code, message)
+        return []
+
+
+def described(failed: Failed) -> list[dict[str, Any]]:
+    """The same, as a comparison's report has it."""
+    return [{"run": name, "exit_code": ended.code, "message": ended.message} for name, ended in failed.items()]
+
+
+def report_failed(screen: Screen, failed: Failed) -> int:
+    """Say which trainings have failed, and why. Returns the exit code."""
+    for name, ended in failed.items():
+        screen.say(f"{name} failed (exit code {ended.code}): {ended.message}")
+    return next(ended.code for ended in failed.values())
+
+
+def _taken(flag: str) -> Taken:
+    """What a flag takes, in as far as that matters here: other words stay where they are."""
+    return Taken(NOT_OF_A_CELL.get(flag, 0), str)
