@@ -14,6 +14,7 @@ from metafunc_cli.presets import citations
 from metafunc_cli.settings.arguments import ONE, Taken, taken, tokens
 from metafunc_cli.settings.bench_options import Benching
 from metafunc_cli.settings.run_argument import HELP, parse
+from metafunc_cli.suites import exported
 from metafunc_cli.suites import suite as suites
 from metafunc_cli.suites.narrowed import line, narrowed
 from metafunc_cli.suites.plan import Requests, planned, shown
@@ -41,10 +42,12 @@ def main(argv: Sequence[str]) -> int:
         raise UsageError(f"bench needs a suite: {', '.join(suites.known())}, or a file of your own, SUITE.toml.")
     suite, steps = narrowed(suites.read(name), asked)
     out = Path(asked.out or f"runs/bench-{suite.name}")
+    suite = exported.with_tables(suite, out)
     if asked.show:
         print("\n".join(shown(line(suite, each, steps), out / each.name) for each in suite.families))
         return OK
     _needs_scipy()
+    exported.export(suite, out)
     requests = _looked_over(suite, steps)
     screen = Screen(json=asked.json, quiet=asked.quiet)
     again = f"metafunc bench {shlex.join(argv)}"

@@ -7,6 +7,7 @@ from metafunc.checks import above, at_least
 from metafunc_cli.errors import UsageError, unknown
 from metafunc_cli.settings.bench_options import Benching
 from metafunc_cli.settings.generated import ALGORITHMS
+from metafunc_cli.suites.setting import parts_for, takers
 from metafunc_cli.suites.suite import Family, Suite
 
 QUICK = {"seeds": 1, "steps": 5, "test_tasks": 10}
@@ -65,8 +66,8 @@ def trained(suite: Suite) -> list[str]:
 
 def line(suite: Suite, family: Family, steps: int | None) -> list[str]:
     """The words of `metafunc compare` for a family, but for where it writes."""
-    names = [name.split("+")[0] for name in suite.algorithms]
-    kept = [setting for setting in family.settings if not setting.owner or setting.owner in names]
+    parts = parts_for(suite.algorithms, family.tasks, family.settings)
+    kept = [setting for setting in family.settings if takers(setting, parts)]
     if steps is not None:
         kept = [setting for setting in kept if (setting.section, setting.name) != ("", "steps")]
     words = [word for setting in kept for word in setting.words]

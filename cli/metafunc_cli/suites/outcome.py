@@ -9,6 +9,7 @@ from metafunc_cli.display.drawing import prepare
 from metafunc_cli.display.screen import Screen
 from metafunc_cli.presets import citations
 from metafunc_cli.suites import adaptation
+from metafunc_cli.suites.narrowed import trained
 from metafunc_cli.suites.suite import Suite
 
 
@@ -30,7 +31,7 @@ def report_of(screen: Screen, suite: Suite, plan: Mapping[str, Any], out: Path) 
                 family.metric,
                 tuple(entries[name] for name in suite.learners),
                 tuple(entries[name] for name in suite.references),
-                {name: rows[name]["cpu_seconds"] for name in suite.learners},
+                {name: rows[name]["cpu_seconds"] for name in suite.learners if name.split("+")[0] in trained(suite)},
                 adaptation.seconds(screen, folder, suite.algorithms),
             )
         )

@@ -84,7 +84,14 @@ def flattened(table: Any, place: str) -> Iterator[Setting]:
         yield Setting(where, owner, section, parts[0], None if value == "None" else value)
 
 
-def parts_of(algorithm: str, tasks: str, network: str | None) -> Mapping[str, Sequence[type]]:
+def parts_for(algorithms: Sequence[str], tasks: str, settings: Sequence[Setting]) -> Parts:
+    """What can be set for the algorithms on a family, on the network that was named last."""
+    network = next((each.value for each in reversed(settings) if each.key == ("", "", NETWORK)), None)
+    trained = dict.fromkeys(name.split("+")[0] for name in algorithms)
+    return {algorithm: _parts_of(algorithm, tasks, network) for algorithm in trained}
+
+
+def _parts_of(algorithm: str, tasks: str, network: str | None) -> Mapping[str, Sequence[type]]:
     """The dataclasses of what can be set for an algorithm on a family, by section."""
     names, _ = choose([algorithm, tasks], network, {}, None)
     hyper, data, model = (row(section, names[section]).fields for section in ("algorithm", "tasks", "model"))

@@ -28,7 +28,7 @@ from typing import Any
 
 from metafunc_cli.errors import UsageError, unknown
 from metafunc_cli.settings.generated import ALGORITHMS, FAMILIES, TRANSFORMS
-from metafunc_cli.suites.setting import NETWORK, Parts, Setting, at, check, flattened, parts_of, takers
+from metafunc_cli.suites.setting import Setting, at, check, flattened, parts_for, takers
 
 FOLDER = Path(__file__).parent
 KEYS = ("about", "learners", "references", "metric", "seeds", "test-tasks", "settings", "families")
@@ -123,7 +123,7 @@ def _suite(path: Path, found: Mapping[str, Any]) -> Suite:
     for name, table in tables.items():
         with at(f"families.{name}"):
             families.append(_family(name, table, found.get("metric"), common, (*learners, *references)))
-    parts = [_parts((*learners, *references), each.tasks, each.settings) for each in families]
+    parts = [parts_for((*learners, *references), each.tasks, each.settings) for each in families]
     for setting in common:
         if not any(takers(setting, each) for each in parts):
             check(setting, parts[0])  # which says what there is
@@ -179,16 +179,16 @@ def _family(name: str, table: Any, metric: Any, common: Sequence[Setting], algor
     if not isinstance(metric, str):
         raise UsageError('metric is missing: name what learners are judged by, such as metric = "nll".')
     own = [*flattened({key: value for key, value in table.items() if key not in OF_FAMILY}, "")]
-    parts = _parts(algorithms, tasks, (*common, *own))
+    parts = parts_for(algorithms, tasks, (*common, *own))
     mine = {setting.key for setting in own}
     shared = [setting for setting in common if setting.key not in mine and takers(setting, parts)]
     for setting in (*shared, *own):
         check(setting, parts)
-    return Family(name, tasks, metric, (*shared, *own), table.get("table"))
+    return Family(name, tasks, metric, (*shared, *own), _table(table))
 
 
-def _parts(algorithms: Sequence[str], tasks: str, settings: Sequence[Setting]) -> Parts:
-    """What can be set for the algorithms on a family, on the network that was named last."""
-    network = next((each.value for each in reversed(settings) if each.key == ("", "", NETWORK)), None)
-    trained = dict.fromkeys(name.split("+")[0] for name in algorithms)
-    return {algorithm: parts_of(algorithm, tasks, network) for algorithm in trained}
+def _table(family: Mapping[str, Any]) -> str | None:
+    value = family.get("table")
+    if value is not None and not (isinstance(value, str) and value.count("/") == 1):
+        raise UsageError(f"table is {value!r}, but PACKAGE/NAME is needed, such as lme4/sleepstudy.")
+    return value
