@@ -18,7 +18,7 @@ from metafunc.results.tables import metrics_of
 
 
 @dataclass(frozen=True)
-class Tested:
+class FamilyResult:
     """What came of a family.
 
     Args:
@@ -40,7 +40,7 @@ class Tested:
     adaptation_seconds: Mapping[str, float] = field(default_factory=dict)
 
 
-def summarise(families: Sequence[Tested]) -> dict[str, Any]:
+def summarise(families: Sequence[FamilyResult]) -> dict[str, Any]:
     """The table of a suite.
 
     Args:
@@ -88,7 +88,7 @@ def _scores(family: Mapping[str, Any]) -> dict[str, float]:
     return {row["learner"]: math.nan if row["mean"] is None else row["mean"] for row in rows}
 
 
-def _family(tested: Tested) -> dict[str, Any]:
+def _family(tested: FamilyResult) -> dict[str, Any]:
     report = compare(tested.tasks, tested.learners)
     beside = compare(tested.tasks, tested.references)["rows"] if tested.references else []
     known = metrics_of(report["rows"][0])
@@ -100,7 +100,7 @@ def _family(tested: Tested) -> dict[str, Any]:
     return {"family": tested.family, "tasks": tested.tasks, "metric": tested.metric, **about, "rows": rows}
 
 
-def _row(row: Mapping[str, Any], tested: Tested, *, reference: bool) -> dict[str, Any]:
+def _row(row: Mapping[str, Any], tested: FamilyResult, *, reference: bool) -> dict[str, Any]:
     # What lies beyond the exact prediction differs between two learners by as much as the metric itself.
     own = METRICS[tested.metric].beyond or tested.metric
     name = row["algorithm"]

@@ -37,7 +37,7 @@ def to_markdown(report: Report) -> str:
             [markdown_cell(name), *(_difference(row, each) for each, row in _across(report, name))] for name in others
         ]
         parts += [_markdown(heads, rows)]
-    return "\n\n".join([*parts, ranked(report, markdown_cell), ""])
+    return "\n\n".join([*parts, ranked(report, markdown_cell)]) + "\n"
 
 
 def to_csv(report: Report) -> str:

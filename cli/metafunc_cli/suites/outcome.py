@@ -16,7 +16,7 @@ from metafunc_cli.suites.suite import Suite
 def report_of(screen: Screen, suite: Suite, plan: Mapping[str, Any], out: Path) -> dict[str, Any]:
     """The suite's table, from the families' folders: what `results.suite.summarise` finds, and what it is of."""
     from metafunc.results import per_task
-    from metafunc.results.suite import Tested, summarise
+    from metafunc.results.suite import FamilyResult, summarise
     from metafunc.training import json_file
 
     tested = []
@@ -25,7 +25,7 @@ def report_of(screen: Screen, suite: Suite, plan: Mapping[str, Any], out: Path) 
         entries = {entry.algorithm: entry for entry in per_task.read(folder / per_task.NAME).entries}
         rows = {row["algorithm"]: row for row in json_file.read(folder / "compare.json")["rows"]}
         tested.append(
-            Tested(
+            FamilyResult(
                 family.name,
                 family.tasks,
                 family.metric,
@@ -46,9 +46,9 @@ def write(report: Mapping[str, Any], cited: Sequence[citations.Used], out: Path,
     from metafunc.results.suite_tables import to_csv, to_latex, to_markdown
 
     bibliography = citations.bibtex(cited)
-    page = [f"# {report['suite']}", report["about"], f"Trained for: {report['budget']}", to_markdown(report)]
-    page += ["## Papers", f"```bibtex\n{bibliography}```\n"]
-    texts = {"md": "\n\n".join(page), "csv": to_csv(report), "bib": bibliography}
+    page = [f"# {report['suite']}", report["about"], f"Trained for: {report['budget']}", to_markdown(report).rstrip()]
+    page += ["## Papers", f"```bibtex\n{bibliography}```"]
+    texts = {"md": "\n\n".join(page) + "\n", "csv": to_csv(report), "bib": bibliography}
     texts |= {"tex": to_latex(report)} if paper else {}
     write_json(out / "bench.json", report)
     for kind, text in texts.items():

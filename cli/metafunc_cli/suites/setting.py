@@ -86,7 +86,11 @@ def flattened(table: Any, place: str) -> Iterator[Setting]:
 
 def parts_for(algorithms: Sequence[str], tasks: str, settings: Sequence[Setting]) -> Parts:
     """What can be set for the algorithms on a family, on the network that was named last."""
-    network = next((each.value for each in reversed(settings) if each.key == ("", "", NETWORK)), None)
+    named = next((each for each in reversed(settings) if each.key == ("", "", NETWORK)), None)
+    if named is not None and named.value not in MODELS:
+        with at(named.place):
+            raise unknown("network", str(named.value), MODELS)
+    network = None if named is None else named.value
     trained = dict.fromkeys(name.split("+")[0] for name in algorithms)
     return {algorithm: _parts_of(algorithm, tasks, network) for algorithm in trained}
 
@@ -120,10 +124,7 @@ def check(setting: Setting, parts: Parts) -> None:
     if setting.owner and setting.owner not in parts:
         raise UsageError(f"{setting.place} is for {setting.owner}, which is none of the learners: {', '.join(parts)}.")
     if setting.name == NETWORK:
-        if setting.value not in MODELS:
-            with at(setting.place):
-                raise unknown("network", str(setting.value), MODELS)
-        return
+        return  # which `parts_for` has looked at
     found = takers(setting, parts)
     if not found or setting.name in OF_SUITE:
         owners = [setting.owner] if setting.owner else list(parts)

@@ -76,7 +76,7 @@ def critical_differences(
 
 def _width(names: Sequence[str]) -> float:
     """The length of the axis of ranks."""
-    return max(len(names) - 1, 1)
+    return float(max(len(names) - 1, 1))
 
 
 def _ruler(axes: "Axes", last: int) -> None:
