@@ -13,6 +13,7 @@ from metafunc_cli.errors import OK, UsageError, unknown
 from metafunc_cli.presets import citations
 from metafunc_cli.settings.arguments import ONE, Taken, taken, tokens
 from metafunc_cli.settings.bench_options import Benching
+from metafunc_cli.settings.compose import Request
 from metafunc_cli.settings.run_argument import HELP, parse
 from metafunc_cli.suites import exported
 from metafunc_cli.suites import suite as suites
@@ -104,25 +105,45 @@ def _needs_scipy() -> None:
 
 def _looked_over(suite: Suite, steps: int | None) -> Requests:
     """What `train` would be asked for by each cell; whatever cannot be built or judged is refused, with its place."""
-    from metafunc.evaluation.metrics.table import METRICS, of_kind
-    from metafunc.training.config import build
-
     silent, found = Screen(json=False, quiet=True, silent=True), {}
     for family in suite.families:
         with at(f"{suite.file.name}: families.{family.name}"):
             own, _, passed = compare_requests.read(line(suite, family, steps))
             found[family.name] = compare_requests.requested(silent, own, passed)
-            built = {}
-            for algorithm, each in found[family.name].items():
-                with at(algorithm), refusals(each[0].settings):
-                    built[algorithm] = build(each[0].settings.to_json(), imports=False)[1]
-            tasks = next(iter(built.values()))
-            kind = tasks.kind
-            beyond = [name for name, row in METRICS.items() if kind in row.kinds and row.beyond is not None]
-            known = [*of_kind(kind), *(beyond if own.split in tasks.optima else ())]
-            if family.metric not in known:
-                raise unknown("metric of these tasks", family.metric, known)
+            for algorithm, (request, *_) in found[family.name].items():
+                with at(algorithm), refusals(request.settings):
+                    tasks = _built(request)
+            _check_metric(family.metric, tasks, own.split)
     return found
+
+
+def _built(request: Request) -> Any:
+    """The tasks of a cell, whose learner can be built and validated as it asks for.
+
+    Raises:
+        ValueError: it cannot.
+    """
+    from metafunc.data import generator_for
+    from metafunc.evaluation.validation import metric_to_follow
+    from metafunc.training.config import build
+
+    learner, family = build(request.settings.to_json(), imports=False)
+    training = request.settings.training
+    if training.validate_by is not None and training.validate_every is not None:
+        draws = generator_for(0, "look", 0)
+        meta = learner.init(draws)
+        task = learner.prepare(meta, family.validation(draws, 1), draws, step=None, num_steps=0)
+        metric_to_follow(learner, meta, family, task, training.validate_by)
+    return family
+
+
+def _check_metric(metric: str, tasks: Any, split: str) -> None:
+    from metafunc.evaluation.metrics.table import METRICS, of_kind
+
+    beyond = [name for name, row in METRICS.items() if tasks.kind in row.kinds and row.beyond is not None]
+    known = [*of_kind(tasks.kind), *(beyond if split in tasks.optima else ())]
+    if metric not in known:
+        raise unknown("metric of these tasks", metric, known)
 
 
 def _compared(screen: Screen, suite: Suite, asked: Benching, plan: dict[str, Any], out: Path, again: str) -> int:

@@ -9,8 +9,10 @@ from typing import Any, Literal, NamedTuple, get_args, get_origin, get_type_hint
 from metafunc_cli.presets.all import PRESETS
 from metafunc_cli.settings import options
 from metafunc_cli.settings.arguments import VARIADIC, is_flag, taken
+from metafunc_cli.settings.bench_options import Benching
 from metafunc_cli.settings.checking_options import Checking
 from metafunc_cli.settings.generated import ALGORITHMS, FAMILIES, MODELS
+from metafunc_cli.suites.suite import known as suites
 
 RUNS = "runs"
 DEEP = 3
@@ -22,6 +24,7 @@ OPTIONS: Mapping[str, tuple[type, ...]] = {
     "eval": (options.Testing, options.Report),
     "plot": (options.Plotting,),
     "compare": (options.Comparison,),
+    "bench": (Benching,),
     "predict": (options.Prediction,),
     "check": (Checking,),
 }
@@ -107,6 +110,8 @@ def _names(command: str, rest: Sequence[str], word: str) -> list[str]:
         return tables if command == "auto" else [*_pairs(rest), *tables]
     if command == "check":
         return [*ALGORITHMS]
+    if command == "bench":
+        return suites()
     several = command == "compare"
     return [
         str(run) for run in run_folders() if several or not any((Path(each) / "config.json").exists() for each in rest)
