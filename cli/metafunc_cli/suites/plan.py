@@ -1,4 +1,4 @@
-"""What a suite's folder trains, fixed before the first training and read again by whoever goes on with it."""
+"""What a suite's folder trains, fixed before the first training and read again where it goes on."""
 
 import shlex
 from collections.abc import Callable, Mapping, Sequence

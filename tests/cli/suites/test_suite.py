@@ -99,14 +99,14 @@ def test_an_unknown_suite_names_those_that_there_are() -> None:
 
 
 class Listening(Screen):
-    """Keeps what it is told, which is whose tasks all get where presets have others."""
+    """Keeps what is said of whose tasks all get where presets have others."""
 
     def __init__(self) -> None:
         super().__init__(json=False, quiet=True, silent=True)
-        self.told: list[str] = []
+        self.heard: list[str] = []
 
     def tell(self, message: str) -> None:
-        self.told.append(message)
+        self.heard.append(message)
 
 
 @pytest.mark.parametrize("name", suites.known())
@@ -117,7 +117,7 @@ def test_a_shipped_suite_asks_for_what_there_is(name: str, tmp_path: Path) -> No
         found, _, passed = compare_requests.read(line(suite, family, None))
         requests = compare_requests.requested(screen, found, passed)
         assert {name.split("+")[0] for name in suite.algorithms} == {*requests}
-    assert screen.told == [], "what presets have must not decide the tasks"
+    assert screen.heard == [], "what presets have must not decide the tasks"
 
 
 def test_fewer_learners_leave_out_what_was_theirs(written) -> None:  # type: ignore[no-untyped-def]
