@@ -25,6 +25,7 @@ COMMANDS = {
     "play": ("RUN [OPTIONS]", "a page in the browser: click support points, and see the learner adapt"),
     "compare": ("[RUN ...] [OPTIONS]", "train algorithms, or take runs, and compare them"),
     "bench": ("SUITE | SUITE.toml [OPTIONS]", "a suite of comparisons: one table, ranks, costs and citations"),
+    "tune": ("[ALGORITHM] [TASKS] --space ... [OPTIONS]", "search the settings of a training by validation"),
     "predict": ("RUN --support F --query F --out F", "adapt to a new task from files, and predict"),
     "optimise": ("RUN [OPTIONS]", "find the best row of a pool in few evaluations"),
     "acquire": ("RUN [OPTIONS]", "let a learner ask for labels, against labels at random"),

@@ -30,7 +30,7 @@ from metafunc.training.events import Callback, ignore
 from metafunc.training.fit import Fit, fit
 from metafunc.training.outer import outer_for
 from metafunc.training.run import Run
-from metafunc.training.settings import Recording, Validation
+from metafunc.training.settings import Outer, Recording, Validation
 from metafunc.training.stack import STACK
 from metafunc.training.trackers import Tracker
 from metafunc.types import TaskFamily
@@ -129,8 +129,7 @@ def train(
         # All take what rank 0 starts from; a stack's members are trained by every rank, so that none waits for them.
         own = ranks.first or config.get("algorithm", {}).get("name") == STACK
         start = _start(learner, family, config, settings, imports, on_event) if own and not begun else None
-        outer = outer_for(learner, family, **_picked(settings, _keywords(outer_for)))
-        validation, execution = _validation(settings), execution_of(settings)
+        outer, validation, execution = _groups(settings, learner, family)
         recording = Recording(config, overwrite, trackers=trackers, **_picked(settings, OF_RECORDING))
         settled.reach()
     found = fit(
@@ -148,6 +147,22 @@ def train(
         **_picked(settings, OF_FIT),
     )
     return Trained(learner, family, found)
+
+
+def check(config: Config, learner: Learner, family: TaskFamily) -> None:
+    """Look over the section `training` of a configuration, as `train` does before it begins.
+
+    Raises:
+        ValueError: as there.
+    """
+    settings = _checked(config.get("training", {}))
+    _groups(settings, learner, family)
+    Recording(**_picked(settings, OF_RECORDING))
+
+
+def _groups(settings: Mapping[str, Any], learner: Learner, family: TaskFamily) -> tuple[Outer, Validation, Execution]:
+    outer = outer_for(learner, family, **_picked(settings, _keywords(outer_for)))
+    return outer, _validation(settings), execution_of(settings)
 
 
 def execution_of(settings: Mapping[str, Any]) -> Execution:

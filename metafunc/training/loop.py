@@ -11,9 +11,7 @@ from typing import Any, Generic
 import torch
 from torch import Tensor
 
-from metafunc.data.sampling import TRAINED
 from metafunc.evaluation import scoring
-from metafunc.evaluation.metrics.intervals import count_groups
 from metafunc.evaluation.validation import of_table, validate, worse
 from metafunc.execution import aot, trial
 from metafunc.execution.gradient import Measured, measured, value_and_grad
@@ -23,10 +21,11 @@ from metafunc.training.checkpoint import CheckpointError
 from metafunc.training.environment import changes
 from metafunc.training.events import Callback, Diverged, Event, Interrupted, Phase
 from metafunc.training.recorder import Recorder
-from metafunc.training.settings import ENOUGH, Outer, Validation
+from metafunc.training.settings import Outer, Validation
 from metafunc.training.signals import Received
 from metafunc.training.state import RunSpec, State, Window
 from metafunc.training.together import Together
+from metafunc.training.validation_tasks import undecided
 from metafunc.types import M, MetaLearner, P, Task, TaskFamily
 
 
@@ -85,18 +84,9 @@ class Loop(Generic[M, P]):
         """Whether there are validation tasks enough to choose a checkpoint by."""
         if self.validation.every is None:
             return False
-        origin = scoring.origin_of(self.family.validation, self.spec.seed, "validation", self.validation.num_tasks)
-        number = count_groups(origin.groups, self.validation.num_tasks)
-        if origin.of == TRAINED:
-            self.warn("No task was left out of the training to choose a checkpoint by: the last one is kept.")
-            return False
-        if origin.groups is None or origin.groups.shape[1] > 1 or number >= ENOUGH:
-            return True
-        self.warn(
-            f"There are {number} validation {origin.of}, too few to choose a checkpoint by: the last one is kept, as "
-            f"long as there are fewer than {ENOUGH}."
-        )
-        return False
+        if said := undecided(self.family, self.spec.seed, self.validation.num_tasks):
+            self.warn(f"{said} to choose a checkpoint by: the last one is kept.")
+        return not said
 
     @cached_property
     def compiler(self) -> aot.Compiler:

@@ -25,6 +25,8 @@ LAZY = {
     "huggingface_hub",
     "botorch",
     "gpytorch",
+    "optuna",
+    "distributed",
 }
 
 OF_ROOM = {"sklearn": {"sklearn"}, "botorch": {"botorch", "gpytorch"}}

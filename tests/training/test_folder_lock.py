@@ -2,11 +2,12 @@
 
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
-from metafunc.training.folder_lock import locked
+from metafunc.training.folder_lock import locked, wait_until_free
 
 HOLD = """
 import sys
@@ -51,3 +52,18 @@ def test_a_link_is_not_locked(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="is a link"):
         locked(tmp_path / "run").__enter__()
     assert not (tmp_path / "elsewhere").exists()
+
+
+def test_waiting_ends_with_the_holder_or_with_patience(tmp_path: Path) -> None:
+    wait_until_free(tmp_path / "absent", 60)
+    command = [sys.executable, "-c", HOLD, str(tmp_path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        wait_until_free(tmp_path, 0.2)
+        with pytest.raises(ValueError, match="Another process"):
+            locked(tmp_path).__enter__()
+        threading.Timer(0.3, holder.kill).start()
+        wait_until_free(tmp_path, 600)
+        with locked(tmp_path):
+            assert (tmp_path / ".lock").exists()

@@ -69,7 +69,9 @@ def run(cell: Cell, asked: Asked) -> Ended:
         if asked():
             return Ended(128 + asked()[0], "It was stopped.")
         with tempfile.TemporaryFile() as file:
-            code = _wait(tied.start(cell.words, folder=cell.folder, stdout=subprocess.DEVNULL, stderr=file), asked)
+            started = tied.start(cell.words, folder=cell.folder, stdout=subprocess.DEVNULL, stderr=file)
+            with started as process:  # whose stdin is closed at the end, by which one that still runs would end
+                code = _wait(process, asked)
             said = _tail(file)
         attempts += 1
     if code < 0:

@@ -1,12 +1,13 @@
 """Runs cells side by side: by processes of this machine, or by the workers of a Dask cluster."""
 
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from typing import NoReturn
 
 from metafunc_cli import tied
-from metafunc_cli.cells.cell import Cell, Ended, run
+from metafunc_cli.cells.cell import Asked, Cell, Ended, run
+from metafunc_cli.cells.cluster import run_there
 
 OnEnd = Callable[[Cell, Ended], None]
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
@@ -30,24 +31,31 @@ def spread(cells: Sequence[Cell], *, jobs: int = 1, scheduler: str | None = None
         How each has ended, by its name.
 
     Raises:
-        UsageError: the scheduler cannot be reached, or its workers are not what they have to be.
+        UsageError: the scheduler does not answer.
         KeyboardInterrupt: SIGINT was received, and all cells have ended.
         SystemExit: SIGTERM or SIGHUP was.
     """
     asked: list[int] = []
-    ended: dict[str, Ended] = {}
-    with tied.hearing(SIGNALS, asked.append), ThreadPoolExecutor(jobs) as pool:
-        futures = {pool.submit(run, cell, lambda: asked): cell for cell in cells}
+    found: dict[str, Ended] = {}
+    with tied.hearing(SIGNALS, asked.append):
+        ways = _here(cells, jobs, lambda: asked) if scheduler is None else run_there(cells, scheduler, lambda: asked)
+        for cell, ended in ways:
+            found[cell.name] = ended
+            on_end(cell, ended)
+    if asked:
+        stop(asked[0])
+    return found
+
+
+def _here(cells: Sequence[Cell], jobs: int, asked: Asked) -> Iterator[tuple[Cell, Ended]]:
+    """Run cells on this machine; each that has ended, and how."""
+    with ThreadPoolExecutor(jobs) as pool:
+        futures = {pool.submit(run, cell, asked): cell for cell in cells}
         waiting = {*futures}
         while waiting:
             done, waiting = wait(waiting, SECONDS, FIRST_COMPLETED)
             for future in done:
-                cell = futures[future]
-                ended[cell.name] = future.result()
-                on_end(cell, ended[cell.name])
-    if asked:
-        stop(asked[0])
-    return ended
+                yield futures[future], future.result()
 
 
 def stop(number: int) -> NoReturn:

@@ -102,11 +102,16 @@ def _check_runs(found: Comparison, names: Sequence[str], passed: Sequence[Token]
         )
     if passed:
         raise UsageError(f"{passed[0].flag} is for trainings, and {', '.join(names)} are finished: leave it out.")
-    if found.jobs != 1 or found.cell is not None:
-        flag = "--jobs" if found.jobs != 1 else "--cell"
-        raise UsageError(f"{flag} is for trainings, and {', '.join(names)} are finished: leave it out.")
+    if ways := _ways(found):
+        raise UsageError(f"{ways[0]} is for trainings, and {', '.join(names)} are finished: leave it out.")
     for name in names:
         transformed_trials.split(name)
+
+
+def _ways(found: Comparison) -> list[str]:
+    """The flags that say in what other way than one by one trainings are done."""
+    given = {"--jobs": found.jobs != 1, "--scheduler": found.scheduler is not None, "--cell": found.cell is not None}
+    return [flag for flag, is_given in given.items() if is_given]
 
 
 def _check_trainings(found: Comparison) -> None:
@@ -125,6 +130,8 @@ def _check_trainings(found: Comparison) -> None:
         raise unknown("task family", found.tasks, FAMILIES)
     if len({*found.algorithms}) < len(found.algorithms):
         raise UsageError(f"--algorithms names one of {', '.join(found.algorithms)} twice.")
+    if len(ways := _ways(found)) > 1:
+        raise UsageError(f"{' and '.join(ways)} are two ways to do the trainings: give one of them.")
     try:
         at_least(1, **{"--seeds": found.seeds, "--test-tasks": found.test_tasks, "--jobs": found.jobs})
         at_least(0, **{"--test-steps": found.test_steps})

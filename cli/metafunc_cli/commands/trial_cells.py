@@ -6,14 +6,14 @@ from typing import Any, TypeVar
 
 from metafunc_cli.cells.cell import Cell, Ended
 from metafunc_cli.cells.spread import spread
+from metafunc_cli.cells.words import without
 from metafunc_cli.display.progress import progress
 from metafunc_cli.display.screen import Screen
 from metafunc_cli.errors import TRACEBACK, UsageError, expected
-from metafunc_cli.settings.arguments import Taken, tokens
 from metafunc_cli.settings.compose import Request
 from metafunc_cli.settings.options import Comparison
 
-NOT_OF_A_CELL = {"--jobs": 1, "--json": 0}
+NOT_OF_A_CELL = {"--jobs": 1, "--scheduler": 1, "--json": 0}
 """What a comparison says beside what its trainings are, and how many words follow."""
 T = TypeVar("T")
 Failed = dict[str, Ended]
@@ -48,7 +48,7 @@ def chosen(requests: Mapping[str, Sequence[Request]], number: int) -> tuple[str,
 def side_by_side(
     screen: Screen, argv: Sequence[str], requests: Mapping[str, Sequence[Request]], asked: Comparison
 ) -> Failed:
-    """Do all trainings, several at a time.
+    """Do all trainings, several at a time or on a cluster.
 
     Args:
         screen: where it is said how far they are.
@@ -56,13 +56,14 @@ def side_by_side(
         requests: what is trained.
         asked: how many at a time.
     """
-    words = [word for token in tokens(argv, _taken) if token.flag not in NOT_OF_A_CELL for word in token.words]
+    words = without(argv, NOT_OF_A_CELL)
     cells = [
         Cell(folder_name(*trained), ("compare", *words, "--cell", str(number), "--quiet"))
         for number, trained in enumerate(numbered(requests))
     ]
     failed: Failed = {}
-    title = f"{len(cells)} trainings, {asked.jobs} at a time"
+    how = f"{asked.jobs} at a time" if asked.scheduler is None else f"by {asked.scheduler}"
+    title = f"{len(cells)} trainings, {how}"
     with progress(screen.err, title, quiet=screen.quiet) as advance:
         number = 0
         advance(number, len(cells), "")
@@ -76,12 +77,12 @@ def side_by_side(
             if ended.code:
                 failed[cell.name] = ended
 
-        spread(cells, jobs=asked.jobs, on_end=on_end)
+        spread(cells, jobs=asked.jobs, scheduler=asked.scheduler, on_end=on_end)
     return failed
 
 
 def attempted(failed: Failed, name: str, train: Callable[[], T]) -> list[T]:
-    """What a training makes; nothing where it fails, which is noted, so that the others can go on."""
+    """What a training makes; nothing where it fails, which is kept, so that the others can go on."""
     try:
         return [train()]
     except Exception as error:
@@ -102,8 +103,3 @@ def report_failed(screen: Screen, failed: Failed) -> int:
     for name, ended in failed.items():
         screen.say(f"{name} failed (exit code {ended.code}): {ended.message}")
     return next(ended.code for ended in failed.values())
-
-
-def _taken(flag: str) -> Taken:
-    """What a flag takes, in as far as that matters here: other words stay where they are."""
-    return Taken(NOT_OF_A_CELL.get(flag, 0), str)

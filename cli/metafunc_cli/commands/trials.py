@@ -75,7 +75,7 @@ def train(
         for seed, request in enumerate(each)
     }
     overall, rows = Overall(cells), []
-    failed = side_by_side(screen, argv, requests, asked) if asked.jobs > 1 else {}
+    failed = side_by_side(screen, argv, requests, asked) if asked.jobs > 1 or asked.scheduler else {}
     for algorithm, each in requests.items():
         trials = []
         for seed, request in enumerate(each):

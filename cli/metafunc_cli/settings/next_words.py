@@ -12,6 +12,7 @@ from metafunc_cli.settings.arguments import VARIADIC, is_flag, taken
 from metafunc_cli.settings.bench_options import Benching
 from metafunc_cli.settings.checking_options import Checking
 from metafunc_cli.settings.generated import ALGORITHMS, FAMILIES, MODELS
+from metafunc_cli.settings.tuning_options import Tuning
 from metafunc_cli.suites.suite import known as suites
 
 RUNS = "runs"
@@ -25,6 +26,7 @@ OPTIONS: Mapping[str, tuple[type, ...]] = {
     "plot": (options.Plotting,),
     "compare": (options.Comparison,),
     "bench": (Benching,),
+    "tune": (options.Training, Tuning),
     "predict": (options.Prediction,),
     "check": (Checking,),
 }
@@ -104,7 +106,7 @@ def _open(rest: Sequence[str], flags: Mapping[str, Flag]) -> Flag | None:
 
 def _names(command: str, rest: Sequence[str], word: str) -> list[str]:
     """The names that belong to no flag: an algorithm and a family that fit each other, or a run."""
-    if command in ("train", "auto"):
+    if command in ("train", "tune", "auto"):
         here = Path(word).parent if "/" in word else Path()
         tables = [str(file) for end in TABLES for file in sorted(here.glob(f"*{end}"))]
         return tables if command == "auto" else [*_pairs(rest), *tables]
@@ -145,7 +147,7 @@ def _flags(command: str, rest: Sequence[str]) -> dict[str, Flag]:
     elif command == "eval":
         family = next(filter(None, map(_family_of, rest)), None)
         found |= _of("data", FAMILIES[family].fields) if family in FAMILIES else {}
-    elif command == "train":
+    elif command in ("train", "tune"):
         algorithm = algorithm or ("mixed" if family == "regression" else "maml")
         table = any(Path(word).suffix.lower() in TABLES for word in rest)
         fits = (name for name, row in FAMILIES.items() if row.kinds[0] in ALGORITHMS[algorithm].kinds)

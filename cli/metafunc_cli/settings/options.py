@@ -273,6 +273,8 @@ class Comparison:
     jobs: int = 1
     """trainings at a time, each in a process of its own, with the same table as one by one. Large networks take all
     cores by themselves: give --threads 1 too."""
+    scheduler: Annotated[str | None, arg(metavar="ADDRESS", help_behavior_hint="")] = None
+    """do the trainings on the workers of this Dask scheduler, such as tcp://head:8786, which share the folder."""
     cell: Annotated[int | None, arg(metavar="K", help_behavior_hint="")] = None
     """do the training with this number alone, counted from 0, and test nothing: for job arrays of a batch system. The
     same command without it then takes all that are done."""
