@@ -141,7 +141,7 @@ def _suite(path: Path, found: Mapping[str, Any]) -> Suite:
 
 def _of_type(found: Mapping[str, Any], key: str, kind: type, usual: Any) -> Any:
     value = found.get(key, usual)
-    if type(value) is not kind or (kind is int and value < 1):
+    if type(value) is not kind or (isinstance(value, int) and value < 1):
         needed = {int: "a whole number of at least 1", str: "a string"}[kind]
         raise UsageError(f"{key} is {value!r}, but {needed} is needed.")
     return value
