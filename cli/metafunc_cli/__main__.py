@@ -26,6 +26,7 @@ COMMANDS = {
     "report": ("RUN|COMPARISON [OPTIONS]", "one HTML file: tables that sort, pictures, functions to explore"),
     "play": ("RUN [OPTIONS]", "a page to click support points on, and see the learner adapt"),
     "compare": ("[RUN ...] [OPTIONS]", "train algorithms, or take runs, and compare them"),
+    "bench": ("SUITE | SUITE.toml [OPTIONS]", "a suite of comparisons: one table, ranks, costs and citations"),
     "tune": ("[ALGORITHM] [TASKS] --space ... [OPTIONS]", "search the settings of a training by validation"),
     "predict": ("RUN --support F --query F --out F", "adapt to a new task from files, and predict"),
     "optimise": ("RUN [OPTIONS]", "find the best row of a pool in few evaluations"),

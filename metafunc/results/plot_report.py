@@ -37,7 +37,8 @@ def tradeoffs(
         ['cost']
     """
     yield from _cost(report["rows"], untrained)
-    yield from _support(report.get("by_shots", ()), exactly)
+    if (found := varied(report.get("by_shots", ()), "shots", exactly=exactly)) is not None:
+        yield "support", found
 
 
 def metric_of(rows: Sequence[Mapping[str, Any]]) -> str | None:
@@ -61,20 +62,43 @@ def _cost(rows: Sequence[Mapping[str, Any]], untrained: Collection[str]) -> "Ite
         yield "cost", figures.by_cost(points, metric, optimum=0.0 if metric == "gap" else None)
 
 
-def _support(by_shots: Sequence[Mapping[str, Any]], exactly: Collection[str]) -> "Iterator[tuple[str, Figure]]":
-    metric = metric_of([row for each in by_shots for row in each["rows"]]) if by_shots else None
+def varied(
+    reports: Sequence[Mapping[str, Any]],
+    number: str,
+    *,
+    exactly: Collection[str] = (),
+    title: str = "More support points",
+    x: str = "Support points per task",
+) -> "Figure | None":
+    """Scores against a number in which comparisons differ; None for fewer than two points.
+
+    Args:
+        reports: the comparisons, each with "rows".
+        number: the key of the number in each.
+        exactly: the algorithms whose predictions are the exact ones.
+        title: of the picture.
+        x: what the number is of.
+
+    Examples:
+        >>> rows = [{"algorithm": "cnp", "nll": {"mean": 0.5, "low": 0.4, "high": 0.6}}]
+        >>> varied([{"train_tasks": 5, "rows": rows}, {"train_tasks": 9, "rows": rows}], "train_tasks") is None
+        False
+    """
+    metric = metric_of([row for each in reports for row in each["rows"]]) if reports else None
     if metric is None:
-        return
+        return None
     lines: dict[str, list[Point]] = {}
-    for each in by_shots:
+    for each in reports:
         for row in each["rows"]:
-            lines.setdefault(row["algorithm"], []).append(_point(each["shots"], row[metric]))
+            lines.setdefault(row["algorithm"], []).append(_point(each[number], row[metric]))
     best = next((lines[name] for name in lines if name in exactly), [])
     others = {name: points for name, points in lines.items() if name not in exactly}
     if metric == "gap":
-        best = [Point(each["shots"], 0.0, 0.0, 0.0) for each in by_shots]
-    if any(sum(map(_finite, points)) >= LEAST for points in others.values()):
-        yield "support", figures.by_support(others, metric, optimum=[point for point in best if _finite(point)])
+        best = [Point(each[number], 0.0, 0.0, 0.0) for each in reports]
+    if not any(sum(map(_finite, points)) >= LEAST for points in others.values()):
+        return None
+    optimum = [point for point in best if _finite(point)]
+    return figures.by_support(others, metric, optimum=optimum, title=title, x=x)
 
 
 def _point(at: float | int, score: Mapping[str, float | None]) -> Point:

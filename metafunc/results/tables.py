@@ -3,7 +3,7 @@
 import csv
 import io
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from metafunc.data.safe_text import csv_cell, csv_quoting, markdown_cell
@@ -14,6 +14,9 @@ from metafunc.results.rounded import spoken as spoken
 
 if TYPE_CHECKING:
     from pandas import DataFrame
+
+
+BOLD = "Bold: the best, where the interval of its difference to each other row excludes zero."
 
 
 def metrics_of(row: Mapping[str, Any]) -> list[str]:
@@ -105,6 +108,24 @@ def to_markdown(report: Mapping[str, Any]) -> str:
     )
 
 
+def by_number(reports: Sequence[Mapping[str, Any]], number: str, of: str) -> str:
+    """Comparisons that differ in a number as Markdown: for each metric a row per learner and a column per number.
+
+    Args:
+        reports: the comparisons, of the same learners.
+        number: its key in each of them.
+        of: what it is a number of.
+    """
+    lines = [["", of, *(f"{each[number]:,}" for each in reports)], ["---"] * (2 + len(reports))]
+    for metric in metrics_of(reports[0]["rows"][0]):
+        for rows in zip(*(each["rows"] for each in reports), strict=True):
+            said = [spoken(row[metric]["mean"], row[metric]["ci95"], metric) for row in rows]
+            marked = [f"**{cell}**" if metric in row["best"] else cell for cell, row in zip(said, rows, strict=True)]
+            lines.append([markdown_cell(rows[0]["algorithm"]), head(metric), *marked])
+    table = ["| " + " | ".join(line) + " |" for line in lines]
+    return "\n".join([*table, "", f"{intervals(reports[0])} {BOLD}", ""])
+
+
 def to_frame(report: Mapping[str, Any]) -> "DataFrame":
     """The table as a data frame: one row per learner, and the columns of the CSV file.
 
@@ -178,17 +199,21 @@ def latex(text: str) -> str:
 def explained(report: Mapping[str, Any], written: Callable[[str], str] = str) -> str:
     """What the intervals of a table are, in a sentence, with names as they are written in its format."""
     rows = report["rows"]
-    counts = sorted({len(row["seeds"]) for row in rows})
+    gap = " Gap: NLL beyond that of the exact prediction, paired by task." if "gap" in metrics_of(rows[0]) else ""
+    return f"{intervals(report)} Δ: difference to {written(rows[0]['algorithm'])}, paired by task. {BOLD}{gap}"
+
+
+def intervals(report: Mapping[str, Any]) -> str:
+    """What a comparison was tested on, and what its intervals are over."""
+    counts = sorted({len(row["seeds"]) for row in report["rows"]})
     over = {
         True: "tasks only, for there is one training each, so they tell nothing about another training",
         False: f"{counts[-1]} seeds and the tasks",
     }[counts == [1]]
     mixed = " (of rows with one seed: over tasks only)" if counts[0] == 1 < counts[-1] else ""
-    gap = " Gap: NLL beyond that of the exact prediction, paired by task." if "gap" in metrics_of(rows[0]) else ""
     return (
         f"Meta-test on {tested_on(report)}, the same for all. ±: 95 % interval over {over}{mixed}, by Student's "
-        f"quantiles. Δ: difference to {written(rows[0]['algorithm'])}, paired by task. Bold: the best, where the "
-        f"interval of its difference to each other row excludes zero.{gap}"
+        "quantiles."
     )
 
 

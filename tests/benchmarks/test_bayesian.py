@@ -6,7 +6,7 @@ from typing import get_args
 
 import pytest
 import torch
-from metafunc_cli.commands import compare
+from metafunc_cli.commands import compare_requests
 from metafunc_cli.display.screen import Screen
 from metafunc_cli.settings.options import Comparison
 
@@ -27,13 +27,13 @@ def test_every_setting_can_be_trained(name: str, full: bool, monkeypatch: pytest
     monkeypatch.syspath_prepend(str(ROOT))
     bayesian = importlib.import_module("benchmarks.papers.bayesian")
     assert {*bayesian.SETTINGS} == {*NAMES} == {*get_args(bayesian.Name)}
-    own, names, passed = compare._sorted(bayesian.arguments(name, full=full))
+    own, names, passed = compare_requests._sorted(bayesian.arguments(name, full=full))
     assert names == []
     algorithms = tuple(bayesian.SETTINGS[name].algorithms.split())
     assert own[: len(algorithms) + 1] == ["--algorithms", *algorithms]
     tasks = own[own.index("--tasks") + 1]
     found = Comparison(algorithms=algorithms, tasks=tasks)
-    for algorithm, (request,) in compare._requests(Screen(json=False, quiet=True), found, passed).items():
+    for algorithm, (request,) in compare_requests.requested(Screen(json=False, quiet=True), found, passed).items():
         config = request.settings.to_json()
         settings = {key: value for key, value in config["model"].items() if key != "name"}
         model = MODELS[config["model"]["name"]](SHAPES.get(name, (1, 28, 28)), 5, **settings)
@@ -49,13 +49,13 @@ def test_every_comparison_beside_the_exact_answer_can_be_trained(monkeypatch: py
     assert len(driver.SETTINGS) > 10
     for name, setting in driver.SETTINGS.items():
         lines = driver.commands(setting, Path("runs") / name)
-        own, names, passed = compare._sorted(lines["test"][1:])
+        own, names, passed = compare_requests._sorted(lines["test"][1:])
         assert names == []
         algorithms = tuple(setting.algorithms.split())
         assert own[: len(algorithms) + 1] == ["--algorithms", *algorithms]
         found = Comparison(algorithms=algorithms, tasks=own[own.index("--tasks") + 1], steps=1)
-        compare._check_trainings(found)
-        requests = compare._requests(Screen(json=False, quiet=True), found, passed)
+        compare_requests._check_trainings(found)
+        requests = compare_requests.requested(Screen(json=False, quiet=True), found, passed)
         assert {*requests} == {algorithm.split("+")[0] for algorithm in algorithms}
         assert {*setting.autoregressive} <= {*requests}
         for request in requests.values():

@@ -1,45 +1,49 @@
 """`metafunc compare`: train algorithms on a task family, or take finished runs, and test all on the same new tasks."""
 
-import dataclasses
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from metafunc_cli.commands import same_tasks, transformed_trials, trial_cells
+from metafunc_cli.commands import compare_requests, train_tasks, transformed_trials, trial_cells
 from metafunc_cli.display.comparison import show
 from metafunc_cli.display.results import show_lines
 from metafunc_cli.display.screen import Screen, if_stopped, refusals
-from metafunc_cli.errors import OK, UsageError, unknown
-from metafunc_cli.settings import compose, user_builders
-from metafunc_cli.settings.arguments import ONE, Taken, Token, taken, together, tokens
-from metafunc_cli.settings.check_least import check_least
-from metafunc_cli.settings.generated import ALGORITHMS, FAMILIES, MODELS, TRANSFORMS
-from metafunc_cli.settings.names import choose, row
-from metafunc_cli.settings.options import Comparison, Training
-from metafunc_cli.settings.run_argument import HELP, parse
-
-WHAT = (
-    "Train every ALGORITHM on TASKS with every seed, or take finished RUNs, meta-test all on the same new tasks, and "
-    "compare: metafunc compare --algorithms maml platipus --tasks sine_or_line --seeds 3 --steps 2000, or metafunc "
-    "compare RUN+laplace RUN. A training that the folder holds already is not repeated, an interrupted one goes on.\n\n"
-    "All options of metafunc train can be given too: --inner-lr 0.01 for every algorithm that has it, --maml.inner-lr "
-    "0.01 for one, and --model, --model.hidden, --data.num-shots and --num-tasks for all. --tnp.steps 10000 trains one "
-    "longer than the others.\n\n"
-    "Intervals are 95 %, over seeds and tasks; differences are to the first, paired by task."
-)
-SECTIONS = {"algorithm": "", "tasks": "data", "model": "model"}
-"""The prefixes of the options by section."""
-NOT_HERE = {"--seed": "--seeds", "--test-tasks": "--test-tasks", "--test-steps": "--test-steps"}
-"""Options of `train` that this command has itself, under the same or another name, for all that it compares."""
+from metafunc_cli.errors import OK, UsageError
+from metafunc_cli.settings import compose
 
 
 def main(argv: Sequence[str]) -> int:
     """Run the command; see `metafunc compare --help`."""
-    own, names, passed = _sorted(argv)
-    found: Comparison = parse("metafunc compare", WHAT, own, {"comparison": Comparison()}).comparison
-    _check(found, names, passed)
+    found, names, _ = compare_requests.read(argv)
     screen = Screen(json=found.json, quiet=found.quiet)
-    requests = {} if names else _requests(screen, found, passed)
+    again = f"metafunc compare {shlex.join(argv)}"
+    if found.train_tasks:
+        report, code = train_tasks.compared(screen, argv, found, names, lambda line: compared(screen, line, again))
+    else:
+        report, code = compared(screen, argv, again)
+    if report is not None:
+        screen.result(report)
+    return code
+
+
+def compared(screen: Screen, argv: Sequence[str], again: str) -> tuple[dict[str, Any] | None, int]:
+    """Train what is missing, test all, write and show the table.
+
+    Args:
+        screen: where it is shown.
+        argv: the words of the command.
+        again: the command that goes on where this one is stopped.
+
+    Returns:
+        What compare.json holds, and the exit code; None where a signal stopped it between two steps, or nothing was
+        trained.
+
+    Raises:
+        UsageError: something of it cannot be compared.
+    """
+    found, names, passed = compare_requests.read(argv)
+    requests = {} if names else compare_requests.requested(screen, found, passed)
     out = Path(found.out or ("runs/compare" if names else f"runs/compare-{found.tasks}"))
     if names and (out / "config.json").exists():
         raise UsageError(f"{out} is a run; give --out another folder.")
@@ -52,9 +56,8 @@ def main(argv: Sequence[str]) -> int:
 
     with refusals():
         refuse_link(out / "figures")
-    again = f"What is trained is kept. Go on with:\n  metafunc compare {shlex.join(argv)}"
     failed: trial_cells.Failed = {}
-    with if_stopped(screen, again):
+    with if_stopped(screen, f"What is trained is kept. Go on with:\n  {again}"):
         try:
             if names:
                 trained = transformed_trials.from_runs(names, imports=found.imports)
@@ -65,10 +68,10 @@ def main(argv: Sequence[str]) -> int:
                 rows, failed = trials.train(screen, argv, requests, out, found)
                 trained = transformed_trials.transformed(rows, found.algorithms)
         except Interrupted as stopped:
-            screen.say(f"{stopped} Go on with:\n  metafunc compare {shlex.join(argv)}")
-            return 128 + stopped.signal
+            screen.say(f"{stopped} Go on with:\n  {again}")
+            return None, 128 + stopped.signal
         if failed and not trained:
-            return trial_cells.report_failed(screen, failed)
+            return None, trial_cells.report_failed(screen, failed)
         file = out / per_task.NAME
         entries = trial_tests.meta_test(screen, trained, found, kept=trial_tests.kept_in(screen, file))
         report = comparison.compare(trained[0].tasks, entries)
@@ -89,189 +92,19 @@ def main(argv: Sequence[str]) -> int:
         drawn, kept = trial_pictures.draw(trained, entries, report, found, ["metafunc", "compare", *argv], out)
     lines = {"in": str(out), "wrote": _within(out, [*wrote, *drawn]), "kept": _within(out, kept)}
     show_lines(screen.out, [(name, text) for name, text in lines.items() if text])
-    screen.result(report)
-    return trial_cells.report_failed(screen, failed) if failed else OK
+    return report, trial_cells.report_failed(screen, failed) if failed else OK
 
 
-def _cell(screen: Screen, requests: Mapping[str, list[compose.Request]], out: Path, number: int) -> int:
+def _cell(
+    screen: Screen, requests: Mapping[str, list[compose.Request]], out: Path, number: int
+) -> tuple[dict[str, Any], int]:
     """Do one of the trainings, for others to compare."""
     from metafunc_cli.commands import trials
 
     trial = trials.train_cell(screen, requests, out, number)
     show_lines(screen.out, [("trained", str(trial.run.path))])
-    screen.result({"cell": number, "run": str(trial.run.path)})
-    return OK
+    return {"cell": number, "run": str(trial.run.path)}, OK
 
 
 def _within(folder: Path, paths: Sequence[Path]) -> str:
     return ", ".join(str(path.relative_to(folder)) for path in paths)
-
-
-def _sorted(argv: Sequence[str]) -> tuple[list[str], list[str], list[Token]]:
-    """This command's own flags, the names that belong to none, and the flags of `train`."""
-    own = {**taken("", Comparison), **dict.fromkeys(HELP, Taken(0, str))}
-    known = {**_of_train(), **own}
-    mine: list[str] = []
-    names: list[str] = []
-    passed: list[Token] = []
-    for token in tokens(argv, lambda flag: known.get(_owned(flag)[1], ONE), spelled=_spelled):
-        if not token.flag:
-            names += token.words
-        elif token.flag in own:
-            mine += token.words
-        else:
-            passed.append(token)
-    return mine, names, passed
-
-
-def _owned(flag: str) -> tuple[str, str]:
-    """The algorithm that a flag is for, empty for all, and the flag as `train` has it."""
-    algorithm, dot, rest = flag.removeprefix("--").partition(".")
-    return (algorithm, f"--{rest}") if dot and algorithm in ALGORITHMS else ("", flag)
-
-
-def _spelled(flag: str) -> str:
-    """A flag in its usual spelling: with hyphens, but for an algorithm's name before the dot."""
-    hyphened = flag.replace("_", "-")
-    algorithm, dot, rest = hyphened.removeprefix("--").partition(".")
-    name = algorithm.replace("-", "_")
-    return f"--{name}.{rest}" if dot and name in ALGORITHMS else hyphened
-
-
-def _of_train(algorithm: str | None = None, tasks: str | None = None, model: str | None = None) -> dict[str, Taken]:
-    """The flags that `train` knows, of everything or of one algorithm, family and network."""
-    parts: list[tuple[str, type]] = [("", Training)]
-    if algorithm is not None and tasks is not None:
-        names, _ = choose([algorithm, tasks], model, {}, None)
-        parts += [(prefix, row(section, names[section]).fields) for section, prefix in SECTIONS.items()]
-    else:
-        tables = {"": ALGORITHMS, "data": FAMILIES, "model": MODELS}
-        parts += [(prefix, entry.fields) for prefix, table in tables.items() for entry in table.values()]
-    found = {"--model": Taken(1, str), "--init-from": Taken(1, str)}
-    for prefix, fields in parts:
-        found = together(found, taken(prefix, fields))
-    return {flag: takes for flag, takes in found.items() if flag not in NOT_HERE}
-
-
-def _check(found: Comparison, names: Sequence[str], passed: Sequence[Token]) -> None:
-    check_least(found, seeds=1, test_tasks=1, test_steps=0, shots=0, jobs=1)
-    if names:
-        _check_runs(found, names, passed)
-    else:
-        _check_trainings(found)
-
-
-def _check_runs(found: Comparison, names: Sequence[str], passed: Sequence[Token]) -> None:
-    if found.algorithms or found.tasks:
-        raise UsageError(
-            "compare takes runs, or --algorithms and --tasks to train, and not both: "
-            f"{', '.join(names)} is one too many."
-        )
-    if passed:
-        raise UsageError(f"{passed[0].flag} is for trainings, and {', '.join(names)} are finished: leave it out.")
-    if ways := _ways(found):
-        raise UsageError(f"{ways[0]} is for trainings, and {', '.join(names)} are finished: leave it out.")
-    for name in names:
-        transformed_trials.split(name)
-
-
-def _ways(found: Comparison) -> list[str]:
-    """The flags that say in what other way than one by one trainings are done."""
-    given = {"--jobs": found.jobs != 1, "--scheduler": found.scheduler is not None, "--cell": found.cell is not None}
-    return [flag for flag, is_given in given.items() if is_given]
-
-
-def _check_trainings(found: Comparison) -> None:
-    if not found.algorithms or found.tasks is None:
-        missing = "--algorithms" if not found.algorithms else "--tasks"
-        example = "metafunc compare --algorithms maml platipus --tasks sine_or_line --seeds 3 --steps 2000"
-        raise UsageError(f"compare needs {missing}, or the folders of finished runs. For example: {example}")
-    for name in found.algorithms:
-        algorithm, *transforms = name.split("+")
-        if not user_builders.is_own(algorithm) and algorithm not in ALGORITHMS:
-            raise unknown("algorithm", algorithm, ALGORITHMS)
-        for transform in transforms:
-            if transform not in TRANSFORMS:
-                raise unknown("transform", transform, TRANSFORMS)
-    if not user_builders.is_own(found.tasks) and found.tasks not in FAMILIES:
-        raise unknown("task family", found.tasks, FAMILIES)
-    if len({*found.algorithms}) < len(found.algorithms):
-        raise UsageError(f"--algorithms names one of {', '.join(found.algorithms)} twice.")
-    if len(ways := _ways(found)) > 1:
-        raise UsageError(f"{' and '.join(ways)} are two ways to do the trainings: give one of them.")
-
-
-def _requests(screen: Screen, found: Comparison, passed: Sequence[Token]) -> dict[str, list[compose.Request]]:
-    """By algorithm, what `train` would be asked for, one request per seed: algorithms that differ in what is done after
-    the training share one. The tasks are the first's, but for what is given for one algorithm."""
-    assert found.tasks is not None
-    flags = _by_algorithm(screen, found, passed)
-    asked = {
-        algorithm: compose.read([algorithm, found.tasks, *_steps(found, algorithm), *each])
-        for algorithm, each in flags.items()
-    }
-    owned: dict[str, list[str]] = {}
-    for token in passed:
-        algorithm, flag = _owned(token.flag)
-        owned.setdefault(algorithm, []).append(flag)
-    common = same_tasks.common(screen, asked, owned)
-    return {
-        algorithm: [_anchored(_seeded(request, seed)) for seed in range(found.seeds)]
-        for algorithm, request in common.items()
-    }
-
-
-def _seeded(request: compose.Request, seed: int) -> compose.Request:
-    settings = dataclasses.replace(request.settings, training=dataclasses.replace(request.settings.training, seed=seed))
-    return dataclasses.replace(request, settings=settings)
-
-
-def _steps(found: Comparison, algorithm: str) -> list[str]:
-    """The number of steps for an algorithm; one that does not train takes its own."""
-    trains = algorithm not in ALGORITHMS or ALGORITHMS[algorithm].trains
-    return ["--steps", str(found.steps)] if trains and found.steps is not None else []
-
-
-def _anchored(request: compose.Request) -> compose.Request:
-    settings = dataclasses.replace(request.settings, data=compose.anchored(request.settings.data))
-    return dataclasses.replace(request, settings=settings)
-
-
-def _by_algorithm(screen: Screen, found: Comparison, passed: Sequence[Token]) -> dict[str, list[str]]:
-    """The flags of `train` that each algorithm gets."""
-    model = next((token.words[-1] for token in passed if token.flag == "--model"), None)
-    trained = dict.fromkeys(name.split("+")[0] for name in found.algorithms)
-    known = {algorithm: _of_train(algorithm, found.tasks, model) for algorithm in trained}
-    flags: dict[str, list[str]] = {algorithm: [] for algorithm in trained}
-    # What is given for one algorithm counts more than what is given for all, in whatever order they stand.
-    for token in sorted(passed, key=lambda token: _owned(token.flag)[0] != ""):
-        takers = _takers(token.flag, known)
-        for algorithm in takers:
-            flags[algorithm] += _as_train(token)
-        others = [algorithm for algorithm in known if algorithm not in takers]
-        if others and not _owned(token.flag)[0]:
-            screen.say(f"note: {token.flag} is for {', '.join(takers)}; {', '.join(others)} has no such option.")
-    return flags
-
-
-def _as_train(token: Token) -> list[str]:
-    """A flag's words as `train` takes them, without an algorithm's name."""
-    given = token.words[0].partition("=")[0]
-    return [token.words[0].replace(given, _owned(token.flag)[1], 1), *token.words[1:]]
-
-
-def _takers(flag: str, known: Mapping[str, Mapping[str, Taken]]) -> list[str]:
-    """The algorithms that take a flag.
-
-    Raises:
-        UsageError: none does.
-    """
-    if flag in NOT_HERE:
-        raise UsageError(f"{flag} is an option of train; compare has {NOT_HERE[flag]}.")
-    owner, of_train = _owned(flag)
-    if owner and owner not in known:
-        raise UsageError(f"{flag} is for {owner}, which --algorithms does not name.")
-    takers = [algorithm for algorithm in ([owner] if owner else known) if of_train in known[algorithm]]
-    if not takers:
-        raise unknown("option", flag, sorted({name for each in known.values() for name in each}))
-    return takers

@@ -99,6 +99,8 @@ def _names(command: str, rest: Sequence[str], word: str) -> list[str]:
         return tables if command == "auto" else [*_pairs(rest), *tables]
     if command == "check":
         return [*_words()["algorithms"]]
+    if command == "bench":
+        return [*_words()["suites"]]
     several = command == "compare"
     return [
         str(run) for run in run_folders() if several or not any((Path(each) / "config.json").exists() for each in rest)

@@ -271,6 +271,9 @@ class Comparison:
     """test, validation, train, or a variant of the family."""
     shots: Annotated[tuple[int, ...], arg(metavar="K ...", help_behavior_hint="")] = ()
     """compare with so many support rows (of each class) as well, as by_shots in compare.json."""
+    train_tasks: Annotated[tuple[int, ...], arg(metavar="N ...", help_behavior_hint="")] = ()
+    """compare trainings on so many fixed tasks, of a family that has a number of them (trend, cauchy,
+    few_task_sinusoid), as by_train_tasks in compare.json."""
     out: Annotated[str | None, arg(metavar="FOLDER", help_behavior_hint="")] = None
     """the folder of trainings, tables and figures; by default runs/compare-TASKS."""
     jobs: int = 1

@@ -11,11 +11,13 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 from metafunc_cli.presets.all import PRESETS
 from metafunc_cli.settings import options
 from metafunc_cli.settings.arguments import taken
+from metafunc_cli.settings.bench_options import Benching
 from metafunc_cli.settings.checking_options import Checking
 from metafunc_cli.settings.decision_options import Acquiring, Optimising, Shown
 from metafunc_cli.settings.generated import ALGORITHMS, FAMILIES, MODELS
 from metafunc_cli.settings.next_words import RUN_FOLDERS, Flag, Words
 from metafunc_cli.settings.tuning_options import Tuning
+from metafunc_cli.suites.suite import known as suites
 
 OPTIONS: Mapping[str, tuple[type, ...]] = {
     "train": (options.Training, options.Output),
@@ -25,6 +27,7 @@ OPTIONS: Mapping[str, tuple[type, ...]] = {
     "report": (options.Reporting,),
     "play": (options.Serving,),
     "compare": (options.Comparison,),
+    "bench": (Benching,),
     "tune": (options.Training, Tuning),
     "predict": (options.Prediction,),
     "optimise": (Optimising, Shown),
@@ -61,6 +64,7 @@ def words() -> Words:
             name: {"kinds": row.kinds, "model": row.model, "flags": flags("data", row.fields)}
             for name, row in FAMILIES.items()
         },
+        "suites": {name: {} for name in suites()},
         "networks": {name: {"flags": flags("model", row.fields)} for name, row in MODELS.items()},
     }
 

