@@ -43,12 +43,12 @@ def speaks_of(error: BaseException) -> bool:
 
 
 def launch(argv: Sequence[str], ranks: int) -> int:
-    """Run `metafunc train` as several ranks.
+    """Run a command as several ranks.
 
     A signal is handed on, SIGTERM once; a rank that dies takes the others with it.
 
     Args:
-        argv: the words after `metafunc train`.
+        argv: the words after `metafunc`.
         ranks: how many.
 
     Returns:
@@ -56,7 +56,7 @@ def launch(argv: Sequence[str], ranks: int) -> int:
     """
     with tempfile.TemporaryDirectory(prefix="metafunc-") as folder:
         store = (Path(folder) / "store").as_uri()
-        command = [sys.executable, "-m", "metafunc_cli", "train", *argv]
+        command = [sys.executable, "-m", "metafunc_cli", *argv]
         threads = {} if "OMP_NUM_THREADS" in os.environ else {"OMP_NUM_THREADS": str(_cores() // ranks or 1)}
         children = [
             subprocess.Popen(

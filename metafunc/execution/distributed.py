@@ -23,6 +23,8 @@ T = TypeVar("T")
 TIMEOUT = "METAFUNC_RANKS_TIMEOUT"
 """The environment variable for how many seconds ranks wait for each other."""
 SECONDS = 300.0
+COMPILING = timedelta(hours=1)
+"""How long the ranks of a machine wait for its first, which compiles."""
 STORE = "METAFUNC_RANKS_STORE"
 """The environment variable that names where the ranks of one machine meet; `metafunc train --ranks` sets it."""
 SHARED_STORE = "TORCH_DISABLE_SHARE_RDZV_TCP_STORE"
@@ -120,12 +122,14 @@ class Ranks:
             yield
             return
         if self.local_rank > 0:
-            with answering():
-                torch.distributed.barrier()
+            self._meet()
         yield
         if self.local_rank == 0:
-            with answering():
-                torch.distributed.barrier()
+            self._meet()
+
+    def _meet(self) -> None:
+        with answering():
+            torch.distributed.monitored_barrier(timeout=COMPILING)
 
 
 ALONE = Ranks()

@@ -28,7 +28,7 @@ def ranks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_each_rank_is_given_its_number_and_the_command(ranks: Path) -> None:
     ranks.write_text("exit 0\n")
-    assert launch.launch(["maml", "--ranks", "3"], 3) == 0
+    assert launch.launch(["train", "maml", "--ranks", "3"], 3) == 0
     for rank in range(3):
         given = (ranks.parent / f"given.{rank}").read_text()
         assert given == f"{rank} {rank} 3 -m metafunc_cli train maml --ranks 3\n"

@@ -276,8 +276,8 @@ def sums(folder: Path) -> Any:
 
     def summed_up(ranks: Ranks, size: int, reduce: shards.Reduce) -> Any:
         own = [shard(number, size) for number in ranks.share(12)]
-        sizes, gradient, note = shards.mean(own, ranks, reduce=reduce, note=ranks.rank)
-        return summed((sizes, tree.map(torch.Tensor.contiguous, gradient))), sizes.tolist(), note
+        sizes, gradient, notes = shards.mean(own, ranks, reduce=reduce, notes=(ranks.rank, -ranks.rank))
+        return summed((sizes, tree.map(torch.Tensor.contiguous, gradient))), sizes.tolist(), notes
 
     def case(ranks: Ranks) -> Any:
         given = ranks.tell(ranks.rank), ranks.from_first(bytes([7 + ranks.rank])).hex()

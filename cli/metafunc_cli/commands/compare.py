@@ -3,9 +3,12 @@
 import dataclasses
 import shlex
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from metafunc.checks import at_least
+from metafunc_cli import joined, launch
 from metafunc_cli.commands import same_tasks, transformed_trials
 from metafunc_cli.display.comparison import show
 from metafunc_cli.display.results import show_lines
@@ -17,6 +20,10 @@ from metafunc_cli.settings.generated import ALGORITHMS, FAMILIES, MODELS, TRANSF
 from metafunc_cli.settings.names import choose, row
 from metafunc_cli.settings.options import Comparison, Training
 from metafunc_cli.settings.run_argument import HELP, parse
+
+if TYPE_CHECKING:
+    from metafunc.execution.distributed import Ranks
+    from metafunc_cli.commands.trials import Contender
 
 WHAT = (
     "Train every ALGORITHM on TASKS with every seed, or take finished RUNs, meta-test all on the same new tasks, and "
@@ -38,7 +45,13 @@ def main(argv: Sequence[str]) -> int:
     own, names, passed = _sorted(argv)
     found: Comparison = parse("metafunc compare", WHAT, own, {"comparison": Comparison()}).comparison
     _check(found, names, passed)
-    screen = Screen(json=found.json, quiet=found.quiet)
+    return joined.shared(["compare", *argv], found.ranks, lambda ranks: _compare(argv, found, names, passed, ranks))
+
+
+def _compare(
+    argv: Sequence[str], found: Comparison, names: Sequence[str], passed: Sequence[Token], ranks: "Ranks"
+) -> int:
+    screen = Screen(json=found.json, quiet=found.quiet, silent=not ranks.first)
     requests = {} if names else _requests(screen, found, passed)
     out = Path(found.out or ("runs/compare" if names else f"runs/compare-{found.tasks}"))
     if names and (out / "config.json").exists():
@@ -55,7 +68,7 @@ def main(argv: Sequence[str]) -> int:
     with if_stopped(screen, again):
         try:
             if names:
-                trained = transformed_trials.from_runs(names, imports=found.imports)
+                trained = _runs(found, names, ranks)
             else:
                 transformed_trials.refuse_transforms(requests, found.algorithms)
                 trained = transformed_trials.transformed(trials.train(screen, requests, out, found), found.algorithms)
@@ -63,10 +76,14 @@ def main(argv: Sequence[str]) -> int:
             screen.say(f"{stopped} Go on with:\n  metafunc compare {shlex.join(argv)}")
             return 128 + stopped.signal
         file = out / per_task.NAME
-        entries = trial_tests.meta_test(screen, trained, found, kept=trial_tests.kept_in(screen, file))
+        kept = trial_tests.kept_in(screen, file)
+        entries = trial_tests.meta_test(screen, trained, found, kept=kept, ranks=ranks)
+        with_shots = trial_tests.by_shots(screen, trained, found, ranks) if found.shots else []
+        if not ranks.first:
+            return OK
         report = comparison.compare(trained[0].tasks, entries)
-        if found.shots:
-            report["by_shots"] = trial_tests.by_shots(screen, trained, found)
+        if with_shots:
+            report["by_shots"] = with_shots
         make_folder(out)
         per_task.write(file, trained[0].tasks, entries, [trial_marks.of_row(row, found) for row in trained])
         write_json(out / "compare.json", report)
@@ -81,6 +98,17 @@ def main(argv: Sequence[str]) -> int:
     show_lines(screen.out, [("in", str(out)), ("wrote", ", ".join(str(path.relative_to(out)) for path in wrote))])
     screen.result(report)
     return OK
+
+
+def _runs(found: Comparison, names: Sequence[str], ranks: "Ranks") -> "list[Contender]":
+    """The finished runs, which are the same on all ranks."""
+    from metafunc.execution.rank_agreement import agreement
+
+    with agreement(ranks) as settled:
+        rows = transformed_trials.from_runs(names, imports=found.imports)
+        for trial in [trial for row in rows for trial in row.trials]:
+            joined.hold_alike(settled, trial.meta, {**trial.run.config, "comparison": asdict(found)}, trial.family)
+    return rows
 
 
 def _sorted(argv: Sequence[str]) -> tuple[list[str], list[str], list[Token]]:
@@ -149,6 +177,11 @@ def _check_runs(found: Comparison, names: Sequence[str], passed: Sequence[Token]
 
 
 def _check_trainings(found: Comparison) -> None:
+    if found.ranks != 1 or launch.is_rank():
+        raise UsageError(
+            "Ranks share the tests of finished runs, whose folders compare then takes: train each by metafunc train "
+            "--ranks."
+        )
     if not found.algorithms or found.tasks is None:
         missing = "--algorithms" if not found.algorithms else "--tasks"
         example = "metafunc compare --algorithms maml platipus --tasks sine_or_line --seeds 3 --steps 2000"

@@ -5,11 +5,12 @@ import shlex
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from metafunc_cli import ended, launch
+from metafunc_cli import ended, joined, launch
 from metafunc_cli.commands import eval
 from metafunc_cli.commands.timing import Clock
 from metafunc_cli.display.beforehand import announce
@@ -48,25 +49,17 @@ def main(argv: Sequence[str]) -> int:
     data, training = compose.anchored(settings.data), compose.anchored(settings.training, "init_from")
     request = replace(request, settings=replace(settings, data=data, training=training))
     _refuse(request)
-    if request.output.ranks > 1 and not (launch.is_rank() or request.output.dry_run):
-        return launch.launch(argv, request.output.ranks)
     if request.output.out and ended.diverged_before(Path(request.output.out)):
         return DIVERGED  # as was said, with the task
-    if not launch.is_rank():
-        return _begin(argv, request)
-    from metafunc.execution import distributed
-
-    with distributed.join() as ranks:
-        if request.output.ranks not in (1, ranks.size):
-            raise UsageError(f"There are {ranks.size} ranks already: leave out --ranks {request.output.ranks}.")
-        return _begin(argv, request, ranks, distributed.advice(os.environ))
+    asked = 1 if request.output.dry_run and not launch.is_rank() else request.output.ranks
+    return joined.shared(["train", *argv], asked, partial(_begin, argv, request))
 
 
-def _begin(argv: Sequence[str], request: Request, ranks: "Ranks | None" = None, advice: str | None = None) -> int:
-    from metafunc.execution.distributed import ALONE
+def _begin(argv: Sequence[str], request: Request, ranks: "Ranks") -> int:
+    from metafunc.execution.distributed import advice
     from metafunc.execution.rank_agreement import agreement
 
-    ranks, training = ranks or ALONE, request.settings.training
+    training = request.settings.training
     if training.init_from is not None and request.output.imports:
         source = Path(training.init_from) / "config.json"
         look_over_imports(compose.sections_of(source), source, allowed=True)
@@ -74,7 +67,7 @@ def _begin(argv: Sequence[str], request: Request, ranks: "Ranks | None" = None, 
     from metafunc.training.tracking import Tracking
 
     screen = Screen(json=request.output.json, quiet=request.output.quiet, silent=not ranks.first)
-    for note in filter(None, (request.note, advice)):
+    for note in filter(None, (request.note, advice(os.environ))):
         screen.say(note)
     with refusals(request.settings, ("metafunc", "train", *argv)), agreement(ranks) as settled:
         trackers = [Tracking(name) for name in dict.fromkeys(request.output.log) if ranks.first]
@@ -91,8 +84,6 @@ def _begin(argv: Sequence[str], request: Request, ranks: "Ranks | None" = None, 
 
 def _refuse(request: Request) -> None:
     output, out = request.output, request.output.out
-    if output.ranks < 1:
-        raise UsageError(f"--ranks must be at least 1, not {output.ranks}.")
     if output.go_on and (not out or output.overwrite):
         raise UsageError("--go-on begins or goes on with the run that --out names: give --out, and no --overwrite.")
     allowed = output.overwrite or output.dry_run or output.go_on

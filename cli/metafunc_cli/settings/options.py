@@ -150,6 +150,8 @@ class Testing(AfterTraining):
 class Report:
     """What becomes of the result."""
 
+    ranks: int = 1
+    """processes on this machine that share the tasks; on several machines torchrun starts them."""
     imports: Switch = False
     """allow importing the modules that the run names."""
     json: Switch = False
@@ -267,6 +269,8 @@ class Comparison:
     """compare with so many support rows (of each class) as well, as by_shots in compare.json."""
     out: Annotated[str | None, arg(metavar="FOLDER", help_behavior_hint="")] = None
     """the folder of trainings, tables and figures; by default runs/compare-TASKS."""
+    ranks: int = 1
+    """processes on this machine that share the tests of finished runs; on several machines torchrun starts them."""
     coherence: Switch = False
     """measure also how far predictions are from those of one exchangeable model, on the same tasks."""
     no_gap: Switch = False
