@@ -211,7 +211,7 @@ def advice(environment: Mapping[str, str]) -> str | None:
         environment: the environment's variables.
     """
     restarts = int(environment.get("TORCHELASTIC_MAX_RESTARTS", "0"))
-    if restarts == 0 or environment.get("TORCHELASTIC_USE_AGENT_STORE") != "True" or environment.get(SHARED_STORE):
+    if restarts == 0 or environment.get("TORCHELASTIC_USE_AGENT_STORE") != "True":  # as SHARED_STORE decides
         return None
     return (
         f"torchrun may hang when it starts its workers again, as --max-restarts asks for: set {SHARED_STORE}=1 before "
