@@ -49,11 +49,11 @@ class Machines:
         """The namespace of a machine."""
         return f"{self.prefix}{name}"
 
-    def start(self, name: str, run: str) -> Agent:
+    def start(self, name: str, run: str, restarts: int = 5) -> Agent:
         """The agent of one machine."""
         first = "true" if name == "a" else "false"
-        options = ["--nnodes", "2", "--nproc-per-node", "1", "--max-restarts", "5", "--shutdown-timeout", "5"]
-        options += ["--rdzv-backend", "c10d", "--rdzv-id", run, "--rdzv-endpoint", f"{ADDRESS['a']}:29400"]
+        options = ["--nnodes", "2", "--nproc-per-node", "1", "--max-restarts", str(restarts), "--shutdown-timeout", "5"]
+        options += ["--rdzv-backend", "c10d", "--rdzv-id", self.prefix, "--rdzv-endpoint", f"{ADDRESS['a']}:29400"]
         options += ["--rdzv-conf", f"is_host={first}", "--local-addr", ADDRESS[name]]
         named = f'hostname machine-{name} && exec "$@"'
         before = ["ip", "netns", "exec", self.space(name), "unshare", "--uts", "sh", "-c", named, "sh"]
@@ -79,20 +79,8 @@ def machines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machines]:
         try:
             for space in spaces:
                 ip("netns", "add", space)
-            ip(
-                "link",
-                "add",
-                spaces[0],
-                "netns",
-                spaces[0],
-                "type",
-                "veth",
-                "peer",
-                "name",
-                spaces[1],
-                "netns",
-                spaces[1],
-            )
+            own, peer = (["name", space, "netns", space] for space in spaces)
+            ip("link", "add", *own, "type", "veth", "peer", *peer)
             for name, space in zip(NAMES, spaces, strict=True):
                 ip("-n", space, "address", "add", f"{ADDRESS[name]}/24", "dev", space)
                 for device in ("lo", space):
@@ -146,7 +134,7 @@ def test_the_network_is_cut_for_a_while(machines: Machines, alone: dict[str, str
 def test_a_folder_that_one_machine_does_not_see_is_refused_before_a_step(machines: Machines) -> None:
     own = machines.place.folder / "own"
     own.mkdir()
-    agents = {name: machines.start(name, f"{own}/../own/{name}") for name in NAMES}
+    agents = {name: machines.start(name, f"own/{name}", restarts=1) for name in NAMES}
     assert {agent.end() != 0 for agent in agents.values()} == {True}
     assert "is not the same folder on rank 1" in agents["a"].said + agents["b"].said
     assert not list(own.glob("*/checkpoints/step-*"))

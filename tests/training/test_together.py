@@ -17,15 +17,15 @@ from metafunc.training.settings import adam
 from metafunc.training.state import RunSpec, State, begin
 from metafunc.training.together import Together, next_tasks
 
-PROGRAM = Path(__file__).parent / "rank_cases.py"
+HERE = Path(__file__).parent
 PLATIPUS = {"algorithm": {"name": "platipus"}, "tasks": {"name": "sinusoid", "num_shots": 2, "num_queries": 2}}
 MR_MAML = {**PLATIPUS, "algorithm": {"name": "mr_maml_w"}}
 
 
-def ran(folder: Path, *cases: str) -> Any:
-    """What the cases found."""
+def ran(program: str, folder: Path, *cases: str) -> Any:
+    """What the cases of a program found."""
     process = subprocess.run(
-        [sys.executable, str(PROGRAM), str(folder), *cases],
+        [sys.executable, str(HERE / program), str(folder), *cases],
         capture_output=True,
         text=True,
         timeout=550,
@@ -37,12 +37,12 @@ def ran(folder: Path, *cases: str) -> Any:
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    return ran(tmp_path_factory.mktemp("trained"), "rows", "sums")
+    return ran("rank_cases.py", tmp_path_factory.mktemp("trained"), "rows", "sums")
 
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    return ran(tmp_path_factory.mktemp("ranks"), "endings", "refusals", "firsts")
+    return ran("ending_cases.py", tmp_path_factory.mktemp("ranks"), "endings", "refusals", "firsts")
 
 
 def test_rows_have_the_bits_of_one_process_on_two_and_four_ranks(trained: Any) -> None:
@@ -56,7 +56,7 @@ def test_rows_have_the_bits_of_one_process_on_two_and_four_ranks(trained: Any) -
 
 @pytest.mark.nightly  # some 300 trainings, whose minutes grow with what else the machine does
 def test_every_row_has_them(tmp_path: Path) -> None:
-    found = ran(tmp_path, "all rows")["all rows"]
+    found = ran("rank_cases.py", tmp_path, "all rows")["all rows"]
     (alone,) = found["1"]
     assert set(alone) == set(ALGORITHMS)
     for size in ("2", "4"):
@@ -77,12 +77,14 @@ def test_a_run_goes_on_with_another_number_of_ranks_as_if_it_had_not_stopped(fou
     assert whole["step"] == 8
     assert ends["stopped on"] == [whole] * 4
     assert ends["killed on"] == [whole]
-    assert ends["bits"]["stopped"] == ends["bits"]["killed"] == ends["bits"]["whole"]
+    assert ends["hung on"] == [whole]
+    assert ends["bits"]["stopped"] == ends["bits"]["killed"] == ends["bits"]["hung"] == ends["bits"]["whole"]
     assert len(ends["bits"]["whole"]) > 1
 
 
-def test_a_rank_whose_fellow_was_killed_says_so_and_ends(found: Any) -> None:
-    first, second = found["endings"]["killed"]
+@pytest.mark.parametrize("how", ["killed", "hung"])
+def test_a_rank_whose_fellow_was_killed_or_hangs_says_so_and_ends(found: Any, how: str) -> None:
+    first, second = found["endings"][how]
     assert second == -9
     assert first["error"] == "RankLost"
     assert first["message"].startswith("Another rank has ended or does not answer, so that this one cannot go on (")
@@ -96,6 +98,7 @@ def test_a_rank_whose_fellow_was_killed_says_so_and_ends(found: Any) -> None:
         ("seed", "training.seed is 0 on rank 0 and 3 on rank 1. Start all of them with the same."),
         ("shards of one", "training.shards is 4 on rank 0 and 2 on rank 1."),
         ("data", 'data.fingerprint is "of rank 0" on rank 0 and "of rank 1" on rank 1.'),
+        ("commit", 'git is "commit 0" on rank 0 and "commit 1" on rank 1.'),
         ("argument", "steps must be at least 0, not -1."),
         ("held", "holds a run already."),
         ("unshared", "is not the same folder on rank 1, whose machine may have rank 0 after a restart"),

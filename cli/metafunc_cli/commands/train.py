@@ -3,7 +3,7 @@
 import os
 import shlex
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import count
@@ -17,7 +17,7 @@ from metafunc_cli.display.beforehand import announce
 from metafunc_cli.display.durations import counted, duration
 from metafunc_cli.display.progress import Callback, Estimate, both, progress
 from metafunc_cli.display.results import show_lines
-from metafunc_cli.display.screen import Screen, refusals
+from metafunc_cli.display.screen import Screen, if_stopped, refusals
 from metafunc_cli.errors import DIVERGED, OK, UsageError
 from metafunc_cli.settings import compose
 from metafunc_cli.settings.compose import Request
@@ -97,45 +97,41 @@ def _refuse(request: Request) -> None:
 
 
 def _train(job: _Job) -> int:
-    from metafunc.training import tracking
-    from metafunc.training.events import Diverged, Interrupted
+    from metafunc.training.events import Interrupted
     from metafunc.training.run import Run
 
-    screen, output, ranks, settings = job.screen, job.request.output, job.ranks, job.request.settings
-    names, chosen, clock = settings.names, output.resume or output.out, Clock()
+    output, ranks = job.request.output, job.ranks
+    chosen, clock = output.resume or output.out, Clock()
     run = Run(_announced(job, chosen))
     states = ranks.first and (launch.is_rank() or output.go_on)
     try:
-        meta = _trained(job, run, clock)
+        with ended.stated(run.path) if states else nullcontext():
+            report = _tested(job, run, _trained(job, run, clock))
     except Interrupted as stopped:
-        ended.write(run.path, "interrupted") if states else None
-        screen.say(f"{stopped} Go on with:\n  {_go_on(job, run)}")
+        job.screen.say(f"{stopped} Go on with:\n  {_go_on(job, run)}")
         return 128 + stopped.signal
-    except Diverged:
-        ended.write(run.path, "diverged") if states else None
-        raise
-    except (KeyboardInterrupt, SystemExit):
-        screen.say(f"Stopped at once. Go on from the last checkpoint with:\n  {_go_on(job, run)}")
-        raise
     finally:
         if not chosen and ranks.first and not any(run.path.iterdir()):
             run.path.rmdir()
-    report: dict[str, Any] = {"algorithm": names["algorithm"], "tasks": names["tasks"], "run": str(run.path)}
-    if settings.training.test_tasks:
-        test = eval.usual_test(settings.training)
-        try:
-            report = eval.meta_test(
-                screen, job.learner, meta, job.family, test, settings, run, run.meta_test, ranks=ranks
-            )
-        except (KeyboardInterrupt, SystemExit):
-            ended.write(run.path, "interrupted") if states else None
-            raise
-        for tracker in job.trackers:
-            tracker.log(tracking.of_meta_test(report), settings.training.steps)
     if ranks.first:
-        ended.write(run.path, "finished") if states else None
         _show(job, run, report, clock)
     return OK
+
+
+def _tested(job: _Job, run: "Run", meta: Any) -> dict[str, Any]:
+    """The report: what was trained, and the meta-test if there is to be one."""
+    from metafunc.training import tracking
+
+    settings, names = job.request.settings, job.request.settings.names
+    if not settings.training.test_tasks:
+        return {"algorithm": names["algorithm"], "tasks": names["tasks"], "run": str(run.path)}
+    test = eval.usual_test(settings.training)
+    report = eval.meta_test(
+        job.screen, job.learner, meta, job.family, test, settings, run, run.meta_test, ranks=job.ranks
+    )
+    for tracker in job.trackers:
+        tracker.log(tracking.of_meta_test(report), settings.training.steps)
+    return report
 
 
 def _announced(job: _Job, chosen: str | None) -> Path:
@@ -158,7 +154,12 @@ def _trained(job: _Job, run: "Run", clock: Clock) -> Any:
     quick = f"that is long; a first look ends within a minute: {_quick(settings.names)}"
     estimate = Estimate(job.screen, "" if output.quick else quick)
     title = f"{settings.names['algorithm']} on {settings.names['tasks']}"
-    with progress(job.screen.err, title, quiet=job.screen.quiet) as advance, refusals(settings):
+    again = f"Stopped at once. Go on from the last checkpoint with:\n  {_go_on(job, run)}"
+    with (
+        if_stopped(job.screen, again),
+        progress(job.screen.err, title, quiet=job.screen.quiet) as advance,
+        refusals(settings),
+    ):
         return config.train(
             settings.to_json(),
             out=run.path,
