@@ -101,11 +101,14 @@ class Ranks:
         """Tensors by name, of which every rank has a part, or none at all, put together along an axis."""
         if self.size == 1:
             return dict(parts)
-        blob = safetensors.torch.save({name: part.cpu().contiguous() for name, part in parts.items()}) if parts else b""
-        found = [safetensors.torch.load(data) for data in self.gather(blob) if data]
+        own = {f"{i} {name}": part.cpu().contiguous() for i, (name, part) in enumerate(parts.items())}
+        found = [
+            safetensors.torch.load(data) for data in self.gather(safetensors.torch.save(own) if own else b"") if data
+        ]
         where = next(iter(parts.values())).device if parts else torch.device("cpu")
-        order = list(parts) or [name for part in found[:1] for name in part]
-        return {name: torch.cat([part[name] for part in found], axis).to(where) for name in order}
+        # A rank without a part has the others' order, which safetensors does not keep.
+        order = sorted(found[0], key=lambda key: int(key.partition(" ")[0])) if found else []
+        return {key.partition(" ")[2]: torch.cat([part[key] for part in found], axis).to(where) for key in order}
 
     def joined_tree(self, part: T, axis: int = 0) -> T:
         """A tree of which every rank has a part, put together along an axis."""

@@ -17,7 +17,7 @@ from forked import Case, forked
 from metafunc_cli.__main__ import run
 
 RUN = ("--quiet", "--steps", "2", "--num-tasks", "4", "--test-tasks", "2", "--test-steps", "1")
-FEW = ("--quiet", "--num-tasks", "51", "--num-steps", "1", "--conformal", "0.9")
+FEW = ("--quiet", "--num-tasks", "20", "--num-steps", "1", "--conformal", "0.9")
 COMPARED = ("--quiet", "--no-figures", "--test-tasks", "51", "--test-steps", "1", "--shots", "2")
 
 

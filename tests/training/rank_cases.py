@@ -107,10 +107,15 @@ def sums(folder: Path) -> Any:
 
     def case(ranks: Ranks) -> Any:
         given = ranks.tell(ranks.rank), ranks.from_first(bytes([7 + ranks.rank])).hex()
-        joined = {} if ranks.rank == 1 else {"a": torch.full((2, ranks.rank + 1), ranks.rank)}
+        part = torch.full((2, ranks.rank + 1), ranks.rank)
+        joined = {} if ranks.rank == 1 else {"b": part, "a": 2 * part}
         ways: list[tuple[int, shards.Reduce]] = [(20, "ordered"), (70_005, "ordered"), (70_005, "sum")]
         found = [summed_up(ranks, size, reduce) for size, reduce in ways]
-        return {"given": given, "joined": [v.tolist() for v in ranks.joined(joined, 1).values()], "sums": found}
+        return {
+            "given": given,
+            "joined": [(name, leaf.tolist()) for name, leaf in ranks.joined(joined, 1).items()],
+            "sums": found,
+        }
 
     return {size: forked(size, case, folder) for size in (1, 2, 3, 4)}
 

@@ -165,7 +165,8 @@ def test_what_ranks_tell_each_other(trained: Any) -> None:
     for rank in range(3):
         said = trained["sums"]["3"][rank]
         assert said["given"] == [[0, 1, 2], "07"]
-        assert said["joined"] == [[[0, 2, 2, 2], [0, 2, 2, 2]]]
+        # In the order of those who have a part, on the rank that has none as well.
+        assert said["joined"] == [["b", [[0, 2, 2, 2], [0, 2, 2, 2]]], ["a", [[0, 4, 4, 4], [0, 4, 4, 4]]]]
 
 
 def started(config: dict[str, Any], num_shards: int) -> tuple[Any, Any, State[Any]]:

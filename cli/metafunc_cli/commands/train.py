@@ -17,7 +17,7 @@ from metafunc_cli.display.beforehand import announce
 from metafunc_cli.display.durations import counted, duration
 from metafunc_cli.display.progress import Callback, Estimate, both, progress
 from metafunc_cli.display.results import show_lines
-from metafunc_cli.display.screen import Screen, if_stopped, refusals
+from metafunc_cli.display.screen import Screen, refusals
 from metafunc_cli.errors import DIVERGED, OK, UsageError
 from metafunc_cli.settings import compose
 from metafunc_cli.settings.compose import Request
@@ -106,7 +106,7 @@ def _train(job: _Job) -> int:
     states = ranks.first and (launch.is_rank() or output.go_on)
     try:
         with ended.stated(run.path) if states else nullcontext():
-            report = _tested(job, run, _trained(job, run, clock))
+            report = _tested(job, run, _stoppable(job, run, clock))
     except Interrupted as stopped:
         job.screen.say(f"{stopped} Go on with:\n  {_go_on(job, run)}")
         return 128 + stopped.signal
@@ -146,6 +146,19 @@ def _announced(job: _Job, chosen: str | None) -> Path:
     return Path(chosen or found)
 
 
+def _stoppable(job: _Job, run: "Run", clock: Clock) -> Any:
+    """What `_trained` gives; where it is stopped at once, how to go on is said."""
+    from metafunc.training.events import Interrupted
+
+    try:
+        return _trained(job, run, clock)
+    except Interrupted:  # which has saved
+        raise
+    except (KeyboardInterrupt, SystemExit):
+        job.screen.say(f"Stopped at once. Go on from the last checkpoint with:\n  {_go_on(job, run)}")
+        raise
+
+
 def _trained(job: _Job, run: "Run", clock: Clock) -> Any:
     """The meta-parameters that were best."""
     from metafunc.training import config
@@ -154,12 +167,7 @@ def _trained(job: _Job, run: "Run", clock: Clock) -> Any:
     quick = f"that is long; a first look ends within a minute: {_quick(settings.names)}"
     estimate = Estimate(job.screen, "" if output.quick else quick)
     title = f"{settings.names['algorithm']} on {settings.names['tasks']}"
-    again = f"Stopped at once. Go on from the last checkpoint with:\n  {_go_on(job, run)}"
-    with (
-        if_stopped(job.screen, again),
-        progress(job.screen.err, title, quiet=job.screen.quiet) as advance,
-        refusals(settings),
-    ):
+    with progress(job.screen.err, title, quiet=job.screen.quiet) as advance, refusals(settings):
         return config.train(
             settings.to_json(),
             out=run.path,
