@@ -141,11 +141,13 @@ class Place:
         return self.bits(run)
 
     def bits(self, run: str) -> dict[str, str]:
-        """The sums of what a run ends with; a test's report names its folder."""
+        """The sums of what a run ends with."""
         folder = self.folder / run
         last = sorted(folder.glob("checkpoints/step-*/tensors.safetensors"))[-1]
-        report = (folder / "meta_test.json").read_text().replace(json.dumps(run), "")
-        texts = {"metrics": (folder / "metrics.jsonl").read_bytes(), "test": report.encode(), "last": last.read_bytes()}
+        report = json.loads((folder / "meta_test.json").read_text())
+        del report["run"], report["sha256"]  # its name, and a sum over that
+        test = json.dumps(report).encode()  # in the order that it has
+        texts = {"metrics": (folder / "metrics.jsonl").read_bytes(), "test": test, "last": last.read_bytes()}
         return {name: hashlib.sha256(text).hexdigest()[:16] for name, text in texts.items()} | {"at": last.parent.name}
 
     def reaches(self, run: str, step: int) -> None:
