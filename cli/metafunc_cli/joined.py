@@ -1,5 +1,6 @@
 """A command that several ranks share: started as so many processes of itself, or one of them already."""
 
+import os
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def shared(argv: Sequence[str], asked: int, command: "Callable[[Ranks], int]") -> int:
-    """Run a command on the ranks that it is asked to be shared by; alone, without torch, if that is one.
+    """Run a command on the ranks that are to share it.
 
     Args:
         argv: the command line, with the command's name.
@@ -32,13 +33,11 @@ def shared(argv: Sequence[str], asked: int, command: "Callable[[Ranks], int]") -
         raise UsageError(f"--ranks must be at least 1, not {asked}.")
     if asked > 1 and not launch.is_rank():
         return launch.launch(argv, asked)
-    from metafunc.execution.distributed import ALONE, join
+    if launch.is_rank() and asked not in (1, size := int(os.environ["WORLD_SIZE"])):  # before one waits for another
+        raise UsageError(f"There are {size} ranks already: leave out --ranks {asked}.")
+    from metafunc.execution.distributed import join
 
-    if not launch.is_rank():
-        return command(ALONE)
     with join() as ranks:
-        if asked not in (1, ranks.size):
-            raise UsageError(f"There are {ranks.size} ranks already: leave out --ranks {asked}.")
         return command(ranks)
 
 

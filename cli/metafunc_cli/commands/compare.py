@@ -45,14 +45,19 @@ def main(argv: Sequence[str]) -> int:
     own, names, passed = _sorted(argv)
     found: Comparison = parse("metafunc compare", WHAT, own, {"comparison": Comparison()}).comparison
     _check(found, names, passed)
-    return joined.shared(["compare", *argv], found.ranks, lambda ranks: _compare(argv, found, names, passed, ranks))
+    screen = Screen(json=found.json, quiet=found.quiet)
+    requests = {} if names else _requests(screen, found, passed)
+    return joined.shared(["compare", *argv], found.ranks, lambda ranks: _compare(argv, found, names, requests, ranks))
 
 
 def _compare(
-    argv: Sequence[str], found: Comparison, names: Sequence[str], passed: Sequence[Token], ranks: "Ranks"
+    argv: Sequence[str],
+    found: Comparison,
+    names: Sequence[str],
+    requests: Mapping[str, list[compose.Request]],
+    ranks: "Ranks",
 ) -> int:
     screen = Screen(json=found.json, quiet=found.quiet, silent=not ranks.first)
-    requests = {} if names else _requests(screen, found, passed)
     out = Path(found.out or ("runs/compare" if names else f"runs/compare-{found.tasks}"))
     if names and (out / "config.json").exists():
         raise UsageError(f"{out} is a run; give --out another folder.")
