@@ -2,7 +2,7 @@
 
 The same step by one process on one thread, by one on two threads, and by two ranks of a thread each, in interleaved
 blocks; and the sum of gradients in the order of the shards against the sum that gloo takes. The samples, and how busy
-the machine was, are written to results/ranks.json, part by part; the tables are made of that file by --report.
+the machine was, are written to results/ranks.json, part by part; without an argument its tables are printed.
 """
 
 import argparse
@@ -20,7 +20,7 @@ import torch
 
 from benchmarks import reporting
 from benchmarks.speed.contenders import Contender
-from benchmarks.speed.measure import ROOT, Worker
+from benchmarks.speed.measure import Worker
 from benchmarks.speed.workloads import WORKLOADS, Workload
 from metafunc.execution import distributed, shards
 
@@ -31,8 +31,8 @@ WAYS = {
     "2 ranks, 1 thread each, 2 shards": (2, "2 1"),
 }
 """How many processes, and their option."""
-WARM = 3
-"""Steps before the first round: the second is traced."""
+WARM = 2
+"""Steps before the first round: one is taken before, and the next is traced."""
 NUMBERS = (10**4, 10**6, 10**7)
 PATIENCE = 300.0
 BLOCK = 0.3
@@ -98,7 +98,7 @@ def add(rank: int, size: int, store: str, rounds: int) -> dict[str, Any] | None:
             times: dict[str, list[float]] = {way: [] for way in get_args(shards.Reduce)}
             for _ in range(rounds + 1):
                 for way, seconds in times.items():
-                    distributed_barrier(ranks)
+                    meet(ranks)
                     began = time.perf_counter()
                     shards.mean(own, ranks, reduce=way)  # type: ignore[arg-type]  # one of the two
                     seconds.append(time.perf_counter() - began)
@@ -106,7 +106,7 @@ def add(rank: int, size: int, store: str, rounds: int) -> dict[str, Any] | None:
     return found if rank == 0 else None
 
 
-def distributed_barrier(ranks: distributed.Ranks) -> None:
+def meet(ranks: distributed.Ranks) -> None:
     """All ranks begin together."""
     ranks.gather_tensor(torch.zeros(1))
 
@@ -147,24 +147,24 @@ def tables(found: Mapping[str, Any]) -> str:
     return "\n\n".join([*parts, reporting.markdown(["ranks", "numbers", "ordered", "sum", "load"], rows)])
 
 
+def keep(part: dict[str, Any], name: str, samples: Mapping[str, Any], found: Mapping[str, Any]) -> None:
+    """Write what was measured, with how busy the machine was meanwhile."""
+    part[name] = {"samples": samples, "load": os.getloadavg()[0], **reporting.machine(1)}
+    reporting.write("ranks", found)
+
+
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.speed.ranks", description=__doc__)
     parser.add_argument("workloads", nargs="*", metavar="WORKLOAD", help=f"of {', '.join(WORKLOADS)}")
     parser.add_argument("--sums", type=int, nargs="*", metavar="RANKS", help="measure sums on so many ranks")
     parser.add_argument("--rounds", type=int, default=7, help="interleaved rounds (default: %(default)s)")
-    parser.add_argument("--report", action="store_true", help="only print the tables of what there is")
     asked = parser.parse_args()
-    os.chdir(ROOT)
     found = {"steps": {}, "sums": {}, **reporting.read("ranks")}
     for name in asked.workloads:
-        samples = race(WORKLOADS[name], asked.rounds)
-        found["steps"][name] = {"samples": samples, "load": os.getloadavg()[0], **reporting.machine(1)}
+        keep(found["steps"], name, race(WORKLOADS[name], asked.rounds), found)
     for size in asked.sums or ():
-        samples = sums(size, 3 * asked.rounds)
-        found["sums"][str(size)] = {"samples": samples, "load": os.getloadavg()[0], **reporting.machine(1)}
-    if not asked.report:
-        reporting.write("ranks", found)
+        keep(found["sums"], str(size), sums(size, 3 * asked.rounds), found)
     print(tables(found))
 
 

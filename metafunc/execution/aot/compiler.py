@@ -50,7 +50,7 @@ class Compiler:
         record: called with the switch before it takes place.
         warn: called with the reason when there will be no code.
         halted: whether to stop waiting.
-        shared: whether shards and ranks switch together, by what `settle` is told after every gradient.
+        shared: whether shards and ranks switch together, by what `settle` learns after every gradient.
         builds: whether this process compiles in the background; else it takes what another of this machine has made.
 
     Examples:

@@ -83,7 +83,7 @@ def test_what_another_process_compiles_is_found_in_the_cache(tmp_path: Path, mon
     assert not processes(tmp_path)
     assert not other.done()
     assert not other.failed()
-    assert other.wait(lambda: False)  # at once: nobody says when it is there, or that it never will be
+    assert other.wait(lambda: False)  # at once, since it may never be there
     with pytest.raises(build.BuildError, match="the first rank of this machine has not compiled it"):
         other.load()
     with code_cache.opened(other.folder) as handle:
