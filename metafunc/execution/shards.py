@@ -94,7 +94,7 @@ def _over_ranks(own: Sequence[M], ranks: Ranks, reduce: Reduce, given: Sequence[
     """The sum of all ranks' trees, and their notes, each at its largest."""
     like = tree.leaves(own[0])
     kinds = list(dict.fromkeys(leaf.dtype for leaf in like))
-    notes = torch.tensor(given, dtype=torch.int64)
+    notes = torch.tensor([0, *given])  # there is no tensor of no bytes to send
     by_kind = [torch.stack([_flat(part, kind) for part in own]) for kind in kinds]
     size = sum(leaf.numel() for leaf in like)
     if reduce == "ordered" and (size <= GATHERED or ranks.size == 2):
@@ -109,7 +109,7 @@ def _over_ranks(own: Sequence[M], ranks: Ranks, reduce: Reduce, given: Sequence[
         rest = rests[leaf.dtype]
         leaves.append(rest[: leaf.numel()].reshape(leaf.shape).to(leaf.device))
         rests[leaf.dtype] = rest[leaf.numel() :]
-    return tree.unflatten(own[0], leaves), notes.max(0).values.tolist() if len(given) else []
+    return tree.unflatten(own[0], leaves), notes.max(0).values.tolist()[1:]
 
 
 def _flat(part: M, kind: torch.dtype) -> Tensor:

@@ -103,6 +103,9 @@ def sums(folder: Path) -> Any:
     def summed_up(ranks: Ranks, size: int, reduce: shards.Reduce) -> Any:
         own = [shard(number, size) for number in ranks.share(12)]
         sizes, gradient, notes = shards.mean(own, ranks, reduce=reduce, notes=(ranks.rank, -ranks.rank))
+        without, _, none = shards.mean(own, ranks, reduce=reduce)
+        assert torch.equal(without, sizes)
+        assert none == ()
         return summed((sizes, tree.map(torch.Tensor.contiguous, gradient))), sizes.tolist(), notes
 
     def case(ranks: Ranks) -> Any:
