@@ -90,7 +90,7 @@ def machine(ranks: Ranks, **changed: Any) -> Iterator[None]:
     """This rank's build: the last rank is the slowest, or what is changed about it."""
     last = ranks.rank == ranks.size - 1
     values = {"looks": LAST if last else FIRST, **(changed if last else {})}
-    compiler.Build = type("Build", (Timed,), values)  # type: ignore[misc]  # in a process of its own
+    compiler.Build = type("Build", (Timed,), values)  # type: ignore[assignment, misc]  # in its own process
     yield
 
 
