@@ -1,11 +1,15 @@
 """How a training ended, for those who start it again: torchrun, and batch systems, see no exit code of its own."""
 
 import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
 from metafunc.training import json_file
 from metafunc.training.json_file import FileError
+from metafunc_cli import launch
 
 FILE = "ended.json"
 
@@ -15,6 +19,25 @@ def write(run: Path, how: Literal["finished", "interrupted", "diverged"]) -> Non
     from metafunc.data.atomic_write import write_json
 
     write_json(run / FILE, {"how": how})
+
+
+@contextmanager
+def stated(run: Path) -> Iterator[None]:
+    """State how what is done meanwhile ends, if it ends well, by a signal, or by diverging."""
+    from metafunc.training.events import Diverged, Interrupted
+
+    try:
+        yield
+    except (Interrupted, KeyboardInterrupt, SystemExit):
+        if launch.is_rank():  # a second SIGTERM, which torchrun hands on, must not come between
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        if run.is_dir():  # which a signal may come before
+            write(run, "interrupted")
+        raise
+    except Diverged:
+        write(run, "diverged")
+        raise
+    write(run, "finished")
 
 
 def diverged_before(run: Path) -> bool:

@@ -38,12 +38,12 @@ def speaks_of(error: BaseException) -> bool:
 
 
 def launch(argv: Sequence[str], ranks: int) -> int:
-    """Run `metafunc train` as several ranks.
+    """Run a command as several ranks.
 
     A signal is handed on, SIGTERM once; a rank that dies takes the others with it.
 
     Args:
-        argv: the words after `metafunc train`.
+        argv: the words after `metafunc`.
         ranks: how many.
 
     Returns:
@@ -54,7 +54,7 @@ def launch(argv: Sequence[str], ranks: int) -> int:
         threads = {} if "OMP_NUM_THREADS" in os.environ else {"OMP_NUM_THREADS": str(_cores() // ranks or 1)}
         children = [
             tied.start(
-                ["train", *argv],
+                argv,
                 environment={
                     **threads,
                     **{"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(ranks)},

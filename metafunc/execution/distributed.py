@@ -23,6 +23,8 @@ T = TypeVar("T")
 TIMEOUT = "METAFUNC_RANKS_TIMEOUT"
 """The environment variable for how many seconds ranks wait for each other."""
 SECONDS = 300.0
+COMPILING = timedelta(hours=1)
+"""How long the ranks of a machine wait for its first, which compiles."""
 STORE = "METAFUNC_RANKS_STORE"
 """The environment variable that names where the ranks of one machine meet; `metafunc train --ranks` sets it."""
 SHARED_STORE = "TORCH_DISABLE_SHARE_RDZV_TCP_STORE"
@@ -99,11 +101,14 @@ class Ranks:
         """Tensors by name, of which every rank has a part, or none at all, put together along an axis."""
         if self.size == 1:
             return dict(parts)
-        blob = safetensors.torch.save({name: part.cpu().contiguous() for name, part in parts.items()}) if parts else b""
-        found = [safetensors.torch.load(data) for data in self.gather(blob) if data]
+        own = {f"{i} {name}": part.cpu().contiguous() for i, (name, part) in enumerate(parts.items())}
+        found = [
+            safetensors.torch.load(data) for data in self.gather(safetensors.torch.save(own) if own else b"") if data
+        ]
         where = next(iter(parts.values())).device if parts else torch.device("cpu")
-        order = list(parts) or [name for part in found[:1] for name in part]
-        return {name: torch.cat([part[name] for part in found], axis).to(where) for name in order}
+        # A rank without a part has the others' order, which safetensors does not keep.
+        order = sorted(found[0], key=lambda key: int(key.partition(" ")[0])) if found else []
+        return {key.partition(" ")[2]: torch.cat([part[key] for part in found], axis).to(where) for key in order}
 
     def joined_tree(self, part: T, axis: int = 0) -> T:
         """A tree of which every rank has a part, put together along an axis."""
@@ -120,12 +125,14 @@ class Ranks:
             yield
             return
         if self.local_rank > 0:
-            with answering():
-                torch.distributed.barrier()
+            self._meet()
         yield
         if self.local_rank == 0:
-            with answering():
-                torch.distributed.barrier()
+            self._meet()
+
+    def _meet(self) -> None:
+        with answering():
+            torch.distributed.monitored_barrier(timeout=COMPILING)
 
 
 ALONE = Ranks()
@@ -207,7 +214,7 @@ def advice(environment: Mapping[str, str]) -> str | None:
         environment: the environment's variables.
     """
     restarts = int(environment.get("TORCHELASTIC_MAX_RESTARTS", "0"))
-    if restarts == 0 or environment.get("TORCHELASTIC_USE_AGENT_STORE") != "True" or environment.get(SHARED_STORE):
+    if restarts == 0 or environment.get("TORCHELASTIC_USE_AGENT_STORE") != "True":  # as SHARED_STORE decides
         return None
     return (
         f"torchrun may hang when it starts its workers again, as --max-restarts asks for: set {SHARED_STORE}=1 before "

@@ -50,18 +50,18 @@ def check(num_shards: int, num_tasks: int, ranks: Ranks) -> None:
 
 
 def mean(
-    own: Sequence[tuple[Tensor, M]], ranks: Ranks, *, reduce: Reduce = "ordered", note: int = 0
-) -> tuple[Tensor, M, int]:
+    own: Sequence[tuple[Tensor, M]], ranks: Ranks, *, reduce: Reduce = "ordered", notes: Sequence[int] = ()
+) -> tuple[Tensor, M, tuple[int, ...]]:
     """The mean over all shards, of which every rank has as many.
 
     Args:
         own: of each of this rank's shards what a `Measured` gives: its loss first, and its gradient.
         ranks: who shares the shards.
         reduce: how they are added.
-        note: a number that travels with them.
+        notes: numbers that travel with them.
 
     Returns:
-        (loss and length of the gradient, gradient, the largest of the ranks' notes).
+        (loss and length of the gradient, gradient, each note at its largest over ranks).
 
     Examples:
         >>> import torch
@@ -69,17 +69,17 @@ def mean(
         >>> from metafunc.execution.distributed import ALONE
         >>> losses = torch.tensor([[1.0, 0.0], [3.0, 0.0]])
         >>> shards.mean([(losses[0], {"w": torch.tensor(2.0)}), (losses[1], {"w": torch.ones(())})], ALONE)
-        (tensor([2.0000, 1.5000]), {'w': tensor(1.5000)}, 0)
+        (tensor([2.0000, 1.5000]), {'w': tensor(1.5000)}, ())
     """
     if ranks.size == 1:
         if len(own) == 1:
-            return *own[0], note
+            return *own[0], tuple(notes)
         total = in_order([(sizes[0], gradient) for sizes, gradient in own])
     else:
-        total, note = _over_ranks([(sizes[0], gradient) for sizes, gradient in own], ranks, reduce, note)
+        total, notes = _over_ranks([(sizes[0], gradient) for sizes, gradient in own], ranks, reduce, notes)
     count = len(own) * ranks.size
     gradient = tree.map(lambda leaf: (leaf * (1 / count)).contiguous(), total[1])  # or a norm adds up in another order
-    return *with_length(total[0] / count, gradient), note
+    return *with_length(total[0] / count, gradient), tuple(notes)
 
 
 def in_order(parts: Sequence[M]) -> M:
@@ -90,16 +90,17 @@ def in_order(parts: Sequence[M]) -> M:
     return total
 
 
-def _over_ranks(own: Sequence[M], ranks: Ranks, reduce: Reduce, note: int) -> tuple[M, int]:
-    """The sum of all ranks' trees, and the largest of their notes."""
+def _over_ranks(own: Sequence[M], ranks: Ranks, reduce: Reduce, given: Sequence[int]) -> tuple[M, list[int]]:
+    """The sum of all ranks' trees, and their notes, each at its largest."""
     like = tree.leaves(own[0])
     kinds = list(dict.fromkeys(leaf.dtype for leaf in like))
+    notes = torch.tensor([0, *given])  # there is no tensor of no bytes to send
     by_kind = [torch.stack([_flat(part, kind) for part in own]) for kind in kinds]
     size = sum(leaf.numel() for leaf in like)
     if reduce == "ordered" and (size <= GATHERED or ranks.size == 2):
-        totals, note = _gathered(by_kind, ranks, note)
+        totals, notes = _gathered(by_kind, ranks, notes)
     else:
-        note = int(ranks.gather_tensor(torch.tensor(note)).max())
+        notes = ranks.gather_tensor(notes)
         add = _exchanged if reduce == "ordered" else _reduced
         totals = [add(rows, ranks) for rows in by_kind]
     rests = dict(zip(kinds, totals, strict=True))
@@ -108,25 +109,25 @@ def _over_ranks(own: Sequence[M], ranks: Ranks, reduce: Reduce, note: int) -> tu
         rest = rests[leaf.dtype]
         leaves.append(rest[: leaf.numel()].reshape(leaf.shape).to(leaf.device))
         rests[leaf.dtype] = rest[leaf.numel() :]
-    return tree.unflatten(own[0], leaves), note
+    return tree.unflatten(own[0], leaves), notes.max(0).values.tolist()[1:]
 
 
 def _flat(part: M, kind: torch.dtype) -> Tensor:
     return torch.cat([leaf.reshape(-1).cpu() for leaf in tree.leaves(part) if leaf.dtype == kind])
 
 
-def _gathered(by_kind: list[Tensor], ranks: Ranks, note: int) -> tuple[list[Tensor], int]:
+def _gathered(by_kind: list[Tensor], ranks: Ranks, notes: Tensor) -> tuple[list[Tensor], Tensor]:
     """Every rank is sent all shards, in one message, and adds them."""
-    parts = [torch.tensor([note]), *by_kind]
+    parts = [notes, *by_kind]
     padded = [_padded(part.reshape(-1).view(torch.uint8), 8) for part in parts]
     found = ranks.gather_tensor(torch.cat(padded))
     columns = torch.split(found, [part.numel() for part in padded], 1)
-    notes, *rows = (
+    said, *rows = (
         column[:, : part.numel() * part.element_size()].contiguous().view(part.dtype)
         for column, part in zip(columns, parts, strict=True)
     )
     totals = [in_order(list(some.reshape(-1, part.shape[1]))) for some, part in zip(rows, by_kind, strict=True)]
-    return totals, int(notes.max())
+    return totals, said
 
 
 def _exchanged(rows: Tensor, ranks: Ranks) -> Tensor:

@@ -195,8 +195,7 @@ def plan_of(
         task_loss=learner.task_loss if execution.chunk_size is None else None,
         traceable=learner.traceable,
     )
-    # When code is ready depends on the clock, which ranks do not share.
-    return choose(workload, execution, recorded=recorded and execution.shards == 1)
+    return choose(workload, execution, recorded=recorded)
 
 
 def _first_tasks(learner: MetaLearner[M, P], family: TaskFamily, now: State[M], device: torch.device) -> Task:

@@ -94,10 +94,12 @@ class Loop(Generic[M, P]):
         """What compiles the steps, if that is planned; the caller closes it."""
         return aot.Compiler(
             at_once=self.plan.compile,
-            switch=self.recorder.switch(),
+            switch=self.together.switch(self.recorder.switch()),
             record=self.recorder.record_switch,
             warn=self.warn,
             halted=lambda: self.stopped,
+            shared=self.spec.shards > 1,
+            builds=self.together.ranks.local_rank == 0,
         )
 
     @cached_property
@@ -139,7 +141,8 @@ class Loop(Generic[M, P]):
         """Take a step: tasks, gradient, update. Returns False where a signal came before it."""
         tasks = self.together.tasks(self.learner, self.family, self.state, self.device)
         try:
-            self.compiler.between_steps(self.state.step)
+            with self.together.in_turn(waits=self.compiler.waits(self.state.step)):
+                self.compiler.between_steps(self.state.step)
             sizes, gradient = self.gradient_of(tasks)
             loss, norm = sizes.tolist()
         except aot.Halted:  # before anything of the step was done
@@ -155,12 +158,19 @@ class Loop(Generic[M, P]):
 
     def gradient_of(self, tasks: Sequence[Task]) -> tuple[Tensor, M]:
         """The loss with the gradient's length, and the gradient, of all ranks' tasks, from those of this one."""
-        compiles = self.plan.compile and self.loss is None
-        sizes, gradient, signal = self.together.gradient(
-            self.gradient_at, self.state.meta, tasks, self.received.signal, compiles=compiles
-        )
-        self.asked = self.asked or signal
+        again, compiler = True, self.compiler
+        while again:
+            waits = self.loss is None and (self.plan.compile or compiler.begins_with_code(self.state.step))
+            sizes, gradient, (signal, unready, refused) = self.together.gradient(
+                self.gradient_at, self.state.meta, tasks, self.said, waits=waits
+            )
+            self.asked = self.asked or (Signals(signal) if signal else None)
+            again = compiler.settle(unready=unready, refused=refused)
         return sizes, gradient
+
+    def said(self) -> tuple[int, int, int]:
+        """What all ranks learn with a gradient: a signal that this one received, and about its compiled code."""
+        return (self.received.signal or 0, *self.compiler.notes())
 
     def update(self, tasks: Sequence[Task], gradient: M) -> None:
         """Update the meta-parameters on shards of prepared tasks, of which the first gradient is known."""

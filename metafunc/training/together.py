@@ -9,7 +9,8 @@ import os
 import platform
 import secrets
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from signal import Signals
@@ -22,6 +23,7 @@ from torch import Tensor
 from metafunc import tree
 from metafunc.data.shard_draws import shard_generator, shard_tasks
 from metafunc.execution import shards
+from metafunc.execution.aot import Switch
 from metafunc.execution.device import move
 from metafunc.execution.distributed import ALONE, Ranks
 from metafunc.execution.gradient import Measured
@@ -61,24 +63,35 @@ class Together:
         return tuple(move(next_tasks(learner, family, now, shard), device) for shard in own)
 
     def gradient(
-        self, gradient_at: Measured[M], meta: M, tasks: Sequence[Task], received: Signals | None, *, compiles: bool
-    ) -> tuple[Tensor, M, Signals | None]:
-        """The loss with the gradient's length, and the gradient, of all ranks' tasks; and a signal that one received.
+        self,
+        gradient_at: Measured[M],
+        meta: M,
+        tasks: Sequence[Task],
+        notes: Callable[[], Sequence[int]],
+        *,
+        waits: bool,
+    ) -> tuple[Tensor, M, tuple[int, ...]]:
+        """The loss with the gradient's length, and the gradient, of all ranks' tasks; and each note at its largest.
 
         Args:
             gradient_at: the same of one shard.
             meta: the meta-parameters.
             tasks: of this rank's shards.
-            received: the signal that asked this rank to stop.
-            compiles: whether this call compiles code, which the ranks of a machine share.
+            notes: what this rank has to say once it has its own gradients.
+            waits: as in `in_turn`.
         """
-        if compiles:
-            with self.ranks.first_on_host():
-                found = [gradient_at(meta, shard) for shard in tasks]
-        else:
+        with self.in_turn(waits=waits):
             found = [gradient_at(meta, shard) for shard in tasks]
-        sizes, gradient, note = shards.mean(found, self.ranks, reduce=self.reduce, note=received or 0)
-        return sizes, gradient, Signals(note) if note else None
+        return shards.mean(found, self.ranks, reduce=self.reduce, notes=notes())
+
+    def in_turn(self, *, waits: bool) -> AbstractContextManager[None]:
+        """Where code is waited for, the first rank of each machine compiles it, and the others then find it."""
+        return self.ranks.first_on_host() if waits else nullcontext()
+
+    def switch(self, known: Switch | None) -> Switch | None:
+        """When the run switched to compiled code, as rank 0 knows."""
+        found = self.ranks.tell(known)[0]
+        return None if found is None else Switch(*found)
 
     def signal(self, received: Signals | None) -> Signals | None:
         """The signal that a rank received."""
@@ -128,13 +141,18 @@ class Together:
         """
         if self.ranks.size == 1:
             return
-        said = self.ranks.tell(zlib.crc32(b"".join(_bytes(leaf) for leaf in tree.leaves(now.meta))))
+        said = self.ranks.tell(sum_of(now.meta))
         if wrong := [rank for rank, found in enumerate(said) if found != said[0]]:
             kept = f"The last checkpoint is {last}." if last else "There is no checkpoint yet."
             raise Drifted(
                 f"The meta-parameters of rank {wrong[0]} are not those of rank 0 after step {now.step}: its machine is "
                 f"of another kind, or has a fault. {kept}"
             )
+
+
+def sum_of(meta: M) -> int:
+    """A sum over the bits of meta-parameters, by which two processes know whether theirs are the same."""
+    return zlib.crc32(b"".join(_bytes(leaf) for leaf in tree.leaves(meta)))
 
 
 def next_tasks(learner: MetaLearner[M, P], family: TaskFamily, now: State[M], shard: int = 0) -> Task:

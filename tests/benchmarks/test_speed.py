@@ -10,8 +10,8 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[2]))  # `benchmarks` is no part of the installed package
 
-from benchmarks.speed import extras, figure, measure, report
-from benchmarks.speed.contenders import CONTENDERS, loop, who, with_metafunc
+from benchmarks.speed import extras, figure, measure, ranks, report
+from benchmarks.speed.contenders import CONTENDERS, loop, who, with_metafunc, with_ranks
 from benchmarks.speed.measure import Effort, Failed, Reference, Worker
 from benchmarks.speed.workloads import PROBE_RATE, WORKLOADS, Array, Workload, tiny
 
@@ -38,6 +38,23 @@ def test_metafunc_and_the_loop_do_the_same_work(name: str) -> None:
     # The wrong twin: a step size that is off by a thousandth of itself.
     wrong = replace(work, inner_lr=1.001 * work.inner_lr)
     assert truth.error(gradient(with_metafunc.train, wrong, "off")) > measure.EXACT
+
+
+def test_shards_of_ranks_do_the_same_work() -> None:
+    work = tiny(WORKLOADS["W2"])
+    truth = Reference(gradient(loop.train, work), 0.0)
+    assert truth.error(gradient(with_ranks.train, work, "2 1")) <= measure.EXACT
+
+
+def test_samples_of_ranks_become_tables() -> None:
+    samples = {name: {"seconds": [0.4, 0.2], "cpu": [0.2, 0.1]} for name in ranks.WAYS}
+    samples["2 ranks, 1 thread each, 2 shards"] = {"seconds": [0.1, 0.1], "cpu": [0.12, 0.12]}
+    sums = {"10000": {"ordered": [0.001, 0.003], "sum": [0.001, 0.001]}}
+    shown = ranks.tables(
+        {"steps": {"W2": {"samples": samples, "load": 1.0}}, "sums": {"2": {"samples": sums, "load": 2.0}}}
+    )
+    assert "| W2 | 2 ranks, 1 thread each, 2 shards | 100 / 100 | 120 / 120 | 2.00 | 1.67 | 1.0 |" in shown
+    assert "| 2 | 10,000 | 2 / 1 | 1 / 1 | 2.0 |" in shown
 
 
 def test_a_wrong_gradient_is_not_timed() -> None:

@@ -1,15 +1,19 @@
 """Several ranks on this machine: their environment, their exit codes, and how they end together."""
 
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 from metafunc_cli import ended, launch, tied
 from metafunc_cli.errors import UsageError
+
+from metafunc.training.events import Diverged, Interrupted
 
 PYTHON = sys.executable
 
@@ -28,7 +32,7 @@ def ranks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_each_rank_is_given_its_number_and_the_command(ranks: Path) -> None:
     ranks.write_text("exit 0\n")
-    assert launch.launch(["maml", "--ranks", "3"], 3) == 0
+    assert launch.launch(["train", "maml", "--ranks", "3"], 3) == 0
     for rank in range(3):
         given = (ranks.parent / f"given.{rank}").read_text()
         assert given == f"{rank} {rank} 3 -m metafunc_cli train maml --ranks 3\n"
@@ -106,3 +110,42 @@ def test_a_restart_of_torchrun_does_not_repeat_a_divergence(tmp_path: Path, monk
     ended.write(tmp_path, "interrupted")
     assert not ended.diverged_before(tmp_path)
     assert not ended.diverged_before(tmp_path / "absent")
+
+
+@pytest.mark.parametrize(
+    ("error", "how"),
+    [
+        (None, "finished"),
+        (Interrupted(signal.SIGTERM, Path("run"), 3), "interrupted"),
+        (SystemExit(143), "interrupted"),
+        (KeyboardInterrupt(), "interrupted"),
+        (Diverged(0, 3, (1,), 4, float("nan"), None), "diverged"),
+        (ValueError("a wrong argument"), None),
+    ],
+)
+def test_a_run_states_how_it_ended(tmp_path: Path, error: BaseException | None, how: str | None) -> None:
+    with pytest.raises(type(error)) if error else nullcontext(), ended.stated(tmp_path):
+        if error:
+            raise error
+    file = tmp_path / ended.FILE
+    assert (json.loads(file.read_text())["how"] if file.exists() else None) == how
+
+
+def test_a_signal_that_comes_while_that_is_stated_does_not_keep_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = ended.write
+    monkeypatch.setattr(ended, "write", lambda *how: (os.kill(os.getpid(), signal.SIGTERM), write(*how)))
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+
+    def stop(number: int, frame: object) -> None:
+        raise SystemExit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        with pytest.raises(SystemExit), ended.stated(tmp_path):
+            os.kill(os.getpid(), signal.SIGTERM)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert json.loads((tmp_path / ended.FILE).read_text()) == {"how": "interrupted"}

@@ -50,7 +50,7 @@ def test_restarts_of_torchrun_come_with_advice() -> None:
     assert "set TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 before torchrun" in said
     assert distributed.advice({}) is None
     assert distributed.advice({**restarts, "TORCHELASTIC_MAX_RESTARTS": "0"}) is None
-    assert distributed.advice({**restarts, distributed.SHARED_STORE: "1"}) is None
+    assert distributed.advice({**restarts, "TORCHELASTIC_USE_AGENT_STORE": "False"}) is None
 
 
 def test_someone_who_does_not_come_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

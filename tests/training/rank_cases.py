@@ -3,28 +3,20 @@
 `python rank_cases.py FOLDER CASE ...` prints what the cases found as JSON.
 """
 
-import hashlib
 import json
-import os
-import platform
-import signal
 import sys
-from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from forked import Case, forked, summed
+from forked import forked, summed
 
 import metafunc
-from metafunc import Execution, Outer, Recording, Validation, tree
+from metafunc import Execution, tree
 from metafunc.algorithms import ALGORITHMS
 from metafunc.evaluation.meta_test import report
 from metafunc.execution import shards
 from metafunc.execution.distributed import Ranks
-from metafunc.execution.rank_agreement import agreement
-from metafunc.training import bar
 from metafunc.training.build import build
 from metafunc.training.config import train
 
@@ -100,172 +92,6 @@ def all_rows(folder: Path) -> Any:
     return {size: forked(size, every_row, folder) for size in SIZES}
 
 
-def stacked(ranks: Ranks) -> Any:
-    """What a stack starts from: its members, trained first."""
-    members = [
-        {"config": config_of(name, shards=1), "weight": 0.5, "noise_scales": [1.0, 0.5]} for name in ("maml", "reptile")
-    ]
-    for member in members:
-        del member["config"]["tasks"]
-    config = config_of("maml", steps=0, shards=2)
-    config["algorithm"] = {"name": "stack", "members": members}
-    fit = train(config, ranks=ranks).fit
-    return {"meta": summed(fit.meta), "step": fit.step}
-
-
-def shown(ranks: Ranks) -> Any:
-    """The steps of the bar in an interactive session."""
-    steps: list[int] = []
-    bar.interactive = lambda: True
-    bar.find_spec = lambda name: name  # type: ignore[attr-defined, assignment]  # as if tqdm were there
-    bar.bar = lambda: lambda event: steps.append(event.step) if event.phase == "train" else None
-    learner, family = build(config_of("maml"))
-    metafunc.fit(learner, family, steps=2, num_tasks=4, ranks=ranks, execution=TWO)
-    return steps
-
-
-def fitted(ranks: Ranks, out: Path | None, *, at: dict[int, Callable[[], None]] | None = None, **changes: Any) -> Any:
-    """A training of eight steps; what is done on a rank after the fourth of them."""
-
-    def on_event(event: Any) -> None:
-        if event.phase == "train" and event.step == 4 and at and ranks.rank in at:
-            at[ranks.rank]()
-
-    learner, family = build(config_of("platipus"))
-    arguments: dict[str, Any] = {
-        "steps": 8,
-        "num_tasks": 8,
-        "execution": Execution(shards=4, threads=1, compile="off"),
-        "validation": Validation(every=4, num_tasks=30),
-        "recording": Recording(checkpoint_every=2, log_every=2),
-    }
-    arguments |= {"out": out, "resume": out is not None, **changes}
-    found = metafunc.fit(learner, family, ranks=ranks, on_event=on_event, **arguments)
-    return {"meta": summed(found.meta), "best": summed(found.best), "step": found.step}
-
-
-def on_disk(out: Path) -> Any:
-    """The bits that a run ends with."""
-    files = [out / "metrics.jsonl", *sorted(out.glob("checkpoints/*8/*.safetensors"))]
-    return [hashlib.sha256(file.read_bytes()).hexdigest() for file in files]
-
-
-def endings(folder: Path) -> Any:
-    """A run that is stopped or killed on some ranks, and goes on with others."""
-    found: dict[str, Any] = {"whole": forked(1, lambda ranks: fitted(ranks, folder / "whole"), folder)}
-
-    def stop(number: signal.Signals) -> Callable[[], None]:
-        return lambda: os.kill(os.getpid(), number)
-
-    stopped, killed = folder / "stopped", folder / "killed"
-    term, kill = {1: stop(signal.SIGTERM)}, {1: stop(signal.SIGKILL)}
-    found["stopped"] = forked(2, lambda ranks: fitted(ranks, stopped, at=term), folder)
-    found["reached"] = sorted(path.name for path in stopped.glob("checkpoints/step*"))[-1]
-    found["stopped on"] = forked(4, lambda ranks: fitted(ranks, stopped), folder)
-    found["killed"] = forked(2, lambda ranks: fitted(ranks, killed, at=kill), folder, ends=(1,))
-    found["killed on"] = forked(1, lambda ranks: fitted(ranks, killed), folder)
-    found["bits"] = {out.name: on_disk(out) for out in (folder / "whole", stopped, killed)}
-    return found
-
-
-def logged(ranks: Ranks) -> Any:
-    """What a tracker gets."""
-    lines: list[Any] = []
-
-    class Listed:
-        def begin(self, run: Path | None, config: Any, step: int, /) -> None:
-            lines.append("begun")
-
-        def log(self, values: Any, step: int, /) -> None:
-            lines.append(step)
-
-        def close(self) -> None:
-            lines.append("closed")
-
-    fitted(ranks, None, recording=Recording(log_every=4, trackers=(Listed(),)))
-    return lines
-
-
-def firsts(folder: Path) -> Any:
-    """What rank 0 alone does, and a stack, which all start from the same."""
-    found = {case.__name__: forked(2, case, folder) for case in (logged, shown, stacked)}
-    return {**found, "stacked alone": forked(1, stacked, folder)}
-
-
-def refusals(folder: Path) -> Any:
-    """What two ranks refuse, or notice."""
-
-    def changed(rank: int, **changes: Any) -> Case:
-        return lambda ranks: fitted(ranks, folder / "refused", **(changes if ranks.rank == rank else {}))
-
-    def with_data(ranks: Ranks) -> Any:
-        learner, family = build(config_of("maml"))
-        info = {**family.info, "fingerprint": f"of rank {ranks.rank}"}
-        return metafunc.fit(learner, replace(family, info=info), steps=2, num_tasks=4, ranks=ranks, execution=TWO)
-
-    def diverging(ranks: Ranks) -> Any:
-        learner, family = build(config_of("maml"))
-
-        def poisoned(generator: torch.Generator, num_tasks: int) -> Any:
-            tasks = family.train(generator, num_tasks)
-            tasks.query.y[3:4] = torch.nan
-            return tasks
-
-        return metafunc.fit(learner, replace(family, train=poisoned), steps=2, num_tasks=4, ranks=ranks, execution=TWO)
-
-    def drifting(ranks: Ranks) -> Any:
-        learner, family = build(config_of("maml"))
-        held: list[torch.Tensor] = []
-
-        def optimiser(parameters: Any) -> torch.optim.Optimizer:
-            held.extend(parameters)
-            return torch.optim.SGD(held, lr=0.1)
-
-        def drift(event: Any) -> None:
-            if ranks.rank == 1 and event.phase == "train":
-                held[0].view(-1)[:1] *= 1 + 2**-22
-
-        return metafunc.fit(
-            learner,
-            family,
-            steps=2,
-            num_tasks=4,
-            ranks=ranks,
-            execution=TWO,
-            outer=Outer(optimiser=optimiser),
-            on_event=drift,
-        )
-
-    def broken(ranks: Ranks) -> Any:
-        with agreement(ranks) as settled:
-            if ranks.rank == 1:
-                raise FileNotFoundError("no such table")
-            settled.reach()
-
-    def unshared(ranks: Ranks) -> Any:
-        os.environ["TORCHELASTIC_MAX_RESTARTS"] = "3"
-        platform.node = lambda: f"machine {ranks.rank}"
-        return fitted(ranks, folder / f"seen by {ranks.rank}")
-
-    held = folder / "held"
-    forked(1, lambda ranks: fitted(ranks, held, steps=2), folder)
-    cases: dict[str, Case] = {
-        "shards": lambda ranks: fitted(ranks, None, num_tasks=6),
-        "ranks": lambda ranks: fitted(ranks, None, execution=Execution(shards=1)),
-        "seed": changed(1, seed=3),
-        "argument": changed(1, steps=-1),
-        "shards of one": changed(1, execution=TWO),
-        "data": with_data,
-        "held": lambda ranks: fitted(ranks, held, resume=False),
-        "diverged": diverging,
-        "drifted": drifting,
-        "broken": broken,
-        "unshared": unshared,
-    }
-    found = {name: forked(2, case, folder) for name, case in cases.items()}
-    return {**found, "wrote": (folder / "refused").exists()}
-
-
 def sums(folder: Path) -> Any:
     """The mean over shards in each of the ways in which ranks take it, of two types of numbers."""
 
@@ -276,21 +102,28 @@ def sums(folder: Path) -> Any:
 
     def summed_up(ranks: Ranks, size: int, reduce: shards.Reduce) -> Any:
         own = [shard(number, size) for number in ranks.share(12)]
-        sizes, gradient, note = shards.mean(own, ranks, reduce=reduce, note=ranks.rank)
-        return summed((sizes, tree.map(torch.Tensor.contiguous, gradient))), sizes.tolist(), note
+        sizes, gradient, notes = shards.mean(own, ranks, reduce=reduce, notes=(ranks.rank, -ranks.rank))
+        without, _, none = shards.mean(own, ranks, reduce=reduce)
+        assert torch.equal(without, sizes)
+        assert none == ()
+        return summed((sizes, tree.map(torch.Tensor.contiguous, gradient))), sizes.tolist(), notes
 
     def case(ranks: Ranks) -> Any:
         given = ranks.tell(ranks.rank), ranks.from_first(bytes([7 + ranks.rank])).hex()
-        joined = {} if ranks.rank == 1 else {"a": torch.full((2, ranks.rank + 1), ranks.rank)}
+        part = torch.full((2, ranks.rank + 1), ranks.rank)
+        joined = {} if ranks.rank == 1 else {"b": part, "a": 2 * part}
         ways: list[tuple[int, shards.Reduce]] = [(20, "ordered"), (70_005, "ordered"), (70_005, "sum")]
         found = [summed_up(ranks, size, reduce) for size, reduce in ways]
-        return {"given": given, "joined": [v.tolist() for v in ranks.joined(joined, 1).values()], "sums": found}
+        return {
+            "given": given,
+            "joined": [(name, leaf.tolist()) for name, leaf in ranks.joined(joined, 1).items()],
+            "sums": found,
+        }
 
     return {size: forked(size, case, folder) for size in (1, 2, 3, 4)}
 
 
-TWO = Execution(shards=2, threads=1)
-CASES = {"rows": rows, "all rows": all_rows, "sums": sums, "endings": endings, "refusals": refusals, "firsts": firsts}
+CASES = {"rows": rows, "all rows": all_rows, "sums": sums}
 
 if __name__ == "__main__":
     torch.set_num_threads(1)

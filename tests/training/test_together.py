@@ -17,15 +17,15 @@ from metafunc.training.settings import adam
 from metafunc.training.state import RunSpec, State, begin
 from metafunc.training.together import Together, next_tasks
 
-PROGRAM = Path(__file__).parent / "rank_cases.py"
+HERE = Path(__file__).parent
 PLATIPUS = {"algorithm": {"name": "platipus"}, "tasks": {"name": "sinusoid", "num_shots": 2, "num_queries": 2}}
 MR_MAML = {**PLATIPUS, "algorithm": {"name": "mr_maml_w"}}
 
 
-def ran(folder: Path, *cases: str) -> Any:
-    """What the cases found."""
+def ran(program: str, folder: Path, *cases: str) -> Any:
+    """What the cases of a program found."""
     process = subprocess.run(
-        [sys.executable, str(PROGRAM), str(folder), *cases],
+        [sys.executable, str(HERE / program), str(folder), *cases],
         capture_output=True,
         text=True,
         timeout=550,
@@ -37,12 +37,12 @@ def ran(folder: Path, *cases: str) -> Any:
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    return ran(tmp_path_factory.mktemp("trained"), "rows", "sums")
+    return ran("rank_cases.py", tmp_path_factory.mktemp("trained"), "rows", "sums")
 
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    return ran(tmp_path_factory.mktemp("ranks"), "endings", "refusals", "firsts")
+    return ran("ending_cases.py", tmp_path_factory.mktemp("ranks"), "endings", "refusals", "firsts")
 
 
 def test_rows_have_the_bits_of_one_process_on_two_and_four_ranks(trained: Any) -> None:
@@ -56,7 +56,7 @@ def test_rows_have_the_bits_of_one_process_on_two_and_four_ranks(trained: Any) -
 
 @pytest.mark.nightly  # some 300 trainings, whose minutes grow with what else the machine does
 def test_every_row_has_them(tmp_path: Path) -> None:
-    found = ran(tmp_path, "all rows")["all rows"]
+    found = ran("rank_cases.py", tmp_path, "all rows")["all rows"]
     (alone,) = found["1"]
     assert set(alone) == set(ALGORITHMS)
     for size in ("2", "4"):
@@ -77,12 +77,14 @@ def test_a_run_goes_on_with_another_number_of_ranks_as_if_it_had_not_stopped(fou
     assert whole["step"] == 8
     assert ends["stopped on"] == [whole] * 4
     assert ends["killed on"] == [whole]
-    assert ends["bits"]["stopped"] == ends["bits"]["killed"] == ends["bits"]["whole"]
+    assert ends["hung on"] == [whole]
+    assert ends["bits"]["stopped"] == ends["bits"]["killed"] == ends["bits"]["hung"] == ends["bits"]["whole"]
     assert len(ends["bits"]["whole"]) > 1
 
 
-def test_a_rank_whose_fellow_was_killed_says_so_and_ends(found: Any) -> None:
-    first, second = found["endings"]["killed"]
+@pytest.mark.parametrize("how", ["killed", "hung"])
+def test_a_rank_whose_fellow_was_killed_or_hangs_says_so_and_ends(found: Any, how: str) -> None:
+    first, second = found["endings"][how]
     assert second == -9
     assert first["error"] == "RankLost"
     assert first["message"].startswith("Another rank has ended or does not answer, so that this one cannot go on (")
@@ -96,6 +98,7 @@ def test_a_rank_whose_fellow_was_killed_says_so_and_ends(found: Any) -> None:
         ("seed", "training.seed is 0 on rank 0 and 3 on rank 1. Start all of them with the same."),
         ("shards of one", "training.shards is 4 on rank 0 and 2 on rank 1."),
         ("data", 'data.fingerprint is "of rank 0" on rank 0 and "of rank 1" on rank 1.'),
+        ("commit", 'git is "commit 0" on rank 0 and "commit 1" on rank 1.'),
         ("argument", "steps must be at least 0, not -1."),
         ("held", "holds a run already."),
         ("unshared", "is not the same folder on rank 1, whose machine may have rank 0 after a restart"),
@@ -149,7 +152,8 @@ def test_the_sum_over_shards_is_taken_in_their_order_whatever_rank_has_them(trai
         for one in each:
             for way in (0, 1):  # gathered by all, and by segments
                 assert one["sums"][way][:2] == alone[way][:2]
-            assert one["sums"][0][2] == int(size) - 1
+            for way in range(3):
+                assert one["sums"][way][2] == [int(size) - 1, 0]
         reduced = {json.dumps(one["sums"][2][0]) for one in each}
         assert len(reduced) == 1
     # A sum that does not keep the order, as torch.distributed takes it, is another by its last bits.
@@ -161,7 +165,8 @@ def test_what_ranks_tell_each_other(trained: Any) -> None:
     for rank in range(3):
         said = trained["sums"]["3"][rank]
         assert said["given"] == [[0, 1, 2], "07"]
-        assert said["joined"] == [[[0, 2, 2, 2], [0, 2, 2, 2]]]
+        # In the order of those who have a part, on the rank that has none as well.
+        assert said["joined"] == [["b", [[0, 2, 2, 2], [0, 2, 2, 2]]], ["a", [[0, 4, 4, 4], [0, 4, 4, 4]]]]
 
 
 def started(config: dict[str, Any], num_shards: int) -> tuple[Any, Any, State[Any]]:

@@ -10,9 +10,10 @@ from torch import Tensor
 import metafunc
 from benchmarks.speed.contenders.networks import module_of, optimiser_of, parameters_of
 from benchmarks.speed.workloads import OnStep, Workload
-from metafunc import Batch, MetaLearner, Model, Task, TaskFamily, algorithms, nn, query_loss
+from metafunc import Batch, MetaLearner, Model, Task, TaskFamily, algorithms, nn, query_loss, tree
 from metafunc.bayes.ensemble import lift
 from metafunc.bayes.stein import svgd
+from metafunc.execution.distributed import ALONE, Ranks
 from metafunc.nn import likelihood
 from metafunc.training.settings import adam
 from metafunc.transforms import inner, optim
@@ -21,14 +22,25 @@ from metafunc.types import Params
 
 def train(work: Workload, on_step: OnStep, option: str = "auto") -> None:
     """Meta-train."""
+    execution = metafunc.Execution("off" if option == "off" else "auto", work.chunk or None)
+    fitted(work, on_step, learner_of(work, option), execution)
+
+
+def fitted(
+    work: Workload,
+    on_step: OnStep,
+    learner: MetaLearner[Any, Any],
+    execution: metafunc.Execution,
+    ranks: Ranks = ALONE,
+) -> None:
+    """Meta-train a learner."""
     support_x, support_y, query_x, query_y = map(torch.tensor, work.tasks())
     tasks = Task(Batch(support_x, support_y), Batch(query_x, query_y))
 
     def sampler(generator: torch.Generator, num_tasks: int) -> Task:
-        return tasks
+        return tree.at(tasks, slice(num_tasks))
 
     family = TaskFamily("fixed", work.kind, work.input_shape, work.num_outputs, sampler, sampler, sampler)
-    learner = _learner(work, option)
     names = learner.init(torch.Generator())
     leaves: list[Tensor] = []
 
@@ -43,12 +55,14 @@ def train(work: Workload, on_step: OnStep, option: str = "auto") -> None:
         num_tasks=work.num_tasks,
         start=dict(zip(names, parameters_of(work), strict=True)),
         outer=metafunc.Outer(optimiser=outer),
-        execution=metafunc.Execution("off" if option == "off" else "auto", work.chunk or None),
+        execution=execution,
+        ranks=ranks,
         on_event=lambda event: on_step(leaves) if event.phase == "train" else None,
     )
 
 
-def _learner(work: Workload, option: str) -> MetaLearner[Any, Any]:
+def learner_of(work: Workload, option: str) -> MetaLearner[Any, Any]:
+    """MAML on the network of a workload, or what else it asks for."""
     if option == "module":
         model = nn.from_module(module_of(work), batch_norm="batch" if work.images else "refuse")
     elif work.images:

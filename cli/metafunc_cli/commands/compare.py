@@ -2,42 +2,58 @@
 
 import shlex
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from metafunc_cli import joined
 from metafunc_cli.commands import compare_requests, train_tasks, transformed_trials, trial_cells
 from metafunc_cli.display.comparison import show
 from metafunc_cli.display.results import show_lines
 from metafunc_cli.display.screen import Screen, if_stopped, refusals
 from metafunc_cli.errors import OK, UsageError
 from metafunc_cli.settings import compose
+from metafunc_cli.settings.options import Comparison
+
+if TYPE_CHECKING:
+    from metafunc.execution.distributed import Ranks
+    from metafunc_cli.commands.trials import Contender
 
 
 def main(argv: Sequence[str]) -> int:
     """Run the command; see `metafunc compare --help`."""
     found, names, _ = compare_requests.read(argv)
-    screen = Screen(json=found.json, quiet=found.quiet)
+    if names:
+        return joined.shared(["compare", *argv], found.ranks, lambda ranks: _shown(argv, found, names, ranks))
+    return _shown(argv, found, names)
+
+
+def _shown(argv: Sequence[str], found: Comparison, names: Sequence[str], ranks: "Ranks | None" = None) -> int:
+    screen = Screen(json=found.json, quiet=found.quiet, silent=ranks is not None and not ranks.first)
     again = f"metafunc compare {shlex.join(argv)}"
     if found.train_tasks:
         report, code = train_tasks.compared(screen, argv, found, names, lambda line: compared(screen, line, again))
     else:
-        report, code = compared(screen, argv, again)
+        report, code = compared(screen, argv, again, ranks)
     if report is not None:
         screen.result(report)
     return code
 
 
-def compared(screen: Screen, argv: Sequence[str], again: str) -> tuple[dict[str, Any] | None, int]:
+def compared(
+    screen: Screen, argv: Sequence[str], again: str, ranks: "Ranks | None" = None
+) -> tuple[dict[str, Any] | None, int]:
     """Train what is missing, test all, write and show the table.
 
     Args:
         screen: where it is shown.
         argv: the words of the command.
         again: the command that goes on where this one is stopped.
+        ranks: those that share the tests of finished runs; by default this process alone.
 
     Returns:
-        What compare.json holds, and the exit code; None where a signal stopped it between two steps, or nothing was
-        trained.
+        What compare.json holds, and the exit code; None where a signal stopped it between two steps, nothing was
+        trained, or another rank has it.
 
     Raises:
         UsageError: something of it cannot be compared.
@@ -48,6 +64,7 @@ def compared(screen: Screen, argv: Sequence[str], again: str) -> tuple[dict[str,
     if names and (out / "config.json").exists():
         raise UsageError(f"{out} is a run; give --out another folder.")
     from metafunc.data.atomic_write import make_folder, refuse_link, write_json, write_text
+    from metafunc.execution.distributed import ALONE
     from metafunc.results import comparison, per_task
     from metafunc.results.tables import to_csv, to_markdown
     from metafunc.results.units import errors_in_units
@@ -60,7 +77,7 @@ def compared(screen: Screen, argv: Sequence[str], again: str) -> tuple[dict[str,
     with if_stopped(screen, f"What is trained is kept. Go on with:\n  {again}"):
         try:
             if names:
-                trained = transformed_trials.from_runs(names, imports=found.imports)
+                trained = _runs(found, names, ranks or ALONE)
             else:
                 if found.cell is not None:
                     return _cell(screen, requests, out, found.cell)
@@ -73,10 +90,14 @@ def compared(screen: Screen, argv: Sequence[str], again: str) -> tuple[dict[str,
         if failed and not trained:
             return None, trial_cells.report_failed(screen, failed)
         file = out / per_task.NAME
-        entries = trial_tests.meta_test(screen, trained, found, kept=trial_tests.kept_in(screen, file))
+        kept = trial_tests.kept_in(screen, file)
+        entries = trial_tests.meta_test(screen, trained, found, kept=kept, ranks=ranks or ALONE)
+        with_shots = trial_tests.by_shots(screen, trained, found, ranks or ALONE) if found.shots else []
+        if ranks is not None and not ranks.first:
+            return None, OK
         report = comparison.compare(trained[0].tasks, entries)
-        if found.shots:
-            report["by_shots"] = trial_tests.by_shots(screen, trained, found)
+        if with_shots:
+            report["by_shots"] = with_shots
         if failed:
             report["failed"] = trial_cells.described(failed)
         make_folder(out)
@@ -89,10 +110,21 @@ def compared(screen: Screen, argv: Sequence[str], again: str) -> tuple[dict[str,
         show(screen.out, report)
         if said:
             screen.out.print(f"{said}\n", soft_wrap=True)
-        drawn, kept = trial_pictures.draw(trained, entries, report, found, ["metafunc", "compare", *argv], out)
-    lines = {"in": str(out), "wrote": _within(out, [*wrote, *drawn]), "kept": _within(out, kept)}
+        drawn, as_they_were = trial_pictures.draw(trained, entries, report, found, ["metafunc", "compare", *argv], out)
+    lines = {"in": str(out), "wrote": _within(out, [*wrote, *drawn]), "kept": _within(out, as_they_were)}
     show_lines(screen.out, [(name, text) for name, text in lines.items() if text])
     return report, trial_cells.report_failed(screen, failed) if failed else OK
+
+
+def _runs(found: Comparison, names: Sequence[str], ranks: "Ranks") -> "list[Contender]":
+    """The finished runs, which are the same on all ranks."""
+    from metafunc.execution.rank_agreement import agreement
+
+    with agreement(ranks) as settled:
+        rows = transformed_trials.from_runs(names, imports=found.imports)
+        for trial in [trial for row in rows for trial in row.trials]:
+            joined.hold_alike(settled, trial.meta, {**trial.run.config, "comparison": asdict(found)}, trial.family)
+    return rows
 
 
 def _cell(

@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Mapping, Sequence
 
+from metafunc_cli import launch
 from metafunc_cli.commands import same_tasks, transformed_trials
 from metafunc_cli.display.screen import Screen
 from metafunc_cli.errors import UsageError, unknown
@@ -116,6 +117,11 @@ def _ways(found: Comparison) -> list[str]:
 
 
 def _check_trainings(found: Comparison) -> None:
+    if found.ranks != 1 or launch.is_rank():
+        raise UsageError(
+            "Ranks share the tests of finished runs, whose folders compare then takes: train each by metafunc train "
+            "--ranks."
+        )
     if not found.algorithms or found.tasks is None:
         missing = "--algorithms" if not found.algorithms else "--tasks"
         example = "metafunc compare --algorithms maml platipus --tasks sine_or_line --seeds 3 --steps 2000"

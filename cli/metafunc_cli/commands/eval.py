@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from metafunc_cli import joined
 from metafunc_cli.display.progress import progress
 from metafunc_cli.display.results import show, show_lines
 from metafunc_cli.display.screen import Screen, if_stopped, refusals
@@ -38,10 +39,12 @@ def main(argv: Sequence[str]) -> int:
     settings = _settings(Path(run), allowed="--imports" in flags)
     usual = usual_test(settings.training)
     parts = {"testing": usual, "data": settings.data, "report": Report()}
-    asked = shlex.join(["metafunc", "eval", *argv])
-    found = parse(f"metafunc eval {run}", WHAT, flags, parts)
+    found, asked = parse(f"metafunc eval {run}", WHAT, flags, parts), ["eval", *argv]
     check_least(found.testing, num_tasks=1, num_steps=0, chunk_size=1, joint_rows=1, shots=0)
-    return _test(Path(run), settings, usual, found, asked)
+    command = shlex.join(["metafunc", *asked])
+    return joined.shared(
+        asked, found.report.ranks, lambda ranks: _test(Path(run), settings, usual, found, command, ranks)
+    )
 
 
 def usual_test(training: Training) -> Testing:
@@ -64,19 +67,19 @@ def meta_test(
     run: "Run",
     file: Path,
     asked: str = "",
-    ranks: "Ranks | None" = None,
+    *,
+    ranks: "Ranks",
 ) -> dict[str, Any]:
     """Score a learner on new tasks, write and show the report, and return it; `asked` is how to repeat it."""
     from metafunc import tree
     from metafunc.evaluation import by_shots
     from metafunc.evaluation import meta_test as meta_tests
     from metafunc.execution import device
-    from metafunc.execution.distributed import ALONE
     from metafunc.execution.plan import Execution
     from metafunc.training import record
     from metafunc.training.build import own_steps
 
-    training, ranks = settings.training, ranks or ALONE
+    training = settings.training
     threads = ranks.tell(run.env["threads"] if ranks.first else None)[0]
     execution = Execution(chunk_size=test.chunk_size, device=test.device, deterministic=training.deterministic)
     again = f"The training is saved; repeat the meta-test with:\n  {asked or command('eval', run.path, settings.names)}"
@@ -104,9 +107,9 @@ def meta_test(
         )
         with_shots = by_shots.evaluate_by_shots(family, test.shots, evaluate) if test.shots else {}  # or is refused
         result = evaluate(family)
-        covered = None if test.conformal is None else _conformal(learner, meta, family, test, result)
         if not ranks.first:
             return {}
+        covered = None if test.conformal is None else _conformal(learner, meta, family, test, result)
         if record.run_sum(run.path) != begun:
             raise ValueError(f"{run.path} holds another run by now: the meta-test of the one before it is not kept.")
     report = _report(result, test, settings, run)
@@ -216,15 +219,16 @@ def _settings(run: Path, *, allowed: bool) -> Settings:
     return Settings(names, *parts)
 
 
-def _test(folder: Path, settings: Settings, usual: Testing, found: Any, asked: str) -> int:
+def _test(folder: Path, settings: Settings, usual: Testing, found: Any, asked: str, ranks: "Ranks") -> int:
+    from metafunc.execution.rank_agreement import agreement
     from metafunc.training.build import tasks_of, transformed
     from metafunc.training.load import load
     from metafunc.training.run import Run
 
-    run, screen = Run(folder), Screen(json=found.report.json, quiet=found.report.quiet)
+    run, screen = Run(folder), Screen(json=found.report.json, quiet=found.report.quiet, silent=not ranks.first)
     if found.testing.conformal is not None and not 0 < found.testing.conformal < 1:
         raise UsageError(f"--conformal {found.testing.conformal:g} is no share of rows: give one such as 0.9.")
-    with refusals(settings):
+    with refusals(settings), agreement(ranks) as settled:
         data = compose.anchored(_with_rows(found.data, settings.data, found.testing.shots))
         config = dataclasses.replace(settings, data=data).to_json()
         columns = run.columns
@@ -238,6 +242,8 @@ def _test(folder: Path, settings: Settings, usual: Testing, found: Any, asked: s
             num_classes=family.num_outputs if family.kind == "classification" else None,
         )
         learner = transformed(run.config, loaded[0], family, found.testing.transforms, imports=found.report.imports)
+        tested = {**config, "testing": dataclasses.asdict(found.testing)}
+        joined.hold_alike(settled, loaded[1], tested, family)
     same = run.same_data(family.info)
     if not same:
         screen.say(
@@ -246,7 +252,9 @@ def _test(folder: Path, settings: Settings, usual: Testing, found: Any, asked: s
         )
     changes = _changes((usual, found.testing), (settings.data, data), ignored=("path",) * same)
     file = run.path / f"meta_test{changes}.json"
-    report = meta_test(screen, learner, loaded[1], family, found.testing, settings, run, file, asked)
+    report = meta_test(screen, learner, loaded[1], family, found.testing, settings, run, file, asked, ranks=ranks)
+    if not ranks.first:
+        return OK
     show_lines(screen.out, [("wrote", str(file)), ("next", command("plot", run.path, settings.names))])
     screen.result(report)
     return OK

@@ -3,13 +3,14 @@
 import os
 import shlex
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from metafunc_cli import ended, launch
+from metafunc_cli import ended, joined, launch
 from metafunc_cli.commands import eval
 from metafunc_cli.commands.timing import Clock
 from metafunc_cli.display.beforehand import announce
@@ -48,25 +49,17 @@ def main(argv: Sequence[str]) -> int:
     data, training = compose.anchored(settings.data), compose.anchored(settings.training, "init_from")
     request = replace(request, settings=replace(settings, data=data, training=training))
     _refuse(request)
-    if request.output.ranks > 1 and not (launch.is_rank() or request.output.dry_run):
-        return launch.launch(argv, request.output.ranks)
     if request.output.out and ended.diverged_before(Path(request.output.out)):
         return DIVERGED  # as was said, with the task
-    if not launch.is_rank():
-        return _begin(argv, request)
-    from metafunc.execution import distributed
-
-    with distributed.join() as ranks:
-        if request.output.ranks not in (1, ranks.size):
-            raise UsageError(f"There are {ranks.size} ranks already: leave out --ranks {request.output.ranks}.")
-        return _begin(argv, request, ranks, distributed.advice(os.environ))
+    asked = 1 if request.output.dry_run and not launch.is_rank() else request.output.ranks
+    return joined.shared(["train", *argv], asked, partial(_begin, argv, request))
 
 
-def _begin(argv: Sequence[str], request: Request, ranks: "Ranks | None" = None, advice: str | None = None) -> int:
-    from metafunc.execution.distributed import ALONE
+def _begin(argv: Sequence[str], request: Request, ranks: "Ranks") -> int:
+    from metafunc.execution.distributed import advice
     from metafunc.execution.rank_agreement import agreement
 
-    ranks, training = ranks or ALONE, request.settings.training
+    training = request.settings.training
     if training.init_from is not None and request.output.imports:
         source = Path(training.init_from) / "config.json"
         look_over_imports(compose.sections_of(source), source, allowed=True)
@@ -74,7 +67,7 @@ def _begin(argv: Sequence[str], request: Request, ranks: "Ranks | None" = None, 
     from metafunc.training.tracking import Tracking
 
     screen = Screen(json=request.output.json, quiet=request.output.quiet, silent=not ranks.first)
-    for note in filter(None, (request.note, advice)):
+    for note in filter(None, (request.note, advice(os.environ))):
         screen.say(note)
     with refusals(request.settings, ("metafunc", "train", *argv)), agreement(ranks) as settled:
         trackers = [Tracking(name) for name in dict.fromkeys(request.output.log) if ranks.first]
@@ -91,8 +84,6 @@ def _begin(argv: Sequence[str], request: Request, ranks: "Ranks | None" = None, 
 
 def _refuse(request: Request) -> None:
     output, out = request.output, request.output.out
-    if output.ranks < 1:
-        raise UsageError(f"--ranks must be at least 1, not {output.ranks}.")
     if output.go_on and (not out or output.overwrite):
         raise UsageError("--go-on begins or goes on with the run that --out names: give --out, and no --overwrite.")
     allowed = output.overwrite or output.dry_run or output.go_on
@@ -106,45 +97,41 @@ def _refuse(request: Request) -> None:
 
 
 def _train(job: _Job) -> int:
-    from metafunc.training import tracking
-    from metafunc.training.events import Diverged, Interrupted
+    from metafunc.training.events import Interrupted
     from metafunc.training.run import Run
 
-    screen, output, ranks, settings = job.screen, job.request.output, job.ranks, job.request.settings
-    names, chosen, clock = settings.names, output.resume or output.out, Clock()
+    output, ranks = job.request.output, job.ranks
+    chosen, clock = output.resume or output.out, Clock()
     run = Run(_announced(job, chosen))
     states = ranks.first and (launch.is_rank() or output.go_on)
     try:
-        meta = _trained(job, run, clock)
+        with ended.stated(run.path) if states else nullcontext():
+            report = _tested(job, run, _stoppable(job, run, clock))
     except Interrupted as stopped:
-        ended.write(run.path, "interrupted") if states else None
-        screen.say(f"{stopped} Go on with:\n  {_go_on(job, run)}")
+        job.screen.say(f"{stopped} Go on with:\n  {_go_on(job, run)}")
         return 128 + stopped.signal
-    except Diverged:
-        ended.write(run.path, "diverged") if states else None
-        raise
-    except (KeyboardInterrupt, SystemExit):
-        screen.say(f"Stopped at once. Go on from the last checkpoint with:\n  {_go_on(job, run)}")
-        raise
     finally:
         if not chosen and ranks.first and not any(run.path.iterdir()):
             run.path.rmdir()
-    report: dict[str, Any] = {"algorithm": names["algorithm"], "tasks": names["tasks"], "run": str(run.path)}
-    if settings.training.test_tasks:
-        test = eval.usual_test(settings.training)
-        try:
-            report = eval.meta_test(
-                screen, job.learner, meta, job.family, test, settings, run, run.meta_test, ranks=ranks
-            )
-        except (KeyboardInterrupt, SystemExit):
-            ended.write(run.path, "interrupted") if states else None
-            raise
-        for tracker in job.trackers:
-            tracker.log(tracking.of_meta_test(report), settings.training.steps)
     if ranks.first:
-        ended.write(run.path, "finished") if states else None
         _show(job, run, report, clock)
     return OK
+
+
+def _tested(job: _Job, run: "Run", meta: Any) -> dict[str, Any]:
+    """The report: what was trained, and the meta-test if there is to be one."""
+    from metafunc.training import tracking
+
+    settings, names = job.request.settings, job.request.settings.names
+    if not settings.training.test_tasks:
+        return {"algorithm": names["algorithm"], "tasks": names["tasks"], "run": str(run.path)}
+    test = eval.usual_test(settings.training)
+    report = eval.meta_test(
+        job.screen, job.learner, meta, job.family, test, settings, run, run.meta_test, ranks=job.ranks
+    )
+    for tracker in job.trackers:
+        tracker.log(tracking.of_meta_test(report), settings.training.steps)
+    return report
 
 
 def _announced(job: _Job, chosen: str | None) -> Path:
@@ -157,6 +144,19 @@ def _announced(job: _Job, chosen: str | None) -> Path:
         new = None if chosen or not job.ranks.first else str(new_folder(job.request.settings.names))
         found = settled.reach(new)[0]
     return Path(chosen or found)
+
+
+def _stoppable(job: _Job, run: "Run", clock: Clock) -> Any:
+    """What `_trained` gives; where it is stopped at once, how to go on is said."""
+    from metafunc.training.events import Interrupted
+
+    try:
+        return _trained(job, run, clock)
+    except Interrupted:  # which has saved
+        raise
+    except (KeyboardInterrupt, SystemExit):
+        job.screen.say(f"Stopped at once. Go on from the last checkpoint with:\n  {_go_on(job, run)}")
+        raise
 
 
 def _trained(job: _Job, run: "Run", clock: Clock) -> Any:

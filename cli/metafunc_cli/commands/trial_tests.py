@@ -17,10 +17,11 @@ from metafunc_cli.settings.options import Comparison
 
 if TYPE_CHECKING:
     from metafunc.evaluation.meta_test import Evaluation
+    from metafunc.execution.distributed import Ranks
     from metafunc.results.comparison import Entry
 
 
-def by_shots(screen: Screen, rows: Sequence[Contender], asked: Comparison) -> list[dict[str, Any]]:
+def by_shots(screen: Screen, rows: Sequence[Contender], asked: Comparison, ranks: "Ranks") -> list[dict[str, Any]]:
     """The comparison for each number of support rows: the same tasks, whose support sets are nested.
 
     Raises:
@@ -39,7 +40,7 @@ def by_shots(screen: Screen, rows: Sequence[Contender], asked: Comparison) -> li
         # What the trials name was allowed, or typed.
         family = tasks_of({**config, "tasks": {**config["tasks"], **ranged}}, imports=True)
         sampler_of(fewer_shots(family, numbers[-1]), asked.split)(generator_for(asked.test_seed, asked.split, 0), 1)
-    tested = {number: meta_test(screen, rows, asked, fewer_shots(family, number)) for number in numbers}
+    tested = {n: meta_test(screen, rows, asked, fewer_shots(family, n), ranks=ranks) for n in numbers}
     return [{"shots": n, "rows": compare(rows[0].tasks, entries)["rows"]} for n, entries in tested.items()]
 
 
@@ -49,6 +50,8 @@ def meta_test(
     asked: Comparison,
     family: Any | None = None,
     kept: "Mapping[str, Evaluation]" = MappingProxyType({}),
+    *,
+    ranks: "Ranks",
 ) -> "list[Entry]":
     """Test every trial on the same tasks: those of a family, or each on its own that have to be the same.
 
@@ -58,6 +61,7 @@ def meta_test(
         asked: on which tasks.
         family: where these come from; None: from each trial's own.
         kept: earlier tests by the marks of `trial_marks.mark`, which are not made again.
+        ranks: the processes that share the tests.
 
     Raises:
         UsageError: the tasks of two rows are not the same.
@@ -69,7 +73,8 @@ def meta_test(
     check_same_tasks([(row.algorithm, row.trials[0].family, row.trials[0].run.config["tasks"]) for row in rows], asked)
     marks = [trial_marks.of_row(row, asked) for row in rows]
     missing = [mark for each in marks for mark in each if mark not in kept]
-    optimal = None if asked.no_gap or not missing else _optimal(screen, family or rows[0].trials[0].family, asked)
+    own_family = family or rows[0].trials[0].family
+    optimal = None if asked.no_gap or not missing else _optimal(screen, own_family, asked, ranks)
     entries, number, total = [], 0, sum(len(row.trials) for row in rows)
     for row, each_mark in zip(rows, marks, strict=True):
         steps = own_steps(row.trials[0].run.config) or 1
@@ -79,7 +84,8 @@ def meta_test(
             if mark is not None and mark in kept:
                 tests.append(kept[mark])
                 continue
-            test = _tested(screen, trial, family, max(steps, asked.test_steps), asked, f"{number} of {total}")
+            place, num_steps = f"{number} of {total}", max(steps, asked.test_steps)
+            test = _tested(screen, trial, family, num_steps, asked, place, ranks)
             test = test.beyond(optimal)
             own = asked.coherence and family is None
             tests.append(_with_coherence(screen, test, trial, steps) if own else test)
@@ -91,7 +97,7 @@ def meta_test(
 
 
 def _tested(
-    screen: Screen, trial: Trial, family: Any | None, num_steps: int, asked: Comparison, place: str
+    screen: Screen, trial: Trial, family: Any | None, num_steps: int, asked: Comparison, place: str, ranks: "Ranks"
 ) -> "Evaluation":
     """The meta-test of one trial."""
     from metafunc.evaluation.meta_test import evaluate
@@ -112,6 +118,7 @@ def _tested(
             split=asked.split,
             gap=False,
             on_progress=lambda done, total: advance(done, total, ""),
+            ranks=ranks,
         )
 
 
@@ -138,7 +145,7 @@ def _with_coherence(screen: Screen, test: "Evaluation", trial: Trial, steps: int
         return with_coherence(test, trial.learner, trial.meta, trial.family, num_steps=steps)
 
 
-def _optimal(screen: Screen, family: Any, asked: Comparison) -> Any:
+def _optimal(screen: Screen, family: Any, asked: Comparison, ranks: "Ranks") -> Any:
     """The NLL of the exact prediction on the tasks that are compared on, once for all; None if it is not known."""
     from metafunc.evaluation.gap import optimal_nll
 
@@ -149,4 +156,5 @@ def _optimal(screen: Screen, family: Any, asked: Comparison) -> Any:
             seed=asked.test_seed,
             split=asked.split,
             on_progress=lambda done, total: advance(done, total, ""),
+            ranks=ranks,
         )

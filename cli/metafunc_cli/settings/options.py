@@ -156,6 +156,8 @@ class Testing(AfterTraining):
 class Report:
     """What becomes of the result."""
 
+    ranks: int = 1
+    """processes on this machine that share the tasks; on several machines torchrun starts them."""
     imports: Switch = False
     """allow importing the modules that the run names."""
     json: Switch = False
@@ -284,6 +286,8 @@ class Comparison:
     cell: Annotated[int | None, arg(metavar="K", help_behavior_hint="")] = None
     """do the training with this number alone, counted from 0, and test nothing: for job arrays of a batch system. The
     same command without it then takes all that are done."""
+    ranks: int = 1
+    """processes on this machine that share the tests of finished runs; on several machines torchrun starts them."""
     coherence: Switch = False
     """measure also how far predictions are from those of one exchangeable model, on the same tasks."""
     no_gap: Switch = False

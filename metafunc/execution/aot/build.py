@@ -51,14 +51,15 @@ class Build:
     Args:
         described: the graph, from `describe`.
         niceness: how far it steps back behind other processes, 0 to 19.
+        builds: whether to compile what the cache does not have; else another process does, and puts it there.
     """
 
-    def __init__(self, described: str, *, niceness: int) -> None:
+    def __init__(self, described: str, *, niceness: int, builds: bool = True) -> None:
         self.folder, self.name = code_cache.folder(), name_of(described)
         self.process: subprocess.Popen[bytes] | None = None
-        with code_cache.opened(self.folder) as handle:
-            self.kept = code_cache.read(handle, self.name)
-        if self.kept is not None:
+        self.kept = self._kept()
+        self.elsewhere, self.stored = not builds, False
+        if self.kept is not None or self.elsewhere:
             return
         named = code_cache.named()
         self.place = Path(tempfile.mkdtemp(prefix=code_cache.BUILDING, dir=self.folder))
@@ -69,6 +70,10 @@ class Build:
         except BaseException:
             shutil.rmtree(self.place, ignore_errors=True)
             raise
+
+    def _kept(self) -> bytes | None:
+        with code_cache.opened(self.folder) as handle:
+            return code_cache.read(handle, self.name)
 
     def _begun(self, described: str, niceness: int, own: dict[str, str]) -> "subprocess.Popen[bytes]":
         request = {"graph": described, "threads": torch.get_num_threads(), "niceness": niceness}
@@ -84,12 +89,25 @@ class Build:
             )
 
     def done(self) -> bool:
-        """Whether it has ended, well or not."""
-        return self.process is None or self.process.poll() is not None
+        """Whether it has ended, well or not; of one elsewhere, whether the cache has what it made."""
+        if self.elsewhere and self.kept is None and (self.folder / f"{self.name}{code_cache.LIBRARY}").exists():
+            self.kept = self._kept()
+        if self.elsewhere:
+            return self.kept is not None
+        over = self.process is None or self.process.poll() is not None
+        if over and self.process is not None and not self.stored and not self.failed():
+            self._store()
+        return over
+
+    def failed(self) -> bool:
+        """Whether it has ended without a library."""
+        if self.process is None or self.process.poll() is None:
+            return False
+        return bool(self.process.returncode) or not (self.place / LIBRARY).exists()
 
     def wait(self, halted: Callable[[], bool]) -> bool:
-        """Wait for the end, or until `halted`; returns whether it has ended."""
-        while not (over := self.done()) and not halted():
+        """Wait for the end, or until `halted`; returns whether it has ended. Nothing elsewhere is waited for."""
+        while not (over := self.done() or self.elsewhere) and not halted():
             time.sleep(0.02)
         return over
 
@@ -100,27 +118,31 @@ class Build:
             BuildError: there is none; reports what the compiler reported.
         """
         if self.process is None:
-            assert self.kept is not None
+            if self.kept is None:
+                raise BuildError("the first rank of this machine has not compiled it")
             self.place = Path(tempfile.mkdtemp(prefix=code_cache.BUILDING, dir=self.folder))
             try:
                 (self.place / LIBRARY).write_bytes(self.kept)  # what was checked is what is loaded
                 return self._loaded()
             finally:
                 shutil.rmtree(self.place, ignore_errors=True)
-        made = self.place / LIBRARY
-        if self.process.returncode or not made.exists():
+        if self.failed():
             printed = (self.place / LOG).read_text(errors="replace").splitlines()
             lines = [line for line in printed if line.strip() and not line[0].isspace()]
             raise BuildError(lines[-1] if lines else f"the compiler ended with code {self.process.returncode}")
         try:
-            with code_cache.opened(self.folder) as handle:
-                code_cache.keep(handle, self.name, made.read_bytes())
-        except OSError as error:  # such as a full disk
-            warnings.warn(f"compiled code cannot be kept in {self.folder} ({error.strerror})", stacklevel=2)
-        try:
             return self._loaded()
         finally:
             self.close()
+
+    def _store(self) -> None:
+        """Put the library into the cache, where other processes find it."""
+        self.stored = True
+        try:
+            with code_cache.opened(self.folder) as handle:
+                code_cache.keep(handle, self.name, (self.place / LIBRARY).read_bytes())
+        except OSError as error:  # such as a full disk
+            warnings.warn(f"compiled code cannot be kept in {self.folder} ({error.strerror})", stacklevel=2)
 
     def _loaded(self) -> Callable[[list[Tensor]], list[Tensor]]:
         try:

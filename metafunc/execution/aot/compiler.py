@@ -3,6 +3,9 @@
 The code gives the same numbers but for rounding, and when it is ready depends on the clock. So a run records its first
 compiled step before it takes it: resumed from an earlier step it switches at that very step again, and resumed from a
 later one it begins with the code. Either way it is bitwise the run that was not stopped.
+
+Shards of a step, and the ranks that share them, switch together: once the code is ready everywhere it is tried on every
+shard of the next step, and where one refuses it all of them take that step again by their graphs, and go on with these.
 """
 
 import hashlib
@@ -47,6 +50,8 @@ class Compiler:
         record: called with the switch before it takes place.
         warn: called with the reason when there will be no code.
         halted: whether to stop waiting.
+        shared: whether shards and ranks switch together, by what `settle` learns after every gradient.
+        builds: whether this process compiles in the background; else it takes what another of this machine has made.
 
     Examples:
         >>> from metafunc.execution import aot
@@ -63,19 +68,22 @@ class Compiler:
         record: Callable[[Switch], None] = lambda switch: None,
         warn: Callable[[str], None] = lambda message: None,
         halted: Callable[[], bool] = lambda: False,
+        shared: bool = False,
+        builds: bool = True,
     ) -> None:
         self.at_once, self.switch = at_once, switch
         self.record, self.warn, self.halted = record, warn, halted
+        self.shared, self.builds = shared, builds
         self.step = 0
         self.pending: _Pending | None = None
-        self.begun = False
+        self.begun = self.ready = self.refused = self.over = False
+        self.trials: dict[Signature, _Trial] = {}
 
     def __enter__(self) -> "Compiler":
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self.pending is not None:
-            self.pending.build.close()
+        self.drop()
 
     def lower(self, function: Callable[..., T]) -> Traced[T]:
         """A pure function that replays its traced graph, and its compiled code once that is there."""
@@ -89,19 +97,63 @@ class Compiler:
         """
         self.step = step
         if self.pending is not None:
-            ready = self.pending.build.done() if self.switch is None else step >= self.switch.step
-            if ready:
+            ready = self.ready if self.shared else self.pending.build.done()
+            if ready if self.switch is None else step >= self.switch.step:
                 self.switch_now()
+
+    def waits(self, step: int) -> bool:
+        """Whether a resumed run waits for its code before a step; the same on all ranks."""
+        return self.shared and self.switch is not None and step == self.switch.step
+
+    def begins_with_code(self, step: int) -> bool:
+        """Whether a run that is resumed at a step had its code by then."""
+        return self.switch is not None and step >= self.switch.step
+
+    def notes(self) -> tuple[int, int]:
+        """Whether there is no code here that waits for the others, and whether it was refused here."""
+        if not self.shared:
+            return 1, 0
+        if self.pending is not None and self.pending.build.failed():
+            self.switch_now()  # which says why not
+        ready = self.pending is not None and self.pending.build.done()
+        return int(not ready), int(self.refused)
+
+    def settle(self, *, unready: int, refused: int) -> bool:
+        """Switch as all shards and ranks do, by the largest of their notes. Returns whether the gradient has to be
+        taken again, by graphs."""
+        if not self.shared:
+            return False
+        self.ready = not unready
+        trials, self.trials = self.trials, {}
+        for key, trial in trials.items():
+            trial.owner.graphs[key] = trial.graph if refused else trial.code
+            if not (refused or self.at_once or self.switch):
+                self.switch = Switch(self.step, _sum(key))
+                self.record(self.switch)
+        if refused:
+            if not self.refused:
+                self.refuse(ValueError("another rank has no code for it"))
+            self.drop()
+            self.refused, self.over = False, True
+        return bool(refused)
+
+    def drop(self) -> None:
+        """Compile no more."""
+        if self.pending is not None:
+            self.pending.build.close()
+            self.pending = None
 
     def needed_now(self, key: Signature) -> bool:
         """Whether the arguments' first step has to be a compiled one already."""
-        if self.switch is None:
-            return self.at_once
+        if self.over or self.switch is None:
+            return self.at_once and not self.over
         return self.step >= self.switch.step and _sum(key) == self.switch.arguments
 
     def begin(self, owner: "_Compiled[Any]", key: Signature, graph: fx.GraphModule, leaves: list[Tensor]) -> None:
         """Start to compile a graph; in the background only a run's first."""
         needed = self.needed_now(key)
+        if self.over:
+            return
         if not needed and (self.begun or (self.switch is not None and _sum(key) != self.switch.arguments)):
             return
         self.begun = True
@@ -110,7 +162,7 @@ class Compiler:
                 owner.graphs[key] = self._trial(owner, key, graph, tracing.by_inductor(graph, leaves))
                 return
             described, constants = describe(graph, leaves)
-            build = Build(described, niceness=0 if needed else BACKGROUND)
+            build = Build(described, niceness=0 if needed else BACKGROUND, builds=self.builds or needed)
         except Exception as error:  # whatever inductor fails with
             self.refuse(error)
             return
@@ -135,12 +187,14 @@ class Compiler:
 
     def refuse(self, error: Exception) -> None:
         """Warn that there will be no code."""
+        self.refused = True
         first = next(iter(str(error).splitlines()), type(error).__name__)
         again = " It had been, when this run was stopped: numbers may differ in the last bits." if self.switch else ""
         self.warn(f"The step cannot be compiled ({first}); it runs without.{again}")
 
     def _trial(self, owner: "_Compiled[Any]", key: Signature, graph: fx.GraphModule, code: Run) -> Run:
-        """The first call with code: by the graph as well, and only if they agree does the code stay."""
+        """The first call with code, or those of all shards: by the graph as well, and only if they agree does the code
+        stay."""
 
         def tried(*leaves: Tensor) -> list[Tensor]:
             expected: list[Tensor] = graph(*leaves)
@@ -155,6 +209,9 @@ class Compiler:
                 owner.graphs[key] = graph
                 self.refuse(refused)
                 return expected
+            if self.shared:
+                self.trials[key] = _Trial(owner, graph, code)
+                return found
             if not self.at_once and self.switch is None:
                 self.switch = Switch(self.step, _sum(key))
                 self.record(self.switch)
@@ -172,6 +229,12 @@ def agree(graph: fx.GraphModule, leaves: Sequence[Tensor], expected: list[Tensor
     """Whether a result is that of a traced graph but for rounding, of which each operation may add one."""
     roundings = tracing.operations(graph)
     return agreement.agree(expected, found, lambda: graph(*agreement.nudged(list(leaves))), roundings=roundings)
+
+
+class _Trial(NamedTuple):
+    owner: "_Compiled[Any]"
+    graph: fx.GraphModule
+    code: Run
 
 
 class _Pending(NamedTuple):

@@ -13,7 +13,7 @@ class Rounded:
     factor = 1 + 1e-14
     closed = 0
 
-    def __init__(self, described: str, *, niceness: int) -> None:
+    def __init__(self, described: str, *, niceness: int, builds: bool = True) -> None:
         from metafunc.execution.aot.serialise import restore
 
         self.graph, self.left = restore(described)[0], self.looks
@@ -21,6 +21,9 @@ class Rounded:
     def done(self) -> bool:
         self.left -= 1
         return self.left < 0
+
+    def failed(self) -> bool:
+        return False
 
     def wait(self, halted: Callable[[], bool]) -> bool:
         return True

@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -72,6 +73,44 @@ def test_closing_ends_the_compiler_and_leaves_nothing(tmp_path: Path, monkeypatc
     begun.close()
     assert gone(tmp_path)
     assert list((tmp_path / "metafunc").iterdir()) == []
+
+
+def test_what_another_process_compiles_is_found_in_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    x = torch.ones(3)
+    described = describe(tracing.trace(torch.sin, x), [x])[0]
+    other = build.Build(described, niceness=19, builds=False)
+    assert not processes(tmp_path)
+    assert not other.done()
+    assert not other.failed()
+    assert other.wait(lambda: False)  # at once, since it may never be there
+    with pytest.raises(build.BuildError, match="the first rank of this machine has not compiled it"):
+        other.load()
+    with code_cache.opened(other.folder) as handle:
+        code_cache.keep(handle, other.name, b"library")
+    assert other.done()
+    assert other.kept == b"library"
+    other.close()
+
+
+def test_a_library_is_in_the_cache_as_soon_as_it_is_compiled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    x = torch.ones(3)
+    described = describe(tracing.trace(torch.sin, x), [x])[0]
+    quick = f"open({build.LIBRARY!r}, 'wb').write(b'library')"
+    start = subprocess.Popen
+
+    def started(command: list[str], **how: Any) -> "subprocess.Popen[bytes]":
+        return start([sys.executable, "-c", quick], cwd=command[-1], **how)
+
+    monkeypatch.setattr(subprocess, "Popen", started)
+    first, other = (build.Build(described, niceness=0, builds=builds) for builds in (True, False))
+    assert not other.done()
+    assert first.wait(lambda: False)
+    assert not first.failed()
+    assert other.done()
+    assert other.kept == b"library"
+    first.close()
 
 
 def test_a_compiler_ends_when_the_process_that_waits_for_it_is_killed(tmp_path: Path) -> None:

@@ -143,8 +143,8 @@ def test_a_run_that_was_compiled_meanwhile_resumes_bitwise(tmp_path: Path, monke
     begun: list[build.Build] = []
 
     class Kept(build.Build):
-        def __init__(self, described: str, *, niceness: int) -> None:
-            super().__init__(described, niceness=niceness)
+        def __init__(self, described: str, *, niceness: int, builds: bool) -> None:
+            super().__init__(described, niceness=niceness, builds=builds)
             begun.append(self)
 
     monkeypatch.setattr(compiler, "Build", Kept)
