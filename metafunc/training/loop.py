@@ -1,12 +1,13 @@
 """The training loop: tasks, their meta-gradient and an update, again and again; and what is due in between."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from math import isfinite
 from pathlib import Path
 from signal import Signals
-from typing import Any, Generic
+from typing import Any, Generic, TypeAlias
 
 import torch
 from torch import Tensor
@@ -28,6 +29,10 @@ from metafunc.training.signals import Received
 from metafunc.training.state import RunSpec, State, Window
 from metafunc.training.together import Together
 from metafunc.types import M, MetaLearner, P, Task, TaskFamily
+
+Course: TypeAlias = Generator[Sequence[Task], tuple[Tensor, M], None]
+"""A training that asks for a gradient, by the tasks that it is of, and goes on when it is given it: with the loss and
+the gradient's length in one tensor."""
 
 
 @dataclass
@@ -123,33 +128,36 @@ class Loop(Generic[M, P]):
 
     def run(self) -> None:
         """Take the steps that are left, or those before a signal."""
+        course = self.course()
+        with suppress(aot.Halted):  # before anything of the step was done
+            tasks = next(course, None)
+            while tasks is not None:
+                tasks = go_on(course, self.gradient_of(tasks))
+
+    def course(self) -> Course[M]:
+        """The steps that are left, or those before a signal, whose gradients are taken by whoever goes through them."""
         if self.validation.every is not None and self.state.step == 0 and of_table(self.family):
             self.untrained = self.validated()
         while self.state.step < self.spec.steps and not self.stopped:
-            if not self.step():
-                return
+            yield from self.step()
             self.log()
             self.save(improved=self.validate())
         if self.spec.steps == 0:  # what it starts from is what it ends with
             self.save(improved=False)
 
-    def step(self) -> bool:
-        """Take a step: tasks, gradient, update. Returns False where a signal came before it."""
+    def step(self) -> Course[M]:
+        """Take a step: tasks, gradient, update."""
         tasks = self.together.tasks(self.learner, self.family, self.state, self.device)
-        try:
-            self.compiler.between_steps(self.state.step)
-            sizes, gradient = self.gradient_of(tasks)
-            loss, norm = sizes.tolist()
-        except aot.Halted:  # before anything of the step was done
-            return False
+        self.compiler.between_steps(self.state.step)
+        sizes, gradient = yield tasks
+        loss, norm = sizes.tolist()
         if not isfinite(loss + norm):
             own = [shard for shards in tasks for shard in scoring.chunks(shards, 1)]
             found = self.together.collected(non_finite_tasks(self.learner, self.state.meta, own), self.spec.num_tasks)
             raise Diverged(self.spec.seed, self.state.step, found, self.spec.num_tasks, loss, self.recorder.last)
-        self.update(tasks, gradient)
+        yield from self.update(tasks, gradient)
         self.loss, self.state.window = loss, self.state.window.add(loss, norm)
         self.tell("train", {"loss": loss, "gradient_norm": norm, "outer_lr": self.state.outer_lr})
-        return True
 
     def gradient_of(self, tasks: Sequence[Task]) -> tuple[Tensor, M]:
         """The loss with the gradient's length, and the gradient, of all ranks' tasks, from those of this one."""
@@ -160,14 +168,15 @@ class Loop(Generic[M, P]):
         self.asked = self.asked or signal
         return sizes, gradient
 
-    def update(self, tasks: Sequence[Task], gradient: M) -> None:
+    def update(self, tasks: Sequence[Task], gradient: M) -> Course[M]:
         """Update the meta-parameters on shards of prepared tasks, of which the first gradient is known."""
         if self.outer.update is not None:
             self.state.become(self.outer.update(self.state.meta, self.together.whole(tasks), gradient))
         else:
             self.state.descend(gradient)
             for _ in range(self.outer.repeats - 1):
-                self.state.descend(self.gradient_of(tasks)[1])
+                _, again = yield tasks
+                self.state.descend(again)
         self.state.finish()
 
     def log(self) -> None:
@@ -269,6 +278,14 @@ class Loop(Generic[M, P]):
         if signal is not None and out is not None:
             self.recorder.save(self.state)
             raise Interrupted(signal, out, self.state.step)
+
+
+def go_on(course: Course[M], answer: tuple[Tensor, M]) -> Sequence[Task] | None:
+    """Give a training the gradient that it asked for. Returns the tasks of the next one; None where it has ended."""
+    try:
+        return course.send(answer)
+    except StopIteration:
+        return None
 
 
 def non_finite_tasks(learner: MetaLearner[M, P], meta: M, tasks: Sequence[Task]) -> tuple[int, ...]:
