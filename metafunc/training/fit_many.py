@@ -103,7 +103,7 @@ def fit_many(
     in_place("fit_many(learner, family, ...)", learner=(learner, MetaLearner), family=(family, TaskFamily))
     _check(seeds, steps=steps, num_tasks=num_tasks, recording=recording, execution=execution)
     outers = _each("outer", [outer] * len(seeds) if isinstance(outer, Outer) else outer, seeds)
-    folders = _folders(out, seeds, resume=resume)
+    folders = folders_of(out, seeds, resume=resume)
     starts = [None] * len(seeds) if start is None else _each("start", start, seeds)
     device = device_of(execution.device)
     with ExitStack() as stack:
@@ -131,6 +131,8 @@ def fit_many(
             for i, (one, folder, outer) in enumerate(zip(ready, runs, outers, strict=True))
         ]  # fmt: skip
         initial = state.copy(first.state.meta)
+        if plan.seeds == 1 < len(seeds):
+            loops[0].warn(f"The seeds' gradients are taken one after the other. {plan.why}")
         for loop in loops:
             loop.resume(env)
         if any(loop.state.step < steps for loop in loops):
@@ -243,7 +245,9 @@ def _each(name: str, given: Sequence[Any], seeds: Sequence[int]) -> Sequence[Any
     return given
 
 
-def _folders(out: Path | str | Sequence[Path | str] | None, seeds: Sequence[int], *, resume: bool) -> list[Path | None]:
+def folders_of(
+    out: Path | str | Sequence[Path | str] | None, seeds: Sequence[int], *, resume: bool
+) -> list[Path | None]:
     """Each training's folder."""
     if out is None:
         if resume:

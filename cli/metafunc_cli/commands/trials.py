@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from metafunc_cli.commands.run_names import named_apart
 from metafunc_cli.commands.same_tasks import check_same_tasks
-from metafunc_cli.commands.timing import SECONDS, Clock, Times, times_of
+from metafunc_cli.commands.timing import Clock, add
+from metafunc_cli.commands.trained_together import Trial, trained_together
 from metafunc_cli.display.progress import Callback, Overall, progress
 from metafunc_cli.display.screen import Screen, refusals
 from metafunc_cli.errors import UsageError
@@ -20,17 +21,6 @@ from metafunc_cli.settings.options import Comparison
 
 if TYPE_CHECKING:
     from metafunc.training.run import Run
-
-
-@dataclass(frozen=True)
-class Trial:
-    """A trained learner and where its tasks come from."""
-
-    run: "Run"
-    learner: Any
-    meta: Any
-    family: Any
-    seed: int
 
 
 @dataclass(frozen=True)
@@ -59,19 +49,45 @@ def train(screen: Screen, requests: Mapping[str, Sequence[Request]], out: Path, 
             built[algorithm] = build(each[0].settings.to_json(), imports=True)
     configs = {algorithm: each[0].settings.to_json()["tasks"] for algorithm, each in requests.items()}
     check_same_tasks([(algorithm, family, configs[algorithm]) for algorithm, (_, family) in built.items()], asked)
+    batches = {algorithm: _batches(screen, algorithm, each, asked) for algorithm, each in requests.items()}
     cells = {
-        _folder(algorithm, seed): (algorithm, request.settings.training.steps)
-        for algorithm, each in requests.items()
-        for seed, request in enumerate(each)
+        _title(algorithm, batch): (algorithm, requests[algorithm][0].settings.training.steps)
+        for algorithm, each in batches.items()
+        for batch in each
     }
     overall, rows = Overall(cells), []
     for algorithm, each in requests.items():
-        trials = tuple(
-            _trained(screen, request, out / _folder(algorithm, seed), seed, None if seed else built[algorithm], overall)
-            for seed, request in enumerate(each)
-        )
-        rows.append(Contender(algorithm, each[0].settings.names["tasks"], trials))
+        trials: list[Trial] = []
+        for seeds in batches[algorithm]:
+            folders = [out / _folder(algorithm, seed) for seed in seeds]
+            if len(seeds) > 1:
+                with progress(screen.err, overall.title(_title(algorithm, seeds)), quiet=screen.quiet) as advance:
+                    show = Callback(screen, overall.around(_title(algorithm, seeds), advance))
+                    trials += trained_together(each[0], folders, seeds, built[algorithm], show)
+            else:
+                given = None if seeds[0] else built[algorithm]
+                trials.append(_trained(screen, each[seeds[0]], folders[0], seeds[0], given, overall))
+        rows.append(Contender(algorithm, each[0].settings.names["tasks"], tuple(trials)))
     return rows
+
+
+def _batches(screen: Screen, algorithm: str, each: Sequence[Request], asked: Comparison) -> list[Sequence[int]]:
+    """The seeds of an algorithm by which of them are trained together."""
+    from metafunc.training.train_many import user_supplied
+
+    alone: list[Sequence[int]] = [[seed] for seed in range(len(each))]
+    if not asked.together or len(each) == 1:
+        return alone
+    if own := user_supplied(each[0].settings.to_json()):
+        screen.say(f"note: {own} may depend on the seed; {algorithm} is trained with one seed after the other.")
+        return alone
+    return [range(len(each))]
+
+
+def _title(algorithm: str, seeds: Sequence[int]) -> str:
+    """What is trained at once, as its progress says it."""
+    last = f" to {seeds[-1]}" if len(seeds) > 1 else ""
+    return f"{_folder(algorithm, seeds[0])}{last}"
 
 
 def _folder(algorithm: str, seed: int) -> str:
@@ -85,7 +101,7 @@ def _trained(screen: Screen, request: Request, folder: Path, seed: int, built: A
     run, config = Run(folder), request.settings.to_json()
     with refusals(request.settings):  # a user-supplied module may depend on the seed
         learner_and_family = built or build(config, imports=True)
-    before, clock = times_of(run) if (folder / SECONDS).exists() else Times(0.0, 0.0), Clock()
+    clock = Clock()
     try:
         title = overall.title(folder.name)
         with progress(screen.err, title, quiet=screen.quiet) as advance, refusals(request.settings):
@@ -100,9 +116,7 @@ def _trained(screen: Screen, request: Request, folder: Path, seed: int, built: A
     except UsageError as error:
         raise UsageError(f"{error} Take another --out for other settings.") from error
     finally:
-        if clock.taken.wall:
-            wall, cpu = before.plus(clock.taken)
-            run.write(SECONDS, {"seconds": wall, "cpu_seconds": cpu})
+        add(run, clock.taken)
     return Trial(run, trained.learner, trained.fit.best, trained.family, seed)
 
 
