@@ -98,20 +98,20 @@ def _summed_loss(task_loss: TaskLoss[M]) -> MetaLoss[M]:
 
 
 def _by_task(task_loss: TaskLoss[M]) -> Gradient[M]:
-    def value_and_gradient(meta: M, tasks: Task) -> tuple[Scalar, M]:
+    def value_and_gradient(meta: M, tasks: Task) -> tuple[Tensor, M]:
         gradients, values = torch.vmap(torch.func.grad_and_value(task_loss), in_dims=(None, 0))(meta, tasks)
         return values.sum(0), tree.map(lambda leaf: leaf.sum(0), gradients)
 
     return value_and_gradient
 
 
-def by_autograd(loss: MetaLoss[M]) -> Gradient[M]:
-    """A loss and its gradient by plain reverse mode, for one task or for stacked ones.
+def by_autograd(loss: Callable[[M, Task], Tensor]) -> Gradient[M]:
+    """A loss and its gradient by plain reverse mode, for one task or for stacked ones, and of several trainings each.
 
     `metafunc.testing.numerics.rounding.by_autograd` takes the same gradient again, on purpose: it checks this one.
     """
 
-    def value_and_gradient(meta: M, tasks: Task) -> tuple[Scalar, M]:
+    def value_and_gradient(meta: M, tasks: Task) -> tuple[Tensor, M]:
         inputs = tree.map(lambda leaf: leaf.detach().requires_grad_(), meta)
         with torch.enable_grad():
             value = loss(inputs, tasks)

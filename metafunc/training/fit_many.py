@@ -9,52 +9,54 @@ gradients, with seeds as one more axis of a batch.
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
+from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
-from typing import Any, Generic, NamedTuple, TypeAlias
+from typing import Any, Generic, TypeAlias
 
 import torch
 
-from metafunc.checks import at_least, in_place
+from metafunc.checks import in_place
 from metafunc.data.sampling import generator_for
-from metafunc.execution import aot
+from metafunc.execution import aot, trial
 from metafunc.execution.device import device_of, move, surroundings
-from metafunc.execution.plan import Execution
+from metafunc.execution.plan import Execution, Plan
 from metafunc.execution.seeds import Gradients, gradients
-from metafunc.training import folder_lock, run, state
+from metafunc.training import folder_lock, run, several, state
 from metafunc.training.environment import environment
 from metafunc.training.events import Diverged, Event, Interrupted
 from metafunc.training.fit import Fit, first_tasks, followed, plan_of, result
 from metafunc.training.loop import Loop, go_on
 from metafunc.training.recorder import Recorder
-from metafunc.training.run import Run
 from metafunc.training.settings import Outer, Recording, Validation
+from metafunc.training.several import Folders, Settings, Training, Tuned, tuned
 from metafunc.training.signals import Received, stopping
 from metafunc.training.state import RunSpec, State
-from metafunc.types import M, MetaLearner, P, Task, TaskFamily
+from metafunc.types import M, MetaLearner, P, Task, TaskFamily, TaskLoss
 
 OfSeed: TypeAlias = Callable[[int, Event], None]
 """Called with a training's position among the seeds, and one of its events."""
 
 
-class _Start(NamedTuple, Generic[M]):
-    """A training before its first step: its configuration, its state, its first tasks and what validation follows."""
+@dataclass(frozen=True)
+class _Ready(Generic[M]):
+    """A training before its first step: with its first tasks, and with what validation follows."""
 
-    config: dict[str, Any]
+    asked: Training
     state: State[M]
     tasks: Task
     validation: Validation
 
 
 def fit_many(
-    learner: MetaLearner[M, P],
+    learner: MetaLearner[M, P] | Callable[..., MetaLearner[M, P]],
     family: TaskFamily,
     *,
     seeds: Sequence[int],
+    settings: Sequence[Settings] | None = None,
     steps: int,
     num_tasks: int = 25,
     start: Sequence[M] | None = None,
-    out: Path | str | Sequence[Path | str] | None = None,
+    out: Folders = None,
     resume: bool = False,
     outer: Outer | Sequence[Outer] = Outer(),
     validation: Validation = Validation(),
@@ -69,9 +71,11 @@ def fit_many(
     cannot share an evaluation, as convolutions on a CPU gain nothing by it, theirs are taken one after the other.
 
     Args:
-        learner: what to train.
+        learner: what to train; with `settings` what builds it from them.
         family: where the tasks come from.
-        seeds: of the trainings; with an `outer` for each, a seed may come more than once.
+        seeds: of the trainings; with `settings` or an `outer` for each, a seed may come more than once.
+        settings: for each training the numbers that its learner is built with, such as `{"inner_lr": 0.1}`: a search
+            over inner step sizes in one step.
         steps: outer steps of each.
         num_tasks: tasks of one outer step of each.
         start: the meta-parameters that each starts from instead of the learner's own draws.
@@ -100,80 +104,63 @@ def fit_many(
         >>> [found.step for found in metafunc.fit_many(learner, data.sinusoid(), seeds=[0, 1], steps=3, num_tasks=4)]
         [3, 3]
     """
-    in_place("fit_many(learner, family, ...)", learner=(learner, MetaLearner), family=(family, TaskFamily))
-    _check(seeds, steps=steps, num_tasks=num_tasks, recording=recording, execution=execution)
-    outers = _each("outer", [outer] * len(seeds) if isinstance(outer, Outer) else outer, seeds)
-    folders = folders_of(out, seeds, resume=resume)
-    starts = [None] * len(seeds) if start is None else _each("start", start, seeds)
+    in_place("fit_many(learner, family, ...)", family=(family, TaskFamily))
+    several.check(seeds, steps, num_tasks, recording, execution)
+    folders = several.folders_of(out, seeds, resume=resume)
+    each = several.trainings(learner, seeds, settings, start, outer, folders, recording.config)
     device = device_of(execution.device)
+    ready = [_ready(one, family, validation, device, steps=steps, num_tasks=num_tasks) for one in each]
+    first = ready[0]
+    plan = plan_of(
+        first.asked.learner, first.state.meta, first.tasks,
+        steps=steps, execution=execution, recorded=False, seeds=len(seeds),
+    )  # fmt: skip
+    env = environment(family, device=device, threads=plan.threads)
     with ExitStack() as stack:
-        begin = partial(_start, learner, family, recording, validation, device)
-        ready = [
-            begin(one, RunSpec(seed, steps, num_tasks, outer.clip), outer)
-            for seed, outer, one in zip(seeds, outers, starts, strict=True)
-        ]
-        first = ready[0]
-        plan = plan_of(
-            learner, first.state.meta, first.tasks,
-            steps=steps, execution=execution, recorded=False, seeds=len(seeds),
-        )  # fmt: skip
-        env = environment(family, device=device, threads=plan.threads)
-        runs = _begun(stack, folders, [one.config for one in ready], env, resume=resume, overwrite=recording.overwrite)
+        runs = _begun(stack, ready, env, resume=resume, overwrite=recording.overwrite)
         if runs[0] is not None and execution.threads is None:  # as `fit` goes on with those that a run began with
             env["threads"] = runs[0].env["threads"]
         stack.enter_context(surroundings(threads=env["threads"], deterministic=execution.deterministic))
         received = stack.enter_context(stopping(enabled=out is not None))
         loops = [
             Loop(
-                learner, family, one.state, Recorder(folder, recording), outer, one.validation, plan, device, received,
-                partial(on_event, i), execution.chunk_size,
+                one.asked.learner, family, one.state, Recorder(folder, recording), one.asked.outer, one.validation,
+                plan, device, received, partial(on_event, i), execution.chunk_size,
             )
-            for i, (one, folder, outer) in enumerate(zip(ready, runs, outers, strict=True))
+            for i, (one, folder) in enumerate(zip(ready, runs, strict=True))
         ]  # fmt: skip
         initial = state.copy(first.state.meta)
-        if plan.seeds == 1 < len(seeds):
-            loops[0].warn(f"The seeds' gradients are taken one after the other. {plan.why}")
         for loop in loops:
             loop.resume(env)
+        loss = several.shared_loss(learner, first.asked.settings)
         if any(loop.state.step < steps for loop in loops):
-            loops[0].prove(initial, first.tasks)
-        proven, plan = loops[0].learner, loops[0].plan
-        for loop in loops:
-            loop.learner, loop.plan = proven, plan
+            loss, plan = _proven(loss, plan, tuned(initial, first.asked.settings), first.tasks, loops)
+        for loop, one in zip(loops, each, strict=True):
+            loop.learner = replace(loop.learner, task_loss=several.own_loss(loss, one.settings))
         compiler = aot.Compiler(at_once=plan.compile, warn=loops[0].warn, halted=lambda: received.signal is not None)
-        ended = _run(loops, gradients(proven.task_loss, plan, stack.enter_context(compiler)))
-        _end(loops, ended, folders, received)
+        ended = _run(loops, [one.settings for one in each], gradients(loss, plan, stack.enter_context(compiler)))
+        _end(loops, ended, received)
     return tuple(ended.get(i, result(loop)) for i, loop in enumerate(loops))
 
 
-def _start(
-    learner: MetaLearner[M, P],
-    family: TaskFamily,
-    recording: Recording,
-    validation: Validation,
-    device: torch.device,
-    start: M | None,
-    spec: RunSpec,
-    outer: Outer,
-) -> _Start[M]:
+def _ready(
+    asked: Training, family: TaskFamily, validation: Validation, device: torch.device, *, steps: int, num_tasks: int
+) -> _Ready[Any]:
     """What `fit` begins with."""
-    meta = move(learner.init(generator_for(spec.seed, "init", 0)) if start is None else start, device)
-    now = state.begin(meta, outer.optimiser, outer.schedule if outer.update is None else None, spec)
+    learner, outer, spec = asked.learner, asked.outer, RunSpec(asked.seed, steps, num_tasks, asked.outer.clip)
+    start = learner.init(generator_for(asked.seed, "init", 0)) if asked.start is None else asked.start
+    schedule = outer.schedule if outer.update is None else None
+    now = state.begin(move(start, device), outer.optimiser, schedule, spec)
     tasks = first_tasks(learner, family, now, device)
-    config = _of_seed(recording.config, spec.seed) or {"training": spec.to_json()}
-    return _Start(config, now, tasks, followed(learner, family, now, validation, device))
+    return _Ready(asked, now, tasks, followed(learner, family, now, validation, device))
 
 
 def _begun(
-    stack: ExitStack,
-    folders: Sequence[Path | None],
-    configs: Sequence[Mapping[str, Any]],
-    env: Mapping[str, Any],
-    *,
-    resume: bool,
-    overwrite: bool,
-) -> list[Run | None]:
+    stack: ExitStack, ready: Sequence[_Ready[Any]], env: Mapping[str, Any], *, resume: bool, overwrite: bool
+) -> list[run.Run | None]:
     """The folders of all, none of which is touched before all were looked at."""
+    configs = [one.asked.config or {"training": one.state.spec.to_json()} for one in ready]
+    folders = [one.asked.folder for one in ready]
     for folder, config in zip(folders, configs, strict=True):
         if folder is not None:
             stack.enter_context(folder_lock.locked(folder))
@@ -184,18 +171,32 @@ def _begun(
     ]
 
 
-def _run(loops: Sequence[Loop[M, P]], gradients_of: Gradients[M]) -> dict[int, Diverged]:
+def _proven(
+    loss: TaskLoss[Tuned], plan: Plan, initial: Tuned, tasks: Task, loops: Sequence[Loop[Any, Any]]
+) -> tuple[TaskLoss[Tuned], Plan]:
+    """The loss and the plan, held against what a step is by definition, as `Loop.prove` does it."""
+    if plan.seeds == 1 < len(loops):
+        loops[0].warn(f"The seeds' gradients are taken one after the other. {plan.why}")
+    found = trial.tried(loss, plan, initial, tasks)
+    for message in found.messages:
+        loops[0].warn(message)
+    return found.task_loss, found.plan
+
+
+def _run(
+    loops: Sequence[Loop[M, P]], settings: Sequence[Settings], gradients_of: Gradients[Tuned]
+) -> dict[int, Diverged]:
     """Take the steps that are left of each, or those before a signal. Returns which have diverged, and how."""
     courses = {i: loop.course() for i, loop in enumerate(loops)}
     asked = {i: tasks for i, course in courses.items() if (tasks := next(course, None)) is not None}
     ended: dict[int, Diverged] = {}
     with suppress(aot.Halted):  # before anything of the steps was done
         while asked:
-            answers = gradients_of([(loops[i].state.meta, tasks) for i, (tasks,) in asked.items()])
+            answers = gradients_of([(tuned(loops[i].state.meta, settings[i]), one) for i, (one,) in asked.items()])
             following = {}
-            for i, answer in zip(asked, answers, strict=True):
+            for i, (sizes, gradient) in zip(asked, answers, strict=True):
                 try:
-                    tasks = go_on(courses[i], answer)
+                    tasks = go_on(courses[i], (sizes, gradient.meta))
                 except Diverged as diverged:
                     ended[i] = diverged
                     loops[i].warn(str(diverged))
@@ -206,62 +207,17 @@ def _run(loops: Sequence[Loop[M, P]], gradients_of: Gradients[M]) -> dict[int, D
     return ended
 
 
-def _end(
-    loops: Sequence[Loop[M, P]], ended: Mapping[int, Diverged], folders: Sequence[Path | None], received: Received
-) -> None:
+def _end(loops: Sequence[Loop[M, P]], ended: Mapping[int, Diverged], received: Received) -> None:
     """Save where a signal stopped the trainings in folders.
 
     Raises:
         Interrupted: one did.
     """
-    kept = [(loop, folder) for i, (loop, folder) in enumerate(zip(loops, folders, strict=True)) if i not in ended]
+    kept = [loop for i, loop in enumerate(loops) if i not in ended and loop.recorder.run is not None]
     if received.signal is None or not kept:
         return
-    for loop, _ in kept:
+    for loop in kept:
         loop.recorder.save(loop.state)
-    loop, folder = min(kept, key=lambda one: one[0].state.step)
-    if folder is not None:
-        raise Interrupted(received.signal, folder, loop.state.step)
-
-
-def _check(seeds: Sequence[int], *, steps: int, num_tasks: int, recording: Recording, execution: Execution) -> None:
-    """Refuse what several trainings at once cannot have."""
-    if not seeds:
-        raise ValueError("seeds must name at least one seed.")
-    at_least(0, steps=steps)
-    at_least(1, num_tasks=num_tasks)
-    if execution.shards > 1:
-        raise ValueError(
-            f"shards={execution.shards} cuts one training's tasks for several ranks, and fit_many is one process: "
-            "leave it out, or call fit once a seed."
-        )
-    if recording.trackers:
-        raise ValueError("Trackers follow one training: leave them out, or follow all of them by on_event.")
-
-
-def _each(name: str, given: Sequence[Any], seeds: Sequence[int]) -> Sequence[Any]:
-    if len(given) != len(seeds):
-        raise ValueError(f"{name} has {len(given)} entries for {len(seeds)} seeds: give one for each.")
-    return given
-
-
-def folders_of(
-    out: Path | str | Sequence[Path | str] | None, seeds: Sequence[int], *, resume: bool
-) -> list[Path | None]:
-    """Each training's folder."""
-    if out is None:
-        if resume:
-            raise ValueError("resume goes on with runs in folders: give out as well.")
-        return [None] * len(seeds)
-    if isinstance(out, str | Path):
-        folders = [Path(out) / f"seed-{seed}" for seed in seeds]
-    else:
-        folders = [Path(folder) for folder in _each("out", out, seeds)]
-    if len({*folders}) < len(folders):
-        raise ValueError("Two trainings would share a folder: give each seed once, or a folder for each as out=[...].")
-    return list(folders)
-
-
-def _of_seed(config: Mapping[str, Any], seed: int) -> dict[str, Any]:
-    """A configuration with another seed; empty where there is none."""
-    return {**config, "training": {**config.get("training", {}), "seed": seed}} if config else {}
+    least = min(kept, key=lambda loop: loop.state.step)
+    assert least.recorder.run is not None
+    raise Interrupted(received.signal, least.recorder.run.path, least.state.step)

@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 
 from metafunc.data.sampling import generator_for
 from metafunc.training.build import Config, Learner, build
 from metafunc.training.config import Trained, asked_of_fit, begun, checked, start_of
 from metafunc.training.events import Diverged
-from metafunc.training.fit_many import OfSeed, fit_many, folders_of
+from metafunc.training.fit_many import OfSeed, fit_many
+from metafunc.training.several import Folders, folders_of
 from metafunc.types import TaskFamily
 
 
@@ -16,7 +16,7 @@ def train_many(
     config: Config,
     *,
     seeds: Sequence[int],
-    out: Path | str | Sequence[Path | str] | None = None,
+    out: Folders = None,
     resume: bool = False,
     overwrite: bool = False,
     imports: bool = False,

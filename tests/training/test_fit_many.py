@@ -12,15 +12,17 @@ import torch
 from torch import Generator, Tensor
 
 import metafunc
-from metafunc import Execution, Outer, Recording, Validation, algorithms, data, nn, tree
+from metafunc import Execution, Outer, Recording, Validation, algorithms, data, inner, nn, optim, query_loss, tree
 from metafunc.data.sampling import generator_for
 from metafunc.execution.seeds import Gradients
 from metafunc.nn import likelihood
+from metafunc.training import checkpoint
 from metafunc.training.events import Diverged, Event
 from metafunc.training.fit import Fit
-from metafunc.types import MetaLearner, Task, TaskFamily
+from metafunc.types import MetaLearner, Rate, Task, TaskFamily
 
 SEEDS, STEPS = (3, 0, 8), 20
+VALIDATED = Validation(every=5, num_tasks=8)
 MLP = nn.mlp((1,), 1, hidden=(8, 8))
 OBSERVED = likelihood.gaussian()
 
@@ -60,6 +62,11 @@ def settings(**given: Any) -> dict[str, Any]:
     return {"steps": STEPS, "num_tasks": 3, "execution": Execution(threads=1, compile="off"), **given}
 
 
+def no_warning(_: int, event: Event) -> None:
+    """As that the seeds' gradients are not taken at once."""
+    assert event.phase != "warning", event.message
+
+
 def off(found: Any, alone: Any) -> float:
     """The largest difference of two trainings' meta-parameters, relative to the largest number."""
     pairs = list(zip(tree.leaves(found), tree.leaves(alone), strict=True))
@@ -70,9 +77,8 @@ def off(found: Any, alone: Any) -> float:
 def worst(learner: MetaLearner[Any, Any], family: TaskFamily = SINUSOID, **given: Any) -> float:
     """How far trainings together are from the same ones alone."""
     asked = settings(**given)
-    begin = starts(learner)
-    outers = asked.pop("outer", Outer())
-    together = metafunc.fit_many(learner, family, seeds=SEEDS, start=begin, outer=outers, **asked)
+    begin, outers, on_event = starts(learner), asked.pop("outer", Outer()), asked.pop("on_event", no_warning)
+    together = metafunc.fit_many(learner, family, seeds=SEEDS, start=begin, outer=outers, on_event=on_event, **asked)
     each = [outers] * len(SEEDS) if isinstance(outers, Outer) else outers
     found = []
     for seed, start, outer, one in zip(SEEDS, begin, each, together, strict=True):
@@ -86,11 +92,12 @@ def worst(learner: MetaLearner[Any, Any], family: TaskFamily = SINUSOID, **given
 
 
 def test_seeds_together_are_what_they_are_alone() -> None:
-    validated = {"validation": Validation(every=5, num_tasks=8)}
-    assert worst(maml(), **validated) < 1e-10
+    assert worst(maml(), validation=VALIDATED) < 1e-10
+
+
+def test_so_are_their_chunks_clips_schedules_and_repeats() -> None:
     clipped = Outer(optimiser=sgd(0.05), schedule=halved, clip=0.1, repeats=2)
-    assert worst(maml(), outer=clipped) < 1e-10
-    assert worst(maml(), execution=Execution(threads=1, compile="off", chunk_size=2)) < 1e-10
+    assert worst(maml(), outer=clipped, execution=Execution(threads=1, compile="off", chunk_size=2)) < 1e-10
 
 
 REGRESSION: dict[str, Callable[[], MetaLearner[Any, Any]]] = {
@@ -119,7 +126,10 @@ def test_so_are_convolutions(small: bool, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr("metafunc.execution.workload.SMALL", 10**9 if small else 0)
     model = nn.conv4(GLYPHS.input_shape, GLYPHS.num_outputs, filters=3)
     learner = algorithms.maml(model, likelihood.for_kind("classification", GLYPHS.num_outputs), inner_lr=0.1)
-    assert worst(learner, GLYPHS, outer=Outer(optimiser=sgd(0.05)), num_tasks=2) < 1e-10
+    said: list[str] = []
+    note = lambda _, event: said.append(event.message) if event.phase == "warning" else None  # noqa: E731
+    assert worst(learner, GLYPHS, outer=Outer(optimiser=sgd(0.05)), num_tasks=2, on_event=note) < 1e-10
+    assert ["one after the other" in message for message in said] == [] if small else [True]
 
 
 def test_wrong_twins_are_off(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -149,8 +159,42 @@ def test_a_search_over_outer_step_sizes_takes_one_seed_with_each() -> None:
     assert worst(maml(), outer=outers) < 1e-10
 
 
+def tunable(inner_lr: Rate) -> MetaLearner[Any, Any]:
+    """MAML by its parts, whose step size may be a tensor."""
+    loss = OBSERVED.of(MLP)
+    adapt = inner.repeat(inner.descend(loss, optim.sgd(inner_lr)), 1)
+    return replace(maml(), adapt=adapt, task_loss=query_loss(adapt, loss))
+
+
+def test_a_search_over_inner_step_sizes_has_the_learner_of_each() -> None:
+    rates, begin = (0.1, 0.03, 0.01), starts(maml())
+    outer = Outer(optimiser=sgd(0.01))
+    each = [{"inner_lr": rate} for rate in rates]
+    found = metafunc.fit_many(
+        tunable,
+        SINUSOID,
+        seeds=[4] * 3,
+        on_event=no_warning,
+        settings=each,
+        start=begin,
+        outer=outer,
+        **settings(validation=VALIDATED),
+    )
+    for rate, start, one in zip(rates, begin, found, strict=True):
+        assert isinstance(one, Fit)
+        asked = settings(validation=VALIDATED)
+        alone = metafunc.fit(maml(rate), SINUSOID, seed=4, start=start, outer=outer, **asked)
+        assert off(one.meta, alone.meta) < 1e-10
+        assert one.validation == pytest.approx(dict(alone.validation), rel=1e-10)
+        # The wrong twin: the step size of another.
+        wrong = metafunc.fit(maml(1.001 * rate), SINUSOID, seed=4, start=start, outer=outer, **asked)
+        assert off(one.meta, wrong.meta) > 1e-10
+
+
 def test_the_same_twice_is_bitwise_the_same() -> None:
-    runs = [metafunc.fit_many(maml(), SINUSOID, seeds=SEEDS, **settings(steps=3)) for _ in range(2)]
+    runs = [
+        metafunc.fit_many(maml(), SINUSOID, seeds=SEEDS, start=starts(maml()), **settings(steps=3)) for _ in range(2)
+    ]
     for first, again in zip(*runs, strict=True):
         assert isinstance(first, Fit)
         assert isinstance(again, Fit)
@@ -199,12 +243,19 @@ def test_one_that_diverges_stops_and_the_others_go_on(tmp_path: Path) -> None:
         assert off(one.meta, alone.meta) < 1e-10
 
 
+def parameters(run: Path) -> Any:
+    saved, damaged = checkpoint.newest(run / "checkpoints")
+    assert saved is not None
+    assert damaged == []
+    return {name: saved.tensors[name] for name in sorted(saved.tensors) if name.startswith("meta")}
+
+
 def lines(run: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
 
 
 def test_folders_are_those_of_trainings_alone(tmp_path: Path) -> None:
-    asked = settings(recording=Recording(log_every=4, checkpoint_every=6), validation=Validation(every=5, num_tasks=8))
+    asked = settings(recording=Recording(log_every=4, checkpoint_every=6), validation=VALIDATED)
     begin = starts(maml())
     metafunc.fit_many(maml(), SINUSOID, seeds=SEEDS, start=begin, out=tmp_path / "many", **asked)
     for seed, start in zip(SEEDS, begin, strict=True):
@@ -217,7 +268,7 @@ def test_folders_are_those_of_trainings_alone(tmp_path: Path) -> None:
         )
         assert [{*line} for line in lines(one)] == [{*line} for line in lines(alone)]
         assert [line.get("loss") for line in lines(one)] == pytest.approx([line.get("loss") for line in lines(alone)])
-        assert off(metafunc.load(one, learner=maml())[1], metafunc.load(alone, learner=maml())[1]) < 1e-6
+        assert off(parameters(one), parameters(alone)) < 1e-10
 
 
 def stopping_after(step: int) -> Callable[[int, Event], None]:
@@ -256,6 +307,8 @@ def test_what_was_stopped_goes_on_together_or_alone(tmp_path: Path) -> None:
         ({"seeds": [1, 2], "out": ["a"]}, "out has 1 entries for 2 seeds"),
         ({"seeds": [1, 2], "resume": True}, "give out as well"),
         ({"seeds": [1, 2], "execution": Execution(shards=2), "num_tasks": 4}, "call fit once a seed"),
+        ({"seeds": [1, 2], "settings": [{"inner_lr": 0.1}]}, "settings has 1 entries for 2 seeds"),
+        ({"seeds": [1], "settings": [{"num_steps": 2}]}, "must be a number with a point"),
         ({"seeds": [1, 2], "steps": -1}, "steps must be at least 0"),
     ],
 )
@@ -264,7 +317,7 @@ def test_what_cannot_be_is_refused(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ValueError, match=message):
-        metafunc.fit_many(maml(), SINUSOID, **{"steps": 1, **given})
+        metafunc.fit_many(maml if "settings" in given else maml(), SINUSOID, **{"steps": 1, **given})
     assert not list(tmp_path.iterdir())
 
 
@@ -272,5 +325,5 @@ def test_no_folder_is_touched_where_one_is_taken(tmp_path: Path) -> None:
     (tmp_path / "seed-2").mkdir()
     (tmp_path / "seed-2" / "thesis.tex").write_text("mine")
     with pytest.raises(ValueError, match="is no run and not empty"):
-        metafunc.fit_many(maml(), SINUSOID, seeds=[1, 2], out=tmp_path, **settings(steps=1))
+        metafunc.fit_many(maml(), data.sinusoid(), seeds=[1, 2], out=tmp_path, **settings(steps=1))
     assert not (tmp_path / "seed-1").exists()
