@@ -144,6 +144,8 @@ def _check_runs(found: Comparison, names: Sequence[str], passed: Sequence[Token]
         )
     if passed:
         raise UsageError(f"{passed[0].flag} is for trainings, and {', '.join(names)} are finished: leave it out.")
+    if found.together:
+        raise UsageError(f"--together is for trainings, and {', '.join(names)} are finished: leave it out.")
     for name in names:
         transformed_trials.split(name)
 
