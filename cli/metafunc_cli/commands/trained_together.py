@@ -2,11 +2,11 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from metafunc_cli.commands.timing import Clock, add
+from metafunc_cli.commands.trial import Trial
 from metafunc_cli.display.progress import Callback
 from metafunc_cli.display.screen import refusals
 from metafunc_cli.errors import UsageError
@@ -14,18 +14,6 @@ from metafunc_cli.settings.compose import Request
 
 if TYPE_CHECKING:
     from metafunc.training.events import Event
-    from metafunc.training.run import Run
-
-
-@dataclass(frozen=True)
-class Trial:
-    """A trained learner and where its tasks come from."""
-
-    run: "Run"
-    learner: Any
-    meta: Any
-    family: Any
-    seed: int
 
 
 def trained_together(

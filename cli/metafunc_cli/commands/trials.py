@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from metafunc_cli.commands.run_names import named_apart
 from metafunc_cli.commands.same_tasks import check_same_tasks
 from metafunc_cli.commands.timing import Clock, add
-from metafunc_cli.commands.trained_together import Trial, trained_together
+from metafunc_cli.commands.trained_together import trained_together
+from metafunc_cli.commands.trial import Trial
 from metafunc_cli.display.progress import Callback, Overall, progress
 from metafunc_cli.display.screen import Screen, refusals
 from metafunc_cli.errors import UsageError
