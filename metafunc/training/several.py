@@ -114,7 +114,8 @@ def tuned(meta: Any, settings: Settings) -> Tuned:
         {'inner_lr': tensor(0.5000)}
     """
     like = tree.leaves(meta)[0]
-    return Tuned(meta, {name: torch.tensor(number).to(like) for name, number in settings.items()})
+    made = {name: torch.tensor(number, dtype=like.dtype, device=like.device) for name, number in settings.items()}
+    return Tuned(meta, made)
 
 
 def folders_of(out: Folders, seeds: Sequence[int], *, resume: bool = False) -> list[Path | None]:
