@@ -20,7 +20,7 @@ WHO = ("metafunc", "metafunc eager")
 
 
 def measure(works: Mapping[str, Workload], effort: Effort, say: Callable[[str], None]) -> dict[str, Any]:
-    """Processor seconds a step, in interleaved rounds, of one training by itself (0) and of several at once."""
+    """Processor seconds per step, in interleaved rounds, of one training by itself (0) and of several at once."""
     found: dict[str, Any] = {}
     for name, work in works.items():
         truth = reference(work, effort.patience)

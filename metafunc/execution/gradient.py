@@ -118,7 +118,7 @@ def by_autograd(loss: Callable[[M, Task], Tensor]) -> Gradient[M]:
             # A learner that does not meta-learn has the gradient zero, where autograd would refuse to answer.
             if not value.requires_grad:
                 return value, tree.zeros_like(meta)
-            # Of several trainings the gradient of each one's own loss: the others' do not depend on its parameters.
+            # Of several trainings that of each: a training's loss depends on no other's parameters.
             ones = torch.ones_like(value)
             gradient = torch.autograd.grad(value, tree.leaves(inputs), ones, materialize_grads=True)
         return value.detach(), tree.unflatten(meta, list(gradient))

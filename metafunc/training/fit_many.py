@@ -79,11 +79,11 @@ def fit_many(
         steps: outer steps of each.
         num_tasks: tasks of one outer step of each.
         start: the meta-parameters that each starts from instead of the learner's own draws.
-        out: the folder in which seed s has its run's folder `seed-s`, or each one's folder; None writes nothing.
+        out: the folder in which seed s has its run's folder `seed-s`, or the folders of all; None writes nothing.
         resume: go on from the newest whole checkpoint of each, or from step 0 where there is none.
         outer: what becomes of a meta-gradient; one for all, or one for each, as for a search over outer step sizes.
         validation: when to validate, and on how many tasks; each chooses its own best meta-parameters.
-        recording: what is written into each folder; a configuration's seed is each one's own.
+        recording: what is written into each folder; a configuration's seed is that of each.
         execution: how it is executed. `chunk_size` counts the tasks of all seeds. Steps are compiled before the first
             one, in one piece of code for all seeds, or not at all.
         on_event: called with the position among the seeds and the `Event`, for every event of each.

@@ -135,7 +135,7 @@ class Loop(Generic[M, P]):
                 tasks = go_on(course, self.gradient_of(tasks))
 
     def course(self) -> Course[M]:
-        """The steps that are left, or those before a signal, whose gradients are taken by whoever goes through them."""
+        """The steps that are left, or those before a signal, whose gradients are asked of the caller."""
         if self.validation.every is not None and self.state.step == 0 and of_table(self.family):
             self.untrained = self.validated()
         while self.state.step < self.spec.steps and not self.stopped:

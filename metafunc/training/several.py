@@ -155,7 +155,7 @@ def check(seeds: Sequence[int], steps: int, num_tasks: int, recording: Recording
     if execution.shards > 1:
         raise ValueError(
             f"shards={execution.shards} cuts one training's tasks for several ranks, and fit_many is one process: "
-            "leave it out, or call fit once a seed."
+            "leave it out, or call fit for each seed."
         )
     if recording.trackers:
         raise ValueError("Trackers follow one training: leave them out, or follow all of them by on_event.")

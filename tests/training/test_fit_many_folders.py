@@ -126,7 +126,7 @@ def test_what_was_stopped_goes_on_together_or_alone(tmp_path: Path) -> None:
         ({"seeds": [1, 2], "outer": [Outer()]}, "outer has 1 entries for 2 seeds"),
         ({"seeds": [1, 2], "out": ["a"]}, "out has 1 entries for 2 seeds"),
         ({"seeds": [1, 2], "resume": True}, "give out as well"),
-        ({"seeds": [1, 2], "execution": Execution(shards=2), "num_tasks": 4}, "call fit once a seed"),
+        ({"seeds": [1, 2], "execution": Execution(shards=2), "num_tasks": 4}, "call fit for each seed"),
         ({"seeds": [1, 2], "settings": [{"inner_lr": 0.1}]}, "settings has 1 entries for 2 seeds"),
         ({"seeds": [1], "settings": [{"num_steps": 2}]}, "must be a number with a point"),
         ({"seeds": [1, 2], "steps": -1}, "steps must be at least 0"),
