@@ -115,6 +115,9 @@ def fit_many(
         first.asked.learner, first.state.meta, first.tasks,
         steps=steps, execution=execution, recorded=False, seeds=len(seeds),
     )  # fmt: skip
+    if any(one.outer.update is not None for one in each):
+        # A line search that accepts or refuses a step makes much of a rounding.
+        plan = plan._replace(seeds=1, why="A whole outer update, such as TRPO's, takes each one's as if alone.")
     env = environment(family, device=device, threads=plan.threads)
     with ExitStack() as stack:
         runs = _begun(stack, ready, env, resume=resume, overwrite=recording.overwrite)
