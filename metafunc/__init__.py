@@ -30,6 +30,7 @@ if TYPE_CHECKING:  # for type checkers the names that are looked up below
     from metafunc.results import figures as figures
     from metafunc.training import warm_start as warm_start
     from metafunc.training.fit import fit as fit
+    from metafunc.training.fit_many import fit_many as fit_many
     from metafunc.training.load import load as load
     from metafunc.training.settings import Outer as Outer
     from metafunc.training.settings import Recording as Recording
@@ -84,6 +85,7 @@ _NAMES = {
     "predict": "metafunc.evaluation.prediction",
     "value_and_grad": "metafunc.execution.gradient",
     "fit": "metafunc.training.fit",
+    "fit_many": "metafunc.training.fit_many",
     "load": "metafunc.training.load",
     "Execution": "metafunc.execution.plan",
     "Outer": "metafunc.training.settings",

@@ -216,6 +216,20 @@ def at(values: T, index: int | slice) -> T:
     return map(lambda leaf: leaf[index], values)
 
 
+def split(values: T, size: int, axis: int = 0) -> list[T]:
+    """Parts of every leaf, of so many rows along an axis each, but for the last.
+
+    Examples:
+        >>> import torch
+        >>> split({"w": torch.arange(3)}, 2)
+        [{'w': tensor([0, 1])}, {'w': tensor([2])}]
+    """
+    rows = leaves(values)[0].shape[axis]
+    return [
+        map(lambda leaf: leaf.narrow(axis, start, min(size, rows - start)), values) for start in range(0, rows, size)
+    ]
+
+
 def vmap(function: Callable[..., Any], in_dims: Any = 0, out_dims: int = 0) -> Callable[..., Any]:
     """`torch.vmap`, for particles and draws: within `in_loops` a loop, which is what it has to be equal to.
 

@@ -12,9 +12,10 @@ from dataclasses import replace
 from datetime import date
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from benchmarks import reporting
-from benchmarks.speed import extras, report
+from benchmarks.speed import extras, report, seeds
 from benchmarks.speed.contenders import CONTENDERS, who
 from benchmarks.speed.measure import Effort, race
 from benchmarks.speed.workloads import WORKLOADS, tiny
@@ -29,6 +30,7 @@ ORDER = (
     "W4",
     "starts",
     "memory",
+    "seeds",
     "W3-Q75",
     "W1-T128",
     "W1-T32",
@@ -57,6 +59,7 @@ def main() -> None:
     parser.add_argument("--tiny", action="store_true", help="shrink the work, to try the harness")
     parser.add_argument("--memory", action="store_true", help="measure memory instead")
     parser.add_argument("--starts", action="store_true", help="measure how soon a run gets going instead")
+    parser.add_argument("--seeds", action="store_true", help="measure several seeds at once beside one instead")
     parser.add_argument("--report", action="store_true", help="only make the tables and the figure of what there is")
     parser.add_argument("--out", type=Path, default=reporting.RESULTS / "speed.json", help="where the samples go")
     asked = parser.parse_args()
@@ -65,7 +68,7 @@ def main() -> None:
         parser.error(f"unknown workload {', '.join(sorted(unknown))}; there are {', '.join(WORKLOADS)}")
     if asked.report:
         return report.write(asked.out)
-    extra = [name for name in ("memory", "starts") if getattr(asked, name)]
+    extra = [name for name in ("memory", "starts", "seeds") if getattr(asked, name)]
     end = time.monotonic() + 60 * asked.minutes
     for name in [*asked.workloads, *extra] or ORDER:
         if time.monotonic() > end:
@@ -84,16 +87,24 @@ def measure(name: str, asked: argparse.Namespace) -> None:
         return report.store(asked.out, name, extras.all_memory(say))
     if name == "starts":
         return report.store(asked.out, name, extras.starts(say))
+    if name == "seeds":
+        found = seeds.every(say, Effort(**_given(asked)))
+        report.store(asked.out, name, found)
+        return say(seeds.section(found))
     work = tiny(WORKLOADS[name]) if asked.tiny else WORKLOADS[name]
-    given = {key: getattr(asked, key) for key in ("rounds", "block", "warm", "patience")}
-    given = {key: value for key, value in given.items() if value is not None}
-    effort = replace(IMAGES if work.images else Effort(), **given)
+    effort = replace(IMAGES if work.images else Effort(), **_given(asked))
     everyone = who(particles=work.num_particles > 0, images=work.images)
     names = [who for who in everyone if who in (asked.only or everyone) and who not in asked.without]
     busy = asked.busy or (not asked.workloads and name in BESIDE_A_BUSY_PROCESS)
     found = race(work, names, effort, busy=busy, say=say)
     report.store(asked.out, name, found | {"date": str(date.today())})
     return say(report.table(name, found))
+
+
+def _given(asked: argparse.Namespace) -> dict[str, Any]:
+    """What is asked of an `Effort`."""
+    given = {key: getattr(asked, key) for key in ("rounds", "block", "warm", "patience")}
+    return {key: value for key, value in given.items() if value is not None}
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import reporting
-from benchmarks.speed import figure, targets
+from benchmarks.speed import figure, seeds, targets
 from benchmarks.speed.units import floor, milliseconds, spoken
 from benchmarks.speed.workloads import WORKLOADS
 
@@ -76,6 +76,8 @@ def tables(samples: Mapping[str, Any]) -> str:
         parts += ["## Beside a process that keeps one core busy\n", reporting.markdown(header, loud) + "\n"]
     if "memory" in samples:
         parts += ["## Memory\n", reporting.markdown(*_memory(samples["memory"])) + "\n"]
+    if "seeds" in samples:
+        parts.append(seeds.section(samples["seeds"]))
     if "starts" in samples:
         first, *others = samples["starts"]["first"]
         parts.append(

@@ -42,6 +42,7 @@ class Workload:
         outer_steps: how many updates a contender is asked to make.
         chunk: tasks that may be in memory at once, for the contenders that batch them; 0: their own choice.
         rematerialise: trade time for memory, for the contenders that can.
+        seeds: trainings of the same at once, for the contenders that can; 0: one by itself.
         nudge: moves every initial parameter by a relative 2^-20 or so, in another way for every number but 0.
     """
 
@@ -60,6 +61,7 @@ class Workload:
     outer_steps: int = 200_000
     chunk: int = 0
     rematerialise: bool = False
+    seeds: int = 0
     nudge: int = 0
 
     @property

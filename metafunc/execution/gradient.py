@@ -13,16 +13,22 @@ from metafunc import tree
 from metafunc.checks import at_least
 from metafunc.types import M, MetaLoss, Scalar, Task, TaskLoss
 
-Gradient: TypeAlias = Callable[[M, Task], tuple[Scalar, M]]
-"""(meta, stacked tasks) to a loss and its gradient."""
+Gradient: TypeAlias = Callable[[M, Task], tuple[Tensor, M]]
+"""(meta, stacked tasks) to a loss and its gradient; of several trainings to a loss each, and theirs."""
 Measured: TypeAlias = Callable[[M, Task], tuple[Tensor, M]]
-"""(meta, stacked tasks) to two numbers, the loss and the gradient's length, and the gradient."""
+"""(meta, stacked tasks) to two numbers, the loss and the gradient's length, and the gradient; of several trainings
+to a row of two each."""
 Lower: TypeAlias = Callable[[Measured[M]], Measured[M]]
 """The same function, executed in another way."""
 
 
 def value_and_grad(
-    task_loss: TaskLoss[M], *, chunk_size: int | None = None, per_task: bool = False, lower: Lower[M] | None = None
+    task_loss: TaskLoss[M],
+    *,
+    chunk_size: int | None = None,
+    per_task: bool = False,
+    lower: Lower[M] | None = None,
+    seeds: bool = False,
 ) -> Gradient[M]:
     r"""The meta-loss and its exact gradient, taken and summed chunk by chunk: what `fit` calls.
 
@@ -37,6 +43,8 @@ def value_and_grad(
         per_task: take each task's own gradient, by `torch.func.grad` inside `vmap`, and then their mean: as many
             gradients in memory as a chunk has tasks, and faster for small models once it is compiled.
         lower: how the step is executed: `tracing.Traced`, `tracing.compiled`; None: eagerly.
+        seeds: of several trainings at once: meta-parameters, tasks, losses and gradients have a leading axis of them,
+            and the chunks are of each one's tasks.
 
     Returns:
         (meta, stacked tasks) to (mean loss, gradient with the structure of meta), both detached.
@@ -53,19 +61,32 @@ def value_and_grad(
         (tensor(4.), {'w': tensor(4.)})
     """
     at_least(1, chunk_size=chunk_size)
-    plain = _by_task(task_loss) if per_task else by_autograd(_summed_loss(task_loss))
+    plain = _of_seeds(task_loss, per_task) if seeds else _of_tasks(task_loss, per_task)
     of_chunk = lower(plain) if lower else plain
+    axis = int(seeds)
 
-    def value_and_gradient(meta: M, tasks: Task) -> tuple[Scalar, M]:
-        num_tasks = tree.leaves(tasks)[0].shape[0]
+    def value_and_gradient(meta: M, tasks: Task) -> tuple[Tensor, M]:
+        num_tasks = tree.leaves(tasks)[0].shape[axis]
         size = chunk_size or num_tasks
-        value, gradient = of_chunk(meta, tree.at(tasks, slice(size)))
-        for start in range(size, num_tasks, size):
-            part, part_gradient = of_chunk(meta, tree.at(tasks, slice(start, start + size)))
+        first, *others = tree.split(tasks, size, axis)
+        value, gradient = of_chunk(meta, first)
+        for chunk in others:
+            part, part_gradient = of_chunk(meta, chunk)
             value, gradient = value + part, tree.add(gradient, part_gradient)
         return value / num_tasks, tree.scale(gradient, 1 / num_tasks)
 
     return value_and_gradient
+
+
+def _of_tasks(task_loss: TaskLoss[M], per_task: bool) -> Gradient[M]:
+    """The sum over a chunk's tasks, and its gradient."""
+    return _by_task(task_loss) if per_task else by_autograd(_summed_loss(task_loss))
+
+
+def _of_seeds(task_loss: TaskLoss[M], per_task: bool) -> Gradient[M]:
+    """The same of each of several trainings, none of which touches the others' meta-parameters."""
+    # Seeds outermost: what a task starts from is the same for all of a seed's, and its rows are one matrix product.
+    return torch.vmap(_by_task(task_loss)) if per_task else by_autograd(torch.vmap(_summed_loss(task_loss)))
 
 
 def _summed_loss(task_loss: TaskLoss[M]) -> MetaLoss[M]:
@@ -77,37 +98,41 @@ def _summed_loss(task_loss: TaskLoss[M]) -> MetaLoss[M]:
 
 
 def _by_task(task_loss: TaskLoss[M]) -> Gradient[M]:
-    def value_and_gradient(meta: M, tasks: Task) -> tuple[Scalar, M]:
+    def value_and_gradient(meta: M, tasks: Task) -> tuple[Tensor, M]:
         gradients, values = torch.vmap(torch.func.grad_and_value(task_loss), in_dims=(None, 0))(meta, tasks)
         return values.sum(0), tree.map(lambda leaf: leaf.sum(0), gradients)
 
     return value_and_gradient
 
 
-def by_autograd(loss: MetaLoss[M]) -> Gradient[M]:
-    """A loss and its gradient by plain reverse mode, for one task or for stacked ones.
+def by_autograd(loss: Callable[[M, Task], Tensor]) -> Gradient[M]:
+    """A loss and its gradient by plain reverse mode, for one task or for stacked ones, and of several trainings each.
 
     `metafunc.testing.numerics.rounding.by_autograd` takes the same gradient again, on purpose: it checks this one.
     """
 
-    def value_and_gradient(meta: M, tasks: Task) -> tuple[Scalar, M]:
+    def value_and_gradient(meta: M, tasks: Task) -> tuple[Tensor, M]:
         inputs = tree.map(lambda leaf: leaf.detach().requires_grad_(), meta)
         with torch.enable_grad():
             value = loss(inputs, tasks)
             # A learner that does not meta-learn has the gradient zero, where autograd would refuse to answer.
             if not value.requires_grad:
                 return value, tree.zeros_like(meta)
-            gradient = torch.autograd.grad(value, tree.leaves(inputs), materialize_grads=True)
+            # Of several trainings that of each: a training's loss depends on no other's parameters.
+            ones = torch.ones_like(value)
+            gradient = torch.autograd.grad(value, tree.leaves(inputs), ones, materialize_grads=True)
         return value.detach(), tree.unflatten(meta, list(gradient))
 
     return value_and_gradient
 
 
-def measured(gradient_of: Gradient[M]) -> Measured[M]:
+def measured(gradient_of: Gradient[M], *, seeds: bool = False) -> Measured[M]:
     """A gradient with what a loop has to know of it, in one tensor, so that a device is waited for once."""
+    with_lengths = torch.vmap(with_length) if seeds else with_length
 
     def step(meta: M, tasks: Task) -> tuple[Tensor, M]:
-        return with_length(*gradient_of(meta, tasks))
+        sizes, gradient = with_lengths(*gradient_of(meta, tasks))
+        return sizes, gradient
 
     return step
 

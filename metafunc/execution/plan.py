@@ -100,6 +100,7 @@ class Plan(NamedTuple):
         why: one sentence.
         threaded: one task after the other, on a thread each, instead of `vmap`.
         background: compile the whole step while the first ones replay its traced graph.
+        seeds: trainings whose tasks are in memory at the same time, of those that take their steps together.
     """
 
     compile: bool
@@ -110,6 +111,7 @@ class Plan(NamedTuple):
     why: str
     threaded: bool = False
     background: bool = False
+    seeds: int = 1
 
 
 def choose(workload: Workload, execution: Execution = Execution(), *, recorded: bool = False) -> Plan:
@@ -136,7 +138,7 @@ def choose(workload: Workload, execution: Execution = Execution(), *, recorded: 
     background = _in_background(workload, execution, recorded=recorded)
     compiles = not background and _compiled_first(workload, execution)
     by_task = not compiles and _one_task_per_thread(workload)
-    chunk_size = execution.chunk_size or (None if by_task else _fitting(workload))
+    chunk_size, seeds = (execution.chunk_size, 1) if by_task else _at_once(workload, execution)
     plan = Plan(
         compile=compiles,
         trace=not compiles and _traced(workload, threaded=by_task),
@@ -146,6 +148,7 @@ def choose(workload: Workload, execution: Execution = Execution(), *, recorded: 
         why="",
         threaded=by_task,
         background=background,
+        seeds=seeds,
     )
     return plan._replace(why=explain(workload, execution, plan))
 
@@ -174,17 +177,21 @@ def _one_task_per_thread(workload: Workload) -> bool:
     return workload.convolutional and not workload.small and workload.device == "cpu"
 
 
-def _fitting(workload: Workload) -> int | None:
-    """The largest part of the tasks that has room, of those that divide them: chunks of one shape have one graph."""
-    if workload.task_bytes * workload.num_tasks <= GRAPHS:
-        return None
-    room = max(1, GRAPHS // workload.task_bytes)
-    return max(size for size in range(1, room + 1) if workload.num_tasks % size == 0)
+def _at_once(workload: Workload, execution: Execution) -> tuple[int | None, int]:
+    """How many tasks of a training to take at a time, None for all, and of how many trainings."""
+    room = execution.chunk_size or (max(1, GRAPHS // workload.task_bytes) if workload.task_bytes else None)
+    if room is None or (execution.chunk_size is None and room >= workload.num_tasks * workload.seeds):
+        return None, workload.seeds
+    seeds = min(room, workload.seeds)
+    if execution.chunk_size is not None:
+        return max(1, room // seeds), seeds
+    # The largest part that has room, of those that divide the tasks: chunks of one shape have one graph.
+    return max(size for size in range(1, room // seeds + 1) if workload.num_tasks % size == 0), seeds
 
 
 def _few_gradients(workload: Workload, chunk_size: int | None) -> bool:
     """Whether the gradients of a chunk's tasks are few enough to be kept apart."""
-    numbers = workload.parameters * min(chunk_size or workload.num_tasks, workload.num_tasks)
+    numbers = workload.parameters * min(chunk_size or workload.num_tasks, workload.num_tasks) * workload.seeds
     return workload.parameters <= FEW and numbers <= PER_TASK
 
 
@@ -209,7 +216,8 @@ def explain(workload: Workload, execution: Execution, plan: Plan) -> str:
     replayed = ", but replay their traced graph" if plan.trace and not plan.background else ""
     threads = 1 if plan.threaded and not workload.traceable else plan.threads
     how, tasks = _how(workload, execution, plan), _at_a_time(workload, execution, plan)
-    return f"{how}{replayed}; {tasks}, on {threads} thread{'s' * (threads > 1)}."
+    seeds = _seeds_at_a_time(workload, plan) if workload.seeds > 1 else ""
+    return f"{how}{replayed}; {tasks}{seeds}, on {threads} thread{'s' * (threads > 1)}."
 
 
 def _how(workload: Workload, execution: Execution, plan: Plan) -> str:
@@ -244,8 +252,15 @@ def _at_a_time(workload: Workload, execution: Execution, plan: Plan) -> str:
     return f"{plan.chunk_size} tasks at a time{why}"
 
 
-def measured_gradient(task_loss: TaskLoss[M], plan: Plan, compiler: Compiler) -> Measured[M]:
-    """The meta-loss and its gradient, executed as planned."""
+def _seeds_at_a_time(workload: Workload, plan: Plan) -> str:
+    """Of how many trainings."""
+    if plan.seeds == 1:
+        return f" of one of {workload.seeds} seeds after the other"
+    return f" of {plan.seeds} seeds" + (f" at a time, of {workload.seeds}" if plan.seeds < workload.seeds else "")
+
+
+def measured_gradient(task_loss: TaskLoss[M], plan: Plan, compiler: Compiler, *, seeds: bool = False) -> Measured[M]:
+    """The meta-loss and its gradient, executed as planned; of several trainings with a leading axis of them."""
     warn = compiler.warn if plan.trace else None  # rematerialised steps are not meant to be traced
     if plan.threaded:
         num_threads = min(plan.chunk_size or plan.threads, plan.threads)
@@ -256,5 +271,6 @@ def measured_gradient(task_loss: TaskLoss[M], plan: Plan, compiler: Compiler) ->
     elif plan.trace:
         lower = partial(tracing.Traced, warn=warn)
     if lower and plan.chunk_size is None:
-        return lower(measured(value_and_grad(task_loss, per_task=plan.per_task)))
-    return measured(value_and_grad(task_loss, chunk_size=plan.chunk_size, per_task=plan.per_task, lower=lower))
+        return lower(measured(value_and_grad(task_loss, per_task=plan.per_task, seeds=seeds), seeds=seeds))
+    chunked = value_and_grad(task_loss, chunk_size=plan.chunk_size, per_task=plan.per_task, lower=lower, seeds=seeds)
+    return measured(chunked, seeds=seeds)

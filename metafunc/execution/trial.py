@@ -3,9 +3,9 @@ r"""A trial of the ways that a step is to take, on its first tasks, against what
 $$\frac1n \sum_i \nabla_\theta\, \ell(\theta, T_i)$$
 
 is by definition a loop over tasks, and over the particles of each, with plain reverse mode of the task loss as its
-formula reads. A step is quicker by `vmap`, with each task's own gradient or with that of their sum, and where a loss
-keeps weights in factors. All of these
-are the same function as long as every operation has the right batching rules and derivatives: which a user's model or
+formula reads. A step is quicker by `vmap`, with each task's own gradient or with that of their sum, where a loss keeps
+weights in factors, and where several trainings take theirs at once. All of these are the same function as long as
+every operation has the right batching rules and derivatives: which a user's model or
 loss need not have, and some of torch's have not. So they are tried before they are used, on two tasks of the shapes
 that a step has and in double precision, and what gives other numbers is not used.
 """
@@ -101,14 +101,20 @@ def _ways(task_loss: TaskLoss[M], plan: Plan) -> Iterator[_Way[M]]:
     one_by_one = plan if plan.threaded else _one_by_one(plan)
     factored = "adapted weights in factors"
     losses = [(task_loss, "")] if definition is task_loss else [(task_loss, factored), (definition, "")]
-    for loss, kept in losses:
-        if not plan.threaded:
-            if plan.per_task:
-                yield _Way(loss, plan, _said("each task's own gradient by vmap", kept))
-            yield _Way(loss, plan._replace(per_task=False), _said("all tasks at once by vmap", kept))
+    for seeds in (plan.seeds, 1) if plan.seeds > 1 else (1,):
+        yield from _by_vmap(losses, plan._replace(seeds=seeds))
     for loss, kept in losses:
         yield _Way(loss, one_by_one, _said("one task after the other", kept))
     yield _Way(_in_loops(definition), one_by_one, "one task, and of each one particle, after the other")
+
+
+def _by_vmap(losses: list[tuple[TaskLoss[M], str]], plan: Plan) -> Iterator[_Way[M]]:
+    """Those of one training, or of several."""
+    seeds = " of several seeds at once" if plan.seeds > 1 else ""
+    for loss, kept in losses if not plan.threaded else ():
+        if plan.per_task:
+            yield _Way(loss, plan, _said(f"each task's own gradient by vmap{seeds}", kept))
+        yield _Way(loss, plan._replace(per_task=False), _said(f"all tasks at once by vmap{seeds}", kept))
 
 
 def _in_loops(task_loss: TaskLoss[M]) -> TaskLoss[M]:
@@ -128,7 +134,7 @@ def _said(how: str, kept: str) -> str:
 def _one_by_one(plan: Plan) -> Plan:
     why = "Steps take one task after the other, because other ways give other numbers."
     trace = plan.trace or plan.compile or plan.background
-    return plan._replace(compile=False, background=False, per_task=False, threaded=True, trace=trace, why=why)
+    return plan._replace(compile=False, background=False, per_task=False, threaded=True, trace=trace, why=why, seeds=1)
 
 
 def _few(plan: Plan, meta: M, tasks: Task) -> tuple[Task, bool]:
@@ -195,7 +201,9 @@ def _chosen(ways: list[_Way[M]], meta: M, few: Task, expected: list[Tensor]) -> 
 def _step(way: _Way[M]) -> Gradient[M]:
     """The way, executed here and now."""
     if not way.plan.threaded:
-        return value_and_grad(way.task_loss, per_task=way.plan.per_task)
+        several = way.plan.seeds > 1
+        step = value_and_grad(way.task_loss, per_task=way.plan.per_task, seeds=several)
+        return _among_others(step) if several else step
     of_task = by_autograd(way.task_loss)
 
     def in_turn(meta: M, tasks: Task) -> tuple[Scalar, M]:
@@ -203,6 +211,18 @@ def _step(way: _Way[M]) -> Gradient[M]:
         return tree.map(lambda leaf: leaf.mean(0), each)
 
     return in_turn
+
+
+def _among_others(step: Gradient[M]) -> Gradient[M]:
+    """A training's step out of one of three trainings, whose meta-parameters and tasks are others."""
+
+    def middle(meta: M, tasks: Task) -> tuple[Scalar, M]:
+        less, more = tree.scale(meta, 0.5), tree.scale(meta, 1.5)
+        reverse = tree.map(lambda leaf: leaf.flip(0), tasks)
+        values, gradients = step(tree.stack([less, meta, more]), tree.stack([reverse, tasks, reverse]))
+        return values[1], tree.at(gradients, 1)
+
+    return middle
 
 
 def _difference(expected: list[Tensor], found: list[Tensor], names: list[str]) -> str:

@@ -20,7 +20,7 @@ MODERATE = 3_000_000
 
 
 class Workload(NamedTuple):
-    """What an outer step is.
+    """What an outer step is; of several trainings that take their steps together, what that of one is.
 
     Args:
         parameters: numbers in the meta-parameters.
@@ -31,6 +31,7 @@ class Workload(NamedTuple):
         convolutional: whether there are kernels among the meta-parameters: leaves with four axes.
         task_bytes: what one task's graph takes; 0 where that is not known, little, or of no matter.
         traceable: whether a step may be traced, and so compiled; not where inner steps are rematerialised.
+        seeds: trainings that take their steps together.
     """
 
     parameters: int
@@ -41,17 +42,20 @@ class Workload(NamedTuple):
     convolutional: bool = False
     task_bytes: int = 0
     traceable: bool = True
+    seeds: int = 1
 
     @property
     def small(self) -> bool:
         """Whether the time goes into calls rather than into arithmetic."""
-        return self.parameters <= SMALL and self.numbers <= SMALL
+        return self._within(SMALL)
 
     @property
     def moderate(self) -> bool:
         """Whether it is larger, and enough of its time goes into what a compiler fuses."""
-        fits = self.parameters <= MODERATE and self.numbers <= MODERATE
-        return fits and not self.small and not self.convolutional and self.device == "cpu"
+        return self._within(MODERATE) and not self.small and not self.convolutional and self.device == "cpu"
+
+    def _within(self, most: int) -> bool:
+        return self.seeds * max(self.parameters, self.numbers) <= most
 
 
 def workload_of(
@@ -62,6 +66,7 @@ def workload_of(
     device: torch.device,
     task_loss: TaskLoss[M] | None = None,
     traceable: bool = True,
+    seeds: int = 1,
 ) -> Workload:
     """The workload of a training, from its first tasks and, for their memory, from what is differentiated.
 
@@ -72,6 +77,7 @@ def workload_of(
         device: where they are taken.
         task_loss: what is differentiated; None: its memory is of no matter.
         traceable: whether it may be traced.
+        seeds: trainings that take such steps together.
     """
     leaves = tree.leaves(tasks)
     found = Workload(
@@ -82,6 +88,7 @@ def workload_of(
         device=device.type,
         convolutional=any(leaf.ndim == 4 for leaf in tree.leaves(meta)),
         traceable=traceable,
+        seeds=seeds,
     )
     if task_loss is None or not traceable or found.small or (found.convolutional and found.device == "cpu"):
         return found

@@ -32,7 +32,7 @@ from metafunc.training.events import Callback, ignore
 from metafunc.training.fit import Fit, fit
 from metafunc.training.outer import outer_for
 from metafunc.training.run import Run
-from metafunc.training.settings import Outer, Recording, Validation
+from metafunc.training.settings import Recording, Validation
 from metafunc.training.stack import STACK
 from metafunc.training.trackers import Tracker
 from metafunc.types import TaskFamily
@@ -130,14 +130,13 @@ def train(
         3
     """
     with agreement(ranks) as settled:
-        settings = _checked(config.get("training", {}))
+        settings = checked(config.get("training", {}))
         learner, family = built or build(config, imports=imports)
-        begun = settled.reach(ranks.first and _begun(out, resume))[0]
+        goes_on = settled.reach(ranks.first and begun(out, resume))[0]
         # All take what rank 0 starts from; a stack's members are trained by every rank, so that none waits for them.
         own = ranks.first or config.get("algorithm", {}).get("name") == STACK
-        start = _start(learner, family, config, settings, imports, on_event) if own and not begun else None
-        outer, validation, execution = _groups(settings, learner, family)
-        recording = Recording(config, overwrite, trackers=trackers, **_picked(settings, OF_RECORDING))
+        start = start_of(learner, family, config, settings, imports, on_event) if own and not goes_on else None
+        asked = asked_of_fit(learner, family, config, overwrite=overwrite, trackers=trackers)
         settled.reach()
     found = fit(
         learner,
@@ -145,13 +144,10 @@ def train(
         start=start,
         out=out,
         resume=resume,
-        outer=outer,
-        validation=validation,
-        recording=recording,
-        execution=execution,
         on_event=on_event,
         ranks=ranks,
-        **_picked(settings, OF_FIT),
+        seed=settings.get("seed", 0),
+        **asked,
     )
     return Trained(learner, family, found)
 
@@ -162,14 +158,21 @@ def check(config: Config, learner: Learner, family: TaskFamily) -> None:
     Raises:
         ValueError: as there.
     """
-    settings = _checked(config.get("training", {}))
-    _groups(settings, learner, family)
-    Recording(**_picked(settings, OF_RECORDING))
+    asked_of_fit(learner, family, config, overwrite=False)
 
 
-def _groups(settings: Mapping[str, Any], learner: Learner, family: TaskFamily) -> tuple[Outer, Validation, Execution]:
-    outer = outer_for(learner, family, **_picked(settings, _keywords(outer_for)))
-    return outer, _validation(settings, family), execution_of(settings)
+def asked_of_fit(
+    learner: Learner, family: TaskFamily, config: Config, *, overwrite: bool, trackers: Sequence[Tracker] = ()
+) -> dict[str, Any]:
+    """What a configuration asks of `fit`, and of `fit_many`: all that they have in common."""
+    settings = checked(config.get("training", {}))
+    return {
+        "outer": outer_for(learner, family, **_picked(settings, _keywords(outer_for))),
+        "validation": _validation(settings, family),
+        "recording": Recording(config, overwrite, trackers=trackers, **_picked(settings, OF_RECORDING)),
+        "execution": execution_of(settings),
+        **_picked(settings, [name for name in OF_FIT if name != "seed"]),
+    }
 
 
 def execution_of(settings: Mapping[str, Any]) -> Execution:
@@ -192,12 +195,12 @@ def _validation(settings: Mapping[str, Any], family: TaskFamily) -> Validation:
     return Validation(**{**{OF_VALIDATION[name]: value for name, value in given.items()}, "patience": asked or usual})
 
 
-def _begun(out: Path | str | None, resume: bool) -> bool:
+def begun(out: Path | str | None, resume: bool) -> bool:
     """Whether there is a checkpoint to go on from, wherever the training once started."""
     return resume and out is not None and newest(Run(Path(out)).checkpoints)[0] is not None
 
 
-def _start(
+def start_of(
     learner: Learner,
     family: TaskFamily,
     config: Config,
@@ -236,7 +239,7 @@ def _noise_is_open(family: TaskFamily, config: Config) -> bool:
     return family.name == TABLE and section.get("noise_scale", usual) == usual
 
 
-def _checked(settings: Any) -> Mapping[str, Any]:
+def checked(settings: Any) -> Mapping[str, Any]:
     """The section `training`, whose names and types are known."""
     if not isinstance(settings, Mapping):
         raise ValueError(f"The configuration's section 'training' must hold settings by name, not {settings!r}.")

@@ -141,8 +141,8 @@ def fit(
         config = dict(recording.config) or {"training": spec.to_json()}
         initial = met(settled, initial, config, family, device)
         now = state.begin(initial, outer.optimiser, schedule, spec)
-        tasks = _first_tasks(learner, family, now, device)
-        validation = _followed(learner, family, now, validation, device)
+        tasks = first_tasks(learner, family, now, device)
+        validation = followed(learner, family, now, validation, device)
         plan = plan_of(learner, now.meta, tasks, steps=steps, execution=execution, recorded=out is not None)
         env = environment(family, device=device, threads=plan.threads)
         folder = stack.enter_context(_begun(out if ranks.first else None, config, env, resume, recording.overwrite))
@@ -166,8 +166,15 @@ def fit(
         stack.enter_context(loop.compiler)
         loop.run()
         loop.end(None if out is None else Path(out))
-    last, path = state.copy(now.meta), folder.path if folder else None
-    return Fit(last, last if loop.best is None else loop.best, now.step, loop.loss, now.validation, path)
+    return result(loop)
+
+
+def result(loop: Loop[M, P]) -> Fit[M]:
+    """What a training has ended with."""
+    now, run = loop.state, loop.recorder.run
+    last = state.copy(now.meta)
+    best = last if loop.best is None else loop.best
+    return Fit(last, best, now.step, loop.loss, now.validation, run.path if run else None)
 
 
 @contextmanager
@@ -183,9 +190,16 @@ def _begun(
 
 
 def plan_of(
-    learner: MetaLearner[M, P], meta: M, tasks: Task, *, steps: int, execution: Execution, recorded: bool
+    learner: MetaLearner[M, P],
+    meta: M,
+    tasks: Task,
+    *,
+    steps: int,
+    execution: Execution,
+    recorded: bool,
+    seeds: int = 1,
 ) -> Plan:
-    """How a learner's steps are executed, from the first step's prepared tasks."""
+    """How a learner's steps are executed, from the first step's prepared tasks; those of several trainings at once."""
     device = device_of(execution.device)
     workload = workload_of(
         meta,
@@ -194,11 +208,12 @@ def plan_of(
         device=device,
         task_loss=learner.task_loss if execution.chunk_size is None else None,
         traceable=learner.traceable,
+        seeds=seeds,
     )
     return choose(workload, execution, recorded=recorded)
 
 
-def _first_tasks(learner: MetaLearner[M, P], family: TaskFamily, now: State[M], device: torch.device) -> Task:
+def first_tasks(learner: MetaLearner[M, P], family: TaskFamily, now: State[M], device: torch.device) -> Task:
     """The first step's tasks, which are looked over; a module is tried on the first two."""
     with first_calls.trying():
         tasks = move(next_tasks(learner, family, now), device)
@@ -208,7 +223,7 @@ def _first_tasks(learner: MetaLearner[M, P], family: TaskFamily, now: State[M], 
     return tasks
 
 
-def _followed(
+def followed(
     learner: MetaLearner[M, P], family: TaskFamily, now: State[M], validation: Validation, device: torch.device
 ) -> Validation:
     """Which metric validation follows, by a validation task, which is looked over."""

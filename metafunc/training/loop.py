@@ -1,12 +1,13 @@
 """The training loop: tasks, their meta-gradient and an update, again and again; and what is due in between."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from math import isfinite
 from pathlib import Path
 from signal import Signals
-from typing import Any, Generic
+from typing import Any, Generic, TypeAlias
 
 import torch
 from torch import Tensor
@@ -28,6 +29,10 @@ from metafunc.training.state import RunSpec, State, Window
 from metafunc.training.together import Together
 from metafunc.training.validation_tasks import undecided
 from metafunc.types import M, MetaLearner, P, Task, TaskFamily
+
+Course: TypeAlias = Generator[Sequence[Task], tuple[Tensor, M], None]
+"""A training that asks for a gradient, by the tasks that it is of, and goes on when it is given it: with the loss and
+the gradient's length in one tensor."""
 
 
 @dataclass
@@ -116,10 +121,17 @@ class Loop(Generic[M, P]):
 
     def run(self) -> None:
         """Take the steps that are left, or those before a signal."""
+        course = self.course()
+        with suppress(aot.Halted):  # before anything of the step was done
+            tasks = next(course, None)
+            while tasks is not None:
+                tasks = go_on(course, self.gradient_of(tasks))
+
+    def course(self) -> Course[M]:
+        """The steps that are left, or those before a signal, whose gradients are asked of the caller."""
         self.begin()
         while self.state.step < self.spec.steps and not self.stopped and not self.state.stopped:
-            if not self.step():
-                return
+            yield from self.step()
             self.log()
             self.save(improved=self.validate())
         if self.state.patience is not None and self.state.stopped:
@@ -137,24 +149,20 @@ class Loop(Generic[M, P]):
         if waits:
             self.state.patience = Patience(0, next(iter(found.values())).tolist())
 
-    def step(self) -> bool:
-        """Take a step: tasks, gradient, update. Returns False where a signal came before it."""
+    def step(self) -> Course[M]:
+        """Take a step: tasks, gradient, update."""
         tasks = self.together.tasks(self.learner, self.family, self.state, self.device)
-        try:
-            with self.together.in_turn(waits=self.compiler.waits(self.state.step)):
-                self.compiler.between_steps(self.state.step)
-            sizes, gradient = self.gradient_of(tasks)
-            loss, norm = sizes.tolist()
-        except aot.Halted:  # before anything of the step was done
-            return False
+        with self.together.in_turn(waits=self.compiler.waits(self.state.step)):
+            self.compiler.between_steps(self.state.step)
+        sizes, gradient = yield tasks
+        loss, norm = sizes.tolist()
         if not isfinite(loss + norm):
             own = [shard for shards in tasks for shard in scoring.chunks(shards, 1)]
             found = self.together.collected(non_finite_tasks(self.learner, self.state.meta, own), self.spec.num_tasks)
             raise Diverged(self.spec.seed, self.state.step, found, self.spec.num_tasks, loss, self.recorder.last)
-        self.update(tasks, gradient)
+        yield from self.update(tasks, gradient)
         self.loss, self.state.window = loss, self.state.window.add(loss, norm)
         self.tell("train", {"loss": loss, "gradient_norm": norm, "outer_lr": self.state.outer_lr})
-        return True
 
     def gradient_of(self, tasks: Sequence[Task]) -> tuple[Tensor, M]:
         """The loss with the gradient's length, and the gradient, of all ranks' tasks, from those of this one."""
@@ -172,14 +180,15 @@ class Loop(Generic[M, P]):
         """What all ranks learn with a gradient: a signal that this one received, and about its compiled code."""
         return (self.received.signal or 0, *self.compiler.notes())
 
-    def update(self, tasks: Sequence[Task], gradient: M) -> None:
+    def update(self, tasks: Sequence[Task], gradient: M) -> Course[M]:
         """Update the meta-parameters on shards of prepared tasks, of which the first gradient is known."""
         if self.outer.update is not None:
             self.state.become(self.outer.update(self.state.meta, self.together.whole(tasks), gradient))
         else:
             self.state.descend(gradient)
             for _ in range(self.outer.repeats - 1):
-                self.state.descend(self.gradient_of(tasks)[1])
+                _, again = yield tasks
+                self.state.descend(again)
         self.state.finish()
 
     def log(self) -> None:
@@ -285,6 +294,14 @@ class Loop(Generic[M, P]):
         if signal is not None and out is not None:
             self.recorder.save(self.state)
             raise Interrupted(signal, out, self.state.step)
+
+
+def go_on(course: Course[M], answer: tuple[Tensor, M]) -> Sequence[Task] | None:
+    """Give a training the gradient that it asked for. Returns the tasks of the next one; None where it has ended."""
+    try:
+        return course.send(answer)
+    except StopIteration:
+        return None
 
 
 def non_finite_tasks(learner: MetaLearner[M, P], meta: M, tasks: Sequence[Task]) -> tuple[int, ...]:

@@ -210,15 +210,36 @@ def begin(path: Path, config: Mapping[str, Any], env: Mapping[str, Any], *, resu
         ValueError: the folder holds a run and neither flag is given, or both; it holds something else; or the
             configuration differs from the run's; the message names the settings.
     """
+    asked, env = json.loads(json.dumps(dict(config))), json.loads(json.dumps(dict(env)))  # or refused before a write
+    sweep(path)
+    check(path, asked, env, resume=resume, overwrite=overwrite)
+    entries = _entries(path)
+    if resume and CONFIG in entries:
+        _write_again(Run(path))
+        return Run(path)
+    make_folder(path)
+    for name in sorted(_ours(entries), key=lambda name: name == CONFIG):  # last what makes the folder ours to delete
+        with about(path / name):
+            shutil.rmtree(path / name) if (path / name).is_dir() else (path / name).unlink()
+        force(path)
+    write_json(path / ENV, record.begun(asked, env))
+    write_json(path / CONFIG, asked)  # last: it is what makes the folder a run
+    force(path.parent)  # the folder itself may be new
+    return Run(path)
+
+
+def check(path: Path, config: Mapping[str, Any], env: Mapping[str, Any], *, resume: bool, overwrite: bool) -> None:
+    """Refuse a folder that `begin` cannot use as asked; nothing is written.
+
+    Raises:
+        ValueError: as `begin`.
+    """
     if resume and overwrite:
         raise ValueError("resume goes on with a run and overwrite deletes it: give one of them.")
-    asked, env = json.loads(json.dumps(dict(config))), json.loads(json.dumps(dict(env)))  # or refused before a write
-    run = Run(path)
-    sweep(path)
-    entries = {entry.name for entry in path.iterdir()} if path.is_dir() else set()
+    run, asked, env = Run(path), json.loads(json.dumps(dict(config))), json.loads(json.dumps(dict(env)))
+    entries = _entries(path)
     foreign = sorted(name for name in entries - {ENV} if not name.startswith("."))
-    ours = {name for name in entries if any(fnmatchcase(name, pattern) for pattern in _OURS)}
-    for name in sorted(ours):
+    for name in sorted(_ours(entries)):
         refuse_link(path / name)
     if foreign and CONFIG not in entries:
         raise ValueError(f"{path} is no run and not empty (it holds {foreign[0]}): choose another folder.")
@@ -228,17 +249,14 @@ def begin(path: Path, config: Mapping[str, Any], env: Mapping[str, Any], *, resu
         if changed := "; ".join(differences(stated(run.config), stated(asked), same=operator.eq)):
             raise ValueError(f"{path} was begun with another configuration: {changed}.")
         _refuse_other_data(run, env)
-        _write_again(run)
-        return run
-    make_folder(path)
-    for name in sorted(ours, key=lambda name: name == CONFIG):  # last what makes the folder ours to delete
-        with about(path / name):
-            shutil.rmtree(path / name) if (path / name).is_dir() else (path / name).unlink()
-        force(path)
-    write_json(path / ENV, record.begun(asked, env))
-    write_json(path / CONFIG, asked)  # last: it is what makes the folder a run
-    force(path.parent)  # the folder itself may be new
-    return run
+
+
+def _entries(path: Path) -> set[str]:
+    return {entry.name for entry in path.iterdir()} if path.is_dir() else set()
+
+
+def _ours(entries: set[str]) -> set[str]:
+    return {name for name in entries if any(fnmatchcase(name, pattern) for pattern in _OURS)}
 
 
 def _refuse_other_data(run: Run, env: Mapping[str, Any]) -> None:

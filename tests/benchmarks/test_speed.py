@@ -10,7 +10,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[2]))  # `benchmarks` is no part of the installed package
 
-from benchmarks.speed import extras, figure, measure, ranks, report
+from benchmarks.speed import extras, figure, measure, ranks, report, seeds
 from benchmarks.speed.contenders import CONTENDERS, loop, who, with_metafunc, with_ranks
 from benchmarks.speed.measure import Effort, Failed, Reference, Worker
 from benchmarks.speed.workloads import PROBE_RATE, WORKLOADS, Array, Workload, tiny
@@ -95,6 +95,18 @@ def test_a_failing_worker_says_why() -> None:
     broken = replace(CONTENDERS["task loop"], module="no_such_file")
     with pytest.raises(Failed, match="no_such_file"):
         Worker(broken, tiny(WORKLOADS["W1"]), {}, 60.0)
+
+
+def test_seeds_at_once_do_the_work_of_one() -> None:
+    work = tiny(WORKLOADS["W1"])
+    truth = Reference(gradient(loop.train, work), 0.0)
+    assert truth.error(gradient(with_metafunc.train, replace(work, seeds=2), "off")) <= measure.EXACT
+
+
+def test_the_table_of_seeds_has_the_ratio_of_each_round() -> None:
+    samples = {"0": {"cpu": [0.001, 0.002, 0.001]}, "5": {"cpu": [0.002, 0.004, 0.003]}}
+    text = seeds.section({"W1": {"metafunc": samples}})
+    assert "| W1 | metafunc | 5 | 1 | 3 | 2.00× | 2.2× | yes |" in text
 
 
 OWN = {"errors": {"float64": 1e-16, "float32": 1e-7}, "cold": 2.0, "cached": 1.0, "peak": 300.0}

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from metafunc.bayes.ensemble import lift
 from metafunc.bayes.stein import svgd
 from metafunc.execution.distributed import ALONE, Ranks
 from metafunc.nn import likelihood
+from metafunc.training.events import Event
 from metafunc.training.settings import adam
 from metafunc.transforms import inner, optim
 from metafunc.types import Params
@@ -42,23 +44,30 @@ def fitted(
 
     family = TaskFamily("fixed", work.kind, work.input_shape, work.num_outputs, sampler, sampler, sampler)
     names = learner.init(torch.Generator())
+    start = dict(zip(names, parameters_of(work), strict=True))
     leaves: list[Tensor] = []
 
     def outer(parameters: Iterable[Tensor]) -> torch.optim.Optimizer:
-        leaves.extend(parameters)
-        return adam(leaves) if work.outer == "adam" else optimiser_of(work, leaves)
+        own = list(parameters)
+        if not leaves:  # of several trainings the first one's
+            leaves.extend(own)
+        return adam(own) if work.outer == "adam" else optimiser_of(work, own)
 
-    metafunc.fit(
-        learner,
-        family,
-        steps=work.outer_steps,
-        num_tasks=work.num_tasks,
-        start=dict(zip(names, parameters_of(work), strict=True)),
-        outer=metafunc.Outer(optimiser=outer),
-        execution=execution,
-        ranks=ranks,
-        on_event=lambda event: on_step(leaves) if event.phase == "train" else None,
-    )
+    def done(position: int, event: Event) -> None:
+        if event.phase == "train" and position == max(0, work.seeds - 1):
+            on_step(leaves)
+
+    asked: dict[str, Any] = {
+        "steps": work.outer_steps,
+        "num_tasks": work.num_tasks,
+        "outer": metafunc.Outer(optimiser=outer),
+        "execution": execution,
+    }
+    if work.seeds:
+        seeds = range(work.seeds)
+        metafunc.fit_many(learner, family, seeds=seeds, start=[start] * len(seeds), on_event=done, **asked)
+    else:
+        metafunc.fit(learner, family, start=start, ranks=ranks, on_event=partial(done, 0), **asked)
 
 
 def learner_of(work: Workload, option: str) -> MetaLearner[Any, Any]:

@@ -112,7 +112,12 @@ def _check_runs(found: Comparison, names: Sequence[str], passed: Sequence[Token]
 
 def _ways(found: Comparison) -> list[str]:
     """The flags that say in what other way than one by one trainings are done."""
-    given = {"--jobs": found.jobs != 1, "--scheduler": found.scheduler is not None, "--cell": found.cell is not None}
+    given = {
+        "--jobs": found.jobs != 1,
+        "--scheduler": found.scheduler is not None,
+        "--cell": found.cell is not None,
+        "--together": found.together,
+    }
     return [flag for flag, is_given in given.items() if is_given]
 
 

@@ -36,7 +36,7 @@ class Times(NamedTuple):
         """Both, one after the other."""
         return Times(*(None if a is None or b is None else a + b for a, b in zip(self, other, strict=True)))
 
-    def over(self, number: int) -> "Times":
+    def over(self, number: float) -> "Times":
         """The mean of so many."""
         return Times(*(None if each is None else each / number for each in self))
 
@@ -76,3 +76,11 @@ def times_of(run: "Run") -> Times:
         run.write(SECONDS, {"seconds": None, "cpu_seconds": None})
         return Times()
     return Times(found["seconds"], found.get("cpu_seconds"))
+
+
+def add(run: "Run", taken: Times) -> None:
+    """Add what a training has taken to what it took before it was stopped."""
+    if taken.wall:
+        before = times_of(run) if (run.path / SECONDS).exists() else Times(0.0, 0.0)
+        wall, cpu = before.plus(taken)
+        run.write(SECONDS, {"seconds": wall, "cpu_seconds": cpu})

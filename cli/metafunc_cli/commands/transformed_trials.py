@@ -5,7 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from metafunc_cli.commands import trials
-from metafunc_cli.commands.trials import Contender, Trial
+from metafunc_cli.commands.trial import Trial
+from metafunc_cli.commands.trials import Contender
 from metafunc_cli.display.screen import refusals
 from metafunc_cli.errors import UsageError, unknown
 from metafunc_cli.settings.compose import Request

@@ -11,7 +11,8 @@ from metafunc_cli.settings.names import SECTIONS
 from metafunc_cli.settings.options import Comparison
 
 if TYPE_CHECKING:
-    from metafunc_cli.commands.trials import Contender, Trial
+    from metafunc_cli.commands.trial import Trial
+    from metafunc_cli.commands.trials import Contender
 
 PROTOCOL = ("test_tasks", "test_steps", "test_seed", "split", "coherence", "no_gap")
 """What a comparison's tests depend on besides the trial."""

@@ -10,7 +10,8 @@ from metafunc.checks import at_least
 from metafunc_cli.commands import trial_marks
 from metafunc_cli.commands.same_tasks import check_same_tasks
 from metafunc_cli.commands.timing import Times, times_of
-from metafunc_cli.commands.trials import Contender, Trial
+from metafunc_cli.commands.trial import Trial
+from metafunc_cli.commands.trials import Contender
 from metafunc_cli.display.progress import progress
 from metafunc_cli.display.screen import Screen, refusals
 from metafunc_cli.settings.options import Comparison

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 from metafunc_cli import tied
 from metafunc_cli.commands.run_names import named_apart
 from metafunc_cli.commands.same_tasks import check_same_tasks
-from metafunc_cli.commands.timing import SECONDS, Clock, Times, times_of
+from metafunc_cli.commands.timing import Clock, add
+from metafunc_cli.commands.trained_together import trained_together
+from metafunc_cli.commands.trial import Trial
 from metafunc_cli.commands.trial_cells import Failed, attempted, chosen, folder_name, side_by_side
 from metafunc_cli.display.progress import Callback, Overall, progress
 from metafunc_cli.display.screen import Screen, refusals
@@ -26,17 +28,6 @@ if TYPE_CHECKING:
 
 LEAVING = 1.5 * tied.GRACE
 """Seconds in which an earlier attempt at a training will have left its folder."""
-
-
-@dataclass(frozen=True)
-class Trial:
-    """A trained learner and where its tasks come from."""
-
-    run: "Run"
-    learner: Any
-    meta: Any
-    family: Any
-    seed: int
 
 
 @dataclass(frozen=True)
@@ -69,19 +60,26 @@ def train(
             built[algorithm] = build(each[0].settings.to_json(), imports=True)
     configs = {algorithm: each[0].settings.to_json()["tasks"] for algorithm, each in requests.items()}
     check_same_tasks([(algorithm, family, configs[algorithm]) for algorithm, (_, family) in built.items()], asked)
+    batches = {algorithm: _batches(screen, algorithm, each, asked) for algorithm, each in requests.items()}
     cells = {
-        folder_name(algorithm, seed): (algorithm, request.settings.training.steps)
-        for algorithm, each in requests.items()
-        for seed, request in enumerate(each)
+        _title(algorithm, batch): (algorithm, requests[algorithm][0].settings.training.steps)
+        for algorithm, each in batches.items()
+        for batch in each
     }
     overall, rows = Overall(cells), []
     failed = side_by_side(screen, argv, requests, asked) if asked.jobs > 1 or asked.scheduler else {}
     for algorithm, each in requests.items():
-        trials = []
-        for seed, request in enumerate(each):
-            name = folder_name(algorithm, seed)
-            one = partial(_trained, screen, request, out / name, seed, None if seed else built[algorithm], overall)
-            trials += [] if name in failed else attempted(failed, name, one)
+        trials: list[Trial] = []
+        for seeds in batches[algorithm]:
+            names = [folder_name(algorithm, seed) for seed in seeds]
+            if len(seeds) > 1:
+                several = partial(_together, screen, each[0], [out / name for name in names], seeds, overall)
+                for found in attempted(failed, _title(algorithm, seeds), partial(several, built[algorithm], failed)):
+                    trials += found
+            elif names[0] not in failed:
+                given = None if seeds[0] else built[algorithm]
+                one = partial(_trained, screen, each[seeds[0]], out / names[0], seeds[0], given, overall)
+                trials += attempted(failed, names[0], one)
         if trials:
             rows.append(Contender(algorithm, each[0].settings.names["tasks"], tuple(trials)))
     return rows, failed
@@ -104,6 +102,40 @@ def train_cell(screen: Screen, requests: Mapping[str, Sequence[Request]], out: P
     )
 
 
+def _batches(screen: Screen, algorithm: str, each: Sequence[Request], asked: Comparison) -> list[Sequence[int]]:
+    """The seeds of an algorithm by which of them are trained together."""
+    from metafunc.training.train_many import user_supplied
+
+    alone: list[Sequence[int]] = [[seed] for seed in range(len(each))]
+    if not asked.together or len(each) == 1:
+        return alone
+    if own := user_supplied(each[0].settings.to_json()):
+        screen.say(f"note: {own} may depend on the seed; {algorithm} is trained with one seed after the other.")
+        return alone
+    return [range(len(each))]
+
+
+def _title(algorithm: str, seeds: Sequence[int]) -> str:
+    """What is trained at once, as its progress says it."""
+    last = f" to {seeds[-1]}" if len(seeds) > 1 else ""
+    return f"{folder_name(algorithm, seeds[0])}{last}"
+
+
+def _together(
+    screen: Screen,
+    request: Request,
+    folders: Sequence[Path],
+    seeds: Sequence[int],
+    overall: Overall,
+    built: Any,
+    failed: Failed,
+) -> list[Trial]:
+    name = _title(request.settings.names["algorithm"], seeds)
+    with progress(screen.err, overall.title(name), quiet=screen.quiet) as advance:
+        show = Callback(screen, overall.around(name, advance))
+        return trained_together(request, folders, seeds, built, show, failed)
+
+
 def _trained(screen: Screen, request: Request, folder: Path, seed: int, built: Any, overall: Overall) -> Trial:
     from metafunc.training.config import build, train
     from metafunc.training.run import Run
@@ -111,7 +143,7 @@ def _trained(screen: Screen, request: Request, folder: Path, seed: int, built: A
     run, config = Run(folder), request.settings.to_json()
     with refusals(request.settings):  # a user-supplied module may depend on the seed
         learner_and_family = built or build(config, imports=True)
-    before, clock = times_of(run) if (folder / SECONDS).exists() else Times(0.0, 0.0), Clock()
+    clock = Clock()
     try:
         title = overall.title(folder.name)
         with progress(screen.err, title, quiet=screen.quiet) as advance, refusals(request.settings):
@@ -126,9 +158,7 @@ def _trained(screen: Screen, request: Request, folder: Path, seed: int, built: A
     except UsageError as error:
         raise UsageError(f"{error} Take another --out for other settings.") from error
     finally:
-        if clock.taken.wall:
-            wall, cpu = before.plus(clock.taken)
-            run.write(SECONDS, {"seconds": wall, "cpu_seconds": cpu})
+        add(run, clock.taken)
     return Trial(run, trained.learner, trained.fit.best, trained.family, seed)
 
 

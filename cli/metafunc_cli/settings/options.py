@@ -261,6 +261,9 @@ class Comparison:
     """the task family."""
     seeds: int = 1
     """trainings of each algorithm, with the seeds 0, 1, ...; one leaves intervals over tasks only."""
+    together: Switch = False
+    """train an algorithm's seeds at once, their gradients by one evaluation: the same trainings but for rounding, and
+    sooner where networks are small."""
     steps: int | None = None
     """outer steps of each training; None: each algorithm's own preset."""
     test_tasks: int = 600
