@@ -51,7 +51,7 @@ def same_seconds(costs: Sequence[Cost], seconds: float) -> list[Share]:
 
     Examples:
         >>> same_seconds([Cost(0.01, 0.0), Cost(0.1, 1.0)], 20.0)
-        [Share(steps=1000, validate_every=None), Share(steps=80, validate_every=20)]
+        [Share(steps=1000, validate_every=None), Share(steps=60, validate_every=15)]
     """
     each = seconds / len(costs)
     return [_share(cost, (each - VALIDATIONS * cost.validation) / cost.step) for cost in costs]
