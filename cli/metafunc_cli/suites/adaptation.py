@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from metafunc_cli.commands import transformed_trials
-from metafunc_cli.commands.trials import Trial
+from metafunc_cli.commands.trial import Trial
 from metafunc_cli.display.screen import Screen
 
 NAME = "adaptation.json"
