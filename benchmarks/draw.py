@@ -141,6 +141,7 @@ def few_tasks() -> None:
                 axes.fill_between(numbers, low, high, color=colour, alpha=0.15, linewidth=0)
             ends.append(Name(label, mean[-1], colour))
         axes.set_yscale("symlog", linthresh=1)
+        axes.set_ylim(bottom=-1)  # which leaves room for the names
         axes.xaxis.set_major_locator(FixedLocator([*found]))
         axes.xaxis.set_major_formatter("{x:g}")
         axes.xaxis.set_minor_locator(NullLocator())

@@ -54,7 +54,7 @@ PROCESSES = (
     "--dkt.model.hidden --dkt.num-features 1 --dkt.outer-lr 0.02 --dkt.steps 2000"
 )
 WAVES = (
-    f"{PROCESSES} --cnp.steps 6000 --convcnp.steps 6000 --anp.steps 5000 --anp.outer-lr 0.001 --anp.width 64 "
+    f"{PROCESSES} --cnp.steps 6000 --convcnp.steps 25000 --anp.steps 5000 --anp.outer-lr 0.001 --anp.width 64 "
     "--anp.num-hidden 64 --anp.num-tasks 8"
 )
 PERIODS = "spectral --dkt.num-components 8 --dkt.frequency 4"
