@@ -54,7 +54,7 @@ def critical_differences(
     axes.axis("off")
     _ruler(axes, len(names))
     if difference is not None:
-        _bar(axes, 1, 1 + difference, 0.4, f"critical difference {difference:.2f}")
+        _bar(axes, 1.0, 1 + difference, 0.4, f"critical difference {difference:.2f}")
     for number, group in enumerate(groups):
         height = -0.12 - BAR * (number + 0.5)
         ends = average[group[0]] - 0.02, average[group[-1]] + 0.02
