@@ -26,6 +26,8 @@ def stated(run: Path) -> Iterator[None]:
     """State how what is done meanwhile ends, if it ends well, by a signal, or by diverging."""
     from metafunc.training.events import Diverged, Interrupted
 
+    if launch.shows():  # how an earlier attempt ended says nothing of this one
+        (run / FILE).unlink(missing_ok=True)
     try:
         yield
     except (Interrupted, KeyboardInterrupt, SystemExit):

@@ -137,6 +137,8 @@ def reader(
     if first is None:
         raise ValueError("The data set has no rows.")
     values = found.decode(first.slice(0, 1), [0])
+    if not values.size:
+        raise ValueError(f"The first row of {column!r} is empty: every row needs numbers.")
     known = values.shape[1] if of_images else channels
     return replace(found, channels=known, shape=values.shape[1:], dtype=values.dtype)
 

@@ -224,7 +224,7 @@ def live(run: str | Path, learner: MetaLearner[Any, Any] | None = None, *, impor
             "as circles."
         )
     loaded, meta = load(place.path, learner, imports=imports)
-    tasks = tasks_of(config).test(generator_for(0, "figures", 0), NUM_EXAMPLES)
+    tasks = tasks_of(config, imports=imports).test(generator_for(0, "figures", 0), NUM_EXAMPLES)
     own = own_steps(config) or 1
     with torch.no_grad():
         one = tree.at(loaded.prepare(meta, tasks, generator_for(0, "predict", 0), step=None, num_steps=0), 0)

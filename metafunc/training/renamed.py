@@ -20,6 +20,8 @@ RENAMED: Mapping[str, str] = {"random": "random_policy", "oracle": "oracle_polic
 """Algorithms by the name that a run may have been recorded with."""
 SINCE: Mapping[str, Since] = {
     "circles": Since("num_test_queries", {"radius": [0.1, 2.0], "support": "area", "queries": "balanced"}),
+    "sine_or_line": Since("num_test_queries", {"amplitude": [0.1, 5.0]}),
+    "classification": Since("split_column", {"classes": "shared"}),
     "tiny_omniglot": Since("image_size", {"labels": "fixed", "split": "published"}),
 }
 """Settings of tasks that a run may have been recorded without."""

@@ -26,7 +26,7 @@ from metafunc.evaluation.validation import metric_to_follow
 from metafunc.training import checkpoint, search_space
 from metafunc.training import config as configs
 from metafunc.training.build import build, learner_for
-from metafunc.training.events import Callback, Diverged, Event, ignore
+from metafunc.training.events import Callback, Diverged, Event, Interrupted, ignore
 from metafunc.training.run import Run
 from metafunc.training.search_space import Space
 from metafunc.training.settings import Validation
@@ -145,6 +145,9 @@ class _Worker:
             )
         except _Pruned:
             self.study.tell(taken, "pruned")
+        except Interrupted:
+            self.study.interrupted(taken)
+            raise
         except Diverged as error:
             self.study.tell(taken, "diverged", str(error))
         except ValueError as error:
@@ -168,7 +171,7 @@ def looked_over(config: Mapping[str, Any], space: Space, *, imports: bool = Fals
     search_space.check(space)
     _, family = build(config, imports=imports)
     settings = config["training"]
-    every, number, asked = (settings.get(name) for name in configs.OF_VALIDATION)
+    every, number, asked = map(settings.get, ("validate_every", "validation_tasks", "validate_by"))
     number = number or Validation().num_tasks
     if every is None:
         raise ValueError("A search needs validations, and validate_every is None: give it a number of steps.")

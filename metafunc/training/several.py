@@ -62,10 +62,16 @@ def trainings(
     """The trainings, one for each seed.
 
     Raises:
-        ValueError: there are not as many of something as there are seeds, or a setting is no number.
+        ValueError: there are not as many of something as there are seeds, a setting is no number, or there are
+            settings and no builder to give them to.
     """
     if settings is None:
         in_place("fit_many(learner, family, ...)", learner=(learner, MetaLearner))
+    elif isinstance(learner, MetaLearner):
+        raise ValueError(
+            "fit_many with settings builds each learner: give it a builder in the place of the learner, such as "
+            "functools.partial(algorithms.maml, model, likelihood)."
+        )
     each = _each("settings", [{}] * len(seeds) if settings is None else settings, seeds)
     learners = [learner if isinstance(learner, MetaLearner) else learner(**_numbers(given)) for given in each]
     outers = _each("outer", [outer] * len(seeds) if isinstance(outer, Outer) else outer, seeds)

@@ -91,6 +91,10 @@ class Study:
         self.tell(taken, "failed", f"Its workers ended {ADOPTIONS} times after step {step}.")
         return False
 
+    def interrupted(self, taken: Taken) -> None:
+        """Record that a signal stopped a trial, which is no failure of its worker."""
+        taken.trial.set_user_attr(STARTED, taken.trial.user_attrs.get(STARTED, [])[:-1])
+
     def tell(self, taken: Taken, ended: State, message: str = "") -> None:
         """Record how a trial has ended."""
         from optuna.trial import TrialState

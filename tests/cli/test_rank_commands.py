@@ -28,7 +28,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> Any:
 def test_tests_have_the_bits_of_one_process(found: Any) -> None:
     assert found["trained"] == [0]
     assert found["1"]["codes"] == [[0], [0]]
-    assert found["2"]["codes"] == [[0, 0], [0, 0]]
+    assert found["2"]["codes"] == [[0, 0], [0, 0], [0, 0]]
     assert len(found["1"]["bits"]) == 5
     assert found["2"]["bits"] == found["1"]["bits"]
 

@@ -78,7 +78,7 @@ def test_so_are_convolutions(small: bool, monkeypatch: pytest.MonkeyPatch) -> No
     said: list[str] = []
     note = lambda _, event: said.append(event.message) if event.phase == "warning" else None  # noqa: E731
     assert worst(learner, GLYPHS, outer=Outer(optimiser=sgd(0.05)), num_tasks=2, on_event=note) < 1e-10
-    assert ["one after the other" in message for message in said] == [] if small else [True]
+    assert ["one after the other" in message for message in said] == ([] if small else [True])
 
 
 def test_wrong_twins_are_off(monkeypatch: pytest.MonkeyPatch) -> None:

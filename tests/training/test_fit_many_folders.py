@@ -130,14 +130,17 @@ def test_what_was_stopped_goes_on_together_or_alone(tmp_path: Path) -> None:
         ({"seeds": [1, 2], "settings": [{"inner_lr": 0.1}]}, "settings has 1 entries for 2 seeds"),
         ({"seeds": [1], "settings": [{"num_steps": 2}]}, "must be a number with a point"),
         ({"seeds": [1, 2], "steps": -1}, "steps must be at least 0"),
+        ({"seeds": [1], "settings": [{"inner_lr": 0.1}], "built": True}, "give it a builder in the place of"),
     ],
 )
 def test_what_cannot_be_is_refused(
     given: dict[str, Any], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    given = dict(given)
+    learner = maml if "settings" in given and not given.pop("built", False) else maml()
     with pytest.raises(ValueError, match=message):
-        metafunc.fit_many(maml if "settings" in given else maml(), SINUSOID, **{"steps": 1, **given})
+        metafunc.fit_many(learner, SINUSOID, **{"steps": 1, **given})
     assert not list(tmp_path.iterdir())
 
 

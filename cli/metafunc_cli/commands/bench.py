@@ -2,6 +2,7 @@
 
 import shlex
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -54,9 +55,14 @@ def main(argv: Sequence[str]) -> int:
     again = f"metafunc bench {shlex.join(argv)}"
     with progress(screen.err, "how long steps take", quiet=asked.quiet) as advance:
         plan = planned(suite, asked, steps, requests, out, lambda what, done, total: advance(done, total, what))
-    if code := _compared(screen, suite, asked, plan, out, again):
+    codes = _compared(screen, suite, asked, plan, out, again)
+    code = next((each for each in codes.values() if each), OK)
+    whole = tuple(family for family in suite.families if codes.get(family.name) == OK)
+    if code > 128 or not whole:  # a signal, or nothing to show
         return code
-    return _reported(screen, suite, asked, plan, requests, out)
+    for name in (name for name, each in codes.items() if each):
+        screen.say(f"{name} is left out of the table: a learner is missing.")
+    return _reported(screen, replace(suite, families=whole), asked, plan, requests, out) or code
 
 
 def _sorted(argv: Sequence[str]) -> tuple[str | None, list[str]]:
@@ -146,16 +152,19 @@ def _check_metric(metric: str, tasks: Any, split: str) -> None:
         raise unknown("metric of these tasks", metric, known)
 
 
-def _compared(screen: Screen, suite: Suite, asked: Benching, plan: dict[str, Any], out: Path, again: str) -> int:
-    """Train and test every family; the exit code of the first that does not end well."""
+def _compared(
+    screen: Screen, suite: Suite, asked: Benching, plan: dict[str, Any], out: Path, again: str
+) -> dict[str, int]:
+    """Train and test every family that a signal does not come before; by family the exit code."""
+    codes = {}
     for number, family in enumerate(suite.families):
         words = [*plan["commands"][family.name], "--no-figures", "--out", str(out / family.name)]
         words += ["--jobs", str(asked.jobs)] if asked.jobs > 1 else []
         screen.say(f"family {number + 1} of {len(suite.families)}: {family.name}") if not asked.quiet else None
-        _, code = compare.compared(screen, words, again)
-        if code:
-            return code
-    return OK
+        _, codes[family.name] = compare.compared(screen, words, again)
+        if codes[family.name] > 128:
+            break
+    return codes
 
 
 def _reported(

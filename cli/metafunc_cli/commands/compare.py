@@ -90,7 +90,7 @@ def compared(
         if failed and not trained:
             return None, trial_cells.report_failed(screen, failed)
         file = out / per_task.NAME
-        kept = trial_tests.kept_in(screen, file)
+        kept = trial_tests.kept_in(screen, file, ranks or ALONE)
         entries = trial_tests.meta_test(screen, trained, found, kept=kept, ranks=ranks or ALONE)
         with_shots = trial_tests.by_shots(screen, trained, found, ranks or ALONE) if found.shots else []
         if ranks is not None and not ranks.first:

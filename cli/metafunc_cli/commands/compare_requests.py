@@ -89,7 +89,7 @@ def _of_train(algorithm: str | None = None, tasks: str | None = None, model: str
 
 
 def _check(found: Comparison, names: Sequence[str], passed: Sequence[Token]) -> None:
-    check_least(found, seeds=1, test_tasks=1, test_steps=0, shots=0, jobs=1)
+    check_least(found, seeds=1, test_tasks=1, test_steps=0, shots=0, jobs=1, ranks=1)
     if names:
         _check_runs(found, names, passed)
     else:

@@ -39,21 +39,25 @@ def compared(
         done: from the words of one comparison to what came of it.
 
     Returns:
-        The comparison of the largest number, with all of them as "by_train_tasks", and the exit code; None where one of
-        them did not end well.
+        The comparison of the largest number, with all of them as "by_train_tasks", and the exit code, that of the first
+        that did not end well; None where none did, or a signal came.
 
     Raises:
         UsageError: there are no trainings, the family has no such number, or a number is out of range.
     """
     numbers = sorted({*found.train_tasks})
     _check(found, names, argv, numbers)
-    rest, out, reports = _without(argv), Path(found.out or f"runs/compare-{found.tasks}"), []
+    rest, out, reports, ended = _without(argv), Path(found.out or f"runs/compare-{found.tasks}"), [], OK
     for number in numbers:
         report, code = done([*rest, *_of(found, number), "--no-figures", "--out", str(out / f"{NAME}_{number}")])
-        if report is None or code:
+        if code > 128:  # a signal
             return None, code
-        reports.append({NAME: number, **report})
-    return _written(screen, out, reports, draws=not found.no_figures), OK
+        ended = ended or code
+        if report is None or code:
+            screen.say(f"{number} training tasks are left out: a learner is missing.")
+        else:
+            reports.append({NAME: number, **report})
+    return _written(screen, out, reports, draws=not found.no_figures) if reports else None, ended
 
 
 def _without(argv: Sequence[str]) -> list[str]:
@@ -75,6 +79,8 @@ def _of(found: Comparison, number: int) -> list[str]:
 def _check(found: Comparison, names: Sequence[str], argv: Sequence[str], numbers: Sequence[int]) -> None:
     if names:
         raise UsageError(f"--train-tasks is for trainings, and {', '.join(names)} are finished: leave it out.")
+    if found.cell is not None:
+        raise UsageError("--cell is a training of one comparison, and --train-tasks asks for several: leave one out.")
     having = [name for name, each in FAMILIES.items() if FLAG in taken("data", each.fields)]
     if found.tasks not in having:
         raise UsageError(

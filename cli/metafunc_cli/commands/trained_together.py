@@ -40,7 +40,13 @@ def trained_together(
     try:
         with refusals(request.settings):
             found = train_many(
-                request.settings.to_json(), seeds=seeds, out=folders, resume=True, on_event=on_event, built=built
+                request.settings.to_json(),
+                seeds=seeds,
+                out=folders,
+                resume=True,
+                imports=True,
+                on_event=on_event,
+                built=built,
             )
     except UsageError as error:
         raise UsageError(f"{error} Take another --out for other settings.") from error

@@ -88,7 +88,7 @@ def meta_test(
             place, num_steps = f"{number} of {total}", max(steps, asked.test_steps)
             test = _tested(screen, trial, family, num_steps, asked, place, ranks)
             test = test.beyond(optimal)
-            own = asked.coherence and family is None
+            own = asked.coherence and family is None and ranks.first
             tests.append(_with_coherence(screen, test, trial, steps) if own else test)
         each = [times_of(trial.run) for trial in row.trials]
         seconds, cpu = reduce(Times.plus, each).over(len(each))
@@ -123,8 +123,17 @@ def _tested(
         )
 
 
-def kept_in(screen: Screen, file: Path) -> "Mapping[str, Evaluation]":
-    """The tests of an earlier comparison in the same folder; none where there is no file, or one that is damaged."""
+def kept_in(screen: Screen, file: Path, ranks: "Ranks") -> "Mapping[str, Evaluation]":
+    """The tests of an earlier comparison in the same folder that all ranks have; a damaged file has none."""
+    from metafunc.execution.rank_agreement import agreement
+
+    with agreement(ranks) as settled:
+        found = _kept(screen, file)
+        everywhere = set.intersection(*map(set, settled.reach([*found])))
+    return {mark: test for mark, test in found.items() if mark in everywhere}
+
+
+def _kept(screen: Screen, file: Path) -> "Mapping[str, Evaluation]":
     from metafunc.results import per_task
     from metafunc.training.json_file import FileError
 

@@ -1,11 +1,11 @@
 """`metafunc tune`: search the settings of a training by validation."""
 
+import dataclasses
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from metafunc.checks import at_least
 from metafunc_cli.cells.cell import Cell, Ended
 from metafunc_cli.cells.words import without
 from metafunc_cli.display.blocks import Column, blocks
@@ -16,6 +16,7 @@ from metafunc_cli.display.screen import Screen, if_stopped, refusals
 from metafunc_cli.errors import FAILURE, OK, UsageError
 from metafunc_cli.settings import compose, space_argument
 from metafunc_cli.settings.arguments import ONE, Taken, taken, tokens
+from metafunc_cli.settings.check_least import check_least
 from metafunc_cli.settings.compose import Request
 from metafunc_cli.settings.run_argument import HELP, parse
 from metafunc_cli.settings.tuning_options import Tuning
@@ -44,9 +45,11 @@ def main(argv: Sequence[str]) -> int:
     own, rest = _sorted(argv)
     asked: Tuning = parse("metafunc tune", WHAT, own, {"tuning": Tuning()}).tuning
     _check(asked)
-    request = compose.read(rest)
+    request = _anchored(compose.read(rest))
     space = space_argument.space_of(asked.space, request.settings)
     _library()
+    from metafunc.training.events import Interrupted
+
     names = request.settings.names
     out = Path(asked.out or f"runs/tune-{names['algorithm'].replace(':', '.')}-{names['tasks']}")
     screen = Screen(json=asked.json, quiet=asked.quiet)
@@ -57,10 +60,21 @@ def main(argv: Sequence[str]) -> int:
             _look_over(request, space)
             if code := _workers(screen, argv, asked):
                 return code
-        found = _search(screen, request, space, out, asked)
+        try:
+            found = _search(screen, request, space, out, asked)
+        except Interrupted as stopped:
+            screen.say(f"{stopped} Go on with:\n  metafunc tune {shlex.join(argv)}")
+            return 128 + stopped.signal
     if asked.worker:
         return OK
     return _report(screen, found, request, rest, out, asked)
+
+
+def _anchored(request: Request) -> Request:
+    """The same, with the data and the run to start from by their full paths."""
+    settings = request.settings
+    data, training = compose.anchored(settings.data), compose.anchored(settings.training, "init_from")
+    return dataclasses.replace(request, settings=dataclasses.replace(settings, data=data, training=training))
 
 
 def _sorted(argv: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -81,11 +95,7 @@ def _check(asked: Tuning) -> None:
             "tune needs --space, what to search. For example: metafunc tune maml sinusoid --space "
             "inner_lr:1e-4..0.3:log"
         )
-    try:
-        at_least(1, **{"--trials": asked.trials, "--jobs": asked.jobs})
-        at_least(0, **{"--search-seed": asked.search_seed})
-    except ValueError as error:
-        raise UsageError(str(error)) from error
+    check_least(asked, trials=1, jobs=1, search_seed=0)
 
 
 def _library() -> None:

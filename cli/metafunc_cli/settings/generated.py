@@ -1248,7 +1248,7 @@ class FewShotData:
     memory_limit: float = 1.0
     """GB of decoded rows up to which each process has them in memory."""
     disk_limit: float | None = None
-    """GB of decoded rows up to which they go into that file; by default what its disk has free."""
+    """GB of decoded rows up to which they go into a file; by default what its disk has free."""
 
 
 @dataclass(frozen=True, repr=False, eq=False)

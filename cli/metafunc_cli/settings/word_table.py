@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from itertools import chain
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
+from metafunc_cli.commands import tune
 from metafunc_cli.presets.all import PRESETS
 from metafunc_cli.settings import options
 from metafunc_cli.settings.arguments import taken
@@ -56,6 +57,7 @@ def words() -> Words:
         for name, several in OPTIONS.items()
     }
     of_train, of_tables = of_commands["train"], flags("data", FAMILIES["regression"].fields)
+    of_commands["tune"] = {name: each for name, each in of_commands["tune"].items() if name not in tune.NOT_HERE}
     of_commands["auto"] |= {name: of_train[name] for name in OF_DATA} | of_tables
     return {
         "commands": {name: {"flags": each} for name, each in of_commands.items()},

@@ -34,7 +34,7 @@ class Share(NamedTuple):
     """What a training has of the time.
 
     Args:
-        steps: outer steps.
+        steps: outer steps; 0 where there is no time for one.
         validate_every: steps between two validations; None: there is none.
     """
 
@@ -104,8 +104,8 @@ def measured(config: Mapping[str, Any]) -> Cost:
 
 
 def _share(cost: Cost, steps: float) -> Share:
-    number = max(1, math.floor(steps + 1e-9))
-    return Share(number, None if not cost.validation else math.ceil(number / VALIDATIONS))
+    number = max(0, math.floor(steps + 1e-9))
+    return Share(number, None if not cost.validation else max(1, math.ceil(number / VALIDATIONS)))
 
 
 def _now() -> float:

@@ -55,7 +55,7 @@ def _listed(value: Any) -> list[str]:
 
 
 def _file(family: Family, out: Path) -> Path:
-    return out / "tables" / f"{family.name}.csv"
+    return out.resolve() / "tables" / f"{family.name}.csv"
 
 
 def _reading(family: Family, file: Path) -> Family:

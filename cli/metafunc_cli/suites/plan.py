@@ -5,11 +5,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from metafunc_cli.display.screen import refusals
 from metafunc_cli.errors import UsageError
 from metafunc_cli.settings.bench_options import Benching
 from metafunc_cli.settings.compose import Request
 from metafunc_cli.suites import budget
 from metafunc_cli.suites.narrowed import line, trained
+from metafunc_cli.suites.setting import at
 from metafunc_cli.suites.suite import Suite
 
 NAME = "plan.json"
@@ -90,9 +92,15 @@ def _shared_out(
     costs = []
     for number, (family, algorithm) in enumerate(cells):
         on_progress(f"{family} {algorithm}", number, len(cells))
-        costs.append(budget.measured(requests[family][algorithm][0].settings.to_json()))
+        with at(f"{family}, {algorithm}"), refusals():
+            costs.append(budget.measured(requests[family][algorithm][0].settings.to_json()))
     share = budget.same_seconds if equal == "seconds" else budget.same_steps
     shares = share(costs, 60 * minutes / suite.seeds) if cells else []
+    if short := [" ".join(cell) for cell, each in zip(cells, shares, strict=True) if each.steps < 1]:
+        raise UsageError(
+            f"--minutes {minutes:g} leaves no time for a step and its validations in {len(short)} of {len(cells)} "
+            f"trainings, such as {short[0]}: give more, or fewer --seeds, --families or --learners."
+        )
     commands = {name: [*words] for name, words in lines.items()}
     found: dict[str, dict[str, Any]] = {name: {} for name in lines}
     for (family, algorithm), cost, each in zip(cells, costs, shares, strict=True):

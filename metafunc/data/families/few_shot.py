@@ -76,8 +76,8 @@ def few_shot(
         revision: the hub commit, branch or tag.
         memory_limit: GB of decoded rows up to which each process has them in memory. Of more, they are decoded once
             into a file in the folder that `METAFUNC_PIXELS` names, which all processes share. The tasks are the same.
-        disk_limit: GB of decoded rows up to which they go into that file; by default what its disk has free. Of more,
-            they stay encoded, and are decoded whenever they are drawn, by `torch.get_num_threads()` threads.
+        disk_limit: GB of decoded rows up to which they go into a file; by default what its disk has free. Of more, they
+            stay encoded, and are decoded whenever they are drawn, by `torch.get_num_threads()` threads.
 
     Returns:
         A family with inputs (tasks, rows, channels, height, width) in [0, 1] and labels (tasks, rows).

@@ -39,7 +39,8 @@ def conv2d(
 ) -> Tensor:
     """`torch.nn.functional.conv2d`, twice differentiable for the cost of convolutions.
 
-    Padding by name, inputs without a batch axis and forward-mode derivatives are left to torch.
+    Padding by name, inputs without a batch axis and forward-mode derivatives are left to torch. Under `vmap` the
+    output's batched axis lies among its channels: before `view`, or torch's `group_norm`, take `contiguous()`.
     """
     if elementary() or isinstance(padding, str) or input.ndim != 4:
         return F.conv2d(input, weight, bias, stride, padding, dilation, groups)

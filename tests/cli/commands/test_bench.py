@@ -109,6 +109,39 @@ def test_minutes_decide_the_steps_once(tmp_path: Path, monkeypatch: pytest.Monke
     assert plan.NAME in {path.name for path in (tmp_path / "o").iterdir()}
 
 
+def test_a_learner_that_fails_leaves_its_family_out_and_no_other(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "again"
+    shutil.copytree(tiny, out)
+    shutil.rmtree(out / "sinusoid" / "alpaca-0")
+    original = trials._trained
+
+    def broken(screen: Any, request: Any, folder: Path, *rest: Any) -> Any:
+        if folder.parts[-2:] == ("sinusoid", "alpaca-0"):
+            raise ValueError("a step was not finite")
+        return original(screen, request, folder, *rest)
+
+    monkeypatch.setattr(trials, "_trained", broken)
+    assert bench(f"{TINY} --out {out}") not in (0, 128)
+    assert [each["family"] for each in report(out)["families"]] == ["gp-rbf"]
+    said = capsys.readouterr().err
+    assert "sinusoid is left out of the table" in said
+    assert "a step was not finite" in said
+
+
+def test_too_few_minutes_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from metafunc_cli.suites import budget
+
+    monkeypatch.setattr(budget, "measured", lambda config: budget.Cost(0.5, 9.0))
+    line = "regression-1d --learners dkt alpaca --families sinusoid --seeds 1 --quiet"
+    assert bench(f"{line} --minutes 0.5 --out {tmp_path}/o") == 2
+    assert "no time for a step and its validations in 2 of 2 trainings, such as sinusoid dkt" in capsys.readouterr().err
+    assert not (tmp_path / "o" / "plan.json").exists()
+
+
 @pytest.mark.parametrize(
     ("line", "message"),
     [

@@ -86,9 +86,9 @@ def test_a_comparison_has_each_number_of_shots(
     ("options", "message"),
     [
         ("--shots 1 9 --data.num-shots 6", "9 shots are more than the 6 support rows that a task has"),
-        ("--shots -1 2", "shots must be at least 0, not -1."),
+        ("--shots -1 2", "--shots must be at least 0, not -1."),
         ("--data.num-shots 6 2", "--data.num-shots runs from 6 to 2: give the smaller number first."),
-        ("--joint autoregressive --joint-rows 0", "joint_rows must be at least 1, not 0."),
+        ("--joint autoregressive --joint-rows 0", "--joint-rows must be at least 1, not 0."),
     ],
 )
 def test_what_cannot_be_is_refused_in_a_line(
