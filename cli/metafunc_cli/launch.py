@@ -9,9 +9,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from metafunc_cli import tied
+from metafunc_cli.errors import UsageError
 
 STORE = "METAFUNC_RANKS_STORE"
 """As `metafunc.execution.distributed` has it, which would import torch."""
+MOST = 8
+"""Ranks per processor: more is a slip, which would take all memory."""
 
 
 def is_rank() -> bool:
@@ -48,7 +51,15 @@ def launch(argv: Sequence[str], ranks: int) -> int:
 
     Returns:
         The exit code: that of the first that did not end well.
+
+    Raises:
+        UsageError: there are far more than processors.
     """
+    if ranks > (most := MOST * _cores()):
+        raise UsageError(
+            f"--ranks {ranks}: each is a process of its own, and this machine has {_cores()} processors; give at most "
+            f"{most}."
+        )
     with tempfile.TemporaryDirectory(prefix="metafunc-") as folder:
         store = (Path(folder) / "store").as_uri()
         threads = {} if "OMP_NUM_THREADS" in os.environ else {"OMP_NUM_THREADS": str(_cores() // ranks or 1)}

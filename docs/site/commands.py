@@ -14,6 +14,7 @@ import griffe
 from metafunc_cli.__main__ import CODES, COMMANDS
 from metafunc_cli.settings import options
 from metafunc_cli.settings.checking_options import Checking
+from metafunc_cli.settings.comparison_options import Comparison
 from metafunc_cli.settings.generated import ALGORITHMS, FAMILIES, MODELS
 from tyro.conf import Positional
 
@@ -24,7 +25,7 @@ OPTIONS: dict[str, tuple[type, ...]] = {
     "auto": (options.Choosing,),
     "eval": (options.Testing, options.Report),
     "plot": (options.Plotting,),
-    "compare": (options.Comparison,),
+    "compare": (Comparison,),
     "predict": (options.Prediction,),
     "check": (Checking,),
 }

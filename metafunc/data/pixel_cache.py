@@ -64,7 +64,7 @@ class Kept(NamedTuple):
         """Let one process at a time make the files of a source; what processes that died have left is deleted.
 
         Raises:
-            DataUnavailable: the disk is full.
+            DataUnavailable: the disk is full, or the folder cannot be written to.
         """
         try:
             make_folder(self.folder)
@@ -76,7 +76,10 @@ class Kept(NamedTuple):
                 yield
         except OSError as error:
             if error.errno not in NO_ROOM:
-                raise
+                raise DataUnavailable(
+                    f"{self.folder} cannot hold decoded images ({error.strerror}): name a folder that you may write to "
+                    f"by {FOLDER}."
+                ) from error
             raise DataUnavailable(
                 f"The disk of {self.folder} is full ({error.strerror}): name a folder on another one by {FOLDER}, or "
                 "ask for smaller images by image_size."

@@ -59,7 +59,7 @@ def _pareto(report: Report) -> "Iterator[tuple[str, Figure]]":
         axis: {name: _of_rank(report, name, key, unit) for name in report["learners"]}
         for key, (axis, unit) in COSTS.items()
     }
-    if _known(panels):
+    if _known(panels) and len(report["learners"]) > 1:
         yield "pareto", figures.pareto(panels, "Average rank", title="What a rank costs")
     for each in report["families"]:
         rows = [row for row in each["rows"] if not row["reference"]]

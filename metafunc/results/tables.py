@@ -192,7 +192,7 @@ def latex(text: str) -> str:
     """
     marks = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
     marks |= {mark: rf"\{mark}" for mark in "&%$#_{}"}
-    marks |= {"±": r"$\pm$", "Δ": r"$\Delta$", "σ": r"$\sigma$", "−": "$-$"}
+    marks |= {"±": r"$\pm$", "Δ": r"$\Delta$", "σ": r"$\sigma$", "−": "$-$", "χ": r"$\chi$", "²": "$^2$"}
     return "".join(marks.get(character, character) for character in text)
 
 

@@ -22,10 +22,11 @@ from metafunc.execution.device import device_of, move, surroundings
 from metafunc.execution.plan import Execution, Plan
 from metafunc.execution.seeds import Gradients, gradients
 from metafunc.training import folder_lock, run, several, state
+from metafunc.training.course import go_on
 from metafunc.training.environment import environment
 from metafunc.training.events import Diverged, Event, Interrupted
 from metafunc.training.fit import Fit, first_tasks, followed, plan_of, result
-from metafunc.training.loop import Loop, go_on
+from metafunc.training.loop import Loop
 from metafunc.training.recorder import Recorder
 from metafunc.training.settings import Outer, Recording, Validation
 from metafunc.training.several import Folders, Settings, Training, Tuned, tuned

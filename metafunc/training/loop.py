@@ -1,13 +1,13 @@
 """The training loop: tasks, their meta-gradient and an update, again and again; and what is due in between."""
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from math import isfinite
 from pathlib import Path
 from signal import Signals
-from typing import Any, Generic, TypeAlias
+from typing import Any, Generic
 
 import torch
 from torch import Tensor
@@ -19,6 +19,7 @@ from metafunc.execution.gradient import Measured, measured, value_and_grad
 from metafunc.execution.plan import Plan, measured_gradient
 from metafunc.training import checkpoint, state
 from metafunc.training.checkpoint import CheckpointError
+from metafunc.training.course import Course, go_on
 from metafunc.training.environment import changes
 from metafunc.training.events import Callback, Diverged, Event, Interrupted, Phase
 from metafunc.training.patience import Patience
@@ -29,10 +30,6 @@ from metafunc.training.state import RunSpec, State, Window
 from metafunc.training.together import Together
 from metafunc.training.validation_tasks import undecided
 from metafunc.types import M, MetaLearner, P, Task, TaskFamily
-
-Course: TypeAlias = Generator[Sequence[Task], tuple[Tensor, M], None]
-"""A training that asks for a gradient, by the tasks that it is of, and goes on when it is given it: with the loss and
-the gradient's length in one tensor."""
 
 
 @dataclass
@@ -294,14 +291,6 @@ class Loop(Generic[M, P]):
         if signal is not None and out is not None:
             self.recorder.save(self.state)
             raise Interrupted(signal, out, self.state.step)
-
-
-def go_on(course: Course[M], answer: tuple[Tensor, M]) -> Sequence[Task] | None:
-    """Give a training the gradient that it asked for. Returns the tasks of the next one; None where it has ended."""
-    try:
-        return course.send(answer)
-    except StopIteration:
-        return None
 
 
 def non_finite_tasks(learner: MetaLearner[M, P], meta: M, tasks: Sequence[Task]) -> tuple[int, ...]:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from metafunc_cli.commands import compare_requests
 from metafunc_cli.display.screen import Screen
-from metafunc_cli.settings.options import Comparison
+from metafunc_cli.settings.comparison_options import Comparison
 
 from metafunc import tree
 from metafunc.training.build import MODELS

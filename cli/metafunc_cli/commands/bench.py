@@ -43,7 +43,7 @@ def main(argv: Sequence[str]) -> int:
     if name is None:
         raise UsageError(f"bench needs a suite: {', '.join(suites.known())}, or a file of your own, SUITE.toml.")
     suite, steps = narrowed(suites.read(name), asked)
-    out = Path(asked.out or f"runs/bench-{suite.name}")
+    out = Path(asked.out or f"runs/bench-{suite.name}{'-quick' * asked.quick}")
     suite = exported.with_tables(suite, out)
     if asked.show:
         print("\n".join(shown(line(suite, each, steps), out / each.name) for each in suite.families))

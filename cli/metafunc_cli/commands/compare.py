@@ -13,7 +13,7 @@ from metafunc_cli.display.results import show_lines
 from metafunc_cli.display.screen import Screen, if_stopped, refusals
 from metafunc_cli.errors import OK, UsageError
 from metafunc_cli.settings import compose
-from metafunc_cli.settings.options import Comparison
+from metafunc_cli.settings.comparison_options import Comparison
 
 if TYPE_CHECKING:
     from metafunc.execution.distributed import Ranks

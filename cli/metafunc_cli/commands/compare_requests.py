@@ -10,9 +10,10 @@ from metafunc_cli.errors import UsageError, unknown
 from metafunc_cli.settings import compose, user_builders
 from metafunc_cli.settings.arguments import ONE, Taken, Token, taken, together, tokens
 from metafunc_cli.settings.check_least import check_least
+from metafunc_cli.settings.comparison_options import Comparison
 from metafunc_cli.settings.generated import ALGORITHMS, FAMILIES, MODELS, TRANSFORMS
 from metafunc_cli.settings.names import choose, row
-from metafunc_cli.settings.options import Comparison, Training
+from metafunc_cli.settings.options import Training
 from metafunc_cli.settings.run_argument import HELP, parse
 
 WHAT = (
@@ -195,7 +196,7 @@ def _by_algorithm(screen: Screen, found: Comparison, passed: Sequence[Token]) ->
             flags[algorithm] += _as_train(token)
         others = [algorithm for algorithm in known if algorithm not in takers]
         if others and not _owned(token.flag)[0]:
-            screen.say(f"note: {token.flag} is for {', '.join(takers)}; {', '.join(others)} has no such option.")
+            screen.say(f"note: {token.flag} is for {', '.join(takers)}, and no option of {', '.join(others)}.")
     return flags
 
 

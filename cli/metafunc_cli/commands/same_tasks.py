@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from metafunc_cli.display.screen import Screen, refusals
 from metafunc_cli.errors import UsageError
+from metafunc_cli.settings.comparison_options import Comparison
 from metafunc_cli.settings.compose import Request, plain
-from metafunc_cli.settings.options import Comparison
 
 if TYPE_CHECKING:
     from metafunc.types import TaskFamily

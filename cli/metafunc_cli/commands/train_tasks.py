@@ -11,9 +11,10 @@ from metafunc_cli.display.results import show_lines
 from metafunc_cli.display.screen import Screen
 from metafunc_cli.errors import OK, UsageError
 from metafunc_cli.settings.arguments import ONE, Taken, taken, tokens
+from metafunc_cli.settings.comparison_options import Comparison
 from metafunc_cli.settings.generated import FAMILIES
 from metafunc_cli.settings.names import row
-from metafunc_cli.settings.options import Comparison
+from metafunc_cli.settings.options import Formats
 
 FIELD, FLAG = "num_train_tasks", "--data.num-train-tasks"
 """The setting of a family that has a number of training tasks, and of an algorithm that weighs a prior against it."""
@@ -57,7 +58,7 @@ def compared(
             screen.say(f"{number} training tasks are left out: a learner is missing.")
         else:
             reports.append({NAME: number, **report})
-    return _written(screen, out, reports, draws=not found.no_figures) if reports else None, ended
+    return _written(screen, out, reports, () if found.no_figures else found.format) if reports else None, ended
 
 
 def _without(argv: Sequence[str]) -> list[str]:
@@ -94,7 +95,7 @@ def _check(found: Comparison, names: Sequence[str], argv: Sequence[str], numbers
         raise UsageError(str(error)) from error
 
 
-def _written(screen: Screen, out: Path, reports: Sequence[Mapping[str, Any]], *, draws: bool) -> dict[str, Any]:
+def _written(screen: Screen, out: Path, reports: Sequence[Mapping[str, Any]], formats: Formats) -> dict[str, Any]:
     from metafunc.data.atomic_write import write_json, write_text
     from metafunc.results.figures.style import save_each
     from metafunc.results.plot_report import varied
@@ -104,11 +105,11 @@ def _written(screen: Screen, out: Path, reports: Sequence[Mapping[str, Any]], *,
     write_json(out / f"{NAME}.json", whole)
     write_text(out / f"{NAME}.md", by_number(reports, NAME, "training tasks"))
     wrote = [out / f"{NAME}.json", out / f"{NAME}.md"]
-    if draws:
+    if formats:
         prepare()
         page = varied(reports, NAME, exactly=["exact"], title="More training tasks", x="Tasks to train on")
         if page is not None:
             of = f"{', '.join(each['algorithm'] for each in reports[0]['rows'])} on {reports[0]['tasks']}"
-            wrote += save_each(page, out / "figures", NAME, of=of, formats=("png",))
+            wrote += save_each(page, out / "figures", NAME, of=of, formats=formats)
     show_lines(screen.out, [("in", str(out)), ("wrote", ", ".join(str(path.relative_to(out)) for path in wrote))])
     return whole

@@ -10,8 +10,8 @@ from metafunc_cli.cells.words import without
 from metafunc_cli.display.progress import progress
 from metafunc_cli.display.screen import Screen
 from metafunc_cli.errors import TRACEBACK, UsageError, expected
+from metafunc_cli.settings.comparison_options import Comparison
 from metafunc_cli.settings.compose import Request
-from metafunc_cli.settings.options import Comparison
 
 NOT_OF_A_CELL = {"--jobs": 1, "--scheduler": 1, "--json": 0}
 """What a comparison says beside what its trainings are, and how many words follow."""

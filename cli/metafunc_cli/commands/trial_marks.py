@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from metafunc_cli.settings import user_builders
+from metafunc_cli.settings.comparison_options import Comparison
 from metafunc_cli.settings.names import SECTIONS
-from metafunc_cli.settings.options import Comparison
 
 if TYPE_CHECKING:
     from metafunc_cli.commands.trial import Trial

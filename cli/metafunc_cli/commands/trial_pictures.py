@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from metafunc_cli.commands import trial_marks
 from metafunc_cli.commands.trials import Contender
 from metafunc_cli.display.drawing import prepare
-from metafunc_cli.settings.options import Comparison
+from metafunc_cli.settings.comparison_options import Comparison
 
 if TYPE_CHECKING:
     from metafunc.results.compared import Compared

@@ -14,7 +14,7 @@ from metafunc_cli.commands.trial import Trial
 from metafunc_cli.commands.trials import Contender
 from metafunc_cli.display.progress import progress
 from metafunc_cli.display.screen import Screen, refusals
-from metafunc_cli.settings.options import Comparison
+from metafunc_cli.settings.comparison_options import Comparison
 
 if TYPE_CHECKING:
     from metafunc.evaluation.meta_test import Evaluation

@@ -19,9 +19,9 @@ from metafunc_cli.display.progress import Callback, Overall, progress
 from metafunc_cli.display.screen import Screen, refusals
 from metafunc_cli.errors import UsageError
 from metafunc_cli.settings import compose
+from metafunc_cli.settings.comparison_options import Comparison
 from metafunc_cli.settings.compose import Request
 from metafunc_cli.settings.names import look_over_imports
-from metafunc_cli.settings.options import Comparison
 
 if TYPE_CHECKING:
     from metafunc.training.run import Run

@@ -3,6 +3,7 @@
 import dataclasses
 import shlex
 from collections.abc import Callable, Mapping, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,6 +48,9 @@ def main(argv: Sequence[str]) -> int:
     _check(asked)
     request = _anchored(compose.read(rest))
     space = space_argument.space_of(asked.space, request.settings)
+    given = {word.partition("=")[0].replace("_", "-") for word in rest}
+    if twice := [flag for flag in (f"--{name}" for name in _searched(asked)) if flag in given]:
+        raise UsageError(f"{twice[0]} is searched by --space, and given as well: leave one of them out.")
     _library()
     from metafunc.training.events import Interrupted
 
@@ -70,6 +74,10 @@ def main(argv: Sequence[str]) -> int:
     return _report(screen, found, request, rest, out, asked)
 
 
+def _searched(asked: Tuning) -> list[str]:
+    return [word.partition(":")[0].removeprefix("--").replace("_", "-") for word in asked.space]
+
+
 def _anchored(request: Request) -> Request:
     """The same, with the data and the run to start from by their full paths."""
     settings = request.settings
@@ -85,6 +93,8 @@ def _sorted(argv: Sequence[str]) -> tuple[list[str], list[str]]:
     for token in tokens(argv, lambda flag: own.get(flag, ONE)):
         if token.flag in NOT_HERE:
             raise UsageError(f"{token.flag} is an option of train, and means nothing to tune.")
+        if token.flag and token.flag not in own and (close := get_close_matches(token.flag, own, n=1, cutoff=0.85)):
+            raise UsageError(f"tune has no option {token.flag}: is {close[0]} meant?")
         (mine if token.flag in own else rest).extend(token.words)
     return mine, rest
 

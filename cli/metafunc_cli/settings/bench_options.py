@@ -38,7 +38,7 @@ class Benching:
     list: Switch = False
     """list the suites that come with metafunc."""
     out: Annotated[str | None, arg(metavar="FOLDER", help_behavior_hint="")] = None
-    """the folder of trainings, tables and figures; by default runs/bench-SUITE."""
+    """the folder of trainings, tables and figures; by default runs/bench-SUITE, or runs/bench-SUITE-quick."""
     json: Switch = False
     """print the result as one JSON object on stdout, and all else on stderr."""
     quiet: Switch = False

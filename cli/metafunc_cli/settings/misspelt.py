@@ -45,7 +45,8 @@ def look_over(prog: str, flags: Sequence[str], parts: Iterable[tuple[str, Any]])
 def _instead(prog: str, flags: Sequence[str], wrong: str, known: Collection[str]) -> str:
     """The command with the flag that is most like a wrong one; where none is like it, how to see all."""
     name, joined, value = wrong.partition("=")
-    close = get_close_matches(name.replace("_", "-"), known, n=1)
+    typed = name.replace("_", "-")
+    close = sorted(flag for flag in known if flag.startswith(f"{typed}-")) or get_close_matches(typed, known, n=1)
     if not close:
         return f" All of them:\n  {prog} --help"
     right = shlex.join([close[0] + joined + value if word == wrong else word for word in flags])

@@ -83,11 +83,18 @@ def _dimension(word: str, values: str, hint: Any) -> "Dimension":
             if scale not in ("", "log"):
                 raise ValueError(f"after its range comes nothing, or log, and not {scale}")
             whole = float not in kinds
-            low, high = (int(end) if whole else float(end) for end in ends.split(".."))
+            low, high = (_number(end, whole=whole) for end in ends.split(".."))
             return Range(low, high, log=scale == "log", whole=whole)
         return Choice(tuple(_read(value, hint) for value in values.split(",")))
     except ValueError as error:
         raise UsageError(f"{word}: {str(error).rstrip('.')}. --space takes {FORM}.") from error
+
+
+def _number(end: str, *, whole: bool) -> int | float:
+    try:
+        return int(end) if whole else float(end)
+    except ValueError:
+        raise ValueError(f"{end} is no {'whole number' if whole else 'number'}") from None
 
 
 def _read(value: str, hint: Any) -> Any:
@@ -100,8 +107,10 @@ def _read(value: str, hint: Any) -> Any:
         if value.lower() != "none":
             raise ValueError(f"{value} is not none")
         return None
-    if hint in (int, float, str):
-        return hint(value)
+    if hint in (int, float):
+        return _number(value, whole=hint is int)
+    if hint is str:
+        return value
     if get_origin(hint) is tuple:
         return tuple(_read(each, get_args(hint)[0]) for each in value.split("x"))
     if get_origin(hint) is Literal:

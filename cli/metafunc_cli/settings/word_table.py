@@ -14,6 +14,7 @@ from metafunc_cli.settings import options
 from metafunc_cli.settings.arguments import taken
 from metafunc_cli.settings.bench_options import Benching
 from metafunc_cli.settings.checking_options import Checking
+from metafunc_cli.settings.comparison_options import Comparison
 from metafunc_cli.settings.decision_options import Acquiring, Optimising, Shown
 from metafunc_cli.settings.generated import ALGORITHMS, FAMILIES, MODELS
 from metafunc_cli.settings.next_words import RUN_FOLDERS, Flag, Words
@@ -27,7 +28,7 @@ OPTIONS: Mapping[str, tuple[type, ...]] = {
     "plot": (options.Plotting,),
     "report": (options.Reporting,),
     "play": (options.Serving,),
-    "compare": (options.Comparison,),
+    "compare": (Comparison,),
     "bench": (Benching,),
     "tune": (options.Training, Tuning),
     "predict": (options.Prediction,),

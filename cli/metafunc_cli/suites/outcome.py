@@ -72,7 +72,8 @@ def show(screen: Screen, report: Mapping[str, Any]) -> None:
         marked = [f"{cell} *" if rows[name]["best"] else cell for name, cell in zip(names, cells, strict=True)]
         columns.append(Column(f"{each['family']}\n{head(each['metric'])}", marked))
     average = report["ranks"]["average"]
-    columns.append(Column("average\nrank", [f"{average[name]:.2f}" if name in average else "" for name in names]))
+    if len(report["learners"]) > 1:
+        columns.append(Column("average\nrank", [f"{average[name]:.2f}" if name in average else "" for name in names]))
     screen.out.print(f"suite {report['suite']}: {report['budget']}", style="bold")
     for table in blocks(screen.out, Column("", names), columns):
         screen.out.print(table)

@@ -12,7 +12,7 @@ import pytest
 from metafunc_cli.__main__ import run
 from metafunc_cli.commands import compare_requests
 from metafunc_cli.display.screen import Screen
-from metafunc_cli.settings.options import Comparison
+from metafunc_cli.settings.comparison_options import Comparison
 
 from metafunc.evaluation import meta_test
 from metafunc.results import per_task

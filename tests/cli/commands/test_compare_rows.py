@@ -10,7 +10,7 @@ from metafunc_cli.commands import compare_requests
 from metafunc_cli.display import progress
 from metafunc_cli.display.screen import Screen
 from metafunc_cli.settings import compose
-from metafunc_cli.settings.options import Comparison
+from metafunc_cli.settings.comparison_options import Comparison
 
 from metafunc.results import per_task
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 from metafunc_cli.commands.trial_marks import mark
-from metafunc_cli.settings.options import Comparison
+from metafunc_cli.settings.comparison_options import Comparison
 
 ASKED = Comparison()
 
