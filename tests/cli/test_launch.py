@@ -38,6 +38,13 @@ def test_each_rank_is_given_its_number_and_the_command(ranks: Path) -> None:
         assert given == f"{rank} {rank} 3 -m metafunc_cli train maml --ranks 3\n"
 
 
+def test_far_more_ranks_than_processors_are_refused(ranks: Path) -> None:
+    ranks.write_text("exit 0\n")
+    with pytest.raises(UsageError, match=r"--ranks 100000: each is a process .* give at most \d+"):
+        launch.launch([], 100_000)
+    assert not list(ranks.parent.glob("given.*"))
+
+
 def test_the_first_bad_ending_is_the_exit_code(ranks: Path) -> None:
     ranks.write_text("exit $((RANK * 2))\n")
     assert launch.launch([], 3) == 2

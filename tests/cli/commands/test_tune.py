@@ -13,7 +13,7 @@ from metafunc_cli.cells.cell import Cell, Ended
 from metafunc_cli.commands import tune
 
 pytest.importorskip("optuna")
-TRAINING = "maml sinusoid --steps 4 --num-tasks 2 --validate-every 2 --model.hidden 4 --threads 1"
+TRAINING = "maml sinusoid --steps 4 --num-tasks 2 --validate-every 2 --threads 1"
 SPACE = "--space inner_lr:1e-3..0.3:log model.hidden:4,3x3 outer_lr:1e-3..1e-1:log"
 
 
@@ -78,6 +78,8 @@ def test_the_same_command_adds_trials_and_says_where_to_find_the_best(
         (f"{TRAINING} {SPACE} --storage nosql://x", "nosql://x is no database that can keep a study"),
         (f"{TRAINING} {SPACE} --resume x", "--resume is an option of train, and means nothing to tune"),
         (f"maml sinusoid --inner-lrr 3 {SPACE}", "There is no option --inner-lrr"),
+        (f"{TRAINING} {SPACE} --outer-lr 0.1", "--outer-lr is searched by --space, and given as well"),
+        (f"{TRAINING} {SPACE} --trial 2", "tune has no option --trial: is --trials meant?"),
         (f"mamml sinusoid {SPACE}", "Did you mean 'maml'?"),
     ],
 )
