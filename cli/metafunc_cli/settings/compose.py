@@ -16,7 +16,7 @@ from metafunc_cli.errors import UsageError, unknown
 from metafunc_cli.presets.preset import Preset
 from metafunc_cli.presets.quick import made_small
 from metafunc_cli.settings import typed_json
-from metafunc_cli.settings.arguments import Taken, split, taken, together
+from metafunc_cli.settings.arguments import Arguments, Taken, split, taken, together
 from metafunc_cli.settings.generated import ALGORITHMS, FAMILIES, MODELS
 from metafunc_cli.settings.misspelt import look_over
 from metafunc_cli.settings.names import QUICK, SECTIONS, choose, preset_of, quick_preset, refuse_imports, row
@@ -25,6 +25,8 @@ from metafunc_cli.settings.table_argument import resolved, tables_in
 
 TABULAR = "regression"
 """What the tasks of a table are where no family is named."""
+CLASSES = "--data.classes"
+"""A flag that only tables of classes have."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,7 @@ def read(argv: Sequence[str]) -> Request:
     """
     known = {*ALGORITHMS, *FAMILIES}
     arguments = split(argv, _known(), {*known, *tables_in(argv, known)})
-    arguments, note = resolved(arguments, known, TABULAR, FAMILIES)
+    arguments, note = resolved(arguments, known, _of_table(arguments), FAMILIES)
     resume = arguments.values.get("--resume")
     file = str(Path(resume) / "config.json") if resume else arguments.values.get("--config")
     recorded = recorded_in(Path(resume)) if resume else sections_of(Path(file)) if file else {}
@@ -245,6 +247,13 @@ def before_flags(
             stored = {}
         parts[section] = instance(fields, usual[section], typed_json.checked(fields, stored, section))
     return parts
+
+
+def _of_table(arguments: Arguments) -> str:
+    """The family that a table's tasks are of: classification where the algorithm, or a flag, is for nothing else."""
+    kinds = [ALGORITHMS[name].kinds for name in arguments.names if name in ALGORITHMS]
+    only = CLASSES in arguments.values or any(TABULAR not in each for each in kinds)
+    return "classification" if only else TABULAR
 
 
 def _made_small(names: Mapping[str, str], usual: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:

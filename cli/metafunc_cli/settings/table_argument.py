@@ -10,6 +10,8 @@ from metafunc_cli.settings.arguments import Arguments, is_flag
 
 SUFFIXES = (".csv", ".parquet")
 TASK, TARGETS, INPUTS, PATH = "--data.task-column", "--data.target-columns", "--data.input-columns", "--data.path"
+GUESSED = "regression"
+"""The family whose columns are guessed: of a table's classes the target is no guess."""
 SPLIT, ORDER = "--data.split-column", "--data.order-column"
 
 
@@ -55,7 +57,7 @@ def resolved(arguments: Arguments, known: Collection[str], family: str, families
     if not any(name in families for name in names):
         names.append(family)
     flags, note = [PATH, table], ""
-    if family in names and not {"--config", "--resume"} & {*arguments.values}:
+    if GUESSED in names and not {"--config", "--resume"} & {*arguments.values}:
         guessed, note = _guessed(table, arguments)
         flags += guessed
     return Resolved(arguments._replace(names=names, flags=[*flags, *arguments.flags]), note)

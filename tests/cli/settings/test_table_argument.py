@@ -115,3 +115,14 @@ def test_what_has_another_role_is_no_target(tmp_path: Path, monkeypatch: pytest.
     assert compose.read(["T.csv", "--data.order-column", "day"]).settings.data.target_columns == ("dose",)
     several = compose.read(["T.csv", "--data.target-columns", "dose", "response"])
     assert "target dose, response, inputs day" in several.note
+
+
+def test_a_table_is_of_classes_where_the_algorithm_or_a_flag_is_for_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    rows = [(f"m{i % 12}", i / 7, "ab"[i % 2]) for i in range(144)]
+    pd.DataFrame(rows, columns=["task", "x", "label"]).to_csv("T.csv", index=False)
+    for words in ("protonet T.csv", "T.csv --data.classes task", "maml T.csv --data.classes shared"):
+        assert compose.read(words.split()).settings.names["tasks"] == "classification", words
+    assert compose.read(["maml", "T.csv", "--data.target-columns", "x"]).settings.names["tasks"] == "regression"
