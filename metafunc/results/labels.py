@@ -60,8 +60,12 @@ def acquire_labels(
     method = found.method
     tasks = draw(method.learner, method.meta, family.test, seed, "acquire", 0, num_tasks)
     decisions.check_query(method, found.name, acquisition, tasks)
-    if num_labels is None:
-        num_labels = max(first, min(USUAL_LABELS, tasks.support.x.shape[1]))
+    size = tasks.support.x.shape[1]
+    num_labels = max(first, min(USUAL_LABELS, size)) if num_labels is None else num_labels
+    if not first <= num_labels <= size:
+        raise ValueError(
+            f"num_labels must be from {first}, those known at first, to the pool's {size} rows, not {num_labels}."
+        )
     origin = origin_of_block(family.test, seed, "acquire", 0, num_tasks)
     tasks = tasks._replace(support=_shuffled(tasks.support, seed))
     curves = {}

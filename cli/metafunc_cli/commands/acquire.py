@@ -36,7 +36,12 @@ def main(argv: Sequence[str]) -> int:
     from metafunc.results import labels, optimise
 
     again = f"Nothing is kept of what is not finished. Begin again with:\n  {command('acquire', argv)}"
-    with if_stopped(screen, again), refusals(), progress(screen.err, "acquiring", quiet=screen.quiet) as advance:
+    flags = {"num_labels": "--labels"}
+    with (
+        if_stopped(screen, again),
+        refusals(flags=flags),
+        progress(screen.err, "acquiring", quiet=screen.quiet) as advance,
+    ):
         report = labels.acquire_labels(
             optimise.trained(run, imports=asked.shown.imports),
             acquisition=own.acquisition,

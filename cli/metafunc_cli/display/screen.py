@@ -6,6 +6,7 @@ import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TextIO
 
 from rich.console import Console
@@ -59,12 +60,15 @@ class Screen:
 
 
 @contextmanager
-def refusals(settings: "Settings | None" = None, command: Sequence[str] = ()) -> Iterator[None]:
+def refusals(
+    settings: "Settings | None" = None, command: Sequence[str] = (), flags: Mapping[str, str] = MappingProxyType({})
+) -> Iterator[None]:
     """What metafunc refuses because of its arguments is a usage error; a damaged file of a run is not.
 
     Args:
         settings: what was asked for, whose arguments are said as flags.
         command: the words of the command, for errors that know what it should have been.
+        flags: by argument, a flag that stands for it in a command without such settings.
     """
     from metafunc.training.json_file import FileError
 
@@ -73,8 +77,8 @@ def refusals(settings: "Settings | None" = None, command: Sequence[str] = ()) ->
     except FileError:
         raise
     except ValueError as error:
-        flags = {} if settings is None else spelling.flags_of(settings)
-        message = spelling.spelled(str(error), flags)
+        known = flags if settings is None else spelling.flags_of(settings)
+        message = spelling.spelled(str(error), known)
         if settings is not None and command:
             better = spelling.corrected(command, getattr(error, "suggested", {}), settings)
             message += f" Perhaps:\n  {better}" if better else ""

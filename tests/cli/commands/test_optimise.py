@@ -81,6 +81,11 @@ def test_what_to_try_next_is_a_row_that_has_not_been_tried(folder: Path, capsys:
     assert "1 rows of" in err
 
 
+def test_more_labels_than_rows_are_refused_by_their_flag(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["acquire", str(folder / "run"), "--labels", "9", "--rows", "4", "--test-pools", "6"]) == 2
+    assert "--labels must be from 1, those known at first, to the pool's 4 rows, not 9" in capsys.readouterr().err
+
+
 def test_labels_are_asked_for(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["acquire", str(folder / "run"), "--labels", "3", "--rows", "4", "--test-pools", "6", "--json"]
     assert run([*words, "--acquisition", "variance"]) == 0
