@@ -46,7 +46,8 @@ def decision_curves(
         low, high = ([m + side * h for m, h in zip(mean, half, strict=True)] for side in (-1, 1))
         axes.fill_between(at, [max(0.0, value) for value in low], high, color=colour, alpha=0.1, linewidth=0)
         ends.append(Name(row["method"], mean[-1], colour))
-    axes.set_ylim(bottom=0)
+    most = max(scale * point["mean"] for row in rows for point in row["curve"])
+    axes.set_ylim(0, min(axes.get_ylim()[1], 1.3 * most) or None)  # lines, and not the widest band, fill the picture
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     page.draw_without_rendering()  # The layout has to be settled before names can keep their distance.
     name_lines(axes, ends)

@@ -80,7 +80,7 @@ def slices(found: Found) -> "Figure":
     columns = min(ACROSS, len(names))
     best = found.ranked[:1]
     page, body = figure(
-        max(4.6, 3.2 * columns), 0.9 + 2.7 * rows, "What was found where",
+        max(7.6, 3.2 * columns), 0.9 + 2.7 * rows, "What was found where",
         "Disc: a complete trial. Ring: one that was pruned. Red: the best. Triangle: beyond the axis.",
     )  # fmt: skip
     panels = body.subplots(rows, columns, squeeze=False, sharey=True)
