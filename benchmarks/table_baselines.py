@@ -171,7 +171,9 @@ def hierarchical_gp(rows: Rows) -> Baseline:
 
     def covariance_of_rows(logs: Tensor) -> Tensor:
         shared, own = kernels(gap, logs)
-        return shared + own * same + (torch.exp(2 * logs[-1]) + 1e-6) * eye
+        whole = shared + own * same
+        # What rounding takes away grows with the amplitudes, which the search may try to make very large.
+        return whole + (torch.exp(2 * logs[-1]) + 1e-6 * (1 + whole.diagonal().mean())) * eye
 
     optimiser = torch.optim.LBFGS([logs], max_iter=60, line_search_fn="strong_wolfe")
 
