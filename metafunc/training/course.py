@@ -1,4 +1,4 @@
-"""A training as a generator: it asks for gradients, and whoever drives it, alone or beside others, answers."""
+"""A training as a generator: it asks for gradients, and its caller answers, for one training or for several."""
 
 from collections.abc import Generator, Sequence
 from typing import TypeAlias
