@@ -142,6 +142,14 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path, cache, store):
     assert same(few_shot(path, **SIZES, **STORES[store]), few_shot(path, **SIZES))
 
 
+def test_a_folder_that_cannot_hold_the_file_is_named_with_its_variable(tmp_path, monkeypatch):
+    path = str(image_folder(tmp_path / "images"))
+    (tmp_path / "taken").write_text("")
+    monkeypatch.setenv(pixel_cache.FOLDER, str(tmp_path / "taken"))
+    with pytest.raises(DataUnavailable, match=r"taken cannot hold .* you may write to by METAFUNC_PIXELS"):
+        few_shot(path, **SIZES, **STORES["file"])
+
+
 def test_a_changed_image_is_noticed_even_with_its_old_size_and_time(tmp_path, cache):
     folder = image_folder(tmp_path / "images")
     before = few_shot(str(folder), **SIZES, **STORES["file"])

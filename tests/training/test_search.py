@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -12,7 +13,7 @@ import pytest
 
 from metafunc.training import build as builds
 from metafunc.training import search as searches
-from metafunc.training.events import Callback, Event
+from metafunc.training.events import Callback, Event, Interrupted
 from metafunc.training.search import search
 from metafunc.training.search_space import Choice, Range, Space, configured
 from metafunc.training.study import LOCKS
@@ -121,6 +122,20 @@ def test_one_that_never_goes_on_fails(tmp_path: Path) -> None:
     (one,) = search(CONFIG, SPACE, out=tmp_path, num_trials=1).tried
     assert one.state == "failed"
     assert one.message == "Its workers ended 3 times after step 0."
+
+
+def test_signals_are_no_failures_of_a_trial(tmp_path: Path) -> None:
+    def on_trial(number: int, values: object) -> Callback:
+        def on_event(event: Event) -> None:
+            raise Interrupted(signal.SIGTERM, tmp_path, 0)
+
+        return on_event
+
+    for _ in range(4):
+        with pytest.raises(Interrupted):
+            search(CONFIG, SPACE, out=tmp_path, num_trials=1, on_trial=on_trial)
+    (one,) = search(CONFIG, SPACE, out=tmp_path, num_trials=1).tried
+    assert one.state == "complete"
 
 
 def test_a_study_of_other_settings_is_refused(whole: Found) -> None:

@@ -1,9 +1,6 @@
 """Ranks switch to compiled code at the same step, or not at all, whatever the clock of each says."""
 
-import json
-import os
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +10,8 @@ PROGRAM = Path(__file__).parent / "switch_cases.py"
 
 
 @pytest.fixture(scope="module")
-def found(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    process = subprocess.run(
-        [sys.executable, str(PROGRAM), str(tmp_path_factory.mktemp("switch"))],
-        capture_output=True,
-        text=True,
-        timeout=550,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)},
-    )
-    assert process.returncode == 0, process.stderr
-    return json.loads(process.stdout)
+def found(ran: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) -> Any:
+    return ran(PROGRAM, tmp_path_factory.mktemp("switch"))
 
 
 def alike(*each: Any) -> bool:

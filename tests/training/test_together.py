@@ -1,9 +1,7 @@
 """One training by several ranks: bitwise that of one process, however it is interrupted; and what they refuse."""
 
 import json
-import os
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,27 +20,14 @@ PLATIPUS = {"algorithm": {"name": "platipus"}, "tasks": {"name": "sinusoid", "nu
 MR_MAML = {**PLATIPUS, "algorithm": {"name": "mr_maml_w"}}
 
 
-def ran(program: str, folder: Path, *cases: str) -> Any:
-    """What the cases of a program found."""
-    process = subprocess.run(
-        [sys.executable, str(HERE / program), str(folder), *cases],
-        capture_output=True,
-        text=True,
-        timeout=550,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)},
-    )
-    assert process.returncode == 0, process.stderr
-    return json.loads(process.stdout)
+@pytest.fixture(scope="module")
+def trained(ran: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) -> Any:
+    return ran(HERE / "rank_cases.py", tmp_path_factory.mktemp("trained"), "rows", "sums")
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    return ran("rank_cases.py", tmp_path_factory.mktemp("trained"), "rows", "sums")
-
-
-@pytest.fixture(scope="module")
-def found(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    return ran("ending_cases.py", tmp_path_factory.mktemp("ranks"), "endings", "refusals", "firsts")
+def found(ran: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) -> Any:
+    return ran(HERE / "ending_cases.py", tmp_path_factory.mktemp("ranks"), "endings", "refusals", "firsts")
 
 
 def test_rows_have_the_bits_of_one_process_on_two_and_four_ranks(trained: Any) -> None:
@@ -55,8 +40,8 @@ def test_rows_have_the_bits_of_one_process_on_two_and_four_ranks(trained: Any) -
 
 
 @pytest.mark.nightly  # some 300 trainings, whose minutes grow with what else the machine does
-def test_every_row_has_them(tmp_path: Path) -> None:
-    found = ran("rank_cases.py", tmp_path, "all rows")["all rows"]
+def test_every_row_has_them(ran: Callable[..., Any], tmp_path: Path) -> None:
+    found = ran(HERE / "rank_cases.py", tmp_path, "all rows")["all rows"]
     (alone,) = found["1"]
     assert set(alone) == set(ALGORITHMS)
     for size in ("2", "4"):

@@ -53,7 +53,7 @@ def _connected(address: str) -> Any:  # a client of distributed, whose methods h
     except ModuleNotFoundError as error:
         raise UsageError("--scheduler needs Dask: pip install metafunc[dask]") from error
     try:
-        return Client(address, timeout=TIMEOUT, set_as_default=False)  # type: ignore[no-untyped-call]
+        return Client(address, timeout=TIMEOUT, set_as_default=False)  # type: ignore[no-untyped-call]  # Dask's
     except (OSError, ValueError) as error:
         raise UsageError(f"No Dask scheduler answers at {address}: {error}.") from error
 

@@ -85,7 +85,7 @@ def attempted(failed: Failed, name: str, train: Callable[[], T]) -> list[T]:
     """What a training makes; nothing where it fails, which is kept, so that the others can go on."""
     try:
         return [train()]
-    except Exception as error:
+    except Exception as error:  # as for a command: what went wrong is said in a line, and the others go on
         if os.environ.get(TRACEBACK):
             raise
         message, code = expected(error)

@@ -2,6 +2,7 @@
 
 import json
 import shlex
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ from metafunc_cli.__main__ import run
 from metafunc_cli.cells import spread as cells
 from metafunc_cli.cells.cell import Cell, Ended
 from metafunc_cli.commands import tune
+
+from metafunc.training.events import Interrupted
 
 pytest.importorskip("optuna")
 TRAINING = "maml sinusoid --steps 4 --num-tasks 2 --validate-every 2 --threads 1"
@@ -89,6 +92,17 @@ def test_what_cannot_be_is_refused_before_anything_starts(
     assert inside(tmp_path, monkeypatch, line) == 2
     assert message in capsys.readouterr().err
     assert not [*tmp_path.iterdir()]
+
+
+def test_a_signal_is_the_exit_code_and_the_search_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stopped(*_: object, **__: object) -> None:
+        raise Interrupted(signal.SIGTERM, tmp_path, 3)
+
+    monkeypatch.setattr("metafunc.training.search.search", stopped)
+    assert inside(tmp_path, monkeypatch, f"{TRAINING} {SPACE}") == 128 + signal.SIGTERM
+    assert "Go on with:\n  metafunc tune maml" in capsys.readouterr().err
 
 
 def test_without_optuna_its_extra_is_named(
