@@ -84,9 +84,12 @@ def written(path, num_bytes):
 
 
 def test_pixels_in_a_file_are_not_in_the_memory_of_their_process(tmp_path, monkeypatch):
-    """A small version: what reading takes is the same, and the wrong twin has the pixels in memory as well."""
+    """A small version, of more pixels than what reading takes, which differs by some 50 MB from one process to another.
+
+    The wrong twin has the pixels in memory as well.
+    """
     monkeypatch.setenv("METAFUNC_PIXELS", str(tmp_path / "cache"))
-    size = 64 * 2**20
+    size = 256 * 2**20
     path = written(tmp_path / "data.parquet", size)
     twin, begun, most = drawing(path)
     in_memory = most - begun
