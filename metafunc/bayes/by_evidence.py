@@ -231,7 +231,8 @@ def by_evidence(grid: Grid) -> MetaLearner[Params, Averaged]:
                 residual = y[:, None] - gaussian_process.mean(found, cross)
 
                 def of_scale(each: Tensor) -> Tensor:
-                    inside = gaussian_process.log_joint(found, cross, prior, residual / each.sqrt(), noise, query.mask)
+                    scaled = residual / each.sqrt()
+                    inside = gaussian_process.log_joint(found, cross, prior, scaled, noise, query.mask, jitter=0.0)
                     return inside - 0.5 * count * each.log()
 
                 return torch.vmap(of_scale)(variance)

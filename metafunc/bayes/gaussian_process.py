@@ -125,6 +125,8 @@ def log_joint(
     residual: Float[Tensor, "m outputs"],
     noise_variance: Float[Tensor, ""],
     mask: Tree = (),
+    *,
+    jitter: float = JITTER,
 ) -> Float[Tensor, ""]:
     r"""The log-probability of observations at new rows, all together, given the support set, summed over outputs.
 
@@ -135,10 +137,11 @@ def log_joint(
         residual: observations less their posterior mean.
         noise_variance: $\sigma^2$, of every observation.
         mask: 1 for rows that count (m,); () if all do.
+        jitter: added to the diagonal, in units of the mean prior variance of the rows that count, as in `condition`.
     """
     # In units of the prior's variance, as for the support set: rounding is, whatever the posterior has left of it.
-    jitter = JITTER * masked_mean(prior.diagonal(), mask)
-    posterior = condition(covariance(found, cross, prior), residual, noise_variance + jitter, mask, jitter=0.0)
+    added = jitter * masked_mean(prior.diagonal(), mask)
+    posterior = condition(covariance(found, cross, prior), residual, noise_variance + added, mask, jitter=0.0)
     return log_evidence(posterior, residual)
 
 

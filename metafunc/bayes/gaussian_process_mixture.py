@@ -116,8 +116,8 @@ def process_learner(
 
         def of_one(given: Tree, found: Conditioned) -> Tensor:
             cross, prior = kernel.gram(given, at, processes.x), kernel.gram(given, at, at)
-            residual = y - gaussian_process.mean(found, cross)
-            return gaussian_process.log_joint(found, cross, prior, residual, y.new_tensor(noise**2), query.mask)
+            residual, variance = y - gaussian_process.mean(found, cross), y.new_tensor(noise**2)
+            return gaussian_process.log_joint(found, cross, prior, residual, variance, query.mask, jitter=JITTER)
 
         each = torch.vmap(of_one)(processes.hyperparameters, processes.found)
         return torch.logsumexp(processes.log_weight + each, 0).to(query.y.dtype)

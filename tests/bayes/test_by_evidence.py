@@ -92,6 +92,16 @@ def test_predictions_are_the_average_of_all_points(mask):
     torch.testing.assert_close(learner.joint(task, padded), learner.joint(task, query), rtol=1e-6, atol=1e-6)
 
 
+def test_rows_together_need_no_noise_to_be_scored_right():
+    """Exact curves leave the smallest noise of the grid, which a jitter for single precision would drown."""
+    learner, smooth = by_evidence(Grid(curves, 1.0, 0.01, 1.0)), torch.sin(2 * X)
+    task = learner.adapt({}, Batch(X, smooth))
+    at = torch.tensor([[-0.9]], dtype=torch.float64)
+    query = Batch(at, torch.sin(2 * at))
+    alone = log_density(learner.predict(task, at), query.y).sum()
+    assert learner.joint(task, query).item() == pytest.approx(alone.item(), abs=1e-3)
+
+
 def test_several_columns_are_predicted_as_if_each_were_alone():
     learner, at = by_evidence(GRID), torch.tensor([[-1.3], [0.1], [3.0]], dtype=torch.float64)
     query = Batch(at, torch.tensor([[0.9, 0.7], [0.1, 2.1], [2.5, 5.0]], dtype=torch.float64))

@@ -6,12 +6,14 @@ import pytest
 import torch
 
 from metafunc import tree
-from metafunc.bayes.gaussian_process_mixture import process_learner, product
+from metafunc.bayes import kernels
+from metafunc.bayes.gaussian_process_mixture import known, process_learner, product
+from metafunc.bayes.mixtures import log_density
 from metafunc.bayes.quadrature import midpoints
-from metafunc.bayes.untrained import log_density
 from metafunc.data import generator_for, gp
 from metafunc.data.families.gp import NODES, RANDOM, random_nodes
 from metafunc.evaluation import metrics
+from metafunc.evaluation.autoregressive import log_joint
 from metafunc.types import Batch, masked_mean
 
 META = {"nothing": torch.empty(0)}
@@ -95,6 +97,20 @@ def test_random_hyperparameters_are_the_sum_over_the_nodes(num_scales, kept, tol
     expected = torch.logsumexp(log_weights[:, None] + densities, 0)
     found = log_density(learner.predict(learner.adapt(META, Batch(x, y)), at), target)
     assert (found - expected).abs().max() < tolerance
+
+
+@pytest.mark.parametrize("noise", [0.1, 1e-3])
+def test_rows_together_are_the_rows_one_after_the_other(noise):
+    """Also where the noise is as small as the jitter of single precision, which no row by itself has."""
+    kernel = kernels.rbf(lengthscale=0.5)
+    learner = process_learner(kernel, known(kernel, 1), noise, num_rows=10)
+    generator = torch.Generator().manual_seed(0)
+    x = 4 * torch.rand(20, 1, generator=generator, dtype=torch.float64) - 2
+    rows = Batch(x, torch.sin(3 * x), torch.ones(20).double())
+    one_by_one = log_joint(learner, META, rows, torch.arange(10))
+    support, query = (tree.map(lambda leaf, part=part: leaf[part], rows) for part in (slice(10), slice(10, None)))
+    together = learner.joint(learner.adapt(META, support), query)
+    assert together.item() == pytest.approx(one_by_one.item(), abs=0.01)
 
 
 @pytest.mark.parametrize("kernel", ["rbf", "matern52"])
