@@ -23,7 +23,7 @@ from jaxtyping import Float
 from torch import Generator, Tensor
 
 from metafunc import tree
-from metafunc.bayes.mixtures import independent, log_density, log_weights
+from metafunc.bayes.mixtures import log_density, log_joint, log_weights
 from metafunc.checks import above
 from metafunc.transforms.objectives import query_loss
 from metafunc.types import Batch, Data, MetaLearner, Normal, Normalisation, Scalar, Task, Tree, masked_mean
@@ -202,11 +202,7 @@ def _joint(member: Member, own: Adapted, query: Batch) -> Scalar:
     """The log-probability of all rows together under one member."""
     if member.learner.joint is not None:
         return member.learner.joint(own.params, query)
-
-    def predict(params: Adapted, x: Tensor) -> Normal:
-        return _predicted(member, params, x)
-
-    return independent(predict)(own, query)
+    return log_joint(_predicted(member, own, query.x), query.y, query.mask)
 
 
 def _noise(member: Member, own: Any, row: int) -> Tree:

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from metafunc.types import Batch, Categorical, P, Predictive, Scalar, masked_sum
+from metafunc.types import Batch, Categorical, P, Predictive, Scalar, Tree, masked_sum
 
 
 def log_weights(predictive: Predictive) -> Tensor:
@@ -43,6 +43,29 @@ def log_density(predictive: Predictive, y: Tensor) -> Float[Tensor, " n"]:
         tensor([0.2000, 0.2000])
     """
     return torch.logsumexp(of_particles(predictive, y) + log_weights(predictive), 0)
+
+
+def log_joint(predictive: Predictive, y: Tensor, mask: Tree = ()) -> Scalar:
+    r"""The log-density of all rows together, $\log \sum_m w_m \prod_i p_m(y_i \mid x_i)$: particles are functions.
+
+    Where every row has weights of its own particles are components, and no functions, and rows are independent.
+
+    Args:
+        predictive: logits (particles, n, classes), or loc (particles, n, outputs) with a scale.
+        y: classes (n,) or targets (n, outputs).
+        mask: 1 for rows that count (n,); () if all do.
+
+    Examples:
+        >>> import torch
+        >>> sure = Categorical(torch.tensor([[[9.0, 0.0]] * 2, [[0.0, 9.0]] * 2]))  # twice 0, or twice 1
+        >>> log_joint(sure, torch.tensor([1, 1])).exp()
+        tensor(0.4999)
+    """
+    weights = log_weights(predictive)
+    if weights.ndim > 0 and weights.shape[1] > 1:
+        return masked_sum(log_density(predictive, y), mask)
+    together: Tensor = torch.vmap(masked_sum, in_dims=(0, None))(of_particles(predictive, y), mask)
+    return torch.logsumexp(together + (weights if weights.ndim == 0 else weights[:, 0]), 0)
 
 
 def independent(predict: Callable[[P, Tensor], Predictive]) -> Callable[[P, Batch], Scalar]:

@@ -5,7 +5,8 @@ import math
 import pytest
 import torch
 
-from metafunc import Batch, algorithms, data, likelihood, nn, tree
+import metafunc
+from metafunc import Batch, algorithms, data, likelihood, metrics, nn, tree
 from metafunc.algorithms.stacking import Member, stacked, stacking_weights
 from metafunc.bayes.mixtures import log_density
 from metafunc.data.sampling import generator_for
@@ -56,6 +57,16 @@ def test_all_rows_together_are_a_mixture_of_functions() -> None:
     torch.testing.assert_close(joint, sum(each).log())  # type: ignore[union-attr]
     rows = log_density(learner.predict(learner.adapt(meta, SUPPORT), QUERY.x), QUERY.y).sum()
     assert abs(float(joint - rows)) > 1e-3, "which is not the sum over rows"
+
+
+def test_the_particles_of_a_member_are_functions() -> None:
+    ensemble = metafunc.lift(MAML, num_particles=3)
+    learner = stacked([Member(ensemble, 1.0, num_steps=2, noise_scales=(0.9, 0.4))])
+    adapted = learner.adapt(learner.init(generator_for(0, "init", 0)), SUPPORT)
+    alone = learner.predict(adapted, QUERY.x)._replace(log_weight=())
+    joint = learner.joint(adapted, QUERY)  # type: ignore[misc]
+    torch.testing.assert_close(joint, -5 * metrics.joint_nll(alone, QUERY.y))
+    assert abs(joint + 5 * metrics.nll(alone, QUERY.y)) > 1e-3, "which is not the sum over rows"
 
 
 def test_members_get_the_noise_that_they_draw() -> None:

@@ -6,8 +6,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from metafunc.bayes.mixtures import log_density, log_weights, of_particles
-from metafunc.types import Categorical, Normal, Predictive, Scalar, Tree, masked_mean, masked_sum
+from metafunc.bayes.mixtures import log_density, log_joint, log_weights
+from metafunc.types import Categorical, Normal, Predictive, Scalar, Tree, masked_mean
 
 
 def mixture(predictive: Predictive) -> Predictive:
@@ -141,16 +141,7 @@ def joint_nll(predictive: Predictive, y: Tensor, mask: Tree = ()) -> Scalar:
     """
     if isinstance(predictive, Normal):
         predictive = predictive._replace(scale=required_scale(predictive, "joint_nll"))
-        if not isinstance(predictive.log_weight, tuple) and predictive.log_weight.shape[-1] > 1:
-            return nll(predictive, y, mask)
-    together = torch.vmap(masked_sum, in_dims=(0, None))(of_particles(predictive, y), mask)
-    return -per_row(torch.logsumexp(together + _log_weights_of_functions(predictive), 0), y, mask)
-
-
-def _log_weights_of_functions(predictive: Predictive) -> Tensor:
-    """The weights of particles that are the same for every row, as those of functions are."""
-    weights = log_weights(predictive)
-    return weights if weights.ndim == 0 else weights[:, 0]
+    return -per_row(log_joint(predictive, y, mask), y, mask)
 
 
 def per_row(total: Scalar, y: Tensor, mask: Tree = ()) -> Scalar:
