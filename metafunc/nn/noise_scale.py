@@ -48,7 +48,9 @@ def with_noise_scale(model: Model, num_targets: int, noise_scale: float) -> Mode
     def init(generator: Generator) -> Params:
         params = model.init(generator)
         like = next(iter(params.values()))
-        return {**params, RAW: like.new_full((num_targets,), log(expm1(noise_scale)))}
+        # The inverse of softplus, without the exponential of a large number.
+        raw = noise_scale + log(-expm1(-noise_scale))
+        return {**params, RAW: like.new_full((num_targets,), raw)}
 
     def apply(params: Params, x: Tensor) -> Tensor:
         outputs = model.apply(own(params), x)

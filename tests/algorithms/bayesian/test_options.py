@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from metafunc import algorithms, testing, tree
 from metafunc.bayes.stein import rbf_of, svgd
 from metafunc.nn.likelihood import categorical, gaussian, heteroscedastic
+from metafunc.nn.noise_scale import RAW, with_noise_scale
 from metafunc.testing import network, random_tasks
 from metafunc.testing.problems.strategies import Normals
 from metafunc.transforms.objectives import pool
@@ -144,6 +145,12 @@ def test_a_learned_noise_scale_is_a_parameter_and_the_loss_the_log_likelihood(na
         weights = {key: leaf for key, leaf in params.items() if key != "raw_noise_scale"}
         log_probs = Normal(network((2,), 2).apply(weights, task.query.x), scale).log_prob(task.query.y)
         torch.testing.assert_close(learner.task_loss(meta, task), -log_probs.sum(-1).mean())
+
+
+@pytest.mark.parametrize("noise_scale", [1e-3, 0.7, 1e3])
+def test_a_learned_noise_scale_starts_where_it_is_said_to_in_any_unit(noise_scale):
+    raw = with_noise_scale(network((2,), 2), 2, noise_scale).init(torch.Generator().manual_seed(0))[RAW]
+    torch.testing.assert_close(F.softplus(raw), torch.full_like(raw, noise_scale), rtol=1e-5, atol=0)
 
 
 @pytest.mark.parametrize("name", NOISY)
