@@ -9,7 +9,8 @@ $$\Sigma_c \sim \mathcal{IW}(S, \nu), \qquad \mu_c \sim \mathcal N(m, \Sigma_c /
 a class with $N_c$ rows of mean $\bar\phi_c$ has the posterior
 
 $$\kappa_c = \kappa + N_c, \quad \nu_c = \nu + N_c, \quad m_c = \frac{\kappa m + N_c \bar\phi_c}{\kappa_c}, \quad
-S_c = S + \sum_{i : y_i = c} \phi_i \phi_i^\top + \kappa m m^\top - \kappa_c m_c m_c^\top .$$
+S_c = S + \sum_{i : y_i = c} (\phi_i - \bar\phi_c) (\phi_i - \bar\phi_c)^\top
++ \frac{\kappa N_c}{\kappa_c} (\bar\phi_c - m) (\bar\phi_c - m)^\top .$$
 
 Predictions average over it, which makes every class a Student t,
 
@@ -110,10 +111,14 @@ def metaqda(
         nu = num_features - 1 + meta.log_degrees.exp()
         lower = meta.factor.tril(-1) + torch.diag_embed(meta.factor.diagonal().exp())
         total = kappa + counts
-        mean = (kappa * meta.mean + members.mT @ features) / total[:, None]
-        squares = torch.einsum("nc,ni,nj->cij", members, features, features)
-        prior = lower @ lower.mT + kappa * torch.outer(meta.mean, meta.mean)
-        scatter = prior + squares - total[:, None, None] * mean[:, :, None] * mean[:, None]
+        sums = members.mT @ features
+        mean = (kappa * meta.mean + sums) / total[:, None]
+        # About the classes' own means: of features far from the origin the difference of two squares may be indefinite.
+        own = sums / counts.clamp(min=1)[:, None]
+        centred, apart = features - members @ own, own - meta.mean
+        squares = torch.einsum("nc,ni,nj->cij", members, centred, centred)
+        shrunk = (kappa * counts / total)[:, None, None] * apart[:, :, None] * apart[:, None]
+        scatter = lower @ lower.mT + squares + shrunk
         return ClassGaussians(model.finish(meta.params, support), mean, total, nu + counts, scatter)
 
     def outputs(task_params: ClassGaussians, x: Tensor) -> Float[Tensor, "n classes"]:

@@ -115,3 +115,15 @@ def test_the_meta_gradient_is_that_of_differences(name):
 def test_what_does_not_classify_is_refused(name):
     with pytest.raises(ValueError, match=f"{name} classifies"):
         getattr(algorithms, name)(network((2,), 3), gaussian(), num_features=3)
+
+
+def test_where_the_origin_is_does_not_matter_in_single_precision():
+    """Covariances are of differences: features and prior moved together say the same of every class."""
+    learner, meta = started("metaqda")
+    meta, task = tree.map(lambda leaf: leaf.float() if leaf.is_floating_point() else leaf, (meta, tree.at(TASKS, 0)))
+    bias = {**meta.params, "head.bias": meta.params["head.bias"] + 1000}
+    here, there = (
+        learner.predict(learner.adapt(own, task.support), task.query.x).logits
+        for own in (meta, meta._replace(params=bias, mean=meta.mean + 1000))
+    )
+    torch.testing.assert_close(there, here, rtol=0, atol=0.05)
