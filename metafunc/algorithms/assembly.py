@@ -23,7 +23,19 @@ from metafunc.transforms.inner import Step, descend, rematerialised, repeat
 from metafunc.transforms.inner import path as path_of
 from metafunc.transforms.objectives import query_loss
 from metafunc.transforms.optim import sgd
-from metafunc.types import Adapt, Batch, Data, MetaLearner, Model, Params, Predictive, Scalar, TaskLoss, Tree
+from metafunc.types import (
+    Adapt,
+    Batch,
+    Data,
+    MetaLearner,
+    Model,
+    Params,
+    Predictive,
+    Scalar,
+    TaskLoss,
+    Tree,
+    masked_mean,
+)
 
 M = TypeVar("M")
 P = TypeVar("P")
@@ -176,6 +188,12 @@ def class_learner(
 def joined(x: Tensor, others: Tensor) -> Float[Tensor, "n width"]:
     """Flattened rows, each followed by what belongs to it."""
     return torch.cat([x.flatten(1), others.to(x.dtype)], dim=-1)
+
+
+def mean_row(rows: Float[Tensor, "n width"], mask: Tree = ()) -> Float[Tensor, " width"]:
+    """The mean of the rows that count; zero if there is none."""
+    mean: Tensor = torch.vmap(masked_mean, in_dims=(1, None))(rows, mask)
+    return mean
 
 
 def known(likelihood: Likelihood, meta: Tree, rows: Batch) -> Batch:

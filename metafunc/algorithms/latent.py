@@ -32,7 +32,7 @@ from metafunc.bayes.variational import draws_for, draws_of, samples
 from metafunc.checks import at_least, one_of
 from metafunc.nn.likelihood import Likelihood
 from metafunc.transforms.objectives import pool
-from metafunc.types import Batch, MetaLearner, Model, Predictive, Scalar, Task, Tree, masked_mean
+from metafunc.types import Batch, MetaLearner, Model, Predictive, Scalar, Task, Tree
 
 M = TypeVar("M")
 C = TypeVar("C")
@@ -58,12 +58,6 @@ def summary(outputs: Float[Tensor, " double"]) -> Gaussian:
     """
     mean, raw = outputs.chunk(2, dim=-1)
     return Gaussian(mean, (LEAST + (1 - LEAST) * torch.sigmoid(raw)).log())
-
-
-def mean_row(rows: Float[Tensor, "n width"], mask: Float[Tensor, " n"]) -> Float[Tensor, " width"]:
-    """The mean of the rows that count; zero if there is none."""
-    mean: Tensor = torch.vmap(masked_mean, in_dims=(1, None))(rows, mask)
-    return mean
 
 
 def latent_learner(

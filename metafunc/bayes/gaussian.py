@@ -8,6 +8,7 @@ import math
 from typing import NamedTuple, TypeVar
 
 import torch
+from jaxtyping import Float
 from torch import Generator, Tensor
 
 from metafunc import tree
@@ -55,6 +56,19 @@ def around(mean: Tree, scale: float) -> Gaussian:
     """
     above(0, scale=scale)
     return Gaussian(mean, tree.map(lambda leaf: torch.full_like(leaf, math.log(scale)), mean))
+
+
+def triangular(raw: Float[Tensor, "n n"]) -> Float[Tensor, "n n"]:
+    """A Cholesky factor of numbers that any step leaves one: below the diagonal as they are, on it exponentials.
+
+    Examples:
+        >>> import torch
+        >>> triangular(torch.tensor([[0.0, 9.0], [2.0, 0.0]]))
+        tensor([[1., 0.],
+                [2., 1.]])
+    """
+    factor: Tensor = raw.tril(-1) + torch.diag_embed(raw.diagonal().exp())
+    return factor
 
 
 def standard_noise(like: T, generator: Generator, *, num_draws: int | None = None) -> T:

@@ -20,6 +20,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from metafunc.bayes import linear_regression
+from metafunc.bayes.gaussian import triangular
 from metafunc.bayes.linear_regression import MatrixNormal
 from metafunc.types import Scalar, Tree
 
@@ -50,8 +51,7 @@ def root(prior: CoefficientPrior) -> Float[Tensor, "features features"]:
         >>> root(CoefficientPrior(torch.zeros(1, 1), torch.zeros(1, 1), torch.tensor(0.0)))
         tensor([[1.]])
     """
-    lower: Tensor = prior.factor.tril(-1) + torch.diag_embed(prior.factor.diagonal().exp())
-    return lower
+    return triangular(prior.factor)
 
 
 def whitened(prior: CoefficientPrior, features: Float[Tensor, "n features"]) -> Whitened:

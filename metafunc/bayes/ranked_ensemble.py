@@ -30,6 +30,7 @@ from metafunc.bayes.gaussian_process import Conditioned
 from metafunc.bayes.mixtures import log_density
 from metafunc.bayes.untrained import untrained
 from metafunc.checks import at_least
+from metafunc.transforms.inner import conditioning_path
 from metafunc.transforms.objectives import query_loss
 from metafunc.types import Batch, MetaLearner, Normal, Scalar, Task, masked_mean
 
@@ -168,16 +169,16 @@ def rgpe(training: Batch, *, num_rows: int = 64, num_draws: int = 256) -> MetaLe
         spread = params.own.scale * (params.weights.square() @ square).sqrt()
         return Normal(mean[None, :, None].to(x.dtype), spread[None, :, None].to(x.dtype))
 
-    def path(meta: Any, support: Batch, num_steps: int, /) -> Ensemble:
-        absent = support._replace(mask=support.x.new_zeros(support.x.shape[0]))
-        both: Ensemble = tree.stack([adapt(meta, absent), adapt(meta, support)])
-        return both
-
     def loss(params: Ensemble, query: Batch, /) -> Scalar:
         return -masked_mean(log_density(predict(params, query.x), query.y), query.mask)
 
     return MetaLearner(
-        init=init, adapt=adapt, path=path, task_loss=query_loss(adapt, loss), predict=predict, prepare=prepare
+        init=init,
+        adapt=adapt,
+        path=conditioning_path(adapt),
+        task_loss=query_loss(adapt, loss),
+        predict=predict,
+        prepare=prepare,
     )
 
 

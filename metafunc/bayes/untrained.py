@@ -10,8 +10,8 @@ from typing import TypeVar
 import torch
 from torch import Generator, Tensor
 
-from metafunc import tree
 from metafunc.bayes.mixtures import independent, log_density
+from metafunc.transforms.inner import conditioning_path
 from metafunc.transforms.objectives import query_loss
 from metafunc.types import Batch, Data, MetaLearner, Params, Predictive, Scalar, Task, masked_mean
 
@@ -54,11 +54,6 @@ def untrained(
     def adapt(meta: Params, support: Batch, /) -> P:
         return condition(support)
 
-    def path(meta: Params, support: Batch, num_steps: int, /) -> P:
-        absent = support._replace(mask=support.x.new_zeros(support.x.shape[0]))
-        both: P = tree.stack([condition(absent), condition(support)])
-        return both
-
     def loss(task_params: P, query: Data, /) -> Scalar:
         return -masked_mean(log_density(predict(task_params, query.x), query.y), query.mask)
 
@@ -72,7 +67,7 @@ def untrained(
     return MetaLearner(
         init=init,
         adapt=adapt,
-        path=path,
+        path=conditioning_path(adapt),
         task_loss=task_loss,
         predict=predict,
         joint=independent(predict) if joint is None else joint,

@@ -24,6 +24,7 @@ from torch import Generator, Tensor
 
 from metafunc import tree
 from metafunc.bayes import linear_regression
+from metafunc.bayes.gaussian import triangular
 from metafunc.bayes.linear_regression import MatrixNormal
 from metafunc.checks import above, at_least
 from metafunc.nn.likelihood import Likelihood
@@ -54,7 +55,7 @@ class LastLayer(NamedTuple):
 
 
 def _prior(meta: AlpacaParams) -> MatrixNormal:
-    lower = meta.factor.tril(-1) + torch.diag_embed(meta.factor.diagonal().exp())
+    lower = triangular(meta.factor)
     return MatrixNormal(meta.mean, lower @ lower.mT)
 
 

@@ -19,8 +19,8 @@ import torch
 from torch import Generator, Tensor
 
 from metafunc import tree
-from metafunc.algorithms.assembly import joined
-from metafunc.algorithms.latent import Latent, Objective, latent_learner, mean_row, summary
+from metafunc.algorithms.assembly import joined, mean_row
+from metafunc.algorithms.latent import Latent, Objective, latent_learner, summary
 from metafunc.bayes.gaussian import Gaussian
 from metafunc.checks import fraction
 from metafunc.nn.attention import Memory, Transformer

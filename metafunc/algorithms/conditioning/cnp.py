@@ -18,11 +18,12 @@ from jaxtyping import Float
 from torch import Generator, Tensor
 
 from metafunc import tree
+from metafunc.algorithms.assembly import joined, mean_row
 from metafunc.checks import fraction
 from metafunc.nn.likelihood import Likelihood
 from metafunc.recipe import built
 from metafunc.transforms.objectives import pool
-from metafunc.types import Batch, Data, MetaLearner, Model, Params, Predictive, Scalar, Task, masked_mean
+from metafunc.types import Batch, Data, MetaLearner, Model, Params, Predictive, Scalar, Task
 
 
 class CnpParams(NamedTuple):
@@ -37,10 +38,6 @@ class Context(NamedTuple):
 
     decoder: Params
     representation: Float[Tensor, " r"]
-
-
-def _joined(x: Tensor, others: Tensor) -> Float[Tensor, "n width"]:
-    return torch.cat([x.flatten(1), others.to(x.dtype)], dim=-1)
 
 
 @built
@@ -77,9 +74,8 @@ def cnp(
         return CnpParams(encoder.init(generator), decoder.init(generator))
 
     def adapt(meta: CnpParams, support: Batch, /) -> Context:
-        embedded = encoder.apply(meta.encoder, _joined(support.x, likelihood.encode(support.y)))
-        representation = torch.vmap(masked_mean, in_dims=(1, None))(embedded, support.mask)
-        return context(meta, support, representation)
+        embedded = encoder.apply(meta.encoder, joined(support.x, likelihood.encode(support.y)))
+        return context(meta, support, mean_row(embedded, support.mask))
 
     def context(meta: CnpParams, support: Batch, representation: Tensor) -> Context:
         return Context(decoder.condition(meta.decoder, joint(support.x, representation)), representation)
@@ -89,7 +85,7 @@ def cnp(
         return tree.stack([context(meta, support, torch.zeros_like(after.representation)), after])
 
     def joint(x: Tensor, representation: Tensor) -> Tensor:
-        return _joined(x, representation.expand(x.shape[0], -1))
+        return joined(x, representation.expand(x.shape[0], -1))
 
     def outputs(params: Context, x: Tensor) -> Tensor:
         return decoder.apply(params.decoder, joint(x, params.representation))

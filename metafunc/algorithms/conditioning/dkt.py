@@ -36,6 +36,7 @@ from metafunc.bayes.mixtures import independent
 from metafunc.checks import above, at_least, look_up
 from metafunc.nn.likelihood import Likelihood
 from metafunc.recipe import built
+from metafunc.transforms.inner import conditioning_path
 from metafunc.transforms.objectives import pool
 from metafunc.types import (
     Batch,
@@ -159,10 +160,6 @@ def dkt(
     def adapt(meta: DktParams, support: Batch, /) -> Process:
         return condition(meta._replace(params=model.finish(meta.params, support)), support)[0]
 
-    def path(meta: DktParams, support: Batch, num_steps: int, /) -> Process:
-        absent = support._replace(mask=support.x.new_zeros(support.x.shape[0]))
-        return tree.stack([adapt(meta, absent), adapt(meta, support)])
-
     def task_loss(meta: DktParams, task: Task, /) -> Scalar:
         everything = pool(task)
         process, residuals = condition(meta, everything)
@@ -206,7 +203,7 @@ def dkt(
     return MetaLearner(
         init=init,
         adapt=adapt,
-        path=path,
+        path=conditioning_path(adapt),
         task_loss=task_loss,
         predict=predict,
         joint=joint,

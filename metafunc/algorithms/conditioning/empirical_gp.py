@@ -25,6 +25,7 @@ from metafunc.bayes.gaussian_process import Conditioned
 from metafunc.checks import above, at_least, one_of
 from metafunc.nn.likelihood import Likelihood
 from metafunc.recipe import built
+from metafunc.transforms.inner import conditioning_path
 from metafunc.transforms.objectives import pool
 from metafunc.types import Batch, MetaLearner, Model, Normal, Predictive, Scalar, Task
 
@@ -103,10 +104,6 @@ def empirical_gp(
         own = rows(support)
         return Process(meta, own.x, process.condition(meta, own, field)[0])
 
-    def path(meta: Empirical, support: Batch, num_steps: int, /) -> Process:
-        absent = support._replace(mask=support.x.new_zeros(support.x.shape[0]))
-        return tree.stack([adapt(meta, absent), adapt(meta, support)])
-
     def task_loss(meta: Empirical, task: Task, /) -> Scalar:
         loss = -process.log_evidence(meta, rows(pool(task)), field)
         if prior_tasks == 0:
@@ -130,4 +127,6 @@ def empirical_gp(
         noise = (2 * prior.log_scale).exp()
         return gaussian_process.log_joint(found, cross, covariance, residual, noise, own.mask).to(query.y.dtype)
 
-    return MetaLearner(init=init, adapt=adapt, path=path, task_loss=task_loss, predict=predict, joint=joint)
+    return MetaLearner(
+        init=init, adapt=adapt, path=conditioning_path(adapt), task_loss=task_loss, predict=predict, joint=joint
+    )

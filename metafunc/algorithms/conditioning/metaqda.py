@@ -30,6 +30,7 @@ from torch import Generator, Tensor
 
 from metafunc import tree
 from metafunc.algorithms.assembly import class_learner
+from metafunc.bayes.gaussian import triangular
 from metafunc.checks import at_least, one_of
 from metafunc.nn.likelihood import Likelihood
 from metafunc.recipe import built
@@ -109,7 +110,7 @@ def metaqda(
         counts = members.sum(0)
         kappa = meta.log_kappa.exp()
         nu = num_features - 1 + meta.log_degrees.exp()
-        lower = meta.factor.tril(-1) + torch.diag_embed(meta.factor.diagonal().exp())
+        lower = triangular(meta.factor)
         total = kappa + counts
         sums = members.mT @ features
         mean = (kappa * meta.mean + sums) / total[:, None]

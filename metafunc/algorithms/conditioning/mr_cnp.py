@@ -18,18 +18,18 @@ of $\theta$ are averaged, and a code is its mean. A path has two rows, before (n
 from collections.abc import Callable
 from typing import NamedTuple
 
-import torch
 from jaxtyping import Float
 from torch import Generator, Tensor
 
 from metafunc import tree
+from metafunc.algorithms.assembly import joined, mean_row
 from metafunc.bayes.bottleneck import bottleneck, code_noise, code_of, information
 from metafunc.bayes.gaussian import Gaussian, around, kl, standard
 from metafunc.bayes.variational import draws_of, mean_over, preparing, samples
 from metafunc.checks import above, at_least, fraction
 from metafunc.nn.likelihood import Likelihood
 from metafunc.recipe import built
-from metafunc.types import Batch, Data, MetaLearner, Model, Params, Predictive, Scalar, Task, Tree, masked_mean
+from metafunc.types import Batch, Data, MetaLearner, Model, Params, Predictive, Scalar, Task, Tree
 
 
 class MrCnpWParams(NamedTuple):
@@ -56,18 +56,12 @@ class Code(NamedTuple):
     representation: Float[Tensor, " r"]
 
 
-def _joined(z: Tensor, others: Tensor) -> Float[Tensor, "n width"]:
-    return torch.cat([z, others.to(z.dtype)], dim=-1)
-
-
 def _conditioned_on(z: Tensor, representation: Tensor) -> Float[Tensor, "n width"]:
-    return _joined(z, representation.expand(z.shape[0], -1))
+    return joined(z, representation.expand(z.shape[0], -1))
 
 
 def _represent(aggregator: Model, likelihood: Likelihood, params: Tree, z: Tensor, support: Batch) -> Tensor:
-    embedded = aggregator.apply(params, _joined(z, likelihood.encode(support.y)))
-    mean: Tensor = torch.vmap(masked_mean, in_dims=(1, None))(embedded, support.mask)
-    return mean
+    return mean_row(aggregator.apply(params, joined(z, likelihood.encode(support.y))), support.mask)
 
 
 def _both(adapted: Callable[[float], Code]) -> Code:

@@ -18,8 +18,8 @@ from jaxtyping import Float
 from torch import Generator, Tensor
 
 from metafunc import tree
-from metafunc.algorithms.assembly import joined
-from metafunc.algorithms.latent import Latent, Objective, latent_learner, mean_row, summary
+from metafunc.algorithms.assembly import joined, mean_row
+from metafunc.algorithms.latent import Latent, Objective, latent_learner, summary
 from metafunc.bayes.gaussian import Gaussian
 from metafunc.checks import fraction
 from metafunc.nn.likelihood import Likelihood

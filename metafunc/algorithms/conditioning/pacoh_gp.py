@@ -35,6 +35,7 @@ from metafunc.bayes.stein import log_mean_exp, rbf_of
 from metafunc.checks import above, at_least, one_of
 from metafunc.nn.likelihood import Likelihood
 from metafunc.recipe import built
+from metafunc.transforms.inner import conditioning_path
 from metafunc.transforms.objectives import pool
 from metafunc.types import Batch, MetaLearner, Model, Normal, Params, Predictive, Scalar, Task
 
@@ -195,10 +196,6 @@ def pacoh_gp(
         adapted: Posterior = tree.vmap(of_prior)(meta)
         return adapted
 
-    def path(meta: GpPrior, support: Batch, num_steps: int, /) -> Posterior:
-        absent = support._replace(mask=support.x.new_zeros(support.x.shape[0]))
-        return tree.stack([adapt(meta, absent), adapt(meta, support)])
-
     def energies(priors: GpPrior, task: Task, /) -> Float[Tensor, " particles"]:
         everything = pool(task)
 
@@ -222,7 +219,7 @@ def pacoh_gp(
     return MetaLearner(
         init=init,
         adapt=adapt,
-        path=path,
+        path=conditioning_path(adapt),
         task_loss=target.loss(energies, kernel=rbf_of(bandwidth)),
         predict=predict,
         joint=joint,

@@ -21,6 +21,7 @@ from metafunc.transforms.inner.step import everything as everything
 from metafunc.transforms.inner.step import first_order as first_order
 from metafunc.transforms.inner.step import masked as masked
 from metafunc.transforms.inner.step import proximal as proximal
+from metafunc.transforms.inner.unroll import conditioning_path as conditioning_path
 from metafunc.transforms.inner.unroll import gradient_descent as gradient_descent
 from metafunc.transforms.inner.unroll import path as path
 from metafunc.transforms.inner.unroll import repeat as repeat

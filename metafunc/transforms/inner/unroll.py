@@ -6,7 +6,7 @@ from metafunc import tree
 from metafunc.checks import at_least
 from metafunc.transforms.inner.step import Step, descend
 from metafunc.transforms.optim import sgd
-from metafunc.types import Adapt, Data, Loss, P, Path
+from metafunc.types import Adapt, Data, Loss, M, P, Path
 
 
 def repeat(step: Adapt[P, P], num_steps: int, *, finish: Adapt[P, P] | None = None) -> Adapt[P, P]:
@@ -60,6 +60,27 @@ def path(step: Adapt[P, P], *, finish: Adapt[P, P] | None = None) -> Path[P, P]:
     def rows(params: P, support: Data, num_steps: int, /) -> P:
         visited = trajectory(step, params, [support] * num_steps)
         return tree.stack([finish(row, support) for row in visited] if finish else visited)
+
+    return rows
+
+
+def conditioning_path(adapt: Adapt[M, P]) -> Path[M, P]:
+    """The path of an adaptation without steps, whatever their number: given no support row, and given all of them.
+
+    Args:
+        adapt: (meta, support) to a task's parameters; a row whose mask is 0 must not count.
+
+    Examples:
+        >>> import torch
+        >>> from metafunc import Batch, inner
+        >>> support = Batch(torch.zeros(2, 1), torch.ones(2, 1), torch.ones(2))
+        >>> inner.conditioning_path(lambda meta, rows: meta + rows.mask.sum())(1.0, support, 5)
+        tensor([1., 3.])
+    """
+
+    def rows(meta: M, support: Data, num_steps: int, /) -> P:
+        absent = support._replace(mask=support.x.new_zeros(support.x.shape[0]))
+        return tree.stack([adapt(meta, absent), adapt(meta, support)])
 
     return rows
 
