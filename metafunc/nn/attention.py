@@ -19,11 +19,9 @@ from torch import Generator, Tensor
 from torch.nn import functional as F
 
 from metafunc.checks import at_least
+from metafunc.nn.exact import layer_norm
 from metafunc.nn.models import layer, norm
 from metafunc.types import Params, Tree
-
-EPSILON = 1e-5
-"""Added to a variance before its root is taken, torch's."""
 
 
 class Memory(NamedTuple):
@@ -78,24 +76,6 @@ def attend(
     weights = present * torch.where(present > 0, scores - top, 0.0).exp()
     found: Tensor = weights @ v / weights.sum(-1, keepdim=True).clamp(min=0.5)
     return found.movedim(0, 1).flatten(1)
-
-
-def layer_norm(
-    x: Float[Tensor, "n width"], scale: Float[Tensor, " width"], shift: Float[Tensor, " width"]
-) -> Float[Tensor, "n width"]:
-    r"""Each row with mean 0 and variance 1, then scaled and shifted: $\gamma (x - \bar x)/\sqrt{v + 10^{-5}} + \beta$.
-
-    Examples:
-        >>> import torch
-        >>> layer_norm(torch.tensor([[1.0, 3.0]]), torch.ones(2), torch.zeros(2))
-        tensor([[-1.0000,  1.0000]])
-
-    References:
-        Ba, Kiros, Hinton (2016), "Layer Normalization".
-    """
-    centred = x - x.mean(-1, keepdim=True)
-    variance = centred.square().mean(-1, keepdim=True)
-    return centred * (variance + EPSILON).rsqrt() * scale + shift
 
 
 @dataclass(frozen=True)
@@ -196,5 +176,5 @@ def linear(params: Params, name: str, x: Tensor) -> Tensor:
 
 
 def normed(params: Params, name: str, x: Tensor) -> Tensor:
-    """A layer norm by its name."""
-    return layer_norm(x, params[f"{name}.scale"], params[f"{name}.shift"])
+    """A layer norm by its name (Ba, Kiros, Hinton 2016, "Layer Normalization")."""
+    return layer_norm(x, x.shape[-1:], params[f"{name}.scale"], params[f"{name}.shift"])

@@ -24,9 +24,7 @@ from torch._C._functorch import is_functorch_wrapped_tensor
 from torch.nn import functional as F
 
 from metafunc.nn.kernels.channel_folding import elementary
-from metafunc.nn.kernels.normalisation import normalise_by_batch
-
-EPSILON = 1e-5
+from metafunc.nn.kernels.normalisation import EPSILON, normalise_by_batch, per_channel
 
 
 def moments(x: Float[Tensor, "n c ..."]) -> tuple[Float[Tensor, " c"], Float[Tensor, " c"]]:
@@ -34,7 +32,7 @@ def moments(x: Float[Tensor, "n c ..."]) -> tuple[Float[Tensor, " c"], Float[Ten
     axes = [axis for axis in range(x.ndim) if axis != 1]
     _check_several(x)
     mean = x.mean(axes)
-    return mean, (x - _channels(mean, x)).square().mean(axes)
+    return mean, (x - per_channel(mean, x)).square().mean(axes)
 
 
 def normalise(
@@ -48,8 +46,8 @@ def normalise(
     r"""$\gamma\,(x - \mu)/\sqrt{\sigma^2 + \epsilon} + \beta$, channel by channel."""
     gain = (var + eps).rsqrt()
     gain = gain if scale is None else scale * gain
-    y = (x - _channels(mean, x)) * _channels(gain, x)
-    return y if shift is None else y + _channels(shift, x)
+    y = (x - per_channel(mean, x)) * per_channel(gain, x)
+    return y if shift is None else y + per_channel(shift, x)
 
 
 def batch_norm(
@@ -112,7 +110,7 @@ def instance_norm(
     if input.numel() == input.shape[0] * input.shape[1]:
         raise ValueError(f"instance_norm needs more than one position, but its input has shape {tuple(input.shape)}.")
     y = _standardise(input, axes, eps)
-    return _affine(y, *(None if leaf is None else _channels(leaf, input) for leaf in (weight, bias)))
+    return _affine(y, *(None if leaf is None else per_channel(leaf, input) for leaf in (weight, bias)))
 
 
 def embedding(
@@ -217,7 +215,3 @@ def _standardise(x: Tensor, axes: tuple[int, ...], eps: float) -> Tensor:
 def _affine(x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
     x = x if weight is None else x * weight
     return x if bias is None else x + bias
-
-
-def _channels(vector: Tensor, like: Tensor) -> Tensor:
-    return vector.reshape(-1, *(1,) * (like.ndim - 2))

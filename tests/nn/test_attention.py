@@ -5,7 +5,7 @@ import torch
 from torch.testing import assert_close
 
 from metafunc import tree
-from metafunc.nn.attention import Transformer, attend, layer_norm
+from metafunc.nn.attention import Transformer, attend
 from metafunc.testing.numerics.differences import richardson
 
 WIDTH, HEADS, HIDDEN, LAYERS = 8, 2, 6, 3
@@ -72,11 +72,6 @@ def test_a_head_is_torch_s_attention(heads):
     module.load_state_dict({"in_proj_weight": eye.repeat(3, 1), "out_proj.weight": eye})
     expected, _ = module(queries[None], keys[None], values[None], key_padding_mask=(KEEP == 0)[None])
     assert_close(attend(queries, keys, values, KEEP, num_heads=heads), expected[0], rtol=1e-12, atol=1e-12)
-
-
-def test_layer_norm_is_torch_s():
-    x, scale, shift = randn(3, WIDTH), randn(WIDTH, seed=1), randn(WIDTH, seed=2)
-    assert_close(layer_norm(x, scale, shift), torch.nn.functional.layer_norm(x, (WIDTH,), scale, shift))
 
 
 @pytest.mark.parametrize("garbage", [0.0, 1e4])

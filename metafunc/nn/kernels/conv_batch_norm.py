@@ -14,13 +14,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from metafunc.nn.kernels.convolution import conv2d
+from metafunc.nn.kernels.normalisation import EPSILON
 
 FEW = 32
 """Numbers in a patch up to which its covariance is cheap: three channels under a 3 x 3 kernel have 27."""
 
 
 def convolve_and_normalise(
-    x: Tensor, weight: Tensor, scale: Tensor, shift: Tensor, *, stride: int, padding: int, eps: float = 1e-5
+    x: Tensor, weight: Tensor, scale: Tensor, shift: Tensor, *, stride: int, padding: int
 ) -> Tensor:
     r"""$\gamma \widehat{(w * x)} + \beta$ for images x (n, c, h, w), by the batch's own statistics."""
     patches = F.unfold(x, weight.shape[2:], padding=padding, stride=stride)  # (n, numbers of a patch, positions)
@@ -29,5 +30,5 @@ def convolve_and_normalise(
     # Image by image: one product over all rows would round in float32 by more than the normalisation itself does.
     covariance = (centred @ centred.mT).mean(0) / patches.shape[2]
     kernels = weight.flatten(1)
-    gain = scale * (((kernels @ covariance) * kernels).sum(1) + eps).rsqrt()
+    gain = scale * (((kernels @ covariance) * kernels).sum(1) + EPSILON).rsqrt()
     return conv2d(x, gain[:, None, None, None] * weight, shift - gain * (kernels @ mean), stride, padding)

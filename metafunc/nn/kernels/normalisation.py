@@ -23,6 +23,8 @@ from torch import Tensor
 
 from metafunc.nn.kernels.channel_folding import call, channels_last, fold, unfold
 
+EPSILON = 1e-5
+"""Added to a variance before its root is taken, torch's."""
 _Triple = tuple[Tensor, Tensor, Tensor]
 
 
@@ -32,7 +34,8 @@ def normalise_by_batch(x: Tensor, scale: Tensor, shift: Tensor, eps: float) -> T
     return y
 
 
-def _per_channel(vector: Tensor, like: Tensor) -> Tensor:
+def per_channel(vector: Tensor, like: Tensor) -> Tensor:
+    """A number for each channel, as it broadcasts against (n, c, ...)."""
     return vector.reshape(-1, *(1,) * (like.ndim - 2))
 
 
@@ -116,12 +119,12 @@ class _BatchNormDoubleBackward(torch.autograd.Function):
         one = torch.ones_like(scale)
         along_g, g_scale, g_shift = _kernel(g, x, one, mean, gain, eps)
         along_u, a_scale, a_shift = _kernel(u, x, one, mean, gain, eps)
-        standard = (x - _per_channel(mean, x)) * _per_channel(gain, x)
+        standard = (x - per_channel(mean, x)) * per_channel(gain, x)
         scale_bar = gain * (_total(u * g) - (a_shift * g_shift + a_scale * g_scale) / count)
         factor = scale * gain / count
 
         def spread(vector: Tensor) -> Tensor:
-            return _per_channel(vector, x)
+            return per_channel(vector, x)
 
         g_bar = torch.addcmul(spread(u_shift), standard, spread(u_scale)).addcmul_(along_u, spread(scale))
         x_bar = along_g * spread(u_scale - factor * a_scale)
@@ -160,9 +163,9 @@ def _elementary(eps: float) -> Any:
 
     def norm(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
         count = x.numel() // x.shape[1]
-        centred = x - _per_channel(_total(x) / count, x)
+        centred = x - per_channel(_total(x) / count, x)
         gain = (_total(centred.square()) / count + eps).rsqrt()
-        return centred * _per_channel(scale * gain, x) + _per_channel(shift, x)
+        return centred * per_channel(scale * gain, x) + per_channel(shift, x)
 
     def backward(g: Tensor, x: Tensor, scale: Tensor) -> _Triple:
         found: _Triple = torch.func.vjp(norm, x, scale, torch.zeros_like(scale))[1](g)
