@@ -1,6 +1,6 @@
 """How long something takes, in words."""
 
-MINUTE, HOUR, DAY = 60, 3600, 86_400
+MINUTE, DAY = 60, 86_400
 
 
 def duration(seconds: float) -> str:

@@ -53,9 +53,9 @@ def magnitude(values: Tree) -> float:
     return math.sqrt(sum(squares))
 
 
-def random_signs(like: T, seed: int = 0) -> T:
-    """A tree of +1 and -1."""
-    generator = Generator().manual_seed(seed)
+def random_signs(like: T) -> T:
+    """A tree of +1 and -1, always the same."""
+    generator = Generator().manual_seed(0)
 
     def draw(leaf: Tensor) -> Tensor:
         return (2.0 * torch.randint(2, leaf.shape, generator=generator) - 1.0).to(leaf)

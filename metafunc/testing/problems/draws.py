@@ -56,9 +56,9 @@ def step_counts(most: int = 3) -> st.SearchStrategy[int]:
 
 
 @st.composite
-def trees(draw: Draw, most: int = 3) -> Tree:
+def trees(draw: Draw) -> Tree:
     """Parameter trees: a tensor, a dict, a NamedTuple, dicts in dicts, tuples with scalars; leaves are small."""
-    normal, (n, m) = draw(normals()), draw(st.tuples(st.integers(1, most), st.integers(1, most)))
+    normal, (n, m) = draw(normals()), draw(st.tuples(st.integers(1, 3), st.integers(1, 3)))
     shapes: list[Callable[[], Tree]] = [
         lambda: {"w": normal(n)},
         lambda: normal(n),

@@ -240,9 +240,9 @@ def gaussian_cases(draw: Draw) -> GaussianCase:
 
 
 @st.composite
-def decision_processes(draw: Draw, most: int = 3) -> Tabular:
-    """Tabular decision processes of up to `most` states, actions and times, at most 8^3 trajectories."""
-    sizes = st.tuples(*(st.integers(1, most) for _ in range(3)))
+def decision_processes(draw: Draw) -> Tabular:
+    """Tabular decision processes of up to three states, actions and times, at most 8^3 trajectories."""
+    sizes = st.tuples(*(st.integers(1, 3) for _ in range(3)))
     num_states, num_actions, horizon = draw(sizes.filter(lambda drawn: (drawn[0] * drawn[1]) ** drawn[2] <= 8**3))
     return tabular.random(
         draw(normals()).generator,
