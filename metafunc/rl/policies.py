@@ -8,7 +8,7 @@ import torch
 from torch import Generator, Tensor
 
 from metafunc.checks import above, not_negative
-from metafunc.rl.environments import Draw, uniform
+from metafunc.rl.environments import Draw, inverse_cdf, uniform
 from metafunc.types import Categorical, Model, Normal, Predictive, Scalar, Tree
 
 
@@ -115,7 +115,7 @@ def categorical(model: Model) -> Policy:
         # The inverse of the distribution function at a uniform number: one number per action, and every action has an
         # interval of them, so that a test can choose.
         row = log_probs(params, observation.unsqueeze(0))[0]
-        action = (row.exp().cumsum(-1)[:-1] <= noise).sum()
+        action = inverse_cdf(row.exp(), noise)
         return action, row.gather(-1, action.unsqueeze(-1))[0]
 
     def log_prob(params: Tree, observations: Tensor, actions: Tensor) -> Tensor:

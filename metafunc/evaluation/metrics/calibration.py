@@ -36,7 +36,7 @@ def ece(predictive: Categorical, y: Int[Tensor, " n"], mask: Tree = (), *, num_b
 
     Examples:
         >>> import torch
-        >>> from metafunc.types import Categorical, masked_mean
+        >>> from metafunc.types import Categorical
         >>> ece(Categorical(torch.tensor([[[9.0, 0.0], [9.0, 0.0]]])), torch.tensor([0, 1]))  # sure, half right
         tensor(0.4999)
 
@@ -65,7 +65,7 @@ def confidence_bins(
 
     Examples:
         >>> import torch
-        >>> from metafunc.types import Categorical, masked_mean
+        >>> from metafunc.types import Categorical
         >>> confidence_bins(Categorical(torch.zeros(1, 4, 2)), torch.tensor([0, 1, 0, 0]), num_bins=2)
         tensor([[4., 0.],
                 [3., 0.],
@@ -121,7 +121,7 @@ def probability_integral(predictive: Normal, y: Float[Tensor, "n outputs"]) -> F
 
     Examples:
         >>> import torch
-        >>> from metafunc.types import Normal, masked_mean
+        >>> from metafunc.types import Normal
         >>> probability_integral(Normal(torch.zeros(1, 1, 1), torch.tensor(1.0)), torch.zeros(1, 1))
         tensor([[0.5000]])
     """
@@ -149,7 +149,7 @@ def coverage(
 
     Examples:
         >>> import torch
-        >>> from metafunc.types import Normal, masked_mean
+        >>> from metafunc.types import Normal
         >>> y = torch.tensor([[0.0], [1.0], [2.0]])
         >>> coverage(Normal(torch.zeros(1, 3, 1), torch.tensor(1.0)), y, levels=(0.5, 0.9))
         tensor([0.3333, 0.6667])
@@ -176,7 +176,7 @@ def calibration_error(predictive: Normal, y: Float[Tensor, "n outputs"], mask: T
 
     Examples:
         >>> import torch
-        >>> from metafunc.types import Normal, masked_mean
+        >>> from metafunc.types import Normal
         >>> y = torch.linspace(-2, 2, 100)[:, None]
         >>> calibration_error(Normal(torch.zeros(1, 100, 1), torch.tensor(1.0)), y) < 0.1
         tensor(True)
@@ -204,7 +204,7 @@ def rows_below(predictive: Normal, y: Float[Tensor, "n outputs"], mask: Tree = (
 
     Examples:
         >>> import torch
-        >>> from metafunc.types import Normal, masked_mean
+        >>> from metafunc.types import Normal
         >>> y = torch.tensor([[-9.0], [0.1], [9.0], [9.0]])
         >>> counts = rows_below(Normal(torch.zeros(1, 4, 1), torch.tensor(1.0)), y)
         >>> counts[0, 0], counts[0, -1], counts[1, 0]
