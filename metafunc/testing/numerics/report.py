@@ -1,7 +1,7 @@
 """The result of a check: how far two sides of an identity are apart, how far they may be, and why."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -143,28 +143,30 @@ def summarise(identity: str, comparisons: Iterable[Comparison], why: str, exampl
 
 def compare(first: Tree, second: Tree, tolerance: float, claim: str) -> Comparison:
     """Two trees, leaf by leaf and name by name; a leaf that only one has, or of another shape, is an infinite error."""
+    return _compared(first, second, tolerance, claim, _gap)
+
+
+def identical(first: Tree, second: Tree, claim: str) -> Comparison:
+    """Bitwise the same: the tolerance is zero, and a NaN equals a NaN in the same place."""
+    return _compared(first, second, 0.0, claim, _gap_beside_nans)
+
+
+def _compared(
+    first: Tree, second: Tree, tolerance: float, claim: str, gap: Callable[[Tensor, Tensor], float]
+) -> Comparison:
     one = dict(zip(tree.paths(first), tree.leaves(first), strict=True))
     other = dict(zip(tree.paths(second), tree.leaves(second), strict=True))
     shapes = [{name: tuple(leaf.shape) for name, leaf in each.items()} for each in (one, other)]
     if shapes[0] != shapes[1]:
         differing = f"{_without(shapes[0], shapes[1])} against {_without(shapes[1], shapes[0])}"
         return Comparison(math.inf, tolerance, "", f"{claim} The leaves differ: {differing}.")
-    gaps = {name: _gap(leaf, other[name]) for name, leaf in one.items()}
+    gaps = {name: gap(leaf, other[name]) for name, leaf in one.items()}
     worst = max(gaps, key=lambda name: math.inf if math.isnan(gaps[name]) else gaps[name], default="")
     return Comparison(gaps.get(worst, 0.0), tolerance, worst, claim)
 
 
 def _without(shapes: dict[str, tuple[int, ...]], others: dict[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
     return {name: shape for name, shape in shapes.items() if others.get(name) != shape}
-
-
-def identical(first: Tree, second: Tree, claim: str) -> Comparison:
-    """Bitwise the same: the tolerance is zero, and a NaN equals a NaN in the same place."""
-    return compare(tree.map(_known, first), tree.map(_known, second), 0.0, claim)
-
-
-def _known(leaf: Tensor) -> Tensor:
-    return leaf.nan_to_num(nan=0.0) + leaf.isnan() if leaf.is_floating_point() else leaf
 
 
 def _gap(x: Tensor, y: Tensor) -> float:
@@ -174,3 +176,8 @@ def _gap(x: Tensor, y: Tensor) -> float:
         return float((x != y).any())
     same = x == y  # Equal infinities differ by NaN.
     return float(torch.where(same, 0.0, (x - y).abs()).max())
+
+
+def _gap_beside_nans(x: Tensor, y: Tensor) -> float:
+    both = x.isnan() & y.isnan()
+    return _gap(x.masked_fill(both, 0), y.masked_fill(both, 0))

@@ -75,6 +75,9 @@ def test_identical_is_bitwise_and_knows_nans():
     assert identical(odd, odd.clone(), "").holds
     assert not identical(odd, torch.tensor([0.0, 1.0, math.inf]), "").holds
     assert not identical(odd, torch.tensor([math.nan, 1.0 + 2**-23, math.inf]), "").holds
+    assert not identical(odd, torch.tensor([1.0, 1.0, math.inf]), "").holds, "a NaN is no number"
+    assert not identical(odd, torch.tensor([math.nan, 1.0, torch.finfo().max]), "").holds, "nor is infinity"
+    assert identical(torch.tensor([True, False]), torch.tensor([True, False]), "").holds
 
 
 @given(strategies.normals(), st.integers(1, 200))
