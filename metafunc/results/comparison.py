@@ -247,7 +247,8 @@ class Lead(NamedTuple):
 
 def _lead(metric: str, means: Sequence[float], influences: Sequence[Tensor], groups: Groups) -> Lead:
     sign = -1 if higher_is_better(metric) else 1
-    best = min(range(len(means)), key=lambda i: sign * means[i])
+    # A mean that is not finite is the worst, also where large values are good.
+    best = min(range(len(means)), key=lambda i: sign * means[i] if math.isfinite(means[i]) else math.inf)
     gaps = {i: means[best] - mean for i, mean in enumerate(means) if i != best and math.isfinite(mean)}
     around_each = {i: around(gap, [influences[best], -influences[i]], groups) for i, gap in gaps.items()}
     if not around_each:

@@ -155,6 +155,23 @@ def test_a_learner_that_diverged_has_no_number_and_harms_no_other() -> None:
     assert "diverges" in tables.to_markdown(report)
 
 
+def test_a_policy_that_diverged_does_not_lead_with_its_return() -> None:
+    returns = {"fine": randn(1, 20), "diverged": randn(1, 20).index_fill(1, torch.tensor([3]), math.nan)}
+    entries = []
+    for name, values in returns.items():
+        test = Evaluation("test", 0, "control", 2, "none", {"return": values}, {}, {}, {})
+        entries.append(Entry(name, (0,), (test,), steps=0, seconds=None, parameters=10))
+    for order in (entries, entries[::-1]):
+        report = compared(*order)
+        assert report["leading"]["return"] == {}, "there is nothing to lead before"
+        assert all(row["best"] == [] for row in report["rows"])
+    better = replace(entries[0], algorithm="better")
+    values = {"return": returns["fine"] + 1}
+    better = replace(better, evaluations=(replace(better.evaluations[0], values=values),))
+    lead = compared(*entries, better)["leading"]["return"]
+    assert (lead["algorithm"], lead["rival"]) == ("better", "fine")
+
+
 def test_a_pooled_error_is_that_of_all_rows_of_a_seed() -> None:
     from metafunc.types import Normal
 
