@@ -193,8 +193,7 @@ def kl(q: Gaussian, p: Gaussian) -> Scalar:
     def term(q_mean: Tensor, q_scale: Tensor, p_mean: Tensor, p_scale: Tensor) -> Tensor:
         ratio = 2 * (q_scale - p_scale)
         # expm1(r) - r is accurate where exp(r) - 1 - r would cancel, near equality.
-        spread = (torch.expm1(ratio) - ratio).expand_as(q_mean)
-        return 0.5 * (spread + ((q_mean - p_mean) * (-p_scale).exp()) ** 2)
+        return 0.5 * (torch.expm1(ratio) - ratio + ((q_mean - p_mean) * (-p_scale).exp()) ** 2)
 
     return _total(tree.map(term, q.mean, q.log_scale, p.mean, p.log_scale))
 
