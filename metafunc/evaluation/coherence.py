@@ -210,7 +210,7 @@ def gaps(
 
 
 def grown_pairs(learner: MetaLearner[M, P], tasks: Task, num_pairs: int) -> Task:
-    """Grown support sets, (tasks x pairs) on the leading axis, with the pair itself as the query set."""
+    """Grown support sets, (tasks x pairs) first, with the pairs as query sets; where few rows count some come again."""
     at_least(1, num_pairs=num_pairs)
     num_queries = tasks.query.x.shape[1]
     if num_queries < 2 * num_pairs:
@@ -225,9 +225,9 @@ def grown_pairs(learner: MetaLearner[M, P], tasks: Task, num_pairs: int) -> Task
         query = task.query
         present = query.x.new_ones(num_queries) if isinstance(query.mask, tuple) else query.mask
         order = torch.argsort(present, descending=True, stable=True)
-        middle = (present.sum() / 2).long()
+        count = (present > 0).sum().clamp(min=1)
         number = torch.arange(num_pairs, device=order.device)
-        return torch.vmap(lambda first, second: grown(task, first, second))(order[number], order[middle + number])
+        return torch.vmap(lambda a, b: grown(task, a, b))(order[number % count], order[(count // 2 + number) % count])
 
     support = tree.map(lambda leaf: leaf.flatten(0, 1), torch.vmap(of_task)(tasks))
     return Task(support, tree.map(lambda leaf: leaf[:, -2:], support)._replace(mask=()))

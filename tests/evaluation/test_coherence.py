@@ -35,6 +35,19 @@ def test_an_exact_learner_has_no_gaps_and_padding_changes_none() -> None:
     assert whole.chain.min() > 1e-3
 
 
+def test_pairs_are_of_rows_that_count_also_where_these_are_few() -> None:
+    tasks = testing.random_tasks("classification")
+    query = tasks.query
+    mask = torch.zeros(query.y.shape).double().index_fill(1, torch.tensor([1, 3]), 1.0)
+    found = []
+    for size in (3.0, -50.0):
+        x = torch.where(mask[..., None] > 0, query.x, size)
+        found.append(measured("pcoc", tasks._replace(query=query._replace(x=x, mask=mask))))
+    for one, other in zip(*found, strict=True):
+        assert torch.equal(one, other)
+    assert found[0].chain.min() > 1e-6
+
+
 def test_a_neural_process_has_gaps_and_the_same_every_time() -> None:
     first, again = measured("cnp"), measured("cnp")
     assert all(torch.equal(one, other) for one, other in zip(first, again, strict=True))
