@@ -226,3 +226,11 @@ def test_diverged_tasks_spoil_only_the_mean(bad):
     if not math.isfinite(bad):
         values = -values
         assert (metrics.summary(values, worst="smallest").trimmed_mean == -1).all()
+
+
+def test_a_confidence_that_rounding_carries_above_one_is_in_the_last_bin():
+    """The mean of some numbers of particles, all of them sure, is one and a bit in single precision."""
+    sure = [Categorical(torch.tensor([[[200.0, 0.0]]]).expand(count, 1, 2)) for count in range(1, 65)]
+    assert max(metrics.mixture(each).logits.exp().max() for each in sure) > 1
+    counted = [metrics.confidence_bins(each, torch.tensor([0])) for each in sure]
+    assert all(bins[0, -1] == 1 and bins[0].sum() == 1 for bins in counted)
