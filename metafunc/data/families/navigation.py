@@ -5,7 +5,8 @@ g \sim U[-.5, .5]^2, $$
 
 unless `sparse` changes goals, starts and rewards.
 
-Reference: Finn, Abbeel, Levine (2017), "Model-agnostic meta-learning for fast adaptation of deep networks", §5.3.
+References:
+    Finn, Abbeel, Levine (2017), "Model-agnostic meta-learning for fast adaptation of deep networks", §5.3.
 """
 
 import torch
