@@ -88,7 +88,7 @@ COSTS = {
     "ridge gp_support": (
         "0",
         "there is no K",
-        "a linear system of as many unknowns as support rows, for each of 42 points of a grid and each target",
+        "a linear system of as many unknowns as support rows, for each of 20 points of a grid and each target",
     ),
     "maml_rl promp": ("as `maml`, K gradients to collect by, and K + 1 sets", "yes", "K, and K sets"),
     "fomaml_rl": ("as `fomaml`, K gradients to collect by, and K + 1 sets", "no", "K, and K sets"),

@@ -211,7 +211,8 @@ class MetaLearner(Built, Generic[M, P]):
         adapt: from meta-parameters and a support set to a task's parameters.
         path: the same, for 0..num_steps steps on a leading axis.
         task_loss: what meta-training minimises, for one task.
-        predict: (task parameters, inputs (n, ...)) to the distribution of observations.
+        predict: (task parameters, inputs (n, ...)) to the distribution of observations: a `Normal` whose `loc` is
+            (particles, n, outputs), or a `Categorical` whose `logits` are (particles, n, classes).
         prepare: attaches this step's random numbers to stacked tasks; by default there are none.
         joint: (task parameters, query set) to the log-probability of all its rows together, in nats; None: given a
             particle of `predict` they are independent.

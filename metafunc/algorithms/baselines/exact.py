@@ -31,8 +31,13 @@ def exact(optima: Mapping[str, MetaLearner[Any, Any]], *, prior: str = "test") -
         ValueError: there is no optimum, or none of that name.
 
     Examples:
-        >>> from metafunc import algorithms, data
+        >>> import torch
+        >>> from metafunc import Batch, algorithms, data
         >>> learner = algorithms.exact(data.sine_or_line().optima)
+        >>> support = Batch(torch.zeros(5, 1), torch.zeros(5, 1))
+        >>> params = learner.adapt(learner.init(torch.Generator().manual_seed(0)), support)
+        >>> learner.predict(params, torch.zeros(7, 1)).loc.shape  # particles, rows, targets
+        torch.Size([64, 7, 1])
 
     References:
         Bernardo, Smith (1994), "Bayesian Theory", section 3.4: the logarithmic score is proper.

@@ -33,8 +33,13 @@ def gp_support(
         ValueError: if the likelihood is not Gaussian or has a noise scale, or a value is not above 0.
 
     Examples:
-        >>> from metafunc import algorithms, likelihood
+        >>> import torch
+        >>> from metafunc import Batch, algorithms, likelihood
         >>> learner = algorithms.gp_support(likelihood.gaussian())
+        >>> support = Batch(torch.zeros(5, 1), torch.zeros(5, 1))
+        >>> params = learner.adapt(learner.init(torch.Generator().manual_seed(0)), support)
+        >>> learner.predict(params, torch.zeros(7, 1)).loc.shape  # particles, rows, targets
+        torch.Size([100, 7, 1])
 
     References:
         Rasmussen and Williams (2006), "Gaussian Processes for Machine Learning", sections 2.2 and 5.2.

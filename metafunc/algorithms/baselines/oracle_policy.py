@@ -1,7 +1,9 @@
-"""The upper bound of meta-reinforcement learning: a task-conditioned policy, with nothing to find out.
+r"""The upper bound of meta-reinforcement learning: a task-conditioned policy, with nothing to find out.
 
-Finn, Abbeel, Levine (2017), section 5.3, "oracle": the goal is part of every observation, and one policy is trained for
-all tasks.
+Finn, Abbeel, Levine (2017), section 5.3, "oracle": the task $T_i$, such as the goal, is part of every observation, and
+one policy $f_\theta(a \mid x, T_i)$ is trained for all tasks,
+
+$$\max_\theta \tfrac1n \textstyle\sum_i E_{\tau \sim p_\theta(\cdot \mid T_i)} R_i(\tau).$$
 """
 
 from metafunc.recipe import built
@@ -20,7 +22,8 @@ def oracle_policy(model: Model, simulator: Simulator, *, rollouts: RolloutSettin
         rollouts: how they are collected; what is said there of inner steps does not matter.
 
     Returns:
-        The learner, whose steps change nothing.
+        The learner, whose steps change nothing; observations of `model` are (..., observation_size + task_size) of
+        the simulator's environment.
 
     Raises:
         ValueError: a value is out of range.

@@ -1,7 +1,12 @@
-"""The pretrained baseline of meta-reinforcement learning: one policy for all tasks, and policy gradients afterwards.
+r"""The pretrained baseline of meta-reinforcement learning: one policy for all tasks, and policy gradients afterwards.
 
 Finn, Abbeel, Levine (2017), section 5.3: the policy is trained on the average return of all tasks, without adaptation
-in training, and takes policy-gradient steps at meta-test.
+in training, and takes policy-gradient steps at meta-test:
+
+$$\max_\theta \tfrac1n \textstyle\sum_i E_{\tau \sim p_\theta} R_i(\tau), \qquad
+\theta_i^{k+1} = \theta_i^k + \alpha \hat g(\theta_i^k, D_i^k), \quad \theta_i^0 = \theta,$$
+
+with $\hat g$ the policy gradient of the trajectories $D_i^k$ that the policy of $\theta_i^k$ has collected.
 """
 
 from dataclasses import replace

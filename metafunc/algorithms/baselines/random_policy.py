@@ -1,4 +1,11 @@
-"""The baseline that was trained on nothing: a policy as it is drawn, and policy gradients from there."""
+r"""The baseline that was trained on nothing: a policy as it is drawn, and policy gradients from there.
+
+Finn, Abbeel, Levine (2017), section 5.3, "random": $\theta$ is drawn and stays as it is, and a task's policy is
+
+$$\theta_i^{k+1} = \theta_i^k + \alpha \hat g(\theta_i^k, D_i^k), \qquad \theta_i^0 = \theta,$$
+
+with $\hat g$ the policy gradient of the trajectories $D_i^k$ that the policy of $\theta_i^k$ has collected.
+"""
 
 from dataclasses import replace
 
@@ -24,7 +31,7 @@ def random_policy(
         rollouts: how they are collected and adapted to; there are `test_trajectories` in training too, which is none.
 
     Returns:
-        The learner, whose loss is zero.
+        The learner, whose loss is zero; meta-parameters and task parameters are both the policy's.
 
     Raises:
         ValueError: a value is out of range.

@@ -34,8 +34,13 @@ def ridge(
         ValueError: if the likelihood is not Gaussian or has a noise scale, or a value is not above 0.
 
     Examples:
-        >>> from metafunc import algorithms, likelihood
+        >>> import torch
+        >>> from metafunc import Batch, algorithms, likelihood
         >>> learner = algorithms.ridge(likelihood.gaussian())
+        >>> support = Batch(torch.zeros(5, 1), torch.zeros(5, 1))
+        >>> params = learner.adapt(learner.init(torch.Generator().manual_seed(0)), support)
+        >>> learner.predict(params, torch.zeros(7, 1)).loc.shape  # particles, rows, targets
+        torch.Size([100, 7, 1])
 
     References:
         Hoerl and Kennard (1970), "Ridge Regression". MacKay (1992), "Bayesian Interpolation".

@@ -77,8 +77,13 @@ def abml(
             negative, `scale` is not above 0, or `num_samples` or `num_particles` is below 1.
 
     Examples:
-        >>> from metafunc import algorithms, likelihood, nn
+        >>> import torch
+        >>> from metafunc import Batch, algorithms, likelihood, nn, predict
         >>> learner = algorithms.abml(nn.mlp((1,), 1), likelihood.gaussian(), inner_lr=0.001)
+        >>> meta = learner.init(torch.Generator().manual_seed(0))
+        >>> support = Batch(torch.zeros(5, 1), torch.zeros(5, 1))
+        >>> predict(learner, meta, support, torch.zeros(7, 1)).loc.shape  # particles, rows, targets
+        torch.Size([10, 7, 1])
 
     References:
         Ravi, Beatson (2019), algorithm 1.

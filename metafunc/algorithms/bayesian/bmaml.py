@@ -178,8 +178,13 @@ def bmaml(
             parameter's name begins with `own`.
 
     Examples:
-        >>> from metafunc import algorithms, likelihood, nn
+        >>> import torch
+        >>> from metafunc import Batch, algorithms, likelihood, nn
         >>> learner = algorithms.bmaml(nn.mlp((1,), 1), likelihood.gaussian(), num_particles=5)
+        >>> support = Batch(torch.zeros(5, 1), torch.zeros(5, 1))
+        >>> params = learner.adapt(learner.init(torch.Generator().manual_seed(0)), support)
+        >>> learner.predict(params, torch.zeros(7, 1)).loc.shape  # particles, rows, targets
+        torch.Size([5, 7, 1])
 
     References:
         Yoon, Kim et al. (2018), algorithms 1 to 3.

@@ -29,9 +29,14 @@ def deep_ensemble(learner: MetaLearner[M, P], *, num_particles: int = 5) -> Meta
         ValueError: if `num_particles` is below 1.
 
     Examples:
-        >>> from metafunc import algorithms, likelihood, nn
+        >>> import torch
+        >>> from metafunc import Batch, algorithms, likelihood, nn
         >>> member = algorithms.pretrain(nn.mlp((1,), 1), likelihood.gaussian(), inner_lr=0.02)
         >>> learner = algorithms.deep_ensemble(member, num_particles=5)
+        >>> support = Batch(torch.zeros(5, 1), torch.zeros(5, 1))
+        >>> params = learner.adapt(learner.init(torch.Generator().manual_seed(0)), support)
+        >>> learner.predict(params, torch.zeros(7, 1)).loc.shape  # particles, rows, targets
+        torch.Size([5, 7, 1])
 
     References:
         Lakshminarayanan, Pritzel, Blundell (2017), algorithm 1 without adversarial examples.

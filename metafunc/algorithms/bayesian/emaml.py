@@ -29,9 +29,14 @@ def emaml(learner: MetaLearner[M, P], *, num_particles: int = 10) -> MetaLearner
         ValueError: if `num_particles` is below 1.
 
     Examples:
-        >>> from metafunc import algorithms, likelihood, nn
+        >>> import torch
+        >>> from metafunc import Batch, algorithms, likelihood, nn
         >>> member = algorithms.maml(nn.mlp((1,), 1), likelihood.gaussian(), inner_lr=0.01)
         >>> learner = algorithms.emaml(member, num_particles=5)
+        >>> support = Batch(torch.zeros(5, 1), torch.zeros(5, 1))
+        >>> params = learner.adapt(learner.init(torch.Generator().manual_seed(0)), support)
+        >>> learner.predict(params, torch.zeros(7, 1)).loc.shape  # particles, rows, targets
+        torch.Size([5, 7, 1])
 
     References:
         Yoon, Kim et al. (2018), section 5.

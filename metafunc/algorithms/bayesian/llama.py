@@ -52,8 +52,13 @@ def llama(
             training, if support outputs times parameters are too many for a dense Jacobian.
 
     Examples:
-        >>> from metafunc import algorithms, likelihood, nn
+        >>> import torch
+        >>> from metafunc import Batch, algorithms, likelihood, nn
         >>> learner = algorithms.llama(nn.mlp((1,), 1), likelihood.gaussian(), inner_lr=0.01, num_steps=5)
+        >>> support = Batch(torch.zeros(5, 1), torch.zeros(5, 1))
+        >>> params = learner.adapt(learner.init(torch.Generator().manual_seed(0)), support)
+        >>> learner.predict(params, torch.zeros(7, 1)).loc.shape  # particles, rows, targets
+        torch.Size([1, 7, 1])
 
     References:
         Grant, Finn, Levine, Darrell, Griffiths (2018), section 4 and subroutine 4.

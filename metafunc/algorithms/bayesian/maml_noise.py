@@ -49,8 +49,13 @@ def maml_noise(
             `num_particles` is below 1.
 
     Examples:
-        >>> from metafunc import algorithms, likelihood, nn
+        >>> import torch
+        >>> from metafunc import Batch, algorithms, likelihood, nn, predict
         >>> learner = algorithms.maml_noise(nn.mlp((1,), 1), likelihood.gaussian(), noise_scale=0.05)
+        >>> meta = learner.init(torch.Generator().manual_seed(0))
+        >>> support = Batch(torch.zeros(5, 1), torch.zeros(5, 1))
+        >>> predict(learner, meta, support, torch.zeros(7, 1)).loc.shape  # particles, rows, targets
+        torch.Size([10, 7, 1])
 
     References:
         Finn, Xu, Levine (2018), section 5.

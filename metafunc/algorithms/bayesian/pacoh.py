@@ -96,8 +96,13 @@ def pacoh(
         ValueError: if a value is out of its range.
 
     Examples:
-        >>> from metafunc import algorithms, likelihood, nn
+        >>> import torch
+        >>> from metafunc import Batch, algorithms, likelihood, nn
         >>> learner = algorithms.pacoh(nn.mlp((1,), 1), likelihood.gaussian(), num_train_tasks=20)
+        >>> support = Batch(torch.zeros(5, 1), torch.zeros(5, 1))
+        >>> params = learner.adapt(learner.init(torch.Generator().manual_seed(0)), support)
+        >>> learner.predict(params, torch.zeros(7, 1)).loc.shape  # particles, rows, targets
+        torch.Size([3, 7, 1])
 
     References:
         Rothfuss, Fortuin, Josifoski, Krause (2021), algorithms 1 and 2.

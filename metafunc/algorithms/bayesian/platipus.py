@@ -84,8 +84,13 @@ def platipus(
             `scale` is not above 0, or `num_particles` is below 1.
 
     Examples:
-        >>> from metafunc import algorithms, likelihood, nn
+        >>> import torch
+        >>> from metafunc import Batch, algorithms, likelihood, nn, predict
         >>> learner = algorithms.platipus(nn.mlp((1,), 1), likelihood.gaussian(), kl_weight=0.1)
+        >>> meta = learner.init(torch.Generator().manual_seed(0))
+        >>> support = Batch(torch.zeros(5, 1), torch.zeros(5, 1))
+        >>> predict(learner, meta, support, torch.zeros(7, 1)).loc.shape  # particles, rows, targets
+        torch.Size([10, 7, 1])
 
     References:
         Finn, Xu, Levine (2018), algorithms 1 and 2.

@@ -78,8 +78,13 @@ def alpaca(
         ValueError: if the likelihood is not Gaussian, or a value is out of its range.
 
     Examples:
-        >>> from metafunc import algorithms, likelihood, nn
+        >>> import torch
+        >>> from metafunc import Batch, algorithms, likelihood, nn
         >>> learner = algorithms.alpaca(nn.mlp((1,), 40, activation="tanh"), likelihood.gaussian())
+        >>> support = Batch(torch.zeros(5, 1), torch.zeros(5, 1))
+        >>> params = learner.adapt(learner.init(torch.Generator().manual_seed(0)), support)
+        >>> learner.predict(params, torch.zeros(7, 1)).loc.shape  # particles, rows, targets
+        torch.Size([1, 7, 1])
 
     References:
         Harrison, Sharma, Pavone (2018), equations 4 to 7.

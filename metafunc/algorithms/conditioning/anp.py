@@ -90,10 +90,15 @@ def anp(
         ValueError: if a number is out of its range, the heads do not divide the width, or there is no such objective.
 
     Examples:
-        >>> from metafunc import algorithms, likelihood, nn
+        >>> import torch
+        >>> from metafunc import Batch, algorithms, likelihood, nn, predict
         >>> rows, summary, values = nn.mlp((2,), 128), nn.mlp((128,), 256), nn.mlp((2,), 128)
         >>> networks = rows, summary, values, nn.mlp((1,), 128), nn.mlp((257,), 2)
         >>> learner = algorithms.anp(*networks, likelihood.heteroscedastic())
+        >>> meta = learner.init(torch.Generator().manual_seed(0))
+        >>> support = Batch(torch.zeros(5, 1), torch.zeros(5, 1))
+        >>> predict(learner, meta, support, torch.zeros(7, 1)).loc.shape  # particles, rows, targets
+        torch.Size([10, 7, 1])
 
     References:
         Kim et al. (2019), section 3.

@@ -60,9 +60,14 @@ def cnp(
         ValueError: if `noise_floor` lies outside [0, 1).
 
     Examples:
-        >>> from metafunc import algorithms, likelihood, nn
+        >>> import torch
+        >>> from metafunc import Batch, algorithms, likelihood, nn
         >>> encoder, decoder = nn.mlp((2,), 128), nn.mlp((129,), 2)
         >>> learner = algorithms.cnp(encoder, decoder, likelihood.heteroscedastic())
+        >>> support = Batch(torch.zeros(5, 1), torch.zeros(5, 1))
+        >>> params = learner.adapt(learner.init(torch.Generator().manual_seed(0)), support)
+        >>> learner.predict(params, torch.zeros(7, 1)).loc.shape  # particles, rows, targets
+        torch.Size([1, 7, 1])
 
     References:
         Garnelo et al. (2018), section 2.

@@ -80,10 +80,15 @@ def convcnp(
         ValueError: if a number is out of its range.
 
     Examples:
-        >>> from metafunc import algorithms, likelihood, nn
+        >>> import torch
+        >>> from metafunc import Batch, algorithms, likelihood, nn
         >>> from metafunc.nn.set_convolution import grid_network
         >>> networks = grid_network(2, 32), nn.mlp((32,), 2)
         >>> learner = algorithms.convcnp(*networks, likelihood.heteroscedastic(floor=0.01), span=4.0)
+        >>> support = Batch(torch.zeros(5, 1), torch.zeros(5, 1))
+        >>> params = learner.adapt(learner.init(torch.Generator().manual_seed(0)), support)
+        >>> learner.predict(params, torch.zeros(7, 1)).loc.shape  # particles, rows, targets
+        torch.Size([1, 7, 1])
 
     References:
         Gordon et al. (2020), section 4.

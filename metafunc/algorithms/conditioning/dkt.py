@@ -114,8 +114,13 @@ def dkt(
         ValueError: if the likelihood's noise depends on the input, or a value is out of its range.
 
     Examples:
-        >>> from metafunc import algorithms, likelihood, nn
+        >>> import torch
+        >>> from metafunc import Batch, algorithms, likelihood, nn
         >>> learner = algorithms.dkt(nn.mlp((1,), 40), likelihood.gaussian())
+        >>> support = Batch(torch.zeros(5, 1), torch.zeros(5, 1))
+        >>> params = learner.adapt(learner.init(torch.Generator().manual_seed(0)), support)
+        >>> learner.predict(params, torch.zeros(7, 1)).loc.shape  # particles, rows, targets
+        torch.Size([1, 7, 1])
 
     References:
         Patacchiola et al. (2020), section 3. Milios et al. (2018), "Dirichlet-based Gaussian Processes for Large-scale

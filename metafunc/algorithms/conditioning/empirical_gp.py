@@ -79,8 +79,13 @@ def empirical_gp(
         ValueError: if the likelihood is not Gaussian or has a noise scale, or a value is out of its range.
 
     Examples:
-        >>> from metafunc import algorithms, nn
+        >>> import torch
+        >>> from metafunc import Batch, algorithms, nn
         >>> learner = algorithms.build("empirical_gp", nn.mlp, (1,), "regression", 1, num_inducing=20)
+        >>> support = Batch(torch.zeros(5, 1), torch.zeros(5, 1))
+        >>> params = learner.adapt(learner.init(torch.Generator().manual_seed(0)), support)
+        >>> learner.predict(params, torch.zeros(7, 1)).loc.shape  # particles, rows, targets
+        torch.Size([1, 7, 1])
 
     References:
         Lin, Ament et al. (2026), section 3.

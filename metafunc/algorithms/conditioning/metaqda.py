@@ -82,8 +82,14 @@ def metaqda(
         ValueError: if the likelihood is not categorical, or an argument is out of range.
 
     Examples:
-        >>> from metafunc import algorithms, likelihood, nn
+        >>> import torch
+        >>> from metafunc import Batch, algorithms, likelihood, nn
         >>> learner = algorithms.metaqda(nn.conv4((1, 28, 28), 32), likelihood.categorical(5))
+        >>> meta = learner.init(torch.Generator().manual_seed(0))
+        >>> support = Batch(torch.zeros(10, 1, 28, 28), torch.arange(10) % 5)  # two rows of each class
+        >>> params = learner.adapt(meta, support)
+        >>> learner.predict(params, torch.zeros(7, 1, 28, 28)).logits.shape  # particles, rows, classes
+        torch.Size([1, 7, 5])
 
     References:
         Zhang et al. (2021), equations 5 to 11.

@@ -83,8 +83,13 @@ def mixed(
         ValueError: if the likelihood is not Gaussian, or a value is out of its range.
 
     Examples:
-        >>> from metafunc import algorithms, nn
+        >>> import torch
+        >>> from metafunc import Batch, algorithms, nn
         >>> learner = algorithms.build("mixed", nn.mlp, (1,), "regression", 1, features="spline", num_train_tasks=10)
+        >>> support = Batch(torch.zeros(5, 1), torch.zeros(5, 1))
+        >>> params = learner.adapt(learner.init(torch.Generator().manual_seed(0)), support)
+        >>> learner.predict(params, torch.zeros(7, 1)).loc.shape  # particles, rows, targets
+        torch.Size([1, 7, 1])
 
     References:
         Laird and Ware (1982), equations 2.1 and 3.1 to 3.3. Lindley and Smith (1972), section 3.

@@ -79,9 +79,14 @@ def np(
         ValueError: if a number is out of its range, or there is no such objective.
 
     Examples:
-        >>> from metafunc import algorithms, likelihood, nn
+        >>> import torch
+        >>> from metafunc import Batch, algorithms, likelihood, nn, predict
         >>> networks = nn.mlp((2,), 128), nn.mlp((128,), 256), nn.mlp((2,), 128), nn.mlp((257,), 2)
         >>> learner = algorithms.np(*networks, likelihood.heteroscedastic(), objective="npml")
+        >>> meta = learner.init(torch.Generator().manual_seed(0))
+        >>> support = Batch(torch.zeros(5, 1), torch.zeros(5, 1))
+        >>> predict(learner, meta, support, torch.zeros(7, 1)).loc.shape  # particles, rows, targets
+        torch.Size([10, 7, 1])
 
     References:
         Garnelo et al. (2018), section 2.

@@ -162,9 +162,14 @@ def pacoh_gp(
         ValueError: if the likelihood is not Gaussian, or a value is out of its range.
 
     Examples:
-        >>> from metafunc import algorithms, likelihood, nn
+        >>> import torch
+        >>> from metafunc import Batch, algorithms, likelihood, nn
         >>> mean, features = nn.mlp((1,), 1, activation="tanh"), nn.mlp((1,), 2, activation="tanh")
         >>> learner = algorithms.pacoh_gp(mean, features, likelihood.gaussian(), num_train_tasks=20)
+        >>> support = Batch(torch.zeros(5, 1), torch.zeros(5, 1))
+        >>> params = learner.adapt(learner.init(torch.Generator().manual_seed(0)), support)
+        >>> learner.predict(params, torch.zeros(7, 1)).loc.shape  # particles, rows, targets
+        torch.Size([10, 7, 1])
 
     References:
         Rothfuss, Fortuin, Josifoski, Krause (2021), section 5 and algorithm 1.

@@ -65,8 +65,14 @@ def pcoc(model: Model, likelihood: Likelihood, *, num_features: int = 64) -> Met
         ValueError: if the likelihood is not categorical, or there are no features.
 
     Examples:
-        >>> from metafunc import algorithms, likelihood, nn
+        >>> import torch
+        >>> from metafunc import Batch, algorithms, likelihood, nn
         >>> learner = algorithms.pcoc(nn.conv4((1, 28, 28), 64), likelihood.categorical(5))
+        >>> meta = learner.init(torch.Generator().manual_seed(0))
+        >>> support = Batch(torch.zeros(10, 1, 28, 28), torch.arange(10) % 5)  # two rows of each class
+        >>> params = learner.adapt(meta, support)
+        >>> learner.predict(params, torch.zeros(7, 1, 28, 28)).logits.shape  # particles, rows, classes
+        torch.Size([1, 7, 5])
 
     References:
         Harrison et al. (2020), section 4.2 and appendix B.

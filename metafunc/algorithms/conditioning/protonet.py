@@ -52,8 +52,14 @@ def protonet(model: Model, likelihood: Likelihood) -> MetaLearner[Params, Protot
         ValueError: if the likelihood is not categorical.
 
     Examples:
-        >>> from metafunc import algorithms, likelihood, nn
+        >>> import torch
+        >>> from metafunc import Batch, algorithms, likelihood, nn
         >>> learner = algorithms.protonet(nn.conv4((1, 28, 28), None), likelihood.categorical(5))
+        >>> meta = learner.init(torch.Generator().manual_seed(0))
+        >>> support = Batch(torch.zeros(10, 1, 28, 28), torch.arange(10) % 5)  # two rows of each class
+        >>> params = learner.adapt(meta, support)
+        >>> learner.predict(params, torch.zeros(7, 1, 28, 28)).logits.shape  # particles, rows, classes
+        torch.Size([1, 7, 5])
 
     References:
         Snell, Swersky, Zemel (2017), algorithm 1.

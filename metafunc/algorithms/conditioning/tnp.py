@@ -83,9 +83,14 @@ def tnp(
         ValueError: if a number is out of its range, the heads do not divide the width, or the head does not fit.
 
     Examples:
-        >>> from metafunc import algorithms, likelihood, nn
+        >>> import torch
+        >>> from metafunc import Batch, algorithms, likelihood, nn
         >>> networks = nn.mlp((2,), 64), nn.mlp((64,), 2)
         >>> learner = algorithms.tnp(*networks, likelihood.heteroscedastic(floor=0.01), num_layers=2)
+        >>> support = Batch(torch.zeros(5, 1), torch.zeros(5, 1))
+        >>> params = learner.adapt(learner.init(torch.Generator().manual_seed(0)), support)
+        >>> learner.predict(params, torch.zeros(7, 1)).loc.shape  # particles, rows, targets
+        torch.Size([1, 7, 1])
 
     References:
         Nguyen, Grover (2022), section 4.1.

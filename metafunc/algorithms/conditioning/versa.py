@@ -101,9 +101,14 @@ def versa(
         ValueError: if the likelihood is neither, or a value is out of its range.
 
     Examples:
-        >>> from metafunc import algorithms, likelihood, nn
+        >>> import torch
+        >>> from metafunc import Batch, algorithms, likelihood, nn
         >>> networks = nn.mlp((2,), 40), nn.mlp((40,), 82)
         >>> learner = algorithms.versa(*networks, likelihood.categorical(5))
+        >>> meta = learner.init(torch.Generator().manual_seed(0))
+        >>> support = Batch(torch.zeros(10, 2), torch.arange(10) % 5)  # two rows of each class
+        >>> learner.predict(learner.adapt(meta, support), torch.zeros(7, 2)).logits.shape  # particles, rows, classes
+        torch.Size([1, 7, 5])
 
     References:
         Gordon, Bronskill, Bauer, Nowozin, Turner (2019), sections 3 and 4.

@@ -57,8 +57,13 @@ def anil(
             parameter's name begins with `head`.
 
     Examples:
-        >>> from metafunc import algorithms, likelihood, nn
+        >>> import torch
+        >>> from metafunc import Batch, algorithms, likelihood, nn
         >>> learner = algorithms.anil(nn.mlp((1,), 1), likelihood.gaussian(), inner_lr=0.1, num_steps=5)
+        >>> support = Batch(torch.zeros(5, 1), torch.zeros(5, 1))
+        >>> params = learner.adapt(learner.init(torch.Generator().manual_seed(0)), support)
+        >>> learner.predict(params, torch.zeros(7, 1)).loc.shape  # particles, rows, targets
+        torch.Size([1, 7, 1])
 
     References:
         Raghu, Raghu, Bengio, Vinyals (2020), section 4.

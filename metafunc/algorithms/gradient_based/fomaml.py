@@ -35,8 +35,13 @@ def fomaml(
         ValueError: if `inner_lr` is negative or not finite, or `num_steps` is negative.
 
     Examples:
-        >>> from metafunc import algorithms, likelihood, nn
+        >>> import torch
+        >>> from metafunc import Batch, algorithms, likelihood, nn
         >>> learner = algorithms.fomaml(nn.mlp((1,), 1), likelihood.gaussian(), inner_lr=0.01)
+        >>> support = Batch(torch.zeros(5, 1), torch.zeros(5, 1))
+        >>> params = learner.adapt(learner.init(torch.Generator().manual_seed(0)), support)
+        >>> learner.predict(params, torch.zeros(7, 1)).loc.shape  # particles, rows, targets
+        torch.Size([1, 7, 1])
 
     References:
         Finn, Abbeel, Levine (2017), section 5.2.

@@ -56,8 +56,13 @@ def imaml(
             `strength` is not positive, or `cg_steps` is below 1.
 
     Examples:
-        >>> from metafunc import algorithms, likelihood, nn
+        >>> import torch
+        >>> from metafunc import Batch, algorithms, likelihood, nn
         >>> learner = algorithms.imaml(nn.mlp((1,), 1), likelihood.gaussian(), strength=2.0)
+        >>> support = Batch(torch.zeros(5, 1), torch.zeros(5, 1))
+        >>> params = learner.adapt(learner.init(torch.Generator().manual_seed(0)), support)
+        >>> learner.predict(params, torch.zeros(7, 1)).loc.shape  # particles, rows, targets
+        torch.Size([1, 7, 1])
 
     References:
         Rajeswaran, Finn, Kakade, Levine (2019), algorithms 1 and 2.

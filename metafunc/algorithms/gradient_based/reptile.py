@@ -81,8 +81,13 @@ def reptile(
             unknown.
 
     Examples:
-        >>> from metafunc import algorithms, likelihood, nn
+        >>> import torch
+        >>> from metafunc import Batch, algorithms, likelihood, nn
         >>> learner = algorithms.reptile(nn.mlp((1,), 1), likelihood.gaussian(), inner_lr=0.02, optimiser="sgd")
+        >>> support = Batch(torch.zeros(5, 1), torch.zeros(5, 1))
+        >>> params = learner.adapt(learner.init(torch.Generator().manual_seed(0)), support)
+        >>> learner.predict(params, torch.zeros(7, 1)).loc.shape  # particles, rows, targets
+        torch.Size([1, 7, 1])
 
     References:
         Nichol, Achiam, Schulman (2018), algorithm 2 and section 6.

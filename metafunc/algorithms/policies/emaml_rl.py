@@ -1,7 +1,10 @@
-"""Ensemble MAML for reinforcement learning: independent policies, each adapted by its own trajectories.
+r"""Ensemble MAML for reinforcement learning: independent policies, each adapted by its own trajectories.
 
 The baseline of Yoon et al. (2018), "Bayesian Model-Agnostic Meta-Learning", section 5.3: what particles gain without
-seeing each other.
+seeing each other. Each of M policies $\theta^m$ is a MAML of its own, on trajectories of its own,
+
+$$\theta_i^m = \theta^m + \alpha \hat g(\theta^m, D_i^m), \quad D_i^m \sim p_{\theta^m}, \qquad
+\max_\theta \tfrac1n \textstyle\sum_i \frac1M \sum_m E_{\tau \sim p_{\theta_i^m}} R_i(\tau).$$
 """
 
 from metafunc.bayes.ensemble import lift

@@ -8,8 +8,9 @@ where 1 and 2 stand for vectors of ones and twos, $y = f(x) + \epsilon$, $\epsil
 input is normal with standard deviation 2.5, cut to [-7.5, 5]. With m and k known the best prediction is a Gaussian
 process's, in closed form.
 
-Reference: Rothfuss, Fortuin, Josifoski, Krause (2021), "PACOH: Bayes-Optimal Meta-Learning with PAC-Guarantees", and
-the constants of its `experiments/data_sim.py`.
+References:
+    Rothfuss, Fortuin, Josifoski, Krause (2021), "PACOH: Bayes-Optimal Meta-Learning with PAC-Guarantees", and the
+    constants of its `experiments/data_sim.py`.
 """
 
 from math import pi

@@ -6,7 +6,8 @@ the centre is uniform up to the radius, and queries are uniform in the square. T
 readings are settings: support points uniform in the circle, and queries of which every other one is drawn like those.
 A learner of such balanced queries learns their odds, which are not those of the square, and calls too much positive.
 
-Reference: Finn, Xu, Levine (2018), "Probabilistic model-agnostic meta-learning", §6.1.
+References:
+    Finn, Xu, Levine (2018), "Probabilistic model-agnostic meta-learning", §6.1.
 """
 
 import math

@@ -1,4 +1,11 @@
-"""N-way K-shot classification over any class-labelled Hugging Face data set, from the hub or from a local path."""
+"""N-way K-shot classification over any class-labelled Hugging Face data set, from the hub or from a local path.
+
+A task draws N classes of its part, and of each of them K images for the support set and Q for the query set, without
+replacement. They get the labels 0 to N - 1 in a random order, unless `fixed_labels` keeps one for each class.
+
+References:
+    Vinyals, Blundell, Lillicrap, Kavukcuoglu, Wierstra (2016), "Matching networks for one shot learning", section 4.1.
+"""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal, TypeAlias

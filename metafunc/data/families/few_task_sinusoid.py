@@ -4,7 +4,8 @@ $$ y = A \sin(f x - \varphi) + \epsilon, \qquad \epsilon \sim \mathcal N(0, (0.0
 
 $A \sim U[0.1, 5]$, $f \sim U[0.5, 2]$, $\varphi \sim U[0, 2 \pi]$, $x \sim U[-5, 5]$.
 
-Reference: Yoon, Kim, Dia, Kim, Bengio, Ahn (2018), "Bayesian model-agnostic meta-learning", §5.1.
+References:
+    Yoon, Kim, Dia, Kim, Bengio, Ahn (2018), "Bayesian model-agnostic meta-learning", §5.1.
 """
 
 import math

@@ -1,7 +1,9 @@
 r"""Simulated animals that run at a velocity or in a direction that the task sets: MuJoCo's, through Gymnasium.
 
-Reference: Finn, Abbeel, Levine (2017), "Model-agnostic meta-learning for fast adaptation of deep networks", §5.3. The
-bodies are those of Gymnasium's v5 environments, which are not the paper's: returns can be compared in kind only.
+References:
+    Finn, Abbeel, Levine (2017), "Model-agnostic meta-learning for fast adaptation of deep networks", §5.3. The
+    bodies are those of Gymnasium's v5 environments, which are not the paper's: returns can be compared in kind
+    only.
 """
 
 from collections.abc import Mapping

@@ -1,6 +1,12 @@
 r"""Points in the plane that have to find a goal: the family of MAML's first reinforcement learning experiment.
 
-Reference: Finn, Abbeel, Levine (2017), "Model-agnostic meta-learning for fast adaptation of deep networks", §5.3.
+$$ x_{t+1} = x_t + .1\, \mathrm{clip}(a_t, \pm 1), \quad x_1 = 0, \qquad r_t = -\lVert x_{t+1} - g \rVert, \qquad
+g \sim U[-.5, .5]^2, $$
+
+unless `sparse` changes goals, starts and rewards.
+
+References:
+    Finn, Abbeel, Levine (2017), "Model-agnostic meta-learning for fast adaptation of deep networks", §5.3.
 """
 
 import torch

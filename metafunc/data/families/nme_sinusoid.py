@@ -6,7 +6,8 @@ In meta-training $A$ is one of 20 values, equally spaced from 0.1 to 4, and the 
 mutually-exclusive, for one function solves them all. In meta-test $A \sim U[0.1, 4]$, and the input is a random one-hot
 vector that is misleading.
 
-Reference: Yin, Tucker, Zhou, Levine, Finn (2020), "Meta-learning without memorization", §6.1.
+References:
+    Yin, Tucker, Zhou, Levine, Finn (2020), "Meta-learning without memorization", §6.1.
 """
 
 import torch

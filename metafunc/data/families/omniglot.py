@@ -1,7 +1,8 @@
 """Omniglot: 1623 characters of 50 alphabets, each drawn by 20 people.
 
-Reference: Lake, Salakhutdinov, Tenenbaum (2015), "Human-level concept learning through probabilistic program
-induction", Science 350:1332.
+References:
+    Lake, Salakhutdinov, Tenenbaum (2015), "Human-level concept learning through probabilistic program induction",
+    Science 350:1332.
 """
 
 from collections.abc import Sequence

@@ -10,8 +10,9 @@ The zeros are fixed, so the tasks are non-mutually-exclusive: one function of th
 without any support set, once it has memorised their zeros, and fails on a new character, whose zero only the support
 shows.
 
-Reference: Yin, Tucker, Zhou, Levine, Finn (2020), "Meta-learning without memorization", §6.2, who rotate objects of the
-collection Pascal3D. That is another set of images: numbers on the two do not compare.
+References:
+    Yin, Tucker, Zhou, Levine, Finn (2020), "Meta-learning without memorization", §6.2, who rotate objects of the
+    collection Pascal3D. That is another set of images: numbers on the two do not compare.
 """
 
 import functools

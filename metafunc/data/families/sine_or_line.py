@@ -8,7 +8,8 @@ each with probability 1/2, $A \sim U[0.1, 5]$, $\varphi \sim U[0, \pi]$, $a, b \
 So says the text. The authors' generator, as it is passed on, draws $A \sim U[1, 5]$ and adds no noise, which is
 `amplitude=(1, 5)` and `noise=0`. Five of its points leave nothing open: the best prediction is the function itself.
 
-Reference: Finn, Xu, Levine (2018), "Probabilistic model-agnostic meta-learning", §6.1.
+References:
+    Finn, Xu, Levine (2018), "Probabilistic model-agnostic meta-learning", §6.1.
 """
 
 import torch

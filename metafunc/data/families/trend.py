@@ -6,8 +6,9 @@ $A \sim U[.7, 1.3]$, $b \sim \mathcal N(.5, .2^2)$, $s \sim \mathcal N(0, .1^2)$
 $x \sim U[-5, 5]$. Given s the targets are linear in a vector of three independent numbers, so the best prediction is a
 Bayesian linear regression but for integrals over A and s, and is known with noise.
 
-Reference: Rothfuss, Fortuin, Josifoski, Krause (2021), "PACOH: Bayes-Optimal Meta-Learning with PAC-Guarantees", and
-the constants of its `experiments/data_sim.py`, where 1.5 is called a period.
+References:
+    Rothfuss, Fortuin, Josifoski, Krause (2021), "PACOH: Bayes-Optimal Meta-Learning with PAC-Guarantees", and the
+    constants of its `experiments/data_sim.py`, where 1.5 is called a period.
 """
 
 import torch
