@@ -55,7 +55,7 @@ def test_a_training_that_is_recorded_is_compiled_in_the_background() -> None:
     assert (chosen.background, chosen.compile, chosen.trace, chosen.per_task) == (True, False, True, True)
     assert chosen.why == (
         "Steps replay their traced graph, and are compiled once there is code for them: at once from the cache, or by "
-        "a build in the background, where the steps left take 2 times as long as one; all tasks at once, on 1 thread."
+        "a build in the background, where the steps left take 1.5 times as long as one; all tasks at once, on 1 thread."
     )
     assert plan.choose(SINUSOID._replace(steps=plan.TRACED), recorded=True).background
     assert not plan.choose(SINUSOID._replace(steps=plan.TRACED - 1), recorded=True).background
