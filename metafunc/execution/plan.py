@@ -37,7 +37,7 @@ WORTH = 1.5
 """Times of a build that the steps left have to take, for one to begin in the background. Compiling saves three quarters
 of a small step: it breaks even at 1.1 times, whether or not the build slows the steps beside it."""
 WORTH_MODERATE = 4.0
-"""The same for steps of moderate size, of which compiling saves a sixth, and which get hardly further beside a build."""
+"""The same for steps of moderate size: compiling saves a sixth of one, and they get hardly further beside a build."""
 LONG = 10_000
 """Steps of moderate size from which compiling pays, in the background or not: it takes some 30 s, in which several
 threads that wait for each other get hardly further beside it, and saves 6 ms of each."""

@@ -1,5 +1,6 @@
 """A build in the background begins where the steps left pay for it, and what the cache has is taken anyway."""
 
+import time
 from typing import Any
 
 import pytest
@@ -36,6 +37,19 @@ def test_a_step_s_time_is_the_median_of_the_first() -> None:
     assert pace.step == 0.5
     pace.mark(1e9)
     assert pace.step == 0.5
+
+
+def test_waiting_for_a_processor_is_not_a_step_s_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    def paced() -> float:
+        pace = worth.Pace()
+        while not pace.known:
+            pace.mark()
+            time.sleep(0.001)
+        return pace.step
+
+    assert paced() < 0.0005
+    monkeypatch.setattr(time, "thread_time", time.perf_counter)  # the wrong twin
+    assert paced() >= 0.001
 
 
 @pytest.mark.parametrize(("cached", "paying", "switches"), [(False, False, None), (False, True, 7), (True, False, 5)])
