@@ -7,20 +7,29 @@ to have the sum that its build recorded.
 import atexit
 import functools
 import hashlib
+import json
 import os
 import secrets
 import shutil
 import stat
+import statistics
 import tempfile
+import time
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 INDUCTOR, TRITON = "TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR"
 """The environment variables by which a user names the folders of torch's own compilers."""
-LIBRARY, SUM, BUILDING = ".so", ".sum", ".building-"
-ELSEWHERE = f"name another place by XDG_CACHE_HOME or {INDUCTOR}"
+NAMED, OFF = "METAFUNC_CODE_CACHE", "off"
+"""The environment variable by which a user names the folder of metafunc's, or has nothing kept."""
+LIBRARY, SUM, LOCK, BUILDING, SECONDS = ".so", ".sum", ".lock", ".building-", "seconds.json"
+LARGEST = 2**29
+"""Bytes of libraries, of 1 to 5 MB each, that are kept: those that were used last."""
+TIMED = 100
+"""How many builds' times are kept."""
+ELSEWHERE = f"name another place by {NAMED}, XDG_CACHE_HOME or {INDUCTOR}"
 OTHER = f"remove it, or {ELSEWHERE}"
 OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 _READ = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)  # a FIFO must not be waited for
@@ -32,11 +41,14 @@ class CacheError(RuntimeError):
 
 
 def folder() -> Path:
-    """`metafunc` in `XDG_CACHE_HOME` or `~/.cache`, made if absent; one of this process alone where none can be made.
+    """`METAFUNC_CODE_CACHE`, or `metafunc` in `XDG_CACHE_HOME` or `~/.cache`, made if absent; one of this process alone
+    where none can be made, or the variable is `off`.
 
     Raises:
-        CacheError: others could write to it.
+        CacheError: others could write to it, or the variable is no full path.
     """
+    if os.environ.get(NAMED) == OFF:
+        return checked(_of_this_process(""))
     try:
         path = _usual()
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -139,19 +151,96 @@ def read(handle: int, name: str) -> bytes | None:
 
 def keep(handle: int, name: str, content: bytes) -> None:
     """Keep a library and its sum in an open folder, in place of whatever has its name."""
-    for suffix, written in ((SUM, _sum(name, content)), (LIBRARY, content)):
-        building = f"{BUILDING}{secrets.token_hex(8)}"
-        made = os.open(building, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600, dir_fd=handle)
-        try:
-            with os.fdopen(made, "wb") as file:
-                file.write(written)
-            os.replace(building, name + suffix, src_dir_fd=handle, dst_dir_fd=handle)
-        except BaseException:
-            os.unlink(building, dir_fd=handle)
-            raise
+    write(handle, name + SUM, _sum(name, content))
+    write(handle, name + LIBRARY, content)
+
+
+def write(handle: int, name: str, content: bytes) -> None:
+    """Replace a file in an open folder as a whole."""
+    building = f"{BUILDING}{secrets.token_hex(8)}"
+    made = os.open(building, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600, dir_fd=handle)
+    try:
+        with os.fdopen(made, "wb") as file:
+            file.write(content)
+        os.replace(building, name, src_dir_fd=handle, dst_dir_fd=handle)
+    except BaseException:
+        os.unlink(building, dir_fd=handle)
+        raise
+
+
+def reserve(handle: int, name: str) -> int | None:
+    """Reserve a name in an open folder, so that one process at a time builds its library; None: another one does.
+
+    What is returned is to be given back by `release`; a process that ends gives it back as well.
+    """
+    import fcntl
+
+    held = os.open(name + LOCK, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o600, dir_fd=handle)
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.path.samestat(os.fstat(held), os.stat(name + LOCK, dir_fd=handle)):
+            return held
+    except (BlockingIOError, FileNotFoundError):  # it is held, or was just given back and so deleted
+        pass
+    os.close(held)
+    return None
+
+
+def release(path: Path, name: str, held: int) -> None:
+    """Give a reserved name back."""
+    (path / f"{name}{LOCK}").unlink(missing_ok=True)
+    os.close(held)
+
+
+def prune(path: Path) -> None:
+    """Delete the libraries that were used least recently, beyond the bytes that are kept, and what killed processes
+    have left."""
+    room = LARGEST
+    for old in sorted(path.glob(f"*{LIBRARY}"), key=_last_used, reverse=True):
+        with suppress(FileNotFoundError):  # another process prunes as well
+            room -= old.stat().st_size
+        if room < 0:
+            old.unlink(missing_ok=True)
+            old.with_suffix(SUM).unlink(missing_ok=True)
+    for remnant in [*path.glob(f"{BUILDING}*"), *path.glob(f"*{LOCK}")]:
+        if time.time() - _last_used(remnant) > 86_400:
+            shutil.rmtree(remnant, ignore_errors=True) if remnant.is_dir() else remnant.unlink(missing_ok=True)
+
+
+def build_seconds(path: Path, name: str) -> float | None:
+    """How long the library of a name took to build here; if that is not known, the median of those that are."""
+    known = _seconds(path)
+    return known.get(name) or (statistics.median(known.values()) if known else None)
+
+
+def keep_seconds(handle: int, path: Path, name: str, seconds: float) -> None:
+    """Keep how long a library took to build."""
+    latest = {**_seconds(path), name: seconds}
+    write(handle, SECONDS, json.dumps(dict([*latest.items()][-TIMED:])).encode())
+
+
+def _seconds(path: Path) -> dict[str, float]:
+    """Times by name, of a file that is only for a guess: what is damaged says nothing."""
+    try:
+        found = json.loads((path / SECONDS).read_text())
+    except (OSError, ValueError):
+        return {}
+    times = found.items() if isinstance(found, dict) else ()
+    return {name: seconds for name, seconds in times if isinstance(seconds, int | float) and 0 < seconds < 1e5}
+
+
+def _last_used(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:  # another process has just deleted it
+        return 0.0
 
 
 def _usual() -> Path:
+    if own := os.environ.get(NAMED, ""):
+        if not os.path.isabs(own):
+            raise CacheError(f"{NAMED} must be a full path, or {OFF}, not {own}")
+        return Path(own)
     named = os.environ.get("XDG_CACHE_HOME", "")
     return (Path(named) if os.path.isabs(named) else Path.home() / ".cache") / "metafunc"
 
@@ -163,6 +252,8 @@ def _of_this_process(reason: str) -> Path:
     except OSError as error:
         raise CacheError(f"there is no folder for compiled code ({reason}; {error})") from error
     atexit.register(shutil.rmtree, made, ignore_errors=True)
+    if not reason:
+        return made
     warnings.warn(
         f"compiled code is kept in {made} until this process ends ({reason}): name a folder that can be written with "
         "XDG_CACHE_HOME to keep it.",

@@ -8,6 +8,7 @@ import torch
 
 from metafunc import tree
 from metafunc.execution import allocator
+from metafunc.execution.deferred_compiler import deferred_compiler
 
 T = TypeVar("T")
 
@@ -38,14 +39,17 @@ def move(values: T, device: torch.device) -> T:
 def surroundings(*, threads: int | None = None, deterministic: bool = False) -> Iterator[None]:
     """A number of torch threads and deterministic algorithms, for a while; both are put back afterwards.
 
-    Freed memory is retained meanwhile.
+    Freed memory is retained meanwhile, and torch's compiler imported only where something asks for it.
     """
     before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
     torch.set_num_threads(before[0] if threads is None else threads)
-    torch.use_deterministic_algorithms(deterministic or before[1])
+    changes = deterministic and not before[1]
+    if changes:  # which imports torch's compiler
+        torch.use_deterministic_algorithms(True)
     try:
-        with allocator.retain_freed_memory():
+        with allocator.retain_freed_memory(), deferred_compiler():
             yield
     finally:
         torch.set_num_threads(before[0])
-        torch.use_deterministic_algorithms(before[1])
+        if changes:
+            torch.use_deterministic_algorithms(False)

@@ -118,8 +118,9 @@ def by_autograd(loss: Callable[[M, Task], Tensor]) -> Gradient[M]:
             # A learner that does not meta-learn has the gradient zero, where autograd would refuse to answer.
             if not value.requires_grad:
                 return value, tree.zeros_like(meta)
-            # Of several trainings that of each: a training's loss depends on no other's parameters.
-            ones = torch.ones_like(value)
+            # Of several trainings that of each: a training's loss depends on no other's parameters. Of one none are
+            # given: to look them over torch imports the algebra of its compiler.
+            ones = torch.ones_like(value) if value.ndim else None
             gradient = torch.autograd.grad(value, tree.leaves(inputs), ones, materialize_grads=True)
         return value.detach(), tree.unflatten(meta, list(gradient))
 

@@ -33,9 +33,11 @@ FEW = 10_000
 tasks: kept apart it is computed for each, and the compiled step takes twice the time."""
 TRACED = 500
 """Steps from which it pays to trace one: that takes as long as some 200 steps, and saves half of each."""
-BACKGROUND = 5_000
-"""Small steps from which it pays to compile while they go on: another core does it, in the time of 5,000 to 10,000
-steps; a later run finds the code in the cache and takes it after its second step."""
+WORTH = 1.5
+"""Times of a build that the steps left have to take, for one to begin in the background. Compiling saves three quarters
+of a small step: it breaks even at 1.1 times, whether or not the build slows the steps beside it."""
+WORTH_MODERATE = 4.0
+"""The same for steps of moderate size: compiling saves a sixth of one, and they get hardly further beside a build."""
 LONG = 10_000
 """Steps of moderate size from which compiling pays, in the background or not: it takes some 30 s, in which several
 threads that wait for each other get hardly further beside it, and saves 6 ms of each."""
@@ -99,7 +101,9 @@ class Plan(NamedTuple):
         threads: torch's threads.
         why: one sentence.
         threaded: one task after the other, on a thread each, instead of `vmap`.
-        background: compile the whole step while the first ones replay its traced graph.
+        background: take compiled steps once there are any, while the first ones replay their traced graph: from the
+            cache, or by a build meanwhile where that pays.
+        worth: times of a build that the steps left have to take for that.
         seeds: trainings whose tasks are in memory at the same time, of those that take their steps together.
     """
 
@@ -112,6 +116,7 @@ class Plan(NamedTuple):
     threaded: bool = False
     background: bool = False
     seeds: int = 1
+    worth: float = 0.0
 
 
 def choose(workload: Workload, execution: Execution = Execution(), *, recorded: bool = False) -> Plan:
@@ -149,6 +154,7 @@ def choose(workload: Workload, execution: Execution = Execution(), *, recorded: 
         threaded=by_task,
         background=background,
         seeds=seeds,
+        worth=(WORTH_MODERATE if workload.moderate else WORTH) if background else 0.0,
     )
     return plan._replace(why=explain(workload, execution, plan))
 
@@ -160,8 +166,8 @@ def _pays(workload: Workload, execution: Execution) -> bool:
 
 
 def _in_background(workload: Workload, execution: Execution, *, recorded: bool) -> bool:
-    """Whether to compile while steps go on: there are enough of them, and a folder to record the first in."""
-    enough = workload.steps >= (LONG if workload.moderate else BACKGROUND)
+    """Whether to take compiled code while steps go on: there are enough to trace one, and a folder to record it in."""
+    enough = workload.steps >= TRACED
     return _pays(workload, execution) and recorded and enough and possible(workload.device)
 
 
@@ -223,7 +229,10 @@ def explain(workload: Workload, execution: Execution, plan: Plan) -> str:
 def _how(workload: Workload, execution: Execution, plan: Plan) -> str:
     """Whether steps are compiled, and why."""
     if plan.background:
-        return "Steps replay their traced graph until they are compiled, which goes on in the background"
+        return (
+            "Steps replay their traced graph, and are compiled once there is code for them: at once from the cache, or "
+            f"by a build in the background, where the steps left take {plan.worth:g} times as long as one"
+        )
     if execution.compile != "auto":
         return "Steps are compiled, as asked" if plan.compile else "Steps are not compiled, as asked"
     if plan.compile:

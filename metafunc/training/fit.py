@@ -21,6 +21,7 @@ from metafunc.data.sampling import generator_for
 from metafunc.evaluation import scoring
 from metafunc.evaluation.validation import metric_to_follow
 from metafunc.execution import shards
+from metafunc.execution.deferred_compiler import deferred_compiler
 from metafunc.execution.device import device_of, move, surroundings
 from metafunc.execution.distributed import ALONE, Ranks
 from metafunc.execution.plan import Execution, Plan, choose
@@ -68,6 +69,7 @@ class Fit(Generic[M]):
         return f"Fit({', '.join([f'step {self.step:,}', *loss, *scores, *place])})"
 
 
+@deferred_compiler()
 def fit(
     learner: MetaLearner[M, P],
     family: TaskFamily,

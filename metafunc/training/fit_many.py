@@ -18,6 +18,7 @@ import torch
 from metafunc.checks import in_place
 from metafunc.data.sampling import generator_for
 from metafunc.execution import aot, trial
+from metafunc.execution.deferred_compiler import deferred_compiler
 from metafunc.execution.device import device_of, move, surroundings
 from metafunc.execution.plan import Execution, Plan
 from metafunc.execution.seeds import Gradients, gradients
@@ -48,6 +49,7 @@ class _Ready(Generic[M]):
     validation: Validation
 
 
+@deferred_compiler()
 def fit_many(
     learner: MetaLearner[M, P] | Callable[..., MetaLearner[M, P]],
     family: TaskFamily,

@@ -100,9 +100,9 @@ class Loop(Generic[M, P]):
             record=self.recorder.record_switch,
             warn=self.warn,
             halted=lambda: self.stopped,
-            shared=self.spec.shards > 1,
-            builds=self.together.ranks.local_rank == 0,
-        )
+            shared=self.spec.shards > 1, builds=self.together.ranks.local_rank == 0,
+            steps=self.spec.steps, worth=self.plan.worth,
+        )  # fmt: skip
 
     @cached_property
     def gradient_at(self) -> Measured[M]:

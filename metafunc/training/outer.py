@@ -9,6 +9,7 @@ import torch
 from metafunc.checks import above, look_up
 from metafunc.rl import trust_region
 from metafunc.training import settings
+from metafunc.training.optimisers import SGD, Adam
 from metafunc.training.settings import Outer, Update
 from metafunc.training.state import Optimise, Schedule
 from metafunc.types import Kind, MetaLearner, TaskFamily
@@ -35,12 +36,12 @@ def adam(outer_lr: float) -> Optimise:
 
 def sgd(outer_lr: float) -> Optimise:
     """Gradient descent with a fixed step size."""
-    return partial(torch.optim.SGD, lr=outer_lr)
+    return partial(SGD, lr=outer_lr)
 
 
 def sign(outer_lr: float) -> Optimise:
     """Adam without memory: every number moves by the step size, in the direction of its gradient's sign."""
-    return partial(torch.optim.Adam, lr=outer_lr, betas=(0.0, 0.0), fused=True)
+    return partial(Adam, lr=outer_lr, betas=(0.0, 0.0), fused=True)
 
 
 def cosine(steps: int) -> Schedule:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from metafunc.checks import above, at_least
+from metafunc.training.optimisers import Adam
 from metafunc.training.state import Optimise, Schedule
 from metafunc.training.trackers import Tracker
 from metafunc.types import M, Task
@@ -17,7 +18,7 @@ Update: TypeAlias = Callable[[M, Task, M], M]
 
 def adam(parameters: Iterable[Tensor], *, lr: float | int = 1e-3) -> torch.optim.Optimizer:
     """The papers' outer optimiser: Adam, by default with a step size of .001, each tensor's update in one pass."""
-    return torch.optim.Adam(parameters, lr=lr, fused=True)
+    return Adam(parameters, lr=lr, fused=True)
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """What lies in the folder of compiled code is run: others cannot put anything there, and nothing planted is loaded."""
 
+import json
 import os
 import stat
 import subprocess
@@ -23,6 +24,7 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A cache of the test's own."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.delenv(code_cache.INDUCTOR, raising=False)
+    monkeypatch.delenv(code_cache.NAMED, raising=False)
     code_cache._of_this_process.cache_clear()
     with warnings.catch_warnings():
         warnings.simplefilter("always")
@@ -159,6 +161,53 @@ def test_a_relative_name_of_the_cache_is_passed_over(tmp_path: Path, monkeypatch
     assert code_cache.folder() == tmp_path / ".cache/metafunc"
 
 
+def test_a_variable_names_the_folder_or_has_nothing_kept(
+    own: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(code_cache.NAMED, str(tmp_path / "named"))
+    assert code_cache.folder() == tmp_path / "named"
+    monkeypatch.setenv(code_cache.NAMED, "here")
+    with pytest.raises(CacheError, match="METAFUNC_CODE_CACHE must be a full path, or off, not here"):
+        code_cache.folder()
+    monkeypatch.setenv(code_cache.NAMED, "off")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # it is what was asked for
+        private = code_cache.folder()
+    assert private not in (own, tmp_path / "named")
+    assert stat.S_IMODE(private.stat().st_mode) == 0o700
+    assert not own.exists()
+
+
+def test_libraries_that_were_used_least_recently_are_deleted(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with code_cache.opened(code_cache.folder()) as handle:
+        for age, name in enumerate("abc"):
+            code_cache.keep(handle, name, bytes(10))
+            os.utime(own / f"{name}.so", (1e9 - age, 1e9 - age))
+        assert code_cache.read(handle, "c") is not None  # the last of them is used now
+    monkeypatch.setattr(code_cache, "LARGEST", 29)
+    (own / ".building-old").mkdir()
+    (own / "old.lock").touch()
+    for remnant in (".building-old", "old.lock"):
+        os.utime(own / remnant, (1e9, 1e9))
+    (own / ".building-new").mkdir()
+    code_cache.prune(own)
+    assert {path.name for path in own.iterdir()} == {"a.so", "a.sum", "c.so", "c.sum", ".building-new"}
+
+
+def test_times_of_builds_are_known_by_name_or_by_their_median(own: Path) -> None:
+    with code_cache.opened(code_cache.folder()) as handle:
+        assert code_cache.build_seconds(own, "a") is None
+        for name, seconds in (("a", 10.0), ("b", 20.0), ("c", 40.0), ("a", 12.0)):
+            code_cache.keep_seconds(handle, own, name, seconds)
+        assert [code_cache.build_seconds(own, name) for name in ("a", "c", "other")] == [12.0, 40.0, 20.0]
+        for damaged in ("", "[1]", '{"a": "x", "b": -1, "c": [2]}', "{"):
+            (own / code_cache.SECONDS).write_text(damaged)
+            assert code_cache.build_seconds(own, "a") is None
+        for i in range(2 * code_cache.TIMED):
+            code_cache.keep_seconds(handle, own, str(i), 1.0)
+    assert len(json.loads((own / code_cache.SECONDS).read_text())) == code_cache.TIMED
+
+
 def test_folders_that_the_user_names_are_taken_and_checked_alike(
     own: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -193,7 +242,7 @@ def test_a_planted_library_is_not_run_but_built_again(
         with code_cache.opened(own) as handle:
             code_cache.keep(handle, build.name_of(described), planted.read_bytes())
         with pytest.raises(build.BuildError):
-            build.Build(described, niceness=0).load()
+            build.Build(described, niceness=0, builds=False).load()
         assert (tmp_path / "ran").exists()
     finally:
         begun.close()

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -41,6 +42,30 @@ def test_metafunc_imports_no_heavy_library() -> None:
         "scipy",
         "botorch",
     }
+
+
+COMPILER = {"torch._dynamo", "torch._inductor", "torch.distributed.tensor", "sympy"}
+"""What torch imports by itself: at the first gradient, and as soon as an optimiser is made."""
+HEAVY = COMPILER | {"datasets", "matplotlib", "pandas", "PIL", "pyarrow", "scipy", "sklearn"}
+"""What the first steps of a training have no use for."""
+TRAIN = "train maml sinusoid --steps 2 --test-tasks 0 --out run --quiet"
+EVAL = "eval run --num-tasks 2 --quiet"
+
+
+def after(*lines: str, before: str = "") -> set[str]:
+    runs = [f"assert run({line.split()!r}) == 0" for line in lines]
+    return modules_after("\n".join([before, "from metafunc_cli.__main__ import run", *runs]))
+
+
+def test_first_steps_a_checkpoint_and_a_meta_test_import_no_compiler(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert not after(TRAIN) & HEAVY
+    assert not after(EVAL) & COMPILER
+    # The wrong twin: torch as it is.
+    twin = "from metafunc.execution import deferred_compiler\ndeferred_compiler.COMPILER = 'torch'"
+    assert after(EVAL, before=twin) >= COMPILER - {"torch._inductor"}
 
 
 def test_only_the_estimators_import_scikit_learn() -> None:

@@ -140,5 +140,5 @@ def main(folder: Path) -> dict[str, Any]:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    plan.TRACED = plan.BACKGROUND = 1
+    plan.TRACED, plan.WORTH = 1, 0.0
     print(json.dumps(main(Path(sys.argv[1]))))

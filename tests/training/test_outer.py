@@ -45,7 +45,8 @@ def test_the_outer_update_by_name() -> None:
         [0.1, 0.05 * (1 + 2**-0.5), 0.05, 0.05 * (1 - 2**-0.5), 0], abs=1e-9
     )
     adam, sgd = (made(outer_optimiser=name).optimiser([torch.zeros(1)]) for name in ("adam", "sgd"))
-    assert (type(adam), type(sgd)) == (torch.optim.Adam, torch.optim.SGD)
+    assert isinstance(adam, torch.optim.Adam)
+    assert isinstance(sgd, torch.optim.SGD)
 
 
 def test_sign_descent_moves_by_the_step_size_whatever_the_gradient() -> None:

@@ -24,9 +24,9 @@ from torch import Tensor, fx
 from metafunc.execution import code_cache
 from metafunc.execution.aot.serialise import restore
 
-KEPT = 200
-"""How many libraries are kept: 1 to 5 MB each; those that were used last."""
 REQUEST, LIBRARY, LOG = "request.json", "step.so", "log.txt"
+LOOK = 0.5
+"""Seconds between two looks at whether another process still builds."""
 
 
 class BuildError(RuntimeError):
@@ -45,8 +45,20 @@ def name_of(described: str) -> str:
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:32]
 
 
+def cached(described: str) -> bool:
+    """Whether the cache has a library for a graph."""
+    return (code_cache.folder() / f"{name_of(described)}{code_cache.LIBRARY}").exists()
+
+
+def usual_seconds(described: str) -> float | None:
+    """How long the graph's library took to build here, or others did; None: nothing is known."""
+    return code_cache.build_seconds(code_cache.folder(), name_of(described))
+
+
 class Build:
     """A compile that goes on in another process, in a new session; there is none if the cache has the library.
+
+    One process at a time builds a library: the others wait for it, and build it themselves if that one ends without.
 
     Args:
         described: the graph, from `describe`.
@@ -56,27 +68,51 @@ class Build:
 
     def __init__(self, described: str, *, niceness: int, builds: bool = True) -> None:
         self.folder, self.name = code_cache.folder(), name_of(described)
+        self.described, self.niceness, self.builds = described, niceness, builds
         self.process: subprocess.Popen[bytes] | None = None
-        self.kept = self._kept()
-        self.elsewhere, self.stored = not builds, False
-        if self.kept is not None or self.elsewhere:
+        self.held: int | None = None
+        self.kept = None if builds else self._kept()
+        self.stored, self.began = False, -LOOK
+        self._begin()
+
+    def _begin(self) -> None:
+        """Begin to build what the cache does not have, unless another process does, or is to do it."""
+        if self.kept is not None or not self.builds or time.monotonic() - self.began < LOOK:
             return
+        self.began = time.monotonic()
+        with code_cache.opened(self.folder) as handle:
+            self.held = code_cache.reserve(handle, self.name)
+            if self.held is None:
+                return
+            try:
+                self.kept = code_cache.read(handle, self.name)
+                if self.kept is None:
+                    self._start()
+            finally:
+                if self.process is None:
+                    self._release()
+
+    def _start(self) -> None:
         named = code_cache.named()
         self.place = Path(tempfile.mkdtemp(prefix=code_cache.BUILDING, dir=self.folder))
-        # Unless the user has named one, the compiler gets a new folder: it loads nothing that it has not made itself.
-        own = {code_cache.INDUCTOR: str(self.place / "inductor"), **named}
         try:
-            self.process = self._begun(described, niceness, own)
+            # Unless the user has named one, the compiler gets a new folder: it loads only what it has made itself.
+            self.process = self._begun({code_cache.INDUCTOR: str(self.place / "inductor"), **named})
         except BaseException:
             shutil.rmtree(self.place, ignore_errors=True)
             raise
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether another process builds, or is to build, what the cache does not have."""
+        return self.process is None and self.kept is None
 
     def _kept(self) -> bytes | None:
         with code_cache.opened(self.folder) as handle:
             return code_cache.read(handle, self.name)
 
-    def _begun(self, described: str, niceness: int, own: dict[str, str]) -> "subprocess.Popen[bytes]":
-        request = {"graph": described, "threads": torch.get_num_threads(), "niceness": niceness}
+    def _begun(self, own: dict[str, str]) -> "subprocess.Popen[bytes]":
+        request = {"graph": self.described, "threads": torch.get_num_threads(), "niceness": self.niceness}
         (self.place / REQUEST).write_text(json.dumps(request))
         with (self.place / LOG).open("wb") as log:
             return subprocess.Popen(
@@ -90,10 +126,12 @@ class Build:
 
     def done(self) -> bool:
         """Whether it has ended, well or not; of one elsewhere, whether the cache has what it made."""
-        if self.elsewhere and self.kept is None and (self.folder / f"{self.name}{code_cache.LIBRARY}").exists():
-            self.kept = self._kept()
         if self.elsewhere:
-            return self.kept is not None
+            if not self.builds and (self.folder / f"{self.name}{code_cache.LIBRARY}").exists():
+                self.kept = self._kept()
+            self._begin()  # where the other process has ended
+            if self.elsewhere:
+                return False
         over = self.process is None or self.process.poll() is not None
         if over and self.process is not None and not self.stored and not self.failed():
             self._store()
@@ -106,8 +144,11 @@ class Build:
         return bool(self.process.returncode) or not (self.place / LIBRARY).exists()
 
     def wait(self, halted: Callable[[], bool]) -> bool:
-        """Wait for the end, or until `halted`; returns whether it has ended. Nothing elsewhere is waited for."""
-        while not (over := self.done() or self.elsewhere) and not halted():
+        """Wait for the end, or until `halted`; returns whether it has ended.
+
+        What another rank is to build is not waited for, since it may never be there.
+        """
+        while not (over := self.done() or not self.builds) and not halted():
             time.sleep(0.02)
         return over
 
@@ -141,6 +182,7 @@ class Build:
         try:
             with code_cache.opened(self.folder) as handle:
                 code_cache.keep(handle, self.name, (self.place / LIBRARY).read_bytes())
+                code_cache.keep_seconds(handle, self.folder, self.name, time.monotonic() - self.began)
         except OSError as error:  # such as a full disk
             warnings.warn(f"compiled code cannot be kept in {self.folder} ({error.strerror})", stacklevel=2)
 
@@ -154,6 +196,11 @@ class Build:
             raise BuildError(f"{self.name} cannot be loaded: {error}") from error
         return run
 
+    def _release(self) -> None:
+        if self.held is not None:
+            code_cache.release(self.folder, self.name, self.held)
+            self.held = None
+
     def close(self) -> None:
         """End the process and everything that it started, and put what it left away."""
         if self.process is None:
@@ -165,16 +212,8 @@ class Build:
         self.process.stdin.close()
         self.process = None
         shutil.rmtree(self.place, ignore_errors=True)
-        _prune(self.folder)
-
-
-def _prune(folder: Path) -> None:
-    for old in sorted(folder.glob("*.so"), key=lambda path: path.stat().st_mtime, reverse=True)[KEPT:]:
-        old.unlink(missing_ok=True)
-        old.with_suffix(code_cache.SUM).unlink(missing_ok=True)
-    for remnant in folder.glob(f"{code_cache.BUILDING}*"):  # of a process that was killed
-        if time.time() - remnant.stat().st_mtime > 86_400:
-            shutil.rmtree(remnant, ignore_errors=True) if remnant.is_dir() else remnant.unlink(missing_ok=True)
+        self._release()
+        code_cache.prune(self.folder)
 
 
 def _end_with_parent() -> None:

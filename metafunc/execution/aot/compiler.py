@@ -8,7 +8,6 @@ Shards of a step, and the ranks that share them, switch together: once the code 
 shard of the next step, and where one refuses it all of them take that step again by their graphs, and go on with these.
 """
 
-import hashlib
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeVar
 
@@ -16,29 +15,15 @@ from torch import Tensor, fx
 
 from metafunc import tree
 from metafunc.execution import agreement, tracing
-from metafunc.execution.aot.build import Build, BuildError, possible
+from metafunc.execution.aot.build import Build, BuildError, cached, possible, usual_seconds
 from metafunc.execution.aot.serialise import describe
+from metafunc.execution.aot.switch import Halted, Switch, sum_of
+from metafunc.execution.aot.worth import Pace, pays
 from metafunc.execution.code_cache import CacheError
 from metafunc.execution.tracing import Run, Signature, Traced
 
 T = TypeVar("T")
 BACKGROUND = 19
-
-
-class Halted(Exception):  # noqa: N818 - it names what happened
-    """A signal came while a step waited for its code; the step has not been taken."""
-
-
-class Switch(NamedTuple):
-    """A run's switch from traced graphs to compiled code.
-
-    Args:
-        step: the first compiled step.
-        arguments: a sum of the shapes and types that the code is for.
-    """
-
-    step: int
-    arguments: str
 
 
 class Compiler:
@@ -52,6 +37,9 @@ class Compiler:
         halted: whether to stop waiting.
         shared: whether shards and ranks switch together, by what `settle` learns after every gradient.
         builds: whether this process compiles in the background; else it takes what another of this machine has made.
+        steps: steps of the run in all.
+        worth: how many times a build's time the steps left have to take, for a build in the background to begin; what
+            the cache has is taken anyway. 0: it always begins.
 
     Examples:
         >>> from metafunc.execution import aot
@@ -70,11 +58,15 @@ class Compiler:
         halted: Callable[[], bool] = lambda: False,
         shared: bool = False,
         builds: bool = True,
+        steps: int = 0,
+        worth: float = 0.0,
     ) -> None:
         self.at_once, self.switch = at_once, switch
         self.record, self.warn, self.halted = record, warn, halted
         self.shared, self.builds = shared, builds
-        self.step = 0
+        self.steps, self.worth = steps, worth
+        self.step, self.pace = 0, Pace()
+        self.asked: _Asked | None = None
         self.pending: _Pending | None = None
         self.begun = self.ready = self.refused = self.over = False
         self.trials: dict[Signature, _Trial] = {}
@@ -96,6 +88,8 @@ class Compiler:
             Halted: while waiting for code that a stopped run had at this step.
         """
         self.step = step
+        if self.asked is not None:
+            self._decide(self.asked)
         if self.pending is not None:
             ready = self.ready if self.shared else self.pending.build.done()
             if ready if self.switch is None else step >= self.switch.step:
@@ -128,7 +122,7 @@ class Compiler:
         for key, trial in trials.items():
             trial.owner.graphs[key] = trial.graph if refused else trial.code
             if not (refused or self.at_once or self.switch):
-                self.switch = Switch(self.step, _sum(key))
+                self.switch = Switch(self.step, sum_of(key))
                 self.record(self.switch)
         if refused:
             if not self.refused:
@@ -139,6 +133,7 @@ class Compiler:
 
     def drop(self) -> None:
         """Compile no more."""
+        self.asked = None
         if self.pending is not None:
             self.pending.build.close()
             self.pending = None
@@ -147,26 +142,46 @@ class Compiler:
         """Whether the arguments' first step has to be a compiled one already."""
         if self.over or self.switch is None:
             return self.at_once and not self.over
-        return self.step >= self.switch.step and _sum(key) == self.switch.arguments
+        return self.step >= self.switch.step and sum_of(key) == self.switch.arguments
 
     def begin(self, owner: "_Compiled[Any]", key: Signature, graph: fx.GraphModule, leaves: list[Tensor]) -> None:
         """Start to compile a graph; in the background only a run's first."""
         needed = self.needed_now(key)
         if self.over:
             return
-        if not needed and (self.begun or (self.switch is not None and _sum(key) != self.switch.arguments)):
+        if not needed and (self.begun or (self.switch is not None and sum_of(key) != self.switch.arguments)):
             return
         self.begun = True
         try:
             if not possible(leaves[0].device.type):
                 owner.graphs[key] = self._trial(owner, key, graph, tracing.by_inductor(graph, leaves))
                 return
-            described, constants = describe(graph, leaves)
-            build = Build(described, niceness=0 if needed else BACKGROUND, builds=self.builds or needed)
+            self.asked = _Asked(owner, key, graph, *describe(graph, leaves))
+            known = needed or self.switch is not None or not (self.worth and self.builds)
+            if known or cached(self.asked.described):
+                self._build(niceness=0 if needed else BACKGROUND, builds=self.builds or needed)
         except Exception as error:  # whatever inductor fails with
+            self.asked = None
             self.refuse(error)
+
+    def _decide(self, asked: "_Asked") -> None:
+        """Build in the background what pays, once that is known."""
+        self.pace.mark()
+        if not self.pace.known:
             return
-        self.pending = _Pending(owner, key, graph, constants, build)
+        left = self.pace.step * (self.steps - self.step)
+        try:
+            if cached(asked.described) or pays(left, usual_seconds(asked.described), worth=self.worth):
+                self._build(niceness=BACKGROUND, builds=True)
+        except (CacheError, OSError) as error:
+            self.refuse(error)
+        self.asked = None
+
+    def _build(self, *, niceness: int, builds: bool) -> None:
+        assert self.asked is not None
+        owner, key, graph, described, constants = self.asked
+        self.asked = None
+        self.pending = _Pending(owner, key, graph, constants, Build(described, niceness=niceness, builds=builds))
 
     def switch_now(self) -> None:
         """Wait for the code, if need be, and let the next call try it."""
@@ -213,16 +228,12 @@ class Compiler:
                 self.trials[key] = _Trial(owner, graph, code)
                 return found
             if not self.at_once and self.switch is None:
-                self.switch = Switch(self.step, _sum(key))
+                self.switch = Switch(self.step, sum_of(key))
                 self.record(self.switch)
             owner.graphs[key] = code
             return found
 
         return tried
-
-
-def _sum(key: Signature) -> str:
-    return hashlib.sha256(str(key).encode()).hexdigest()[:16]
 
 
 def agree(graph: fx.GraphModule, leaves: Sequence[Tensor], expected: list[Tensor], found: list[Tensor]) -> bool:
@@ -235,6 +246,14 @@ class _Trial(NamedTuple):
     owner: "_Compiled[Any]"
     graph: fx.GraphModule
     code: Run
+
+
+class _Asked(NamedTuple):
+    owner: "_Compiled[Any]"
+    key: Signature
+    graph: fx.GraphModule
+    described: str
+    constants: list[Tensor]
 
 
 class _Pending(NamedTuple):

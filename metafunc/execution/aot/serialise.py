@@ -12,6 +12,8 @@ from metafunc.execution.tracing import signature
 
 KINDS = {"dtype": torch.dtype, "layout": torch.layout, "memory_format": torch.memory_format}
 """Values that are names in torch."""
+LIFTED = (torch.float32, torch.float64)
+"""Types in which a product with a number is bitwise that with a 0-dim tensor; narrower ones multiply in a wider one."""
 
 
 def describe(graph: fx.GraphModule, leaves: Sequence[Tensor]) -> tuple[str, list[Tensor]]:
@@ -22,7 +24,8 @@ def describe(graph: fx.GraphModule, leaves: Sequence[Tensor]) -> tuple[str, list
         leaves: its arguments.
 
     Returns:
-        The graph as JSON, and the constants in it: further inputs, after the leaves.
+        The graph as JSON, and the constants in it: further inputs, after the leaves. Numbers that tensors are
+        multiplied with, such as inner step sizes, are among them, so that the code for one is that for all.
 
     Raises:
         ValueError: something in it cannot be written down.
@@ -39,6 +42,7 @@ def describe(graph: fx.GraphModule, leaves: Sequence[Tensor]) -> tuple[str, list
     steps: list[Any] = []
     names: list[str] = []
     constants: list[Tensor] = []
+    lifted: dict[tuple[float, torch.dtype], str] = {}
     result: Any = None
     for node in graph.graph.nodes:
         if node.op == "placeholder":
@@ -48,6 +52,13 @@ def describe(graph: fx.GraphModule, leaves: Sequence[Tensor]) -> tuple[str, list
             constants.append(operator.attrgetter(node.target)(graph))
         elif node.op == "output":
             result = _encode(node.args[0])
+        elif (number := _factor(node)) is not None:
+            if number not in lifted:
+                lifted[number] = f"number_{len(lifted)}"
+                names.append(lifted[number])
+                constants.append(torch.tensor(number[0], dtype=number[1]))
+            factors = {"tuple": [_encode(node.args[0]), {"node": lifted[number]}]}
+            steps.append([node.name, _name(node.target), factors, _encode({})])
         elif node.op == "call_function":
             steps.append([node.name, _name(node.target), _encode(node.args), _encode(dict(node.kwargs))])
         else:
@@ -73,6 +84,15 @@ def restore(text: str) -> tuple[fx.GraphModule, tuple[Tensor, ...]]:
         for shape, stride, dtype, device in described["arguments"]
     ]
     return fx.GraphModule({}, graph), tuple(inputs)
+
+
+def _factor(node: fx.Node) -> tuple[float, torch.dtype] | None:
+    """The number that a tensor is multiplied with, and the type in which; None: it is another operation."""
+    if node.target is not torch.ops.aten.mul.Tensor or not isinstance(node.args[1], float):
+        return None
+    values = [each.meta.get("val") for each in (node, *node.all_input_nodes)]
+    types = {value.dtype for value in values if isinstance(value, Tensor) and value.device.type == "cpu"}
+    return (node.args[1], types.pop()) if len(types) == 1 and types <= {*LIFTED} else None
 
 
 def _name(target: Any) -> str:

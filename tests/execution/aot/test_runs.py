@@ -51,7 +51,7 @@ def tensors(run: Path) -> dict[str, bytes]:
 @pytest.fixture
 def background(monkeypatch: pytest.MonkeyPatch, rounded: Any) -> Any:
     monkeypatch.setattr(plan, "TRACED", 1)
-    monkeypatch.setattr(plan, "BACKGROUND", 1)
+    monkeypatch.setattr(plan, "WORTH", 0.0)
     rounded.factor = 1 + 2e-6  # float32
     return rounded
 
@@ -138,7 +138,7 @@ def test_a_signal_while_a_step_waits_for_its_code_stops_before_it(
 def test_a_run_that_was_compiled_meanwhile_resumes_bitwise(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(plan, "TRACED", 1)
-    monkeypatch.setattr(plan, "BACKGROUND", 1)
+    monkeypatch.setattr(plan, "WORTH", 0.0)
     monkeypatch.setattr(compiler, "BACKGROUND", 0)  # or it would wait for whatever else the machine does
     begun: list[build.Build] = []
 

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from metafunc import tree
 from metafunc.execution import tracing
+from metafunc.execution.aot import serialise
 from metafunc.execution.aot.serialise import describe, restore
 from metafunc.execution.gradient import value_and_grad
 from metafunc.nn.likelihood import gaussian
@@ -48,6 +49,35 @@ def test_constants_are_inputs_and_not_part_of_the_name() -> None:
     assert one == other
     assert [leaf.tolist() for leaf in (*first, *second)] == [[1.0, 0.0], [2.0, 0.0]]
     assert restore(one)[0](torch.ones(2), *second)[0].tolist() == [3.0, 1.0]
+
+
+def described(lr: float, dtype: torch.dtype) -> tuple[str, list[Tensor], torch.fx.GraphModule, list[Tensor]]:
+    loss = query_loss(gradient_descent(LOSS, lr=lr, num_steps=2), LOSS)
+    arguments = tree.map(lambda leaf: leaf.to(dtype), (META, TASKS))
+    graph = tracing.trace(value_and_grad(loss), *arguments, fake=True)
+    leaves = tree.leaves(arguments)
+    return *describe(graph, leaves), graph, leaves
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_numbers_that_are_multiplied_with_are_inputs_and_change_no_bit(dtype: torch.dtype) -> None:
+    texts, rates = set(), []
+    for lr in (0.1, 0.03):
+        text, constants, graph, leaves = described(lr, dtype)
+        texts.add(text)
+        rates.append([constant.item() for constant in constants if constant.ndim == 0])
+        assert same(restore(text)[0](*leaves, *constants), graph(*leaves))
+        # The wrong twin: another number in the place of the rate.
+        others = [constant * 1.5 if constant.ndim == 0 else constant for constant in constants]
+        assert not same(restore(text)[0](*leaves, *others), graph(*leaves))
+    assert len(texts) == 1, "one piece of code for all inner step sizes"
+    assert rates[0] != rates[1]
+
+
+def test_numbers_stay_in_the_graph_where_an_input_would_be_rounded_to_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert described(0.1, torch.bfloat16)[0] != described(0.03, torch.bfloat16)[0]
+    monkeypatch.setattr(serialise, "LIFTED", ())  # as it was before
+    assert described(0.1, torch.float32)[0] != described(0.03, torch.float32)[0]
 
 
 def test_what_is_no_tensor_operation_is_refused() -> None:
