@@ -20,6 +20,8 @@ from metafunc_cli.errors import FAILURE, OK, UsageError, unknown
 from metafunc_cli.settings import compose
 from metafunc_cli.settings.checking_options import Checking
 from metafunc_cli.settings.generated import ALGORITHMS
+from metafunc_cli.settings.misspelt import look_over
+from metafunc_cli.settings.run_argument import HELP, words_and_flags
 from metafunc_cli.settings.signature import spoken
 from metafunc_cli.settings.user_builders import is_own
 
@@ -46,8 +48,7 @@ class OnCheck(Protocol):
 
 def main(argv: Sequence[str]) -> int:
     """Run the command; see `metafunc check --help`."""
-    with compose.uncoloured():
-        options = tyro.cli(Checking, args=[*argv], prog="metafunc check", description=DESCRIPTION)
+    options = _options(argv)
     shape = _shape(options.input_shape)
     if not is_own(options.target) and options.target not in ALGORITHMS:
         raise unknown("algorithm", options.target, ALGORITHMS)
@@ -85,6 +86,18 @@ def main(argv: Sequence[str]) -> int:
         }
     )
     return OK if held else FAILURE
+
+
+def _options(argv: Sequence[str]) -> Checking:
+    """What was asked for; help ends the program here."""
+    if not HELP & {*argv}:
+        look_over("metafunc check", argv, [("", Checking(target=""))])
+        targets, _ = words_and_flags(argv, ("", Checking))
+        if len(targets) != 1:
+            given = f"not {len(targets)}: {', '.join(targets)}" if targets else "such as maml, or package.module:name"
+            raise UsageError(f"check takes one target, {given}.")
+    with compose.uncoloured():
+        return tyro.cli(Checking, args=[*argv], prog="metafunc check", description=DESCRIPTION)
 
 
 def _coherence(options: Checking) -> int:

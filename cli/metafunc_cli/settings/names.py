@@ -97,6 +97,9 @@ def choose(
         UsageError: a name is unknown, or two do not fit each other.
     """
     if len(given) > 2:
+        for name in given:
+            if not (name in ALGORITHMS or name in FAMILIES or user_builders.is_own(name)):
+                raise unknown("algorithm or task family", name, (*ALGORITHMS, *FAMILIES))
         raise UsageError(f"train takes an algorithm and a task family, not {len(given)} names: {', '.join(given)}.")
     algorithm, tasks = _told_apart(given)
     stored = {section: recorded.get(section, {}).get("name") for section in SECTIONS}
