@@ -133,6 +133,24 @@ def varied(reports: Sequence[Mapping[str, Any]]) -> str:
     return " ".join([intervals(reports[0]), BOLD, *filter(None, wide)])
 
 
+def numbers_to_csv(reports: Sequence[Mapping[str, Any]], number: str) -> str:
+    """Comparisons that differ in a number as comma-separated values: a line per metric, learner and number.
+
+    Args:
+        reports: the comparisons.
+        number: its key in each of them, and the name of its column.
+    """
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n", quoting=csv_quoting(r["algorithm"] for r in reports[0]["rows"]))
+    writer.writerow(["metric", "algorithm", number, "mean", "ci95", "low", "high"])
+    for metric in metrics_of(reports[0]["rows"][0]):
+        for each in reports:
+            for row in each["rows"]:
+                found = [row[metric][name] for name in ("mean", "ci95", "low", "high")]
+                writer.writerow([metric, csv_cell(row["algorithm"]), each[number], *found])
+    return text.getvalue()
+
+
 def to_frame(report: Mapping[str, Any]) -> "DataFrame":
     """The table as a data frame: one row per learner, and the columns of the CSV file.
 

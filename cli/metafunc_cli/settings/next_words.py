@@ -136,7 +136,16 @@ def _flags(command: str, rest: Sequence[str]) -> dict[str, Flag]:
         fits = (name for name, row in families.items() if row["kinds"][0] in algorithms[algorithm]["kinds"])
         family = family or ("regression" if table else next(fits))
         network = _given(rest, networks) or families[family]["model"]
+        rows = (algorithms[algorithm], networks[network])
         found |= algorithms[algorithm]["flags"] | families[family]["flags"] | networks[network]["flags"]
+        if command == "tune":
+            names = [name for row in (_words()["commands"]["tune"], *rows) for name in row["numbers"]]
+            found["--space"] = (VARIADIC, [f"{name}:" for name in names])
+    elif command == "bench":
+        suites = _words()["suites"]
+        named = [word for word in rest if word in suites] or suites
+        for part in ("learners", "families"):
+            found[f"--{part}"] = (VARIADIC, [name for suite in named for name in suites[suite][part]])
     return {flag: Flag(number, _now(values)) for flag, (number, values) in found.items()}
 
 
