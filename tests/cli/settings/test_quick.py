@@ -58,11 +58,7 @@ def test_every_pair_has_a_quick_configuration() -> None:
         assert training.test_tasks <= 100
         assert (training.validate_every or 1) <= training.steps
         assert training.schedule != "constant" or training.outer_optimiser != "adam"
-        for section, bounds in (
-            ("algorithm", quick.HYPER),
-            ("tasks", quick.DATA | dict(quick.OF_FAMILY.get(tasks, {}))),
-            ("model", quick.NETWORK),
-        ):
+        for section, bounds in quick.bounds(algorithm, tasks, FAMILIES[tasks].kinds[0]).items():
             for name, most in bounds.items():
                 value: Any = getattr(parts[section], name, None)
                 whole = value if isinstance(value, tuple | list) else [value or 0]
