@@ -25,7 +25,7 @@ def test_bad_fractions_are_refused(fractions):
         by_fractions([0, 1], fractions, 0)
 
 
-def test_who_divides_the_classes_is_told_by_what():
+def test_too_few_classes_are_said_with_the_argument_that_divides_them():
     labels = [number // 4 for number in range(40)]
     parts = ["train"] * 32 + ["validation"] * 4 + ["test"] * 4
     sizes = {"num_ways": 5, "num_shots": 1, "num_queries": 1}

@@ -20,7 +20,7 @@ LONGEST = 100
 
 
 class Claim(NamedTuple):
-    """One row.
+    """One row of the table.
 
     Args:
         name: of what is claimed.
