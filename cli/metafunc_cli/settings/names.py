@@ -13,6 +13,8 @@ from metafunc_cli.settings.rows import Row
 
 SECTIONS = ("algorithm", "tasks", "model")
 QUICK = "quick"
+VECTORS = "mlp"
+"""The network that takes vectors as well as images."""
 
 
 def refuse_imports(recorded: Mapping[str, Any], file: str | Path | None, typed: Collection[str | None] = ()) -> None:
@@ -122,7 +124,8 @@ def choose(
             f"The preset {preset.name} is for {preset.algorithm} on {preset.tasks}, not for {algorithm} on {tasks}: "
             "leave the names or the preset out."
         )
-    usual = preset.model if preset else row("tasks", tasks).model
+    over_vectors = row("algorithm", algorithm).over_vectors
+    usual = preset.model if preset else VECTORS if over_vectors else row("tasks", tasks).model
     return {"algorithm": algorithm, "tasks": tasks, "model": model or stored["model"] or usual}, preset
 
 

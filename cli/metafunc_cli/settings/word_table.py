@@ -65,7 +65,12 @@ def words() -> Words:
     return {
         "commands": {name: {"flags": each, **searched.get(name, {})} for name, each in of_commands.items()},
         "algorithms": {
-            name: {"kinds": row.kinds, "flags": flags("", row.fields), "numbers": numbers("", row.fields)}
+            name: {
+                "kinds": row.kinds,
+                "over_vectors": row.over_vectors,
+                "flags": flags("", row.fields),
+                "numbers": numbers("", row.fields),
+            }
             for name, row in ALGORITHMS.items()
         },
         "families": {

@@ -13,6 +13,9 @@ from metafunc_cli.settings.compose import plain
 from metafunc_cli.settings.generated import ALGORITHMS, FAMILIES
 from metafunc_cli.settings.names import choose
 
+from metafunc import data
+from metafunc.training.build import learner_for
+
 PAIRS = [
     (algorithm, tasks)
     for algorithm, row in ALGORITHMS.items()
@@ -99,6 +102,17 @@ def test_steps_are_so_few_that_a_first_look_ends_in_time(algorithm: str, tasks: 
 def test_steps_are_fewer_by_what_a_step_takes(words: str, steps: int) -> None:
     """By the algorithm, the family, and on convolutions the particles, whose product a step takes longer by."""
     assert asked(*words.split()).settings.training.steps == steps
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "network"), [("maml", "conv4"), ("cnp", "mlp"), ("tnp", "mlp"), ("dkt", "conv4")]
+)
+def test_what_needs_a_network_over_vectors_has_one_on_images(algorithm: str, network: str) -> None:
+    row = ALGORITHMS[algorithm]
+    assert row.over_vectors == (network == "mlp")
+    settings = asked(algorithm, "tiny_omniglot").settings
+    assert settings.names["model"] == network
+    learner_for(settings.to_json(), data.glyphs(num_shots=1, num_queries=1))
 
 
 def test_convolutions_have_fewer_particles_and_test_tasks() -> None:
