@@ -46,9 +46,11 @@ pixels, and a grid over two inputs has its points squared."""
 OF_ALGORITHM: Mapping[tuple[str, str], Mapping[str, float]] = {("imaml", "regression"): {"inner_lr": 0.01}}
 """What else is made small of an algorithm on tasks of a kind: the usual step size of implicit MAML is for characters,
 and with it the loss of some lines and sines is infinite before the first outer step."""
-OF_NETWORK: Mapping[str, Mapping[str, int]] = {"conv4": {"num_particles": 2}}
-"""What else is made small of an algorithm on a network. On small ones a step takes hardly longer for all particles;
-on convolutions, which keep a core busy, as many times longer as there are, and so there are fewer steps as well."""
+OF_NETWORK: Mapping[str, Mapping[str, Mapping[str, int]]] = {
+    "conv4": {"algorithm": {"num_particles": 2}, "tasks": {"num_queries": 5}}
+}
+"""What else is made small on a network, by section. On small ones a step takes hardly longer for all particles; on
+convolutions, which keep a core busy, as many times longer as there are of them, and there are fewer steps as well."""
 TEST_TASKS = {"conv4": 50}
 """By network, the tasks of the meta-test, where they are not 100."""
 NETWORK = {"hidden": 64, "filters": 16}
@@ -88,9 +90,12 @@ def bounds(names: Mapping[str, str], kind: str) -> dict[str, dict[str, float]]:
         2
     """
     of_family, of_network = OF_FAMILY.get(names["tasks"], {}), OF_NETWORK.get(names["model"], {})
-    algorithm = {**HYPER, **OF_ALGORITHM.get((names["algorithm"], kind), {}), **of_network}
+    algorithm = {**HYPER, **OF_ALGORITHM.get((names["algorithm"], kind), {})}
     usual: Mapping[str, Mapping[str, float]] = {"algorithm": algorithm, "tasks": DATA, "model": NETWORK}
-    return {section: {**most, **of_family.get(section, {})} for section, most in usual.items()}
+    return {
+        section: {**most, **of_network.get(section, {}), **of_family.get(section, {})}
+        for section, most in usual.items()
+    }
 
 
 def _default(settings: type, name: str) -> Any:

@@ -117,8 +117,8 @@ def test_what_needs_a_network_over_vectors_has_one_on_images(algorithm: str, net
 
 def test_convolutions_have_fewer_particles_and_test_tasks() -> None:
     few, many = (asked("emaml", "glyphs", "--model", model).settings for model in ("conv4", "mlp"))
-    assert (few.hyper.num_particles, few.training.test_tasks) == (2, 50)
-    assert (many.hyper.num_particles, many.training.test_tasks) == (4, 100)
+    assert (few.hyper.num_particles, few.data.num_queries, few.training.test_tasks) == (2, 5, 50)
+    assert (many.hyper.num_particles, many.data.num_queries, many.training.test_tasks) == (4, 10, 100)
 
 
 def test_a_grid_over_two_inputs_is_coarse_and_implicit_steps_are_small() -> None:
