@@ -84,11 +84,11 @@ def read(argv: Sequence[str]) -> Request:
         UsageError: a name is unknown, two do not fit each other, or a file cannot be read as settings.
     """
     known, flags = {*ALGORITHMS, *FAMILIES}, _known()
-    names = {*known, *tables_in(argv, known)}
-    arguments = split(argv, flags, names)
+    free = {*known, *tables_in(argv, known)}  # words that belong to no flag
+    arguments = split(argv, flags, free)
     arguments, note = resolved(arguments, known, _of_table(arguments), FAMILIES)
     if len(arguments.names) > 2:
-        refuse_after_switch(argv, flags, names)
+        refuse_after_switch(argv, flags, free)
     resume = arguments.values.get("--resume")
     file = str(Path(resume) / "config.json") if resume else arguments.values.get("--config")
     recorded = recorded_in(Path(resume)) if resume else sections_of(Path(file)) if file else {}
