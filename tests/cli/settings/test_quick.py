@@ -136,6 +136,8 @@ def test_a_grid_over_two_inputs_is_coarse_and_implicit_steps_are_small() -> None
 def test_a_first_look_ends_in_time(
     algorithm: str, words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """In all, of one processor: twenty minutes for gp, cauchy, lines and circles, by what their steps and tests take;
+    those on pixels, convolutions and ant come on top."""
     if "ant" in words:
         pytest.importorskip("mujoco")
     monkeypatch.chdir(tmp_path)
