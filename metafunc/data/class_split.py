@@ -44,11 +44,12 @@ def as_called(names: Mapping[str, str], known: Sequence[str]) -> dict[str, str]:
 
 
 class Partition(NamedTuple):
-    """The classes in order, each row's class, and the classes of each part."""
+    """The classes in order, each row's class, the classes of each part, and the argument that decides their shares."""
 
     names: Sequence[str]
     of_row: Int64[Tensor, " rows"]
     parts: Mapping[str, Int64[Tensor, " c"]]
+    divided_by: str = ""
 
 
 def by_row(labels: Sequence[str | int], split_of_row: Sequence[str], splits: Mapping[str, str]) -> Partition:
@@ -100,15 +101,15 @@ def by_fractions(labels: Sequence[str | int], fractions: tuple[float, float, flo
     """
     names, of_row = numbered(labels)
     parts = torch.split(shuffled(len(names), seed), shares(len(names), fractions))
-    return Partition(names, of_row, dict(zip(PARTS, parts, strict=True)))
+    return Partition(names, of_row, dict(zip(PARTS, parts, strict=True)), divided_by="fractions")
 
 
 def shares(count: int, fractions: tuple[float, float, float]) -> list[int]:
     """How many of `count` things each part gets."""
     if min(fractions) < 0 or abs(sum(fractions) - 1) > 1e-6:
         raise ValueError(
-            f"fractions is {fractions}; three shares of the classes (train, validation, test) that add up to 1 are "
-            "needed, such as 0.64 0.16 0.2."
+            "fractions must be three shares (train, validation, test) that add up to 1, such as 0.64 0.16 0.2, not "
+            f"{' '.join(f'{share:g}' for share in fractions)}."
         )
     train, validation = round(count * fractions[0]), round(count * fractions[1])
     validation = min(validation, count - train)

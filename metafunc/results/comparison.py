@@ -112,8 +112,9 @@ def compare(tasks: str, entries: Sequence[Entry]) -> Comparison:
         "paired", for each metric but the gap {"diff", "ci95", "low", "high"}, empty in the first row; "interval",
         "seeds and tasks" or, for one seed, "tasks"; "best", the metrics in which its difference to every other row, by
         itself, excludes zero; and "fitted", by name the scalars of each seed that validation tasks decided, such as the
-        noise scale. "leading" has for each metric the "algorithm" of the best mean, the "rival" that it is least surely
-        better than, their {"diff", "ci95", "low", "high"}, and whether all are "decided"; it is empty for one learner.
+        noise scale. "leading" has for each metric the "algorithm" of the best mean, the "rival" of the next best, their
+        {"diff", "ci95", "low", "high"}, whether all are "decided", and against whom it is "undecided"; it is empty for
+        one learner.
         What is not finite is None.
 
     Raises:
@@ -221,20 +222,22 @@ def _described(interval: Interval) -> dict[str, float]:
 
 
 class Lead(NamedTuple):
-    """The row of the best mean, beside the row that it is least surely better than.
+    """The row of the best mean, beside the row of the next best.
 
     Args:
         best: its number.
         rival: the other's, or None.
         difference: of the best to it.
         interval: around the difference.
-        decided: whether the intervals of the differences to all other rows exclude zero.
+        undecided: the rows that the interval of its difference to does not exclude zero, the next best ones first.
+        decided: whether there are none, and all rows are finite.
     """
 
     best: int
     rival: int | None
     difference: float
     interval: Interval
+    undecided: tuple[int, ...]
     decided: bool
 
     def described(self, names: Sequence[str]) -> dict[str, Any]:
@@ -242,7 +245,8 @@ class Lead(NamedTuple):
         if self.rival is None:
             return {}
         found = {"diff": self.difference, **_described(self.interval), "decided": self.decided}
-        return {"algorithm": names[self.best], "rival": names[self.rival], **found}
+        undecided = [names[i] for i in self.undecided]
+        return {"algorithm": names[self.best], "rival": names[self.rival], **found, "undecided": undecided}
 
 
 def _lead(metric: str, means: Sequence[float], influences: Sequence[Tensor], groups: Groups) -> Lead:
@@ -252,12 +256,9 @@ def _lead(metric: str, means: Sequence[float], influences: Sequence[Tensor], gro
     gaps = {i: means[best] - mean for i, mean in enumerate(means) if i != best and math.isfinite(mean)}
     around_each = {i: around(gap, [influences[best], -influences[i]], groups) for i, gap in gaps.items()}
     if not around_each:
-        return Lead(best, None, math.nan, Interval(math.nan, math.nan), decided=False)
-
-    def sureness(i: int) -> float:
-        half = around_each[i].half
-        return abs(gaps[i]) / half if half > 0 else math.inf * (gaps[i] != 0) if half == 0 else -1.0
-
-    rival = min(around_each, key=sureness)
-    decided = len(gaps) == len(means) - 1 and all(interval.excludes_zero for interval in around_each.values())
-    return Lead(best, rival, gaps[rival], around_each[rival], decided)
+        return Lead(best, None, math.nan, Interval(math.nan, math.nan), (), decided=False)
+    next_best = sorted(gaps, key=lambda i: abs(gaps[i]))
+    undecided = tuple(i for i in next_best if not around_each[i].excludes_zero)
+    decided = len(gaps) == len(means) - 1 and not undecided
+    rival = next_best[0]
+    return Lead(best, rival, gaps[rival], around_each[rival], undecided, decided)

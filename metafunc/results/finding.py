@@ -14,7 +14,7 @@ def finding(report: Mapping[str, Any], written: Callable[[str], str] = str) -> s
     """One sentence that says which learner is the best of a comparison, by how much, and where that is not decided.
 
     It speaks of the metric that validation follows, and of the negative log-likelihood where there is one. The other
-    learner that it names is the one that the best is least surely better than.
+    learner that it names is the next best by the mean; those that the best is not surely better than are named as well.
 
     Args:
         report: what `compare` returns.
@@ -50,6 +50,9 @@ def _clause(report: Mapping[str, Any], metric: str, written: Callable[[str], str
         return f"{' and '.join(lost)} diverge{'s' * (len(lost) == 1)}; of the others {name} has the {extreme} {called}"
     lead = report["leading"][metric]
     apart = spoken(abs(lead["diff"]), lead["ci95"], metric)
-    if lead["decided"]:
-        return f"{name} has the {extreme} {called}, {apart} {side} {written(lead['rival'])}"
-    return f"{called} does not decide between {name} and {written(lead['rival'])}, {apart} apart"
+    doubtful = lead.get("undecided", [] if lead["decided"] else [lead["rival"]])
+    if lead["rival"] in doubtful:
+        others = f", nor against {' or '.join(map(written, doubtful[1:]))}" if doubtful[1:] else ""
+        return f"{called} does not decide between {name} and {written(lead['rival'])}, {apart} apart{others}"
+    doubt = f" (against {' and '.join(map(written, doubtful))} it is not decided)" if doubtful else ""
+    return f"{name} has the {extreme} {called}, {apart} {side} {written(lead['rival'])}{doubt}"

@@ -61,6 +61,7 @@ class Table(TypedDict):
     rows: list[dict[str, Any]]
     leading: dict[str, Any]
     by_shots: NotRequired[list[dict[str, Any]]]
+    missing: NotRequired[str]
 
 
 def parts(folder: Path) -> tuple[str, str, dict[str, Any]]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from metafunc.data.safe_text import csv_cell, csv_quoting, markdown_cell
 from metafunc.evaluation.metrics.table import higher_is_better, label
+from metafunc.results.rounded import undecided
 from metafunc.results.tables import head, latex, spoken, tested_on
 
 Report = Mapping[str, Any]
@@ -118,8 +119,15 @@ def explained(report: Report, written: Callable[[str], str] = str) -> str:
     return (
         f"Meta-test on {' or '.join(tasks)} of each family, the same for all learners. ±: 95 % interval over {seeds}, "
         "by Student's quantiles. Differences are paired by task. Bold: the best learner of a family, where the "
-        f"interval of its difference to each other one excludes zero.{gap}{beside}"
+        f"interval of its difference to each other one excludes zero.{gap}{beside}{_undecided(families)}"
     )
+
+
+def _undecided(families: Sequence[Report]) -> str:
+    """What is said of intervals that say nothing, of each number of groups once."""
+    rows = {each["family"]: [{each["metric"]: row, "paired": {each["metric"]: row["paired"]}} for row in each["rows"]]
+            for each in families}  # fmt: skip
+    return "".join(dict.fromkeys(f" {said}" for each in families if (said := undecided(rows[each["family"]], each))))
 
 
 def _names(report: Report) -> list[str]:

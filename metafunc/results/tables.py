@@ -11,6 +11,7 @@ from metafunc.data.sampling import TRAINED
 from metafunc.evaluation.metrics.table import higher_is_better, label
 from metafunc.results.finding import finding
 from metafunc.results.rounded import spoken as spoken
+from metafunc.results.rounded import undecided
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -123,7 +124,31 @@ def by_number(reports: Sequence[Mapping[str, Any]], number: str, of: str) -> str
             marked = [f"**{cell}**" if metric in row["best"] else cell for cell, row in zip(said, rows, strict=True)]
             lines.append([markdown_cell(rows[0]["algorithm"]), head(metric), *marked])
     table = ["| " + " | ".join(line) + " |" for line in lines]
-    return "\n".join([*table, "", f"{intervals(reports[0])} {BOLD}", ""])
+    return "\n".join([*table, "", varied(reports), ""])
+
+
+def varied(reports: Sequence[Mapping[str, Any]]) -> str:
+    """What the intervals of comparisons that differ in a number are, in a sentence."""
+    wide = dict.fromkeys(undecided(each["rows"], each) for each in reports)
+    return " ".join([intervals(reports[0]), BOLD, *filter(None, wide)])
+
+
+def numbers_to_csv(reports: Sequence[Mapping[str, Any]], number: str) -> str:
+    """Comparisons that differ in a number as comma-separated values: a line per metric, learner and number.
+
+    Args:
+        reports: the comparisons.
+        number: its key in each of them, and the name of its column.
+    """
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n", quoting=csv_quoting(r["algorithm"] for r in reports[0]["rows"]))
+    writer.writerow(["metric", "algorithm", number, "mean", "ci95", "low", "high"])
+    for metric in metrics_of(reports[0]["rows"][0]):
+        for each in reports:
+            for row in each["rows"]:
+                found = [row[metric][name] for name in ("mean", "ci95", "low", "high")]
+                writer.writerow([metric, csv_cell(row["algorithm"]), each[number], *found])
+    return text.getvalue()
 
 
 def to_frame(report: Mapping[str, Any]) -> "DataFrame":
@@ -200,7 +225,9 @@ def explained(report: Mapping[str, Any], written: Callable[[str], str] = str) ->
     """What the intervals of a table are, in a sentence, with names as they are written in its format."""
     rows = report["rows"]
     gap = " Gap: NLL beyond that of the exact prediction, paired by task." if "gap" in metrics_of(rows[0]) else ""
-    return f"{intervals(report)} Δ: difference to {written(rows[0]['algorithm'])}, paired by task. {BOLD}{gap}"
+    missing = f", for {written(report['missing'])} has no row" if "missing" in report else ""
+    difference = f"Δ: difference to {written(rows[0]['algorithm'])}{missing}, paired by task."
+    return " ".join(filter(None, [intervals(report), difference, BOLD, gap.strip(), undecided(rows, report)]))
 
 
 def intervals(report: Mapping[str, Any]) -> str:

@@ -157,8 +157,17 @@ def check(config: Config, learner: Learner, family: TaskFamily) -> None:
 
     Raises:
         ValueError: as there.
+
+    Examples:
+        >>> from metafunc.training import config
+        >>> asked = {"algorithm": {"name": "maml"}, "tasks": {"name": "sinusoid"}, "training": {"steps": -5}}
+        >>> config.check(asked, *config.build(asked))
+        Traceback (most recent call last):
+        ValueError: steps must be at least 0, not -5.
     """
-    asked_of_fit(learner, family, config, overwrite=False)
+    asked = asked_of_fit(learner, family, config, overwrite=False)
+    at_least(0, steps=asked["steps"])
+    at_least(1, num_tasks=asked.get("num_tasks"))
 
 
 def asked_of_fit(

@@ -80,6 +80,39 @@ def test_the_best_is_held_against_every_other_row_and_named_beside_the_nearest()
     assert clear["diff"] < 0
 
 
+def test_the_rival_is_the_next_best_and_not_the_one_that_is_least_sure() -> None:
+    plain, wild = randn(1, 60), 40 * randn(1, 60, seed=5)
+    found = compared(entry("best", plain), entry("wild", plain + 3 + wild - wild.mean()), entry("near", plain + 0.5))
+    lead = found["leading"]["mse"]
+    assert (lead["algorithm"], lead["rival"], lead["undecided"]) == ("best", "near", ["wild"])
+    assert lead["high"] < 0
+    assert not lead["decided"]
+    assert all(row["best"] == [] for row in found["rows"])
+
+
+def test_an_interval_as_wide_as_all_shares_is_said_and_kept() -> None:
+    row = {"algorithm": "maml", "seeds": [0], "steps": 1, "interval": "tasks", "best": [], "seconds": None}
+    row |= {"accuracy": {"mean": 0.7, "ci95": 2.44}, "paired": {}, "parameters": 3}
+    report = {"tasks": "t", "num_tasks": 40, "rows": [row], "leading": {"accuracy": {}}}
+    report |= {"groups": {"number": 2, "of": "tasks", "per_episode": 1}}
+    text = tables.to_markdown(report)
+    assert "70.0 % undecided" in text
+    assert "244" not in text
+    assert "undecided: 2 tasks are too few for an interval between 0 and 100 %." in text
+    assert "2.44" in tables.to_csv(report), "programs read what was found"
+    row["accuracy"]["ci95"] = 0.3
+    assert "70 ± 30 %" in tables.to_markdown(report)
+    assert "undecided" not in tables.to_markdown(report)
+
+
+def test_a_table_says_to_which_row_differences_are_where_the_first_is_missing() -> None:
+    noisy = randn(1, 30) + 5
+    report = compared(entry("anil", noisy), entry("cnp", noisy + 1))
+    assert "Δ: difference to anil, paired by task." in tables.explained(report)
+    report["missing"] = "maml"
+    assert "Δ: difference to anil, for maml has no row, paired by task." in tables.explained(report)
+
+
 def test_a_frame_has_the_numbers_of_the_report() -> None:
     hard = randn(1, 30) + 5
     found = compared(entry("maml", hard), entry("anil", hard + 1, seconds=None))

@@ -31,6 +31,16 @@ def lead(best: str, rival: str, diff: float, ci95: float, *, decided: bool) -> A
             "MSE does not decide between anil and maml, 0.010 ± 0.050 apart.",
         ),
         (
+            [row("maml", 0.5), row("anil", 0.49), row("cnp", 0.52)],
+            lead("anil", "maml", -0.01, 0.05, decided=False) | {"undecided": ["maml", "cnp"]},
+            "MSE does not decide between anil and maml, 0.010 ± 0.050 apart, nor against cnp.",
+        ),
+        (
+            [row("maml", 0.5), row("anil", 0.3), row("cnp", 0.7)],
+            lead("anil", "maml", -0.2, 0.05, decided=False) | {"undecided": ["cnp"]},
+            "anil has the lowest MSE, 0.200 ± 0.050 below maml (against cnp it is not decided).",
+        ),
+        (
             [row("maml", None), row("anil", 0.9), row("cnp", 0.8)],
             lead("cnp", "anil", -0.1, 0.05, decided=False),
             "maml diverges; of the others cnp has the lowest MSE.",

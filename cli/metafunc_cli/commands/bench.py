@@ -20,7 +20,7 @@ from metafunc_cli.suites import exported
 from metafunc_cli.suites import suite as suites
 from metafunc_cli.suites.narrowed import line, narrowed
 from metafunc_cli.suites.plan import Requests, planned, shown
-from metafunc_cli.suites.setting import at
+from metafunc_cli.suites.setting import as_in_file, at
 from metafunc_cli.suites.suite import Suite
 
 WHAT = (
@@ -113,27 +113,30 @@ def _looked_over(suite: Suite, steps: int | None) -> Requests:
     """What `train` would be asked for by each cell; whatever cannot be built or judged is refused, with its place."""
     silent, found = Screen(json=False, quiet=True, silent=True), {}
     for family in suite.families:
-        with at(f"{suite.file.name}: families.{family.name}"):
+        with at(f"{suite.file.name}: families.{family.name}"), as_in_file(family.settings):
             own, _, passed = compare_requests.read(line(suite, family, steps))
             found[family.name] = compare_requests.requested(silent, own, passed)
             for algorithm, (request, *_) in found[family.name].items():
                 with at(algorithm), refusals(request.settings):
                     tasks = _built(request)
-            _check_metric(family.metric, tasks, own.split)
+            with at("metric"):
+                _check_metric(family.metric, tasks, own.split)
     return found
 
 
 def _built(request: Request) -> Any:
-    """The tasks of a cell, whose learner can be built and validated as it asks for.
+    """The tasks of a cell, whose learner can be built, trained and validated as it asks for.
 
     Raises:
         ValueError: it cannot.
     """
     from metafunc.data import generator_for
     from metafunc.evaluation.validation import metric_to_follow
-    from metafunc.training.config import build
+    from metafunc.training import config
 
-    learner, family = build(request.settings.to_json(), imports=False)
+    settings = request.settings.to_json()
+    learner, family = config.build(settings, imports=False)
+    config.check(settings, learner, family)
     training = request.settings.training
     if training.validate_by is not None and training.validate_every is not None:
         draws = generator_for(0, "look", 0)

@@ -8,28 +8,29 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
 import tyro
-from rich import box
 from rich.console import Console
 from rich.live import Live
-from rich.table import Table
 from rich.text import Text
 
+from metafunc_cli.display.claims import Claim, show_claims
 from metafunc_cli.display.results import tidy
 from metafunc_cli.display.screen import Screen
 from metafunc_cli.errors import FAILURE, OK, UsageError, unknown
 from metafunc_cli.settings import compose
 from metafunc_cli.settings.checking_options import Checking
 from metafunc_cli.settings.generated import ALGORITHMS
+from metafunc_cli.settings.misspelt import look_over
+from metafunc_cli.settings.run_argument import HELP, words_and_flags
 from metafunc_cli.settings.signature import spoken
 from metafunc_cli.settings.user_builders import is_own
 
 if TYPE_CHECKING:
-    from metafunc.testing.diagnosis.checklist import Checklist
     from metafunc.testing.numerics.report import Report
 
 
 HOLDS, FAILS, UNKNOWN = "holds", "fails", "not measured"
 STYLES = {HOLDS: "green", FAILS: "bold red", UNKNOWN: "yellow"}
+HEADS = ("identity", "error", "tolerance", "verdict")
 DESCRIPTION = f"""Check the identities that meta-gradients have to fulfil, by routes that share nothing, in float64.
 
 TARGET is package.module:name of a torch.nn.Module (a factory or an instance), of a MetaLearner (or what builds one),
@@ -46,8 +47,7 @@ class OnCheck(Protocol):
 
 def main(argv: Sequence[str]) -> int:
     """Run the command; see `metafunc check --help`."""
-    with compose.uncoloured():
-        options = tyro.cli(Checking, args=[*argv], prog="metafunc check", description=DESCRIPTION)
+    options = _options(argv)
     shape = _shape(options.input_shape)
     if not is_own(options.target) and options.target not in ALGORITHMS:
         raise unknown("algorithm", options.target, ALGORITHMS)
@@ -66,7 +66,8 @@ def main(argv: Sequence[str]) -> int:
             on_check(step.name)
             reports.append(step.run())
             on_check(step.name, verdict(reports[-1]))
-    screen.out.print(_table(found, reports))
+    rows = [_claim(step.name, step.summary, report) for step, report in zip(found.steps, reports, strict=True)]
+    show_claims(screen.out, HEADS, rows)
     for report in reports:
         if verdict(report) != HOLDS:
             screen.out.print(Text.assemble((f"{report.identity}: ", "bold"), _reason(report)), soft_wrap=True)
@@ -85,6 +86,18 @@ def main(argv: Sequence[str]) -> int:
         }
     )
     return OK if held else FAILURE
+
+
+def _options(argv: Sequence[str]) -> Checking:
+    """What was asked for; help ends the program here."""
+    if not HELP & {*argv}:
+        look_over("metafunc check", argv, [("", Checking(target=""))])
+        targets, _ = words_and_flags(argv, ("", Checking))
+        if len(targets) != 1:
+            given = f"not {len(targets)}: {', '.join(targets)}" if targets else "such as maml, or package.module:name"
+            raise UsageError(f"check takes one target, {given}.")
+    with compose.uncoloured():
+        return tyro.cli(Checking, args=[*argv], prog="metafunc check", description=DESCRIPTION)
 
 
 def _coherence(options: Checking) -> int:
@@ -120,18 +133,10 @@ def _shape(given: str | None) -> tuple[int, ...] | None:
     return shape
 
 
-def _table(found: "Checklist", reports: Sequence["Report"]) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("identity")
-    table.add_column("", style="dim")
-    for title in ("error", "tolerance"):
-        table.add_column(title, justify="right")
-    table.add_column("verdict", no_wrap=True)
-    for step, report in zip(found.steps, reports, strict=True):
-        result = verdict(report)
-        numbers = ["", ""] if result == UNKNOWN else [_number(report.error), _number(report.tolerance)]
-        table.add_row(step.name, spoken(step.summary), *numbers, Text(result, STYLES[result]))
-    return table
+def _claim(name: str, summary: str, report: "Report") -> Claim:
+    result = verdict(report)
+    numbers = ["", ""] if result == UNKNOWN else [_number(report.error), _number(report.tolerance)]
+    return Claim(name, spoken(summary), numbers, Text(result, STYLES[result]))
 
 
 def _reason(report: "Report") -> str:

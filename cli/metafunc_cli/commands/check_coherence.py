@@ -4,10 +4,9 @@ import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from rich import box
-from rich.table import Table
 from rich.text import Text
 
+from metafunc_cli.display.claims import Claim, show_claims
 from metafunc_cli.display.screen import Screen
 from metafunc_cli.errors import FAILURE, OK
 
@@ -24,6 +23,10 @@ ALWAYS = ("permutation", "padding")
 """What every learner has to satisfy; the rest only those that claim to condition one model."""
 TOLERANCE = 1e-9
 """Nats, in double precision on a small problem: rounding leaves 1e-12, and a learner without the property 1e-6."""
+
+
+HEADS = ("gap", "mean", "largest", "tolerance", "")
+STYLES = {"holds": "green", "fails": "bold red", "measured": ""}
 
 
 class Row(NamedTuple):
@@ -60,7 +63,7 @@ def check(screen: Screen, target: str) -> int:
         for name, values in found.gaps._asdict().items():
             allowed = TOLERANCE if name in ALWAYS else TOLERANCE + found.allowed if found.coherent else None
             rows.append(Row(found.kind, name, float(values.mean()), float(values.max()), allowed))
-    screen.out.print(_table(target, rows))
+    show_claims(screen.out, HEADS, [_claim(row) for row in rows])
     coherent = sorted({row.kind for row in rows if row.gap == "chain" and row.tolerance is not None})
     claim = f"claims to condition one model: {', '.join(coherent)}" if coherent else "claims nothing but the first two"
     screen.out.print(f"{target} {claim}. A small network in double precision on random tasks; noise scale 1 if none.")
@@ -69,22 +72,13 @@ def check(screen: Screen, target: str) -> int:
     return OK if held else FAILURE
 
 
-def _table(target: str, rows: list[Row]) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=None)
-    table.add_column("gap")
-    table.add_column("", style="dim")
-    for title in ("mean", "largest", "tolerance"):
-        table.add_column(title, justify="right")
-    table.add_column("", no_wrap=True)
-    styles = {"holds": "green", "fails": "bold red", "measured": ""}
-    for row in rows:
-        unit, meaning = MEANINGS[row.gap]
-        tolerance = "" if row.tolerance is None else f"{row.tolerance:.0e}"
-        numbers = [f"{value:.1e}" for value in (row.mean, row.largest)]
-        name = f"{row.gap} ({unit})" if unit else row.gap
-        verdict = Text(row.verdict, styles[row.verdict])
-        table.add_row(f"{row.kind}: {name}", meaning, *numbers, tolerance, verdict)
-    return table
+def _claim(row: Row) -> Claim:
+    unit, meaning = MEANINGS[row.gap]
+    tolerance = "" if row.tolerance is None else f"{row.tolerance:.0e}"
+    name = f"{row.kind}: {row.gap} ({unit})" if unit else f"{row.kind}: {row.gap}"
+    return Claim(
+        name, meaning, [f"{row.mean:.1e}", f"{row.largest:.1e}", tolerance], Text(row.verdict, STYLES[row.verdict])
+    )
 
 
 def _plain(row: Row) -> Mapping[str, Any]:

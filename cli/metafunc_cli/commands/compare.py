@@ -99,7 +99,7 @@ def compared(
         if with_shots:
             report["by_shots"] = with_shots
         if failed:
-            report["failed"] = trial_cells.described(failed)
+            report |= trial_cells.described(failed, found.algorithms[0], trained[0].algorithm)
         make_folder(out)
         per_task.write(file, trained[0].tasks, entries, [trial_marks.of_row(row, found) for row in trained])
         write_json(out / "compare.json", report)

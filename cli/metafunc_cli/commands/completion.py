@@ -16,7 +16,8 @@ Print what a shell needs to complete commands, names, flags and their values, pr
   zsh    echo 'eval "$(metafunc completion zsh)"' >> ~/.zshrc, below the line with compinit
   fish   metafunc completion fish > ~/.config/fish/completions/metafunc.fish
 """
-# bash takes --flag=value for three words, and what it replaces is the last of them.
+# bash takes --flag=value for three words, and what it replaces is the last of them. What ends in a colon, as the names
+# that --space takes do, has no space after it, which fish knows by itself.
 BASH = r"""_metafunc() {
     local words=() word i
     for ((i = 1; i <= COMP_CWORD; i++)); do
@@ -29,6 +30,7 @@ BASH = r"""_metafunc() {
     done
     local IFS=$'\n'
     COMPREPLY=($(metafunc __complete "${words[@]}" 2>/dev/null))
+    [[ ${COMPREPLY[0]} == *: ]] && compopt -o nospace
 }
 complete -o bashdefault -o default -F _metafunc metafunc
 """
@@ -36,7 +38,9 @@ ZSH = r"""#compdef metafunc
 _metafunc() {
     local -a found
     found=("${(@f)$(metafunc __complete "${(@)words[2,CURRENT]}" 2>/dev/null)}")
-    if [[ -n $found ]]; then
+    if [[ $found[1] == *: ]]; then
+        compadd -S '' -- "${found[@]}"
+    elif [[ -n $found ]]; then
         compadd -- "${found[@]}"
     else
         _files

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from metafunc.checks import at_least
+from metafunc_cli.display.comparison import show_numbers
 from metafunc_cli.display.drawing import prepare
 from metafunc_cli.display.results import show_lines
 from metafunc_cli.display.screen import Screen
@@ -20,7 +21,7 @@ FIELD, FLAG = "num_train_tasks", "--data.num-train-tasks"
 """The setting of a family that has a number of training tasks, and of an algorithm that weighs a prior against it."""
 OWN = ("--train-tasks", "--out", "--json", "--no-figures")
 """The flags of the whole, which its comparisons do not have or have otherwise."""
-NAME = "train_tasks"
+NAME, OF = "train_tasks", "training tasks"
 
 
 def compared(
@@ -99,12 +100,14 @@ def _written(screen: Screen, out: Path, reports: Sequence[Mapping[str, Any]], fo
     from metafunc.data.atomic_write import write_json, write_text
     from metafunc.results.figures.style import save_each
     from metafunc.results.plot_report import varied
-    from metafunc.results.tables import by_number
+    from metafunc.results.tables import by_number, numbers_to_csv
 
     whole = {**{name: value for name, value in reports[-1].items() if name != NAME}, f"by_{NAME}": list(reports)}
     write_json(out / f"{NAME}.json", whole)
-    write_text(out / f"{NAME}.md", by_number(reports, NAME, "training tasks"))
-    wrote = [out / f"{NAME}.json", out / f"{NAME}.md"]
+    write_text(out / f"{NAME}.md", by_number(reports, NAME, OF))
+    write_text(out / f"{NAME}.csv", numbers_to_csv(reports, NAME))
+    wrote = [out / f"{NAME}.{kind}" for kind in ("json", "md", "csv")]
+    show_numbers(screen.out, reports, NAME, OF)
     if formats:
         prepare()
         page = varied(reports, NAME, exactly=["exact"], title="More training tasks", x="Tasks to train on")

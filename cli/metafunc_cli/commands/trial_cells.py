@@ -93,9 +93,19 @@ def attempted(failed: Failed, name: str, train: Callable[[], T]) -> list[T]:
         return []
 
 
-def described(failed: Failed) -> list[dict[str, Any]]:
-    """The same, as a comparison's report has it."""
-    return [{"run": name, "exit_code": ended.code, "message": ended.message} for name, ended in failed.items()]
+def described(failed: Failed, asked: str, first: str) -> dict[str, Any]:
+    """The same, as a comparison's report has it.
+
+    Args:
+        failed: the trainings.
+        asked: the algorithm that differences were to be to.
+        first: the one that they are to.
+
+    Returns:
+        "failed", and "missing" where all trainings of the former did.
+    """
+    each = [{"run": name, "exit_code": ended.code, "message": ended.message} for name, ended in failed.items()]
+    return {"failed": each, **({"missing": asked} if asked != first else {})}
 
 
 def report_failed(screen: Screen, failed: Failed) -> int:

@@ -52,12 +52,14 @@ def train(
         UsageError: a learner cannot be built, or has other tasks to be tested on than the first.
         Interrupted: a signal asked to stop; what is done is kept.
     """
-    from metafunc.training.config import build
+    from metafunc.training import config
 
     built = {}
     for algorithm, each in requests.items():
         with refusals(each[0].settings):
-            built[algorithm] = build(each[0].settings.to_json(), imports=True)
+            settings = each[0].settings.to_json()
+            built[algorithm] = config.build(settings, imports=True)
+            config.check(settings, *built[algorithm])
     configs = {algorithm: each[0].settings.to_json()["tasks"] for algorithm, each in requests.items()}
     check_same_tasks([(algorithm, family, configs[algorithm]) for algorithm, (_, family) in built.items()], asked)
     batches = {algorithm: _batches(screen, algorithm, each, asked) for algorithm, each in requests.items()}

@@ -40,6 +40,31 @@ def show(console: Console, report: Mapping[str, Any]) -> None:
     console.print(explained(report), style="dim")
 
 
+def show_numbers(console: Console, reports: Sequence[Mapping[str, Any]], number: str, of: str) -> None:
+    """Print comparisons that differ in a number: a row for each learner below each metric, a column for each.
+
+    Args:
+        console: where.
+        reports: the comparisons, of the same learners.
+        number: its key in each of them.
+        of: what it is a number of.
+    """
+    from metafunc.results.tables import head, metrics_of, spoken, varied
+
+    first: list[Text | str] = []
+    columns: list[list[Text | str]] = [[] for _ in reports]
+    for metric in metrics_of(reports[0]["rows"][0]):
+        first += [Text(head(metric), "dim"), *(f"  {row['algorithm']}" for row in reports[0]["rows"])]
+        for column, each in zip(columns, reports, strict=True):
+            said = [(spoken(row[metric]["mean"], row[metric]["ci95"], metric), row["best"]) for row in each["rows"]]
+            column += ["", *(Text(text, "bold" if metric in best else "") for text, best in said)]
+    console.print(Text.assemble((f"{reports[0]['tasks']} by {of}", "bold")))
+    heads = [f"{each[number]:,}" for each in reports]
+    for table in blocks(console, Column(of, first), [Column(*each) for each in zip(heads, columns, strict=True)]):
+        console.print(table)
+    console.print(varied(reports), style="dim")
+
+
 def _about(row: Row) -> str:
     """How many trainings, and after how many steps; to be broken at the comma only."""
     parts = (counted(len(row["seeds"]), "seed"), counted(row["steps"], "step"))

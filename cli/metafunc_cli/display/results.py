@@ -43,7 +43,7 @@ def show(console: Console, report: Mapping[str, Any], own: int | None = None) ->
         console.print(table)
     if len(rows) < len(every):
         console.print(f"{_folded(every[len(rows) :], test['num_tasks'])}\n", style="yellow")
-    console.print(f"{_legend(rows, metrics, own)}\n", style="dim")
+    console.print(f"{_legend(test, rows, metrics, own)}\n", style="dim")
     if by_shots := report.get("by_shots"):
         _show_shots(console, by_shots, metrics)
     if entry := test.get("autoregressive"):
@@ -87,10 +87,13 @@ def _head(metric: str) -> str:
     return f"{metric.replace('_', ' ') if metric == 'calibration_error' else metric} {arrow(metric)}"
 
 
-def _legend(rows: Sequence[Row], metrics: Sequence[str], own: int | None) -> str:
+def _legend(test: Row, rows: Sequence[Row], metrics: Sequence[str], own: int | None) -> str:
+    from metafunc.results.rounded import undecided
+
     result = "" if own is None else f"{RESULT} the result, after {counted(own, 'step')} as in training. "
     joint = " joint_nll: as nll, row by row." if "joint_nll" in rows[0] and "joint_nll" not in metrics else ""
-    return f"{result}±: 95 % interval.{joint}"
+    wide = undecided(rows, test)
+    return f"{result}±: 95 % interval.{joint}{' ' * bool(wide)}{wide}"
 
 
 def _folded_from(rows: Sequence[Row], own: int | None) -> int:
@@ -191,7 +194,11 @@ def _interval(entry: Mapping[str, Any] | float | None, metric: str) -> str:
     """A mean with its interval, or the number of all tasks together, which has none."""
     if not isinstance(entry, Mapping):
         return _number(entry, metric)
+    from metafunc.results.rounded import UNDECIDED, says_nothing
+
     mean, half = entry["mean"], entry["ci95"]
+    if says_nothing(half, metric):
+        return f"{_number(mean, metric)} {UNDECIDED}"
     return _number(mean, metric) + (f" ± {_number(half, metric)}" if half is not None else "")
 
 

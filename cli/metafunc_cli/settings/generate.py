@@ -14,6 +14,7 @@ from metafunc_cli.settings.signature import Hyperparameter, hyperparameters, sum
 
 if TYPE_CHECKING:
     from metafunc.training.outer import OuterUpdate
+    from metafunc.types import Model
 
 HEADER = '''"""Every algorithm, task family, network and outer update, written by `nox -s config`: do not edit.
 
@@ -26,6 +27,8 @@ from typing import Literal, TypeAlias
 
 from metafunc_cli.settings.rows import Row
 '''
+IMAGE = (1, 28, 28)
+"""The shape of an input, for what an algorithm makes of images."""
 ALL_KINDS = ("regression", "classification")
 
 
@@ -62,6 +65,7 @@ def source() -> str:
             rest = "" if kinds == ALL_KINDS else f", {kinds!r}"
             rest += "" if network == "mlp" else f", {network!r}"
             rest += "" if suffix or ALGORITHMS[name].trains else ", trains=False"
+            rest += ", over_vectors=True" if not suffix and over_vectors(name) else ""
             rows.append(f"    {name!r}: Row({class_name(name) + suffix}, {summary(builders[0])!r}{rest}),")
         parts.append(f"{title} = {{\n" + "\n".join(rows) + "\n}\n")
     for title, names in (("OuterOptimiser", OUTER), ("Schedule", SCHEDULES)):
@@ -69,6 +73,24 @@ def source() -> str:
     parts.append(f"OUTER = {outer_updates(OUTER)!r}\n")
     parts.append(f"TRANSFORMS = {(*TRANSFORMS,)!r}\n")
     return "\n\n".join(parts)
+
+
+def over_vectors(name: str) -> bool:
+    """Whether a network of an algorithm is over vectors where inputs are images."""
+    from metafunc import nn
+    from metafunc.algorithms import ALGORITHMS
+    from metafunc.algorithms.by_name import parts
+
+    if "classification" not in ALGORITHMS[name].kinds or ALGORITHMS[name].knows_tasks:
+        return False
+    shapes: list[tuple[int, ...]] = []
+
+    def network(shape: tuple[int, ...], outputs: int | None, /) -> "Model":
+        shapes.append(shape)
+        return nn.mlp(shape, outputs)
+
+    parts(name, network, IMAGE, "classification", 5)
+    return any(len(shape) < len(IMAGE) for shape in shapes)
 
 
 def outer_updates(table: Mapping[str, "OuterUpdate"]) -> dict[str, str]:

@@ -828,19 +828,30 @@ ALGORITHMS = {
         ("classification",),
     ),
     "cnp": Row(
-        Cnp, "Conditional neural process: a task is the mean of its embedded rows, and a decoder predicts from it."
+        Cnp,
+        "Conditional neural process: a task is the mean of its embedded rows, and a decoder predicts from it.",
+        over_vectors=True,
     ),
-    "np": Row(Np, "Neural process: a latent variable for each task, inferred from the mean of its embedded rows."),
+    "np": Row(
+        Np,
+        "Neural process: a latent variable for each task, inferred from the mean of its embedded rows.",
+        over_vectors=True,
+    ),
     "anp": Row(
         Anp,
         "Attentive neural process: a latent variable for each task, and attention from query places to support rows.",
+        over_vectors=True,
     ),
     "convcnp": Row(
         Convcnp,
         "Convolutional conditional neural process: support rows become a function on a grid, and convolutions act there.",
         ("regression",),
     ),
-    "tnp": Row(Tnp, "Transformer neural process: query rows attend to the support set's rows, layer by layer."),
+    "tnp": Row(
+        Tnp,
+        "Transformer neural process: query rows attend to the support set's rows, layer by layer.",
+        over_vectors=True,
+    ),
     "alpaca": Row(
         Alpaca, "ALPaCA: exact Bayesian linear regression on learned features, for regression.", ("regression",)
     ),
@@ -861,7 +872,9 @@ ALGORITHMS = {
         ("regression",),
     ),
     "versa": Row(
-        Versa, "VERSA: the last layer's weights are drawn from what a network makes of the support set's mean features."
+        Versa,
+        "VERSA: the last layer's weights are drawn from what a network makes of the support set's mean features.",
+        over_vectors=True,
     ),
     "maml_noise": Row(MamlNoise, "MAML with noise: the initialisation is moved at random before it is adapted."),
     "platipus": Row(
@@ -882,14 +895,19 @@ ALGORITHMS = {
         "MR-MAML on weights: a regularised, unadapted encoder that cannot memorise the tasks, and an adapted head.",
     ),
     "mr_maml_a": Row(
-        MrMamlA, "MR-MAML on activations: a noisy code of the inputs that cannot hold the answer, and an adapted head."
+        MrMamlA,
+        "MR-MAML on activations: a noisy code of the inputs that cannot hold the answer, and an adapted head.",
+        over_vectors=True,
     ),
     "mr_cnp_w": Row(
         MrCnpW,
         "MR-CNP on weights: a conditional neural process behind an encoder whose weights' information is penalised.",
+        over_vectors=True,
     ),
     "mr_cnp_a": Row(
-        MrCnpA, "MR-CNP on activations: a conditional neural process behind noisy codes whose information is penalised."
+        MrCnpA,
+        "MR-CNP on activations: a conditional neural process behind noisy codes whose information is penalised.",
+        over_vectors=True,
     ),
     "pretrain": Row(
         Pretrain, "Pretraining: one network on all tasks' data, then fine-tuned on a new task (a baseline)."

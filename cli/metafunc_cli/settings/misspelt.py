@@ -1,19 +1,21 @@
-"""Flags that are misspelt or missing are refused in words that show the command as it should be."""
+"""Flags that are misspelt, missing or of no value that they can have are refused in words that show what is right."""
 
 import dataclasses
 import shlex
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from difflib import get_close_matches
-from typing import Any
+from itertools import pairwise
+from typing import Any, get_type_hints
 
 import tyro
 
 from metafunc_cli.errors import UsageError
-from metafunc_cli.settings.arguments import ONE, Taken, taken, together, tokens
+from metafunc_cli.settings.arguments import ONE, Taken, Token, is_flag, taken, together, tokens
+from metafunc_cli.settings.flag_values import check_values
 
 
 def look_over(prog: str, flags: Sequence[str], parts: Iterable[tuple[str, Any]]) -> None:
-    """Refuse a flag that no part has, or the lack of one that is needed.
+    """Refuse a flag that no part has, one whose value is none of its type, or the lack of one that is needed.
 
     Args:
         prog: the command with its names.
@@ -21,25 +23,67 @@ def look_over(prog: str, flags: Sequence[str], parts: Iterable[tuple[str, Any]])
         parts: a prefix and an instance of a dataclass; a field that has to be given is `tyro.MISSING`.
 
     Raises:
-        UsageError: there is such a flag; the message has the corrected command.
+        UsageError: there is such a flag; the message has the corrected command, or the values that there are.
     """
     known: dict[str, Taken] = {}
+    hints: dict[str, Any] = {}
     needed: list[str] = []
     for prefix, part in parts:
         known = together(known, taken(prefix, type(part)))
+        hints |= _hints(prefix, type(part))
         lacking = (each.name for each in dataclasses.fields(part) if getattr(part, each.name) is tyro.MISSING)
         needed += [f"--{prefix}{'.' * bool(prefix)}{name.replace('_', '-')}" for name in lacking]
     if "--network" in known:  # which is typed in another way
-        known["--model"] = known.pop("--network")
+        known["--model"], hints["--model"] = known.pop("--network"), hints.pop("--network")
     found = [*tokens(flags, lambda flag: known.get(flag, ONE))]
     for token in found:
         if token.flag and token.flag not in known:
             raise UsageError(f"There is no option {token.flag}.{_instead(prog, flags, token.words[0], known)}")
+        if token.flag:
+            _check_token(token, known[token.flag], hints.get(token.flag))
     missing = [flag for flag in needed if flag not in [token.flag for token in found]]
     if missing:
         whole = shlex.join([prog, *flags]).replace(shlex.quote(prog), prog, 1)
         added = " ".join(f"{flag} {_placeholder(flag)}" for flag in missing)
         raise UsageError(f"{' and '.join(missing)} must be given. Perhaps:\n  {whole} {added}")
+
+
+def refuse_after_switch(argv: Sequence[str], known: Mapping[str, Taken], names: Collection[str]) -> None:
+    """Refuse a word that is no name and follows a flag which takes no value.
+
+    Args:
+        argv: the words of the command line.
+        known: what each flag takes.
+        names: what can be a name.
+
+    Raises:
+        UsageError: there is such a word.
+    """
+    for before, word in pairwise(argv):
+        flag = before.replace("_", "-")
+        if known.get(flag, ONE).number == 0 and not (is_flag(word) or ":" in word or word in names):
+            section, dot, name = flag.partition(".")
+            otherwise = f"{section}.no-{name} turns it off" if dot else "leave it out"
+            raise UsageError(f"{flag} takes no value, and {word} is no algorithm, task family or table: {otherwise}.")
+
+
+def _hints(prefix: str, fields: type) -> dict[str, Any]:
+    """The types of a dataclass's fields, by flag."""
+    hints = get_type_hints(fields)
+    return {
+        f"--{prefix}{'.' * bool(prefix)}{each.name}".replace("_", "-"): hints[each.name]
+        for each in dataclasses.fields(fields)
+    }
+
+
+def _check_token(token: Token, takes: Taken, hint: Any) -> None:
+    given, joined, value = token.words[0].partition("=")
+    values = [value] if joined else token.words[1:]
+    if not takes.number:
+        if joined:
+            raise UsageError(f"{given} takes no value: it is there or not.")
+        return
+    check_values(token.flag, hint, values)
 
 
 def _instead(prog: str, flags: Sequence[str], wrong: str, known: Collection[str]) -> str:

@@ -13,6 +13,8 @@ from metafunc_cli.settings.rows import Row
 
 SECTIONS = ("algorithm", "tasks", "model")
 QUICK = "quick"
+VECTORS = "mlp"
+"""The network that takes vectors as well as images."""
 
 
 def refuse_imports(recorded: Mapping[str, Any], file: str | Path | None, typed: Collection[str | None] = ()) -> None:
@@ -97,6 +99,9 @@ def choose(
         UsageError: a name is unknown, or two do not fit each other.
     """
     if len(given) > 2:
+        for name in given:
+            if not (name in ALGORITHMS or name in FAMILIES or user_builders.is_own(name)):
+                raise unknown("algorithm or task family", name, (*ALGORITHMS, *FAMILIES))
         raise UsageError(f"train takes an algorithm and a task family, not {len(given)} names: {', '.join(given)}.")
     algorithm, tasks = _told_apart(given)
     stored = {section: recorded.get(section, {}).get("name") for section in SECTIONS}
@@ -119,7 +124,8 @@ def choose(
             f"The preset {preset.name} is for {preset.algorithm} on {preset.tasks}, not for {algorithm} on {tasks}: "
             "leave the names or the preset out."
         )
-    usual = preset.model if preset else row("tasks", tasks).model
+    over_vectors = row("algorithm", algorithm).over_vectors
+    usual = preset.model if preset else VECTORS if over_vectors else row("tasks", tasks).model
     return {"algorithm": algorithm, "tasks": tasks, "model": model or stored["model"] or usual}, preset
 
 

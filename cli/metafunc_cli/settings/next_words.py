@@ -16,6 +16,8 @@ DEEP = 3
 """So many folders below `runs` a run is looked for: those of a comparison lie in its own."""
 TABLES = (".csv", ".parquet")
 FILE = "words.json"
+VECTORS = "mlp"
+"""The network of algorithms that have one over vectors."""
 RUN_FOLDERS = "<runs>"
 """In that file, in the place of values: the runs that there are."""
 Words: TypeAlias = dict[str, dict[str, dict[str, Any]]]
@@ -135,8 +137,18 @@ def _flags(command: str, rest: Sequence[str]) -> dict[str, Flag]:
         table = any(Path(word).suffix.lower() in TABLES for word in rest)
         fits = (name for name, row in families.items() if row["kinds"][0] in algorithms[algorithm]["kinds"])
         family = family or ("regression" if table else next(fits))
-        network = _given(rest, networks) or families[family]["model"]
+        usual = VECTORS if algorithms[algorithm]["over_vectors"] else families[family]["model"]
+        network = _given(rest, networks) or usual
+        rows = (algorithms[algorithm], networks[network])
         found |= algorithms[algorithm]["flags"] | families[family]["flags"] | networks[network]["flags"]
+        if command == "tune":
+            names = [name for row in (_words()["commands"]["tune"], *rows) for name in row["numbers"]]
+            found["--space"] = (VARIADIC, [f"{name}:" for name in names])
+    elif command == "bench":
+        suites = _words()["suites"]
+        named = [word for word in rest if word in suites] or suites
+        for part in ("learners", "families"):
+            found[f"--{part}"] = (VARIADIC, [name for suite in named for name in suites[suite][part]])
     return {flag: Flag(number, _now(values)) for flag, (number, values) in found.items()}
 
 

@@ -13,6 +13,8 @@ class Row:
         kinds: the kinds of tasks that an algorithm takes or that a family has.
         model: the network that is usual on a family.
         trains: whether meta-training changes anything; if not, one outer step is all that is taken.
+        over_vectors: whether one of an algorithm's networks, which are all made alike, is over vectors where inputs are
+            images, so that a network of convolutions will not do.
     """
 
     fields: type
@@ -20,3 +22,4 @@ class Row:
     kinds: tuple[str, ...] = ("regression", "classification")
     model: str = "mlp"
     trains: bool = True
+    over_vectors: bool = False

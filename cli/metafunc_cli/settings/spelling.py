@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from metafunc_cli.settings.compose import Settings
 
 
+UNMISTAKABLE = ("fractions",)
+"""Arguments that no message has another word for, though they have no underscore."""
+
+
 def flags_of(settings: "Settings") -> dict[str, str]:
     """The flag of each argument that only one of the builders has."""
     parts = (("", settings.hyper), ("data.", settings.data), ("model.", settings.network), ("", settings.training))
@@ -24,14 +28,15 @@ def flags_of(settings: "Settings") -> dict[str, str]:
 def spelled(message: str, flags: Mapping[str, str]) -> str:
     """A message with flags in the place of arguments: `small_tasks="drop"` becomes `--data.small-tasks drop`.
 
-    A bare word is an argument only where it has an underscore, or where the message begins with what it must be:
-    elsewhere `noise` may be the noise itself.
+    A bare word is an argument only where it has an underscore or is `UNMISTAKABLE`, or where the message begins with
+    what it must be: elsewhere `noise` may be the noise itself.
     """
 
     def flag(found: re.Match[str]) -> str:
         name, value = found["name"], found["value"]
         is_subject = found.start() == 0 and message[found.end() :].startswith(" must be ")
-        if name not in flags or (value is None and "_" not in name and not is_subject):
+        is_plain = value is None and "_" not in name and name not in UNMISTAKABLE
+        if name not in flags or (is_plain and not is_subject):
             return found[0]
         return flags[name] if value is None else f"{flags[name]} {shlex.quote(value)}"
 

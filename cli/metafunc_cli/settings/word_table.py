@@ -19,7 +19,7 @@ from metafunc_cli.settings.decision_options import Acquiring, Optimising, Shown
 from metafunc_cli.settings.generated import ALGORITHMS, FAMILIES, MODELS
 from metafunc_cli.settings.next_words import RUN_FOLDERS, Flag, Words
 from metafunc_cli.settings.tuning_options import Tuning
-from metafunc_cli.suites.suite import known as suites
+from metafunc_cli.suites import suite
 
 OPTIONS: Mapping[str, tuple[type, ...]] = {
     "train": (options.Training, options.Output),
@@ -60,16 +60,42 @@ def words() -> Words:
     of_train, of_tables = of_commands["train"], flags("data", FAMILIES["regression"].fields)
     of_commands["tune"] = {name: each for name, each in of_commands["tune"].items() if name not in tune.NOT_HERE}
     of_commands["auto"] |= {name: of_train[name] for name in OF_DATA} | of_tables
+    searched = {"tune": {"numbers": numbers("", options.Training)}}
+    suites = {name: suite.read(name) for name in suite.known()}
     return {
-        "commands": {name: {"flags": each} for name, each in of_commands.items()},
-        "algorithms": {name: {"kinds": row.kinds, "flags": flags("", row.fields)} for name, row in ALGORITHMS.items()},
+        "commands": {name: {"flags": each, **searched.get(name, {})} for name, each in of_commands.items()},
+        "algorithms": {
+            name: {
+                "kinds": row.kinds,
+                "over_vectors": row.over_vectors,
+                "flags": flags("", row.fields),
+                "numbers": numbers("", row.fields),
+            }
+            for name, row in ALGORITHMS.items()
+        },
         "families": {
             name: {"kinds": row.kinds, "model": row.model, "flags": flags("data", row.fields)}
             for name, row in FAMILIES.items()
         },
-        "suites": {name: {} for name in suites()},
-        "networks": {name: {"flags": flags("model", row.fields)} for name, row in MODELS.items()},
+        "suites": {
+            name: {"learners": each.algorithms, "families": [family.name for family in each.families]}
+            for name, each in suites.items()
+        },
+        "networks": {
+            name: {"flags": flags("model", row.fields), "numbers": numbers("model.", row.fields)}
+            for name, row in MODELS.items()
+        },
     }
+
+
+def numbers(prefix: str, fields: type) -> list[str]:
+    """The names that `tune --space` has for those fields of a dataclass that are numbers, or lists of them."""
+    hints = get_type_hints(fields)
+    return [
+        prefix + name
+        for name, hint in hints.items()
+        if {int, float} & {hint, *get_args(hint)} and f"--{name.replace('_', '-')}" not in tune.NOT_HERE
+    ]
 
 
 def flags(prefix: str, fields: type) -> dict[str, Flag]:

@@ -1,6 +1,7 @@
 """A setting of a suite: by what flag it is given to which algorithms, and what is wrong with it, with its place."""
 
 import dataclasses
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +14,8 @@ from metafunc_cli.settings.names import choose, row
 from metafunc_cli.settings.options import Training
 
 SECTIONS = ("data", "model")
+HERE = "<here>"
+"""Stands for the place of a setting until that is put in."""
 NETWORK = "network"
 OF_SUITE = ("seed", "test_tasks", "test_steps")
 """Settings of a training that the suite decides for all."""
@@ -131,6 +134,28 @@ def check(setting: Setting, parts: Parts) -> None:
         names = {each.name for owner in owners for fields in parts[owner][setting.section] for each in _fields(fields)}
         with at(setting.place):
             raise unknown("setting", setting.name, sorted(names - {*OF_SUITE}))
-    place, value = setting.place.rpartition(".")[0] or "its settings", setting.value
     for fields in dict.fromkeys(found):
-        typed_json.checked(fields, {setting.name: value}, place)
+        with _at_place_of(setting):
+            typed_json.checked(fields, {setting.name: setting.value}, HERE)
+
+
+@contextmanager
+def _at_place_of(setting: Setting) -> Iterator[None]:
+    """What is said of a setting by its name is said of its place in the file."""
+    try:
+        yield
+    except UsageError as error:
+        raise UsageError(str(error).replace(f"{HERE}.{setting.name}", setting.place, 1)) from error
+
+
+@contextmanager
+def as_in_file(settings: Sequence[Setting]) -> Iterator[None]:
+    """What is refused as an option of a command line is said by its key in the file, without a command to type."""
+    try:
+        yield
+    except UsageError as error:
+        said = str(error).split(" Perhaps:\n")[0]
+        for setting in sorted(settings, key=lambda each: not each.owner):  # what is given for one counts more
+            flag = Setting("", "", setting.section, setting.name, 0).words[0]
+            said = re.sub(rf"{re.escape(flag)}(?![\w-])", lambda _, place=setting.place: place, said)  # type: ignore[misc]
+        raise UsageError(re.sub(r"--(?=[a-z])", "", said)) from error

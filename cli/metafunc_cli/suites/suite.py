@@ -20,6 +20,7 @@ A setting of all families is passed over where no learner has it; a family's own
 `network` is the flag --model, and "None" is None.
 """
 
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ from typing import Any
 
 from metafunc_cli.errors import UsageError, unknown
 from metafunc_cli.settings.generated import ALGORITHMS, FAMILIES, TRANSFORMS
+from metafunc_cli.settings.table_argument import SUFFIXES
 from metafunc_cli.suites.setting import Setting, at, check, flattened, parts_for, takers
 
 FOLDER = Path(__file__).parent
@@ -98,12 +100,27 @@ def read(name: str) -> Suite:
     path = Path(name) if name.endswith(".toml") else FOLDER / f"{name}.toml"
     if path.parent == FOLDER and name not in known():
         raise unknown("suite", name, [*known(), "a file FILE.toml"])
-    try:
-        found = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: {error}.") from error
+    if not path.is_file():
+        raise UsageError(f"{path} is no file: bench takes a suite of yours, SUITE.toml, or {', '.join(known())}.")
+    found = _read(path)
     with at(path.name):
         return _suite(path, found)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """What a TOML file holds; where it cannot be read, its line is shown."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path}: {error}.") from error
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        place = re.search(r"line (\d+)", str(error))
+        lines = text.splitlines()
+        shown = lines[int(place[1]) - 1].strip() if place and int(place[1]) <= len(lines) else ""
+        quoted = f", in {shown}" if shown else ""
+        raise UsageError(f"{path} is not written as TOML: {error}{quoted}") from error
 
 
 def _suite(path: Path, found: Mapping[str, Any]) -> Suite:
@@ -173,6 +190,11 @@ def _family(name: str, table: Any, metric: Any, common: Sequence[Setting], algor
     tasks, metric = table.get("tasks"), table.get("metric", metric)
     if not isinstance(tasks, str):
         raise UsageError('tasks is missing: name the task family, such as tasks = "sinusoid".')
+    if Path(tasks).suffix.lower() in SUFFIXES:
+        raise UsageError(
+            f'tasks = "{tasks}" is a table: write tasks = "regression", or "classification", and below it '
+            f'data.path = "{tasks}", data.task-column and data.target-columns, which are not guessed here.'
+        )
     if tasks not in FAMILIES:
         with at("tasks"):
             raise unknown("task family", tasks, FAMILIES)

@@ -125,7 +125,7 @@ def few_shot(
     return classification(
         "few_shot",
         values,
-        partition._replace(of_row=partition.of_row[order]),
+        partition._replace(of_row=partition.of_row[order], divided_by="fractions"),
         num_ways=num_ways,
         num_shots=num_shots,
         num_queries=num_queries,

@@ -14,6 +14,12 @@ if TYPE_CHECKING:
     from matplotlib.text import Annotation
 
 
+LEAST, MOST = 3, 6
+"""How many costs are written below an axis."""
+DIGITS = ((1.0, 3.0), (1.0, 2.0, 5.0), (1.0, 1.5, 2.0, 3.0, 5.0, 7.0))
+"""How they begin, where the powers of ten are too few."""
+
+
 def pareto(
     panels: Mapping[str, Mapping[str, Point]], score: str, *, higher_is_better: bool = False, title: str
 ) -> "Figure":
@@ -75,6 +81,31 @@ def front(points: Mapping[str, Point], *, higher_is_better: bool = False) -> lis
     return found
 
 
+def labelled(low: float, high: float) -> list[float]:
+    """The costs that are written below a logarithmic axis: three to six, as round as they can be.
+
+    Args:
+        low: where the axis begins, above 0.
+        high: where it ends.
+
+    Examples:
+        >>> labelled(0.8, 3000), labelled(55, 95)
+        ([1.0, 10.0, 100.0, 1000.0], [60.0, 70.0, 80.0, 90.0])
+    """
+    first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
+    powers = [10.0**power for power in range(first, last + 1)]
+    sets = [powers[::every] for every in range(1, len(powers))]
+    sets += [[digit * power for power in powers for digit in digits] for digits in DIGITS]
+    size = 10.0 ** math.floor(math.log10(high - low))
+    sets += [_multiples(step * size, low, high) for step in (2.0, 1.0, 0.5, 0.25)]
+    inside = [[float(f"{at:.6g}") for at in each if low <= at <= high] for each in sets]
+    return next((each for each in inside if LEAST <= len(each) <= MOST), [])
+
+
+def _multiples(step: float, low: float, high: float) -> list[float]:
+    return [number * step for number in range(math.ceil(low / step), math.floor(high / step) + 1)]
+
+
 def _known(point: Point) -> bool:
     return point.at > 0 and math.isfinite(point.mean)
 
@@ -82,7 +113,7 @@ def _known(point: Point) -> bool:
 def _panel(
     axes: "Axes", cost: str, points: Mapping[str, Point], colours: Mapping[str, str], score: str, higher: bool
 ) -> "Sequence[Annotation]":
-    from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
+    from matplotlib.ticker import EngFormatter, FixedLocator, LogLocator, NullFormatter
 
     thousands = EngFormatter(sep="")
     plain(axes, x=cost, y=score)
@@ -101,9 +132,9 @@ def _panel(
             )
         )  # fmt: skip
     axes.set_xscale("log")
-    span = math.log10(max(p.at for p in points.values()) / min(p.at for p in points.values()))
-    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if span < 1.5 else (1.0,)))
+    axes.margins(x=0.2, y=0.1)
+    axes.xaxis.set_major_locator(FixedLocator(labelled(*axes.get_xlim())))
+    axes.xaxis.set_minor_locator(LogLocator(subs="all"))
     axes.xaxis.set_major_formatter(lambda at, _: thousands(at) if at >= 1 else f"{at:g}")
     axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.margins(x=0.2, y=0.1)
     return labels

@@ -165,9 +165,9 @@ def test_what_cannot_be_done_is_refused_in_a_line(
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ('metric = "gap"', 'metric = "gab"', "families.one: There is no metric of these tasks 'gab'"),
-        ("data.noise = 0.1", "data.noise = 0.0", "families.one: There is no metric of these tasks 'gap'"),
-        ("inner-lr = 0.1", "inner-lr = -0.1", "families.one: maml: --inner-lr must be"),
+        ('metric = "gap"', 'metric = "gab"', "families.one: metric: There is no metric of these tasks 'gab'"),
+        ("data.noise = 0.1", "data.noise = 0.0", "families.one: metric: There is no metric of these tasks 'gap'"),
+        ("inner-lr = 0.1", "inner-lr = -0.1", "families.one: maml: inner-lr must be"),
         ("inner-lr = 0.1", 'validate-by = "nlll"', "families.one: maml"),
     ],
 )

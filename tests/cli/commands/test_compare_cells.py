@@ -74,6 +74,16 @@ def test_one_that_diverges_is_named_and_the_others_are_compared(
     found = report(tmp_path)
     assert [row["algorithm"] for row in found["rows"]] == ["maml"]
     assert [(each["run"], each["exit_code"]) for each in found["failed"]] == [("fomaml-0", 4)]
+    assert found["missing"] == "fomaml"
+    assert "Δ: difference to maml, for fomaml has no row" in (tmp_path / "compare.md").read_text()
+
+
+def test_a_number_out_of_range_is_refused_before_anything_trains(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert compare(f"--algorithms fomaml maml --tasks sinusoid {SMALL} --num-tasks -2", tmp_path / "out") == 2
+    assert capsys.readouterr().err == "metafunc compare: --num-tasks must be at least 1, not -2.\n"
+    assert not (tmp_path / "out").exists()
 
 
 def test_where_all_fail_there_is_no_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -30,7 +30,12 @@ def test_a_shell_finds_no_fault_in_what_is_printed(shell: str, capfd: pytest.Cap
 @pytest.mark.parametrize("shell", ASKED)
 @pytest.mark.parametrize(
     ("words", "answer"),
-    [("train maml sinu", "sinusoid"), ("train --schedule=cosi", "cosine"), ("train --schedule = cosi", "cosine")],
+    [
+        ("tune maml --space inner", "inner_lr:"),
+        ("train maml sinu", "sinusoid"),
+        ("train --schedule=cosi", "cosine"),
+        ("train --schedule = cosi", "cosine"),
+    ],
 )
 def test_what_is_printed_asks_and_hands_on_the_answer(shell: str, words: str, answer: str, tmp_path: Path) -> None:
     other = " = " if shell == "zsh" else "=c"  # bash takes a flag and its value apart, and zsh does not

@@ -1,11 +1,14 @@
 """A comparison on a terminal: whole at any width, with arrows, and one sentence."""
 
+import csv
 import io
 from typing import Any
 
 import pytest
-from metafunc_cli.display.comparison import show
+from metafunc_cli.display.comparison import show, show_numbers
 from rich.console import Console
+
+from metafunc.results.tables import numbers_to_csv
 
 METRICS = ("mse", "nll", "joint_nll", "crps", "calibration_error")
 
@@ -54,3 +57,33 @@ def test_heads_have_arrows_and_a_sentence_follows() -> None:
     assert "MSE ↓" in text
     assert "calibration error ↓" in text
     assert "MSE does not decide" in text or "has the lowest MSE" in text
+
+
+@pytest.mark.parametrize("width", [50, 100])
+def test_numbers_of_training_tasks_are_columns(width: int) -> None:
+    console = Console(file=io.StringIO(), width=width)
+    reports = []
+    for tasks in (5, 20, 1000):
+        rows = [row(name, tasks + i, ("mse", "nll")) for i, name in enumerate(("maml", "cnp"))]
+        reports.append({"train_tasks": tasks, "tasks": "trend", "num_tasks": 600, "rows": rows})
+    show_numbers(console, reports, "train_tasks", "training tasks")
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    lines = [line.split("±")[0].split() for line in text.splitlines()]
+    assert ["maml", "6.25"] in lines
+    assert ["cnp", "7.25"] in lines
+    assert all(text.count(f"{tasks + 1.25 + i:.2f} ±") == 2 for tasks in (5, 20, 1000) for i in (0, 1))
+    assert "1,000" in text
+    assert "95 % interval over 2 seeds and the tasks" in " ".join(text.split())
+    assert max(map(len, text.splitlines())) <= width
+    written = [*csv.DictReader(numbers_to_csv(as_in_file(reports), "train_tasks").splitlines())]
+    assert len(written) == 2 * 2 * 3
+    assert {key: written[3][key] for key in ("metric", "algorithm", "train_tasks", "mean", "low")} == {
+        "metric": "mse", "algorithm": "cnp", "train_tasks": "20", "mean": "22.25", "low": "22.125"
+    }  # fmt: skip
+
+
+def as_in_file(reports: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The ends of intervals as well, which a file has and a terminal does not need."""
+    for found in (each[name] for report in reports for each in report["rows"] for name in ("mse", "nll")):
+        found |= {"low": found["mean"] - found["ci95"], "high": found["mean"] + found["ci95"]}
+    return reports

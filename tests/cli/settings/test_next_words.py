@@ -13,6 +13,7 @@ from metafunc_cli.settings.compose import read
 from metafunc_cli.settings.generated import ALGORITHMS, FAMILIES
 from metafunc_cli.settings.next_words import next_words
 from metafunc_cli.settings.options import Training
+from metafunc_cli.settings.space_argument import searchable
 
 
 def offered(line: str) -> list[str]:
@@ -56,6 +57,23 @@ def test_values_that_can_be_counted() -> None:
     assert offered("optimise x --acquisition e") == ["ei"]
     assert offered("report x --out") == ["--out"]
     assert Training.schedule in offered("train maml sinusoid --steps 3 --schedule ")
+
+
+def test_a_search_is_offered_the_numbers_of_the_pair() -> None:
+    names = offered("tune dkt sinusoid --space ")
+    assert {"noise_scale:", "outer_lr:", "model.hidden:"} <= {*names}
+    assert not {"inner_lr:", "kernel:", "schedule:", "num_shots:", "test_tasks:"} & {*names}
+    assert offered("tune maml --space num_steps:1..3 inner") == ["inner_lr:"]
+    assert offered("tune maml sinusoid --space inner_lr:1e-3..") == []
+    settings = read(["dkt", "sinusoid"]).settings
+    assert {name.removesuffix(":") for name in names} <= {*searchable(settings)}
+
+
+def test_a_suite_is_offered_its_own_learners_and_families() -> None:
+    assert "gp" not in offered("bench few-tasks --families g")
+    assert offered("bench few-tasks --learners emp") == ["empirical_gp"]
+    assert offered("bench --learners maml_r") == ["maml_rl"]
+    assert offered("compare --tasks gp --format p") == ["png", "pdf"]
 
 
 def test_runs_and_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ from metafunc_cli.__main__ import run
 from metafunc_cli.settings import compose
 from metafunc_cli.settings.spelling import corrected, spelled
 
-FLAGS = {"small_tasks": "--data.small-tasks", "num_shots": "--data.num-shots", "noise": "--data.noise"}
+FLAGS = {name: f"--data.{name.replace('_', '-')}" for name in ("small_tasks", "num_shots", "noise", "fractions")}
 
 
 @pytest.mark.parametrize(
@@ -23,6 +23,8 @@ FLAGS = {"small_tasks": "--data.small-tasks", "num_shots": "--data.num-shots", "
         ("the noise, and noise='.1 or so'", "the noise, and --data.noise '.1 or so'"),
         ("data/num_shots/a.csv, column 'num_shots', own_num_shots", None),
         ("num_shots=3 of regression(num_shots=3)", None),
+        ("a share of the classes in fractions.", "a share of the classes in --data.fractions."),
+        ("fractions must be three.", "--data.fractions must be three."),
     ],
 )
 def test_arguments_are_said_as_flags_and_all_else_stays(message: str, expected: str | None) -> None:

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from metafunc_cli.__main__ import run
 from metafunc_cli.commands import compare_requests
 from metafunc_cli.display.screen import Screen
 from metafunc_cli.errors import UsageError
@@ -70,7 +71,7 @@ def test_settings_are_flags_and_a_family_has_its_own(written) -> None:  # type: 
         ("maml.num-steps", "abml.num-steps", "families.more: abml.num-steps", "none of the learners: maml, cnp, exact"),
         ("inner-lr", "inner-lrr", "settings.inner-lrr", "Did you mean 'inner_lr'?"),
         ("data.noise", "dota.noise", "families.noisy", "dota"),
-        ("= 0.02", '= "x"', "families.noisy: settings.inner_lr", 'is "x", but a number is needed'),
+        ("= 0.02", '= "x"', "families.noisy: settings.inner-lr", 'is "x", but a number is needed'),
         ("[4, 4]", "[4, 0.5]", "settings.model.hidden[1]", "a whole number is needed"),
         ("seeds = 2", "seeds = 0", "seeds", "at least 1"),
         ("seeds = 2", "seed = 2", "small.toml", "There is no key 'seed'. Did you mean 'seeds'?"),
@@ -82,7 +83,9 @@ def test_settings_are_flags_and_a_family_has_its_own(written) -> None:  # type: 
         ("seeds = 2", 'seeds = 2\nnetwork = "mlq"', "small.toml", "There is no key 'network'"),
         ("[settings]", '[settings]\nnetwork = "mlq"', "settings.network", "Did you mean 'mlp'?"),
         ('tasks = "sinusoid"', 'tasks = "sinusoid"\ntable = "x"', "families.noisy", "PACKAGE/NAME is needed"),
+        ('tasks = "sinusoid"', 'tasks = "t.csv"', "families.noisy", 'write tasks = "regression"'),
         ("[4, 4]", "[4, 4", "small.toml", "Unclosed array"),
+        ("steps = 5", "steps = ", "small.toml", "line 8, column 9), in steps ="),
     ],
 )
 def test_a_mistake_is_named_with_its_place(written, old: str, new: str, place: str, reason: str) -> None:  # type: ignore[no-untyped-def]
@@ -91,6 +94,34 @@ def test_a_mistake_is_named_with_its_place(written, old: str, new: str, place: s
     assert place in str(caught.value)
     assert reason in str(caught.value)
     assert "small.toml" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        (
+            "steps = 5",
+            "steps = 5\nnum-tasks = -2",
+            "families.noisy: maml: settings.num-tasks must be at least 1, not -2.",
+        ),
+        ("steps = 5", "steps = -5", "families.noisy: maml: settings.steps must be at least 0, not -5."),
+        ("maml.num-steps = 2", "maml.steps = -2", "families.more: maml: maml.steps must be at least 0, not -2."),
+        ("steps = 5", "steps = 5\nvalidate-every = 0", "settings.validate-every must be at least 1, not 0."),
+        ("data.noise = 0.1", "data.noise = -0.1", "families.noisy: maml: data.noise must be a finite number"),
+        ('tasks = "sine_or_line"', 'tasks = "regression"', "families.more: data.path must be given."),
+        ('metric = "nll"', 'metric = "nlll"', "families.more: metric: There is no metric of these tasks 'nlll'."),
+        ("data.noise = 0.1", 'data.path = "a.csv"', "families.noisy: data.path: There is no setting 'path'."),
+    ],
+)
+def test_what_cannot_be_trained_is_one_line_before_anything_is(  # type: ignore[no-untyped-def]
+    written, old: str, new: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["bench", written(old, new), "--out", str(tmp_path / "out"), "--quiet"]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("metafunc bench: small.toml: ")
+    assert said in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "out").exists()
 
 
 def test_an_unknown_suite_names_those_that_there_are() -> None:

@@ -4,9 +4,11 @@ from math import nan
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from metafunc.results import figures
-from metafunc.results.figures.pareto import front
+from metafunc.results.figures.pareto import front, labelled
 from metafunc.results.figures.tradeoffs import Point
 
 
@@ -44,3 +46,24 @@ def test_a_panel_for_each_cost_that_is_known() -> None:
 def test_nothing_known_is_refused() -> None:
     with pytest.raises(ValueError, match="no learner whose cost"):
         figures.pareto({"CPU seconds": {"maml": Point(0.0, 1.0, 1.0, 1.0)}}, "NLL", title="t")
+
+
+@settings(max_examples=200)
+@given(st.floats(-6, 6), st.floats(0.02, 12))
+def test_an_axis_has_three_to_six_round_costs(begin: float, decades: float) -> None:
+    low = 10.0**begin
+    found = labelled(low, low * 10.0**decades)
+    assert 3 <= len(found) <= 6
+    assert found == sorted({*found})
+    assert low * (1 - 1e-5) <= found[0] < found[-1] <= low * 10.0**decades * (1 + 1e-5)
+
+
+@pytest.mark.parametrize("costs", [(51.0, 65.0, 89.0), (0.0031, 0.0045, 0.0039), (3.0, 400.0, 4500.0), (7.0, 7.0, 7.0)])
+def test_three_costs_are_written_below_an_axis(costs: tuple[float, ...]) -> None:
+    points = {f"learner {i}": Point(cost, 1.0, 0.9, 1.1) for i, cost in enumerate(costs)}
+    (axes,) = figures.pareto({"CPU seconds": points}, "NLL", title="t").axes
+    low, high = axes.get_xlim()
+    below = zip(axes.get_xticks(), axes.get_xticklabels(), strict=True)
+    written = [label.get_text() for at, label in below if low <= at <= high]
+    assert len(written) >= 3
+    assert len({*written}) == len(written)
