@@ -19,7 +19,7 @@ from torch import Generator, Tensor
 from torch.nn import functional as F
 
 from metafunc.checks import at_least
-from metafunc.nn.models import layer, norm
+from metafunc.nn.layers import layer, norm
 from metafunc.types import Params, Tree
 
 EPSILON = 1e-5
