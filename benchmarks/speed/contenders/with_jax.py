@@ -1,7 +1,7 @@
 """JAX as its users write it: `jit` of `grad` of `vmap` over tasks, with optax."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -59,10 +59,16 @@ def loss_of(work: Workload, forward: Forward) -> Callable[[Params, Array, Array]
     return loss
 
 
-def task_loss_of(work: Workload, forward: Forward, *, squares: Callable[[Array], Array]) -> TaskLoss:
+def task_loss_of(
+    work: Workload,
+    forward: Forward,
+    *,
+    squares: Callable[[Array], Array],
+    conditioning: Mapping[str, Callable[..., Array]] = LOSSES,
+) -> TaskLoss:
     """What parameters lose on one task after the inner steps, or where there are none."""
     if work.learner != "maml":
-        return partial(_in_order, LOSSES[work.learner], len(work.widths))
+        return partial(_in_order, conditioning[work.learner], len(work.widths))
     loss = loss_of(work, forward)
 
     def adapted(params: Params, x: Array, y: Array) -> Params:
