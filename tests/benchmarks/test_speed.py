@@ -39,7 +39,7 @@ def small(name: str) -> Workload:
     return replace(work, input_shape=(3, 16, 16), widths=(2,)) if work.residual else work
 
 
-@pytest.mark.parametrize("name", ["W1", "W1-K5", "W2", "W3", "W4", "W7"])
+@pytest.mark.parametrize("name", ["W1", "W1-K5", "W2", "W3", "W4", pytest.param("W7", marks=pytest.mark.nightly)])
 def test_metafunc_and_the_loop_do_the_same_work(name: str) -> None:
     work = small(name)
     truth = Reference(gradient(loop.train, work), 0.0)
