@@ -54,6 +54,6 @@ def product(factors: Float[Tensor, "n ..."]) -> Float[Tensor, "..."]:
         tensor([0., 6., 0.])
     """
     while (count := factors.shape[0]) > 1:
-        first, second = factors[: count // 2 * 2].unflatten(0, (2, count // 2)).unbind(0)
+        first, second = factors[: count // 2 * 2].reshape(2, count // 2, *factors.shape[1:]).unbind(0)
         factors = torch.cat([first * second, factors[-1:]]) if count % 2 else first * second
     return factors[0]
