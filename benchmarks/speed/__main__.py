@@ -28,6 +28,9 @@ ORDER = (
     "W2",
     "W3",
     "W4",
+    "W5",
+    "W6",
+    "W7",
     "starts",
     "memory",
     "seeds",
@@ -93,7 +96,7 @@ def measure(name: str, asked: argparse.Namespace) -> None:
         return say(seeds.section(found))
     work = tiny(WORKLOADS[name]) if asked.tiny else WORKLOADS[name]
     effort = replace(IMAGES if work.images else Effort(), **_given(asked))
-    everyone = who(particles=work.num_particles > 0, images=work.images)
+    everyone = who(work)
     names = [who for who in everyone if who in (asked.only or everyone) and who not in asked.without]
     busy = asked.busy or (not asked.workloads and name in BESIDE_A_BUSY_PROCESS)
     found = race(work, names, effort, busy=busy, say=say)

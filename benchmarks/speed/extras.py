@@ -18,6 +18,9 @@ IN_MEMORY = {
     "long-rematerialised": ("metafunc eager", "JAX"),
     "W3-T16-chunk4": ("metafunc eager",),
     "W3-T128-chunk4": ("metafunc eager",),
+    "W7-K1-rematerialised": ("metafunc eager",),
+    "W7-K2-rematerialised": ("metafunc eager",),
+    "W7-K4-rematerialised": ("metafunc eager",),
 }
 PATIENCE = 240.0
 WHOLE = 15_000

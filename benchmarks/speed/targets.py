@@ -36,7 +36,12 @@ TARGETS = (
     Target("W2", "metafunc", ("JAX",), 4),
     *(Target(work, "metafunc", rivals, 1.8) for work in IMAGES for rivals in (RIVALS, ("JAX best",))),
     *(Target(work, "metafunc from_module", rivals, 1.4) for work in IMAGES for rivals in (RIVALS, ("JAX best",))),
-    Target("W4", "metafunc", ("JAX",), 2.5),
+    Target("W4", "metafunc", ("JAX",), 2),
+    Target("W1-T8", "metafunc", ("JAX",), 1.3),
+    *(Target(work, "metafunc", (jax,), 1.3) for work in ("W5", "W6") for jax in ("JAX", "JAX best")),
+    *(Target("W5", "metafunc", (peer,), 3) for peer in ("task loop", "torch batch")),
+    *(Target("W6", "metafunc", (peer,), 3) for peer in ("task loop", "GPyTorch")),
+    Target("W7", "metafunc", ("task loop", "torchopt", "learn2learn", "higher"), 1),
 )
 
 

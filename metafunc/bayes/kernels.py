@@ -27,6 +27,7 @@ from jaxtyping import Float
 from torch import Generator, Tensor
 
 from metafunc.bayes.matern import matern_shape
+from metafunc.bayes.spectral import spectral_shape
 from metafunc.checks import above, at_least, one_of
 from metafunc.tree import safe_sqrt
 from metafunc.types import Tree
@@ -219,14 +220,8 @@ def spectral_mixture(num_components: int = 4, *, frequency: float = 1.0, bandwid
             "log_bandwidth": torch.full(shape, log(bandwidth)),
         }
 
-    def component(log_weight: Tensor, frequency: Tensor, log_bandwidth: Tensor, t: Tensor) -> Tensor:
-        decay = -2 * pi**2 * (t * log_bandwidth.exp()).square().sum(-1)
-        return (log_weight + decay).exp() * torch.cos(2 * pi * t * frequency).prod(-1)
-
     def gram(given: Tree, x: Tensor, z: Tensor) -> Tensor:
-        leaves = given["log_weight"], given["frequency"], given["log_bandwidth"]
-        mixed: Tensor = torch.vmap(component, in_dims=(0, 0, 0, None))(*leaves, _differences(x, z)).sum(0)
-        return mixed
+        return spectral_shape(given["log_weight"], given["frequency"], given["log_bandwidth"], x, z)
 
     return Kernel(init, gram)
 

@@ -20,7 +20,7 @@ from torch.nn import functional as F
 
 from metafunc.checks import at_least
 from metafunc.nn.exact import layer_norm
-from metafunc.nn.models import layer, norm
+from metafunc.nn.layers import layer, norm
 from metafunc.types import Params, Tree
 
 

@@ -9,15 +9,23 @@ from torch import Generator, Tensor
 from torch.nn import functional as F
 
 from metafunc.checks import at_least, one_of
-from metafunc.nn import exact
-from metafunc.nn.kernels.conv_batch_norm import FEW, convolve_and_normalise
-from metafunc.nn.kernels.convolution import conv2d
 from metafunc.nn.kernels.pooling import max_pool2d
+from metafunc.nn.layers import (
+    Initialisation,
+    as_model,
+    check_common,
+    convolve,
+    head,
+    image_shape,
+    layer,
+    norm,
+    normalise,
+    positive,
+)
 from metafunc.recipe import built
 from metafunc.types import Model, Normalisation, Params
 
 Activation: TypeAlias = Literal["relu", "tanh", "silu", "gelu"]
-Initialisation: TypeAlias = Literal["he", "truncated_normal", "xavier"]
 Pooling: TypeAlias = Literal["max", "stride"]
 
 _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -79,9 +87,9 @@ def mlp(
     References:
         Finn, Abbeel and Levine (2017), Model-agnostic meta-learning for fast adaptation of deep networks.
     """
-    widths = (*_positive("hidden", tuple(hidden), allow_empty=True),)
-    num_inputs = math.prod(_positive("input_shape", tuple(input_shape)))
-    _check_common(num_outputs, normalisation, initialisation)
+    widths = (*positive("hidden", tuple(hidden), allow_empty=True),)
+    num_inputs = math.prod(positive("input_shape", tuple(input_shape)))
+    check_common(num_outputs, normalisation, initialisation)
     one_of(activation, tuple(_ACTIVATIONS), "activation")
     at_least(0, context=context)
     if num_outputs is None and not widths:
@@ -110,12 +118,12 @@ def mlp(
         for i in range(1, len(widths) + 1):
             h = F.linear(h, params[f"layer{i}.weight"], params.get(f"layer{i}.bias"))
             if normalised:
-                h, used = _normalise(params, f"norm{i}", h, normalisation)
+                h, used = normalise(params, f"norm{i}", h, normalisation)
                 statistics |= used
             h = phi(h)
-        return _head(params, h), statistics
+        return head(params, h), statistics
 
-    return _model(init, forward, normalisation)
+    return as_model(init, forward, normalisation)
 
 
 @built
@@ -161,15 +169,10 @@ def conv4(
         Vinyals et al. (2016), Matching networks for one shot learning; Finn, Abbeel and Levine (2017), Model-agnostic
         meta-learning for fast adaptation of deep networks.
     """
-    shape = _positive("input_shape", tuple(input_shape))
-    _positive("filters", (filters,))
-    _check_common(num_outputs, normalisation, initialisation)
+    shape = image_shape("conv4", input_shape)
+    positive("filters", (filters,))
+    check_common(num_outputs, normalisation, initialisation)
     one_of(pooling, get_args(Pooling), "pooling")
-    if len(shape) != 3:
-        raise ValueError(
-            f"conv4 was given input_shape={shape}, but it needs (channels, height, width): add the channel axis to the "
-            "inputs, or take mlp, which flattens inputs of any shape."
-        )
     if pooling == "max" and min(shape[1:]) < 16:
         raise ValueError(
             f"conv4 was given input_shape={shape}, but four max-pools need at least 16 x 16: enlarge the images, or "
@@ -195,86 +198,10 @@ def conv4(
         h = x
         statistics: Params = {}
         for i in range(1, 5):
-            weight, stride = params[f"layer{i}.weight"], 1 if maxed else 2
-            if i == 1 and normalisation == "transductive" and weight[0].numel() <= FEW:
-                scale, shift = params[f"norm{i}.scale"], params[f"norm{i}.shift"]
-                h = convolve_and_normalise(h, weight, scale, shift, stride=stride, padding=1)
-            else:
-                h = conv2d(h, weight, params.get(f"layer{i}.bias"), stride=stride, padding=1)
-                if normalised:
-                    h, used = _normalise(params, f"norm{i}", h, normalisation)
-                    statistics |= used
+            h, used = convolve(params, f"layer{i}", f"norm{i}", h, normalisation, data=i == 1, stride=1 if maxed else 2)
+            statistics |= used
             h = torch.relu(max_pool2d(h, 2) if maxed else h)
         features = h.reshape(h.shape[0], num_features) if maxed else h.mean((2, 3))
-        return _head(params, features), statistics
+        return head(params, features), statistics
 
-    return _model(init, forward, normalisation)
-
-
-def _model(
-    init: Callable[[Generator], Params],
-    forward: Callable[[Params, Tensor], tuple[Tensor, Params]],
-    normalisation: Normalisation,
-) -> Model:
-    def apply(params: Params, x: Tensor) -> Tensor:
-        return forward(params, x)[0]
-
-    def condition(params: Params, support_x: Tensor) -> Params:
-        own = {name: leaf for name, leaf in params.items() if not name.endswith((".mean", ".var"))}
-        return {**own, **forward(own, support_x)[1]}
-
-    if normalisation == "support":
-        return Model(init, apply, condition, normalisation)
-    return Model(init, apply, normalisation=normalisation)
-
-
-def _normalise(params: Params, name: str, h: Tensor, normalisation: Normalisation) -> tuple[Tensor, Params]:
-    """Normalise by the statistics that `condition` attached, and else by the batch's own; and say which it may keep."""
-    scale, shift = params[f"{name}.scale"], params[f"{name}.shift"]
-    if normalisation == "transductive":
-        return exact.batch_norm(h, None, None, scale, shift, training=True), {}
-    if f"{name}.mean" in params:
-        mean, var = params[f"{name}.mean"], params[f"{name}.var"]
-    else:
-        mean, var = exact.moments(h)
-    h = exact.normalise(h, mean, var, scale, shift)
-    return h, {f"{name}.mean": mean, f"{name}.var": var}
-
-
-def _head(params: Params, h: Tensor) -> Tensor:
-    return F.linear(h, params["head.weight"], params["head.bias"]) if "head.weight" in params else h
-
-
-def layer(
-    name: str, shape: tuple[int, ...], initialisation: Initialisation, generator: Generator, *, bias: bool = True
-) -> Params:
-    """The leaves `name.weight` and `name.bias` of a linear or convolutional layer; biases are zero."""
-    weight = torch.empty(shape, device=generator.device)
-    if initialisation == "he":
-        torch.nn.init.kaiming_normal_(weight, generator=generator)
-    elif initialisation == "xavier":
-        torch.nn.init.xavier_uniform_(weight, generator=generator)
-    else:
-        torch.nn.init.trunc_normal_(weight, std=0.01, a=-0.02, b=0.02, generator=generator)
-    leaf = {f"{name}.weight": weight}
-    return leaf | {f"{name}.bias": torch.zeros(shape[0], device=generator.device)} if bias else leaf
-
-
-def norm(name: str, width: int, generator: Generator) -> Params:
-    """The leaves `name.scale` and `name.shift` of a normalisation, which at first change nothing."""
-    return {
-        f"{name}.scale": torch.ones(width, device=generator.device),
-        f"{name}.shift": torch.zeros(width, device=generator.device),
-    }
-
-
-def _check_common(num_outputs: int | None, normalisation: str, initialisation: str) -> None:
-    at_least(1, num_outputs=num_outputs)
-    one_of(normalisation, get_args(Normalisation), "normalisation")
-    one_of(initialisation, get_args(Initialisation), "initialisation")
-
-
-def _positive(name: str, values: tuple[int, ...], *, allow_empty: bool = False) -> tuple[int, ...]:
-    if (not values and not allow_empty) or any(value < 1 for value in values):
-        raise ValueError(f"{name} is {values}, but it needs positive whole numbers.")
-    return values
+    return as_model(init, forward, normalisation)

@@ -22,7 +22,7 @@ from torch.nn import functional as F
 
 from metafunc.checks import above, at_least, at_most
 from metafunc.nn.kernels.convolution import conv2d
-from metafunc.nn.models import layer
+from metafunc.nn.layers import layer
 from metafunc.recipe import built
 from metafunc.types import Model, Params
 

@@ -26,7 +26,7 @@ from metafunc.types import Kind, MetaLearner, Model, TaskFamily
 T = TypeVar("T")
 Learner: TypeAlias = MetaLearner[Any, Any]
 Config: TypeAlias = Mapping[str, Any]
-MODELS: Mapping[str, Callable[..., Model]] = {"mlp": nn.mlp, "conv4": nn.conv4}
+MODELS: Mapping[str, Callable[..., Model]] = {"mlp": nn.mlp, "conv4": nn.conv4, "resnet12": nn.resnet12}
 """Networks by name."""
 SECTIONS = ("algorithm", "tasks", "model", "training")
 TRAIN_TASKS = "num_train_tasks"

@@ -11,7 +11,15 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[2]))  # `benchmarks` is no part of the installed package
 
 from benchmarks.speed import extras, figure, measure, ranks, report, seeds
-from benchmarks.speed.contenders import CONTENDERS, loop, who, with_metafunc, with_ranks
+from benchmarks.speed.contenders import (
+    CONTENDERS,
+    loop,
+    who,
+    with_gpytorch,
+    with_metafunc,
+    with_ranks,
+    with_torch_transformer,
+)
 from benchmarks.speed.measure import Effort, Failed, Reference, Worker
 from benchmarks.speed.workloads import PROBE_RATE, WORKLOADS, Array, Workload, tiny
 
@@ -26,9 +34,14 @@ def gradient(train: Any, work: Workload, option: str = "") -> Array:
     return flat
 
 
-@pytest.mark.parametrize("name", ["W1", "W1-K5", "W2", "W3", "W4"])
-def test_metafunc_and_the_loop_do_the_same_work(name: str) -> None:
+def small(name: str) -> Workload:
     work = tiny(WORKLOADS[name])
+    return replace(work, input_shape=(3, 16, 16), widths=(2,)) if work.residual else work
+
+
+@pytest.mark.parametrize("name", ["W1", "W1-K5", "W2", "W3", "W4", pytest.param("W7", marks=pytest.mark.nightly)])
+def test_metafunc_and_the_loop_do_the_same_work(name: str) -> None:
+    work = small(name)
     truth = Reference(gradient(loop.train, work), 0.0)
     assert truth.error(gradient(with_metafunc.train, work, "off")) <= measure.EXACT
     if work.images:
@@ -38,6 +51,18 @@ def test_metafunc_and_the_loop_do_the_same_work(name: str) -> None:
     # The wrong twin: a step size that is off by a thousandth of itself.
     wrong = replace(work, inner_lr=1.001 * work.inner_lr)
     assert truth.error(gradient(with_metafunc.train, wrong, "off")) > measure.EXACT
+
+
+@pytest.mark.parametrize("name", ["W5", "W6"])
+def test_learners_that_adapt_without_steps_do_the_same_work(name: str) -> None:
+    work = small(name)
+    truth = Reference(gradient(loop.train, work), 0.0)
+    others = {"W5": with_torch_transformer.train, "W6": with_gpytorch.train}
+    assert truth.error(gradient(with_metafunc.train, work, "off")) <= measure.EXACT
+    assert truth.error(gradient(others[name], work)) <= measure.EXACT
+    # The wrong twin: a support row more, and a query row less.
+    wrong = replace(work, num_support=work.num_support + 1, num_query=work.num_query - 1)
+    assert (truth.error(gradient(with_metafunc.train, wrong, "off")) > measure.EXACT) == (name == "W5")
 
 
 def test_shards_of_ranks_do_the_same_work() -> None:
@@ -140,6 +165,10 @@ def test_the_tables_hold_ratios_targets_and_reasons(tmp_path: Path) -> None:
 
 
 def test_only_those_who_can_take_part() -> None:
-    assert "higher" not in who(particles=True, images=False)
-    assert "metafunc from_module" in who(particles=False, images=True)
-    assert "metafunc from_module" not in who(particles=False, images=False)
+    assert "higher" not in who(WORKLOADS["W4"])
+    assert "metafunc from_module" in who(WORKLOADS["W3"])
+    assert "metafunc from_module" not in who(WORKLOADS["W1"])
+    assert "GPyTorch" in who(WORKLOADS["W6"])
+    assert "GPyTorch" not in who(WORKLOADS["W5"])
+    assert "higher" not in who(WORKLOADS["W5"])
+    assert "JAX" not in who(WORKLOADS["W7"])

@@ -62,7 +62,7 @@ def test_the_network_has_a_default() -> None:
         (having("algorithm", name="mamml"), "no algorithm 'mamml'. Did you mean 'maml'"),
         (having("tasks", name="sinus"), "no task family 'sinus'. Did you mean 'sinusoid'"),
         (having("model", name="mpl"), "no model 'mpl'. Did you mean 'mlp'"),
-        (having("model", name="zzz"), "There are: mlp, conv4"),
+        (having("model", name="zzz"), "There are: mlp, conv4, resnet12"),
         (having("algorithm", inner_rl=1.0), r"algorithm \(maml\) has no setting 'inner_rl'. Did you mean 'inner_lr'"),
         (having("tasks", shots=3), r"tasks \(sinusoid\) has no setting 'shots'"),
         (having("model", hiden=[3]), r"model \(mlp\) has no setting 'hiden'. Did you mean 'hidden'"),

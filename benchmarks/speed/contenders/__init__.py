@@ -5,6 +5,8 @@
 
 from dataclasses import dataclass
 
+from benchmarks.speed.workloads import Workload
+
 
 @dataclass(frozen=True)
 class Contender:
@@ -29,15 +31,25 @@ CONTENDERS = {
     "learn2learn": Contender("with_learn2learn", needs=("learn2learn",)),
     "higher": Contender("with_higher", needs=("higher",)),
     "torchopt": Contender("with_torchopt", needs=("torchopt",)),
+    "GPyTorch": Contender("with_gpytorch", needs=("gpytorch",)),
+    "torch batch": Contender("with_torch_transformer"),
     "JAX": Contender("with_jax", needs=("jax", "optax")),
     "JAX best": Contender("with_jax_best", needs=("jax", "optax")),
 }
 
-STEIN = ("metafunc", "metafunc eager", "task loop", "JAX", "JAX best")
-"""Those who take part in Stein variational gradient descent, which the other libraries do not have."""
+EVERYWHERE = ("metafunc", "metafunc eager", "task loop", "JAX", "JAX best")
+"""Those who take part in what the libraries of MAML do not have: Stein variational gradient descent, and learners that
+adapt without steps."""
+ALONE = {"tnp": "torch batch", "dkt": "GPyTorch"}
+"""Those who take part in one of them alone."""
+
+JAX = ("JAX", "JAX best")
+"""For which a residual network was not written."""
 
 
-def who(*, particles: bool, images: bool) -> list[str]:
+def who(work: Workload) -> list[str]:
     """Everyone who takes part in a workload."""
-    names = list(STEIN if particles else CONTENDERS)
-    return [name for name in names if images or name != "metafunc from_module"]
+    if work.num_particles or work.learner != "maml":
+        return [name for name in CONTENDERS if name in EVERYWHERE or name == ALONE.get(work.learner)]
+    absent = {*ALONE.values(), *(() if work.images else ["metafunc from_module"]), *(JAX if work.residual else ())}
+    return [name for name in CONTENDERS if name not in absent]

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from benchmarks.speed.contenders import conditioning
 from benchmarks.speed.contenders.networks import Forward, forward_of, loss_of, optimiser_of, parameters_of, tasks_of
 from benchmarks.speed.workloads import OnStep, Workload
 
@@ -14,22 +15,31 @@ def train(work: Workload, on_step: OnStep, option: str = "") -> None:
     params = [leaf.requires_grad_() for leaf in parameters_of(work)]
     tasks = tasks_of(work)
     optimiser = optimiser_of(work, params)
-    forward, loss_fn = forward_of(work), loss_of(work)
-    adapt = stein if work.num_particles else descend
+    task_loss = adapting(work) if work.learner == "maml" else conditioning.task_loss_of(work)
     for _ in range(work.outer_steps):
         optimiser.zero_grad()
-        for support_x, support_y, query_x, query_y in tasks:
-            adapted = params
-            for _ in range(work.num_steps):
-                adapted = adapt(forward, loss_fn, adapted, support_x, support_y, work.inner_lr)
-            if work.num_particles:
-                losses = [loss_fn(forward(particle, query_x), query_y) for particle in zip(*adapted, strict=True)]
-                loss = torch.stack(losses).mean()
-            else:
-                loss = loss_fn(forward(adapted, query_x), query_y)
-            (loss / work.num_tasks).backward()
+        for task in tasks:
+            (task_loss(params, *task) / work.num_tasks).backward()
         optimiser.step()
         on_step(params)
+
+
+def adapting(work: Workload) -> conditioning.TaskLoss:
+    """What parameters lose on the query set after the inner steps."""
+    forward, loss_fn = forward_of(work), loss_of(work)
+    adapt = stein if work.num_particles else descend
+
+    def task_loss(
+        params: list[Tensor], support_x: Tensor, support_y: Tensor, query_x: Tensor, query_y: Tensor
+    ) -> Tensor:
+        for _ in range(work.num_steps):
+            params = adapt(forward, loss_fn, params, support_x, support_y, work.inner_lr)
+        if not work.num_particles:
+            return loss_fn(forward(params, query_x), query_y)
+        losses = [loss_fn(forward(particle, query_x), query_y) for particle in zip(*params, strict=True)]
+        return torch.stack(losses).mean()
+
+    return task_loss
 
 
 Loss = Callable[[Tensor, Tensor], Tensor]

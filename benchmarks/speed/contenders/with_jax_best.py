@@ -2,7 +2,8 @@
 
 Perceptrons with large weights: adapted weights that are never formed. Convolutions: images with channels last, a
 convolution as matrix products of shifted images, the pool before ReLU, and a `scan` over tasks. Particles: distances
-from a Gram matrix. Small perceptrons: as commonly written, but on one thread.
+from a Gram matrix. Deep kernels: matrix products over all pairs of rows, and products over features by halves. Small
+perceptrons and transformers: as commonly written, but on one thread.
 """
 
 import os
@@ -14,6 +15,7 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
+from benchmarks.speed.contenders.conditioning_jax import BEST
 from benchmarks.speed.contenders.with_jax import Params, TaskLoss, mean_over_tasks, mlp, run, task_loss_of
 from benchmarks.speed.workloads import OnStep, Workload
 
@@ -27,7 +29,7 @@ def train(work: Workload, on_step: OnStep, option: str = "") -> None:
     else:
         # XLA reads this when it starts, which is with the first array.
         os.environ["XLA_FLAGS"] = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
-        run(work, on_step, jax.grad(mean_over_tasks(task_loss_of(work, mlp, squares=gram))))
+        run(work, on_step, jax.grad(mean_over_tasks(task_loss_of(work, mlp, squares=gram, conditioning=BEST))))
 
 
 def by_scan(task_loss: TaskLoss) -> Callable[[Params, Any], Params]:

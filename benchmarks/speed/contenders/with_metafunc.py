@@ -10,7 +10,7 @@ from torch import Tensor
 
 import metafunc
 from benchmarks.speed.contenders.networks import module_of, optimiser_of, parameters_of
-from benchmarks.speed.workloads import OnStep, Workload
+from benchmarks.speed.workloads import FLOOR, HEADS, LAYERS, OnStep, Workload
 from metafunc import Batch, MetaLearner, Model, Task, TaskFamily, algorithms, nn, query_loss, tree
 from metafunc.bayes.ensemble import lift
 from metafunc.bayes.stein import svgd
@@ -43,8 +43,7 @@ def fitted(
         return tree.at(tasks, slice(num_tasks))
 
     family = TaskFamily("fixed", work.kind, work.input_shape, work.num_outputs, sampler, sampler, sampler)
-    names = learner.init(torch.Generator())
-    start = dict(zip(names, parameters_of(work), strict=True))
+    start = tree.unflatten(learner.init(torch.Generator()), parameters_of(work))
     leaves: list[Tensor] = []
 
     def outer(parameters: Iterable[Tensor]) -> torch.optim.Optimizer:
@@ -72,8 +71,12 @@ def fitted(
 
 def learner_of(work: Workload, option: str) -> MetaLearner[Any, Any]:
     """MAML on the network of a workload, or what else it asks for."""
+    if work.learner != "maml":
+        return _conditioning(work)
     if option == "module":
         model = nn.from_module(module_of(work), batch_norm="batch" if work.images else "refuse")
+    elif work.residual:
+        model = nn.resnet12(work.input_shape, work.num_outputs, width=work.widths[0])
     elif work.images:
         model = nn.conv4(work.input_shape, work.num_outputs, filters=work.widths[0])
     else:
@@ -86,6 +89,24 @@ def learner_of(work: Workload, option: str) -> MetaLearner[Any, Any]:
         adapt = inner.repeat(step, work.num_steps)
         return replace(learner, adapt=adapt, task_loss=query_loss(adapt, loss))
     return _stein(work, learner, model) if work.num_particles else learner
+
+
+def _conditioning(work: Workload) -> MetaLearner[Any, Any]:
+    """A learner that adapts without steps."""
+    network, width = partial(nn.mlp, hidden=work.widths), work.widths[-1]
+    inputs = work.input_shape[0]
+    if work.learner == "dkt":
+        return algorithms.dkt(network((inputs,), width), likelihood.gaussian(), num_features=width)
+    return algorithms.tnp(
+        network((inputs + 1,), width),
+        network((width,), 2),
+        likelihood.heteroscedastic(floor=FLOOR),
+        width=width,
+        num_heads=HEADS,
+        num_layers=LAYERS,
+        num_hidden=2 * width,
+        noise_floor=FLOOR,
+    )
 
 
 def _stein(work: Workload, learner: MetaLearner[Any, Any], model: Model) -> MetaLearner[Any, Any]:

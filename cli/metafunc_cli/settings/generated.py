@@ -1503,9 +1503,25 @@ class Conv4Network:
     """as in mlp; he is the default, made for rectified layers of many inputs."""
 
 
+@dataclass(frozen=True, repr=False, eq=False)
+class Resnet12Network:
+    """Four residual blocks of three 3x3 convolutions, each halved, the mean over positions, and a linear head."""
+
+    width: int = 64
+    """channels of the first block; the others have 2.5, 5 and 10 times as many: 64, 160, 320 and 640."""
+    normalisation: Literal["none", "transductive", "support"] = "transductive"
+    """whose statistics a prediction normalises by."""
+    initialisation: Literal["he", "truncated_normal", "xavier"] = "he"
+    """he is made for rectified layers of many inputs."""
+
+
 MODELS = {
     "mlp": Row(MlpNetwork, "A multi-layer perceptron over flattened rows."),
     "conv4": Row(Conv4Network, "Four 3x3 convolutions, each normalised, rectified and halved, and a linear head."),
+    "resnet12": Row(
+        Resnet12Network,
+        "Four residual blocks of three 3x3 convolutions, each halved, the mean over positions, and a linear head.",
+    ),
 }
 
 

@@ -87,7 +87,7 @@ class Output:
     """Where the settings come from, and what becomes of the result."""
 
     network: Annotated[str | None, arg(name="model", metavar="NAME", help_behavior_hint="")] = None
-    """the network: mlp, conv4, or package.module:factory of yours."""
+    """the network: mlp, conv4, resnet12, or package.module:factory of yours."""
     preset: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="")] = None
     """start from this preset (see `metafunc list`) instead of the one that fits."""
     quick: Switch = False
