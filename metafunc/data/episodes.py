@@ -1,6 +1,7 @@
 """N-way K-shot episodes: a gather from rows that are sorted by class."""
 
 import hashlib
+import math
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple, TypeAlias
 
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from metafunc.checks import at_least
 from metafunc.data.class_split import Partition
-from metafunc.data.encoded_rows import EncodedRows
+from metafunc.data.encoded_rows import AT_ONCE, EncodedRows
 from metafunc.data.pixel_cache import Kept
 from metafunc.data.sampling import distinct
 from metafunc.data.shots import Shots, check_shots, most, ragged
@@ -21,6 +22,8 @@ NUM_ROTATIONS = 4
 Rotations: TypeAlias = Literal["none", "train", "all"]
 BLOCK = 2**18
 """Bytes of pixels that are made floats at a time: so few stay in the processor's cache meanwhile."""
+HASHED = 2**22
+"""Bytes of rows that a fingerprint has in memory at a time, or as many as are decoded together if these are more."""
 
 
 class Rows(NamedTuple):
@@ -221,8 +224,8 @@ def fingerprint(rows: Rows, partition: Partition, kept: Kept | None = None) -> s
     digest.update(repr({part: classes.tolist() for part, classes in partition.parts.items()}).encode())
 
     def whole() -> str:
-        found = digest.copy()
-        for some in torch.split(torch.arange(len(rows.values)), 1024):
+        found, row_bytes = digest.copy(), math.prod(rows.values.shape[1:]) * rows.values.dtype.itemsize
+        for some in torch.split(torch.arange(len(rows.values)), max(AT_ONCE, HASHED // max(1, row_bytes))):
             found.update(rows.values.index_select(0, some).numpy().data)
         return found.hexdigest()
 
