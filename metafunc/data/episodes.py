@@ -1,6 +1,7 @@
 """N-way K-shot episodes: a gather from rows that are sorted by class."""
 
 import hashlib
+import math
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple, TypeAlias
 
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from metafunc.checks import at_least
 from metafunc.data.class_split import Partition
-from metafunc.data.encoded_rows import EncodedRows
+from metafunc.data.encoded_rows import AT_ONCE, EncodedRows
 from metafunc.data.pixel_cache import Kept
 from metafunc.data.sampling import distinct
 from metafunc.data.shots import Shots, check_shots, most, ragged
@@ -21,6 +22,8 @@ NUM_ROTATIONS = 4
 Rotations: TypeAlias = Literal["none", "train", "all"]
 BLOCK = 2**18
 """Bytes of pixels that are made floats at a time: so few stay in the processor's cache meanwhile."""
+HASHED = 2**22
+"""Bytes of rows that a fingerprint has in memory at a time, or as many as are decoded together if these are more."""
 
 
 class Rows(NamedTuple):
@@ -56,7 +59,6 @@ def episodes(
     rotations: bool = False,
     fixed_labels: bool = False,
     part: str = "data",
-    divided_by: str = "",
 ) -> Sampler:
     """A sampler of classification tasks: choose classes, then rows of each, without replacement.
 
@@ -72,7 +74,6 @@ def episodes(
         rotations: whether a class rotated by 90, 180 and 270 degrees counts as three more classes.
         fixed_labels: whether a class keeps one label, its number modulo `num_ways`, in every task.
         part: what to call these classes in an error.
-        divided_by: the argument that gives a part its share of the classes, for an error; empty: there is none.
 
     Returns:
         (generator, num_tasks) to tasks with inputs (t, n, *row shape) and labels (t, n).
@@ -92,7 +93,7 @@ def episodes(
     num_rotations = NUM_ROTATIONS if rotations else 1
     shots = most(num_shots)
     per_class = shots + num_queries
-    _check(rows, classes, num_ways, per_class, num_rotations, part, divided_by)
+    _check(rows, classes, num_ways, per_class, num_rotations, part)
     labels = torch.arange(num_ways)
     choose = _with_labels if fixed_labels else _without_labels
 
@@ -180,7 +181,6 @@ def classification(
             rotations=rotations == "all" or (rotations == "train" and part == "train"),
             fixed_labels=fixed_labels,
             part=part,
-            divided_by=partition.divided_by,
         )
         for part, classes in parts.items()
     }
@@ -224,8 +224,8 @@ def fingerprint(rows: Rows, partition: Partition, kept: Kept | None = None) -> s
     digest.update(repr({part: classes.tolist() for part, classes in partition.parts.items()}).encode())
 
     def whole() -> str:
-        found = digest.copy()
-        for some in torch.split(torch.arange(len(rows.values)), 1024):
+        found, row_bytes = digest.copy(), math.prod(rows.values.shape[1:]) * rows.values.dtype.itemsize
+        for some in torch.split(torch.arange(len(rows.values)), max(AT_ONCE, HASHED // max(1, row_bytes))):
             found.update(rows.values.index_select(0, some).numpy().data)
         return found.hexdigest()
 
@@ -246,9 +246,7 @@ def unit(x: Tensor) -> Tensor:
     return x.float().mul_(1 / 255) if x.dtype == torch.uint8 else x
 
 
-def _check(
-    rows: Rows, classes: Tensor, num_ways: int, per_class: int, num_rotations: int, part: str, divided_by: str
-) -> None:
+def _check(rows: Rows, classes: Tensor, num_ways: int, per_class: int, num_rotations: int, part: str) -> None:
     if num_rotations > 1 and (len(rows.values.shape) != 4 or rows.values.shape[-1] != rows.values.shape[-2]):
         raise ValueError(
             f"Rotations need square images, and a row has shape {tuple(rows.values.shape[1:])}: "
@@ -257,7 +255,7 @@ def _check(
     if num_rotations * len(classes) < num_ways:
         raise ValueError(
             f"The {part} part has {num_rotations * len(classes)} classes, and num_ways is {num_ways}: lower num_ways, "
-            f"or give this part a larger share of the classes{' in ' * bool(divided_by)}{divided_by}."
+            "or give this part a larger share of the classes."
         )
     small = classes[rows.sizes[classes] < per_class]
     if len(small):

@@ -95,7 +95,7 @@ def _over_ranks(own: Sequence[M], ranks: Ranks, reduce: Reduce, given: Sequence[
     like = tree.leaves(own[0])
     kinds = list(dict.fromkeys(leaf.dtype for leaf in like))
     notes = torch.tensor([0, *given])  # there is no tensor of no bytes to send
-    by_kind = [torch.stack([_flat(part, kind) for part in own]) for kind in kinds]
+    by_kind = [_rows(own, kind) for kind in kinds]
     size = sum(leaf.numel() for leaf in like)
     if reduce == "ordered" and (size <= GATHERED or ranks.size == 2):
         totals, notes = _gathered(by_kind, ranks, notes)
@@ -112,21 +112,26 @@ def _over_ranks(own: Sequence[M], ranks: Ranks, reduce: Reduce, given: Sequence[
     return tree.unflatten(own[0], leaves), notes.max(0).values.tolist()[1:]
 
 
-def _flat(part: M, kind: torch.dtype) -> Tensor:
-    return torch.cat([leaf.reshape(-1).cpu() for leaf in tree.leaves(part) if leaf.dtype == kind])
+def _rows(own: Sequence[M], kind: torch.dtype) -> Tensor:
+    """The numbers of one type of some trees, a row for each tree."""
+    leaves = [leaf.reshape(-1).cpu() for part in own for leaf in tree.leaves(part) if leaf.dtype == kind]
+    return torch.cat(leaves).reshape(len(own), -1)
 
 
 def _gathered(by_kind: list[Tensor], ranks: Ranks, notes: Tensor) -> tuple[list[Tensor], Tensor]:
-    """Every rank is sent all shards, in one message, and adds them."""
+    """Every rank is sent all shards, in one message, and adds them where they arrive, without a copy."""
     parts = [notes, *by_kind]
     padded = [_padded(part.reshape(-1).view(torch.uint8), 8) for part in parts]
     found = ranks.gather_tensor(torch.cat(padded))
     columns = torch.split(found, [part.numel() for part in padded], 1)
-    said, *rows = (
-        column[:, : part.numel() * part.element_size()].contiguous().view(part.dtype)
+    said, *whole = (
+        column[:, : part.numel() * part.element_size()].view(part.dtype)
         for column, part in zip(columns, parts, strict=True)
     )
-    totals = [in_order(list(some.reshape(-1, part.shape[1]))) for some, part in zip(rows, by_kind, strict=True)]
+    totals = [
+        in_order([row for rank in rows for row in rank.reshape(part.shape)])
+        for rows, part in zip(whole, by_kind, strict=True)
+    ]
     return totals, said
 
 
@@ -153,4 +158,5 @@ def _reduced(rows: Tensor, ranks: Ranks) -> Tensor:
 
 
 def _padded(values: Tensor, multiple: int) -> Tensor:
-    return torch.nn.functional.pad(values, (0, -values.numel() % multiple))
+    missing = -values.numel() % multiple
+    return torch.nn.functional.pad(values, (0, missing)) if missing else values

@@ -111,7 +111,6 @@ class Place:
             **environment: variables.
         """
         log = self.folder / f"agent-{len(self.agents)}.log"
-        paths = os.pathsep.join([str(self.folder), *filter(None, sys.path)])
         with log.open("wb") as file:
             process = subprocess.Popen(
                 [*before, *TORCHRUN, *options, "-m", "metafunc_cli", *command],
@@ -120,7 +119,7 @@ class Place:
                 stderr=file,
                 start_new_session=True,
                 cwd=self.folder,
-                env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": paths, **environment},
+                env=self.environment(**environment),
             )
         self.agents.append(Agent(process, log))
         return self.agents[-1]
@@ -134,11 +133,19 @@ class Place:
 
     def alone(self, run: str) -> dict[str, str]:
         """The bits of the training by one process."""
-        command = [sys.executable, "-m", "metafunc_cli", *self.train(run)]
-        paths = os.pathsep.join([str(self.folder), *filter(None, sys.path)])
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": paths}
-        subprocess.run(command, check=True, capture_output=True, cwd=self.folder, env=environment, timeout=WAIT)
+        self.run(self.train(run))
         return self.bits(run)
+
+    def run(self, command: Sequence[str], **environment: str) -> None:
+        """A command of metafunc by one process, to its end."""
+        whole = [sys.executable, "-m", "metafunc_cli", *command]
+        found = self.environment(**environment)
+        subprocess.run(whole, check=True, capture_output=True, timeout=WAIT, cwd=self.folder, env=found)
+
+    def environment(self, **more: str) -> dict[str, str]:
+        """That of whatever is started: one thread, and the folder's own modules."""
+        paths = os.pathsep.join([str(self.folder), *filter(None, sys.path)])
+        return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": paths, **more}
 
     def bits(self, run: str) -> dict[str, str]:
         """The sums of what a run ends with."""

@@ -23,6 +23,8 @@ from metafunc.data import few_shot, generator_for
 pytestmark = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs the memory figures of Linux")
 SIZES = {"num_ways": 5, "num_shots": 1, "num_queries": 3, "fractions": (0.5, 0.25, 0.25)}
 SIDE = 84
+MOST = 100 * 2**20
+"""Bytes of private memory that reading may take, whatever the data take."""
 
 
 def draw(said, path, limits):
@@ -84,7 +86,7 @@ def written(path, num_bytes):
 
 
 def test_pixels_in_a_file_are_not_in_the_memory_of_their_process(tmp_path, monkeypatch):
-    """A small version, of more pixels than what reading takes, which differs by some 50 MB from one process to another.
+    """A small version, in which reading takes some 40 MB, which differs by half from one process to another.
 
     The wrong twin has the pixels in memory as well.
     """
@@ -92,12 +94,11 @@ def test_pixels_in_a_file_are_not_in_the_memory_of_their_process(tmp_path, monke
     size = 256 * 2**20
     path = written(tmp_path / "data.parquet", size)
     twin, begun, most = drawing(path)
-    in_memory = most - begun
-    assert in_memory > size
+    assert most - begun > size
     for limits in ({"memory_limit": 0.0}, {"memory_limit": 0.0, "disk_limit": 0.0}):
         said, begun, most = drawing(path, **limits)
         assert said == twin
-        assert most - begun < in_memory - 0.75 * size, limits
+        assert most - begun < MOST, (limits, most - begun)
 
 
 @pytest.mark.nightly

@@ -2,11 +2,13 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -79,22 +81,20 @@ def test_without_dask_its_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 GRID = (
-    "--algorithms maml cnp --tasks sinusoid --model mlp --model.hidden 6 --num-tasks 2 --steps 1500 --compile off "
-    "--checkpoint-every 50 --validate-every 500 --test-tasks 12 --test-steps 2 --no-figures --quiet"
+    "--algorithms maml cnp --tasks sinusoid --model mlp --model.hidden 6 --num-tasks 2 --steps 1500 "
+    "--compile off --checkpoint-every 50 --validate-every 500 --test-tasks 12 --test-steps 2 --no-figures --quiet"
 )
 
 
 @pytest.mark.nightly
 def test_the_cell_of_a_killed_worker_goes_on_elsewhere_with_the_same_table(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "metafunc_cli", "compare", *GRID.split(), "--out"]
-    with distributed.LocalCluster(
-        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0", host="127.0.0.1"
-    ) as local:
+    with two_workers() as local:
         process = subprocess.Popen([*command, str(tmp_path / "there"), "--scheduler", local.scheduler_address])
         while not [*(tmp_path / "there").glob("maml-0/checkpoints/*")]:
             assert process.poll() is None
             time.sleep(0.1)
-        parents = {_parent_of_cell(0)} & {worker.pid for worker in local.workers.values()}
+        parents = {_parent(cell) for cell in _processes("--cell", "0")} & _workers(local)
         assert len(parents) == 1
         os.kill(parents.pop(), signal.SIGKILL)
         assert process.wait(600) == 0
@@ -108,9 +108,74 @@ def test_the_cell_of_a_killed_worker_goes_on_elsewhere_with_the_same_table(tmp_p
     assert tables[0] == tables[1]
 
 
-def _parent_of_cell(number: int) -> int:
-    """The process that has started a cell."""
+TUNED = (
+    "maml sinusoid --space inner_lr:1e-3..0.1:log --no-pruning --model.hidden 6 --num-tasks 2 --steps 1200 "
+    "--compile off --checkpoint-every 50 --validate-every 400 --trials 3 --no-figures --quiet"
+)
+
+
+@pytest.mark.nightly
+def test_the_trial_of_a_machine_that_is_lost_is_adopted_and_the_study_ends_as_with_one_worker(tmp_path: Path) -> None:
+    """The worker's own process is killed as well, so that nothing is saved, and its trial is left as running."""
+    pytest.importorskip("optuna")
+    command = [sys.executable, "-m", "metafunc_cli", "tune", *TUNED.split(), "--out"]
+    there = tmp_path / "there"
+    with two_workers() as local:
+        process = subprocess.Popen([*command, str(there), "--jobs", "2", "--scheduler", local.scheduler_address])
+        while len([*there.glob("trial-*/checkpoints")]) < 2 or not [*there.glob("trial-00000/checkpoints/*")]:
+            assert process.poll() is None
+            time.sleep(0.1)
+        owner = next(each for each in _processes("--worker") if _holds(each, there / ".locks" / "0"))
+        parent = _parent(owner)
+        assert parent in _workers(local)
+        for number in (parent, owner):
+            os.kill(number, signal.SIGKILL)
+        assert process.wait(600) == 0
+    subprocess.run([*command, str(tmp_path / "here")], check=True)
+    reports = [json.loads((tmp_path / where / "tune.json").read_text()) for where in ("there", "here")]
+    assert [one["state"] for one in reports[0]["trials"]] == ["complete"] * 3
+    for report in reports:
+        for one in report["trials"]:
+            one.pop("run")
+    assert reports[0]["trials"] == reports[1]["trials"]
+    for number in range(3):
+        logs = [tmp_path / where / f"trial-{number:05d}" / "metrics.jsonl" for where in ("there", "here")]
+        assert logs[0].read_bytes() == logs[1].read_bytes()
+    started = (there / "journal.log").read_text()
+    assert re.search(r'"started at": ?\[0, ?[1-9]', started), "it went on from a checkpoint"
+
+
+def two_workers() -> Any:  # a cluster of distributed, whose classes have no types
+    """A cluster of two workers, which are processes of a thread each."""
+    options: dict[str, Any] = {"n_workers": 2, "threads_per_worker": 1, "processes": True, "dashboard_address": ":0"}
+    return distributed.LocalCluster(host="127.0.0.1", **options)
+
+
+def _workers(local: Any) -> set[int]:
+    """The processes of a cluster's workers."""
+    return {worker.pid for worker in local.workers.values()}
+
+
+def _processes(*words: str) -> list[int]:
+    """The processes whose commands have some words, one after the other."""
+    wanted, found = "\0".join(["", *words, ""]).encode(), []
     for entry in Path("/proc").iterdir():
-        if entry.name.isdigit() and f"--cell\0{number}\0" in (entry / "cmdline").read_bytes().decode(errors="replace"):
-            return int((entry / "stat").read_text().rpartition(")")[2].split()[1])
-    raise AssertionError("there is no such process")
+        if entry.name.isdigit():
+            with suppress(OSError):
+                if wanted in (entry / "cmdline").read_bytes():
+                    found.append(int(entry.name))
+    return found
+
+
+def _parent(number: int) -> int:
+    """The process that has started another."""
+    return int(Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+def _holds(number: int, file: Path) -> bool:
+    """Whether a process has a file open."""
+    found = set()
+    for link in Path(f"/proc/{number}/fd").iterdir():
+        with suppress(OSError):  # it has just closed it
+            found.add(os.readlink(link))
+    return str(file) in found
