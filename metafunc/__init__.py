@@ -14,6 +14,7 @@ if TYPE_CHECKING:  # for type checkers the names that are looked up below
     from metafunc import testing as testing
     from metafunc import tree as tree
     from metafunc import types as types
+    from metafunc.algorithms.task_units import in_task_units as in_task_units
     from metafunc.bayes import ensemble as ensemble
     from metafunc.bayes.ensemble import lift as lift
     from metafunc.bayes.linearised import laplace as laplace
@@ -79,6 +80,7 @@ _NAMES = {
     "lift": "metafunc.bayes.ensemble",
     "laplace": "metafunc.bayes.linearised",
     "svgd": "metafunc.bayes.stein",
+    "in_task_units": "metafunc.algorithms.task_units",
     "tempered": "metafunc.bayes.tempered",
     "conformal": "metafunc.evaluation.conformal",
     "evaluate": "metafunc.evaluation.meta_test",

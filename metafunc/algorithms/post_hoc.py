@@ -1,10 +1,12 @@
 """What can be done to a trained learner of the table, by name: `maml+laplace` is MAML, tested with `laplace`."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from functools import partial
 from types import MappingProxyType
 from typing import Any, TypeAlias
 
+from metafunc.algorithms.task_units import InTaskUnits, in_task_units
 from metafunc.bayes.linearised import laplace
 from metafunc.bayes.post_hoc import PostHoc
 from metafunc.bayes.tempered import tempered
@@ -53,6 +55,8 @@ def transformed(learner: Learner, names: Sequence[str], networks: Sequence[Model
         >>> list(learner.ranges)
         ['prior_precision', 'noise_scale', 'temperature']
     """
+    if isinstance(learner, InTaskUnits):
+        return in_task_units(transformed(learner.plain, names, networks, likelihood), **asdict(learner.pooled))
     for name in names:
         learner = look_up(TRANSFORMS, name, "transform")(learner, networks, likelihood)
     return learner

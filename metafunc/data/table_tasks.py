@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
-from jaxtyping import Bool, Float64
+from jaxtyping import Bool, Float32, Float64, Int64
 from torch import Tensor
 
 from metafunc.checks import at_least, one_of
@@ -19,6 +19,7 @@ from metafunc.data.numbers import Scale, check_resolved, logarithms, moments, nu
 from metafunc.data.sampling import TRAINED
 from metafunc.data.shots import Shots, check_shots
 from metafunc.data.task_rows import large_enough, listed, row_draws
+from metafunc.data.task_scale import Standardise, TaskScale, task_scale
 from metafunc.data.task_split import check_fold, order_of_rows, split_tasks
 from metafunc.types import TaskFamily
 
@@ -38,7 +39,7 @@ class Protocol:
     num_test_queries: int = 100
     fractions: tuple[float, float, float] = DEFAULT_FRACTIONS
     split_seed: int = 0
-    standardise: bool = True
+    standardise: Standardise = True
     small_tasks: Literal["refuse", "drop"] = "refuse"
     category_columns: tuple[str, ...] = ()
     log_targets: bool = False
@@ -51,6 +52,8 @@ class Protocol:
         check_shots(0, num_shots=self.num_shots)
         at_least(1, num_queries=self.num_queries, num_test_queries=self.num_test_queries)
         check_fold(self.fold)
+        if self.standardise not in (True, False, "task"):
+            raise ValueError(f"standardise is {self.standardise!r}: give True, False or 'task'.")
         one_of(self.small_tasks, ("refuse", "drop"), "small_tasks")
         one_of(self.classes, ("shared", "task"), "classes")
 
@@ -101,7 +104,8 @@ def table_tasks(
     scale = _scale(moments(raw[training]) if by.standardise else None, units, measured)
     order = order_of_rows(source, frame, partition.of_row, asked.order)
     sizes = partition.of_row.bincount(minlength=len(partition.names))
-    rows = Rows(standardised(raw, scale, columns, place)[order], sizes.cumsum(0) - sizes, sizes)
+    values = standardised(raw, scale, columns, place)
+    rows = Rows(values[order], sizes.cumsum(0) - sizes, sizes)
     samplers = {
         part: row_draws(
             rows,
@@ -129,6 +133,7 @@ def table_tasks(
             **({} if encoding.plain else {"encoding": encoding.to_json()}),
             **({"log_targets": True} if by.log_targets else {}),
             **_moments_of(scale, len(encoding.features)),
+            **_task_scale(values[:, len(encoding.features) :], partition.of_row, training, by, units),
             "tasks": {part: len(members) for part, members in partition.parts.items()},
             "task_split": how,
             **({"dropped": dropped} if dropped else {}),
@@ -143,6 +148,9 @@ def _refuse_other_targets(units: Mapping[str, Any] | None, by: Protocol, source:
         raise ValueError(
             f"The units are those of a table with log_targets={not by.log_targets}: read {source} in the same way."
         )
+    if units is not None and ("task_scale" in units) != (by.standardise == "task"):
+        was = "standardise='task'" if "task_scale" in units else "another standardise than 'task'"
+        raise ValueError(f"The units are those of a table with {was}: read {source} in the same way.")
 
 
 def plain(source: str, frame: "DataFrame") -> "DataFrame":
@@ -208,6 +216,20 @@ def _moments_of(by: Scale, num_inputs: int) -> dict[str, list[float]]:
         for what, values in by._asdict().items()
         for side, part in (("input", values[:num_inputs]), ("target", values[num_inputs:]))
     }
+
+
+def _task_scale(
+    targets: Float32[Tensor, "n targets"],
+    of_row: Int64[Tensor, " n"],
+    training: Bool[Tensor, " n"],
+    by: Protocol,
+    units: Mapping[str, Any] | None,
+) -> dict[str, TaskScale]:
+    """What a task of few rows is standardised with, where each is: that of another table, or of these tasks."""
+    if by.standardise != "task":
+        return {}
+    known = None if units is None else units["task_scale"]
+    return {"task_scale": known or task_scale(targets[training].double(), of_row[training])}
 
 
 def _scale(known: Scale | None, units: Mapping[str, Any] | None, measured: Bool[Tensor, " columns"]) -> Scale:

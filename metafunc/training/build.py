@@ -8,6 +8,7 @@ import importlib
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
+from types import MappingProxyType
 from typing import Any, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 import torch
@@ -15,6 +16,7 @@ import torch
 from metafunc import algorithms, nn
 from metafunc.algorithms import ALGORITHMS, post_hoc
 from metafunc.algorithms.by_name import parts
+from metafunc.algorithms.task_units import in_task_units
 from metafunc.checks import did_you_mean, look_up
 from metafunc.data.table import FAMILIES
 from metafunc.nn.likelihood import for_kind
@@ -81,7 +83,7 @@ def learner_for(config: Config, family: TaskFamily, *, imports: bool = False) ->
         imports=imports,
         simulator=family.simulator,
         optima=family.optima,
-        num_train_tasks=counted(family.info),
+        info=family.info,
     )
 
 
@@ -104,13 +106,20 @@ def learner_of(
     imports: bool = False,
     simulator: Simulator | None = None,
     optima: Mapping[str, Learner] | None = None,
-    num_train_tasks: int | None = None,
+    info: Mapping[str, Any] = MappingProxyType({}),
 ) -> Learner:
     """The learner of a configuration, for tasks of a kind: its sections `algorithm` and `model`; touches no data.
 
     A learner of policies needs the simulator of its tasks, and one that knows its tasks their optima: by default those
-    of the section `tasks`. The number of training tasks is that of a learner that is trained by it, and leaves it open.
+    of the section `tasks`. The `info` of the tasks says how many there are to train on, for a learner that is trained
+    by that number and leaves it open, and whether a learner sees each in units of its own.
     """
+    if "task_scale" in info and config.get("algorithm", {}).get("name") != STACK:  # of a stack each member does
+        plain = {name: value for name, value in info.items() if name != "task_scale"}
+        learner = learner_of(
+            config, input_shape, kind, num_outputs, imports=imports, simulator=simulator, optima=optima, info=plain
+        )
+        return in_task_units(learner, **info["task_scale"])
     if kind == "control" and simulator is None:
         simulator = tasks_of(config, imports=imports).simulator
     table = ALGORITHMS
@@ -119,7 +128,7 @@ def learner_of(
 
         def built(member: Config) -> tuple[Learner, int | None]:
             of_tasks = input_shape, kind, num_outputs
-            return learner_of(member, *of_tasks, imports=imports, num_train_tasks=num_train_tasks), own_steps(member)
+            return learner_of(member, *of_tasks, imports=imports, info=info), own_steps(member)
 
         return stack_of(settings, built)
     network = _network(config, kind, imports)
@@ -129,7 +138,7 @@ def learner_of(
         if row.knows_tasks:
             settings["optima"] = tasks_of(config, imports=imports).optima if optima is None else optima
         if TRAIN_TASKS in row.hyperparameters and settings.get(TRAIN_TASKS) is None:
-            settings[TRAIN_TASKS] = num_train_tasks
+            settings[TRAIN_TASKS] = counted(info)
         return algorithms.build(name, network, input_shape, kind, num_outputs, simulator=simulator, **settings)
     model, likelihood = network(input_shape, num_outputs), simulator or for_kind(kind, num_outputs)
     builder = _function(name, imports)
