@@ -14,11 +14,11 @@ if TYPE_CHECKING:  # for type checkers the names that are looked up below
     from metafunc import testing as testing
     from metafunc import tree as tree
     from metafunc import types as types
-    from metafunc.algorithms.task_units import in_task_units as in_task_units
     from metafunc.bayes import ensemble as ensemble
     from metafunc.bayes.ensemble import lift as lift
     from metafunc.bayes.linearised import laplace as laplace
     from metafunc.bayes.stein import svgd as svgd
+    from metafunc.bayes.task_units import in_task_units as in_task_units
     from metafunc.bayes.tempered import tempered as tempered
     from metafunc.evaluation import metrics as metrics
     from metafunc.evaluation.conformal import conformal as conformal
@@ -80,7 +80,7 @@ _NAMES = {
     "lift": "metafunc.bayes.ensemble",
     "laplace": "metafunc.bayes.linearised",
     "svgd": "metafunc.bayes.stein",
-    "in_task_units": "metafunc.algorithms.task_units",
+    "in_task_units": "metafunc.bayes.task_units",
     "tempered": "metafunc.bayes.tempered",
     "conformal": "metafunc.evaluation.conformal",
     "evaluate": "metafunc.evaluation.meta_test",

@@ -6,13 +6,13 @@ from functools import partial
 from types import MappingProxyType
 from typing import Any, TypeAlias
 
-from metafunc.algorithms.task_units import InTaskUnits, in_task_units
 from metafunc.bayes.linearised import laplace
 from metafunc.bayes.post_hoc import PostHoc
+from metafunc.bayes.task_units import InTaskUnits, in_task_units
 from metafunc.bayes.tempered import tempered
 from metafunc.checks import look_up
 from metafunc.nn.likelihood import Likelihood
-from metafunc.types import MetaLearner, Model
+from metafunc.types import MetaLearner, Model, Task
 
 Learner: TypeAlias = MetaLearner[Any, Any]
 
@@ -60,3 +60,21 @@ def transformed(learner: Learner, names: Sequence[str], networks: Sequence[Model
     for name in names:
         learner = look_up(TRANSFORMS, name, "transform")(learner, networks, likelihood)
     return learner
+
+
+def with_units(learner: Learner, info: Mapping[str, Any]) -> Learner:
+    """The learner that sees each task in units of its own, where the `info` of a task family asks for it.
+
+    Examples:
+        >>> from metafunc import algorithms, likelihood, nn
+        >>> learner = algorithms.maml(nn.mlp((1,), 1), likelihood.gaussian())
+        >>> asked = {"task_scale": {"scale": [1.0], "rows": [3.0]}}
+        >>> with_units(learner, {}).standardises, with_units(learner, asked).standardises
+        (False, True)
+    """
+    return in_task_units(learner, **info["task_scale"]) if "task_scale" in info else learner
+
+
+def as_seen(learner: Learner, tasks: Task) -> Task:
+    """Stacked tasks as the learner sees them: in units of their own, or as they are."""
+    return learner.pooled.rescaled(tasks) if isinstance(learner, InTaskUnits) else tasks

@@ -86,8 +86,7 @@ def table_tasks(
     refuse_absent(source, frame, asked)
     _refuse_other_targets(units, by, source)
     names = texts_of_rows(source, frame, asked.task, "task")
-    x_names, y_names = inputs_of(source, frame, asked), list(asked.targets)
-    place = Path(source)
+    x_names, y_names, place = inputs_of(source, frame, asked), list(asked.targets), Path(source)
     partition, how = split_tasks(source, frame, names, asked.split, by.fractions, by.split_seed, by.fold)
     needed = PARTS if by.fractions[0] < 1 else PARTS[:1]
     partition, dropped = large_enough(partition, by.num_shots, by.small_tasks, needed)
@@ -104,13 +103,13 @@ def table_tasks(
     scale = _scale(moments(raw[training]) if by.standardise else None, units, measured)
     order = order_of_rows(source, frame, partition.of_row, asked.order)
     sizes = partition.of_row.bincount(minlength=len(partition.names))
-    values = standardised(raw, scale, columns, place)
-    rows = Rows(values[order], sizes.cumsum(0) - sizes, sizes)
+    rows = Rows(standardised(raw, scale, columns, place)[order], sizes.cumsum(0) - sizes, sizes)
+    width = len(encoding.features)
     samplers = {
         part: row_draws(
             rows,
             members if len(members) else partition.parts["train"],
-            num_inputs=len(encoding.features),
+            num_inputs=width,
             num_shots=by.num_shots,
             num_queries=by.num_queries if part == "train" else by.num_test_queries,
             ordered=asked.order is not None,
@@ -121,19 +120,17 @@ def table_tasks(
     return TaskFamily(
         name="regression",
         kind="regression",
-        input_shape=(len(encoding.features),),
+        input_shape=(width,),
         num_outputs=len(y_names),
-        train=samplers["train"],
-        validation=samplers["validation"],
-        test=samplers["test"],
+        **{part: samplers[part] for part in PARTS},
         info={
             "source": source,
             "inputs": x_names,
             "targets": y_names,
             **({} if encoding.plain else {"encoding": encoding.to_json()}),
             **({"log_targets": True} if by.log_targets else {}),
-            **_moments_of(scale, len(encoding.features)),
-            **_task_scale(values[:, len(encoding.features) :], partition.of_row, training, by, units),
+            **_moments_of(scale, width),
+            **_task_scale(rows.values[:, width:], partition.of_row[order], training[order], by, units),
             "tasks": {part: len(members) for part, members in partition.parts.items()},
             "task_split": how,
             **({"dropped": dropped} if dropped else {}),

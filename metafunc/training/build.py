@@ -16,7 +16,6 @@ import torch
 from metafunc import algorithms, nn
 from metafunc.algorithms import ALGORITHMS, post_hoc
 from metafunc.algorithms.by_name import parts
-from metafunc.algorithms.task_units import in_task_units
 from metafunc.checks import did_you_mean, look_up
 from metafunc.data.table import FAMILIES
 from metafunc.nn.likelihood import for_kind
@@ -111,24 +110,15 @@ def learner_of(
     """The learner of a configuration, for tasks of a kind: its sections `algorithm` and `model`; touches no data.
 
     A learner of policies needs the simulator of its tasks, and one that knows its tasks their optima: by default those
-    of the section `tasks`. The `info` of the tasks says how many there are to train on, for a learner that is trained
-    by that number and leaves it open, and whether a learner sees each in units of its own.
+    of the section `tasks`. The `info` of the tasks says how many there are to train on, where that is left open, and
+    whether a learner, of a stack each member, sees them in units of their own.
     """
-    if "task_scale" in info and config.get("algorithm", {}).get("name") != STACK:  # of a stack each member does
-        plain = {name: value for name, value in info.items() if name != "task_scale"}
-        learner = learner_of(
-            config, input_shape, kind, num_outputs, imports=imports, simulator=simulator, optima=optima, info=plain
-        )
-        return in_task_units(learner, **info["task_scale"])
-    if kind == "control" and simulator is None:
-        simulator = tasks_of(config, imports=imports).simulator
     table = ALGORITHMS
     name, settings = _section(current(config, table), "algorithm")
     if name == STACK:
 
         def built(member: Config) -> tuple[Learner, int | None]:
-            of_tasks = input_shape, kind, num_outputs
-            return learner_of(member, *of_tasks, imports=imports, info=info), own_steps(member)
+            return learner_of(member, input_shape, kind, num_outputs, imports=imports, info=info), own_steps(member)
 
         return stack_of(settings, built)
     network = _network(config, kind, imports)
@@ -139,7 +129,8 @@ def learner_of(
             settings["optima"] = tasks_of(config, imports=imports).optima if optima is None else optima
         if TRAIN_TASKS in row.hyperparameters and settings.get(TRAIN_TASKS) is None:
             settings[TRAIN_TASKS] = counted(info)
-        return algorithms.build(name, network, input_shape, kind, num_outputs, simulator=simulator, **settings)
+        made = algorithms.build(name, network, input_shape, kind, num_outputs, simulator=simulator, **settings)
+        return post_hoc.with_units(made, info)
     model, likelihood = network(input_shape, num_outputs), simulator or for_kind(kind, num_outputs)
     builder = _function(name, imports)
     try:
@@ -149,7 +140,7 @@ def learner_of(
     learner = _call(builder, (model, likelihood), settings, f"algorithm ({name})")
     if not isinstance(learner, MetaLearner):
         raise ValueError(f"{name} returned {type(learner).__name__}; an algorithm has to return a MetaLearner.")
-    return learner
+    return post_hoc.with_units(learner, info)
 
 
 def transformed(

@@ -13,7 +13,7 @@ from torch import Tensor
 import metafunc
 from metafunc import algorithms, data, in_task_units, nn, tree
 from metafunc.algorithms import post_hoc
-from metafunc.algorithms.task_units import InTaskUnits, Pooled, Unit
+from metafunc.bayes.task_units import InTaskUnits, Pooled, Unit
 from metafunc.bayes.untrained import untrained
 from metafunc.nn import likelihood
 from metafunc.training import config as configuration
@@ -34,9 +34,9 @@ def arrays(num_tasks: int = 20) -> tuple[Tensor, Tensor, Tensor]:
     """Lines of ten rows whose units differ a hundredfold."""
     x, tasks = torch.rand(10 * num_tasks, generator=generator()), torch.arange(10 * num_tasks) // 10
     unit = 10 ** (2 * torch.rand(num_tasks, generator=generator(1)))[tasks]
-    slope = torch.randn(num_tasks, generator=generator(2))[tasks]
+    rate = torch.randn(num_tasks, generator=generator(2))[tasks]
     noise = 0.1 * torch.randn(len(x), generator=generator(3))
-    return x, unit * (3 + slope * x + noise), tasks
+    return x, unit * (3 + rate * x + noise), tasks
 
 
 def family(**settings: Any) -> Any:
@@ -186,7 +186,7 @@ def test_a_run_and_its_files_have_the_units_of_the_table(tmp_path: Path) -> None
         assert mean == pytest.approx(3.5 * unit, rel=0.2)
 
 
-def test_a_learner_of_your_own_is_told_to_standardise() -> None:
+def test_a_learner_of_your_own_is_asked_to_standardise() -> None:
     plain = algorithms.maml(nn.mlp((1,), 1, hidden=(4,)), likelihood.gaussian())
     by_task = family(standardise="task")
     with pytest.raises(ValueError, match=r"in_task_units\(learner"):
@@ -220,6 +220,6 @@ def test_noise_starts_in_the_tasks_own_units() -> None:
     learner = in_task_units(plain, **by_task.info["task_scale"])
     tasks, meta = by_task.train(generator(), 50), plain.init(generator())
     noise = [warm_start.with_noise_of(meta, tasks, of).log_scale.exp().item() for of in (learner, plain)]
-    # Slopes of size 1 over [0, 1] spread by .3, and the noise is .1: a third of a task's own spread, about.
+    # Rates of size 1 over [0, 1] spread by .3, and the noise is .1: a third of a task's own spread, about.
     assert 0.1 < noise[0] < 1.0
     assert noise[1] < 0.1, "the wrong twin: in the units of all tasks"
