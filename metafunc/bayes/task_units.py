@@ -194,8 +194,9 @@ def _post_hoc(learner: PostHoc[M, P], shared: dict[str, Any]) -> PostHoc[M, OwnU
         return _back(found[1], learner.predictive(found[0], values))
 
     parts = {"statistics": statistics, "predictive": predictive, "ranges": learner.ranges, "values": learner.values}
-    whole = replace(learner, **{**shared, **parts})
-    return whole.with_values(learner.values)
+    whole: Any = replace(learner, **{**shared, **parts})
+    found: PostHoc[M, OwnUnits] = whole.with_values(learner.values)
+    return found
 
 
 def _taken_back(predict: Callable[[P, Tensor], Predictive]) -> Callable[[OwnUnits, Tensor], Predictive]:

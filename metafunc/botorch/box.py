@@ -13,11 +13,13 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import torch
-from botorch.acquisition import AcquisitionFunction, qLogExpectedImprovement, qUpperConfidenceBound
+from botorch.acquisition.acquisition import AcquisitionFunction
+from botorch.acquisition.logei import qLogExpectedImprovement
+from botorch.acquisition.monte_carlo import qUpperConfidenceBound
 from botorch.acquisition.objective import LinearMCObjective
-from botorch.generation import MaxPosteriorSampling
-from botorch.optim import optimize_acqf
-from botorch.sampling import SobolQMCNormalSampler
+from botorch.generation.sampling import MaxPosteriorSampling
+from botorch.optim.optimize import optimize_acqf
+from botorch.sampling.normal import SobolQMCNormalSampler
 from botorch.utils.sampling import manual_seed
 from jaxtyping import Float64
 from torch import Tensor
@@ -137,7 +139,8 @@ def propose(
     model = MetaModel(
         _of(learner, inputs), meta, u, known.y, noise_scale=noise_scale, ensemble=acquisition == "thompson", seed=seed
     )
-    spread = SobolEngine(len(box), scramble=True, seed=seed).draw(max(SPREAD, num_points), dtype=torch.float64)
+    engine = SobolEngine(len(box), scramble=True, seed=seed)  # type: ignore[no-untyped-call]  # torch has no types here
+    spread = engine.draw(max(SPREAD, num_points), dtype=torch.float64)
     with manual_seed(seed):  # botorch draws from torch's global state, which is put back
         found = _best(model, known.y.double(), spread, acquisition, sign, num_points, seed)
     return Proposal(values(found), inputs(found))
@@ -175,12 +178,13 @@ def _best(
         acquire = qUpperConfidenceBound(model, KAPPA**2, sampler=sampler, objective=objective)
     else:
         with torch.no_grad():
-            values = y if len(y) else model.posterior(spread[:, None]).mean
+            found: Any = model.posterior(spread[:, None])
+            values = y if len(y) else found.mean
         best = float((sign * values).amax())
         acquire = qLogExpectedImprovement(model, best, sampler=sampler, objective=objective)
     ends = torch.stack([torch.zeros(spread.shape[1]), torch.ones(spread.shape[1])]).double()
-    found, _ = optimize_acqf(
+    best_points, _ = optimize_acqf(
         acquire, ends, q=num_points, num_restarts=RESTARTS, raw_samples=SPREAD, sequential=True, options={"seed": seed}
     )
-    points: Tensor = found.detach()
+    points: Tensor = best_points.detach()
     return points

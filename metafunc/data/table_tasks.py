@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float32, Float64, Int64
 from torch import Tensor
 
 from metafunc.checks import at_least, one_of
-from metafunc.data.class_split import DEFAULT_FRACTIONS, PARTS
+from metafunc.data.class_split import DEFAULT_FRACTIONS, PARTS, Partition
 from metafunc.data.columns import Columns, MissingColumns, inputs_of, refuse_absent, texts_of_rows
 from metafunc.data.encoding import Encoding, fit
 from metafunc.data.episodes import Rows, fingerprint
@@ -21,7 +21,7 @@ from metafunc.data.shots import Shots, check_shots
 from metafunc.data.task_rows import large_enough, listed, row_draws
 from metafunc.data.task_scale import Standardise, TaskScale, task_scale
 from metafunc.data.task_split import check_fold, order_of_rows, split_tasks
-from metafunc.types import TaskFamily
+from metafunc.types import Sampler, TaskFamily
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -103,26 +103,18 @@ def table_tasks(
     scale = _scale(moments(raw[training]) if by.standardise else None, units, measured)
     order = order_of_rows(source, frame, partition.of_row, asked.order)
     sizes = partition.of_row.bincount(minlength=len(partition.names))
-    rows = Rows(standardised(raw, scale, columns, place)[order], sizes.cumsum(0) - sizes, sizes)
+    values = standardised(raw, scale, columns, place)
+    rows = Rows(values[order], sizes.cumsum(0) - sizes, sizes)
     width = len(encoding.features)
-    samplers = {
-        part: row_draws(
-            rows,
-            members if len(members) else partition.parts["train"],
-            num_inputs=width,
-            num_shots=by.num_shots,
-            num_queries=by.num_queries if part == "train" else by.num_test_queries,
-            ordered=asked.order is not None,
-            of="tasks" if len(members) else TRAINED,
-        )
-        for part, members in partition.parts.items()
-    }
+    samplers = _samplers(rows, partition, by, width, ordered=asked.order is not None)
     return TaskFamily(
         name="regression",
         kind="regression",
         input_shape=(width,),
         num_outputs=len(y_names),
-        **{part: samplers[part] for part in PARTS},
+        train=samplers["train"],
+        validation=samplers["validation"],
+        test=samplers["test"],
         info={
             "source": source,
             "inputs": x_names,
@@ -130,7 +122,7 @@ def table_tasks(
             **({} if encoding.plain else {"encoding": encoding.to_json()}),
             **({"log_targets": True} if by.log_targets else {}),
             **_moments_of(scale, width),
-            **_task_scale(rows.values[:, width:], partition.of_row[order], training[order], by, units),
+            **_task_scale(values[:, width:], partition.of_row, training, by, units),
             "tasks": {part: len(members) for part, members in partition.parts.items()},
             "task_split": how,
             **({"dropped": dropped} if dropped else {}),
@@ -138,6 +130,23 @@ def table_tasks(
             "fingerprint": fingerprint(rows._replace(values=raw[order]), partition),
         },
     )
+
+
+def _samplers(rows: Rows, partition: Partition, by: Protocol, width: int, *, ordered: bool) -> dict[str, Sampler]:
+    """A sampler for each part; parts without a task have those of the training."""
+    return {
+        part: row_draws(
+            rows,
+            members if len(members) else partition.parts["train"],
+            num_inputs=width,
+            num_shots=by.num_shots,
+            num_queries=by.num_queries if part == "train" else by.num_test_queries,
+            ordered=ordered,
+            of="tasks" if len(members) else TRAINED,
+            names=partition.names,
+        )
+        for part, members in partition.parts.items()
+    }
 
 
 def _refuse_other_targets(units: Mapping[str, Any] | None, by: Protocol, source: str) -> None:

@@ -79,9 +79,10 @@ def _rows_of(excess: Tensor) -> Tensor:
     ends = torch.tensor([FEWEST, MOST], dtype=torch.float64)
     if excess <= torch.polygamma(1, ends[1] / 2):
         return ends[1]
-    low, high = ends.log()
+    low, high = ends.log()[0], ends.log()[1]
     for _ in range(HALVINGS):
         middle = (low + high) / 2
         smaller = torch.polygamma(1, middle.exp() / 2) < excess
         low, high = torch.where(smaller, low, middle), torch.where(smaller, middle, high)
-    return low.exp()
+    found: Tensor = low.exp()
+    return found

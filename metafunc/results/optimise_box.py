@@ -1,4 +1,4 @@
-"""What to try next in a box, for a task of one's own: a run's learner, and botorch to search with it."""
+"""What to try next in a box, for a user-supplied task: a run's learner, and botorch to search with it."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -141,7 +141,7 @@ def _known(run: Run, evaluated: str | Path | None, target: Sequence[str]) -> fil
     if target and [*target] != columns["targets"]:
         raise ValueError(f"The target of the run is {columns['targets'][0]!r}, and not {', '.join(target)}.")
     inputs = torch.zeros(0, len(Encoding.of_run(columns, columns["inputs"]).features))
-    mean, scale = (torch.tensor(columns[f"target_{of}"]).double() for of in ("mean", "scale"))
+    mean, scale = (torch.tensor(each).double() for each in (columns["target_mean"], columns["target_scale"]))
     nothing, frame = torch.zeros(0, 1), pd.DataFrame(columns=[*columns["inputs"], *columns["targets"]])
     logged = columns.get("log_targets", False)
     return file_task.FileTask(
