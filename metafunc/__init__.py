@@ -18,6 +18,7 @@ if TYPE_CHECKING:  # for type checkers the names that are looked up below
     from metafunc.bayes.ensemble import lift as lift
     from metafunc.bayes.linearised import laplace as laplace
     from metafunc.bayes.stein import svgd as svgd
+    from metafunc.bayes.task_units import in_task_units as in_task_units
     from metafunc.bayes.tempered import tempered as tempered
     from metafunc.evaluation import metrics as metrics
     from metafunc.evaluation.conformal import conformal as conformal
@@ -79,6 +80,7 @@ _NAMES = {
     "lift": "metafunc.bayes.ensemble",
     "laplace": "metafunc.bayes.linearised",
     "svgd": "metafunc.bayes.stein",
+    "in_task_units": "metafunc.bayes.task_units",
     "tempered": "metafunc.bayes.tempered",
     "conformal": "metafunc.evaluation.conformal",
     "evaluate": "metafunc.evaluation.meta_test",

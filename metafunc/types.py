@@ -220,6 +220,7 @@ class MetaLearner(Built, Generic[M, P]):
         network_prefix: how the paths of the network's own parameters, or of their means, begin, for a warm start.
         traceable: whether a training may trace a step and compile it; not where inner steps are rematerialised.
         footprint: from stacked tasks to numbers that one takes in memory besides its parameters and data; None: few.
+        standardises: whether it sees a task's targets in units of the support rows, as `bayes.task_units` does.
     """
 
     init: Callable[[Generator], M]
@@ -233,6 +234,7 @@ class MetaLearner(Built, Generic[M, P]):
     network_prefix: str = ""
     traceable: bool = True
     footprint: "Callable[[Task], int] | None" = None
+    standardises: bool = False
 
     @property
     def meta_loss(self) -> MetaLoss[M]:

@@ -175,6 +175,7 @@ def stacked(members: Sequence[Member]) -> MetaLearner[Metas, tuple[Adapted, ...]
         normalisation=_protocol(members),
         traceable=all(member.learner.traceable for member in members),
         footprint=lambda tasks: sum(_footprint(member, tasks) for member in members),
+        standardises=all(member.learner.standardises for member in members),
     )
 
 

@@ -92,6 +92,7 @@ def post_hoc(
         ranges=ranges,
         values=values,
         footprint=_both(learner.footprint, footprint),
+        standardises=learner.standardises,
     )
 
 

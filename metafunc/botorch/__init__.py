@@ -7,4 +7,7 @@ except ModuleNotFoundError as error:
         raise
     raise ModuleNotFoundError("metafunc.botorch needs botorch: pip install metafunc[botorch]", name="botorch") from None
 
+from metafunc.botorch.box import Axis as Axis
+from metafunc.botorch.box import Proposal as Proposal
+from metafunc.botorch.box import propose as propose
 from metafunc.botorch.model import MetaModel as MetaModel

@@ -24,6 +24,11 @@ def check(learner: MetaLearner[M, P], meta: M, family: TaskFamily, tasks: Task) 
         ValueError: axes disagree, a number is not finite, a label is out of range, the learner's output does not
             fit the family, or padded rows would enter batch statistics.
     """
+    if "task_scale" in family.info and not learner.standardises:
+        raise ValueError(
+            f"{family.name} was made with standardise='task', and this learner does not see tasks in units of their "
+            "own: give metafunc.in_task_units(learner, **family.info['task_scale'])."
+        )
     for part, batch in (("support", tasks.support), ("query", tasks.query)):
         if isinstance(batch, Batch):
             _check_batch(batch, f"{family.name}: the {part} set", family)

@@ -48,6 +48,10 @@ def table_suffix(path: Path) -> str:
     return path.suffix.lower()
 
 
+class NoRows(ValueError):  # noqa: N818 - it names a condition
+    """A table has a header and nothing below it."""
+
+
 def read_table(path: Path) -> "DataFrame":
     """A table with a header, for training and prediction alike: all of its columns but the row numbers of pandas.
 
@@ -62,7 +66,8 @@ def read_table(path: Path) -> "DataFrame":
 
     Raises:
         DataUnavailable: there is no such file, or it is none of these, or damaged; the message says how to write it.
-        ValueError: it has no rows, or names a column twice.
+        NoRows: it has none; this is a ValueError.
+        ValueError: it names a column twice.
     """
     from pyarrow import ArrowInvalid
 
@@ -88,7 +93,7 @@ def read_table(path: Path) -> "DataFrame":
     if len(twice):
         raise ValueError(f"{path} has two columns named {twice[0]!r}: rename one.")
     if not len(frame):
-        raise ValueError(f"{path} has no rows.")
+        raise NoRows(f"{path} has no rows.")
     return frame
 
 

@@ -5,7 +5,7 @@ filled row by row, hence row `i` does not depend on how many rows follow, and ne
 """
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -40,6 +40,7 @@ class Grouped:
         groups: from the same generator and number of episodes to the numbers of the things that each of them is made
             of, (episodes, things per episode).
         of: what these are, in the plural.
+        names: what each of them is called, by its number; empty where they have no names.
 
     Examples:
         >>> import torch
@@ -52,6 +53,7 @@ class Grouped:
     sample: Sampler
     groups: Callable[[Generator, int], Int64[Tensor, "t k"]]
     of: str = "tasks"
+    names: Sequence[str] = ()
 
     def __call__(self, generator: Generator, num_tasks: int, /) -> Task:
         return self.sample(generator, num_tasks)
@@ -63,6 +65,7 @@ def sampler(
     *,
     groups: Callable[[Float64[Tensor, "t width"]], Int64[Tensor, "t k"]] | None = None,
     of: str = "tasks",
+    names: Sequence[str] = (),
 ) -> Sampler:
     """A sampler from a pure function of uniform numbers.
 
@@ -72,6 +75,7 @@ def sampler(
         groups: from the same uniforms to the numbers of the things that each task is made of, where there is a finite
             number of them; None: every task is another one.
         of: what these things are, in the plural.
+        names: what each of them is called, by its number.
 
     Returns:
         (generator, num_tasks) to stacked tasks, of which task `i` is the same whatever `num_tasks` is.
@@ -95,7 +99,7 @@ def sampler(
 
     if groups is None:
         return sample
-    return Grouped(sample, lambda generator, num_tasks: groups(uniforms(generator, num_tasks)), of)
+    return Grouped(sample, lambda generator, num_tasks: groups(uniforms(generator, num_tasks)), of, names)
 
 
 def changed(sampler: Sampler, change: Callable[[Task], Task]) -> Sampler:

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
-from jaxtyping import Bool, Float64
+from jaxtyping import Bool, Float32, Float64, Int64
 from torch import Tensor
 
 from metafunc.checks import at_least, one_of
-from metafunc.data.class_split import DEFAULT_FRACTIONS, PARTS
+from metafunc.data.class_split import DEFAULT_FRACTIONS, PARTS, Partition
 from metafunc.data.columns import Columns, MissingColumns, inputs_of, refuse_absent, texts_of_rows
 from metafunc.data.encoding import Encoding, fit
 from metafunc.data.episodes import Rows, fingerprint
@@ -19,8 +19,9 @@ from metafunc.data.numbers import Scale, check_resolved, logarithms, moments, nu
 from metafunc.data.sampling import TRAINED
 from metafunc.data.shots import Shots, check_shots
 from metafunc.data.task_rows import large_enough, listed, row_draws
+from metafunc.data.task_scale import Standardise, TaskScale, task_scale
 from metafunc.data.task_split import check_fold, order_of_rows, split_tasks
-from metafunc.types import TaskFamily
+from metafunc.types import Sampler, TaskFamily
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -38,7 +39,7 @@ class Protocol:
     num_test_queries: int = 100
     fractions: tuple[float, float, float] = DEFAULT_FRACTIONS
     split_seed: int = 0
-    standardise: bool = True
+    standardise: Standardise = True
     small_tasks: Literal["refuse", "drop"] = "refuse"
     category_columns: tuple[str, ...] = ()
     log_targets: bool = False
@@ -51,6 +52,8 @@ class Protocol:
         check_shots(0, num_shots=self.num_shots)
         at_least(1, num_queries=self.num_queries, num_test_queries=self.num_test_queries)
         check_fold(self.fold)
+        if self.standardise not in (True, False, "task"):
+            raise ValueError(f"standardise is {self.standardise!r}: give True, False or 'task'.")
         one_of(self.small_tasks, ("refuse", "drop"), "small_tasks")
         one_of(self.classes, ("shared", "task"), "classes")
 
@@ -83,8 +86,7 @@ def table_tasks(
     refuse_absent(source, frame, asked)
     _refuse_other_targets(units, by, source)
     names = texts_of_rows(source, frame, asked.task, "task")
-    x_names, y_names = inputs_of(source, frame, asked), list(asked.targets)
-    place = Path(source)
+    x_names, y_names, place = inputs_of(source, frame, asked), list(asked.targets), Path(source)
     partition, how = split_tasks(source, frame, names, asked.split, by.fractions, by.split_seed, by.fold)
     needed = PARTS if by.fractions[0] < 1 else PARTS[:1]
     partition, dropped = large_enough(partition, by.num_shots, by.small_tasks, needed)
@@ -101,23 +103,14 @@ def table_tasks(
     scale = _scale(moments(raw[training]) if by.standardise else None, units, measured)
     order = order_of_rows(source, frame, partition.of_row, asked.order)
     sizes = partition.of_row.bincount(minlength=len(partition.names))
-    rows = Rows(standardised(raw, scale, columns, place)[order], sizes.cumsum(0) - sizes, sizes)
-    samplers = {
-        part: row_draws(
-            rows,
-            members if len(members) else partition.parts["train"],
-            num_inputs=len(encoding.features),
-            num_shots=by.num_shots,
-            num_queries=by.num_queries if part == "train" else by.num_test_queries,
-            ordered=asked.order is not None,
-            of="tasks" if len(members) else TRAINED,
-        )
-        for part, members in partition.parts.items()
-    }
+    values = standardised(raw, scale, columns, place)
+    rows = Rows(values[order], sizes.cumsum(0) - sizes, sizes)
+    width = len(encoding.features)
+    samplers = _samplers(rows, partition, by, width, ordered=asked.order is not None)
     return TaskFamily(
         name="regression",
         kind="regression",
-        input_shape=(len(encoding.features),),
+        input_shape=(width,),
         num_outputs=len(y_names),
         train=samplers["train"],
         validation=samplers["validation"],
@@ -128,7 +121,8 @@ def table_tasks(
             "targets": y_names,
             **({} if encoding.plain else {"encoding": encoding.to_json()}),
             **({"log_targets": True} if by.log_targets else {}),
-            **_moments_of(scale, len(encoding.features)),
+            **_moments_of(scale, width),
+            **_task_scale(values[:, width:], partition.of_row, training, by, units),
             "tasks": {part: len(members) for part, members in partition.parts.items()},
             "task_split": how,
             **({"dropped": dropped} if dropped else {}),
@@ -138,11 +132,31 @@ def table_tasks(
     )
 
 
+def _samplers(rows: Rows, partition: Partition, by: Protocol, width: int, *, ordered: bool) -> dict[str, Sampler]:
+    """A sampler for each part; parts without a task have those of the training."""
+    return {
+        part: row_draws(
+            rows,
+            members if len(members) else partition.parts["train"],
+            num_inputs=width,
+            num_shots=by.num_shots,
+            num_queries=by.num_queries if part == "train" else by.num_test_queries,
+            ordered=ordered,
+            of="tasks" if len(members) else TRAINED,
+            names=partition.names,
+        )
+        for part, members in partition.parts.items()
+    }
+
+
 def _refuse_other_targets(units: Mapping[str, Any] | None, by: Protocol, source: str) -> None:
     if units is not None and bool(units.get("log_targets", False)) != by.log_targets:
         raise ValueError(
             f"The units are those of a table with log_targets={not by.log_targets}: read {source} in the same way."
         )
+    if units is not None and ("task_scale" in units) != (by.standardise == "task"):
+        was = "standardise='task'" if "task_scale" in units else "another standardise than 'task'"
+        raise ValueError(f"The units are those of a table with {was}: read {source} in the same way.")
 
 
 def plain(source: str, frame: "DataFrame") -> "DataFrame":
@@ -208,6 +222,20 @@ def _moments_of(by: Scale, num_inputs: int) -> dict[str, list[float]]:
         for what, values in by._asdict().items()
         for side, part in (("input", values[:num_inputs]), ("target", values[num_inputs:]))
     }
+
+
+def _task_scale(
+    targets: Float32[Tensor, "n targets"],
+    of_row: Int64[Tensor, " n"],
+    training: Bool[Tensor, " n"],
+    by: Protocol,
+    units: Mapping[str, Any] | None,
+) -> dict[str, TaskScale]:
+    """What a task of few rows is standardised with, where each is: that of another table, or of these tasks."""
+    if by.standardise != "task":
+        return {}
+    known = None if units is None else units["task_scale"]
+    return {"task_scale": known or task_scale(targets[training].double(), of_row[training])}
 
 
 def _scale(known: Scale | None, units: Mapping[str, Any] | None, measured: Bool[Tensor, " columns"]) -> Scale:

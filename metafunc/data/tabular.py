@@ -11,6 +11,7 @@ from metafunc.data.columns import Columns
 from metafunc.data.shots import Shots
 from metafunc.data.table_classes import table_classes
 from metafunc.data.table_tasks import Protocol, table_tasks
+from metafunc.data.task_scale import Standardise
 from metafunc.recipe import built
 from metafunc.types import TaskFamily
 
@@ -34,7 +35,7 @@ def from_table(
     num_test_queries: int = 100,
     fractions: tuple[float, float, float] = DEFAULT_FRACTIONS,
     split_seed: int = 0,
-    standardise: bool = True,
+    standardise: Standardise = True,
     small_tasks: Literal["refuse", "drop"] = "refuse",
     order_column: str | None = None,
     split_column: str | None = None,
@@ -68,7 +69,9 @@ def from_table(
         fractions: shares of the tasks for training, validation and meta-test; (1, 0, 0) is for a training on all tasks,
             which the two other parts then have as well.
         split_seed: seed of the shuffle that `fractions` divides.
-        standardise: whether to bring every column to mean 0 and standard deviation 1 over the training tasks.
+        standardise: whether to bring every column to mean 0 and standard deviation 1 over the training tasks; with
+            "task" a learner sees the targets of each task in units of its support rows as well. Metrics and predictions
+            keep the table's units: see `metafunc.in_task_units`.
         small_tasks: what to do with tasks of fewer than `num_shots + 1` rows, that of a range being its smaller number;
             `info["dropped"]` has the rows of those that were left out.
         order_column: numbers or dates; the support set is then the task's earliest rows, and queries are drawn from the
@@ -102,6 +105,8 @@ def from_table(
     one_of(kind, ("regression", "classification"), "kind")
     if kind == "classification" and log_targets:
         raise ValueError("Classes have no logarithms: leave log_targets out.")
+    if kind == "classification" and standardise == "task":
+        raise ValueError("Classes have no units: standardise='task' is for a regression; give True or False.")
     if kind == "regression" and classes != "shared":
         raise ValueError("A regression has no classes: leave classes out, or give kind='classification'.")
     predicted, used, categories = (

@@ -51,6 +51,7 @@ def row_draws(
     num_queries: int,
     ordered: bool = False,
     of: str = "tasks",
+    names: Sequence[str] = (),
 ) -> Sampler:
     """A sampler of a part's tasks: rows of one task each, without replacement.
 
@@ -64,6 +65,7 @@ def row_draws(
         num_shots: support rows per task, a number or a range.
         num_queries: query rows per task, at most.
         of: what to call these tasks, in the plural.
+        names: what each task is called, by its number.
         ordered: whether the support set is a task's first rows, and queries are drawn from those that follow it.
 
     Returns:
@@ -105,7 +107,7 @@ def row_draws(
         )
 
     width = 1 + shots + num_queries + (not isinstance(num_shots, int))
-    return sampler(width, draw, groups=lambda uniforms: chosen_task(uniforms[:, :1], members), of=of)
+    return sampler(width, draw, groups=lambda uniforms: chosen_task(uniforms[:, :1], members), of=of, names=names)
 
 
 def large_enough(

@@ -1,7 +1,7 @@
 """A few new functions, and what learners predict of them after every step of adaptation, as numbers for a page."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NotRequired, TypedDict
 
 import torch
@@ -13,6 +13,7 @@ from metafunc.evaluation.metrics import mixture
 from metafunc.results.figures.functions import in_order, points_of
 from metafunc.results.plot_run import functions
 from metafunc.results.shown import Shown, exact, noise_of
+from metafunc.results.units import Units
 from metafunc.training.run import Run
 from metafunc.training.schema import Count
 from metafunc.types import Batch, MetaLearner, Normal, Task
@@ -79,6 +80,11 @@ class Explorable:
         """The learner after a number of steps."""
         return Shown(self.learner, self.meta, step, noise_of({"noise_scale": self.noise}, step))
 
+    def in_units(self, units: Units) -> "Explorable":
+        """The same for tasks as their table has them."""
+        noise = [None if scale is None else scale * units.y_scale for scale in self.noise]
+        return replace(self, learner=units.learner(self.learner), noise=noise)
+
 
 def explored(learners: Sequence[Explorable], run: Run, *, seed: int = 0) -> Explored | None:
     """What a page's function explorer shows; None where tasks are no functions of one input.
@@ -97,15 +103,13 @@ def explored(learners: Sequence[Explorable], run: Run, *, seed: int = 0) -> Expl
     room = MANY_NUMBERS // (3 * NUM_POINTS * sum(min(one.num_steps + 1, len(steps)) for one in learners))
     count = max(1, min(NUM_TASKS, room))
     curves, tasks = {}, []
+    units = Units.of(seen["info"])
     for one in learners:
-        tasks = tree.unstack(functions(one.learner, one.meta, settings, seed, count))
-        curves[one.name] = [*_curves(one, tasks, steps)]
+        tasks = tree.unstack(units.tasks(functions(one.learner, one.meta, settings, seed, count)))
+        curves[one.name] = [*_curves(one.in_units(units), tasks, steps)]
     best = exact(settings)
-    info = seen["info"]
     return {
-        "names": [f"{info[name][0]}, standardised" for name in ("inputs", "targets")]
-        if "inputs" in info
-        else ["x", "y"],
+        "names": [units.x, units.y],
         "noiseless": FAMILIES[settings["name"]].noiseless is not None,
         "steps": steps,
         "support": [_points(number, *points_of(task.support)) for number, task in enumerate(tasks)],
@@ -156,15 +160,15 @@ def _truth(query: Batch) -> tuple[list[float], list[float]]:
 
 
 def _points(number: int, x: list[float], y: list[float]) -> Points:
-    return {"task": number, "x": [float(f"{value:.4g}") for value in x], "y": [float(f"{value:.4g}") for value in y]}
+    return {"task": number, "x": [float(f"{value:.5g}") for value in x], "y": [float(f"{value:.5g}") for value in y]}
 
 
 def rounded(values: Tensor) -> list[Any]:
-    """Numbers to four digits, as many as a picture shows; None for what is not finite.
+    """Numbers to five digits, as many as a picture shows of 2019.5; None for what is not finite.
 
     Examples:
         >>> rounded(torch.tensor([0.123456, float("nan")]))
-        [0.1235, None]
+        [0.12346, None]
     """
     finite = values.isfinite().tolist()
-    return [float(f"{v:.4g}") if known else None for v, known in zip(values.tolist(), finite, strict=True)]
+    return [float(f"{v:.5g}") if known else None for v, known in zip(values.tolist(), finite, strict=True)]

@@ -20,7 +20,9 @@ from metafunc.results.plot_report import tradeoffs
 from metafunc.results.plot_run import functions
 from metafunc.results.shown import exact
 from metafunc.results.tables import tested_on
+from metafunc.results.units import Units, task_names
 from metafunc.training.build import tasks_of
+from metafunc.training.config import TABLE
 from metafunc.types import Normal
 
 if TYPE_CHECKING:
@@ -122,24 +124,37 @@ def _pit(compared: Sequence[Compared]) -> "Iterator[tuple[str, Figure]]":
 
 def _functions(compared: Sequence[Compared], seed: int) -> "Iterator[tuple[str, Figure]]":
     settings = compared[0].runs[0].config["tasks"]
-    if settings["name"] not in FAMILIES or FAMILIES[settings["name"]].noiseless is None:
+    row = FAMILIES.get(settings["name"])
+    if row is None or (row.noiseless is None and settings["name"] != TABLE):
         return
-    best = exact(settings)
+    family = tasks_of({"tasks": settings})
+    if (family.input_shape, family.num_outputs) != ((1,), 1):  # no line to draw along
+        return
+    best, units = exact(settings), Units.of(family.info)
     predicted: dict[str, list[Normal]] = {}
     beside: dict[str, list[Normal]] = {}
     draws: dict[str, list[Draws]] = {}
     for one in compared:
         label, shown = one.entry.algorithm, one.shown
         tasks = tree.unstack(functions(one.learner, one.meta, settings, seed, NUM_FUNCTIONS))
-        if tasks[0].query.x[0].numel() > 1:  # no line to draw along
-            return
         predicted[label] = [shown.predict(task) for task in tasks]
         if best is not None and not one.exact:
             beside[label] = [best.predict(task) for task in tasks]
         first = predicted[label][0]
         if shown.draws_rows(first) and not has_particles(first):
-            draws[label] = [shown.functions(task, seed=seed) for task in tasks]
-    yield "functions", figures.function_draws(predicted, tasks, exact=beside, draws=draws)
+            draws[label] = [units.draws(shown.functions(task, seed=seed)) for task in tasks]
+    yield (
+        "functions",
+        figures.function_draws(
+            {label: [*map(units.predicted, each)] for label, each in predicted.items()},
+            [*map(units.tasks, tasks)],
+            exact={label: [*map(units.predicted, each)] for label, each in beside.items()},
+            draws=draws,
+            noiseless=row.noiseless is not None,
+            names=(units.x, units.y),
+            titles=task_names(family, settings, seed, NUM_FUNCTIONS),
+        ),
+    )
 
 
 def _completion(compared: Sequence[Compared], seed: int) -> "Iterator[tuple[str, Figure]]":

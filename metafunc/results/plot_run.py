@@ -20,7 +20,7 @@ from metafunc.results.figures.style import Format, save_each
 from metafunc.results.plot_images import completed
 from metafunc.results.shown import Shown, noise_of
 from metafunc.results.tables import tested_on
-from metafunc.results.units import Units
+from metafunc.results.units import Units, task_names
 from metafunc.training.build import own_steps, tasks_of
 from metafunc.training.load import load
 from metafunc.training.record import CONFIG
@@ -176,6 +176,7 @@ def _functions(run: Run, learner: MetaLearner[Any, Any], meta: Any, family: Task
         noise_scale=[nan if scale is None else scale * units.y_scale for scale in fitted_noise(run)],
         noiseless=FAMILIES[run.config["tasks"]["name"]].noiseless is not None,
         names=(units.x, units.y),
+        titles=task_names(family, run.config["tasks"], seed, NUM_FUNCTIONS),
     )
 
 
@@ -191,7 +192,13 @@ def _predictions(run: Run, learner: MetaLearner[Any, Any], meta: Any, family: Ta
     row = own_steps(run.config) or 1
     shown = Shown(learner, meta, row, noise_of({"noise_scale": fitted_noise(run)}, row), row)
     tasks = tree.unstack(draw(learner, meta, family.test, seed, "figures", 0, NUM_FUNCTIONS))
-    return figures.predicted_against_true([shown.predict(task) for task in tasks], tasks)
+    titles = task_names(family, run.config["tasks"], seed, NUM_FUNCTIONS)
+    predicted = [shown.predict(task) for task in tasks]
+    if family.num_outputs > 1 or "targets" not in family.info:  # several units on one axis would be none
+        return figures.predicted_against_true(predicted, tasks, titles=titles)
+    units = Units.of(family.info)
+    in_units = [units.of_targets(task) for task in tasks]
+    return figures.predicted_against_true([*map(units.predicted, predicted)], in_units, target=units.y, titles=titles)
 
 
 def _completion(

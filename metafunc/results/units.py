@@ -7,7 +7,9 @@ from typing import Any
 
 from torch import Tensor
 
-from metafunc.types import Batch, Categorical, MetaLearner, Predictive, Task, Tree
+from metafunc.data.sampling import Grouped, generator_for
+from metafunc.results.figures.several import Draws
+from metafunc.types import Batch, Categorical, MetaLearner, Normal, Predictive, Task, TaskFamily, Tree
 
 
 @dataclass(frozen=True)
@@ -61,15 +63,41 @@ class Units:
 
         def predict(params: Tree, x: Tensor) -> Predictive:
             found = learner.predict(params, (x - self.x_mean) / self.x_scale)
-            if isinstance(found, Categorical):
-                return found
-            scale = found.scale if isinstance(found.scale, tuple) else found.scale * self.y_scale
-            return found._replace(loc=found.loc * self.y_scale + self.y_mean, scale=scale)
+            return found if isinstance(found, Categorical) else self.predicted(found)
 
         return replace(learner, path=path, predict=predict)
 
+    def predicted(self, found: Normal) -> Normal:
+        """Predictions in the unit of the target."""
+        scale = found.scale if isinstance(found.scale, tuple) else found.scale * self.y_scale
+        return found._replace(loc=found.loc * self.y_scale + self.y_mean, scale=scale)
+
+    def draws(self, found: Draws) -> Draws:
+        """Whole functions as the table has them."""
+        return Draws(found.x * self.x_scale + self.x_mean, found.y * self.y_scale + self.y_mean)
+
+    def of_targets(self, task: Task) -> Task:
+        """A task of several inputs, with its targets as the table has them."""
+        return Task(*(rows._replace(y=rows.y * self.y_scale + self.y_mean) for rows in task))
+
     def _rows(self, rows: Batch) -> Batch:
         return rows._replace(x=rows.x * self.x_scale + self.x_mean, y=rows.y * self.y_scale + self.y_mean)
+
+
+def task_names(family: TaskFamily, tasks: Mapping[str, Any], seed: int, count: int) -> list[str]:
+    """What the tasks that figures show are called in their table: its column and their name; empty for other tasks.
+
+    Args:
+        family: the family.
+        tasks: the configuration's section of that name.
+        seed: what they are drawn with.
+        count: how many there are.
+    """
+    sampler = family.test
+    if not isinstance(sampler, Grouped) or not sampler.names:
+        return []
+    numbers = sampler.groups(generator_for(seed, "figures", 0), count)[:, 0].tolist()
+    return [f"{tasks.get('task_column', 'task')} {sampler.names[number]}" for number in numbers]
 
 
 def errors_in_units(info: Mapping[str, Any], rows: Mapping[str, Mapping[str, Any]]) -> str:

@@ -13,6 +13,7 @@ from metafunc.algorithms import ALGORITHMS
 from metafunc.checks import above, look_up, one_of
 from metafunc.data.shots import Shots
 from metafunc.data.tabular import from_arrays
+from metafunc.data.task_scale import Standardise
 from metafunc.evaluation.meta_test import evaluate, report
 from metafunc.sklearn.classifier import class_names
 from metafunc.sklearn.estimator import seed_of
@@ -51,6 +52,7 @@ def meta_train(
     validation: float = 0.2,
     test: float = 0.2,
     small_tasks: Literal["refuse", "drop"] = "refuse",
+    standardise: Standardise = True,
     minutes: float | int = 5.0,
     model: Mapping[str, Any] | None = None,
     random_state: Any = 0,
@@ -81,6 +83,8 @@ def meta_train(
         validation: share of the tasks for validation, at least one.
         test: share of the tasks for the meta-test, at least one.
         small_tasks: whether tasks with fewer than `num_shots + 1` rows are refused or left out.
+        standardise: whether columns are brought to mean 0 and standard deviation 1 over the training tasks; "task": and
+            each task's targets are learned in units of its support rows, for tasks that differ in level or unit.
         minutes: what a choice by "auto" and its training may take; the steps, `num_tasks`, `outer_lr`, `model` and the
             algorithm's settings are then those of the portfolio as well.
         model: settings of the network, an `nn.mlp`, such as `{"hidden": [80, 80]}`; None: two layers of 40 units.
@@ -119,6 +123,7 @@ def meta_train(
         num_queries=num_queries,
         split_seed=seed,
         small_tasks=small_tasks,
+        standardise=standardise,
     )
     family = from_parts(fractions=_fractions(len({*map(str, names.tolist())}), validation, test))
     if name == AUTO:

@@ -95,7 +95,8 @@ class Prior:
 
     @classmethod
     def _built(cls, config: Mapping[str, Any], tasks: Mapping[str, Any], tested: Any, tensors: Any) -> "Prior":
-        learner = learner_of(config, tuple(tasks["input_shape"]), tasks["kind"], tasks["num_outputs"])
+        shape, info = tuple(tasks["input_shape"]), tasks["info"]
+        learner = learner_of(config, shape, tasks["kind"], tasks["num_outputs"], info=info)
         precision = next(iter(tensors.values())).dtype
         like = tree.map(lambda leaf: leaf.to(precision), learner.init(generator_for(0, "init", 0)))
         meta = restore(like, tensors, "meta")

@@ -8,6 +8,7 @@ import importlib
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
+from types import MappingProxyType
 from typing import Any, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 import torch
@@ -81,7 +82,7 @@ def learner_for(config: Config, family: TaskFamily, *, imports: bool = False) ->
         imports=imports,
         simulator=family.simulator,
         optima=family.optima,
-        num_train_tasks=counted(family.info),
+        info=family.info,
     )
 
 
@@ -104,22 +105,20 @@ def learner_of(
     imports: bool = False,
     simulator: Simulator | None = None,
     optima: Mapping[str, Learner] | None = None,
-    num_train_tasks: int | None = None,
+    info: Mapping[str, Any] = MappingProxyType({}),
 ) -> Learner:
     """The learner of a configuration, for tasks of a kind: its sections `algorithm` and `model`; touches no data.
 
     A learner of policies needs the simulator of its tasks, and one that knows its tasks their optima: by default those
-    of the section `tasks`. The number of training tasks is that of a learner that is trained by it, and leaves it open.
+    of the section `tasks`. The `info` of the tasks says how many there are to train on, where that is left open, and
+    whether a learner, of a stack each member, sees them in units of their own.
     """
-    if kind == "control" and simulator is None:
-        simulator = tasks_of(config, imports=imports).simulator
     table = ALGORITHMS
     name, settings = _section(current(config, table), "algorithm")
     if name == STACK:
 
         def built(member: Config) -> tuple[Learner, int | None]:
-            of_tasks = input_shape, kind, num_outputs
-            return learner_of(member, *of_tasks, imports=imports, num_train_tasks=num_train_tasks), own_steps(member)
+            return learner_of(member, input_shape, kind, num_outputs, imports=imports, info=info), own_steps(member)
 
         return stack_of(settings, built)
     network = _network(config, kind, imports)
@@ -129,8 +128,9 @@ def learner_of(
         if row.knows_tasks:
             settings["optima"] = tasks_of(config, imports=imports).optima if optima is None else optima
         if TRAIN_TASKS in row.hyperparameters and settings.get(TRAIN_TASKS) is None:
-            settings[TRAIN_TASKS] = num_train_tasks
-        return algorithms.build(name, network, input_shape, kind, num_outputs, simulator=simulator, **settings)
+            settings[TRAIN_TASKS] = counted(info)
+        made = algorithms.build(name, network, input_shape, kind, num_outputs, simulator=simulator, **settings)
+        return post_hoc.with_units(made, info)
     model, likelihood = network(input_shape, num_outputs), simulator or for_kind(kind, num_outputs)
     builder = _function(name, imports)
     try:
@@ -140,7 +140,7 @@ def learner_of(
     learner = _call(builder, (model, likelihood), settings, f"algorithm ({name})")
     if not isinstance(learner, MetaLearner):
         raise ValueError(f"{name} returned {type(learner).__name__}; an algorithm has to return a MetaLearner.")
-    return learner
+    return post_hoc.with_units(learner, info)
 
 
 def transformed(

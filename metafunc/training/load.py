@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from metafunc.data.sampling import generator_for
 from metafunc.training import checkpoint, hub
-from metafunc.training.build import counted, learner_of
+from metafunc.training.build import learner_of
 from metafunc.training.checkpoint import Checkpoint, CheckpointError
 from metafunc.training.run import Run
 from metafunc.training.state import saved_state, stopped_early
@@ -61,10 +61,8 @@ def load(
             raise ValueError(f"{run} does not state which algorithm it was made with: pass it, load(run, learner=...).")
         seen = env["data"]
         outputs = seen["num_outputs"] if num_classes is None else num_classes
-        number = counted(seen.get("info", {}))
-        learner = learner_of(
-            config, tuple(seen["input_shape"]), seen["kind"], outputs, imports=imports, num_train_tasks=number
-        )
+        shape, info = tuple(seen["input_shape"]), seen.get("info", {})
+        learner = learner_of(config, shape, seen["kind"], outputs, imports=imports, info=info)
     saved = chosen(place, which)
     like = learner.init(generator_for(0, "init", 0))
     try:

@@ -62,6 +62,13 @@ class ColumnCode(TypedDict):
     fill: float
 
 
+class TaskScale(TypedDict):
+    """What a task of few rows is standardised with, target by target, as `metafunc.data.task_scale` has it."""
+
+    scale: list[float]
+    rows: list[float]
+
+
 class Columns(TypedDict):
     """What a regression on a table's columns records of them."""
 
@@ -73,6 +80,7 @@ class Columns(TypedDict):
     target_scale: list[float]
     encoding: NotRequired[list[ColumnCode]]
     log_targets: NotRequired[bool]
+    task_scale: NotRequired[TaskScale]
     classes: NotRequired[list[str]]
     own_classes: NotRequired[bool]
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from metafunc import tree
+from metafunc.algorithms.post_hoc import as_seen
 from metafunc.data.sampling import generator_for
 from metafunc.evaluation.noise_of_tasks import noises_of
 from metafunc.training import load
@@ -120,7 +121,8 @@ def with_noise_of(meta: M, tasks: Task, learner: MetaLearner[M, Any] | None = No
     def begun(scale: float) -> M:
         return tree.partition(meta, lambda path: path == NOISE)[1]({NOISE: own.new_full(own.shape, log(scale))})
 
-    starts = [begun(each.scale) for each in noises_of(tasks) if each.scale > LEAST]
+    seen = tasks if learner is None else as_seen(learner, tasks)
+    starts = [begun(each.scale) for each in noises_of(seen) if each.scale > LEAST]
     if learner is None or not starts:
         return starts[0] if starts else meta
     tasks = learner.prepare(meta, tasks, generator_for(0, "noise", 0), step=0, num_steps=1)

@@ -16,7 +16,7 @@ from sklearn.utils.estimator_checks import check_estimator
 import metafunc
 from metafunc import tree
 from metafunc.evaluation.autoregressive import draw_functions
-from metafunc.sklearn import MetaRegressor, Prior
+from metafunc.sklearn import MetaRegressor, Prior, meta_train
 from metafunc.sklearn.untrained import untrained
 from metafunc.types import Batch, Normal
 
@@ -205,3 +205,17 @@ def test_scikit_learns_own_checks_catch_a_regressor_that_forgets_to_look() -> No
     check_n_features_in_after_fitting("MetaRegressor", MetaRegressor(num_steps=1))
     with pytest.raises(AssertionError):
         check_n_features_in_after_fitting("Careless", Careless(num_steps=1))
+
+
+def test_tasks_in_units_of_their_own_are_predicted_whatever_their_unit() -> None:
+    random = np.random.default_rng(0)
+    x, task = random.uniform(0, 1, (240, 1)), np.arange(240) % 24
+    unit = 10.0 ** random.uniform(-2, 2, 24)
+    y = unit[task] * (5 + x[:, 0] * random.normal(2, 0.3, 24)[task])
+    prior = meta_train(x, y, tasks=task, num_shots=4, num_queries=6, steps=60, outer_lr=0.01, standardise="task")
+    copied = Prior.from_bytes(*prior.to_bytes())
+    at = np.array([[0.0], [0.3], [0.6], [1.0]])
+    for scale in (0.05, 50.0):
+        mean = MetaRegressor(prior).fit(at, scale * (5 + 2 * at[:, 0])).predict([[0.5]])
+        assert mean == pytest.approx(6 * scale, rel=0.1)
+        assert np.array_equal(mean, MetaRegressor(copied).fit(at, scale * (5 + 2 * at[:, 0])).predict([[0.5]]))

@@ -14,7 +14,7 @@ from metafunc_cli.display.progress import Callback, progress
 from metafunc_cli.display.results import show_lines, tidy
 from metafunc_cli.display.screen import Screen, if_stopped, refusals
 from metafunc_cli.errors import OK, UsageError
-from metafunc_cli.settings import compose
+from metafunc_cli.settings import compose, space_argument
 from metafunc_cli.settings.check_least import check_least
 from metafunc_cli.settings.decision_options import Optimising
 from metafunc_cli.settings.names import look_over_imports
@@ -26,7 +26,8 @@ WHAT = (
     "and the table shows the regret that is left after each number of evaluations (x 100: 0 for the best row of the "
     "task, 100 for the worst), beside random choice, a Gaussian process from scratch, the best configuration on "
     "average where tasks share their rows, and RGPE.\n\n"
-    "For a search of your own: metafunc optimise RUN OBSERVED.csv --pool CANDIDATES.csv prints what to try next."
+    "For a search of your own: metafunc optimise RUN OBSERVED.csv --pool CANDIDATES.csv prints what to try next, and "
+    "metafunc optimise RUN --evaluated OBSERVED.csv --box COLUMN:LOW..HIGH ... where in a continuous box."
 )
 COLUMNS = (1, 3, 5, 10, 20, 30, 50, 100)
 """Numbers of evaluations that the table shows."""
@@ -37,6 +38,8 @@ def main(argv: Sequence[str]) -> int:
     asked = run_or_training("optimise", argv, WHAT, Optimising)
     own: Optimising = asked.own
     check_least(own, evaluations=1, test_pools=1, rows=2, top=1)
+    if own.box or own.evaluated:
+        return _suggest_in_box(asked, own)
     if asked.run is not None and (asked.tables or own.pool):
         return _suggest(asked, own)
     if own.pool:
@@ -176,5 +179,41 @@ def _suggest(asked: Asked, own: Optimising) -> int:
         spread = "" if each["sd"] is None else f" ± {tidy(each['sd'])}"
         shown = f"{target} {tidy(each['mean'])}{spread}, {found['acquisition']} {tidy(each['acquisition'])}"
         show_lines(screen.out, [("try", f"row {each['row']}: {inputs}"), ("expect", shown)])
+    screen.result(found)
+    return OK
+
+
+def _suggest_in_box(asked: Asked, own: Optimising) -> int:
+    """The next points of a box to evaluate."""
+    if asked.run is None or asked.tables or own.pool or not own.box:
+        raise UsageError(
+            "A search of a box takes a run, a range for every input, and a table of what has been evaluated if there "
+            "is one: metafunc optimise RUN --box COLUMN:LOW..HIGH ... --evaluated OBSERVED.csv."
+        )
+    box = space_argument.box_of(own.box)
+    screen = Screen(json=asked.shown.json, quiet=True)
+    look_over_imports(record.config(asked.run), asked.run / "config.json", allowed=asked.shown.imports)
+    from metafunc.results.optimise import trained
+    from metafunc.results.optimise_box import suggest_in_box
+
+    with refusals():
+        found = suggest_in_box(
+            trained(asked.run, imports=asked.shown.imports),
+            box=box,
+            evaluated=own.evaluated,
+            acquisition=own.acquisition,
+            minimise=own.minimise,
+            target=own.target,
+            top=own.top,
+            seed=own.choice_seed,
+        )
+    for each in found["suggestions"]:
+        inputs = ", ".join(f"{name} {tidy(value)}" for name, value in each["inputs"].items())
+        target = f"log {found['target']}" if found["logarithm"] else found["target"]
+        shown = f"{target} {tidy(each['mean'])}"
+        if each["sd"] is not None:
+            ends = f"{tidy(each['q05'])} to {tidy(each['q95'])}"
+            shown += f" ± {tidy(each['sd'])}, 90 % of {found['target']} from {ends}"
+        show_lines(screen.out, [("try", inputs), ("expect", shown)])
     screen.result(found)
     return OK

@@ -24,8 +24,12 @@ class Optimising:
     """rows of a task that can be chosen, at most; a larger task offers a random part."""
     pool: Annotated[str | None, arg(metavar="FILE", help_behavior_hint="")] = None
     """the table of what can be tried next, beside a table of what has been observed: prints the next suggestion."""
+    box: Annotated[tuple[str, ...], arg(metavar="COLUMN:LOW..HIGH[:log]", help_behavior_hint="")] = ()
+    """instead of a pool, a range for every input, in the unit of the table: prints where in it to evaluate next."""
+    evaluated: Annotated[str | None, arg(metavar="FILE", help_behavior_hint="")] = None
+    """with --box, the table of what has been evaluated; it may have no rows, and without it nothing has been."""
     target: Annotated[tuple[str, ...], arg(metavar="COLUMN", help_behavior_hint="")] = ()
-    """the target of these two tables; by default that of the training."""
+    """the target of these tables; by default that of the training."""
     top: int = 1
     """suggestions to print, the best first."""
     choice_seed: int = 0

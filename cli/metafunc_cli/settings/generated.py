@@ -1291,8 +1291,8 @@ class RegressionData:
     """shares of the tasks for training, validation and meta-test; (1, 0, 0) is for a training on all tasks, which the two other parts then have as well."""
     split_seed: int = 0
     """seed of the shuffle that fractions divides."""
-    standardise: bool = True
-    """whether to bring every column to mean 0 and standard deviation 1 over the training tasks."""
+    standardise: Literal[True, False, "task"] = True
+    """whether to bring every column to mean 0 and standard deviation 1 over the training tasks; with "task" a learner sees the targets of each task in units of its support rows as well."""
     small_tasks: Literal["refuse", "drop"] = "refuse"
     """what to do with tasks of fewer than num_shots + 1 rows, that of a range being its smaller number; info["dropped"] has the rows of those that were left out."""
     order_column: str | None = None
@@ -1329,7 +1329,7 @@ class ClassificationData:
     """shares of the tasks for training, validation and meta-test; (1, 0, 0) is for a training on all tasks, which the two other parts then have as well."""
     split_seed: int = 0
     """seed of the shuffle that fractions divides."""
-    standardise: bool = True
+    standardise: Literal[True, False] = True
     """whether to bring every quantity to mean 0 and standard deviation 1 over the training tasks."""
     small_tasks: Literal["refuse", "drop"] = "refuse"
     """what to do with tasks of fewer than num_shots + 1 rows, that of a range being its smaller number."""

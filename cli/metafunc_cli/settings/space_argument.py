@@ -9,8 +9,9 @@ from metafunc_cli.errors import UsageError, unknown
 from metafunc_cli.settings.compose import Settings
 
 if TYPE_CHECKING:
-    from metafunc.training.search_space import Dimension, Space
+    from metafunc.training.search_space import Dimension, Range, Space
 
+BOX_FORM = "COLUMN:LOW..HIGH or COLUMN:LOW..HIGH:log"
 FORM = "NAME:LOW..HIGH, NAME:LOW..HIGH:log or NAME:VALUE,VALUE"
 
 
@@ -72,22 +73,52 @@ def flags_of(values: Mapping[str, Any], settings: Settings) -> list[str]:
 
 
 def _dimension(word: str, values: str, hint: Any) -> "Dimension":
-    from metafunc.training.search_space import Choice, Range
+    from metafunc.training.search_space import Choice
 
     try:
         if ".." in values:
             kinds = {int, float} & {hint, *get_args(hint)}
             if not kinds:
                 raise ValueError("it takes no numbers")
-            ends, _, scale = values.partition(":")
-            if scale not in ("", "log"):
-                raise ValueError(f"after its range comes nothing, or log, and not {scale}")
-            whole = float not in kinds
-            low, high = (_number(end, whole=whole) for end in ends.split(".."))
-            return Range(low, high, log=scale == "log", whole=whole)
+            return _range(values, whole=float not in kinds)
         return Choice(tuple(_read(value, hint) for value in values.split(",")))
     except ValueError as error:
         raise UsageError(f"{word}: {str(error).rstrip('.')}. --space takes {FORM}.") from error
+
+
+def box_of(words: Sequence[str]) -> "dict[str, Range]":
+    """The sides of a box by column: `speed:0..10 weight:1e-4..1e-1:log`.
+
+    Args:
+        words: as they were typed.
+
+    Raises:
+        UsageError: one is no range, or a column is named twice.
+    """
+    found: dict[str, Range] = {}
+    for word in words:
+        name, colon, values = word.partition(":")
+        if not (name and colon and ".." in values):
+            raise UsageError(f"{word} has no range: --box takes {BOX_FORM}.")
+        if name in found:
+            raise UsageError(f"--box has {name} twice.")
+        try:
+            found[name] = _range(values, whole=False)
+        except ValueError as error:
+            raise UsageError(f"{word}: {str(error).rstrip('.')}. --box takes {BOX_FORM}.") from error
+    return found
+
+
+def _range(values: str, *, whole: bool) -> "Range":
+    from metafunc.training.search_space import Range
+
+    ends, _, scale = values.partition(":")
+    if scale not in ("", "log"):
+        raise ValueError(f"after its range comes nothing, or log, and not {scale}")
+    numbers = [_number(end, whole=whole) for end in ends.split("..")]
+    if len(numbers) != 2:
+        raise ValueError(f"a range has two ends, and not {len(numbers)}")
+    return Range(numbers[0], numbers[1], log=scale == "log", whole=whole)
 
 
 def _number(end: str, *, whole: bool) -> int | float:

@@ -27,7 +27,7 @@ def classification(
     input_columns: tuple[str, ...] = (),
     fractions: tuple[float, float, float] = DEFAULT_FRACTIONS,
     split_seed: int = 0,
-    standardise: bool = True,
+    standardise: Literal[True, False] = True,
     small_tasks: Literal["refuse", "drop"] = "refuse",
     order_column: str | None = None,
     split_column: str | None = None,

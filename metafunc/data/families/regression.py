@@ -9,6 +9,7 @@ from metafunc.data.sampling import WAYS_OUT, DataUnavailable
 from metafunc.data.shots import Shots
 from metafunc.data.source import place_of
 from metafunc.data.table_tasks import Protocol, table_tasks
+from metafunc.data.task_scale import Standardise
 from metafunc.recipe import built
 from metafunc.types import TaskFamily
 
@@ -30,7 +31,7 @@ def regression(
     input_columns: tuple[str, ...] = (),
     fractions: tuple[float, float, float] = (0.64, 0.16, 0.2),
     split_seed: int = 0,
-    standardise: bool = True,
+    standardise: Standardise = True,
     small_tasks: Literal["refuse", "drop"] = "refuse",
     order_column: str | None = None,
     split_column: str | None = None,
@@ -61,7 +62,9 @@ def regression(
         fractions: shares of the tasks for training, validation and meta-test; (1, 0, 0) is for a training on all tasks,
             which the two other parts then have as well.
         split_seed: seed of the shuffle that `fractions` divides.
-        standardise: whether to bring every column to mean 0 and standard deviation 1 over the training tasks.
+        standardise: whether to bring every column to mean 0 and standard deviation 1 over the training tasks; with
+            "task" a learner sees the targets of each task in units of its support rows as well. Metrics and predictions
+            keep the table's units: see `metafunc.in_task_units`.
         small_tasks: what to do with tasks of fewer than `num_shots + 1` rows, that of a range being its smaller number;
             `info["dropped"]` has the rows of those that were left out.
         order_column: numbers or dates; the support set is then the task's earliest rows, and queries are drawn from the

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from metafunc.evaluation import metrics
 from metafunc.results.figures.functions import in_order, number_of_points, rows_of
-from metafunc.results.figures.style import BLUE, GREY, figure, plain
+from metafunc.results.figures.style import BLUE, GREY, figure, name_task, plain
 from metafunc.types import Normal, Task
 
 if TYPE_CHECKING:
@@ -18,12 +18,16 @@ MANY = 60
 """Rows of a task that are drawn at most; bars of more would lie over each other."""
 
 
-def predicted_against_true(predictions: Sequence[Normal], tasks: Sequence[Task]) -> "Figure":
+def predicted_against_true(
+    predictions: Sequence[Normal], tasks: Sequence[Task], *, target: str = "", titles: Sequence[str] = ()
+) -> "Figure":
     """Draw the predictions of new tasks' query rows against the targets, each with its error bar.
 
     Args:
         predictions: at the query rows of each task (particles, n, outputs).
         tasks: unstacked.
+        target: the name of the target, in whose unit both are.
+        titles: what each task is called; empty where they have no names.
 
     Returns:
         One panel per task, with the diagonal on which a prediction is right: the mean of every target of at most
@@ -53,9 +57,10 @@ def predicted_against_true(predictions: Sequence[Normal], tasks: Sequence[Task])
         + ("Bars: two standard deviations." if known else "No bars: there is no noise scale."),
     )
     panels = body.subplots(1, len(tasks), sharex=True, sharey=True, squeeze=False)[0]
-    for axes, task, predicted, order in zip(panels, tasks, predictions, rows, strict=True):
-        first = axes is panels[0]
-        plain(axes, x="True", y="Predicted" if first else "")
+    for number, (axes, task, predicted, order) in enumerate(zip(panels, tasks, predictions, rows, strict=True)):
+        first = number == 0
+        plain(axes, x=f"True {target}".rstrip(), y=f"Predicted {target}".rstrip() if first else "")
+        name_task(axes, titles[number] if titles else "")
         _draw(axes, task.query.y[order], rows_of(predicted, order))
     low, high = panels[0].get_xlim()[0], panels[0].get_xlim()[1]
     for axes in panels:

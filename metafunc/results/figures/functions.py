@@ -19,6 +19,7 @@ from metafunc.results.figures.style import (  # fmt: skip
     Name,
     figure,
     name_lines,
+    name_task,
     plain,
 )
 from metafunc.types import Batch, M, MetaLearner, Normal, P, Task
@@ -43,6 +44,7 @@ def function_before_and_after(
     noise_scale: Sequence[float] = (),
     noiseless: bool = True,
     names: tuple[str, str] = ("x", "y"),
+    titles: Sequence[str] = (),
 ) -> "Figure":
     """Draw the predictions of a function before a learner has seen any of it, and after steps on its support points.
 
@@ -56,6 +58,7 @@ def function_before_and_after(
         noise_scale: by step, the scale that was fitted for a learner without a noise model.
         noiseless: whether the query points lie on the true curve and may be joined.
         names: of the input and the output, with their units.
+        titles: what each task is called; empty where they have no names.
 
     Returns:
         One panel per task: the true function in grey, the support points, and the predictions; around one of them a
@@ -102,6 +105,7 @@ def function_before_and_after(
         for panel, (task, predicted) in enumerate(zip(each, predictions, strict=True)):
             axes = panels[panel]
             _style(axes, names, lowest=row == len(rows) - 1, leftmost=panel == 0)
+            name_task(axes, titles[panel] if titles and row == 0 else "")
             order = _draw_data(axes, task, noiseless)
             if row == len(rows) - 1:
                 _draw_spread_of(axes, task, order, predicted[at], noise_scale[at] if known and noise_scale else None)

@@ -29,6 +29,7 @@ from metafunc.results.figures.style import (
     Name,
     figure,
     name_lines,
+    name_task,
     plain,
 )
 from metafunc.types import Normal, Task
@@ -136,6 +137,9 @@ def function_draws(
     *,
     exact: Mapping[str, Sequence[Normal]] = MappingProxyType({}),
     draws: Mapping[str, Sequence[Draws]] = MappingProxyType({}),
+    noiseless: bool = True,
+    names: tuple[str, str] = ("x", "y"),
+    titles: Sequence[str] = (),
 ) -> "Figure":
     """Draw the predictions of several learners of the same new functions, after adapting to some points of each.
 
@@ -144,6 +148,9 @@ def function_draws(
         tasks: unstacked; the queries show the true function.
         exact: for the labels where it shows, the best prediction at the query points of each task.
         draws: for the labels that have them, whole functions that were drawn given the support points of each task.
+        noiseless: whether the queries show the function itself, and not points of it.
+        names: of the input and the output, with their units.
+        titles: what each task is called; empty where they have no names.
 
     Returns:
         One row per learner, one column per task: the truth in grey, the support points, the mean of the prediction, two
@@ -170,16 +177,18 @@ def function_draws(
         8.0,
         1.3 + 1.75 * len(predictions),
         f"Predictions of a new function after {number_of_points(tasks)} of it",
-        _legend(predictions, exact=bool(exact), drawn=bool(draws)),
+        _legend(predictions, exact=bool(exact), drawn=bool(draws), noiseless=noiseless),
     )
     grid = body.subplots(len(predictions), len(tasks), sharex=True, sharey="col", squeeze=False)
     for number, (row, (label, each)) in enumerate(zip(grid, predictions.items(), strict=True), start=1):
         for place, (axes, task, predicted) in enumerate(zip(row, tasks, each, strict=True)):
-            plain(axes, x="x" if number == len(grid) else "", title=label if axes is row[0] else "")
+            plain(axes, x=names[0] if number == len(grid) else "", title=label if axes is row[0] else "")
+            name_task(axes, titles[place] if titles and number == 1 else "")
             if axes is row[0]:
-                axes.set_ylabel("y", size=TEXT_SIZE, color=INK)
+                axes.set_ylabel(names[1], size=TEXT_SIZE, color=INK, parse_math=False)
             axes.xaxis.set_major_locator(MaxNLocator(nbins=4, steps=[1, 2, 5, 10]))
             best = exact[label][place] if label in exact else None
+            _draw_truth(axes, task, noiseless=noiseless)
             _draw_function(axes, task, predicted, best, draws[label][place] if label in draws else None)
     for column, task in enumerate(tasks):
         heights = torch.tensor([*points_of(task.query)[1], *points_of(task.support)[1]])
@@ -199,19 +208,26 @@ def _band(predicted: Normal, task: Task) -> tuple[float, float]:
     return float((mean - 2 * deviation).min()), float((mean + 2 * deviation).max())
 
 
-def _legend(predictions: Mapping[str, Sequence[Normal]], *, exact: bool, drawn: bool) -> str:
+def _legend(predictions: Mapping[str, Sequence[Normal]], *, exact: bool, drawn: bool, noiseless: bool) -> str:
     """What the lines are, of those that there are."""
     particles = any(has_particles(one) for each in predictions.values() for one in each)
     thin = ", or ".join(["draws of whole functions"] * drawn + ["particles"] * particles)
-    first = "Grey: the truth. Black: the points. Blue: the mean, with a band of two standard deviations."
+    truth = "the truth" if noiseless else "points held out"
+    first = f"Grey: {truth}. Black: the points. Blue: the mean, with a band of two standard deviations."
     second = [f"Thin: {thin}."] * bool(thin) + ["Dashed: exact, its mean and two standard deviations."] * exact
     return "\n".join([first, " ".join(second)] if second else [first])
+
+
+def _draw_truth(axes: "Axes", task: Task, *, noiseless: bool) -> None:
+    """A function as a line, and points of one as points."""
+    order = in_order(task.query)
+    looks = {"linewidth": 3.5, "alpha": 0.75} if noiseless else {"linestyle": "", "marker": "o", "markersize": 2.5}
+    axes.plot(task.query.x[order, 0].tolist(), task.query.y[order, 0].tolist(), color=LIGHT_GREY, **looks)
 
 
 def _draw_function(axes: "Axes", task: Task, predicted: Normal, best: Normal | None, draws: Draws | None) -> None:
     order = in_order(task.query)
     x, shown = task.query.x[order, 0].tolist(), rows_of(predicted, order)
-    axes.plot(x, task.query.y[order, 0].tolist(), color=LIGHT_GREY, linewidth=3.5, alpha=0.75)
     draw_spread(axes, x, shown, BLUE)
     if draws is not None:
         axes.plot(draws.x.tolist(), draws.y.T.tolist(), color=BLUE, linewidth=0.9, alpha=0.6)

@@ -90,6 +90,11 @@ def plain(axes: "Axes", *, x: str = "", y: str = "", title: str = "") -> None:
     above.set(parse_math=False, weight="bold" if title else "normal")
 
 
+def name_task(axes: "Axes", name: str) -> None:
+    """Write the name of a panel's task above its right end."""
+    axes.set_title(name, size=SMALL_SIZE, color=GREY, loc="right", pad=8).set(parse_math=False)
+
+
 def name_lines(axes: "Axes", names: Iterable[Name]) -> None:
     """Write each line's name to the right of its end, moved apart where two of them would touch.
 

@@ -1,0 +1,100 @@
+"""The search of a box: coordinates, units, acquisitions, and what is pending."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from metafunc.bayes.untrained import untrained
+from metafunc.types import Batch, MetaLearner, Normal
+
+pytest.importorskip("botorch")
+META = {"nothing": torch.zeros(())}
+MEAN, SCALE = 0.3, 0.2
+BEST = 0.01
+"""Where on an axis from .001 to 10 the target is best."""
+
+
+def in_units(x: Tensor) -> Tensor:
+    return (x - MEAN) / SCALE
+
+
+def peaked(*places: float) -> MetaLearner[Any, Any]:
+    """A particle for each place, which knows that the target is best there, in inputs of its own units."""
+
+    def predict(support: Batch, x: Tensor) -> Normal:
+        raw = (x * SCALE + MEAN).clamp(min=1e-6)
+        loc = torch.stack([1 - (raw / place).log().square() for place in places])
+        return Normal(loc, x.new_full((), 0.01))
+
+    return untrained(lambda support: support, predict)
+
+
+def known(*x: float) -> Batch:
+    rows = torch.tensor(x).reshape(-1, 1)
+    return Batch(in_units(rows), 1 - (rows / BEST).log().square(), torch.ones(len(rows)))
+
+
+def axes(**settings: Any) -> Any:
+    from metafunc.botorch import Axis
+
+    return [Axis(**{"low": 1e-3, "high": 10.0, "log": True, "mean": MEAN, "scale": SCALE, **settings})]
+
+
+def found(learner: MetaLearner[Any, Any], rows: Batch, box: Any, **settings: Any) -> Any:
+    from metafunc.botorch import propose
+
+    return propose(learner, META, rows, box, **settings)
+
+
+@pytest.mark.parametrize("log", [True, False])
+def test_coordinates_are_even_on_the_axis_or_on_its_logarithm(log: bool) -> None:
+    (axis,) = axes(log=log)
+    u = torch.tensor([-0.1, 0.0, 0.5, 1.0], dtype=torch.float64)
+    assert axis.value(u)[1:].tolist() == pytest.approx([1e-3, 0.1 if log else 5.0005, 10.0])
+    assert axis.coordinate(axis.value(u)).tolist() == pytest.approx(u.tolist())
+
+
+@pytest.mark.parametrize("acquisition", ["ei", "ucb"])
+def test_the_best_place_is_found_in_the_units_of_the_axis(acquisition: str) -> None:
+    got = found(peaked(BEST), known(1.0, 0.2), axes(), acquisition=acquisition)
+    assert got.values.item() == pytest.approx(BEST, rel=0.02)
+    assert got.inputs.item() == pytest.approx(in_units(got.values).item())
+    worst = found(peaked(BEST), known(1.0, 0.2), axes(), acquisition=acquisition, sign=-1)
+    assert worst.values.item() == pytest.approx(10.0, rel=1e-3)
+    plain = found(peaked(BEST), known(1.0, 0.2), axes(log=False, mean=0.0, scale=1.0), acquisition=acquisition)
+    assert plain.values.item() != pytest.approx(BEST, rel=0.5), "the wrong twin, which forgets the learner's units"
+
+
+def test_points_of_one_proposal_are_apart_and_none_needs_an_evaluation() -> None:
+    from metafunc import algorithms, likelihood, nn
+
+    learner = algorithms.dkt(nn.mlp((1,), 2, hidden=(8,)), likelihood.gaussian(), num_features=2, kernel="rbf")
+    meta = learner.init(torch.Generator().manual_seed(0))
+    from metafunc.botorch import propose
+
+    before = torch.random.get_rng_state()
+    two, again = (propose(learner, meta, known(), axes(log=False), num_points=2) for _ in range(2))
+    assert torch.equal(two.values, again.values)
+    assert torch.equal(before, torch.random.get_rng_state()), "the global state is put back"
+    assert (two.values[0] - two.values[1]).abs().item() > 0.5
+
+
+def test_thompson_takes_the_best_place_of_one_function() -> None:
+    places = {0.01: 0, 1.0: 0}
+    for seed in range(8):
+        got = found(peaked(*places), known(0.1), axes(), acquisition="thompson", seed=seed).values.item()
+        near = [place for place in places if abs(got / place - 1) < 0.2]
+        assert near, f"{got} is best of neither function: rows were not drawn together"
+        places[near[0]] += 1
+    assert all(places.values()), "both functions come up"
+
+
+def test_what_does_not_fit_is_refused() -> None:
+    with pytest.raises(ValueError, match="2 axes"):
+        found(peaked(BEST), known(1.0), axes() * 2)
+    with pytest.raises(ValueError, match="not positive on a logarithmic axis"):
+        found(peaked(BEST), Batch(in_units(torch.tensor([[-1.0]])), torch.ones(1, 1)), axes())
+    with pytest.raises(ValueError, match="acquisition"):
+        found(peaked(BEST), known(1.0), axes(), acquisition="pi")
