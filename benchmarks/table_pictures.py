@@ -12,9 +12,11 @@ from torch import Tensor
 
 from benchmarks.table_baselines import Baseline
 from metafunc import predict
+from metafunc.algorithms.stacking import stacked
 from metafunc.data.sampling import generator_for
 from metafunc.evaluation.metrics import mixture
-from metafunc.training.portfolio import Chosen, Tested
+from metafunc.training.candidates import Tested, temperature_of
+from metafunc.training.portfolio import Chosen
 from metafunc.training.stack_candidates import on_fold
 from metafunc.types import Batch, Normal
 
@@ -90,13 +92,12 @@ def draw(path: Path, about: tuple[str, str, str], chosen: Chosen, baselines: Map
 def _of_learner(best: Tested, singles: list[Tested]) -> Curve:
     if best.parts:
         part = best.parts[0]
-        learner, meta = part.learner, part.meta
-        noise = None if part.noise_scales is None else part.noise_scales[1]
+        learner, meta = stacked([part.member(1.0, temperature_of(best.parts, 0))]), (part.meta,)
     else:
-        (learner, meta), noise = on_fold([one for one in singles if one.nll < float("inf")], 0), None
+        learner, meta = on_fold([one for one in singles if one.nll < float("inf")], 0)
 
     def curve(support: Batch, x: Tensor) -> tuple[Tensor, Tensor]:
-        whole = mixture(predict(learner, meta, support, x, noise_scale=noise))
+        whole = mixture(predict(learner, meta, support, x))
         assert isinstance(whole, Normal)
         return whole.loc[0, :, 0], whole.scale.expand_as(whole.loc)[0, :, 0]
 

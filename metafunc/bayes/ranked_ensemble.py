@@ -112,7 +112,7 @@ def alone(*, num_rows: int = 64) -> MetaLearner[Any, Fitted]:
         mean, spread = model.mean + model.scale * loc, model.scale * square.sqrt()
         return Normal(mean[None, :, None].to(x.dtype), spread[None, :, None].to(x.dtype))
 
-    return untrained(lambda support: fitted(_first(support, num_rows)), predict)
+    return untrained(lambda support: fitted(first_rows(support, num_rows)), predict)
 
 
 def rgpe(training: Batch, *, num_rows: int = 64, num_draws: int = 256) -> MetaLearner[Any, Ensemble]:
@@ -156,7 +156,7 @@ def rgpe(training: Batch, *, num_rows: int = 64, num_draws: int = 256) -> MetaLe
         return tasks._replace(support=tasks.support._replace(extra=noise.to(tasks.support.x.device)))
 
     def adapt(meta: Any, support: Batch, /) -> Ensemble:
-        few = _first(support, num_rows)
+        few = first_rows(support, num_rows)
         own = fitted(few)
         return Ensemble(own, meta, weights(own, meta, few))
 
@@ -251,8 +251,8 @@ def _given(log_lengthscale: Tensor) -> dict[str, Tensor]:
     return {"log_lengthscale": log_lengthscale, "log_scale": log_lengthscale.new_zeros(())}
 
 
-def _first(support: Batch, num_rows: int) -> Batch:
-    """The first rows that count, as many as there may be, with a mask."""
+def first_rows(support: Batch, num_rows: int) -> Batch:
+    """The first rows that count, as many as there may be, with a mask: what is conditioned on where few do."""
     size = support.x.shape[0]
     mask = support.x.new_ones(size) if isinstance(support.mask, tuple) else support.mask
     rows = (mask > 0).long().argsort(descending=True, stable=True)[: min(size, num_rows)]

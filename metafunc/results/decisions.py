@@ -11,6 +11,7 @@ from torch import Tensor
 
 from metafunc import tree
 from metafunc.bayes.ranked_ensemble import alone, rgpe
+from metafunc.bayes.shared_rows import same_rows, with_ranges
 from metafunc.data.sampling import generator_for
 from metafunc.evaluation import metrics
 from metafunc.evaluation.autoregressive import whole
@@ -93,6 +94,8 @@ def baselines(training: Batch, pools: Batch, seed: int, num_rows: int) -> dict[s
     found = {"GP from scratch": Method(scratch, scratch.init(generator), ACQUISITIONS["ei"])}
     if has_rows(training, pools):
         found["best on average"] = Method(average(training), {}, ucb)
+    if same_rows(training) and has_rows(training, pools) and bool((training.y != training.y[:, :1]).any(1).all()):
+        found["empirical GP"] = Method(with_ranges(training, num_rows=num_rows), {}, ACQUISITIONS["ei"])
     found["RGPE"] = Method(ensemble, ensemble.init(generator), ACQUISITIONS["ei"])
     return found
 

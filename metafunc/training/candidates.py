@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, TypeAlias
 import torch
 
 from metafunc import tree
+from metafunc.algorithms.stacking import Member, stacked
 from metafunc.evaluation.folds import pool_folds
 from metafunc.evaluation.held_out import RowDensities, row_densities
 from metafunc.evaluation.meta_test import Evaluation, evaluate
@@ -17,6 +18,7 @@ from metafunc.training.budget import Clock, Cost
 from metafunc.training.build import Learner, learner_for, own_steps
 from metafunc.training.config import train
 from metafunc.training.events import Event
+from metafunc.training.spread import TEMPERATURES, best_temperature
 from metafunc.training.stack import STACK
 from metafunc.types import TaskFamily
 
@@ -91,18 +93,22 @@ class Stack:
         members: its candidates.
         weights: their shares, which add up to one.
         noise_scales: before adaptation and after it, of those without a noise model.
+        temperatures: what the scales of each are multiplied by.
         name: what a table calls it.
     """
 
     members: Sequence[Candidate]
     weights: Sequence[float]
     noise_scales: Sequence[tuple[float, float] | None]
+    temperatures: Sequence[float]
     name: str = STACK
 
     def config(self, tasks: Settings, *, seed: int) -> dict[str, Any]:
         """The configuration of its members' training on tasks, and of itself."""
         members = []
-        for member, weight, noise in zip(self.members, self.weights, self.noise_scales, strict=True):
+        for member, weight, noise, temperature in zip(
+            self.members, self.weights, self.noise_scales, self.temperatures, strict=True
+        ):
             config = member.config(tasks, seed=seed)
             scales = None if noise is None else [*noise]
             members.append(
@@ -110,6 +116,7 @@ class Stack:
                     "config": {name: value for name, value in config.items() if name != "tasks"},
                     "weight": weight,
                     "noise_scales": scales,
+                    "temperature": temperature,
                 }
             )
         return {
@@ -127,7 +134,8 @@ class Part(NamedTuple):
         meta: its meta-parameters, of the other folds' tasks.
         family: the fold.
         noise_scales: those fitted before adaptation and after it; None for a learner with a noise model.
-        densities: the log-density of each query row of the fold's episodes.
+        densities: the log-density of each query row of the fold's episodes, at every one of `TEMPERATURES`.
+        steps: its own number of adaptation steps.
     """
 
     learner: Learner
@@ -135,6 +143,11 @@ class Part(NamedTuple):
     family: TaskFamily
     noise_scales: tuple[float, float] | None
     densities: RowDensities
+    steps: int
+
+    def member(self, weight: float, temperature: float) -> Member:
+        """The learner as a member of a stack."""
+        return Member(self.learner, weight, self.steps, self.noise_scales, temperature)
 
 
 @dataclass(frozen=True)
@@ -144,10 +157,11 @@ class Tested:
     Args:
         candidate: the learner.
         evaluation: the meta-test of all folds together.
-        steps: its own number of adaptation steps.
+        steps: its number of adaptation steps: its own, or 1 with a temperature, as that of a stack.
         seconds: of its trainings, all together.
         parameters: how many meta-parameters it has.
         parts: the same, fold by fold; none for a stack.
+        noise_scales: those of all folds, before adaptation and after it.
     """
 
     candidate: "Candidate | Stack"
@@ -156,6 +170,19 @@ class Tested:
     seconds: float
     parameters: int
     parts: Sequence[Part] = field(default=(), repr=False)
+    noise_scales: tuple[float, float] | None = None
+
+    @property
+    def temperature(self) -> float:
+        """What its scales are multiplied by after a training on all tasks, by the rows of all folds."""
+        return temperature_of(self.parts)
+
+    @property
+    def kept(self) -> "Candidate | Stack":
+        """What is trained on all tasks: the candidate, as the only member of a stack where it has a temperature."""
+        if isinstance(self.candidate, Stack) or self.temperature == 1:
+            return self.candidate
+        return Stack((self.candidate,), (1.0,), (self.noise_scales,), (self.temperature,), self.candidate.name)
 
     @property
     def nll(self) -> float:
@@ -198,24 +225,50 @@ def on_fold(candidate: Candidate, family: TaskFamily, *, seed: int, clock: Clock
     step = (times[-1] - times[0]) / (len(times) - 1) if len(times) > 1 else 0.0
     steps, episodes = own_steps(config) or 1, episodes_of(family)
     evaluation = evaluate(learner, meta, family, num_tasks=episodes, num_steps=steps, seed=seed)
+    evaluated = clock() - began - seconds
     noise = evaluation.pooled.get("noise_scale")
     draws = Draws(learner, meta, family.test, seed, "test", episodes)
-    densities = row_densities(draws, steps, () if noise is None else torch.tensor(noise))
-    cost = Cost(seconds - step * candidate.steps, step, clock() - began - seconds)
-    part = Part(learner, meta, family, ends(evaluation, steps), densities)
+    densities = row_densities(draws, steps, () if noise is None else torch.tensor(noise), TEMPERATURES)
+    # What has a temperature is tested once more.
+    cost = Cost(seconds - step * candidate.steps, step, clock() - began - seconds + evaluated)
+    part = Part(learner, meta, family, ends(evaluation, steps), densities, steps)
     return FoldResult(part, evaluation, steps, cost, seconds)
 
 
-def pooled(candidate: Candidate, results: Sequence[FoldResult]) -> Tested:
-    """What a candidate is worth on the tasks of all folds together."""
+def pooled(candidate: Candidate, results: Sequence[FoldResult], *, seed: int) -> Tested:
+    """What a candidate is worth on the tasks of all folds together, with a temperature where that is worth it.
+
+    Whether there is one is decided on all folds; which one a fold is tested with, on the others.
+    """
     parts, seconds = [each.part for each in results], sum(each.seconds for each in results)
     evaluation = pool_folds([each.evaluation for each in results])
-    return Tested(candidate, evaluation, results[0].steps, seconds, tree.size(parts[0].meta), parts)
+    size, noise, steps = tree.size(parts[0].meta), ends(evaluation, results[0].steps), results[0].steps
+    if temperature_of(parts) != 1:
+        evaluation, steps = pool_folds([tempered_test(parts, number, seed) for number in range(len(parts))]), 1
+    return Tested(candidate, evaluation, steps, seconds, size, parts, noise)
+
+
+def temperature_of(parts: Sequence[Part], without: int | None = None) -> float:
+    """The temperature that is found on all folds, or on all but one."""
+    return float(TEMPERATURES[place_of_temperature(parts, without)])
+
+
+def place_of_temperature(parts: Sequence[Part], without: int | None = None) -> int:
+    """Its place in `TEMPERATURES`."""
+    kept = [part for number, part in enumerate(parts) if number != without]
+    return best_temperature([part.densities for part in kept], [part.family.info["tasks"]["test"] for part in kept])
+
+
+def tempered_test(parts: Sequence[Part], number: int, seed: int) -> Evaluation:
+    """The meta-test of a fold's learner, at the temperature that the other folds ask for."""
+    part = parts[number]
+    learner = stacked([part.member(1.0, temperature_of(parts, number))])
+    return evaluate(learner, (part.meta,), part.family, num_tasks=episodes_of(part.family), num_steps=1, seed=seed)
 
 
 def cross_validated(candidate: Candidate, families: Sequence[TaskFamily], *, seed: int) -> Tested:
     """Train a candidate once per fold, and test it on the tasks of each fold."""
-    return pooled(candidate, [on_fold(candidate, family, seed=seed) for family in families])
+    return pooled(candidate, [on_fold(candidate, family, seed=seed) for family in families], seed=seed)
 
 
 def episodes_of(family: TaskFamily) -> int:

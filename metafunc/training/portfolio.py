@@ -75,8 +75,8 @@ class Chosen:
 
     @property
     def best(self) -> Candidate | Stack:
-        """The candidate, or the stack of them, of the least NLL."""
-        return self.tested[0].candidate
+        """The candidate, or the stack of them, of the least NLL, as it is trained on all tasks."""
+        return self.tested[0].kept
 
     @property
     def shares(self) -> dict[str, float]:
@@ -149,7 +149,7 @@ class Search:
             if result is None:
                 return
             results.append(result)
-        self.found.append(pooled(candidate, results))
+        self.found.append(pooled(candidate, results, seed=self.seed))
         self.end += sum(each.cost.test + each.seconds / len(results) for each in results)
 
     @property
@@ -208,7 +208,7 @@ def choose(
         >>> x, tasks = torch.arange(96.0) % 8, torch.arange(96) // 8
         >>> def folds(fold):
         ...     return from_arrays(x, tasks * x, tasks, num_shots=3, num_queries=4, fold=fold)
-        >>> choose(folds, num_folds=3, portfolio=PORTFOLIO[6:8]).best.name
+        >>> choose(folds, minutes=60, num_folds=3, portfolio=PORTFOLIO[6:8]).best.name
         'ridge'
     """
     above(0, minutes=minutes)

@@ -10,7 +10,7 @@ from metafunc.types import MetaLearner
 
 STACK = "stack"
 """The name of a learner that is a mixture of others, which its configuration holds."""
-KEYS = ("config", "weight", "noise_scales")
+KEYS = ("config", "weight", "noise_scales", "temperature")
 
 
 def stack_of(
@@ -20,7 +20,8 @@ def stack_of(
 
     Args:
         settings: `members`, each with a `config` (of the sections `algorithm`, `model` and `training`), a `weight`, and
-            for a learner without a noise model `noise_scales`: before adaptation and after it.
+            for a learner without a noise model `noise_scales`: before adaptation and after it. Its scales are
+            multiplied by a `temperature`, if it has one.
         built: from a member's configuration to its learner and its own steps of adaptation.
 
     Raises:
@@ -45,9 +46,14 @@ def _member(stated: Any, built: Callable[[Mapping[str, Any]], tuple[MetaLearner[
         if key not in KEYS:
             raise ValueError(f"A member of a stack has no setting {key!r}.{did_you_mean(key, KEYS)}")
     learner, steps = built(stated["config"])
-    noise, weight = stated.get("noise_scales"), stated["weight"]
-    if not all(isinstance(number, int | float) and isfinite(number) for number in (weight, *(noise or ()))):
-        raise ValueError(f"weight and noise_scales of a member of a stack are numbers, not {weight!r} and {noise!r}.")
+    noise, weight, temperature = stated.get("noise_scales"), stated["weight"], stated.get("temperature", 1.0)
+    numbers = (weight, temperature, *(noise or ()))
+    if not all(isinstance(number, int | float) and isfinite(number) for number in numbers):
+        raise ValueError(
+            f"weight, noise_scales and temperature of a member of a stack are numbers, not {weight!r}, {noise!r} and "
+            f"{temperature!r}."
+        )
     if noise is not None and len(noise) != 2:
         raise ValueError(f"noise_scales are two, before and after adaptation, not {noise!r}.")
-    return Member(learner, float(weight), steps or 1, None if noise is None else (float(noise[0]), float(noise[1])))
+    scales = None if noise is None else (float(noise[0]), float(noise[1]))
+    return Member(learner, float(weight), steps or 1, scales, float(temperature))

@@ -6,7 +6,8 @@ $$\hat w^{(j)} = \arg\max_{w \in \Delta} \textstyle\sum_{i \notin j} \log \sum_k
 
 where $p_k^{(-i)}$ was trained without the fold of row i. A row has no direct say in the weights it is judged under;
 it has an indirect one, as that of a few weights by the learners of the other folds, which were trained on it too. The
-weights of the stack that is kept are found on all rows. A member with a share below one in a hundred is left out.
+weights of the stack that is kept are found on all rows. Each member is at the temperature that the same rows ask for,
+see `training.spread`. A member with a share below one in a hundred is left out.
 """
 
 from collections.abc import Sequence
@@ -15,11 +16,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from metafunc.algorithms.stacking import Member, stacked, stacking_weights
+from metafunc.algorithms.stacking import stacked, stacking_weights
 from metafunc.evaluation.folds import pool_folds
 from metafunc.evaluation.meta_test import Evaluation, evaluate
 from metafunc.training.build import Learner
-from metafunc.training.candidates import Candidate, Stack, Tested, ends, episodes_of
+from metafunc.training.candidates import Candidate, Stack, Tested, episodes_of, place_of_temperature
+from metafunc.training.spread import TEMPERATURES
 
 LEAST_SHARE = 0.01
 
@@ -36,20 +38,22 @@ def stack_of_tested(tested: Sequence[Tested], *, seed: int) -> Tested:
     """
     numbers = range(len(tested[0].parts))
     tests = [_on_fold(tested, left_out, seed) for left_out in numbers]
-    weights = _weights(tested, [*numbers])
+    weights = _weights(tested, [*numbers], [place_of_temperature(one.parts) for one in tested])
     kept = [(one, float(weight)) for one, weight in zip(tested, weights, strict=True) if weight > 0]
     candidates = [one.candidate for one, _ in kept if isinstance(one.candidate, Candidate)]
-    stack = Stack(candidates, [weight for _, weight in kept], [ends(one.evaluation, one.steps) for one, _ in kept])
+    noise, temperatures = [one.noise_scales for one, _ in kept], [one.temperature for one, _ in kept]
+    stack = Stack(candidates, [weight for _, weight in kept], noise, temperatures)
     seconds, parameters = sum(one.seconds for one, _ in kept), sum(one.parameters for one, _ in kept)
     return Tested(stack, pool_folds(tests), 1, seconds, parameters)
 
 
 def on_fold(tested: Sequence[Tested], left_out: int) -> tuple[Learner, Any]:
     """The stack whose weights are found on all folds but one, of members that were trained on these, and its meta."""
-    weights = _weights(tested, [number for number in range(len(tested[0].parts)) if number != left_out])
-    parts = [(one.parts[left_out], one.steps, float(w)) for one, w in zip(tested, weights, strict=True) if w > 0]
-    learner = stacked([Member(part.learner, weight, steps, part.noise_scales) for part, steps, weight in parts])
-    return learner, tuple(part.meta for part, _, _ in parts)
+    places = [place_of_temperature(one.parts, left_out) for one in tested]
+    weights = _weights(tested, [number for number in range(len(tested[0].parts)) if number != left_out], places)
+    each = [(one.parts[left_out], float(TEMPERATURES[place])) for one, place in zip(tested, places, strict=True)]
+    kept = [(part, float(weight), t) for (part, t), weight in zip(each, weights, strict=True) if weight > 0]
+    return stacked([part.member(weight, t) for part, weight, t in kept]), tuple(part.meta for part, _, _ in kept)
 
 
 def _on_fold(tested: Sequence[Tested], left_out: int, seed: int) -> Evaluation:
@@ -58,10 +62,13 @@ def _on_fold(tested: Sequence[Tested], left_out: int, seed: int) -> Evaluation:
     return evaluate(learner, meta, family, num_tasks=episodes_of(family), num_steps=1, seed=seed)
 
 
-def _weights(tested: Sequence[Tested], numbers: Sequence[int]) -> Tensor:
-    """The weights by the rows of some folds; 0 for those that are left out."""
+def _weights(tested: Sequence[Tested], numbers: Sequence[int], places: Sequence[int]) -> Tensor:
+    """The weights by the rows of some folds, each candidate at its temperature; 0 for those that are left out."""
     shares = torch.cat([tested[0].parts[number].densities.shares for number in numbers])
-    each = [torch.cat([one.parts[number].densities.values for number in numbers]) for one in tested]
+    each = [
+        torch.cat([one.parts[number].densities.values[place] for number in numbers])
+        for one, place in zip(tested, places, strict=True)
+    ]
     weights = stacking_weights(torch.stack(each), shares)
     kept = weights * (weights >= LEAST_SHARE)
     return kept / kept.sum()

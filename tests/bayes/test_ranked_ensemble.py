@@ -42,7 +42,7 @@ def test_weights_are_those_of_a_plain_count() -> None:
     """All draws, pairs and models one after the other."""
     rows = [1, 5, 7, 10]
     found = adapted(X.square() + 0.3 * X, rows)
-    few = ranked_ensemble._first(_prepared(X.square() + 0.3 * X, rows), 64)
+    few = ranked_ensemble.first_rows(_prepared(X.square() + 0.3 * X, rows), 64)
     y = few.y[:4, 0]
     losses = []
     for model in range(3):

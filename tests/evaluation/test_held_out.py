@@ -22,7 +22,7 @@ def test_their_mean_is_minus_the_nll(noisy: bool) -> None:
     tested = evaluate(learner, meta, FAMILY, num_tasks=30, num_steps=1, num_validation_tasks=5)
     noise = () if noisy else torch.tensor(tested.pooled["noise_scale"])
     found = row_densities(Draws(learner, meta, FAMILY.test, 0, "test", 30), 1, noise)
-    assert len(found.values) == 30 * 4, "padding is left out"
+    assert found.values.shape == (1, 30 * 4), "padding is left out"
     assert found.shares.sum() == pytest.approx(30)
     mean = (found.values * found.shares).sum() / found.shares.sum()
     torch.testing.assert_close(mean, -tested.values["nll"][1].mean())

@@ -24,8 +24,8 @@ WHAT = (
     "Bayesian optimisation with a meta-learner as the surrogate: metafunc optimise RUN, or metafunc optimise ALGORITHM "
     "TABLE | TASKS with the options of metafunc train, which trains it first. The rows of each test task are a pool, "
     "and the table shows the regret that is left after each number of evaluations (x 100: 0 for the best row of the "
-    "task, 100 for the worst), beside random choice, a Gaussian process from scratch, the best configuration on "
-    "average where tasks share their rows, and RGPE.\n\n"
+    "task, 100 for the worst), beside random choice, a Gaussian process from scratch, RGPE, and where tasks share "
+    "their rows the best configuration on average and an empirical Gaussian process.\n\n"
     "For a search of your own: metafunc optimise RUN OBSERVED.csv --pool CANDIDATES.csv prints what to try next, and "
     "metafunc optimise RUN --evaluated OBSERVED.csv --box COLUMN:LOW..HIGH ... where in a continuous box."
 )

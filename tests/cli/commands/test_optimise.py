@@ -32,7 +32,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_table_is_trained_on_and_searched(folder: Path) -> None:
     report = json.loads((folder / "run/optimise-ucb.json").read_text())
     assert [row["method"] for row in report["rows"]] == [
-        "dkt (ucb)", "GP from scratch", "best on average", "RGPE", "random"
+        "dkt (ucb)", "GP from scratch", "best on average", "empirical GP", "RGPE", "random"
     ]  # fmt: skip
     assert report["num_tasks"] == 3
     assert report["pool_rows"] == [6, 6]
