@@ -64,8 +64,28 @@ def condition(
     both = gram * present[:, None] * present
     mean_variance = both.diagonal().sum() / present.sum().clamp(min=1)
     added = (noise_variance + jitter * mean_variance) * present + (1 - present)
-    factor = torch.linalg.cholesky(both + torch.diag_embed(added))
+    factor = factored(both + torch.diag_embed(added))
     return Conditioned(factor, torch.cholesky_solve(residual * present[:, None], factor), present)
+
+
+def factored(matrix: Float[Tensor, "n n"]) -> Float[Tensor, "n n"]:
+    r"""The Cholesky factor of a covariance, which rounding may have left with an eigenvalue below zero.
+
+    Rounding moves the eigenvalues by no more than about $n \varepsilon \operatorname{tr} K$. That is added to the
+    diagonal of a matrix that has no factor without it, and to no other. What is not finite has a factor that is not
+    finite either, so that a training finds out which tasks have diverged.
+
+    Examples:
+        >>> import torch
+        >>> factored(torch.tensor([[4.0, 2.0], [2.0, 1.0 - 1e-7]])).isfinite().all()  # not positive definite
+        tensor(True)
+    """
+    fails = torch.linalg.cholesky_ex(matrix.detach()).info > 0
+    size = matrix.shape[0] * torch.finfo(matrix.dtype).eps * matrix.detach().diagonal().sum()
+    lifted = matrix + torch.where(fails, size, 0.0) * torch.eye(
+        matrix.shape[0], dtype=matrix.dtype, device=matrix.device
+    )
+    return torch.linalg.cholesky_ex(lifted).L
 
 
 def log_evidence(found: Conditioned, residual: Float[Tensor, "n outputs"]) -> Float[Tensor, ""]:

@@ -122,6 +122,34 @@ def test_a_row_twice_is_no_error_in_float32():
     assert gp.mean(found, gram).sub(1).abs().max() < 1e-3
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_what_rounding_left_without_a_factor_is_lifted_by_what_rounding_moves(dtype):
+    """Fifty rows of three features have no factor without noise; the wrong twin, a plain factorisation, fails."""
+    rows = torch.randn(50, 3, dtype=dtype, generator=torch.Generator().manual_seed(0))
+    singular = rows @ rows.T - 1e-12 * torch.eye(50, dtype=dtype)
+    with pytest.raises(torch.linalg.LinAlgError):
+        torch.linalg.cholesky(singular)
+    both = vmap(gp.factored)(torch.stack([singular, torch.eye(50, dtype=dtype)]))
+    assert both[1].equal(torch.eye(50, dtype=dtype))  # a neighbour that has a factor is not lifted
+    error = (both[0] @ both[0].T - singular).abs().max()
+    assert error <= 2 * 50 * torch.finfo(dtype).eps * singular.diagonal().sum()
+
+    def evidence(scale):
+        found = gp.condition(scale * singular, rows[:, :1], torch.zeros((), dtype=dtype), jitter=0.0)
+        return gp.log_evidence(found, rows[:, :1])
+
+    one = torch.ones((), dtype=dtype)
+    assert grad(evidence)(one).isfinite()
+    assert hessian(evidence)(one).isfinite()
+
+
+def test_a_covariance_with_a_factor_has_the_same_one_and_nan_stays_nan():
+    rows = draw(0, 6, 6)
+    definite = rows @ rows.T + torch.eye(6)
+    assert gp.factored(definite).equal(torch.linalg.cholesky(definite))
+    assert gp.factored(torch.full((2, 2), torch.nan)).isnan().any()
+
+
 def energy(flat, x, y):
     given = {"log_lengthscale": flat[:1], "log_scale": flat[1]}
     found = gp.condition(KERNEL.gram(given, x, x), y, flat[2].exp())
