@@ -46,10 +46,9 @@ class Process(gpytorch.models.ExactGP):
 def train(work: Workload, on_step: OnStep, option: str = "") -> None:
     """Meta-train."""
     initial = dict(zip(work.params(), parameters_of(work), strict=True))
-    torch.set_default_dtype(initial["mean"].dtype)
     noise = Positive(transform=lambda raw: (2 * raw).exp(), inv_transform=lambda value: value.log() / 2)
     observed = gpytorch.likelihoods.GaussianLikelihood(noise_constraint=noise)
-    process = Process(observed, work.widths[-1])
+    process = Process(observed, work.widths[-1]).to(initial["mean"].dtype)
     fans = (work.input_shape[0], *work.widths)
     layers = [part for a, b in itertools.pairwise(fans) for part in (nn.Linear(a, b), nn.ReLU())]
     network = nn.Sequential(*layers, nn.Linear(fans[-1], work.widths[-1]))
