@@ -24,7 +24,7 @@ from metafunc.bayes.ranked_ensemble import first_rows
 from metafunc.checks import at_least
 from metafunc.transforms.inner import conditioning_path
 from metafunc.transforms.objectives import query_loss
-from metafunc.types import Batch, M, MetaLearner, Normal, P, Scalar, Tree, masked_mean
+from metafunc.types import Batch, M, MetaLearner, Normal, P, Scalar, Task, Tree, masked_mean
 
 
 class Units(NamedTuple):
@@ -156,6 +156,9 @@ def location_scale(learner: MetaLearner[M, P], units: Units, *, num_rows: int = 
     def loss(task_params: InUnits, query: Batch, /) -> Scalar:
         return -masked_mean(log_density(within.predict(task_params, query.x), query.y), query.mask)
 
+    def footprint(tasks: Task) -> int:
+        return len(units.scale) * (learner.footprint(tasks) if learner.footprint else 0)
+
     return MetaLearner(
         init=learner.init,
         adapt=adapt,
@@ -165,4 +168,5 @@ def location_scale(learner: MetaLearner[M, P], units: Units, *, num_rows: int = 
         prepare=learner.prepare,
         joint=within.log_joint,
         normalisation=learner.normalisation,
+        footprint=footprint,
     )
