@@ -78,5 +78,6 @@ def _derivatives(joint: Callable[[Batch], Scalar], rows: Batch) -> tuple[Tensor,
         return joint(rows._replace(y=flat.reshape(shape)))
 
     gradient: Tensor = torch.func.grad(density)(zero)
-    hessian: Tensor = torch.func.jacfwd(torch.func.grad(density))(zero)
+    # In reverse: under vmap torch's forward derivative of a linear solve is wrong for all but the first of a batch.
+    hessian: Tensor = torch.func.jacrev(torch.func.grad(density))(zero)
     return gradient, -(hessian + hessian.mT) / 2
