@@ -1,5 +1,6 @@
 """The Gaussian behind a joint density: against one that is known, and against a learner's own marginals."""
 
+import pytest
 import torch
 from torch import Tensor
 
@@ -34,8 +35,9 @@ def test_the_diagonal_is_what_the_learner_predicts_row_by_row() -> None:
     assert bool((found.covariance - found.covariance.diag().diag()).abs().max() > 1e-3), "rows are correlated"
 
 
-def test_batches_of_rows_have_the_moments_of_each() -> None:
-    """As botorch asks for them; what solves linear equations has a forward derivative that is wrong under vmap."""
+@pytest.mark.parametrize("enabled", [True, False])
+def test_batches_of_rows_have_the_moments_of_each(enabled: bool) -> None:
+    """As botorch asks for them, with gradients and without; see the derivatives of linear solves under vmap."""
     learner = algorithms.alpaca(nn.mlp((1,), 6, hidden=(5,)), likelihood.gaussian(), num_features=6)
     meta = tree.map(lambda leaf: leaf.double(), learner.init(torch.Generator().manual_seed(0)))
     support = torch.linspace(-1, 1, 2, dtype=torch.float64)[:, None]
@@ -45,6 +47,7 @@ def test_batches_of_rows_have_the_moments_of_each() -> None:
         return joint_normal.moments(lambda batch: learner.joint(params, batch), Batch(x, x))  # type: ignore[misc]
 
     rows = torch.linspace(-2, 2, 12, dtype=torch.float64).reshape(3, 4, 1)
-    together, alone = torch.vmap(moments)(rows), [moments(x) for x in rows]
+    with torch.set_grad_enabled(enabled):
+        together, alone = torch.vmap(moments)(rows), [moments(x) for x in rows]
     for found, expected in zip(together, zip(*alone, strict=True), strict=True):
         assert torch.allclose(found, torch.stack(expected))
