@@ -214,8 +214,7 @@ class MetaLearner(Built, Generic[M, P]):
         predict: (task parameters, inputs (n, ...)) to the distribution of observations: a `Normal` whose `loc` is
             (particles, n, outputs), or a `Categorical` whose `logits` are (particles, n, classes).
         prepare: attaches this step's random numbers to stacked tasks; by default there are none.
-        joint: (task parameters, query set) to the log-probability of all its rows together, in nats; None: given a
-            particle of `predict` they are independent.
+        joint: (task parameters, query set) to the nats of all its rows together; None: given a particle, independent.
         normalisation: the model's protocol.
         network_prefix: how the paths of the network's own parameters, or of their means, begin, for a warm start.
         traceable: whether a training may trace a step and compile it; not where inner steps are rematerialised.

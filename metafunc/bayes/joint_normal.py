@@ -77,6 +77,9 @@ def _derivatives(joint: Callable[[Batch], Scalar], rows: Batch) -> tuple[Tensor,
     def density(flat: Tensor) -> Tensor:
         return joint(rows._replace(y=flat.reshape(shape)))
 
-    gradient: Tensor = torch.func.grad(density)(zero)
-    hessian: Tensor = torch.func.jacfwd(torch.func.grad(density))(zero)
+    # Under vmap torch's derivatives of a linear solve are wrong for all but the first of a batch: in forward mode, and
+    # in reverse where gradients are switched off.
+    with torch.enable_grad():
+        gradient: Tensor = torch.func.grad(density)(zero)
+        hessian: Tensor = torch.func.jacrev(torch.func.grad(density))(zero)
     return gradient, -(hessian + hessian.mT) / 2

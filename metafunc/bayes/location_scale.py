@@ -19,12 +19,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from metafunc import tree
 from metafunc.bayes.mixtures import log_density, log_weights
 from metafunc.bayes.ranked_ensemble import first_rows
 from metafunc.checks import at_least
+from metafunc.transforms.inner import conditioning_path
 from metafunc.transforms.objectives import query_loss
-from metafunc.types import Batch, M, MetaLearner, Normal, P, Scalar, Tree, masked_mean
+from metafunc.types import Batch, M, MetaLearner, Normal, P, Scalar, Task, Tree, masked_mean
 
 
 class Units(NamedTuple):
@@ -153,21 +153,20 @@ def location_scale(learner: MetaLearner[M, P], units: Units, *, num_rows: int = 
     def adapt(meta: M, support: Batch, /) -> InUnits:
         return within.adapted(meta, first_rows(support, num_rows))
 
-    def path(meta: M, support: Batch, num_steps: int, /) -> InUnits:
-        absent = support._replace(mask=support.x.new_zeros(support.x.shape[0]))
-        both: InUnits = tree.stack([adapt(meta, absent), adapt(meta, support)])
-        return both
-
     def loss(task_params: InUnits, query: Batch, /) -> Scalar:
         return -masked_mean(log_density(within.predict(task_params, query.x), query.y), query.mask)
+
+    def footprint(tasks: Task) -> int:
+        return len(units.scale) * (learner.footprint(tasks) if learner.footprint else 0)
 
     return MetaLearner(
         init=learner.init,
         adapt=adapt,
-        path=path,
+        path=conditioning_path(adapt),
         task_loss=query_loss(adapt, loss),
         predict=within.predict,
         prepare=learner.prepare,
         joint=within.log_joint,
         normalisation=learner.normalisation,
+        footprint=footprint,
     )

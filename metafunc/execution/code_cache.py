@@ -142,7 +142,8 @@ def read(handle: int, name: str) -> bytes | None:
     except OSError:  # a link, or nothing that can be read
         content = recorded = b""
     if recorded and recorded == _sum(name, content):
-        os.utime(name + LIBRARY, dir_fd=handle, follow_symlinks=False)
+        with suppress(FileNotFoundError):  # another process has just pruned it
+            os.utime(name + LIBRARY, dir_fd=handle, follow_symlinks=False)
         return content
     message = f"the compiled code {name} is not what was built here: it is not loaded, but built again."
     warnings.warn(message, stacklevel=2)

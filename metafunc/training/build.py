@@ -113,6 +113,8 @@ def learner_of(
     of the section `tasks`. The `info` of the tasks says how many there are to train on, where that is left open, and
     whether a learner, of a stack each member, sees them in units of their own.
     """
+    if kind == "control" and simulator is None:
+        simulator = tasks_of(config, imports=imports).simulator
     table = ALGORITHMS
     name, settings = _section(current(config, table), "algorithm")
     if name == STACK:
@@ -277,11 +279,8 @@ def _check(settings: Mapping[str, Any], parameters: Iterable[inspect.Parameter],
         if name not in known:
             raise ValueError(f"{where} has no setting {name!r}.{did_you_mean(name, known)}")
     for name, parameter in known.items():
-        if (
-            parameter.default is parameter.empty
-            and name not in settings
-            and parameter.kind is not parameter.VAR_POSITIONAL
-        ):
+        required = parameter.default is parameter.empty and parameter.kind is not parameter.VAR_POSITIONAL
+        if required and name not in settings:
             raise ValueError(f"{where} needs the setting {name!r}.")
 
 

@@ -11,7 +11,7 @@ from metafunc.bayes import kernels
 from metafunc.bayes.gaussian_process_mixture import JITTER, known, process_learner
 from metafunc.bayes.location_scale import Units, location_scale, ranges
 from metafunc.bayes.mixtures import log_density
-from metafunc.types import Batch, Tree
+from metafunc.types import Batch, Task, Tree
 
 KERNEL = kernels.rbf()
 NOISE = 0.3
@@ -72,6 +72,13 @@ def test_particles_keep_their_weights() -> None:
     assert torch.allclose(found, log_density(inner.predict(plain, X), Y), atol=1e-6)
     alike = inner.predict(plain._replace(log_weight=torch.zeros(2)), X)
     assert not torch.allclose(found, log_density(alike, Y), atol=1e-2), "a wrong twin passes"
+
+
+def test_a_task_takes_the_memory_of_all_units() -> None:
+    learner, tasks = location_scale(INNER, UNITS), Task(SUPPORT, QUERY)
+    assert learner.footprint is not None
+    assert INNER.footprint is not None
+    assert learner.footprint(tasks) == 3 * INNER.footprint(tasks) > 0
 
 
 def test_ranges_are_of_rows_that_count() -> None:

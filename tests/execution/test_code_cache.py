@@ -256,3 +256,16 @@ def test_code_that_cannot_be_kept_is_a_warning_of_the_compiler(own: Path, monkey
         assert made.lower(lambda x: 2 * x)(torch.ones(1)).tolist() == [2.0]
     assert "no process" in warned[0]
     assert list(own.iterdir()) == []
+
+
+def test_what_another_process_prunes_while_it_is_read_is_taken(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with code_cache.opened(code_cache.folder()) as handle:
+        code_cache.keep(handle, "step", b"library")
+        found = code_cache._sum
+
+        def pruned(name: str, content: bytes) -> bytes:
+            (own / "step.so").unlink()
+            return found(name, content)
+
+        monkeypatch.setattr(code_cache, "_sum", pruned)
+        assert code_cache.read(handle, "step") == b"library"

@@ -55,6 +55,13 @@ def test_every_algorithm_is_trained_and_loaded_by_its_name(name: str, tmp_path: 
     assert torch.equal(first, second)
 
 
+def test_a_run_of_policies_has_the_simulator_of_its_tasks(tmp_path: Path) -> None:
+    config = {"algorithm": {"name": "maml_rl", "num_trajectories": 2}, "tasks": {"name": "navigation"}}
+    _, _, meta = trained({**config, "training": {"steps": 1, "num_tasks": 1, "seed": 0}}, tmp_path)
+    _, found = metafunc.load(tmp_path)
+    assert same(found, meta)
+
+
 @pytest.mark.parametrize("factory", ["net", "fixed"])
 def test_a_user_supplied_module_is_a_model(own: str, factory: str, tmp_path: Path) -> None:
     config = {**CONFIG, "model": {"name": f"{own}:{factory}"}}

@@ -5,7 +5,7 @@ import shlex
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from itertools import pairwise
-from typing import Any, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 import tyro
 
@@ -38,7 +38,7 @@ def look_over(prog: str, flags: Sequence[str], parts: Iterable[tuple[str, Any]])
     found = [*tokens(flags, lambda flag: known.get(flag, ONE))]
     for token in found:
         if token.flag and token.flag not in known:
-            raise UsageError(f"There is no option {token.flag}.{_instead(prog, flags, token.words[0], known)}")
+            raise UsageError(f"There is no option {token.flag}.{_instead(prog, flags, token.words[0], known, hints)}")
         if token.flag:
             _check_token(token, known[token.flag], hints.get(token.flag))
     missing = [flag for flag in needed if flag not in [token.flag for token in found]]
@@ -86,10 +86,14 @@ def _check_token(token: Token, takes: Taken, hint: Any) -> None:
     check_values(token.flag, hint, values)
 
 
-def _instead(prog: str, flags: Sequence[str], wrong: str, known: Collection[str]) -> str:
+def _instead(prog: str, flags: Sequence[str], wrong: str, known: Collection[str], hints: Mapping[str, Any]) -> str:
     """The command with the flag that is most like a wrong one; where none is like it, how to see all."""
     name, joined, value = wrong.partition("=")
     typed = name.replace("_", "-")
+    turned_off = typed.replace("no-", "", 1)
+    if turned_off != typed and False in get_args(hints.get(turned_off)):  # which has a value for that
+        right = shlex.join([each for word in flags for each in ([turned_off, "False"] if word == wrong else [word])])
+        return f" Perhaps:\n  {prog} {right}"
     close = sorted(flag for flag in known if flag.startswith(f"{typed}-")) or get_close_matches(typed, known, n=1)
     if not close:
         return f" All of them:\n  {prog} --help"

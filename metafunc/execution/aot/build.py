@@ -71,6 +71,7 @@ class Build:
         self.described, self.niceness, self.builds = described, niceness, builds
         self.process: subprocess.Popen[bytes] | None = None
         self.held: int | None = None
+        self.lost: BuildError | None = None
         self.kept = None if builds else self._kept()
         self.stored, self.began = False, -LOOK
         self._begin()
@@ -127,18 +128,27 @@ class Build:
     def done(self) -> bool:
         """Whether it has ended, well or not; of one elsewhere, whether the cache has what it made."""
         if self.elsewhere:
-            if not self.builds and (self.folder / f"{self.name}{code_cache.LIBRARY}").exists():
-                self.kept = self._kept()
-            self._begin()  # where the other process has ended
+            self._look()
             if self.elsewhere:
-                return False
+                return self.lost is not None
         over = self.process is None or self.process.poll() is not None
         if over and self.process is not None and not self.stored and not self.failed():
             self._store()
         return over
 
+    def _look(self) -> None:
+        """Look whether another process has built, or has ended without; steps do not end with a cache that is lost."""
+        try:
+            if not self.builds and (self.folder / f"{self.name}{code_cache.LIBRARY}").exists():
+                self.kept = self._kept()
+            self._begin()
+        except (code_cache.CacheError, OSError) as error:
+            self.lost = BuildError(str(error))
+
     def failed(self) -> bool:
         """Whether it has ended without a library."""
+        if self.lost is not None:
+            return True
         if self.process is None or self.process.poll() is None:
             return False
         return bool(self.process.returncode) or not (self.place / LIBRARY).exists()
@@ -158,6 +168,8 @@ class Build:
         Raises:
             BuildError: there is none; reports what the compiler reported.
         """
+        if self.lost is not None:
+            raise self.lost
         if self.process is None:
             if self.kept is None:
                 raise BuildError("the first rank of this machine has not compiled it")
@@ -183,8 +195,8 @@ class Build:
             with code_cache.opened(self.folder) as handle:
                 code_cache.keep(handle, self.name, (self.place / LIBRARY).read_bytes())
                 code_cache.keep_seconds(handle, self.folder, self.name, time.monotonic() - self.began)
-        except OSError as error:  # such as a full disk
-            warnings.warn(f"compiled code cannot be kept in {self.folder} ({error.strerror})", stacklevel=2)
+        except (code_cache.CacheError, OSError) as error:  # such as a full disk
+            warnings.warn(f"compiled code cannot be kept in {self.folder} ({error})", stacklevel=2)
 
     def _loaded(self) -> Callable[[list[Tensor]], list[Tensor]]:
         try:

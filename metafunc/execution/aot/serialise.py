@@ -42,7 +42,7 @@ def describe(graph: fx.GraphModule, leaves: Sequence[Tensor]) -> tuple[str, list
     steps: list[Any] = []
     names: list[str] = []
     constants: list[Tensor] = []
-    lifted: dict[tuple[float, torch.dtype], str] = {}
+    lifted: dict[tuple[str, torch.dtype], str] = {}
     result: Any = None
     for node in graph.graph.nodes:
         if node.op == "placeholder":
@@ -53,11 +53,12 @@ def describe(graph: fx.GraphModule, leaves: Sequence[Tensor]) -> tuple[str, list
         elif node.op == "output":
             result = _encode(node.args[0])
         elif (number := _factor(node)) is not None:
-            if number not in lifted:
-                lifted[number] = f"number_{len(lifted)}"
-                names.append(lifted[number])
+            key = number[0].hex(), number[1]  # -0 is not 0
+            if key not in lifted:
+                lifted[key] = f"number_{len(lifted)}"
+                names.append(lifted[key])
                 constants.append(torch.tensor(number[0], dtype=number[1]))
-            factors = {"tuple": [_encode(node.args[0]), {"node": lifted[number]}]}
+            factors = {"tuple": [_encode(node.args[0]), {"node": lifted[key]}]}
             steps.append([node.name, _name(node.target), factors, _encode({})])
         elif node.op == "call_function":
             steps.append([node.name, _name(node.target), _encode(node.args), _encode(dict(node.kwargs))])

@@ -58,6 +58,11 @@ def test_what_it_does_not_is_refused_with_what_it_does(hint: Any, given: str, sa
     assert str(raised.value) == said
 
 
+def test_a_switch_that_has_become_a_choice_is_turned_off_by_its_value(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(shlex.split("train maml regression --data.no-standardise --data.path a")) == 2
+    assert "regression --data.standardise False --data.path a\n" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("line", "said"),
     [
@@ -66,7 +71,7 @@ def test_what_it_does_not_is_refused_with_what_it_does(hint: Any, given: str, sa
         ("train maml gp --data.kernel rbff", "not 'rbff'. Did you mean 'rbf'?"),
         ("train maml sinusoid --quick=yes", "--quick takes no value: it is there or not."),
         ("train maml sinusoid --quiet no", "--quiet takes no value, and no is no algorithm"),
-        ("train maml regression --data.standardise no --data.path a", "--data.no-standardise turns it off"),
+        ("train maml regression --data.standardise no --data.path a", "one of 'True', 'False', 'task', not 'no'."),
         ("train --quiet malm sinusoid", "Did you mean 'maml'?"),
         ("tune maml sinusoid --space inner_lr:0..1 --trials x", "--trials must be a whole number, not 'x'."),
         ("bench regression-1d --equal foo", "--equal must be one of 'seconds', 'steps', not 'foo'."),

@@ -1,6 +1,7 @@
 """Code is made in a process of its own, for a cache that only its owner can write."""
 
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -176,6 +177,25 @@ def test_who_waits_builds_where_the_other_ends_without_a_library(quick: list[lis
     assert len(quick) == 4
     for each in both:
         each.close()
+
+
+@pytest.mark.usefixtures("quick")
+def test_steps_go_on_where_the_cache_is_lost_while_they_wait_for_another_build(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(code_cache, "reserve", lambda handle, name: None)  # another process builds
+    warned: list[str] = []
+    with aot.Compiler(at_once=False, warn=warned.append) as own:
+        sine_of = own.lower(torch.sin)
+        for step in range(3):
+            own.between_steps(step)
+            sine_of(torch.ones(3))
+        shutil.rmtree(tmp_path / "metafunc")
+        own.between_steps(3)
+        assert torch.equal(sine_of(torch.ones(3)), torch.ones(3).sin())
+        own.between_steps(4)
+    assert len(warned) == 1
+    assert "no folder" in warned[0]
 
 
 def test_a_compiler_ends_when_the_process_that_waits_for_it_is_killed(tmp_path: Path) -> None:

@@ -80,6 +80,12 @@ def test_numbers_stay_in_the_graph_where_an_input_would_be_rounded_to_another(mo
     assert described(0.1, torch.float32)[0] != described(0.03, torch.float32)[0]
 
 
+def test_zeros_of_either_sign_are_two_numbers() -> None:
+    x = torch.ones(1)
+    text, constants = describe(tracing.trace(lambda x: (x * 0.0, x * -0.0), x), [x])
+    assert [found.signbit().item() for found in restore(text)[0](x, *constants)] == [False, True]
+
+
 def test_what_is_no_tensor_operation_is_refused() -> None:
     graph = torch.fx.symbolic_trace(torch.nn.Linear(1, 1))
     with pytest.raises(ValueError, match="no tensor operation"):
