@@ -26,6 +26,7 @@ class Columns(NamedTuple):
         order: what a task's rows are ordered by, from the earliest on; None: nothing.
         split: the column that names the part of a row's task; None: there is none.
         called: what the caller's arguments for these are called, for messages.
+        classes: whether what is predicted are classes, of which a text is one.
     """
 
     task: str
@@ -34,6 +35,7 @@ class Columns(NamedTuple):
     order: str | None = None
     split: str | None = None
     called: Mapping[str, str] = ARGUMENTS
+    classes: bool = False
 
 
 class MissingColumns(ValueError):  # noqa: N818 - it names a condition
@@ -58,6 +60,9 @@ def guess(frame: "DataFrame", asked: Columns | None = None) -> Columns:
         >>> import pandas
         >>> guess(pandas.DataFrame({"machine": ["a", "b"], "load": [1, 2], "yield": [3, 4]}))[:2]
         ('machine', ('yield',))
+        >>> signs = pandas.DataFrame({"plant": ["a", "a", "b", "b"], "sort": ["x", "y", "x", "y"], "cm": [1, 2, 3, 4]})
+        >>> guess(signs, Columns("plant", ("label",), classes=True)).targets
+        ('sort',)
     """
     from pandas.api.types import is_numeric_dtype
 
@@ -71,8 +76,9 @@ def guess(frame: "DataFrame", asked: Columns | None = None) -> Columns:
         repeated = [name for name in free if len({*map(str, frame[name])}) <= len(frame) / 2]
         task = next(iter([*(name for name in texts if name in repeated), *texts, *repeated, known[0]]))
     if not set(targets) <= set(known):
-        free = [name for name in numeric if name not in (task, *asked.inputs, asked.order, asked.split)]
-        targets = tuple(free[-1:])
+        free = [name for name in known if name not in (task, *asked.inputs, asked.order, asked.split)]
+        texts = [name for name in free if name not in numeric and kind_of(frame[name]) != "date"]
+        targets = tuple([*(name for name in free if name in numeric), *(texts if asked.classes else ())][-1:])
     return asked._replace(task=task, targets=targets)
 
 

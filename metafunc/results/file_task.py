@@ -204,8 +204,8 @@ def _targets(columns: list[str], named: Sequence[str], trained: Sequence[str], c
     absent = [name for name in found if name not in columns]
     if absent or len(found) != count:
         raise ValueError(
-            f"{path} has the columns {', '.join(columns)}, and the target is {', '.join(found)}: the run predicts "
-            f"{count} of them; name them as target."
+            f"{path} has the columns {', '.join(columns)}, and {', '.join(found)} cannot be the target: the run "
+            f"predicts {count} {'column' if count == 1 else 'columns'}, and that many of these have to be named."
         )
     return found
 

@@ -195,7 +195,8 @@ def _predictions(run: Run, learner: MetaLearner[Any, Any], meta: Any, family: Ta
     titles = task_names(family, run.config["tasks"], seed, NUM_FUNCTIONS)
     predicted = [shown.predict(task) for task in tasks]
     if family.num_outputs > 1 or "targets" not in family.info:  # several units on one axis would be none
-        return figures.predicted_against_true(predicted, tasks, titles=titles)
+        note = "All targets, each in its standard deviations." if "targets" in family.info else ""
+        return figures.predicted_against_true(predicted, tasks, titles=titles, note=note)
     units = Units.of(family.info)
     in_units = [units.of_targets(task) for task in tasks]
     return figures.predicted_against_true([*map(units.predicted, predicted)], in_units, target=units.y, titles=titles)

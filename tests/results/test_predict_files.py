@@ -199,7 +199,7 @@ def test_unnamed_columns_are_inputs_but_for_the_target(tmp_path: Path):
     pandas.DataFrame({"t": x, "v": x, "y": x}).to_csv(tmp_path / "wide.csv", index=False)
     with pytest.raises(ValueError, match=r"wide\.csv has 2 input columns \(t, v\) beside the target y"):
         predict_files(tmp_path / "run", support=tmp_path / "wide.csv", query=file, out=tmp_path / "o.csv")
-    with pytest.raises(ValueError, match="the target is z"):
+    with pytest.raises(ValueError, match="z cannot be the target: the run predicts 1 column, "):
         predict_files(tmp_path / "run", support=file, query=file, out=tmp_path / "o.csv", target=("z",))
 
 

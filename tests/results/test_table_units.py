@@ -92,6 +92,13 @@ def test_predictions_of_several_inputs_have_the_unit_of_the_target(tmp_path: Pat
         assert all(4900 < leg < 6300 for leg, _ in numbers(axes))
 
 
+def test_predictions_of_several_targets_say_that_they_are_standardised(tmp_path: Path) -> None:
+    both = trained(tmp_path, 1, target_columns=["leg (µm)", "$food"])
+    page = plot_run._predictions(both.run, both.learner, both.meta, both.family, 0)
+    said = " ".join(text.get_text() for text in page.findobj(mpl.text.Text))
+    assert "All targets, each in its standard deviations." in said.replace("\n", " ")
+
+
 def test_tasks_of_no_table_have_no_names() -> None:
     from metafunc.data import sinusoid
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from metafunc_cli import launch
 from metafunc_cli.commands import same_tasks, transformed_trials
@@ -97,12 +98,24 @@ def _check(found: Comparison, names: Sequence[str], passed: Sequence[Token]) -> 
         _check_trainings(found)
 
 
+def refuse_algorithms(names: Sequence[str]) -> None:
+    """Refuse the name of an algorithm where a run's folder has to be.
+
+    Raises:
+        UsageError: there is one, and no folder of that name.
+    """
+    for name in names:
+        if name in ALGORITHMS and not Path(name).exists():
+            raise UsageError(f"{name} is no run but an algorithm, which compare trains by --algorithms {name}.")
+
+
 def _check_runs(found: Comparison, names: Sequence[str], passed: Sequence[Token]) -> None:
     if found.algorithms or found.tasks:
         raise UsageError(
             "compare takes runs, or --algorithms and --tasks to train, and not both: "
             f"{', '.join(names)} is one too many."
         )
+    refuse_algorithms(names)
     if passed:
         raise UsageError(f"{passed[0].flag} is for trainings, and {', '.join(names)} are finished: leave it out.")
     if ways := _ways(found):

@@ -185,7 +185,9 @@ def _suggest(asked: Asked, own: Optimising) -> int:
 
 def _suggest_in_box(asked: Asked, own: Optimising) -> int:
     """The next points of a box to evaluate."""
-    if asked.run is None or asked.tables or own.pool or not own.box:
+    if own.pool:
+        raise UsageError("A search is of a table of candidates, --pool, or of a box, --box: leave one out.")
+    if asked.run is None or asked.tables or not own.box:
         raise UsageError(
             "A search of a box takes a run, a range for every input, and a table of what has been evaluated if there "
             "is one: metafunc optimise RUN --box COLUMN:LOW..HIGH ... --evaluated OBSERVED.csv."
@@ -196,6 +198,12 @@ def _suggest_in_box(asked: Asked, own: Optimising) -> int:
     from metafunc.results.optimise import trained
     from metafunc.results.optimise_box import suggest_in_box
 
+    try:
+        import botorch  # noqa: F401 - whether it is there
+    except ModuleNotFoundError as error:
+        if error.name != "botorch":
+            raise
+        raise UsageError("--box needs botorch: pip install metafunc[botorch]") from error
     with refusals():
         found = suggest_in_box(
             trained(asked.run, imports=asked.shown.imports),

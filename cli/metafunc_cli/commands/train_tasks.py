@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from metafunc.checks import at_least
+from metafunc_cli.commands import compare_requests
 from metafunc_cli.display.comparison import show_numbers
 from metafunc_cli.display.drawing import prepare
 from metafunc_cli.display.results import show_lines
@@ -80,6 +81,7 @@ def _of(found: Comparison, number: int) -> list[str]:
 
 def _check(found: Comparison, names: Sequence[str], argv: Sequence[str], numbers: Sequence[int]) -> None:
     if names:
+        compare_requests.refuse_algorithms(names)
         raise UsageError(f"--train-tasks is for trainings, and {', '.join(names)} are finished: leave it out.")
     if found.cell is not None:
         raise UsageError("--cell is a training of one comparison, and --train-tasks asks for several: leave one out.")

@@ -19,7 +19,12 @@ MANY = 60
 
 
 def predicted_against_true(
-    predictions: Sequence[Normal], tasks: Sequence[Task], *, target: str = "", titles: Sequence[str] = ()
+    predictions: Sequence[Normal],
+    tasks: Sequence[Task],
+    *,
+    target: str = "",
+    titles: Sequence[str] = (),
+    note: str = "",
 ) -> "Figure":
     """Draw the predictions of new tasks' query rows against the targets, each with its error bar.
 
@@ -28,6 +33,7 @@ def predicted_against_true(
         tasks: unstacked.
         target: the name of the target, in whose unit both are.
         titles: what each task is called; empty where they have no names.
+        note: a sentence on what is drawn, such as the units of several targets.
 
     Returns:
         One panel per task, with the diagonal on which a prediction is right: the mean of every target of at most
@@ -54,7 +60,8 @@ def predicted_against_true(
         4.0,
         f"Predictions of a new task after {number_of_points(tasks)} of it",
         "On the thin diagonal a prediction is right. "
-        + ("Bars: two standard deviations." if known else "No bars: there is no noise scale."),
+        + ("Bars: two standard deviations." if known else "No bars: there is no noise scale.")
+        + f" {note}".rstrip(),
     )
     panels = body.subplots(1, len(tasks), sharex=True, sharey=True, squeeze=False)[0]
     for number, (axes, task, predicted, order) in enumerate(zip(panels, tasks, predictions, rows, strict=True)):

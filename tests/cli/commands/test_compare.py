@@ -231,6 +231,8 @@ def test_a_training_that_is_given_twice_is_no_second_seed(
         ("nowhere", "nowhere is no run"),
         ("nowhere --algorithms maml --tasks sinusoid", "not both"),
         ("nowhere --inner-lr 0.1", "are finished"),
+        ("maml --inner-lr 0.1", "maml is no run but an algorithm, which compare trains by --algorithms maml"),
+        ("maml --train-tasks 5", "maml is no run but an algorithm"),
     ],
 )
 def test_what_cannot_be_is_one_paragraph_and_exit_code_2(

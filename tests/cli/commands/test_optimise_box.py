@@ -73,6 +73,7 @@ def test_without_an_evaluation_an_empty_table_is_as_none(folder: Path, capsys: p
         (["--box", *BOX, "--evaluated", "none.csv"], "There is no file none.csv"),
         (["--box", *BOX, "--target", "yield"], "The target of the run is 'output'"),
         (["--evaluated", "none.csv"], "a range for every input"),
+        (["--box", *BOX, "--pool", "none.csv"], "leave one out"),
     ],
 )
 def test_bad_input_is_one_line(words: list[str], says: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -88,7 +89,7 @@ def test_without_botorch_it_says_how_to_install_it(
     for name in [name for name in sys.modules if name.partition(".")[0] == "botorch" or "metafunc.botorch" in name]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "botorch", None)
-    assert run(["optimise", str(folder / "run"), "--box", *BOX]) != 0
+    assert run(["optimise", str(folder / "run"), "--box", *BOX]) == 2
     err = capsys.readouterr().err.strip()
-    assert "pip install metafunc[botorch]" in err
+    assert err == "metafunc optimise: --box needs botorch: pip install metafunc[botorch]"
     assert len(err.splitlines()) == 1
