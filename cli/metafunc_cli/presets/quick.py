@@ -47,13 +47,15 @@ OF_ALGORITHM: Mapping[tuple[str, str], Mapping[str, float]] = {("imaml", "regres
 """What else is made small of an algorithm on tasks of a kind: the usual step size of implicit MAML is for characters,
 and with it the loss of some lines and sines is infinite before the first outer step."""
 OF_NETWORK: Mapping[str, Mapping[str, Mapping[str, int]]] = {
-    "conv4": {"algorithm": {"num_particles": 2}, "tasks": {"num_queries": 5}}
+    name: {"algorithm": {"num_particles": 2}, "tasks": {"num_queries": 5}} for name in ("conv4", "resnet12")
 }
 """What else is made small on a network, by section. On small ones a step takes hardly longer for all particles; on
 convolutions, which keep a core busy, as many times longer as there are of them, and there are fewer steps as well."""
-TEST_TASKS = {"conv4": 50}
+DEEPER = {"resnet12": 2}
+"""By network, how many times longer than on four convolutions a step takes."""
+TEST_TASKS = {"conv4": 50, "resnet12": 50}
 """By network, the tasks of the meta-test, where they are not 100."""
-NETWORK = {"hidden": 64, "filters": 16}
+NETWORK = {"hidden": 64, "filters": 16, "width": 8}
 LEAST_STEPS = 5
 RATE = 3e-3
 """The outer step size, where a paper's is smaller: few steps have to do."""
@@ -77,7 +79,8 @@ def made_small(
     }
     particles = small["algorithm"].get("num_particles", _default(classes["algorithm"], "num_particles"))
     at_a_time = particles if names["model"] in OF_NETWORK and particles else 1
-    training = _training(names, usual["training"], kind, trains=trains, times_longer=at_a_time)
+    longer = at_a_time * DEEPER.get(names["model"], 1)
+    training = _training(names, usual["training"], kind, trains=trains, times_longer=longer)
     return {**small, "training": {**usual["training"], **training}}
 
 

@@ -94,6 +94,7 @@ def test_steps_are_so_few_that_a_first_look_ends_in_time(algorithm: str, tasks: 
         ("emaml glyphs --model conv4", 100),
         ("bmaml glyphs --model conv4", 50),
         ("maml glyphs --model conv4", 200),
+        ("maml glyphs --model resnet12", 100),
         ("exact gp", 1),
         ("maml_rl ant", 5),
         ("maml_rl navigation", 8),
