@@ -85,7 +85,8 @@ def factored(matrix: Float[Tensor, "n n"]) -> Float[Tensor, "n n"]:
     lifted = matrix + torch.where(fails, size, 0.0) * torch.eye(
         matrix.shape[0], dtype=matrix.dtype, device=matrix.device
     )
-    return torch.linalg.cholesky_ex(lifted).L
+    factor: Tensor = torch.linalg.cholesky_ex(lifted).L
+    return factor
 
 
 def log_evidence(found: Conditioned, residual: Float[Tensor, "n outputs"]) -> Float[Tensor, ""]:
