@@ -3,13 +3,13 @@
 import pytest
 import torch
 from torch import Tensor
-from torch.func import grad, jvp, vmap
+from torch.func import grad, jacfwd, jacrev, jvp, vmap
 from torch.utils.checkpoint import checkpoint
 
 from metafunc.transforms.inner import descend, rematerialised
 from metafunc.transforms.optim import sgd
 
-from .traps import LR, fixed, still_raises, vectors
+from .traps import LR, TOLERANCE, fixed, still_raises, vectors
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -81,3 +81,20 @@ def test_fused_optimisers_are_silently_wrong(name):
     torch.testing.assert_close(updated(gradient.contiguous(), fused=True), right)
     if torch.allclose(updated(gradient, fused=True), right):
         fixed(f"fused {name} for gradients with other strides", "the copy in `State.descend`")
+
+
+def test_solves_are_silently_wrong_in_a_batch():
+    matrices, targets = vectors(4, 4)[0] + 5 * torch.eye(4), vectors(4)[0]
+    inverses = torch.linalg.inv(matrices)
+
+    def error(derivative):
+        return (vmap(derivative)(matrices, targets) - inverses).abs().amax((1, 2))
+
+    forward, reverse = jacfwd(torch.linalg.solve, argnums=1), jacrev(torch.linalg.solve, argnums=1)
+    assert error(reverse).max() < TOLERANCE
+    with torch.no_grad():
+        unrecorded = error(reverse)
+    for found, how in ((error(forward), "jacfwd"), (unrecorded, "jacrev under no_grad")):
+        assert found[0] < TOLERANCE
+        if found[1:].min() < TOLERANCE:
+            fixed(f"{how} of linalg.solve under vmap", "reverse mode in bayes.joint_normal")
