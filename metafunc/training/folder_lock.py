@@ -54,6 +54,7 @@ def locked(path: Path) -> Iterator[None]:
         unused = not (known or (path / CONFIG).exists())
         if unused and os.name == "posix":  # while it is held, so that no other process's is deleted
             lock.unlink(missing_ok=True)
-        held.release()
+        with about(lock):
+            held.release()
         if unused and new and not any(path.iterdir()):
             path.rmdir()
