@@ -59,6 +59,7 @@ def episodes(
     rotations: bool = False,
     fixed_labels: bool = False,
     part: str = "data",
+    divided_by: str = "",
 ) -> Sampler:
     """A sampler of classification tasks: choose classes, then rows of each, without replacement.
 
@@ -74,6 +75,7 @@ def episodes(
         rotations: whether a class rotated by 90, 180 and 270 degrees counts as three more classes.
         fixed_labels: whether a class keeps one label, its number modulo `num_ways`, in every task.
         part: what to call these classes in an error.
+        divided_by: the argument that gives a part its share of the classes, for an error; empty: there is none.
 
     Returns:
         (generator, num_tasks) to tasks with inputs (t, n, *row shape) and labels (t, n).
@@ -93,7 +95,7 @@ def episodes(
     num_rotations = NUM_ROTATIONS if rotations else 1
     shots = most(num_shots)
     per_class = shots + num_queries
-    _check(rows, classes, num_ways, per_class, num_rotations, part)
+    _check(rows, classes, num_ways, per_class, num_rotations, part, divided_by)
     labels = torch.arange(num_ways)
     choose = _with_labels if fixed_labels else _without_labels
 
@@ -181,6 +183,7 @@ def classification(
             rotations=rotations == "all" or (rotations == "train" and part == "train"),
             fixed_labels=fixed_labels,
             part=part,
+            divided_by=partition.divided_by,
         )
         for part, classes in parts.items()
     }
@@ -246,7 +249,9 @@ def unit(x: Tensor) -> Tensor:
     return x.float().mul_(1 / 255) if x.dtype == torch.uint8 else x
 
 
-def _check(rows: Rows, classes: Tensor, num_ways: int, per_class: int, num_rotations: int, part: str) -> None:
+def _check(
+    rows: Rows, classes: Tensor, num_ways: int, per_class: int, num_rotations: int, part: str, divided_by: str
+) -> None:
     if num_rotations > 1 and (len(rows.values.shape) != 4 or rows.values.shape[-1] != rows.values.shape[-2]):
         raise ValueError(
             f"Rotations need square images, and a row has shape {tuple(rows.values.shape[1:])}: "
@@ -255,7 +260,7 @@ def _check(rows: Rows, classes: Tensor, num_ways: int, per_class: int, num_rotat
     if num_rotations * len(classes) < num_ways:
         raise ValueError(
             f"The {part} part has {num_rotations * len(classes)} classes, and num_ways is {num_ways}: lower num_ways, "
-            "or give this part a larger share of the classes."
+            f"or give this part a larger share of the classes{' in ' * bool(divided_by)}{divided_by}."
         )
     small = classes[rows.sizes[classes] < per_class]
     if len(small):
