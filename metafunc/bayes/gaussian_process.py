@@ -64,28 +64,30 @@ def condition(
     both = gram * present[:, None] * present
     mean_variance = both.diagonal().sum() / present.sum().clamp(min=1)
     added = (noise_variance + jitter * mean_variance) * present + (1 - present)
-    factor = factored(both + torch.diag_embed(added))
+    rounding = torch.finfo(both.dtype).eps * present.sum() * (both.diagonal() + added * present).sum()
+    factor = factored(both + torch.diag_embed(added), rounding.detach() * present)
     return Conditioned(factor, torch.cholesky_solve(residual * present[:, None], factor), present)
 
 
-def factored(matrix: Float[Tensor, "n n"]) -> Float[Tensor, "n n"]:
+def factored(matrix: Float[Tensor, "n n"], lift: Float[Tensor, " n"]) -> Float[Tensor, "n n"]:
     r"""The Cholesky factor of a covariance, which rounding may have left with an eigenvalue below zero.
 
-    Rounding moves the eigenvalues by no more than about $n \varepsilon \operatorname{tr} K$. That is added to the
-    diagonal of a matrix that has no factor without it, and to no other. What is not finite has a factor that is not
+    Rounding moves the eigenvalues of n rows by no more than about $n \varepsilon \operatorname{tr} K$. That is added to
+    the diagonal of a matrix that has no factor without it, and to no other. What is not finite has a factor that is not
     finite either, so that a training finds out which tasks have diverged.
+
+    Args:
+        matrix: the covariance.
+        lift: what rounding may have taken from each number of the diagonal.
 
     Examples:
         >>> import torch
-        >>> factored(torch.tensor([[4.0, 2.0], [2.0, 1.0 - 1e-7]])).isfinite().all()  # not positive definite
+        >>> singular = torch.tensor([[4.0, 2.0], [2.0, 1.0 - 1e-7]])
+        >>> factored(singular, torch.full((2,), 1e-6)).isfinite().all()
         tensor(True)
     """
     fails = torch.linalg.cholesky_ex(matrix.detach()).info > 0
-    size = matrix.shape[0] * torch.finfo(matrix.dtype).eps * matrix.detach().diagonal().sum()
-    lifted = matrix + torch.where(fails, size, 0.0) * torch.eye(
-        matrix.shape[0], dtype=matrix.dtype, device=matrix.device
-    )
-    factor: Tensor = torch.linalg.cholesky_ex(lifted).L
+    factor: Tensor = torch.linalg.cholesky_ex(matrix + torch.diag_embed(torch.where(fails, lift, 0.0))).L
     return factor
 
 
