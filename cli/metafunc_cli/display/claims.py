@@ -13,8 +13,6 @@ MOST_LINES = 3
 """Lines that a claim may take beside its numbers."""
 INDENT, BETWEEN = "  ", "   "
 """What stands before a claim below its name, and between columns."""
-
-
 LONGEST = 100
 """A line with numbers is no longer, so that they stand close to what they are of."""
 

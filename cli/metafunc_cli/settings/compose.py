@@ -18,7 +18,7 @@ from metafunc_cli.presets.quick import made_small
 from metafunc_cli.settings import typed_json
 from metafunc_cli.settings.arguments import Arguments, Taken, split, taken, together
 from metafunc_cli.settings.generated import ALGORITHMS, FAMILIES, MODELS
-from metafunc_cli.settings.misspelt import look_over, refuse_after_switch
+from metafunc_cli.settings.misspelt import look_over, refuse_stray_words
 from metafunc_cli.settings.names import QUICK, SECTIONS, choose, preset_of, quick_preset, refuse_imports, row
 from metafunc_cli.settings.options import Output, Training
 from metafunc_cli.settings.table_argument import resolved, tables_in
@@ -88,7 +88,7 @@ def read(argv: Sequence[str]) -> Request:
     arguments = split(argv, flags, free)
     arguments, note = resolved(arguments, known, _of_table(arguments), FAMILIES)
     if len(arguments.names) > 2:
-        refuse_after_switch(argv, flags, free)
+        refuse_stray_words(argv, flags, free)
     resume = arguments.values.get("--resume")
     file = str(Path(resume) / "config.json") if resume else arguments.values.get("--config")
     recorded = recorded_in(Path(resume)) if resume else sections_of(Path(file)) if file else {}

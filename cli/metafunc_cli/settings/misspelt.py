@@ -48,8 +48,8 @@ def look_over(prog: str, flags: Sequence[str], parts: Iterable[tuple[str, Any]])
         raise UsageError(f"{' and '.join(missing)} must be given. Perhaps:\n  {whole} {added}")
 
 
-def refuse_after_switch(argv: Sequence[str], known: Mapping[str, Taken], names: Collection[str]) -> None:
-    """Refuse a word that is no name and follows a flag which takes no value.
+def refuse_stray_words(argv: Sequence[str], known: Mapping[str, Taken], names: Collection[str]) -> None:
+    """Refuse a word that is no name and follows a flag which takes no value, or the value of one that there is not.
 
     Args:
         argv: the words of the command line.
@@ -59,12 +59,24 @@ def refuse_after_switch(argv: Sequence[str], known: Mapping[str, Taken], names: 
     Raises:
         UsageError: there is such a word.
     """
+    flag = ""
     for before, word in pairwise(argv):
-        flag = before.replace("_", "-")
-        if known.get(flag, ONE).number == 0 and not (is_flag(word) or ":" in word or word in names):
+        flag = before.partition("=")[0].replace("_", "-") if is_flag(before) else flag
+        if is_flag(word) or ":" in word or word in names:
+            continue
+        if flag and flag not in known:
+            close = " or ".join(_closest(flag, known))
+            raise UsageError(f"There is no option {flag}.{f' Perhaps {close}?' * bool(close)}")
+        if before.replace("_", "-") == flag and known.get(flag, ONE).number == 0:
             section, dot, name = flag.partition(".")
             otherwise = f"{section}.no-{name} turns it off" if dot else "leave it out"
             raise UsageError(f"{flag} takes no value, and {word} is no algorithm, task family or table: {otherwise}.")
+
+
+def _closest(flag: str, known: Collection[str]) -> list[str]:
+    """The flags that a wrong one begins, or else the one that it is most like; there may be none."""
+    begun = sorted(each for each in known if each.startswith(f"{flag}-"))
+    return begun or get_close_matches(flag, known, n=1)
 
 
 def _hints(prefix: str, fields: type) -> dict[str, Any]:
@@ -94,11 +106,20 @@ def _instead(prog: str, flags: Sequence[str], wrong: str, known: Collection[str]
     if turned_off != typed and False in get_args(hints.get(turned_off)):  # which has a value for that
         right = shlex.join([each for word in flags for each in ([turned_off, "False"] if word == wrong else [word])])
         return f" Perhaps:\n  {prog} {right}"
-    close = sorted(flag for flag in known if flag.startswith(f"{typed}-")) or get_close_matches(typed, known, n=1)
+    close = _closest(typed, known)
     if not close:
         return f" All of them:\n  {prog} --help"
-    right = shlex.join([close[0] + joined + value if word == wrong else word for word in flags])
+    right = shlex.join([close[0] + joined + value if word == wrong else word for word in _without(close[0], flags)])
     return f" Perhaps:\n  {prog} {right}"
+
+
+def _without(flag: str, words: Sequence[str]) -> Sequence[str]:
+    """The words without a flag and its values, such as those that were guessed where it was misspelt."""
+    if flag not in words:
+        return words
+    begin = words.index(flag)
+    end = next((place for place in range(begin + 1, len(words)) if is_flag(words[place])), len(words))
+    return [*words[:begin], *words[end:]]
 
 
 def _placeholder(flag: str) -> str:

@@ -9,12 +9,10 @@ from metafunc_cli.presets.all import PRESETS
 from metafunc_cli.presets.preset import Preset
 from metafunc_cli.settings import user_builders
 from metafunc_cli.settings.generated import ALGORITHMS, FAMILIES, MODELS
-from metafunc_cli.settings.rows import Row
+from metafunc_cli.settings.rows import VECTORS, Row
 
 SECTIONS = ("algorithm", "tasks", "model")
 QUICK = "quick"
-VECTORS = "mlp"
-"""The network that takes vectors as well as images."""
 
 
 def refuse_imports(recorded: Mapping[str, Any], file: str | Path | None, typed: Collection[str | None] = ()) -> None:

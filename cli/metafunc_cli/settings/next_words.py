@@ -10,14 +10,13 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
 from metafunc_cli.settings.arguments import VARIADIC, is_flag
+from metafunc_cli.settings.rows import VECTORS
 
 RUNS = "runs"
 DEEP = 3
 """So many folders below `runs` a run is looked for: those of a comparison lie in its own."""
 TABLES = (".csv", ".parquet")
 FILE = "words.json"
-VECTORS = "mlp"
-"""The network of algorithms that have one over vectors."""
 RUN_FOLDERS = "<runs>"
 """In that file, in the place of values: the runs that there are."""
 Words: TypeAlias = dict[str, dict[str, dict[str, Any]]]

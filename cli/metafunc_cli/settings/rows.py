@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 
+VECTORS = "mlp"
+"""The network that takes vectors as well as images."""
+
 
 @dataclass(frozen=True)
 class Row:

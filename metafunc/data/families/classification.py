@@ -84,7 +84,7 @@ def classification(
     """
     return table_classes(
         read(path),
-        Columns(task_column, (target_column,), input_columns, order_column, split_column, ARGUMENTS, True),
+        Columns(task_column, (target_column,), input_columns, order_column, split_column, ARGUMENTS, classes=True),
         Protocol(
             num_shots=num_shots,
             num_queries=num_queries,

@@ -1,6 +1,7 @@
 """What a flag cannot have is refused in one line: what is needed, what was given, and the most similar value."""
 
 import shlex
+from pathlib import Path
 from typing import Any, Literal
 
 import pytest
@@ -63,6 +64,15 @@ def test_a_switch_that_has_become_a_choice_is_turned_off_by_its_value(capsys: py
     assert "regression --data.standardise False --data.path a\n" in capsys.readouterr().err
 
 
+def test_a_column_that_was_guessed_gives_way_to_the_one_that_is_corrected(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = tmp_path / "t.csv"
+    table.write_text("machine,load,yield\na,1,2\na,2,3\nb,1,2\nb,2,4\n")
+    assert run(["train", "maml", str(table), "--data.target", "load"]) == 2
+    assert capsys.readouterr().err.count("--data.target-columns") == 1
+
+
 @pytest.mark.parametrize(
     ("line", "said"),
     [
@@ -73,6 +83,7 @@ def test_a_switch_that_has_become_a_choice_is_turned_off_by_its_value(capsys: py
         ("train maml sinusoid --quiet no", "--quiet takes no value, and no is no algorithm"),
         ("train maml regression --data.standardise no --data.path a", "one of 'True', 'False', 'task', not 'no'."),
         ("train --quiet malm sinusoid", "Did you mean 'maml'?"),
+        ("train maml sinusoid --data.noize .1 .2", "There is no option --data.noize. Perhaps --data.noise?"),
         ("tune maml sinusoid --space inner_lr:0..1 --trials x", "--trials must be a whole number, not 'x'."),
         ("bench regression-1d --equal foo", "--equal must be one of 'seconds', 'steps', not 'foo'."),
         ("compare --algorithms maml dkt --tasks gp --format pgn", "not 'pgn'. Did you mean 'png'?"),
