@@ -10,7 +10,7 @@ from torch import Tensor
 from metafunc import tree
 from metafunc.data.table import FAMILIES
 from metafunc.evaluation.metrics import mixture
-from metafunc.results.figures.functions import in_order, points_of
+from metafunc.results.figures.functions import along, in_order, points_of
 from metafunc.results.plot_run import functions
 from metafunc.results.shown import Shown, exact, noise_of
 from metafunc.results.units import Units
@@ -102,11 +102,12 @@ def explored(learners: Sequence[Explorable], run: Run, *, seed: int = 0) -> Expl
     steps = some_steps(max(one.num_steps for one in learners))
     room = MANY_NUMBERS // (3 * NUM_POINTS * sum(min(one.num_steps + 1, len(steps)) for one in learners))
     count = max(1, min(NUM_TASKS, room))
-    curves, tasks = {}, []
+    curves, tasks, places = {}, [], []
     units = Units.of(seen["info"])
     for one in learners:
         tasks = tree.unstack(units.tasks(functions(one.learner, one.meta, settings, seed, count)))
-        curves[one.name] = [*_curves(one.in_units(units), tasks, steps)]
+        places = [along(task, NUM_POINTS) for task in tasks]
+        curves[one.name] = [*_curves(one.in_units(units), places, steps)]
     best = exact(settings)
     return {
         "names": [units.x, units.y],
@@ -115,7 +116,7 @@ def explored(learners: Sequence[Explorable], run: Run, *, seed: int = 0) -> Expl
         "support": [_points(number, *points_of(task.support)) for number, task in enumerate(tasks)],
         "truth": [_points(number, *_truth(task.query)) for number, task in enumerate(tasks)],
         "curves": curves,
-        "exact": [] if best is None else [_curve(best.predict(_on_grid(t)), t, i, 1) for i, t in enumerate(tasks)],
+        "exact": [] if best is None else [_curve(best.predict(t), t, i, 1) for i, t in enumerate(places)],
     }
 
 
@@ -130,14 +131,7 @@ def _curves(one: Explorable, tasks: Sequence[Task], steps: Sequence[int]) -> Ite
     """Of every task after each number of steps; a shorter path's last row stands for all that follow."""
     for number, task in enumerate(tasks):
         for row in sorted({min(step, one.num_steps) for step in steps}):
-            yield _curve(one.after(row).predict(_on_grid(task)), task, number, row)
-
-
-def _on_grid(task: Task) -> Task:
-    """The task with its query inputs evenly spaced between the least and the largest."""
-    x = task.query.x[in_order(task.query), 0]
-    grid = torch.linspace(float(x[0]), float(x[-1]), NUM_POINTS, dtype=x.dtype)[:, None]
-    return task._replace(query=Batch(grid, torch.zeros_like(grid)))
+            yield _curve(one.after(row).predict(task), task, number, row)
 
 
 def _curve(predicted: Normal, task: Task, number: int, step: int) -> Curve:
@@ -145,7 +139,7 @@ def _curve(predicted: Normal, task: Task, number: int, step: int) -> Curve:
     found = mixture(predicted)
     assert isinstance(found, Normal)
     mean = found.loc[0, :, 0]
-    curve: Curve = {"task": number, "step": step, "x": rounded(_on_grid(task).query.x[:, 0]), "mean": rounded(mean)}
+    curve: Curve = {"task": number, "step": step, "x": rounded(task.query.x[:, 0]), "mean": rounded(mean)}
     if known:
         scale = torch.as_tensor(found.scale).expand_as(found.loc)[0, :, 0]
         curve["low"], curve["high"] = rounded(mean - 2 * scale), rounded(mean + 2 * scale)

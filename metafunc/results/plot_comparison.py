@@ -12,7 +12,7 @@ from metafunc.results import figures
 from metafunc.results.compared import Compared
 from metafunc.results.entry_numbers import described, pit, reliability, validated, validation_metrics
 from metafunc.results.figures.completion import Completion
-from metafunc.results.figures.functions import has_particles
+from metafunc.results.figures.functions import along, has_particles
 from metafunc.results.figures.several import Draws
 from metafunc.results.figures.style import Format, save_each
 from metafunc.results.plot_images import completed
@@ -137,12 +137,13 @@ def _functions(compared: Sequence[Compared], seed: int) -> "Iterator[tuple[str, 
     for one in compared:
         label, shown = one.entry.algorithm, one.shown
         tasks = tree.unstack(functions(one.learner, one.meta, settings, seed, NUM_FUNCTIONS))
-        predicted[label] = [shown.predict(task) for task in tasks]
+        curves = [*map(along, tasks)] if row.noiseless is None else tasks
+        predicted[label] = [shown.predict(task) for task in curves]
         if best is not None and not one.exact:
-            beside[label] = [best.predict(task) for task in tasks]
+            beside[label] = [best.predict(task) for task in curves]
         first = predicted[label][0]
         if shown.draws_rows(first) and not has_particles(first):
-            draws[label] = [units.draws(shown.functions(task, seed=seed)) for task in tasks]
+            draws[label] = [units.draws(shown.functions(task, seed=seed)) for task in curves]
     yield (
         "functions",
         figures.function_draws(
@@ -150,6 +151,7 @@ def _functions(compared: Sequence[Compared], seed: int) -> "Iterator[tuple[str, 
             [*map(units.tasks, tasks)],
             exact={label: [*map(units.predicted, each)] for label, each in beside.items()},
             draws=draws,
+            curves=[*map(units.tasks, curves)],
             noiseless=row.noiseless is not None,
             names=(units.x, units.y),
             titles=task_names(family, settings, seed, NUM_FUNCTIONS),

@@ -49,6 +49,11 @@ def check_panel(axes: Any) -> None:
     task = int(axes.get_title(loc="right").removeprefix("who ant "))
     for age, leg in numbers(axes):
         assert leg == pytest.approx(5000 + 100 * task + 10 * (age - 300), abs=1), "a row of another task, or no row"
+    ages = [age for age, _ in numbers(axes)]
+    for line in (line for line in axes.lines if line.get_marker() != "o"):
+        ends = min(line.get_xdata()), max(line.get_xdata())
+        assert ends == pytest.approx((min(ages), max(ages)), abs=0.1), "a curve that ends before the rows of its task"
+        assert len(line.get_xdata()) > len(ages)
 
 
 def test_plot_shows_rows_of_the_table(one: Any) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor
 
 from metafunc.evaluation import metrics
@@ -69,7 +70,9 @@ def predicted_against_true(
         plain(axes, x=f"True {target}".rstrip(), y=f"Predicted {target}".rstrip() if first else "")
         name_task(axes, titles[number] if titles else "")
         _draw(axes, task.query.y[order], rows_of(predicted, order))
-    low, high = panels[0].get_xlim()[0], panels[0].get_xlim()[1]
+    true = torch.cat([task.query.y[order].flatten() for task, order in zip(tasks, rows, strict=True)])
+    margin = 0.05 * float(true.max() - true.min()) + 1e-6
+    low, high = float(true.min()) - margin, float(true.max()) + margin
     for axes in panels:
         axes.plot([low, high], [low, high], color=GREY, linewidth=0.8, zorder=1)
         axes.set(xlim=(low, high))
@@ -84,6 +87,3 @@ def _draw(axes: "Axes", y: Tensor, predicted: Normal) -> None:
         reach = 2 * whole.scale.expand_as(whole.loc)[0].flatten()
         axes.errorbar(true.tolist(), mean.tolist(), reach.tolist(), fmt="none", ecolor=BLUE, elinewidth=0.8, alpha=0.35)
     axes.plot(true.tolist(), mean.tolist(), "o", color=BLUE, markersize=3.4, markeredgewidth=0)
-    margin = 0.05 * float(true.max() - true.min()) + 1e-6
-    left, right = axes.get_xlim()
-    axes.set_xlim(min(left, float(true.min()) - margin), max(right, float(true.max()) + margin))

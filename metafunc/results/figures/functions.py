@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 NO_BAND = "No band: no noise scale is known."
 MAX_PARTICLES = 20
 """So many thin lines can still be told apart."""
+NUM_POINTS = 200
+"""Inputs by which a curve is drawn where there are no queries along it."""
 
 
 def function_before_and_after(
@@ -52,7 +54,7 @@ def function_before_and_after(
         learner: for regression from one input to one output.
         meta: its meta-parameters.
         tasks: stacked and prepared, a panel each: x and y are (tasks, points, 1). The more query points, the smoother
-            the curves.
+            the curves; where these are not the truth, curves are drawn between the ends of all points.
         steps: after how many steps mean predictions are drawn.
         spread_at: after how many the band is, and the particles; None: the last of `steps`.
         noise_scale: by step, the scale that was fitted for a learner without a noise model.
@@ -86,7 +88,8 @@ def function_before_and_after(
     at_least(0, steps=min(steps), spread_at=spread_at or 0)
     each = tree.unstack(tasks)
     asked = sorted({*steps, *([] if spread_at is None else [spread_at])})
-    predictions = [_predictions(learner, meta, task, asked) for task in each]
+    curves = each if noiseless else [*map(along, each)]
+    predictions = [_predictions(learner, meta, task, asked) for task in curves]
     at = min(max(steps) if spread_at is None else spread_at, max(predictions[0]))
     shown = predictions[0][at]
     known = isinstance(shown.scale, Tensor) or (at < len(noise_scale) and isfinite(noise_scale[at]))
@@ -102,15 +105,15 @@ def function_before_and_after(
     rows = body.subplots(1 + apart, len(each), sharex=True, sharey=True, squeeze=False)
     ends: list[list[Name]] = [[] for _ in rows]
     for row, panels in enumerate(rows):
-        for panel, (task, predicted) in enumerate(zip(each, predictions, strict=True)):
-            axes = panels[panel]
+        for panel, (task, curve, predicted) in enumerate(zip(each, curves, predictions, strict=True)):
+            axes, order = panels[panel], in_order(curve.query)
             _style(axes, names, lowest=row == len(rows) - 1, leftmost=panel == 0)
             name_task(axes, titles[panel] if titles and row == 0 else "")
-            order = _draw_data(axes, task, noiseless)
+            _draw_data(axes, task, noiseless)
             if row == len(rows) - 1:
-                _draw_spread_of(axes, task, order, predicted[at], noise_scale[at] if known and noise_scale else None)
+                _draw_spread_of(axes, curve, order, predicted[at], noise_scale[at] if known and noise_scale else None)
             drawn = {at: predicted[at]} if row else predicted
-            ends[row] = _draw_means(axes, task, order, drawn, looks=_looks(sorted(predictions[0]), at))
+            ends[row] = _draw_means(axes, curve, order, drawn, looks=_looks(sorted(predictions[0]), at))
     if max(predictions[0]) < max(asked):  # a learner that takes one step, whatever it is asked for
         ends = [[one._replace(text="after") if one.text != "before" else one for one in row] for row in ends]
     page.draw_without_rendering()  # The layout has to be settled before names can keep their distance.
@@ -129,6 +132,20 @@ def in_order(batch: Batch) -> Tensor:
     """The rows that count, from the smallest input to the largest."""
     order = batch.x[:, 0].argsort()
     return order if isinstance(batch.mask, tuple) else order[batch.mask[order] == 1]
+
+
+def along(task: Task, num_points: int = NUM_POINTS) -> Task:
+    """The task with queries between the least and the largest input of its rows, evenly spaced: to draw curves by.
+
+    Examples:
+        >>> import torch
+        >>> support, query = (Batch(torch.tensor(x), torch.zeros(2, 1)) for x in ([[0.0], [4.0]], [[1.0], [2.0]]))
+        >>> along(Task(support, query), 3).query.x.flatten()
+        tensor([0., 2., 4.])
+    """
+    x = torch.cat([rows.x[in_order(rows), 0] for rows in task])
+    grid = torch.linspace(float(x.min()), float(x.max()), num_points, dtype=x.dtype, device=x.device)[:, None]
+    return task._replace(query=Batch(grid, torch.zeros_like(grid)))
 
 
 def number_of_points(tasks: Sequence[Task]) -> str:
@@ -162,8 +179,8 @@ def _style(axes: "Axes", names: tuple[str, str], *, lowest: bool, leftmost: bool
     axes.xaxis.set_major_locator(MaxNLocator(nbins=4, steps=[1, 2, 5, 10]))
 
 
-def _draw_data(axes: "Axes", task: Task, noiseless: bool) -> Tensor:
-    """The truth and the support points; the order in which the query's rows are drawn."""
+def _draw_data(axes: "Axes", task: Task, noiseless: bool) -> None:
+    """The truth and the support points."""
     order = in_order(task.query)
     truth: dict[str, Any] = {"linewidth": 4} if noiseless else {"linestyle": "", "marker": "o", "markersize": 2.5}
     x, y = task.query.x[order, 0].tolist(), task.query.y[order, 0].tolist()
@@ -171,7 +188,6 @@ def _draw_data(axes: "Axes", task: Task, noiseless: bool) -> Tensor:
     axes.plot(
         *points_of(task.support), "o", color=INK, markersize=5, markeredgecolor="white", markeredgewidth=0.8, zorder=4
     )
-    return order
 
 
 def _draw_spread_of(axes: "Axes", task: Task, order: Tensor, predicted: Normal, noise_scale: float | None) -> None:

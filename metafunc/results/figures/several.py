@@ -137,6 +137,7 @@ def function_draws(
     *,
     exact: Mapping[str, Sequence[Normal]] = MappingProxyType({}),
     draws: Mapping[str, Sequence[Draws]] = MappingProxyType({}),
+    curves: Sequence[Task] = (),
     noiseless: bool = True,
     names: tuple[str, str] = ("x", "y"),
     titles: Sequence[str] = (),
@@ -148,6 +149,7 @@ def function_draws(
         tasks: unstacked; the queries show the true function.
         exact: for the labels where it shows, the best prediction at the query points of each task.
         draws: for the labels that have them, whole functions that were drawn given the support points of each task.
+        curves: the tasks with the queries that predictions are of, where these are not the tasks' own.
         noiseless: whether the queries show the function itself, and not points of it.
         names: of the input and the output, with their units.
         titles: what each task is called; empty where they have no names.
@@ -189,11 +191,12 @@ def function_draws(
             axes.xaxis.set_major_locator(MaxNLocator(nbins=4, steps=[1, 2, 5, 10]))
             best = exact[label][place] if label in exact else None
             _draw_truth(axes, task, noiseless=noiseless)
-            _draw_function(axes, task, predicted, best, draws[label][place] if label in draws else None)
+            curve = (curves or tasks)[place]
+            _draw_function(axes, curve, predicted, best, draws[label][place] if label in draws else None)
     for column, task in enumerate(tasks):
         heights = torch.tensor([*points_of(task.query)[1], *points_of(task.support)[1]])
         low, high = heights.min().item(), heights.max().item()
-        bands = [_band(each[column], task) for each in predictions.values()]
+        bands = [_band(each[column], (curves or tasks)[column]) for each in predictions.values()]
         # One wild learner hides no other: a band may leave the panel, though not before it is wide.
         margin = WIDEST * (high - low) + 1e-3
         low = max(low - margin, min(low, *(band[0] for band in bands)) - 0.05 * margin)

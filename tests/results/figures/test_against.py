@@ -26,3 +26,12 @@ def test_without_a_scale_there_are_no_bars_and_padding_is_not_drawn():
     assert any("No bars" in text.get_text() for part in page.subfigs for text in part.texts)
     with pytest.raises(ValueError, match="no row to draw"):
         figures.predicted_against_true([], [])
+
+
+def test_no_point_is_cut_by_the_end_of_its_panel():
+    """Also where the rows of a task lie close together, and far from those of the others."""
+    near, far = (ROWS._replace(y=ROWS.y * 0.01 + level) for level in (0.0, 9.0))
+    tasks = [Task(near, near), Task(far, far)]
+    page = figures.predicted_against_true([Normal(task.query.y[None], torch.tensor(1.0)) for task in tasks], tasks)
+    low, high = page.axes[0].get_xlim()
+    assert min(-low, high - float(far.y.max())) > 0.04 * (float(far.y.max()))
