@@ -1,5 +1,7 @@
 """The wording that all messages share."""
 
+from pathlib import Path
+
 import pytest
 
 from metafunc import data
@@ -24,7 +26,7 @@ def test_one_thing_has_no_plural(number: int, things: str, said: str) -> None:
     assert counted(number, things) == said
 
 
-def test_one_validation_task_is_one(tmp_path) -> None:
+def test_one_validation_task_is_one(tmp_path: Path) -> None:
     file = tmp_path / "tasks.csv"
     file.write_text("\n".join(["task,x,y", *(f"t{t},{x},{x * t}" for t in range(6) for x in range(6))]))
     family = data.regression(path=str(file), task_column="task", num_shots=2)

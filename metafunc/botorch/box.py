@@ -5,9 +5,9 @@ The box is searched in coordinates u of [0, 1], which lie evenly on each axis, o
 $$x_j = l_j + u_j (h_j - l_j), \qquad x_j = l_j (h_j / l_j)^{u_j}.$$
 
 Points of one proposal are chosen one after the other, and each is then taken to have turned out as predicted: the
-learner adapts to it as well, and is surer near it (the kriging believer of Ginsbourger et al., 2010, which needs no
-joint prediction). As observations have noise, and some learners are never surer, the same point can still be the most
-promising one a second time. So no coordinate box of half side
+learner adapts to it as well, and is surer near it (Ginsbourger et al., 2010; that needs no joint prediction). As
+observations have noise, and some learners are never surer, the same point can still be the most promising once more.
+So no coordinate box of half side
 
 $$r = \min\left(\tfrac1{20}, \tfrac12 (2n)^{-1/d}\right)$$
 
@@ -203,8 +203,8 @@ def _best(
                 point = MaxPosteriorSampling(model, objective=_signed(sign))(away, num_samples=1)
         else:
             point = _maximise(_acquire(model, acquisition, sign, best, seed), away, found, apart)
-            believed = _mean(model, point)
-            u, y, best = torch.cat([u, point]), torch.cat([y, believed]), best.maximum((sign * believed).amax())
+            expected = _mean(model, point)
+            u, y, best = torch.cat([u, point]), torch.cat([y, expected]), best.maximum((sign * expected).amax())
             model = model_of(u, y)
         found = torch.cat([found, point])
     return found
@@ -223,7 +223,7 @@ def _maximise(acquire: AcquisitionFunction, spread: Tensor, found: Tensor, apart
         starts = spread[acquire(spread[:, None]).topk(min(RESTARTS, len(spread))).indices]
     with warnings.catch_warnings(record=True) as raised:
         ends, _ = gen_candidates_scipy(starts[:, None], acquire, 0.0, 1.0)
-    # A line search that ends at the limit of rounding is no news: its point is no worse than its start, or not taken.
+    # A line search that ends at the limit of rounding does no harm: its point is no worse than its start, or not taken.
     for each in raised:
         if not issubclass(each.category, OptimizationWarning):
             warnings.warn_explicit(each.message, each.category, each.filename, each.lineno)

@@ -86,14 +86,14 @@ def refuse_stray_words(argv: Sequence[str], known: Mapping[str, Taken], names: C
 def _left_over(flag: str, given: Sequence[str], known: Mapping[str, Taken]) -> str:
     """The message about the last of several words after a flag that takes fewer."""
     number, several = known[flag].number, f"{flag}s"
-    taken = f"{'one value' if number == 1 else f'{number} values'}, {' '.join(given[:number])}"
-    mended = ""
+    fitting = f"{'one value' if number == 1 else f'{number} values'}, {' '.join(given[:number])}"
+    instead = ""
     if several in known:
-        mended = shlex.join([several, *given])
+        instead = shlex.join([several, *given])
     elif number == 1 and not any(word.replace(".", "").isdigit() for word in given):
-        mended = f"{shlex.join([flag, ' '.join(given)])}, if these words are one"
-    otherwise = f", or give {mended}" * bool(mended)
-    return f"{flag} takes {taken}, and {given[-1]} is left over: leave it out{otherwise}."
+        instead = f"{shlex.join([flag, ' '.join(given)])}, if these words are one"
+    otherwise = f", or give {instead}" * bool(instead)
+    return f"{flag} takes {fitting}, and {given[-1]} is left over: leave it out{otherwise}."
 
 
 def _closest(flag: str, known: Collection[str]) -> list[str]:
@@ -128,8 +128,10 @@ def _check_token(token: Token, takes: Taken, hint: Any) -> None:
 
 def _families_with(flag: str, values: Sequence[str]) -> list[str]:
     """The task families whose flag of that name takes the values; of other flags none."""
-    found = []
-    for name, row in FAMILIES.items() if flag.startswith("--data.") else ():
+    found: list[str] = []
+    if not flag.startswith("--data."):
+        return found
+    for name, row in FAMILIES.items():
         hints = _hints("data", row.fields)
         with suppress(UsageError):
             if flag in hints:
