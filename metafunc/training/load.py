@@ -4,7 +4,6 @@ import warnings
 from pathlib import Path
 from typing import Any, Literal
 
-from metafunc.checks import counted
 from metafunc.data.sampling import generator_for
 from metafunc.training import checkpoint, hub
 from metafunc.training.build import learner_of
@@ -91,9 +90,7 @@ def chosen(place: Run, which: str) -> Checkpoint:
     state = saved_state(saved)
     best, steps = state["best"], state["plan"].get("steps")
     if steps is not None and saved.step < steps and not damaged and not stopped_early(saved):
-        damaged.append(
-            f"{place.path} is not finished, or its last checkpoint is gone: it was to take {counted(steps, 'steps')}."
-        )
+        damaged.append(f"{place.path} is not finished, or its last checkpoint is gone: it was to take {steps:g} steps.")
     if which == "best" and best and best["step"] != saved.step:
         try:
             saved = checkpoint.read(checkpoint.at(place.checkpoints, best["step"]))
