@@ -6,6 +6,7 @@ only answers must not wait for.
 """
 
 import math
+import re
 from collections.abc import Collection, Iterable, Mapping
 from difflib import get_close_matches
 from typing import TypeVar
@@ -160,3 +161,19 @@ def in_place(order: str, **given: tuple[object, type]) -> None:
         for other, needed in wanted.items():
             if other != name and isinstance(value, needed) and not (kind is not object and isinstance(value, kind)):
                 raise TypeError(f"{name} is of the type {type(value).__name__}, which {other} should have: {order}.")
+
+
+def counted(number: int, things: str) -> str:
+    """A number of things, which are named by their plural.
+
+    Examples:
+        >>> counted(2000, "steps"), counted(1, "steps"), counted(1, "queries"), counted(1, "new classes")
+        ('2,000 steps', '1 step', '1 query', '1 new class')
+    """
+    if number != 1:
+        return f"{number:,} {things}"
+    for plural, singular in ((r"ies$", "y"), (r"(ss|x|ch|sh)es$", r"\1"), (r"s$", "")):
+        one, replaced = re.subn(plural, singular, things)
+        if replaced:
+            return f"1 {one}"
+    return f"1 {things}"

@@ -29,7 +29,7 @@ COMMANDS = {
     "bench": ("SUITE | SUITE.toml [OPTIONS]", "a suite of comparisons: one table, ranks, costs and citations"),
     "tune": ("[ALGORITHM] [TASKS] --space ... [OPTIONS]", "search the settings of a training by validation"),
     "predict": ("RUN --support F --query F --out F", "adapt to a new task from files, and predict"),
-    "optimise": ("RUN [OPTIONS]", "find the best row of a pool in few evaluations"),
+    "optimise": ("RUN [OPTIONS]", "find the best row of a pool, or point of a box, in few tries"),
     "acquire": ("RUN [OPTIONS]", "let a learner ask for labels, against labels at random"),
     "push": ("RUN user/name [--private]", "put a run onto the Hugging Face hub"),
     "check": ("TARGET [OPTIONS]", "check meta-gradients through your module, loss or learner"),

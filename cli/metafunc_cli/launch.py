@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from metafunc.checks import counted
 from metafunc_cli import tied
 from metafunc_cli.errors import UsageError
 
@@ -57,8 +58,8 @@ def launch(argv: Sequence[str], ranks: int) -> int:
     """
     if ranks > (most := MOST * _cores()):
         raise UsageError(
-            f"--ranks {ranks}: each is a process of its own, and this machine has {_cores()} processors; give at most "
-            f"{most}."
+            f"--ranks {ranks}: each is a process of its own, and this machine has {counted(_cores(), 'processors')}; "
+            f"give at most {most}."
         )
     with tempfile.TemporaryDirectory(prefix="metafunc-") as folder:
         store = (Path(folder) / "store").as_uri()

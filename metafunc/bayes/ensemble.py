@@ -1,7 +1,7 @@
 """Ensembles: a Bayesian learner has the type of its point twin, with one extra leading axis of its parameters."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from math import log
 from typing import Any, NamedTuple
 
@@ -9,6 +9,7 @@ import torch
 from torch import Generator, Tensor
 
 from metafunc import tree
+from metafunc.bayes.task_units import InTaskUnits, in_task_units
 from metafunc.checks import at_least
 from metafunc.recipe import built
 from metafunc.types import (
@@ -68,6 +69,9 @@ def lift(learner: MetaLearner[M, P], *, num_particles: int) -> MetaLearner[M, P]
         Ensembles".
     """
     at_least(1, num_particles=num_particles)
+    if isinstance(learner, InTaskUnits):  # particles of one task have one unit, and transforms look for them within
+        units: Any = in_task_units(lift(learner.plain, num_particles=num_particles), **asdict(learner.pooled))
+        return units  # type: ignore[no-any-return]  # the task parameters are those of units around particles
 
     def init(generator: Generator) -> M:
         return tree.stack([learner.init(generator) for _ in range(num_particles)])

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from metafunc import tree
+from metafunc.checks import counted
 from metafunc.transforms import curvature
 from metafunc.types import P, Scalar
 
@@ -61,7 +62,7 @@ def log_det(
     outputs = output(params)
     if outputs.numel() * flat.numel() > dense_limit:
         raise ValueError(
-            f"The Jacobian of {outputs.numel()} outputs in {flat.numel()} parameters exceeds dense_limit = "
+            f"The Jacobian of {counted(outputs.numel(), 'outputs')} in {flat.numel()} parameters exceeds dense_limit = "
             f"{dense_limit}: take fewer support rows or a smaller network, or raise the limit."
         )
 

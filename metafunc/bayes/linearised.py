@@ -29,7 +29,7 @@ from torch import Generator, Tensor
 from metafunc import tree
 from metafunc.bayes.cubature import sobol_normals
 from metafunc.bayes.post_hoc import Octaves, PostHoc, post_hoc
-from metafunc.checks import at_least, one_of
+from metafunc.checks import at_least, counted, one_of
 from metafunc.nn.likelihood import Likelihood
 from metafunc.recipe import built
 from metafunc.types import Batch, Categorical, M, MetaLearner, Model, Normal, Params, Task, Tree
@@ -122,8 +122,8 @@ def laplace(
     def statistics(mode: Mode, x: Tensor) -> Linear:
         if (needed := x.shape[0] * likelihood.num_outputs * size) > dense_limit:
             raise ValueError(
-                f"The Jacobian of {x.shape[0]} rows in {size} parameters has {needed} numbers, and dense_limit = "
-                f"{dense_limit} forbids it: take layers='last' or fewer query rows, or raise the limit."
+                f"The Jacobian of {counted(x.shape[0], 'rows')} in {size} parameters has {needed} numbers, and "
+                f"dense_limit = {dense_limit} forbids it: take layers='last' or fewer query rows, or raise the limit."
             )
         return _linear(model, mode, chosen, x)
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from metafunc import tree
 from metafunc.bayes.mixtures import independent
-from metafunc.checks import above
+from metafunc.checks import above, counted
 from metafunc.types import Adapt, M, MetaLearner, P, Path, Predictive, Task, Tree
 
 
@@ -58,7 +58,7 @@ class PostHoc(MetaLearner[M, P], Generic[M, P]):
             ValueError: if there are more or fewer than the learner has, or one is not positive.
         """
         if len(values) != len(self.ranges):
-            raise ValueError(f"There are {len(values)} values for {', '.join(self.ranges)}: give one for each.")
+            raise ValueError(f"{counted(len(values), 'values')} for {', '.join(self.ranges)}: give one for each.")
         above(0, **dict(zip(self.ranges, values, strict=True)))
         predict = _predict(self.statistics, self.predictive, values)
         return replace(self, values=values, predict=predict, joint=independent(predict))

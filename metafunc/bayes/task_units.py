@@ -20,7 +20,7 @@ from torch import Tensor
 
 from metafunc import tree
 from metafunc.bayes.post_hoc import PostHoc
-from metafunc.checks import above
+from metafunc.checks import above, counted
 from metafunc.recipe import built
 from metafunc.types import (
     Batch,
@@ -137,7 +137,9 @@ def in_task_units(
     """
     above(0, **{f"{name}[{i}]": v for name, each in (("scale", scale), ("rows", rows)) for i, v in enumerate(each)})
     if len(scale) != len(rows):
-        raise ValueError(f"scale has {len(scale)} numbers and rows {len(rows)}: give both for every target.")
+        raise ValueError(
+            f"scale has {counted(len(scale), 'numbers')} and rows {len(rows)}: give both for every target."
+        )
     pooled = Pooled(tuple(scale), tuple(rows))
 
     def adapt(meta: M, support: Data, /) -> OwnUnits:

@@ -4,10 +4,21 @@ The box is searched in coordinates u of [0, 1], which lie evenly on each axis, o
 
 $$x_j = l_j + u_j (h_j - l_j), \qquad x_j = l_j (h_j / l_j)^{u_j}.$$
 
-Points of one proposal are chosen one after the other, each with those before it pending. Where nothing has been
+Points of one proposal are chosen one after the other, and each is then taken to have turned out as predicted: the
+learner adapts to it as well, and is surer near it (Ginsbourger et al., 2010; that needs no joint prediction). As
+observations have noise, and some learners are never surer, the same point can still be the most promising once more.
+So no coordinate box of half side
+
+$$r = \min\left(\tfrac1{20}, \tfrac12 (2n)^{-1/d}\right)$$
+
+around one of n points in d axes has another; these boxes take at most half of the space. Where nothing has been
 evaluated, an improvement counts from the largest mean of a spread of points.
+
+References:
+    Ginsbourger, Le Riche and Carraro (2010), "Kriging Is Well-Suited to Parallelize Optimization".
 """
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
@@ -17,8 +28,9 @@ from botorch.acquisition.acquisition import AcquisitionFunction
 from botorch.acquisition.logei import qLogExpectedImprovement
 from botorch.acquisition.monte_carlo import qUpperConfidenceBound
 from botorch.acquisition.objective import LinearMCObjective
+from botorch.exceptions.warnings import OptimizationWarning
+from botorch.generation.gen import gen_candidates_scipy
 from botorch.generation.sampling import MaxPosteriorSampling
-from botorch.optim.optimize import optimize_acqf
 from botorch.sampling.normal import SobolQMCNormalSampler
 from botorch.utils.sampling import manual_seed
 from jaxtyping import Float64
@@ -32,6 +44,9 @@ from metafunc.types import Batch, MetaLearner
 
 RESTARTS, SPREAD, DRAWS = 4, 128, 256
 """Starts of an optimisation, points that these are the best of, and draws that an acquisition is the mean of."""
+
+APART = 0.05
+"""The share of some side of the box by which points of one proposal differ, unless they are many."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +113,7 @@ def propose(
         acquisition: of `ACQUISITIONS`. `ei` is botorch's logarithm of the expected improvement, and `thompson` takes
             the best of a spread of points under one joint draw for each point that is proposed.
         sign: 1 where large targets are good, -1 where small ones are.
-        num_points: how many points to propose.
+        num_points: how many points to propose; on some axis any two differ by r (see the module) or more.
         noise_scale: the observations' standard deviation, for a learner without a noise model.
         seed: of all that is random.
 
@@ -136,13 +151,16 @@ def propose(
     u = torch.stack([axis.coordinate(part) for axis, part in zip(box, raw.unbind(-1), strict=True)], -1)
     if not bool(u.isfinite().all()):
         raise ValueError("A row that was evaluated is not positive on a logarithmic axis: give that axis without log.")
-    model = MetaModel(
-        _of(learner, inputs), meta, u, known.y, noise_scale=noise_scale, ensemble=acquisition == "thompson", seed=seed
-    )
     engine = SobolEngine(len(box), scramble=True, seed=seed)  # type: ignore[no-untyped-call]  # torch has no types here
-    spread = engine.draw(max(SPREAD, num_points), dtype=torch.float64)
+    spread = engine.draw(max(SPREAD, 8 * num_points), dtype=torch.float64)
+    of_box = _of(learner, inputs)
+
+    def model(u: Tensor, y: Tensor) -> MetaModel:
+        ensemble = acquisition == "thompson"
+        return MetaModel(of_box, meta, u, y, noise_scale=noise_scale, ensemble=ensemble, seed=seed)
+
     with manual_seed(seed):  # botorch draws from torch's global state, which is put back
-        found = _best(model, known.y.double(), spread, acquisition, sign, num_points, seed)
+        found = _best(model, u, known.y.double(), spread, acquisition, sign, num_points, seed)
     return Proposal(values(found), inputs(found))
 
 
@@ -162,29 +180,72 @@ def _of(learner: MetaLearner[Any, Any], inputs: Callable[[Tensor], Tensor]) -> M
 
 
 def _best(
-    model: MetaModel, y: Tensor, spread: Tensor, acquisition: str, sign: int, num_points: int, seed: int
+    model_of: Callable[[Tensor, Tensor], MetaModel],
+    u: Tensor,
+    y: Tensor,
+    spread: Tensor,
+    acquisition: str,
+    sign: int,
+    num_points: int,
+    seed: int,
 ) -> Float64[Tensor, "points axes"]:
-    """The points of the unit box that an acquisition likes best."""
-    if acquisition == "random":
-        return spread[:num_points]
-    objective = LinearMCObjective(torch.tensor([float(sign)], dtype=torch.float64))
-    if acquisition == "thompson":
-        with torch.no_grad():
-            drawn: Tensor = MaxPosteriorSampling(model, objective=objective)(spread, num_samples=num_points)
-        return drawn
-    sampler = SobolQMCNormalSampler(torch.Size([DRAWS]), seed=seed)
-    acquire: AcquisitionFunction
+    """The points of the unit box that an acquisition likes best, one after the other."""
+    model = model_of(u, y)
+    best = (sign * (y if len(y) else _mean(model, spread))).amax()
+    apart = min(APART, 0.5 * (2 * num_points) ** (-1 / spread.shape[1]))
+    found = spread[:0]
+    for _ in range(num_points):
+        away = spread[_distance(spread, found) >= apart]
+        if acquisition == "random":
+            point = away[:1]
+        elif acquisition == "thompson":
+            with torch.no_grad():
+                point = MaxPosteriorSampling(model, objective=_signed(sign))(away, num_samples=1)
+        else:
+            point = _maximise(_acquire(model, acquisition, sign, best, seed), away, found, apart)
+            expected = _mean(model, point)
+            u, y, best = torch.cat([u, point]), torch.cat([y, expected]), best.maximum((sign * expected).amax())
+            model = model_of(u, y)
+        found = torch.cat([found, point])
+    return found
+
+
+def _acquire(model: MetaModel, acquisition: str, sign: int, best: Tensor, seed: int) -> AcquisitionFunction:
+    sampler, objective = SobolQMCNormalSampler(torch.Size([DRAWS]), seed=seed), _signed(sign)
     if acquisition == "ucb":
-        acquire = qUpperConfidenceBound(model, KAPPA**2, sampler=sampler, objective=objective)
-    else:
-        with torch.no_grad():
-            found: Any = model.posterior(spread[:, None])
-            values = y if len(y) else found.mean
-        best = float((sign * values).amax())
-        acquire = qLogExpectedImprovement(model, best, sampler=sampler, objective=objective)
-    ends = torch.stack([torch.zeros(spread.shape[1]), torch.ones(spread.shape[1])]).double()
-    best_points, _ = optimize_acqf(
-        acquire, ends, q=num_points, num_restarts=RESTARTS, raw_samples=SPREAD, sequential=True, options={"seed": seed}
-    )
-    points: Tensor = best_points.detach()
-    return points
+        return qUpperConfidenceBound(model, KAPPA**2, sampler=sampler, objective=objective)
+    return qLogExpectedImprovement(model, float(best), sampler=sampler, objective=objective)
+
+
+def _maximise(acquire: AcquisitionFunction, spread: Tensor, found: Tensor, apart: float) -> Float64[Tensor, "1 axes"]:
+    """The best point apart from those found: where gradients lead from the best of a spread, or one of these."""
+    with torch.no_grad():
+        starts = spread[acquire(spread[:, None]).topk(min(RESTARTS, len(spread))).indices]
+    with warnings.catch_warnings(record=True) as raised:
+        ends, _ = gen_candidates_scipy(starts[:, None], acquire, 0.0, 1.0)
+    # A line search that ends at the limit of rounding does no harm: its point is no worse than its start, or not taken.
+    for each in raised:
+        if not issubclass(each.category, OptimizationWarning):
+            warnings.warn_explicit(each.message, each.category, each.filename, each.lineno)
+    points = torch.cat([ends[:, 0].detach(), starts])
+    points = points[_distance(points, found) >= apart]
+    with torch.no_grad():
+        return points[acquire(points[:, None]).argmax()][None]
+
+
+def _distance(points: Tensor, found: Tensor) -> Tensor:
+    """How far each point is from the nearest of those found, by the axis on which they differ most."""
+    if not len(found):
+        return points.new_full((len(points),), torch.inf)
+    return torch.cdist(points, found, p=torch.inf).amin(1)
+
+
+def _mean(model: MetaModel, points: Tensor) -> Float64[Tensor, "points 1"]:
+    with torch.no_grad():
+        found: Any = model.posterior(points[:, None])
+        mean: Tensor = found.mean
+    return mean[:, 0]
+
+
+def _signed(sign: int) -> LinearMCObjective:
+    return LinearMCObjective(torch.tensor([float(sign)], dtype=torch.float64))

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor
 
-from metafunc.checks import one_of
+from metafunc.checks import counted, one_of
 from metafunc.data.sampling import generator_for
 
 PARTS = ("train", "validation", "test")
@@ -77,7 +77,7 @@ def by_row(labels: Sequence[str | int], split_of_row: Sequence[str], splits: Map
         shared = [names[c] for c in parts[first][torch.isin(parts[first], parts[second])].tolist()]
         if shared:
             raise ValueError(
-                f"{len(shared)} classes are both in the {first} part and in the {second} part: "
+                f"The {first} part and the {second} part share {counted(len(shared), 'classes')}: "
                 f"{', '.join(shared[:5])}{', ...' if len(shared) > 5 else ''}. Meta-testing needs classes never "
                 f"trained on. {DIVIDE} Or, if each split counts its classes from zero, so that equal labels are "
                 "different classes, set local_labels."

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from metafunc.checks import did_you_mean
+from metafunc.checks import counted, did_you_mean
 from metafunc.data.encoding import kind_of
 from metafunc.data.numbers import numeric_where_exact
 
@@ -143,6 +143,7 @@ def inputs_of(source: str, frame: "DataFrame", asked: Columns) -> list[str]:
     inputs = [name for name in asked.inputs or frame.columns if name not in (*asked.targets, asked.task, asked.split)]
     if not inputs or not asked.targets:
         raise ValueError(
-            f"{source} has {len(inputs)} input columns and {len(asked.targets)} target columns; each needs one."
+            f"{source} has {counted(len(inputs), 'input columns')} and "
+            f"{counted(len(asked.targets), 'target columns')}; each needs one."
         )
     return inputs

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float64, Int64, Shaped
 from torch import Tensor
 
-from metafunc.checks import at_least
+from metafunc.checks import at_least, counted
 from metafunc.data.class_split import Partition
 from metafunc.data.encoded_rows import AT_ONCE, EncodedRows
 from metafunc.data.pixel_cache import Kept
@@ -259,8 +259,8 @@ def _check(
         )
     if num_rotations * len(classes) < num_ways:
         raise ValueError(
-            f"The {part} part has {num_rotations * len(classes)} classes, and num_ways is {num_ways}: lower num_ways, "
-            f"or give this part a larger share of the classes{' in ' * bool(divided_by)}{divided_by}."
+            f"The {part} part has {counted(num_rotations * len(classes), 'classes')}, and num_ways is {num_ways}: "
+            f"lower num_ways, or give this part a larger share of the classes{' in ' * bool(divided_by)}{divided_by}."
         )
     small = classes[rows.sizes[classes] < per_class]
     if len(small):

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import torch
 
-from metafunc.checks import at_least
+from metafunc.checks import at_least, counted
 from metafunc.data.sampling import changed
 from metafunc.types import Sampler, Task, TaskFamily
 
@@ -62,8 +62,8 @@ def _first(tasks: Task, num_shots: int, *, by_class: bool) -> Task:
     if num_shots > fewest or bool((num_classes != num_classes[0]).any()):
         of = " of a class" if by_class else ""
         raise ValueError(
-            f"{num_shots} shots are more than the {fewest} support rows{of} that a task has: draw tasks with "
-            f"num_shots={num_shots}, a number and no range."
+            f"{num_shots} shots are more than the {counted(fewest, 'support rows')}{of} that a task has: draw tasks "
+            f"with num_shots={num_shots}, a number and no range."
         )
     rows = (~kept).long().argsort(dim=1, stable=True)[:, : int(kept[0].sum())]
     x, y = (torch.stack([own[i] for own, i in zip(leaf, rows, strict=True)]) for leaf in (support.x, support.y))

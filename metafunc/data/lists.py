@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from metafunc.checks import counted
+
 
 def numbers_of(cells: Any, rows: Sequence[int], column: str, image_size: int | None) -> NDArray[Any]:
     """Lists of numbers, or lists of lists, as one array.
@@ -58,7 +60,9 @@ def _rectangle(array: Any, column: str) -> NDArray[Any]:
     if len(shape) == 1 or not (pa.types.is_integer(array.type) or pa.types.is_floating(array.type)):
         raise ValueError(f"Column {column!r} holds {array.type}; images or lists of numbers are needed.")
     if array.null_count:
-        raise ValueError(f"Column {column!r} holds {array.null_count} missing numbers; leave such rows out.")
+        raise ValueError(
+            f"Column {column!r} holds {counted(array.null_count, 'missing numbers')}; leave such rows out."
+        )
     return np.asarray(array).reshape(shape)
 
 

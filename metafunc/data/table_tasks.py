@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Bool, Float32, Float64, Int64
 from torch import Tensor
 
-from metafunc.checks import at_least, one_of
+from metafunc.checks import at_least, counted, one_of
 from metafunc.data.class_split import DEFAULT_FRACTIONS, PARTS, Partition
 from metafunc.data.columns import Columns, MissingColumns, inputs_of, refuse_absent, texts_of_rows
 from metafunc.data.encoding import Encoding, fit
@@ -91,8 +91,8 @@ def table_tasks(
     needed = PARTS if by.fractions[0] < 1 else PARTS[:1]
     partition, dropped = large_enough(partition, by.num_shots, by.small_tasks, needed)
     if dropped:
-        what = f"{len(dropped)} of its tasks have no row left to predict and are left out: {listed(dropped)}"
-        warnings.warn(f"{source}: {what}.", stacklevel=3)
+        what = f"{counted(len(dropped), 'tasks')} without a row left to predict, left out: {listed(dropped)}"
+        warnings.warn(f"{source} has {what}.", stacklevel=3)
     training = torch.isin(partition.of_row, partition.parts["train"])
     encoding = _encoding(frame, x_names, training, place, by, asked.called["inputs"], units)
     columns = (*encoding.features, *y_names)

@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float64, Int64
 from torch import Tensor
 
+from metafunc import checks
 from metafunc.data.class_split import Partition
 from metafunc.data.episodes import Rows
 from metafunc.data.sampling import distinct, sampler
@@ -146,8 +147,9 @@ def large_enough(
     }
     if dropped and small_tasks == "refuse":
         raise TooFewRows(
-            f"{len(dropped)} tasks have no row left to predict beside num_shots = {num_shots}, such as task "
-            f"{listed(dropped)}: lower num_shots, or where it is a range the smaller number, or set "
+            f"{checks.counted(len(dropped), 'tasks')} {'has' if len(dropped) == 1 else 'have'} no row left to "
+            f"predict beside num_shots = {num_shots}, such as task {listed(dropped)}: lower num_shots, or where it "
+            "is a range the smaller number, or set "
             'small_tasks="drop".',
             _suggested(sizes, partition.parts.values(), shots),
         )
@@ -156,7 +158,7 @@ def large_enough(
     empty += [part for part in dict.fromkeys(["train", *asked]) if not len(partition.parts[part])]
     if empty:
         raise ValueError(
-            f"There are {len(used)} tasks, of which none is left for the {empty[0]} part: "
+            f"Of {checks.counted(len(used), 'tasks')} none is left for the {empty[0]} part: "
             "give it a larger share in fractions."
         )
     return partition._replace(parts=parts), dropped

@@ -41,7 +41,8 @@ class TaskScale(TypedDict):
 def task_scale(values: Float64[Tensor, "n targets"], of_row: Int64[Tensor, " n"]) -> TaskScale:
     """The pooled scale of training tasks.
 
-    Tasks of one row, and those whose rows are all alike, tell nothing of it; where none does, the scale is 1.
+    Tasks of one row, and those whose rows are all alike, tell nothing of it; where none does, the scale is 1. One task
+    alone, however many rows it has, tells a scale and not whether others have it: the scale is worth one row then.
 
     Args:
         values: the targets of the training tasks.
@@ -68,9 +69,10 @@ def _of_target(y: Float64[Tensor, " n"], of_row: Int64[Tensor, " n"]) -> tuple[f
     half = (count[telling] - 1).double() / 2
     if not len(half):
         return 1.0, 1.0
+    if len(half) == 1:
+        return (squares[telling] / (2 * half)).sqrt().item(), 1.0
     logs = (squares[telling] / (2 * half)).log() - half.digamma() + half.log()
-    excess = logs.var() - torch.polygamma(1, half).mean() if len(logs) > 1 else y.new_tensor(0.0)
-    rows = _rows_of(excess)
+    rows = _rows_of(logs.var() - torch.polygamma(1, half).mean())
     return (0.5 * (logs.mean() + (rows / 2).digamma() - (rows / 2).log())).exp().item(), rows.item()
 
 

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor
 
-from metafunc.checks import at_least
+from metafunc.checks import at_least, counted
 from metafunc.data.class_split import (
     DEFAULT_FRACTIONS,
     PARTS,
@@ -115,7 +115,9 @@ def by_fold(source: str, tasks: Sequence[str], fold: tuple[int, int], seed: int)
     """
     (number, count), (names, of_row) = fold, numbered(tasks)
     if len(names) < count:
-        raise ValueError(f"{source} has {len(names)} tasks, fewer than {count} folds: ask for at most {len(names)}.")
+        raise ValueError(
+            f"{source} has {counted(len(names), 'tasks')}, fewer than {count} folds: ask for at most {len(names)}."
+        )
     pieces = shuffled(len(names), seed).tensor_split(count)
     following = (number + 1) % count
     rest = torch.cat([piece for i, piece in enumerate(pieces) if i not in (number, following)])

@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from metafunc.checks import at_least
+from metafunc.checks import at_least, counted
 from metafunc.evaluation.scoring import main_score
 from metafunc.evaluation.sequential import choosing
 from metafunc.evaluation.sequential.acquisition import entropy as entropy
@@ -87,7 +87,7 @@ def active_learning(
     at_least(1, first=first)
     if not first <= num_labels <= size:
         raise ValueError(
-            f"num_labels is {num_labels}; it has to lie between first, {first}, and the pool's {size} rows."
+            f"num_labels is {num_labels}; it has to lie between first, {first}, and the pool's {counted(size, 'rows')}."
         )
 
     def judge(params: P, task: Task) -> Tensor:

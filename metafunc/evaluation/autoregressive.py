@@ -22,6 +22,7 @@ from torch import Tensor
 
 from metafunc import tree
 from metafunc.bayes.mixtures import log_weights
+from metafunc.checks import counted
 from metafunc.data.sampling import generator_for, standard_normal
 from metafunc.evaluation.metrics.scores import nll
 from metafunc.types import Batch, Categorical, M, MetaLearner, Normal, P, Predictive, Scalar, Task, TaskFamily, Tree
@@ -200,7 +201,9 @@ def draw_functions(
     """
     check_row_by_row(learner)
     if blocks and sum(blocks) != x.shape[0]:
-        raise ValueError(f"blocks has {sum(blocks)} rows in all, and x has {x.shape[0]}: they have to agree.")
+        raise ValueError(
+            f"blocks has {counted(sum(blocks), 'rows')} in all, and x has {x.shape[0]}: they have to agree."
+        )
     y = support.y.new_zeros(x.shape[0], *support.y.shape[1:])
     query = Batch(x, y)
     tasks = tree.map(lambda leaf: leaf[None], Task(pooled(support, query), query))

@@ -214,7 +214,7 @@ def grown_pairs(learner: MetaLearner[M, P], tasks: Task, num_pairs: int) -> Task
     at_least(1, num_pairs=num_pairs)
     num_queries = tasks.query.x.shape[1]
     if num_queries < 2 * num_pairs:
-        raise ValueError(f"{num_pairs} pairs need {2 * num_pairs} query rows, and a task has {num_queries}.")
+        raise ValueError(f"num_pairs = {num_pairs} needs {2 * num_pairs} query rows, and a task has {num_queries}.")
     if learner.normalisation != "none":
         raise ValueError(
             f"Coherence grows the support set by rows that a mask leaves out, and this network normalises by "

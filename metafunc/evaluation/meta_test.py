@@ -17,7 +17,7 @@ from typing import Any, Literal, TypeAlias
 from torch import Tensor
 
 from metafunc.bayes.post_hoc import PostHoc
-from metafunc.checks import at_least, in_place
+from metafunc.checks import at_least, counted, in_place
 from metafunc.data import check_tasks
 from metafunc.evaluation import fitting
 from metafunc.evaluation.autoregressive import check_row_by_row
@@ -133,7 +133,7 @@ class Evaluation:
             return self
         if len(optimal) != self.num_tasks:
             raise ValueError(
-                f"The optimum is of {len(optimal)} tasks, and {self.num_tasks} were tested: draw the same."
+                f"The optimum is of {counted(len(optimal), 'tasks')}, and {self.num_tasks} were tested: draw the same."
             )
         found = {**self.values, "gap": self.values["nll"] - optimal}
         return replace(self, values={name: found[name] for name in METRICS if name in found})

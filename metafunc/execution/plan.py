@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple, TypeAlias, get_args
 
 import torch
 
-from metafunc.checks import at_least, one_of
+from metafunc.checks import at_least, counted, one_of
 from metafunc.execution import threaded, tracing
 from metafunc.execution.aot import Compiler
 from metafunc.execution.aot.build import possible
@@ -244,7 +244,7 @@ def _how(workload: Workload, execution: Execution, plan: Plan) -> str:
     elif execution.deterministic:
         why = "the run is deterministic"
     else:
-        why = f"{workload.steps:,} steps are too few to pay for it"
+        why = f"it does not pay for {counted(workload.steps, 'steps')}"
     return f"Steps are not compiled, because {why}"
 
 
@@ -258,7 +258,7 @@ def _at_a_time(workload: Workload, execution: Execution, plan: Plan) -> str:
     if plan.chunk_size is None:
         return "all tasks at once"
     why = "" if execution.chunk_size else f", because a task's graph takes {workload.task_bytes / 2**20:,.0f} MiB"
-    return f"{plan.chunk_size} tasks at a time{why}"
+    return f"{counted(plan.chunk_size, 'tasks')} at a time{why}"
 
 
 def _seeds_at_a_time(workload: Workload, plan: Plan) -> str:

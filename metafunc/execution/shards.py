@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from metafunc import tree
+from metafunc.checks import counted
 from metafunc.execution.distributed import Ranks, answering
 from metafunc.execution.gradient import with_length
 from metafunc.types import M
@@ -38,14 +39,13 @@ def check(num_shards: int, num_tasks: int, ranks: Ranks) -> None:
     """
     if num_tasks % num_shards:
         raise ValueError(
-            f"{num_tasks} tasks of a step cannot be cut into {num_shards} equal shards: give shards that divide "
-            "num_tasks."
+            f"{counted(num_tasks, 'tasks')} of a step cannot be cut into {num_shards} equal shards: give shards that "
+            "divide num_tasks."
         )
     if num_shards % ranks.size:
-        one = "1 shard" if num_shards == 1 else f"{num_shards} shards"
         raise ValueError(
-            f"{ranks.size} ranks cannot share {one} equally: give {ranks.size} shards, or a multiple that "
-            "divides num_tasks."
+            f"{ranks.size} ranks cannot share {counted(num_shards, 'shards')} equally: give {ranks.size} shards, or a "
+            "multiple that divides num_tasks."
         )
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor
 
+from metafunc.checks import counted
 from metafunc.evaluation import metrics
 from metafunc.evaluation.meta_test import Evaluation
 from metafunc.evaluation.metrics import Interval
@@ -202,9 +203,9 @@ def _common(entries: Sequence[Entry]) -> list[str]:
                 )
             if (test.split, test.seed, test.num_tasks) != (first.split, first.seed, first.num_tasks):
                 raise ValueError(
-                    f"{entry.algorithm} was tested on {test.num_tasks} tasks of {test.split}, seed {test.seed}, and "
-                    f"{entries[0].algorithm} on {first.num_tasks} of {first.split}, seed {first.seed}: paired "
-                    "differences need the same tasks."
+                    f"{entry.algorithm} was tested on {counted(test.num_tasks, 'tasks')} of {test.split}, seed "
+                    f"{test.seed}, and {entries[0].algorithm} on {first.num_tasks} of {first.split}, seed "
+                    f"{first.seed}: paired differences need the same tasks."
                 )
     return names
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor
 
+from metafunc.checks import counted
 from metafunc.data import files
 from metafunc.data.columns import texts_of_rows
 from metafunc.data.encoding import Encoding
@@ -97,8 +98,9 @@ def _regression(support: Path, query: Path, seen: Mapping[str, Any], target: Seq
     encoding = Encoding.of_run(info, inputs)
     if len(encoding.features) != prod(seen["input_shape"]):
         raise ValueError(
-            f"{support} has {len(inputs)} input columns ({', '.join(inputs)}) beside the target {', '.join(targets)}, "
-            f"and the run was trained with {prod(seen['input_shape'])}: leave out the others, or name the target."
+            f"{support} has {counted(len(inputs), 'input columns')} ({', '.join(inputs)}) beside the target "
+            f"{', '.join(targets)}, and the run was trained with {prod(seen['input_shape'])}: leave out the others, "
+            "or name the target."
         )
     x_mean, x_scale, y_mean, y_scale = (
         torch.tensor(info.get(f"{side}_{what}", [default] * len(names)), dtype=torch.float64)
@@ -154,8 +156,8 @@ def _table_of_classes(support: Path, query: Path, seen: Mapping[str, Any], targe
         classes, trained = sorted({*texts}), len(classes)
         if not seen["any_ways"] and len(classes) != trained:
             raise ValueError(
-                f"{support} has {len(classes)} classes, and the run was trained to tell {trained} of a task apart, "
-                f"with an output for each. {WOULD}"
+                f"{support} has {counted(len(classes), 'classes')}, and the run was trained to tell {trained} of a "
+                f"task apart, with an output for each. {WOULD}"
             )
     labels = labels_of(str(support), label, texts, classes, WOULD)
     cells = [""] * len(asked)
@@ -190,8 +192,8 @@ def _strange(cells: Sequence[str], classes: Sequence[str], label: str, query: Pa
     if not strange:
         return ()
     return (
-        f"{query}, column {label!r}: {len(strange)} rows have a class that the run does not know, such as "
-        f"{strange[0]!r}, and do not count in the scores.",
+        f"{query}, column {label!r}: {counted(len(strange), 'rows')} of a class that the run does not know, such as "
+        f"{strange[0]!r}, left out of the scores.",
     )
 
 
@@ -224,8 +226,8 @@ def _classification(support: Path, query: Path, seen: Mapping[str, Any], target:
         )
     if len(names) != num_ways and not (seen["any_ways"] and len(names) > 1):
         raise ValueError(
-            f"{support} has {len(names)} classes ({', '.join(names[:8])}), and the run was trained to tell {num_ways} "
-            f"apart: give examples of {num_ways}, or train with --data.num-ways {len(names)}. {WOULD}"
+            f"{support} has {counted(len(names), 'classes')} ({', '.join(names[:8])}), and the run was trained to tell "
+            f"{num_ways} apart: give examples of {num_ways}, or train with --data.num-ways {len(names)}. {WOULD}"
         )
     polarity = {"invert": settings.get("invert", False), "ink": seen["info"].get("ink", False)}
     x, queries = (files.like_trained(part.values, given.values, **polarity) for part in (given, asked))

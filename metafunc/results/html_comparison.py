@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NotRequired, TypedDict
 
+from metafunc.checks import counted
 from metafunc.evaluation.metrics.table import METRICS, higher_is_better, label
 from metafunc.results import html_sections as sections
 from metafunc.results import pictures, vega
@@ -118,7 +119,7 @@ def _results(report: Mapping[str, Any]) -> str:
     lines = []
     for row in report["rows"]:
         seeds, steps = len(row["seeds"]), row["steps"]
-        about = f"{seeds} seed{'s' * (seeds != 1)}, {steps} step{'s' * (steps != 1)}"
+        about = f"{counted(seeds, 'seeds')}, {counted(steps, 'steps')}"
         cells = [Cell(row["algorithm"], row["algorithm"], about)]
         cells += [_score(row, metric) for metric in names]
         seconds = row["seconds"]

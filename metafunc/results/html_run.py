@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from metafunc import tree
+from metafunc.checks import counted
 from metafunc.data.sampling import DataUnavailable
 from metafunc.evaluation.metrics.table import METRICS, label
 from metafunc.results import html_sections as sections
@@ -70,15 +71,13 @@ def _lead(run: Run, main: Mapping[str, Any] | None, steps: int) -> str:
     metric, row = _metrics(rows)[0], rows[min(steps, len(rows) - 1)]
     before, after = (spoken(each[metric]["mean"], each[metric]["ci95"], metric) for each in (rows[0], row))
     number, name = row["step"], label(metric)
-    taken = f"{number} step{'s' * (number != 1)}"
+    taken = counted(number, "steps")
     return f"{name[0].upper()}{name[1:]} {after} after {taken} of adaptation, and {before} before."
 
 
 def _note(env: Mapping[str, Any], main: Mapping[str, Any] | None) -> str:
     on = f"Meta-test on {tested_on(main['meta_test'])}; ±: 95 % interval over them. " if main else ""
-    return (
-        f"{on}Trained on {env['device']} ({env['device_name']}), {env['threads']} thread{'s' * (env['threads'] != 1)}."
-    )
+    return f"{on}Trained on {env['device']} ({env['device_name']}), {counted(env['threads'], 'threads')}."
 
 
 def _metrics(rows: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -99,10 +98,10 @@ def _tested(run: Run, file: Path, report: Mapping[str, Any], steps: int) -> str:
     diverged = any(row.get("diverged") for row in rows)
     lines = []
     for row in rows:
-        cells = [Cell(f"{row['step']} step{'s' * (row['step'] != 1)}", row["step"])]
+        cells = [Cell(counted(row["step"], "steps"), row["step"])]
         cells += [Cell(spoken(row[m]["mean"], row[m]["ci95"], m), row[m]["mean"]) for m in names]
         cells += [Cell(spoken(row[m], None, m), row[m]) for m in pooled]
-        lines.append(cells + ([Cell(f"{row['diverged']} tasks", row["diverged"])] if diverged else []))
+        lines.append(cells + ([Cell(counted(row["diverged"], "tasks"), row["diverged"])] if diverged else []))
     heads = ["adaptation", *map(sections.arrowed, (*names, *pooled)), *(["diverged"] if diverged else [])]
     looks = ["result" if row["step"] == min(steps, len(rows) - 1) else "" for row in rows]
     title = "Results" if file == run.meta_test else f"Results: {_name(file)}"

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from metafunc.checks import look_up
+from metafunc.checks import counted, look_up
 from metafunc.data.sampling import generator_for
 from metafunc.evaluation.scoring import draw, origin_of_block
 from metafunc.evaluation.sequential.acquisition import ACQUISITIONS, QUERIES
@@ -64,7 +64,8 @@ def acquire_labels(
     num_labels = max(first, min(USUAL_LABELS, size)) if num_labels is None else num_labels
     if not first <= num_labels <= size:
         raise ValueError(
-            f"num_labels must be from {first}, those known at first, to the pool's {size} rows, not {num_labels}."
+            f"num_labels must be from {first}, those known at first, to the pool's {counted(size, 'rows')}, not "
+            f"{num_labels}."
         )
     origin = origin_of_block(family.test, seed, "acquire", 0, num_tasks)
     tasks = tasks._replace(support=_shuffled(tasks.support, seed))
@@ -121,8 +122,9 @@ def labelled(found: Trained, acquisition: str, num_rows: int | None) -> TaskFami
     smallest = _smallest(found.family(num_shots=1, num_queries=MOST_ROWS, num_test_queries=MOST_ROWS))
     if num_rows is not None and num_rows >= smallest:
         raise ValueError(
-            f"{num_rows} rows whose labels can be asked for leave the smallest task, of {smallest} rows, none to "
-            f"predict: take at most {smallest - 1}, or leave the number out."
+            f"With {counted(num_rows, 'rows')} whose labels can be asked for the smallest task, of "
+            f"{counted(smallest, 'rows')}, has none left to predict: take at most {smallest - 1}, or leave the number "
+            "out."
         )
     return found.family(num_shots=num_rows or max(1, min(USUAL_ROWS, 2 * smallest // 3)))
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from metafunc import tree
+from metafunc.checks import counted
 from metafunc.data.sampling import generator_for
 from metafunc.evaluation.metrics import mixture
 from metafunc.evaluation.prediction import predict
@@ -97,7 +98,7 @@ class Live:
         """
         support, step = self._checked(asked)
         if not self.draws or not asked["points"] or step != self.own:
-            raise ValueError(f"Functions are drawn by some learners, given points, after {self.own} steps.")
+            raise ValueError(f"Functions are drawn by some learners, given points, after {counted(self.own, 'steps')}.")
         return _timed(lambda: self._drawn(support))
 
     @property

@@ -47,7 +47,7 @@ def suggest_in_box(
         acquisition: of `ACQUISITIONS`.
         minimise: whether small targets are good.
         target: the column; by default that of the training.
-        top: how many points, each chosen with those before it pending.
+        top: how many points; each is chosen as if those before it had turned out as predicted, and apart from them.
         seed: of all that is random.
 
     Returns:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from metafunc import tree
+from metafunc.checks import counted
 from metafunc.data.table import FAMILIES
 from metafunc.evaluation.metrics.table import METRICS
 from metafunc.evaluation.scoring import draw
@@ -82,8 +83,8 @@ def caption(compared: Sequence[Compared], folder: Path) -> str:
     for one in compared:
         seeds = len(one.entry.seeds)
         training = one.runs[0].config.get("training", {}) if one.runs else {}
-        taken = f"{training['steps']:,} steps" if one.trains and "steps" in training else "no training"
-        by_steps.setdefault(f"{taken}, {seeds} seed{'s' * (seeds != 1)}", []).append(one.entry.algorithm)
+        taken = counted(training["steps"], "steps") if one.trains and "steps" in training else "no training"
+        by_steps.setdefault(f"{taken}, {counted(seeds, 'seeds')}", []).append(one.entry.algorithm)
     learners = "; ".join(f"{', '.join(names)} ({taken})" for taken, names in by_steps.items())
     tasks = compared[0].runs[0].config["tasks"]["name"] if compared[0].runs else "tasks"
     place = folder.parent if folder.name == "figures" else folder

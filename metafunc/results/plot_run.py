@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from metafunc import tree
+from metafunc.checks import counted
 from metafunc.data.atomic_write import refuse_link
 from metafunc.data.sampling import DataUnavailable, generator_for
 from metafunc.data.table import FAMILIES
@@ -109,10 +110,10 @@ def described(run: Run) -> str:
     training = config.get("training", {})
     algorithm = config.get("algorithm", {}).get("name", "a user-supplied learner")
     steps = training.get("steps")
-    counted = [f"{steps:,} step{'s' * (steps != 1)}"] if isinstance(steps, int) else []
+    taken = [counted(steps, "steps")] if isinstance(steps, int) else []
     seed = [f"seed {training['seed']}"] if "seed" in training else []
     tasks = config.get("tasks", {}).get("name", run.env["data"]["name"])
-    return f"{', '.join([f'{algorithm} on {tasks}', *counted, *seed])} · {'/'.join(run.path.parts[-2:])}"
+    return f"{', '.join([f'{algorithm} on {tasks}', *taken, *seed])} · {'/'.join(run.path.parts[-2:])}"
 
 
 def _of_numbers(run: Run) -> "Iterator[tuple[str, Figure]]":

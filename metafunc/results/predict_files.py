@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from metafunc.checks import counted
 from metafunc.data import files
 from metafunc.data.numbers import numeric_where_exact
 from metafunc.evaluation import metrics
@@ -159,7 +160,7 @@ def _check_finite(predicted: Predictive, query: Path, support: Path, steps: int 
         parts.append(predicted.scale.expand_as(predicted.loc))
     bad = torch.stack([~part.isfinite() for part in parts]).any(0).any(-1).any(0)
     if bad.any():
-        after = "adaptation" if steps is None else f"{steps} steps"
+        after = "adaptation" if steps is None else counted(steps, "steps")
         raise ValueError(
             f"{query}, row {int(bad.nonzero()[0]) + 1}: what is predicted after {after} on {support} is not finite, so "
             "nothing was written. Take fewer steps, or look for outliers there."
@@ -178,7 +179,7 @@ def _columns(predicted: Predictive, names: Sequence[str], steps: int | None) -> 
     if not isinstance(whole.scale, tuple):
         deviation = whole.scale.expand_as(whole.loc)
         return columns | {f"{name}_std": deviation[0, :, i].tolist() for i, name in enumerate(names)}, []
-    after = "" if steps is None else f" after {steps} steps"
+    after = "" if steps is None else f" after {counted(steps, 'steps')}"
     return columns, [
         f"No spread: the learner has no noise model, and the run's meta-test fitted no noise scale{after}."
     ]

@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from metafunc.checks import counted
 from metafunc.evaluation.metrics.table import METRICS
 
 UNDECIDED = "undecided"
@@ -36,7 +37,9 @@ def undecided(rows: Iterable[Mapping[str, Any]], test: Mapping[str, Any]) -> str
     if not any(name in METRICS and isinstance(e, Mapping) and says_nothing(e.get("ci95"), name) for name, e in entries):
         return ""
     groups = test.get("groups") or {"number": test["num_tasks"], "of": "tasks"}
-    return f"{UNDECIDED}: {groups['number']:,} {groups['of']} are too few for an interval between 0 and 100 %."
+    number = groups["number"]
+    few = f"{counted(number, groups['of'])} {'is' if number == 1 else 'are'} too few"
+    return f"{UNDECIDED}: {few} for an interval between 0 and 100 %."
 
 
 def spoken(value: float | None, half: float | None, metric: str, *, signed: bool = False) -> str:

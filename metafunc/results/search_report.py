@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from metafunc import checks
 from metafunc.data.safe_text import csv_cell, csv_quoting, markdown_cell
 from metafunc.evaluation.metrics.summaries import json_safe
 from metafunc.results.figures import search as figures
@@ -109,7 +110,7 @@ def counted(found: Found) -> str:
     for one in found.tried:
         states = {**states, one.state: states.get(one.state, 0) + 1}
     each = ", ".join(f"{number} {state}" for state, number in states.items())
-    return f"{len(found.tried)} trials{': ' * bool(each)}{each}"
+    return f"{checks.counted(len(found.tried), 'trials')}{': ' * bool(each)}{each}"
 
 
 def _names(found: Found) -> Sequence[str]:

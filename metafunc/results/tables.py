@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from metafunc.checks import counted
 from metafunc.data.safe_text import csv_cell, csv_quoting, markdown_cell
 from metafunc.data.sampling import TRAINED
 from metafunc.evaluation.metrics.table import higher_is_better, label
@@ -255,8 +256,8 @@ def tested_on(test: Mapping[str, Any]) -> str:
     """
     kind = "training" if test.get("split") == "train" else "new"
     if (groups := test.get("groups")) is None:
-        return f"{test['num_tasks']:,} {kind} tasks"
+        return counted(test["num_tasks"], f"{kind} tasks")
     known = groups["number"] > groups["per_episode"]
     about = "" if known else ", which tell nothing about others, so that there is no interval"
     of = groups["of"] if groups["of"] == TRAINED else f"{kind} {groups['of']}"
-    return f"{test['num_tasks']:,} episodes of {groups['number']:,} {of}{about}"
+    return f"{counted(test['num_tasks'], 'episodes')} of {counted(groups['number'], of)}{about}"

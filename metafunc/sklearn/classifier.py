@@ -10,6 +10,7 @@ from sklearn.base import ClassifierMixin
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import validate_data
 
+from metafunc.checks import counted
 from metafunc.sklearn.estimator import MetaEstimator, seed_of
 from metafunc.sklearn.prior import Prior
 from metafunc.sklearn.untrained import untrained
@@ -145,7 +146,7 @@ def _outputs(prior: Prior, names: Sequence[str]) -> tuple[Prior, list[int]]:
         return prior, [known.index(name) for name in names]
     if len(names) > prior.num_outputs:
         raise ValueError(
-            f"y has {len(names)} classes, and {prior.algorithm} was trained to tell {prior.num_outputs} apart, with an "
-            f"output for each. {WOULD}"
+            f"y has {counted(len(names), 'classes')}, and {prior.algorithm} was trained to tell {prior.num_outputs} "
+            f"apart, with an output for each. {WOULD}"
         )
     return prior, [*range(len(names))]

@@ -9,7 +9,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from metafunc import tree
-from metafunc.checks import at_least
+from metafunc.checks import at_least, counted
 from metafunc.evaluation.prediction import predict
 from metafunc.execution import device, plan
 from metafunc.sklearn.prior import Prior
@@ -71,8 +71,8 @@ class MetaEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no
             )
         if not all(bool(leaf.isfinite().all()) for leaf in found[:1]):
             raise ValueError(
-                f"What is predicted after {prior.steps(self.steps_)} steps of adaptation is not finite: set "
-                "num_steps lower, or look for outliers in the rows that were fitted."
+                f"What is predicted after {counted(prior.steps(self.steps_), 'steps')} of adaptation is not finite: "
+                "set num_steps lower, or look for outliers in the rows that were fitted."
             )
         return found
 

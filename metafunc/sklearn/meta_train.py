@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from sklearn.utils.validation import check_array, check_consistent_length, column_or_1d
 
 from metafunc.algorithms import ALGORITHMS
-from metafunc.checks import above, look_up, one_of
+from metafunc.checks import above, counted, look_up, one_of
 from metafunc.data.shots import Shots
 from metafunc.data.tabular import from_arrays
 from metafunc.data.task_scale import Standardise
@@ -206,7 +206,7 @@ def _fractions(num_tasks: int, validation: float, test: float) -> tuple[float, f
     parts = [max(1, round(share * num_tasks)) for share in (validation, test)]
     if sum(parts) >= num_tasks:
         raise ValueError(
-            f"There are {num_tasks} tasks, of which {parts[0]} would be for validation and {parts[1]} for the "
+            f"Of {counted(num_tasks, 'tasks')}, {parts[0]} would be for validation and {parts[1]} for the "
             "meta-test: at least one has to be left for the training. Give more tasks, or smaller shares."
         )
     return (num_tasks - sum(parts)) / num_tasks, parts[0] / num_tasks, parts[1] / num_tasks

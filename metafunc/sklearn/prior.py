@@ -20,6 +20,7 @@ from torch import Tensor
 
 from metafunc import tree
 from metafunc.algorithms import ALGORITHMS
+from metafunc.checks import counted
 from metafunc.data.numbers import Scale, standardised
 from metafunc.data.sampling import generator_for
 from metafunc.training import load
@@ -119,10 +120,10 @@ class Prior:
 
     def __repr__(self) -> str:
         steps = self.config.get("training", {}).get("steps", 0)
-        outputs = "class" if self.kind == "classification" else "target"
+        outputs = "classes" if self.kind == "classification" else "targets"
         return (
-            f"Prior({self.algorithm}, {steps:,} steps, {self.kind}, {_counted(self.num_inputs, 'input')}, "
-            f"{_counted(self.num_outputs, outputs)}, {tree.size(self.meta):,} parameters)"
+            f"Prior({self.algorithm}, {counted(steps, 'steps')}, {self.kind}, {counted(self.num_inputs, 'inputs')}, "
+            f"{counted(self.num_outputs, outputs)}, {counted(tree.size(self.meta), 'parameters')})"
         )
 
     @property
@@ -219,11 +220,6 @@ def _check_estimable(tasks: Mapping[str, Any], run: Path) -> None:
             f"{run} was trained on {what}, and an estimator takes rows of numbers as they are: predict with "
             "metafunc.results.predict_files, or code the columns first and meta_train on them."
         )
-
-
-def _counted(count: int, what: str) -> str:
-    plural = "es" if what.endswith("s") else "s"
-    return f"{count:,} {what}{plural * (count != 1)}"
 
 
 def _doubles(values: Any) -> Float64[Tensor, " columns"]:

@@ -10,7 +10,7 @@ from sklearn.utils.validation import validate_data
 from torch import Tensor
 
 from metafunc import tree
-from metafunc.checks import at_least
+from metafunc.checks import at_least, counted
 from metafunc.evaluation.autoregressive import draw_functions
 from metafunc.evaluation.metrics import mixture
 from metafunc.sklearn.estimator import MetaEstimator, seed_of
@@ -67,7 +67,9 @@ class MetaRegressor(RegressorMixin, MetaEstimator):  # type: ignore[misc]  # sci
         prior = given or untrained("regression", X, targets, num_outputs=num_targets, seed=seed)
         self._take(prior, X, "regression", seed)
         if num_targets != prior.num_outputs:
-            raise ValueError(f"y has {num_targets} targets in a row, and the tasks of {prior!r} have another number.")
+            raise ValueError(
+                f"y has {counted(num_targets, 'targets')} in a row, and the tasks of {prior!r} have another number."
+            )
         self.support_ = Batch(prior.inputs(X), prior.targets(targets))
         self._one_axis = np.ndim(y) == 1
         return self
@@ -153,7 +155,8 @@ def _after(learner: Learner, num_steps: int) -> Learner:
 
 def _no_noise(prior: Prior, num_steps: int | None) -> str:
     fitted = [step for step, row in enumerate(prior.tested) if row.get("noise_scale") is not None]
-    where = f"was fitted for {fitted[0]} to {fitted[-1]} steps alone" if fitted else "was fitted for none"
+    first = f"{fitted[0]} to " if len(fitted) > 1 else ""
+    where = f"was fitted for {first}{counted(fitted[-1], 'steps')} alone" if fitted else "was fitted for none"
     return (
         f"{prior.algorithm} has no noise model, so that a meta-test has to fit a noise scale, and it {where}, not for "
         f"{prior.steps(num_steps)}: take a prior of meta_train, or of a run that metafunc eval has tested, or a "

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from metafunc import tree
+from metafunc.checks import counted
 from metafunc.data.atomic_write import about, force, make_folder, write_through
 from metafunc.training import manifest
 from metafunc.training.manifest import CheckpointError as CheckpointError
@@ -172,7 +173,7 @@ def restore(like: T, tensors: Mapping[str, Tensor], prefix: str) -> T:
         if name in given and _kind(given[name]) != _kind(leaf)
     ]
     if wrong:
-        more = f", and {len(wrong) - 5} more differences" if len(wrong) > 5 else ""
+        more = f", and {counted(len(wrong) - 5, 'more differences')}" if len(wrong) > 5 else ""
         raise CheckpointError(
             f"The checkpoint belongs to other parameters: {'; '.join(wrong[:5])}{more}. Build the learner with the "
             "configuration that it was trained with."

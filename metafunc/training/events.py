@@ -6,6 +6,8 @@ from pathlib import Path
 from signal import Signals
 from typing import Any, Literal, TypeAlias
 
+from metafunc.checks import counted
+
 Phase: TypeAlias = Literal["resumed", "train", "log", "validation", "checkpoint", "warning", "stopped"]
 
 
@@ -74,8 +76,9 @@ class Diverged(ArithmeticError):  # noqa: N818 - it names what happened
     ) -> None:
         self.seed, self.step, self.tasks, self.loss, self.checkpoint = seed, step, tasks, loss, checkpoint
         which = (
-            f"{len(tasks)} of its {num_tasks} tasks cause it, the first with index {tasks[0]}; draw it again by "
-            f"metafunc.data.redraw(family.train, seed={seed}, split={self.split!r}, step={step}, index={tasks[0]})."
+            f"{len(tasks)} of its {counted(num_tasks, 'tasks')} cause it, the first with index {tasks[0]}; draw it "
+            f"again by metafunc.data.redraw(family.train, seed={seed}, split={self.split!r}, step={step}, "
+            f"index={tasks[0]})."
             if tasks
             else "No task causes it alone: the sum is too large for the number format."
         )

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from metafunc.checks import no_such
+from metafunc.checks import counted, no_such
 
 if TYPE_CHECKING:
     from optuna import Trial
@@ -83,7 +83,9 @@ class Choice:
 
     def __post_init__(self) -> None:
         if len(self.values) < 2:
-            raise ValueError(f"There is nothing to choose between {len(self.values)} values: give two or more.")
+            raise ValueError(
+                f"There is nothing to choose between {counted(len(self.values), 'values')}: give two or more."
+            )
 
     @property
     def ends(self) -> tuple[Any, ...]:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from metafunc import tree
-from metafunc.checks import at_least, in_place
+from metafunc.checks import at_least, counted, in_place
 from metafunc.execution.plan import Execution
 from metafunc.training.settings import Outer, Recording
 from metafunc.types import FastLoss, MetaLearner, Scalar, Task, TaskLoss, definition_of
@@ -169,7 +169,9 @@ def check(seeds: Sequence[int], steps: int, num_tasks: int, recording: Recording
 
 def _each(name: str, given: Sequence[Any], seeds: Sequence[int]) -> Sequence[Any]:
     if len(given) != len(seeds):
-        raise ValueError(f"{name} has {len(given)} entries for {len(seeds)} seeds: give one for each.")
+        raise ValueError(
+            f"{name} has {counted(len(given), 'entries')} for {counted(len(seeds), 'seeds')}: give one for each."
+        )
     return given
 
 

@@ -1,5 +1,6 @@
 """Whether a task family has validation tasks enough to choose by."""
 
+from metafunc.checks import counted
 from metafunc.data.sampling import TRAINED
 from metafunc.evaluation import scoring
 from metafunc.evaluation.metrics.intervals import count_groups
@@ -27,4 +28,5 @@ def undecided(family: TaskFamily, seed: int, num_tasks: int) -> str:
         return "No task was left out of the training"
     if origin.groups is None or origin.groups.shape[1] > 1 or number >= ENOUGH:
         return ""
-    return f"There are {number} validation {origin.of}, fewer than {ENOUGH} and too few"
+    there = "is" if number == 1 else "are"
+    return f"There {there} {counted(number, f'validation {origin.of}')}, fewer than {ENOUGH} and too few"

@@ -223,3 +223,26 @@ def test_noise_starts_in_the_tasks_own_units() -> None:
     # Rates of size 1 over [0, 1] spread by .3, and the noise is .1: a third of a task's own spread, about.
     assert 0.1 < noise[0] < 1.0
     assert noise[1] < 0.1, "the wrong twin: in the units of all tasks"
+
+
+def test_an_ensemble_of_a_learner_in_task_units_is_one_in_task_units() -> None:
+    model, observed = nn.mlp((1,), 1, hidden=(4,)), likelihood.gaussian()
+    plain = algorithms.maml(model, observed)
+    found = metafunc.lift(in_task_units(plain, scale=[2.0], rows=[3.0]), num_particles=3)
+    wanted = in_task_units(metafunc.lift(plain, num_particles=3), scale=[2.0], rows=[3.0])
+    assert isinstance(found, InTaskUnits)
+    meta, x = found.init(generator()), torch.rand(4, 1, generator=generator(1))
+    rows = Batch(x, 100 + 1000 * x)
+    whole, apart = (each.predict(each.adapt(meta, rows), x) for each in (found, wanted))
+    assert isinstance(whole, Normal)
+    assert isinstance(apart, Normal)
+    assert torch.equal(whole.loc, apart.loc)
+    inner = found.plain.predict(found.plain.adapt(meta, rows), x)
+    assert isinstance(inner, Normal)
+    assert inner.loc.shape == (3, 4, 1), "what a transform is applied to has the particles"
+    changed = post_hoc.transformed(found, ["tempered"], [model], observed)
+    predicted = changed.predict(changed.adapt(meta, rows), x)
+    assert isinstance(predicted, Normal)
+    assert isinstance(predicted.scale, torch.Tensor)
+    assert predicted.loc.shape == (3, 4, 1)
+    assert predicted.scale.flatten()[0].item() == pytest.approx(found.pooled.unit(rows).scale.item())

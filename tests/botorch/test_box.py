@@ -1,5 +1,6 @@
 """The search of a box: coordinates, units, acquisitions, and what is pending."""
 
+import warnings
 from typing import Any
 
 import pytest
@@ -79,6 +80,44 @@ def test_points_of_one_proposal_are_apart_and_none_needs_an_evaluation() -> None
     assert torch.equal(two.values, again.values)
     assert torch.equal(before, torch.random.get_rng_state()), "the global state is put back"
     assert (two.values[0] - two.values[1]).abs().item() > 0.5
+
+
+def unsure_far_away() -> MetaLearner[Any, Any]:
+    """Points are independent; the deviation at one is its distance from the nearest row."""
+
+    def predict(support: Batch, x: Tensor) -> Normal:
+        rows = torch.where(support.mask[:, None] > 0, support.x, 1e3)
+        return Normal(torch.zeros_like(x)[None], (0.01 + torch.cdist(x, rows).amin(1, keepdim=True))[None])
+
+    return untrained(lambda support: support, predict)
+
+
+@pytest.mark.parametrize("acquisition", ["ei", "ucb", "thompson", "random"])
+def test_a_learner_that_is_never_less_sure_still_has_no_point_twice(acquisition: str) -> None:
+    got = found(peaked(BEST), known(1.0, 0.2), axes(), acquisition=acquisition, num_points=3)
+    u = axes()[0].coordinate(got.values[:, 0])
+    assert (u[:, None] - u).abs().fill_diagonal_(1.0).min() >= 0.05
+    if acquisition != "random":
+        at = axes()[0].coordinate(torch.tensor(BEST))
+        assert ((u - at).abs() < 0.15).all(), "the best of those that are left"
+        assert u[0].item() == pytest.approx(at.item(), abs=0.01)
+
+
+def test_a_point_counts_as_evaluated_for_the_next() -> None:
+    rows = Batch(torch.tensor([[-1.0], [0.0]]), torch.zeros(2, 1), torch.ones(2))
+    got = found(unsure_far_away(), rows, axes(low=-1.0, high=2.0, log=False, mean=0.0, scale=1.0), num_points=2)
+    assert got.values[0].item() == pytest.approx(2.0)
+    assert got.values[1].item() == pytest.approx(1.0, abs=0.05), "halfway between, and not as near as is allowed"
+
+
+def test_where_every_point_is_as_good_nothing_is_warned_of() -> None:
+    def nowhere_better(support: Batch, x: Tensor) -> Normal:
+        return Normal(0 * x[None], 1 + 0 * x[None])
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        got = found(untrained(lambda support: support, nowhere_better), known(), axes(), num_points=2)
+    assert got.values.isfinite().all()
 
 
 def test_thompson_takes_the_best_place_of_one_function() -> None:

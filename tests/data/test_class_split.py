@@ -33,7 +33,7 @@ def test_too_few_classes_are_said_with_the_argument_that_divides_them():
         (by_fractions(labels, (0.8, 0.1, 0.1), 0), "a larger share of the classes in fractions."),
         (by_row(labels, parts, {part: part for part in PARTS}), "a larger share of the classes."),
     ):
-        with pytest.raises(ValueError, match="The validation part has 1 classes") as raised:
+        with pytest.raises(ValueError, match="The validation part has 1 class,") as raised:
             classification("own", torch.rand(40, 2), partition, **sizes, info={})
         assert str(raised.value).endswith(said)
 

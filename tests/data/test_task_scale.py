@@ -30,6 +30,14 @@ def test_tasks_of_one_row_or_of_equal_rows_tell_nothing() -> None:
     assert task_scale(mixed, torch.cat([tasks, torch.arange(8) // 4 + 10])) == task_scale(y, tasks)
 
 
+def test_one_task_does_not_tell_that_others_spread_alike() -> None:
+    y = 3 * torch.randn(10_002, 1, generator=torch.Generator().manual_seed(0)).double()
+    tasks = torch.cat([torch.zeros(10_000, dtype=torch.int64), torch.tensor([1, 2])])
+    found = task_scale(y, tasks)
+    assert found["scale"][0] == pytest.approx(3, rel=0.05)
+    assert found["rows"] == [1.0], "not ten thousand, under which no task would have a unit of its own"
+
+
 def test_targets_have_scales_of_their_own_within_the_bounds() -> None:
     tasks = torch.arange(400) // 8
     noise = torch.randn(400, 2, generator=torch.Generator().manual_seed(0)).double()

@@ -95,7 +95,7 @@ def test_small_tasks_are_named_and_never_dropped_in_silence():
     frame = table((9,) * 10 + (2, 3))
     with pytest.raises(ValueError, match=r"2 tasks have no row left .* such as task 't10' with 2, 't11' with 3"):
         from_table(frame, **SETTINGS)
-    with pytest.warns(UserWarning, match=r"The table: 2 of its tasks .* left out: 't10' with 2, 't11' with 3\."):
+    with pytest.warns(UserWarning, match=r"The table has 2 tasks .* left out: 't10' with 2, 't11' with 3\."):
         family = from_table(frame, **SETTINGS, small_tasks="drop")
     assert family.info["dropped"] == {"t10": 2, "t11": 3}
     assert "dropped" not in from_table(frame, **(SETTINGS | {"num_shots": 1})).info

@@ -121,7 +121,7 @@ def test_what_it_cannot_measure_is_refused() -> None:
     with pytest.raises(ValueError, match="coherence needs a noise scale"):
         coherence(learner, meta, family, num_tasks=2)
     tempered = metafunc.tempered(learner)
-    with pytest.raises(ValueError, match="4 pairs need 8 query rows"):
+    with pytest.raises(ValueError, match="num_pairs = 4 needs 8 query rows"):
         coherence(tempered, meta, data.sinusoid(num_test_queries=5), num_tasks=2, num_pairs=4)
     normalised = algorithms.maml(nn.mlp((1,), 1, normalisation="transductive"), likelihood.gaussian())
     with pytest.raises(ValueError, match='normalisation="none"'):

@@ -49,7 +49,7 @@ def test_a_table_is_predicted_in_the_classes_of_the_training(run: Path, tmp_path
     np.testing.assert_allclose(task.x.numpy(), expected, rtol=1e-5, atol=1e-6)
     assert task.support.y.tolist() == [["high", "low", "mid"].index(name) for name in given["label"]]
     assert task.truth[2] == -1
-    assert any("1 rows have a class that the run does not know, such as 'unheard of'" in note for note in done.notes)
+    assert any("1 row of a class that the run does not know, such as 'unheard of'" in note for note in done.notes)
     learner, meta = metafunc.load(run)
     p = metafunc.predict(learner, meta, task.support, task.x).logits[0].softmax(-1)
     written = pandas.read_csv(tmp_path / "o.csv")

@@ -104,7 +104,7 @@ def test_a_parquet_task_is_read_as_the_training_data(image_run: Path, tmp_path: 
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        (["a/1.png", "a/2.png"], r"has 1 classes \(a\), and the run was trained to tell 3 apart"),
+        (["a/1.png", "a/2.png"], r"has 1 class \(a\), and the run was trained to tell 3 apart"),
         (["a/1.png", "b/1.png", "1.png"], r"1\.png has no class"),
     ],
 )

@@ -99,7 +99,7 @@ def test_arrays_that_do_not_fit_are_refused(lines: Rows) -> None:
         meta_train(lines.x, lines.y[:-1], tasks=lines.tasks, **SMALL)
     with pytest.raises(ValueError, match="NaN"):
         meta_train(np.where(lines.x > 100, np.nan, lines.x), lines.y, tasks=lines.tasks, **SMALL)
-    with pytest.raises(ValueError, match="There are 2 tasks"):
+    with pytest.raises(ValueError, match="Of 2 tasks, 1 would be"):
         meta_train(lines.x, lines.y, tasks=lines.tasks % 2, **SMALL)
 
 

@@ -6,6 +6,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
+from metafunc.checks import counted
 from metafunc_cli.display.results import tidy
 from metafunc_cli.display.screen import Screen, refusals
 from metafunc_cli.errors import OK
@@ -41,7 +42,7 @@ def preview(screen: Screen, settings: Settings, learner: Any, family: Any) -> in
     grid.add_row(
         Text("meta", style="dim"),
         Text(f"{tree.size(meta):,}", style="bold"),
-        f"numbers in {len(tree.leaves(meta))} tensors",
+        f"numbers in {counted(len(tree.leaves(meta)), 'tensors')}",
     )
     for name, seen in parts.items():
         grid.add_row(Text(f"task {name}", style="dim"), Text(seen["shape"], style="bold"), seen["values"])

@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from metafunc.checks import counted
 from metafunc_cli import joined
 from metafunc_cli.display.progress import progress
 from metafunc_cli.display.results import show, show_lines
@@ -168,7 +169,7 @@ def _show(screen: "Screen", report: Mapping[str, Any], steps: int | None, info: 
     show(screen.out, report, steps)
     by_step = report["meta_test"]["by_step"]
     last = len(by_step) - 1
-    after = f"after {last} step{'s' * (last != 1)}"
+    after = f"after {counted(last, 'steps')}"
     rows = {"before adaptation": by_step[0], after: by_step[-1]} if last else {after: by_step[0]}
     if said := errors_in_units(info, rows):
         screen.out.print(f"{said}\n", soft_wrap=True)

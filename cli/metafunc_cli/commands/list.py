@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from metafunc.checks import did_you_mean
+from metafunc.checks import counted, did_you_mean
 from metafunc_cli.errors import OK, UsageError, unknown
 from metafunc_cli.presets.all import PRESETS
 from metafunc_cli.settings.generated import ALGORITHMS, FAMILIES, MODELS
@@ -145,9 +145,8 @@ def _presets() -> list[Entry]:
     found = []
     for preset in PRESETS:
         steps: int = preset.training["steps"]
-        taken = f"{steps:,} steps" if steps > 1 else "1 step"
         fields = {"name": preset.name, "algorithm": preset.algorithm, "tasks": preset.tasks, "network": preset.model}
-        text = f"{preset.algorithm} on {preset.tasks}, {taken}. {preset.source}"
+        text = f"{preset.algorithm} on {preset.tasks}, {counted(steps, 'steps')}. {preset.source}"
         found.append(Entry(preset.name, text, "", {**fields, "steps": steps, "source": preset.source}))
     return found
 
@@ -168,7 +167,7 @@ def _run(folder: Path) -> Entry:
     fields = {"name": str(folder), "algorithm": algorithm, "tasks": tasks, "steps": steps, "readable": True}
     tested = (folder / "meta_test.json").exists()
     text = f"{algorithm or 'a learner of its own'} on {tasks or 'tasks of its own'}"
-    text += f", {steps:,} steps" if isinstance(steps, int) else ""
+    text += f", {counted(steps, 'steps')}" if isinstance(steps, int) else ""
     return Entry(str(folder), text, "" if tested else "not meta-tested", {**fields, "meta_tested": tested})
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from rich.text import Text
 
+from metafunc.checks import counted
 from metafunc.training import record
 from metafunc_cli.commands.train import new_folder
 from metafunc_cli.display.blocks import Column, blocks
@@ -129,8 +130,9 @@ def show_report(
     cells = decisions.table(report["rows"], shown, scale=scale, digits=1 if scale > 1 else 3)
     pools = "-".join(dict.fromkeys(map(str, report["pool_rows"])))
     groups = report.get("groups")
-    tasks = "new tasks" if groups is None else f"episodes of {groups['number']} {groups['of']}"
-    over = f"{report['num_tasks']} {tasks} of {report['tasks']}, pools of {pools} rows"
+    tasks = counted(report["num_tasks"], "new tasks" if groups is None else "episodes")
+    tasks += "" if groups is None else f" of {counted(groups['number'], groups['of'])}"
+    over = f"{tasks} of {report['tasks']}, pools of {pools} rows"
     file, picture = run / f"{name}.json", run / "figures" / f"{name}.png"
     write_json(file, report)
     write_text(file.with_suffix(".md"), decisions.to_markdown(cells))
@@ -173,7 +175,7 @@ def _suggest(asked: Asked, own: Optimising) -> int:
         )
     target = f"log {found['target']}" if found["logarithm"] else found["target"]
     if found["tried"]:
-        screen.say(f"note: {found['tried']} rows of {own.pool} have been observed, and are not suggested.")
+        screen.say(f"note: {own.pool} has {counted(found['tried'], 'rows')} observed already, not suggested again.")
     for each in found["suggestions"]:
         inputs = ", ".join(f"{name} {value}" for name, value in each["inputs"].items())
         spread = "" if each["sd"] is None else f" ± {tidy(each['sd'])}"

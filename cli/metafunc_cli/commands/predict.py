@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from metafunc.checks import counted
 from metafunc.training import record
 from metafunc_cli.display.results import show_lines, tidy
 from metafunc_cli.display.screen import Screen, if_stopped, refusals
@@ -55,7 +56,7 @@ def main(argv: Sequence[str]) -> int:
         show_lines(screen.out, scores)
         print(csv_text(written.table), end="")
     else:
-        rows = f"{written.out}: {written.num_rows} rows with {', '.join(written.columns)}"
+        rows = f"{written.out}: {counted(written.num_rows, 'rows')} with {', '.join(written.columns)}"
         show_lines(screen.out, [("wrote", rows), *scores])
         screen.result(written.to_json())
     return OK

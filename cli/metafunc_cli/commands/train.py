@@ -10,11 +10,12 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from metafunc.checks import counted
 from metafunc_cli import ended, joined, launch
 from metafunc_cli.commands import eval
 from metafunc_cli.commands.timing import Clock
 from metafunc_cli.display.beforehand import announce
-from metafunc_cli.display.durations import counted, duration
+from metafunc_cli.display.durations import duration
 from metafunc_cli.display.progress import Callback, Estimate, both, progress
 from metafunc_cli.display.results import show_lines
 from metafunc_cli.display.screen import Screen, refusals
@@ -193,7 +194,7 @@ def _show(job: _Job, run: "Run", report: Mapping[str, Any], clock: Clock) -> Non
     following = eval.command("plot", run.path, job.request.settings.names)
     lines = [("run", str(run.path)), ("wrote", ", ".join(wrote)), ("next", following)]
     if clock.steps and clock.taken.wall is not None:
-        lines.insert(0, ("trained", f"{counted(clock.steps, 'step')} in {duration(clock.taken.wall)}"))
+        lines.insert(0, ("trained", f"{counted(clock.steps, 'steps')} in {duration(clock.taken.wall)}"))
     show_lines(job.screen.out, lines)
     job.screen.result(report)
 

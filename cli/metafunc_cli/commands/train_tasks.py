@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from metafunc.checks import at_least
+from metafunc.checks import at_least, counted
 from metafunc_cli.commands import compare_requests
 from metafunc_cli.display.comparison import show_numbers
 from metafunc_cli.display.drawing import prepare
@@ -57,7 +57,7 @@ def compared(
             return None, code
         ended = ended or code
         if report is None or code:
-            screen.say(f"{number} training tasks are left out: a learner is missing.")
+            screen.say(f"{counted(number, 'training tasks')} left out: a learner is missing.")
         else:
             reports.append({NAME: number, **report})
     return _written(screen, out, reports, () if found.no_figures else found.format) if reports else None, ended

@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
+from metafunc.checks import counted
 from metafunc_cli.cells.cell import Cell, Ended
 from metafunc_cli.cells.spread import spread
 from metafunc_cli.cells.words import without
@@ -63,7 +64,7 @@ def side_by_side(
     ]
     failed: Failed = {}
     how = f"{asked.jobs} at a time" if asked.scheduler is None else f"by {asked.scheduler}"
-    title = f"{len(cells)} trainings, {how}"
+    title = f"{counted(len(cells), 'trainings')}, {how}"
     with progress(screen.err, title, quiet=screen.quiet) as advance:
         number = 0
         advance(number, len(cells), "")

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from metafunc.checks import counted
 from metafunc_cli import tied
 from metafunc_cli.commands.run_names import named_apart
 from metafunc_cli.commands.same_tasks import check_same_tasks
@@ -212,4 +213,6 @@ def _warn_if_unfinished(run: "Run", sections: Mapping[str, Any]) -> None:
     saved, _ = checkpoint.newest(run.checkpoints)
     steps = sections.get("training", {}).get("steps")
     if saved is not None and steps is not None and saved.step < steps and not stopped_early(saved):
-        warnings.warn(f"{run.path} has done {saved.step} of its {steps} steps, and is taken as it is.", stacklevel=2)
+        warnings.warn(
+            f"{run.path} has done {saved.step} of its {counted(steps, 'steps')}, and is taken as it is.", stacklevel=2
+        )

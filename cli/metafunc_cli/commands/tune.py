@@ -7,6 +7,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from metafunc.checks import counted
 from metafunc_cli.cells.cell import Cell, Ended
 from metafunc_cli.cells.words import without
 from metafunc_cli.display.blocks import Column, blocks
@@ -141,7 +142,7 @@ def _workers(screen: Screen, argv: Sequence[str], asked: Tuning) -> int:
             screen.say(f"warning: {cell.name}: {warning}")
 
     if not screen.quiet:
-        screen.say(f"{asked.trials} trials, by {asked.jobs} workers")
+        screen.say(f"{counted(asked.trials, 'trials')}, by {counted(asked.jobs, 'workers')}")
     ended = spread(cells, jobs=len(cells), scheduler=asked.scheduler, on_end=on_end)
     failed = {name: each for name, each in ended.items() if each.code}
     for name, each in failed.items():

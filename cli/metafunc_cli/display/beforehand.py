@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from metafunc_cli.display.durations import counted
+from metafunc.checks import counted
 from metafunc_cli.display.screen import Screen
 from metafunc_cli.settings.compose import Request
 
@@ -20,7 +20,7 @@ def announce(screen: Screen, request: Request, learner: Any, family: Any) -> Non
         return
     settings = request.settings
     names, training = settings.names, settings.training
-    steps = f"{counted(training.steps, 'step')} of {counted(training.num_tasks, 'task')}"
+    steps = f"{counted(training.steps, 'steps')} of {counted(training.num_tasks, 'tasks')}"
     screen.tell(f"{names['algorithm']} on {names['tasks']}: {steps}, {origin(request)}")
     screen.tell(machine(request, learner, family))
 
@@ -52,6 +52,6 @@ def machine(request: Request, learner: Any, family: Any) -> str:
     meta = learner.init(generator_for(training.seed, "init", 0))
     threads = threads_of(training, learner, meta, family)
     return (
-        f"{request.settings.names['model']}, {counted(tree.size(meta), 'meta-parameter')}; "
-        f"on {device_of(training.device)} by {counted(threads, 'thread')}"
+        f"{request.settings.names['model']}, {counted(tree.size(meta), 'meta-parameters')}; "
+        f"on {device_of(training.device)} by {counted(threads, 'threads')}"
     )

@@ -6,8 +6,8 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
+from metafunc.checks import counted
 from metafunc_cli.display.blocks import NARROW, Column, blocks, fits
-from metafunc_cli.display.durations import counted
 
 Row = Mapping[str, Any]
 
@@ -67,7 +67,7 @@ def show_numbers(console: Console, reports: Sequence[Mapping[str, Any]], number:
 
 def _about(row: Row) -> str:
     """How many trainings, and after how many steps; to be broken at the comma only."""
-    parts = (counted(len(row["seeds"]), "seed"), counted(row["steps"], "step"))
+    parts = (counted(len(row["seeds"]), "seeds"), counted(row["steps"], "steps"))
     return ", ".join(part.replace(" ", NARROW) for part in parts)
 
 

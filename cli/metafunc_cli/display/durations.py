@@ -20,13 +20,3 @@ def duration(seconds: float) -> str:
     if seconds < 2 * DAY:
         return f"{minutes // 60} h" + (f" {minutes % 60} min" if minutes % 60 else "")
     return f"{seconds / DAY:.1f} days"
-
-
-def counted(number: int, noun: str) -> str:
-    """A number of things.
-
-    Examples:
-        >>> counted(1, "step"), counted(2000, "step")
-        ('1 step', '2,000 steps')
-    """
-    return f"{number:,} {noun}" + "s" * (number != 1)

@@ -11,7 +11,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from metafunc_cli.display.durations import counted, duration
+from metafunc.checks import counted
+from metafunc_cli.display.durations import duration
 from metafunc_cli.display.results import tidy
 from metafunc_cli.display.screen import Screen
 from metafunc_cli.display.visible import visible
@@ -115,7 +116,7 @@ class Estimate:
         if steps >= STEPS or (steps >= FEW and seconds >= SOON):
             self.said = True
             left = (event.steps - event.step) * seconds / steps
-            self.screen.say(f"about {duration(left)} for the other {counted(event.steps - event.step, 'step')}")
+            self.screen.say(f"about {duration(left)} for the other {counted(event.steps - event.step, 'steps')}")
             if left > LONG and self.instead:
                 self.screen.say(self.instead)
 

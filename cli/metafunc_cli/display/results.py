@@ -6,8 +6,8 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
+from metafunc.checks import counted
 from metafunc_cli.display.blocks import NARROW, Column, blocks, fits
-from metafunc_cli.display.durations import counted
 
 Row = Mapping[str, Any]
 FITTED = ("prior_precision", "noise_scale", "temperature")
@@ -69,7 +69,7 @@ def _metrics(rows: Sequence[Row]) -> list[str]:
 def _columns(rows: Sequence[Row], metrics: Sequence[str]) -> list[Column]:
     columns = [Column(_head(metric), [_interval(row[metric], metric) for row in rows]) for metric in metrics]
     if any(row["diverged"] for row in rows):
-        cells = [f"{row['diverged']} tasks" if row["diverged"] else "" for row in rows]
+        cells = [counted(row["diverged"], "tasks") if row["diverged"] else "" for row in rows]
         columns.append(Column("diverged", cells, "yellow"))
     return columns
 
@@ -90,7 +90,7 @@ def _head(metric: str) -> str:
 def _legend(test: Row, rows: Sequence[Row], metrics: Sequence[str], own: int | None) -> str:
     from metafunc.results.rounded import undecided
 
-    result = "" if own is None else f"{RESULT} the result, after {counted(own, 'step')} as in training. "
+    result = "" if own is None else f"{RESULT} the result, after {counted(own, 'steps')} as in training. "
     joint = " joint_nll: as nll, row by row." if "joint_nll" in rows[0] and "joint_nll" not in metrics else ""
     wide = undecided(rows, test)
     return f"{result}±: 95 % interval.{joint}{' ' * bool(wide)}{wide}"
@@ -108,9 +108,11 @@ def _diverges(row: Row) -> bool:
 
 
 def _folded(rows: Sequence[Row], num_tasks: int) -> str:
-    steps = f"{rows[0]['step']} to {rows[-1]['step']} steps" if len(rows) > 1 else f"{rows[0]['step']} steps"
+    steps = f"{rows[0]['step']} to {rows[-1]['step']} steps" if len(rows) > 1 else counted(rows[0]["step"], "steps")
     most = max(row["diverged"] for row in rows)
-    counts = f": {most} of {num_tasks:,} tasks have no finite error" if most else ": errors beyond a million"
+    counts = (
+        f": {most} of {counted(num_tasks, 'tasks')} without a finite error" if most else ": errors beyond a million"
+    )
     return f"after {steps}, more than in training, it diverges{counts}."
 
 
@@ -125,12 +127,12 @@ def _show_shots(console: Console, rows: Sequence[Row], metrics: Sequence[str]) -
 def _show_fitted(console: Console, rows: Sequence[Row], own: int | None) -> None:
     """What validation tasks decided, and which of them did not count."""
     if left_out := [(row["noise_tasks_left_out"], row["step"]) for row in rows if row.get("noise_tasks_left_out")]:
-        each = ", ".join(f"{count} after {step} steps" for count, step in left_out)
+        each = ", ".join(f"{count} after {counted(step, 'steps')}" for count, step in left_out)
         console.print(f"The noise scale leaves out validation tasks that diverged: {each}.\n", style="yellow")
     chosen = rows[-1 if own is None else own]
     if scalars := [name for name in FITTED if name in chosen]:
         fitted = ", ".join(f"{name.replace('_', ' ')} {tidy(chosen[name])}" for name in scalars)
-        console.print(f"fitted on validation tasks, after {counted(chosen['step'], 'step')}: {fitted}\n")
+        console.print(f"fitted on validation tasks, after {counted(chosen['step'], 'steps')}: {fitted}\n")
 
 
 def show_lines(console: Console, lines: Sequence[tuple[str, str]]) -> None:
@@ -186,7 +188,8 @@ def _covered(found: Mapping[str, Any], regression: bool) -> str:
     share = f"{100 * coverage['mean']:.1f} %{half}"
     return (
         f"conformal at {100 * found['level']:g} %: {width} cover {share} of the rows of new "
-        f"tasks (threshold from {found['num_validation_tasks']} validation tasks, after {found['steps']} steps)"
+        f"tasks (threshold from {counted(found['num_validation_tasks'], 'validation tasks')}, after "
+        f"{counted(found['steps'], 'steps')})"
     )
 
 

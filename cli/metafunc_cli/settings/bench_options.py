@@ -19,8 +19,7 @@ class Benching:
     seeds: int | None = None
     """trainings of each learner on each family, with the seeds 0, 1, ...; None: the suite's number."""
     minutes: float | None = None
-    """what all trainings together may take, in minutes of one processor; None: the suite's steps decide. How long steps
-    take is measured once, before the first training, and recorded with the steps that follow from it."""
+    """minutes of one processor for all trainings, by the time that steps are seen to take; None: the suite's steps."""
     equal: Literal["seconds", "steps"] = "seconds"
     """what every training has of --minutes: the same seconds, or the same steps."""
     steps: int | None = None

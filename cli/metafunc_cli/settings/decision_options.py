@@ -23,7 +23,7 @@ class Optimising:
     rows: int = 300
     """rows of a task that can be chosen, at most; a larger task offers a random part."""
     pool: Annotated[str | None, arg(metavar="FILE", help_behavior_hint="")] = None
-    """the table of what can be tried next, beside a table of what has been observed: prints the next suggestion."""
+    """the table of what can be tried next, beside a table of what has been observed: prints the best rows (--top)."""
     box: Annotated[tuple[str, ...], arg(metavar="COLUMN:LOW..HIGH[:log]", help_behavior_hint="")] = ()
     """instead of a pool, a range for every input, in the unit of the table: prints where in it to evaluate next."""
     evaluated: Annotated[str | None, arg(metavar="FILE", help_behavior_hint="")] = None
@@ -31,7 +31,7 @@ class Optimising:
     target: Annotated[tuple[str, ...], arg(metavar="COLUMN", help_behavior_hint="")] = ()
     """the target of these tables; by default that of the training."""
     top: int = 1
-    """suggestions to print, the best first."""
+    """suggestions to print: the best rows first, or points of a box one after the other, each apart from the others."""
     choice_seed: int = 0
     """of all that is random in the pools and the choices."""
 

@@ -3,15 +3,18 @@
 import dataclasses
 import shlex
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from difflib import get_close_matches
 from itertools import pairwise
 from typing import Any, get_args, get_type_hints
 
 import tyro
 
+from metafunc.checks import did_you_mean
 from metafunc_cli.errors import UsageError
 from metafunc_cli.settings.arguments import ONE, Taken, Token, is_flag, taken, together, tokens
 from metafunc_cli.settings.flag_values import check_values
+from metafunc_cli.settings.generated import FAMILIES
 
 
 def look_over(prog: str, flags: Sequence[str], parts: Iterable[tuple[str, Any]]) -> None:
@@ -49,7 +52,7 @@ def look_over(prog: str, flags: Sequence[str], parts: Iterable[tuple[str, Any]])
 
 
 def refuse_stray_words(argv: Sequence[str], known: Mapping[str, Taken], names: Collection[str]) -> None:
-    """Refuse a word that is no name and follows a flag which takes no value, or the value of one that there is not.
+    """Refuse a word that is no name, nor like one, and follows a flag that there is not or that takes no more values.
 
     Args:
         argv: the words of the command line.
@@ -59,18 +62,38 @@ def refuse_stray_words(argv: Sequence[str], known: Mapping[str, Taken], names: C
     Raises:
         UsageError: there is such a word.
     """
-    flag = ""
+    flag, given = "", list[str]()
     for before, word in pairwise(argv):
-        flag = before.partition("=")[0].replace("_", "-") if is_flag(before) else flag
+        if is_flag(before):
+            typed, joined, value = before.partition("=")
+            flag, given = typed.replace("_", "-"), [value] if joined else []
         if is_flag(word) or ":" in word or word in names:
             continue
+        given.append(word)
         if flag and flag not in known:
             close = " or ".join(_closest(flag, known))
             raise UsageError(f"There is no option {flag}.{f' Perhaps {close}?' * bool(close)}")
+        if did_you_mean(word, names):
+            continue
         if before.replace("_", "-") == flag and known.get(flag, ONE).number == 0:
             section, dot, name = flag.partition(".")
             otherwise = f"{section}.no-{name} turns it off" if dot else "leave it out"
             raise UsageError(f"{flag} takes no value, and {word} is no algorithm, task family or table: {otherwise}.")
+        if 0 < known.get(flag, ONE).number < len(given):
+            raise UsageError(_left_over(flag, given, known))
+
+
+def _left_over(flag: str, given: Sequence[str], known: Mapping[str, Taken]) -> str:
+    """The message about the last of several words after a flag that takes fewer."""
+    number, several = known[flag].number, f"{flag}s"
+    fitting = f"{'one value' if number == 1 else f'{number} values'}, {' '.join(given[:number])}"
+    instead = ""
+    if several in known:
+        instead = shlex.join([several, *given])
+    elif number == 1 and not any(word.replace(".", "").isdigit() for word in given):
+        instead = f"{shlex.join([flag, ' '.join(given)])}, if these words are one"
+    otherwise = f", or give {instead}" * bool(instead)
+    return f"{flag} takes {fitting}, and {given[-1]} is left over: leave it out{otherwise}."
 
 
 def _closest(flag: str, known: Collection[str]) -> list[str]:
@@ -95,7 +118,26 @@ def _check_token(token: Token, takes: Taken, hint: Any) -> None:
         if joined:
             raise UsageError(f"{given} takes no value: it is there or not.")
         return
-    check_values(token.flag, hint, values)
+    try:
+        check_values(token.flag, hint, values)
+    except UsageError as error:
+        others = _families_with(token.flag, values)
+        goes = f" {' '.join(values)!r} goes with {' and '.join(others)}." if others else ""
+        raise UsageError(f"{error}{goes}") from error
+
+
+def _families_with(flag: str, values: Sequence[str]) -> list[str]:
+    """The task families whose flag of that name takes the values; of other flags none."""
+    found: list[str] = []
+    if not flag.startswith("--data."):
+        return found
+    for name, row in FAMILIES.items():
+        hints = _hints("data", row.fields)
+        with suppress(UsageError):
+            if flag in hints:
+                check_values(flag, hints[flag], values)
+                found.append(name)
+    return found
 
 
 def _instead(prog: str, flags: Sequence[str], wrong: str, known: Collection[str], hints: Mapping[str, Any]) -> str:

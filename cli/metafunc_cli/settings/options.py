@@ -50,8 +50,7 @@ class Training:
     init_from: Annotated[str | None, arg(metavar="RUN", help_behavior_hint="")] = None
     """start from what another run's meta-parameters have to give, such as PLATIPUS from MAML's."""
     noise_from: Annotated[Literal["data", "setting"] | None, arg(help_behavior_hint="")] = None
-    """where a learned noise scale starts: at that of the training tasks, or at --noise-scale. None: data for a table,
-    unless --noise-scale or --init-from is given."""
+    """start of a learned noise scale: the tasks' (data) or --noise-scale's; None: data for a table, unless given."""
     test_tasks: int = 600
     """new tasks of the meta-test; 0 leaves it out."""
     test_steps: int = 10
@@ -59,11 +58,9 @@ class Training:
     validate_every: int | None = 1000
     """outer steps between validations; None: never."""
     validate_by: str | None = None
-    """the metric that decides which validation is the best; None: nll where predictions of a regression have a spread,
-    else mse, accuracy or return."""
+    """the metric of the best validation; None: nll of a regression with a spread, else mse, accuracy or return."""
     patience: int | None = None
-    """end the training once so many validations were clearly worse than the best one; 0: never. None: 3 for a table,
-    else never."""
+    """end the training after so many validations clearly worse than the best; 0: never. None: 3 for a table, else 0."""
     checkpoint_every: int = 1000
     """outer steps between checkpoints."""
     chunk_size: int | None = None

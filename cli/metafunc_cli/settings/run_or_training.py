@@ -45,7 +45,9 @@ def run_or_training(command: str, argv: Sequence[str], what: str, options: type)
     """
     known = {**taken("", options), **taken("", Shown), **dict.fromkeys(HELP, Taken(0, str))}
     names, mine, rest = _sorted(argv, known)
-    asked: Mapping[str, Any] = vars(parse(f"metafunc {command}", what, mine, {"options": options(), "output": Shown()}))
+    asked: Mapping[str, Any] = vars(
+        parse(f"metafunc {command}", what, mine, {"decision": options(), "output": Shown()})
+    )
     runs = [name for name in names if (Path(name) / "config.json").exists()]
     if len(runs) > 1:
         raise UsageError(f"{command} takes one run, not {len(runs)}: {', '.join(runs)}.")
@@ -53,10 +55,10 @@ def run_or_training(command: str, argv: Sequence[str], what: str, options: type)
         if rest:
             raise UsageError(f"{rest[0]} is an option of a training, and {runs[0]} is trained: leave it out.")
         others = [name for name in names if name not in runs]
-        return Asked(Path(runs[0]), [], others, asked["options"], asked["output"])
+        return Asked(Path(runs[0]), [], others, asked["decision"], asked["output"])
     _check_training(command, names)
     shared = [flag for flag in mine if flag in SHARED]
-    return Asked(None, [*names, *rest, *shared], [], asked["options"], asked["output"])
+    return Asked(None, [*names, *rest, *shared], [], asked["decision"], asked["output"])
 
 
 def _check_training(command: str, names: Sequence[str]) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from metafunc.checks import counted
 from metafunc_cli.display.screen import refusals
 from metafunc_cli.errors import UsageError
 from metafunc_cli.settings.bench_options import Benching
@@ -75,8 +76,8 @@ def shown(words: Sequence[str], out: Path) -> str:
 def _said(asked: Benching, steps: int | None) -> str:
     if asked.minutes is not None:
         shared = "processor seconds" if asked.equal == "seconds" else "outer steps"
-        return f"{asked.minutes:g} minutes of a processor for all trainings, each with the same {shared}."
-    return "The suite's own steps." if steps is None else f"{steps:,} outer steps for each training."
+        return f"{asked.minutes:g} min of a processor for all trainings, each with the same {shared}."
+    return "The suite's own steps." if steps is None else f"{counted(steps, 'outer steps')} for each training."
 
 
 def _shared_out(
@@ -98,8 +99,9 @@ def _shared_out(
     shares = share(costs, 60 * minutes / suite.seeds) if cells else []
     if short := [" ".join(cell) for cell, each in zip(cells, shares, strict=True) if each.steps < 1]:
         raise UsageError(
-            f"--minutes {minutes:g} leaves no time for a step and its validations in {len(short)} of {len(cells)} "
-            f"trainings, such as {short[0]}: give more, or fewer --seeds, --families or --learners."
+            f"--minutes {minutes:g} leaves no time for a step and its validations in {len(short)} of "
+            f"{counted(len(cells), 'trainings')}, such as {short[0]}: give more, or fewer --seeds, --families or "
+            "--learners."
         )
     commands = {name: [*words] for name, words in lines.items()}
     found: dict[str, dict[str, Any]] = {name: {} for name in lines}

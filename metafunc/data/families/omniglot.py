@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import torch
 from torch import Tensor
 
-from metafunc.checks import at_least
+from metafunc.checks import at_least, counted
 from metafunc.data.class_split import PARTS, Partition, by_row, numbered, shuffled
 from metafunc.data.episodes import Rotations, classification
 from metafunc.data.pixels import inverted
@@ -146,8 +146,9 @@ def _check(labels: Sequence[str | int], *, complete: bool) -> None:
     sizes = set(of_row.bincount().tolist())
     if sizes != {PER_CLASS} or (complete and len(names) != NUM_CLASSES):
         raise ValueError(
-            f"These are {len(names)} classes of {min(sizes)} to {max(sizes)} drawings; Omniglot has {NUM_CLASSES} "
-            f"classes of {PER_CLASS}. Give --data.path with a copy of it, or read other data with `few_shot`."
+            f"Given: {counted(len(names), 'classes')} of {min(sizes)} to {max(sizes)} drawings; Omniglot has "
+            f"{NUM_CLASSES} classes of {PER_CLASS}. Give --data.path with a copy of it, or read other data with "
+            "`few_shot`."
         )
 
 

@@ -20,7 +20,7 @@ import torch
 from jaxtyping import Float64, Int64
 from torch import Tensor
 
-from metafunc.checks import at_least, one_of
+from metafunc.checks import at_least, counted, one_of
 from metafunc.data.class_split import Partition, numbered
 from metafunc.data.episodes import Rows, fingerprint
 from metafunc.data.families.omniglot import ABOUT, HUB, PER_CLASS, ink, read, values
@@ -153,7 +153,8 @@ def _characters(
     enough = [classes for classes in found if len(classes) == num_ways]
     if not enough:
         raise ValueError(
-            f"No alphabet for {part} has {first + num_ways} characters: lower num_ways, or give a whole copy."
+            f"No alphabet for {part} has {counted(first + num_ways, 'characters')}: lower num_ways, or give a whole "
+            "copy."
         )
     return torch.tensor(enough)
 

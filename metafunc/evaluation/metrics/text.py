@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from typing import Any
 
+from metafunc.checks import counted
 from metafunc.evaluation.metrics.table import METRICS
 
 ROWS = 9
@@ -41,7 +42,7 @@ def as_html(num_tasks: int, split: str, by_step: Sequence[Mapping[str, Any]]) ->
 
 
 def _title(num_tasks: int, split: str) -> str:
-    return f"Evaluation of {num_tasks:,} {split} task{'s' * (num_tasks != 1)} (mean ± 95 %)"
+    return f"Evaluation of {counted(num_tasks, f'{split} tasks')} (mean ± 95 %)"
 
 
 def _cells(by_step: Sequence[Mapping[str, Any]]) -> Iterator[list[str]]:

@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
-from metafunc.checks import at_least, one_of
+from metafunc.checks import at_least, counted, one_of
 from metafunc.data.sampling import generator_for
 from metafunc.evaluation.autoregressive import whole
 from metafunc.evaluation.sequential.acquisition import Acquire, Situation, signed
@@ -87,7 +87,8 @@ def run(
     one_of(str(sign), ("1", "-1"), "sign")
     if not first <= num_evaluations <= size:
         raise ValueError(
-            f"num_evaluations is {num_evaluations}; it has to lie between first, {first}, and the pool's {size} rows."
+            f"num_evaluations is {num_evaluations}; it has to lie between first, {first}, and the pool's "
+            f"{counted(size, 'rows')}."
         )
     rounds = num_evaluations - first
     uniforms = torch.rand(

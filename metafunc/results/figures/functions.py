@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from metafunc import tree
-from metafunc.checks import at_least
+from metafunc.checks import at_least, counted
 from metafunc.evaluation import metrics
 from metafunc.results.figures.style import (  # fmt: skip
     BLUE,
@@ -152,7 +152,7 @@ def number_of_points(tasks: Sequence[Task]) -> str:
     """How many support points there are, such as "5 points" or "3 to 20 points"."""
     counts = [len(points_of(task.support)[0]) for task in tasks]
     least, most = min(counts), max(counts)
-    return f"{least} to {most} points" if least < most else f"{most} point" + "s" * (most != 1)
+    return f"{least} to {most} points" if least < most else counted(most, "points")
 
 
 def _predictions(learner: MetaLearner[M, P], meta: M, task: Task, steps: Sequence[int]) -> dict[int, Normal]:
@@ -223,7 +223,7 @@ def _looks(steps: Sequence[int], shown: int) -> dict[int, tuple[str, Any, float]
 
 
 def _after(step: int) -> str:
-    return "before" if step == 0 else f"{step} step" + ("s" if step > 1 else "")
+    return "before" if step == 0 else counted(step, "steps")
 
 
 def rows_of(predicted: Normal, order: Tensor, noise_scale: float | None = None) -> Normal:

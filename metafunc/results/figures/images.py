@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from jaxtyping import Int
 from torch import Tensor
 
+from metafunc.checks import counted
 from metafunc.results.figures.style import GREY, INK, LIGHT_GREY, SMALL_SIZE, TEXT_SIZE, VERMILION, figure
 from metafunc.types import Task
 
@@ -54,15 +55,18 @@ def episode(task: Task, predicted: Int[Tensor, " n"], *, names: Sequence[str] = 
             f"{tuple(task.support.x.shape)}: there is nothing to look at."
         )
     if predicted.shape != task.query.y.shape:
-        raise ValueError(f"There are {len(task.query.y)} query images and {len(predicted)} answers.")
+        raise ValueError(
+            f"{counted(len(task.query.y), 'query images')}, but {counted(len(predicted), 'answers')}: give one for "
+            "each."
+        )
     layout = _layout(task, names)
     right = int((predicted == task.query.y).sum())
     wide = max(NARROWEST, min(8.0, 0.6 + 7.4 * layout.used / layout.width))
     page, body = figure(
         wide,
         1.35 + 7.4 * layout.lines * PITCH / layout.width,
-        f"A new task: tell {len(layout.given)} classes apart after {_examples(layout.given)} of each",
-        f"{right} of {len(predicted)} queries right ({100 * right / len(predicted):.0f} %).\n"
+        f"A new task: tell {counted(len(layout.given), 'classes')} apart after {_examples(layout.given)} of each",
+        f"{right} of {counted(len(predicted), 'queries')} right ({100 * right / len(predicted):.0f} %).\n"
         "Below each query: the answer, coloured and framed where it is wrong.",
     )
     axes = body.subplots()

@@ -13,6 +13,7 @@ from torch import Generator, Tensor
 
 from metafunc import tree
 from metafunc.bayes.gaussian import Gaussian
+from metafunc.checks import counted
 from metafunc.nn.likelihood import Likelihood
 from metafunc.testing.problems.tabular import Tabular
 from metafunc.transforms.inner import gradient_descent
@@ -277,7 +278,7 @@ Case: TypeAlias = (
 
 
 def _params(params: Tree) -> str:
-    return f"{tree.size(params)} parameters ({len(tree.leaves(params))} leaves)"
+    return f"{counted(tree.size(params), 'parameters')} ({len(tree.leaves(params))} leaves)"
 
 
 def _tasks(tasks: Task) -> str:

@@ -78,7 +78,7 @@ def test_what_to_try_next_is_a_row_that_has_not_been_tried(folder: Path, capsys:
     out, err = capsys.readouterr()
     assert "try" in out
     assert "speed 2" in out
-    assert "1 rows of" in err
+    assert "has 1 row observed already" in err
 
 
 def test_more_labels_than_rows_are_refused_by_their_flag(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -134,10 +134,7 @@ def test_without_numbers_a_small_table_is_asked_for_what_it_has(
     report = json.loads(capsys.readouterr().out)
     assert (report["pool_rows"], report["labels"]) == ([4, 4], 4)
     assert run([*words, "--rows", "6"]) == 2
-    assert (
-        "6 rows whose labels can be asked for leave the smallest task, of 6 rows, none to predict: take at most 5"
-        in capsys.readouterr().err
-    )
+    assert "the smallest task, of 6 rows, has none left to predict: take at most 5" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

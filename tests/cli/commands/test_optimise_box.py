@@ -93,3 +93,13 @@ def test_without_botorch_it_says_how_to_install_it(
     err = capsys.readouterr().err.strip()
     assert err == "metafunc optimise: --box needs botorch: pip install metafunc[botorch]"
     assert len(err.splitlines()) == 1
+
+
+def test_help_says_what_options_are_of(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        run(["optimise", "--help"])
+    said = capsys.readouterr().out
+    assert "decision options" in said
+    assert "options options" not in said
+    assert run(["--help"]) == 0
+    assert "point of a box" in capsys.readouterr().out

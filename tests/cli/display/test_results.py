@@ -53,7 +53,7 @@ def test_diverged_tasks_get_a_column_and_what_is_not_finite_a_name() -> None:
 def test_validation_tasks_that_the_noise_scale_leaves_out_are_counted() -> None:
     assert "leaves out" not in shown(report("mse", {"noise_tasks_left_out": 0}, {"noise_tasks_left_out": 0}))
     text = shown(report("mse", {"noise_tasks_left_out": 0}, {"noise_tasks_left_out": 3}, {"noise_tasks_left_out": 5}))
-    assert "leaves out validation tasks that diverged: 3 after 1 steps, 5 after 2 steps." in " ".join(text.split())
+    assert "leaves out validation tasks that diverged: 3 after 1 step, 5 after 2 steps." in " ".join(text.split())
 
 
 def test_accuracies_are_percentages_with_the_probe_and_the_protocol() -> None:
@@ -86,7 +86,7 @@ def test_the_row_of_the_steps_of_training_is_the_result_and_what_diverges_beyond
     lines = [" ".join(line.split()) for line in text.splitlines()]
     assert [line for line in lines if line.startswith("▸ 1 ")]
     assert "▸ the result, after 1 step as in training. ±: 95 % interval." in lines
-    assert "after 2 to 3 steps, more than in training, it diverges: 175 of 600 tasks have no finite error." in lines
+    assert "after 2 to 3 steps, more than in training, it diverges: 175 of 600 tasks without a finite error." in lines
     assert "7.90e+21" not in text
     assert not [line for line in lines if line.startswith(("2 ", "3 "))]
 

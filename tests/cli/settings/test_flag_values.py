@@ -83,6 +83,19 @@ def test_a_column_that_was_guessed_gives_way_to_the_one_that_is_corrected(
         ("train maml sinusoid --quiet no", "--quiet takes no value, and no is no algorithm"),
         ("train maml regression --data.standardise no --data.path a", "one of 'True', 'False', 'task', not 'no'."),
         ("train --quiet malm sinusoid", "Did you mean 'maml'?"),
+        (
+            "train maml regression --data.path a --data.task-column b c",
+            "--data.task-column takes one value, b, and c is left over: leave it out, or give --data.task-column 'b c'",
+        ),
+        ("train sinusoid --steps 10 20", "--steps takes one value, 10, and 20 is left over: leave it out."),
+        (
+            "train maml few_shot --data.path a --data.target-column b c",
+            "left over: leave it out, or give --data.target-columns b c.",
+        ),
+        (
+            "train maml classification --data.path a --data.standardise task",
+            "must be one of 'True', 'False', not 'task'. 'task' goes with regression.",
+        ),
         ("train maml sinusoid --data.noize .1 .2", "There is no option --data.noize. Perhaps --data.noise?"),
         ("tune maml sinusoid --space inner_lr:0..1 --trials x", "--trials must be a whole number, not 'x'."),
         ("bench regression-1d --equal foo", "--equal must be one of 'seconds', 'steps', not 'foo'."),

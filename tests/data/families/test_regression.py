@@ -113,7 +113,7 @@ def test_columns_can_be_chosen(csv):
         ),
         (lambda t: t, {"task_column": "tasks"}, r"Did you mean 'task'"),
         (lambda t: t, {"input_columns": ("c",)}, r"has the columns .*, and not 'c': choose input_columns among them\."),
-        (lambda t: t[["task", "y"]], {}, r"has 0 input columns and 1 target columns"),
+        (lambda t: t[["task", "y"]], {}, r"has 0 input columns and 1 target column; "),
         (lambda t: t.replace({"y": {3.0: float("nan")}}), {}, r"table\.(csv|parquet), row \d+, column 'y' is empty"),
         (lambda t: t.replace({"b": {3.0: float("inf")}}), {}, r"row 15, column 'b' is 'inf'"),
         (

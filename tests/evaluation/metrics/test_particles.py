@@ -5,8 +5,11 @@ import math
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import Tensor
 
+from metafunc.bayes.mixtures import log_weights
 from metafunc.evaluation import metrics
+from metafunc.evaluation.metrics import scores
 from metafunc.types import Normal
 
 from .predictions import classes, noise, normals
@@ -72,3 +75,28 @@ def test_crps_of_many_particles_is_that_of_all_pairs_at_once(monkeypatch):
     in_blocks = [metrics.crps(each, y) for each in (predictive, weighted)]
     assert torch.allclose(torch.stack(whole), torch.stack(in_blocks), rtol=1e-13)
     assert not torch.isclose(whole[0], whole[1])
+    for each, found in zip((predictive, weighted), in_blocks, strict=True):
+        weights = log_weights(each).exp().expand(7, 6)[..., None]
+        apart = [
+            weights[i] * weights[j] * distance(each.loc[i] - each.loc[j], torch.hypot(each.scale[i], each.scale[j]))
+            for i in range(7)
+            for j in range(7)
+        ]
+        error = (weights * distance(y - each.loc, each.scale)).sum(0)
+        assert torch.isclose(found, (error - 0.5 * torch.stack(apart).sum(0)).mean(), rtol=1e-12)
+
+
+def distance(mean: Tensor, scale: Tensor) -> Tensor:
+    """E|N(mean, scale²)|."""
+    z = mean / scale
+    return 2 * scale * torch.exp(-z.square() / 2) / math.sqrt(2 * math.pi) + mean * torch.erf(z / math.sqrt(2))
+
+
+def test_crps_looks_at_a_pair_of_particles_once(monkeypatch):
+    predictive, y = normals(particles=40)
+    seen = []
+    whole = scores._mean_distance
+    monkeypatch.setattr(scores, "_mean_distance", lambda mean, scale: seen.append(mean.numel()) or whole(mean, scale))
+    monkeypatch.setattr(scores, "PAIRS", 2 * predictive.loc.numel())
+    metrics.crps(predictive, y)
+    assert sum(seen[1:]) < 0.6 * 40 * predictive.loc.numel()
