@@ -220,6 +220,7 @@ def first_tasks(learner: MetaLearner[M, P], family: TaskFamily, now: State[M], d
     with first_calls.trying():
         tasks = move(next_tasks(learner, family, now), device)
         check_tasks.check(learner, now.meta, family, tasks)
+        check_tasks.check_shards(family, now.spec.seed, now.spec.num_tasks, now.spec.shards)
         if now.spec.num_tasks > now.spec.shards:
             check_tasks.check(learner, now.meta, family, tree.at(tasks, slice(1, 2)))
     return tasks
