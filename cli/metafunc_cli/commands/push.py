@@ -1,5 +1,6 @@
 """`metafunc push`: put a run onto the Hugging Face hub."""
 
+import shlex
 from collections.abc import Sequence
 
 from metafunc_cli.display.drawing import prepare
@@ -18,7 +19,8 @@ WHAT = (
 def main(argv: Sequence[str]) -> int:
     """Run the command; see `metafunc push --help`."""
     names, flags = words_and_flags(argv, ("", Pushing))
-    found: Pushing = parse("metafunc push RUN user/name", WHAT, flags, {"pushing": Pushing()}).pushing
+    usage = f"metafunc push {shlex.join(names) if len(names) == 2 else 'RUN user/name'}"
+    found: Pushing = parse(usage, WHAT, flags, {"pushing": Pushing()}).pushing
     if len(names) != 2:
         raise UsageError("push needs a run and a name, for example: metafunc push runs/maml-sinusoid-1 user/name")
     run, name = names
