@@ -114,7 +114,7 @@ def test_a_learner_that_compares_tasks_needs_two_in_each_shard(tmp_path: Path) -
     family, rollouts = data.navigation(horizon=3), rl.RolloutSettings(num_trajectories=2)
     compares = algorithms.maml_rl(nn.mlp((2,), 2), family.simulator, rollouts=rollouts, credit="sampling")
     given = {"num_tasks": 4, "out": tmp_path / "run", "execution": Execution(shards=4)}
-    with pytest.raises(ValueError, match=r"credit=\"sampling\" compares .* 2 for each of its shards"):
+    with pytest.raises(ValueError, match=r"sampled objective compares .* 2 for each of its shards"):
         metafunc.fit(compares, family, steps=1, **given)
     assert not (tmp_path / "run").exists()
     metafunc.fit(compares, family, steps=1, num_tasks=4, execution=Execution(shards=2))
