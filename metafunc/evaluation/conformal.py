@@ -36,9 +36,11 @@ from metafunc.evaluation import metrics
 from metafunc.evaluation.metrics.intervals import Groups
 from metafunc.evaluation.metrics.scores import class_log_probs, required_scale
 from metafunc.evaluation.scoring import Draws, origin_of, sampler_of
+from metafunc.recipe import by_shapes
 from metafunc.types import Batch, Categorical, M, MetaLearner, Normal, Predictive, TaskFamily
 
 
+@by_shapes
 class Conformal(NamedTuple):
     """What a threshold from validation tasks is worth on test tasks.
 

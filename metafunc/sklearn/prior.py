@@ -22,6 +22,7 @@ from metafunc import tree
 from metafunc.algorithms import ALGORITHMS
 from metafunc.data.numbers import Scale, standardised
 from metafunc.data.sampling import generator_for
+from metafunc.recipe import Printed, Rows
 from metafunc.training import load
 from metafunc.training.build import Learner, learner_of, own_steps
 from metafunc.training.checkpoint import flatten, restore
@@ -31,7 +32,7 @@ from metafunc.types import Kind
 
 
 @dataclass(frozen=True, repr=False, eq=False)
-class Prior:
+class Prior(Printed):
     """A meta-trained learner with the units of its data.
 
     Args:
@@ -117,13 +118,11 @@ class Prior:
     def __deepcopy__(self, memo: object) -> "Prior":
         return self
 
-    def __repr__(self) -> str:
+    def _described(self) -> Rows:
         steps = self.config.get("training", {}).get("steps", 0)
-        outputs = "class" if self.kind == "classification" else "target"
-        return (
-            f"Prior({self.algorithm}, {steps:,} steps, {self.kind}, {_counted(self.num_inputs, 'input')}, "
-            f"{_counted(self.num_outputs, outputs)}, {tree.size(self.meta):,} parameters)"
-        )
+        outputs = _counted(self.num_outputs, "class" if self.kind == "classification" else "target")
+        counted = f"{steps:,} steps", self.kind, _counted(self.num_inputs, "input"), outputs
+        return [("", text) for text in (self.algorithm, *counted, f"{tree.size(self.meta):,} parameters")]
 
     @property
     def algorithm(self) -> str:
