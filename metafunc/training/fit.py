@@ -137,7 +137,8 @@ def fit(
         at_least(1, num_tasks=num_tasks)
         shards.check(execution.shards, num_tasks, ranks)
         on_event = usual(on_event) if ranks.first else on_event
-        device = device_of(execution.device)
+        device = device_of(execution.device, ranks.local_rank)
+        execution = replace(execution, device=device)
         initial = move(learner.init(generator_for(seed, "init", 0)) if start is None else start, device)
         schedule = outer.schedule if outer.update is None else None  # torch warns where its optimiser takes no step
         spec = RunSpec(seed, steps, num_tasks, outer.clip, execution.shards)
