@@ -11,8 +11,8 @@ from metafunc_cli.settings.options import Pushing
 from metafunc_cli.settings.run_argument import is_run, parse, words_and_flags
 
 WHAT = (
-    "Put RUN onto the Hugging Face hub as user/name: its best meta-parameters, settings, log, meta-tests, pictures and "
-    "a page about it. metafunc predict hf://user/name then works anywhere."
+    "Put RUN onto the Hugging Face hub as user/name: its best meta-parameters, settings, log, meta-tests, pictures, "
+    "report and a page about it. metafunc predict hf://user/name then works anywhere."
 )
 
 
@@ -31,7 +31,7 @@ def main(argv: Sequence[str]) -> int:
     prepare()
     screen = Screen(json=found.json, quiet=True)
     with refusals():
-        where = push(run, name, private=found.private)
+        where = push(run, name, private=found.private, license=found.license)
     show_lines(screen.out, [("pushed", where), ("use", f"metafunc predict hf://{name} --support F --query F --out F")])
     screen.result({"run": run, "address": where})
     return OK
