@@ -76,7 +76,10 @@ def browser(session: nox.Session) -> None:
 
 @nox.session
 def nightly(session: nox.Session) -> None:
-    """The slow tests: every algorithm through inductor, every identity with seeds of the night, a thousand faults."""
+    """The slow tests: every algorithm through inductor, every identity with seeds of the night, a thousand faults; and
+    those of ranks under torchrun, on two machines (network namespaces of this one), and with workers that are killed,
+    which run nowhere else.
+    """
     session.notify("audit")
     _python(session, "pytest", "-m", "nightly", *session.posargs, env=ONE_THREAD)
 

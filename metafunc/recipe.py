@@ -10,13 +10,17 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import wraps
 from html import escape
 from importlib import import_module
+from pathlib import Path
 from textwrap import fill
-from typing import Any, NamedTuple, ParamSpec, TypeVar
+from typing import Any, NamedTuple, ParamSpec, TypeAlias, TypeVar
 
 import torch
 from torch import Tensor
 
 A = ParamSpec("A")
+C = TypeVar("C", bound=type)
+Rows: TypeAlias = list[tuple[str, str]]
+"""What is said of a value: pairs of a name, empty for what needs none, and a text."""
 WIDTH, LINES = 100, 12
 """What a value takes in print at most."""
 COUNTED = "_num_parameters"
@@ -56,7 +60,22 @@ class Recipe(NamedTuple):
         return {**bound.arguments}
 
 
-class Built:
+class Printed:
+    """A value that says what it is in at most twelve lines, in print and in a notebook."""
+
+    def _described(self) -> Rows:
+        """What is said: the fields of a dataclass."""
+        return [(name, short(part)) for name, part in vars(self).items()]
+
+    def __repr__(self) -> str:
+        text = ", ".join(value if not name else f"{name}={value}" for name, value in self._described())
+        return fill(f"{type(self).__name__}({text})", WIDTH, subsequent_indent="    ", max_lines=LINES)
+
+    def _repr_html_(self) -> str:
+        return as_html(type(self).__name__, self._described())
+
+
+class Built(Printed):
     """A frozen dataclass of functions that may know its recipe."""
 
     recipe: Recipe | None = None
@@ -66,12 +85,17 @@ class Built:
         """The arguments of the builder by name, with its defaults; empty for what was put together by hand."""
         return {} if self.recipe is None else self.recipe.settings()
 
-    def __repr__(self) -> str:
-        text = ", ".join(value if not name else f"{name}={value}" for name, value in described(self))
-        return fill(f"{type(self).__name__}({text})", WIDTH, subsequent_indent="    ", max_lines=LINES)
-
-    def _repr_html_(self) -> str:
-        return as_html(type(self).__name__, described(self))
+    def _described(self) -> Rows:
+        if self.recipe is None:
+            functions = {name: part for name, part in vars(self).items() if callable(part)}
+            known = [("", str(part)) for name, part in vars(self).items() if name in ("name", "kind")]
+            return [*known, ("", "by hand"), *((name, short(part)) for name, part in functions.items())]
+        settings = self.settings
+        parts = [("", short(part)) for part in settings.values() if isinstance(part, Built)]
+        sizes = [("", size)] if (size := _size(self)) else []
+        rest = {name: part for name, part in settings.items() if not isinstance(part, Built) and part is not None}
+        kind = [("", str(getattr(self, name))) for name in ("kind",) if hasattr(self, name)]
+        return [("", self.recipe.name), *kind, *parts, *sizes, *((name, short(part)) for name, part in rest.items())]
 
     def __copy__(self) -> "Built":
         return self
@@ -147,24 +171,6 @@ def rebuilt(recipe: Recipe, info: Any) -> Any:
     return value
 
 
-def described(value: Built) -> list[tuple[str, str]]:
-    """What is said of a value: pairs of a name, empty for what needs none, and a text."""
-    if value.recipe is None:
-        functions = {name: part for name, part in vars(value).items() if callable(part)}
-        known = [("", str(part)) for name, part in vars(value).items() if name in ("name", "kind")]
-        return [
-            *known,
-            ("", "by hand"),
-            *((n, getattr(f, "__qualname__", type(f).__name__)) for n, f in functions.items()),
-        ]
-    settings = value.settings
-    parts = [("", short(part)) for part in settings.values() if isinstance(part, Built)]
-    sizes = [("", size)] if (size := _size(value)) else []
-    rest = {name: part for name, part in settings.items() if not isinstance(part, Built) and part is not None}
-    kind = [("", str(getattr(value, name))) for name in ("kind",) if hasattr(value, name)]
-    return [("", value.recipe.name), *kind, *parts, *sizes, *((name, short(part)) for name, part in rest.items())]
-
-
 def short(value: Any) -> str:
     """A setting in a few words."""
     if isinstance(value, Built):
@@ -176,26 +182,37 @@ def short(value: Any) -> str:
         return f"{value:g}"
     if isinstance(value, Tensor) or hasattr(value, "shape"):
         return f"{type(value).__name__} {'x'.join(map(str, value.shape))}".strip()
-    if isinstance(value, int | str) or value is None:
+    if isinstance(value, int | str | Path) or value is None:
         return str(value)
+    if isinstance(value, Mapping):
+        return f"{{{', '.join(map(str, value))}}}"
     if isinstance(value, tuple | list) and len(value) <= LINES:
         return f"({', '.join(map(short, value))})"
-    return type(value).__name__
+    return str(getattr(value, "__qualname__", type(value).__name__))
 
 
-def shapes(value: Any) -> str:
-    """A NamedTuple of tensors by their shapes.
+def by_shapes(cls: C) -> C:
+    """Let a NamedTuple of tensors say their shapes, since numbers would fill pages.
 
     Examples:
         >>> from metafunc.types import Batch
         >>> Batch(torch.zeros(5, 1), torch.zeros(5, dtype=torch.int64))
         Batch(x=5x1 float32, y=5 int64)
     """
-    fields = [(name, part) for name, part in value._asdict().items() if not isinstance(part, tuple) or part]
-    return f"{type(value).__name__}({', '.join(f'{name}={_shape(part)}' for name, part in fields)})"
+
+    def described(value: Any) -> Rows:
+        fields = [(name, part) for name, part in value._asdict().items() if not isinstance(part, tuple) or part]
+        return [(name, _shape(part)) for name, part in fields]
+
+    def text(value: Any) -> str:
+        return f"{cls.__name__}({', '.join(f'{name}={said}' for name, said in described(value))})"
+
+    cls.__repr__ = text  # type: ignore[method-assign, assignment]  # a NamedTuple can have no base that has it
+    cls._repr_html_ = lambda value: as_html(cls.__name__, described(value))  # type: ignore[attr-defined]  # likewise
+    return cls
 
 
-def as_html(title: str, rows: list[tuple[str, str]]) -> str:
+def as_html(title: str, rows: Rows) -> str:
     """A table of at most twelve lines."""
     shown = rows[: LINES - 1] + ([("", f"and {len(rows) - LINES + 1} more")] if len(rows) >= LINES else [])
     cells = "".join(f"<tr><td>{escape(name)}</td><td>{escape(text)}</td></tr>" for name, text in shown)
@@ -206,7 +223,7 @@ def _shape(part: Any) -> str:
     if isinstance(part, Tensor):
         size = "x".join(map(str, part.shape)) or "scalar"
         return f"{size} {str(part.dtype).removeprefix('torch.')}"
-    return repr(part) if hasattr(part, "_asdict") else type(part).__name__
+    return repr(part) if hasattr(part, "_asdict") else short(part)
 
 
 def _size(value: Built) -> str:

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Generator, Tensor
 
-from metafunc.recipe import Built, shapes
+from metafunc.recipe import Built, by_shapes
 
 Tree: TypeAlias = Any
 """Tensors in nested dicts, lists, tuples and NamedTuples."""
@@ -297,4 +297,4 @@ Rate: TypeAlias = float | Tensor | Tree
 """A step size: a number, a 0-dim tensor, or a tree like the parameters, whose leaves broadcast against theirs."""
 
 for _tensors in (Batch, Task, Normal, Categorical):
-    _tensors.__repr__ = shapes  # type: ignore[method-assign]  # by shapes: numbers would fill pages
+    by_shapes(_tensors)

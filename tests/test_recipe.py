@@ -2,7 +2,9 @@
 
 import copy
 import dataclasses
+import json
 import pickle
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +14,14 @@ import pytest
 import torch
 
 import metafunc
-from metafunc import algorithms, data, likelihood, nn, tree
+from metafunc import algorithms, data, likelihood, nn, rl, tree
 from metafunc.algorithms import ALGORITHMS
 from metafunc.data import FAMILIES
-from metafunc.recipe import LINES, as_html, built, short
+from metafunc.evaluation.metrics.table import METRICS
+from metafunc.recipe import LINES, WIDTH, as_html, built, short
+from metafunc.results.comparison import Comparison, Entry, compare
+from metafunc.results.rounded import spoken
+from metafunc.sklearn import Prior
 from metafunc.training.build import build, tasks_of
 from metafunc.types import Batch, MetaLearner, Task
 
@@ -88,13 +94,69 @@ def test_parameters_are_made_once_to_be_counted() -> None:
     assert len(made) == 1
 
 
-@pytest.mark.parametrize("value", [LEARNER, nn.conv4((1, 28, 28), 5), likelihood.categorical(3), data.sinusoid()])
-def test_what_is_said_is_short(value: Any) -> None:
-    for text in (repr(value), repr(again(value))):
+@cache
+def public() -> dict[str, Any]:
+    """A value of every class that users meet."""
+    meta, family, rows = (
+        LEARNER.init(torch.Generator().manual_seed(0)),
+        data.sinusoid(),
+        Batch(*[torch.zeros(5, 1)] * 2),
+    )
+    tested = metafunc.evaluate(LEARNER, meta, family, num_tasks=4, num_steps=1, num_validation_tasks=2)
+    entries = [Entry(f"maml-{seed}", (seed,), (tested,), 1, None, 1761) for seed in range(20)]
+    config = {"algorithm": {"name": "maml"}, "training": {"steps": 3}}
+    tasks = {"kind": "regression", "input_shape": [1], "num_outputs": 1, "info": {}}
+    given = [
+        *(
+            LEARNER,
+            nn.conv4((1, 28, 28), 5),
+            likelihood.categorical(3),
+            family,
+            ALGORITHMS["maml"],
+            FAMILIES["sinusoid"],
+        ),
+        *(metafunc.Outer(), metafunc.Validation(), metafunc.Recording(config=config), metafunc.Execution()),
+        *(rows, Task(rows, rows), metafunc.predict(LEARNER, meta, rows, rows.x), METRICS["mse"], rl.RolloutSettings()),
+        metafunc.Categorical(torch.zeros(1, 5, 3)),
+        metafunc.conformal(LEARNER, meta, family, num_tasks=4, num_validation_tasks=20),
+        metafunc.fit(LEARNER, family, steps=1, num_tasks=2, validation=metafunc.Validation(every=1, num_tasks=2)),
+        *(tested, entries[0], compare("sinusoid", entries), Prior(LEARNER, meta, config, tasks)),
+    ]
+    return {type(value).__name__: value for value in given}
+
+
+NAMES = (
+    *("Algorithm", "Batch", "Categorical", "Comparison", "Conformal", "Entry", "Evaluation", "Execution", "Family"),
+    *("Fit", "Likelihood", "MetaLearner", "Metric", "Model", "Normal", "Outer", "Prior", "Recording"),
+    *("RolloutSettings", "Task", "TaskFamily", "Validation"),
+)
+
+
+def test_every_class_of_the_face_is_among_them() -> None:
+    face = {name for name in dir(metafunc) if isinstance(getattr(metafunc, name), type)}
+    assert face <= {*public()} == {*NAMES}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_is_said_is_short(name: str) -> None:
+    value = public()[name]
+    found = again(value)
+    for text in (repr(value), repr(found)):
+        assert text.startswith(name)
         assert len(text.splitlines()) <= LINES
-        assert len(text) <= 800
+        assert len(text) <= LINES * WIDTH
         assert "0x" not in text
     assert value._repr_html_().count("<tr>") <= LINES + 1
+
+
+def test_a_comparison_is_json_and_what_it_says_is_its_table() -> None:
+    found = public()["Comparison"]
+    assert json.loads(json.dumps(found)) == again(found) == {**found}
+    first = found["rows"][0]["mse"]
+    said = f"MSE {spoken(first['mean'], first['ci95'], 'mse')}"
+    assert " ".join(repr(found).split()).startswith(f"Comparison(sinusoid, 4 tasks, maml-0={said}, ")
+    assert f"<td>maml-0</td><td>{said}, " in found._repr_html_()
+    assert repr(Comparison()) == "Comparison(no tasks)"
 
 
 def test_a_table_of_html_is_cut_and_escaped() -> None:

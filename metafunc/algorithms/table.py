@@ -75,6 +75,7 @@ from metafunc.algorithms.policies.promp import promp
 from metafunc.bayes.gaussian_process import JITTER
 from metafunc.nn import likelihood as likelihoods
 from metafunc.nn.likelihood import Likelihood
+from metafunc.recipe import Printed
 from metafunc.types import Kind, MetaLearner
 
 Learner: TypeAlias = MetaLearner[Any, Any]
@@ -97,8 +98,8 @@ def _with_noise(kind: Kind, num_outputs: int, *, noise: str) -> Likelihood:
     return likelihoods.for_kind(kind, num_outputs)
 
 
-@dataclass(frozen=True)
-class Algorithm:
+@dataclass(frozen=True, repr=False)
+class Algorithm(Printed):
     """What there is to know of an algorithm from outside.
 
     Args:

@@ -29,7 +29,7 @@ from torch import Generator, Tensor
 from metafunc import tree
 from metafunc.bayes.cubature import sobol_normals
 from metafunc.bayes.post_hoc import Octaves, PostHoc, post_hoc
-from metafunc.checks import at_least, counted, one_of
+from metafunc.checks import at_least, counted, in_place, one_of
 from metafunc.nn.likelihood import Likelihood
 from metafunc.recipe import built
 from metafunc.types import Batch, Categorical, M, MetaLearner, Model, Normal, Params, Task, Tree
@@ -85,6 +85,7 @@ def laplace(
         units of y); task parameters are a `Mode`. `metafunc.evaluate` fits them on validation tasks.
 
     Raises:
+        TypeError: arguments have changed places.
         ValueError: if the likelihood is neither, an argument is out of its range, or, at the first task, the learner's
             task parameters are not the network's, or the Jacobian is larger than `dense_limit`.
 
@@ -100,6 +101,8 @@ def laplace(
         Khan, Immer, Abedi, Korzepa (2019), "Approximate Inference Turns Deep Networks into Gaussian Processes".
         Daxberger et al. (2021), "Laplace Redux: Effortless Bayesian Deep Learning".
     """
+    order = "laplace(learner, model, likelihood)"
+    in_place(order, learner=(learner, MetaLearner), model=(model, Model), likelihood=(likelihood, Likelihood))
     if likelihood.num_outputs != likelihood.num_targets:
         raise ValueError("laplace takes likelihood.gaussian(...) or likelihood.categorical(...), whose outputs it can.")
     one_of(layers, ("last", "all"), "layers")

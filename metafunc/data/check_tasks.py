@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from metafunc import tree
+from metafunc.data.sampling import generator_for
 from metafunc.types import Batch, Categorical, M, MetaLearner, P, Predictive, Task, TaskFamily
 
 
@@ -36,6 +37,42 @@ def check(learner: MetaLearner[M, P], meta: M, family: TaskFamily, tasks: Task) 
     if not isinstance(tasks.query, Batch):
         return None
     return _check_output(learner, meta, family, tree.at(tasks, 0))
+
+
+def check_shards(family: TaskFamily, seed: int, num_tasks: int, num_shards: int) -> None:
+    """Refuse a family of which shards would draw other tasks than the whole of a step has.
+
+    Args:
+        family: whose training tasks are cut into shards.
+        seed: the seed of the run.
+        num_tasks: tasks of a step.
+        num_shards: how many parts of a step draw theirs by themselves.
+
+    Raises:
+        ValueError: a task of a draw depends on how many are drawn.
+
+    Examples:
+        >>> from metafunc import data
+        >>> check_shards(data.sinusoid(), seed=0, num_tasks=8, num_shards=4)
+    """
+    if num_shards == 1:
+        return
+    size = num_tasks // num_shards
+    few, many = (family.train(generator_for(seed, "train", 0), count) for count in (size, num_tasks))
+    if all(map(_alike, tree.leaves(few), tree.leaves(tree.at(many, slice(0, size))))):
+        return
+    raise ValueError(
+        f"{family.name} draws other tasks where it draws more of them: the first {size} of {num_tasks} are not those "
+        f"that it draws for {size}, as {num_shards} shards of a step need it. Draw each task from a row of random "
+        "numbers of its own, as metafunc.data.sampler does, or train with 1 shard."
+    )
+
+
+def _alike(few: Tensor, many: Tensor) -> bool:
+    """Whether both are the same, as far as another number of tasks rounds alike."""
+    if few.shape != many.shape or not few.is_floating_point():
+        return torch.equal(few, many)
+    return torch.allclose(few, many, equal_nan=True)
 
 
 def _check_batch(batch: Batch, where: str, family: TaskFamily) -> None:

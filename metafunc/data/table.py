@@ -25,11 +25,12 @@ from metafunc.data.families.sine_or_line import sine_or_line
 from metafunc.data.families.sinusoid import sinusoid
 from metafunc.data.families.tiny_omniglot import tiny_omniglot
 from metafunc.data.families.trend import trend
+from metafunc.recipe import Printed
 from metafunc.types import Kind, TaskFamily
 
 
-@dataclass(frozen=True)
-class Family:
+@dataclass(frozen=True, repr=False)
+class Family(Printed):
     """A task family, as far as it is known without its data.
 
     Args:

@@ -30,15 +30,17 @@ from jaxtyping import Float
 from torch import Tensor
 
 from metafunc import tree
-from metafunc.checks import at_least
+from metafunc.checks import at_least, in_place
 from metafunc.data.sampling import generator_for
 from metafunc.evaluation import metrics
 from metafunc.evaluation.metrics.intervals import Groups
 from metafunc.evaluation.metrics.scores import class_log_probs, required_scale
 from metafunc.evaluation.scoring import Draws, origin_of, sampler_of
+from metafunc.recipe import by_shapes
 from metafunc.types import Batch, Categorical, M, MetaLearner, Normal, Predictive, TaskFamily
 
 
+@by_shapes
 class Conformal(NamedTuple):
     """What a threshold from validation tasks is worth on test tasks.
 
@@ -124,6 +126,7 @@ def conformal(
         split: as in `metafunc.evaluate`.
 
     Raises:
+        TypeError: arguments have changed places.
         ValueError: the level lies outside (0, 1), a count is below 1, or the family is one of control.
 
     Examples:
@@ -135,6 +138,8 @@ def conformal(
         >>> 0.75 < float(found.coverage.mean()) < 1.0  # untrained, and still near .9
         True
     """
+    order = "conformal(learner, meta, family, ...)"
+    in_place(order, learner=(learner, MetaLearner), meta=(meta, object), family=(family, TaskFamily))
     at_least(1, num_tasks=num_tasks, num_validation_tasks=num_validation_tasks)
     if not 0 < level < 1:
         raise ValueError(f"level must lie between 0 and 1, not {level}: 0.9 covers nine of ten rows.")

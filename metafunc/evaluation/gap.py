@@ -56,7 +56,7 @@ def optimal_nll(
     sampler, learner = sampler_of(family, split), family.optima.get(split)
     if learner is None:
         return None
-    meta = move(learner.init(generator_for(seed, "init", 0)), device_of(execution.device))
+    meta = move(learner.init(generator_for(seed, "init", 0)), device_of(execution.device, ranks.local_rank))
 
     def of_task(task: Task) -> Tensor:
         return nll(learner.predict(learner.adapt(meta, task.support), task.query.x), task.query.y, task.query.mask)

@@ -228,7 +228,7 @@ def evaluate(
     at_least(1, joint_rows=1 if joint_rows is None else joint_rows)
     if joint == "autoregressive":
         check_row_by_row(learner, family)
-    sampler, where = sampler_of(family, split), device_of(execution.device)
+    sampler, where = sampler_of(family, split), device_of(execution.device, ranks.local_rank)
     draws = Draws(learner, move(meta, where), sampler, seed, split, num_tasks, execution.chunk_size, ranks)
     about = split, seed, family.kind, family.num_outputs, learner.normalisation
     result = Evaluation(*about, {}, {}, {}, {}, origin=origin_of(sampler, seed, split, num_tasks))

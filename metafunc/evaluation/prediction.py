@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from metafunc import tree
-from metafunc.checks import at_least
+from metafunc.checks import at_least, in_place
 from metafunc.data.sampling import generator_for
 from metafunc.types import Batch, Categorical, M, MetaLearner, Normal, P, Predictive, Task
 
@@ -38,6 +38,7 @@ def predict(
         The distribution of the observations, particles first; `metafunc.evaluation.metrics.mixture` makes one of them.
 
     Raises:
+        TypeError: arguments have changed places.
         ValueError: `num_steps` is negative, or the rows of `x` are not shaped like those of the support set.
 
     Examples:
@@ -49,6 +50,8 @@ def predict(
         >>> metafunc.predict(learner, meta, support, torch.zeros(3, 1), num_steps=2).loc.shape
         torch.Size([1, 3, 1])
     """
+    order = "predict(learner, meta, support, x)"
+    in_place(order, learner=(learner, MetaLearner), meta=(meta, object), support=(support, Batch), x=(x, object))
     if x.shape[1:] != support.x.shape[1:]:
         given, needed = tuple(x.shape[1:]), tuple(support.x.shape[1:])
         raise ValueError(f"A row of x has the shape {given}, one of the support set {needed}: they have to agree.")

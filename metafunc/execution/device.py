@@ -13,21 +13,36 @@ from metafunc.execution.deferred_compiler import deferred_compiler
 T = TypeVar("T")
 
 
-def device_of(name: str | torch.device) -> torch.device:
+def device_of(name: str | torch.device, local_rank: int = 0) -> torch.device:
     """The device of a name; "auto" takes the first there is of cuda, mps and cpu.
+
+    Args:
+        name: the device, or its kind.
+        local_rank: the number of this process among those of its machine, which share its devices of a kind in turn;
+            a device that is named with its own number is taken by all.
 
     Raises:
         ValueError: torch does not know the name, or the machine has no such device.
+
+    Examples:
+        >>> device_of("cpu", local_rank=3)
+        device(type='cpu')
     """
-    if name == "auto":
-        accelerator = torch.accelerator.current_accelerator(check_available=True)
-        return accelerator if accelerator is not None else torch.device("cpu")
     try:
-        device = torch.device(name)
+        found = torch.accelerator.current_accelerator(check_available=True) if name == "auto" else torch.device(name)
+        device = _in_turn(found or torch.device("cpu"), local_rank)
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:  # torch's CPU build raises an AssertionError for "cuda"
         raise ValueError(f"There is no device {str(name)!r} here ({error}); give cpu, cuda, mps or auto.") from error
     return device
+
+
+def _in_turn(device: torch.device, local_rank: int) -> torch.device:
+    """The device of a process among those of its kind."""
+    if device.type == "cpu" or device.index is not None:
+        return device
+    turn = local_rank % max(1, torch.accelerator.device_count())
+    return torch.device(device.type, turn) if turn else device
 
 
 def move(values: T, device: torch.device) -> T:

@@ -18,6 +18,7 @@ from metafunc.execution.aot.build import possible
 from metafunc.execution.gradient import Lower, Measured, measured, value_and_grad
 from metafunc.execution.shards import Reduce
 from metafunc.execution.workload import Workload, workload_of
+from metafunc.recipe import Printed
 from metafunc.types import M, Task, TaskLoss, Tree
 
 Compile: TypeAlias = Literal["auto", "on", "off"]
@@ -45,8 +46,8 @@ COMPILED = 30_000
 """Small steps from which it pays to wait for the code: it takes 25 to 45 s, and saves at least 2 ms of each."""
 
 
-@dataclass(frozen=True)
-class Execution:
+@dataclass(frozen=True, repr=False)
+class Execution(Printed):
     """How a training or a meta-test is to be executed; what is given is taken as it is, and the rest is chosen.
 
     Args:

@@ -18,15 +18,17 @@ from metafunc.evaluation.meta_test import Evaluation
 from metafunc.evaluation.metrics import Interval
 from metafunc.evaluation.metrics.intervals import Groups, Statistic, half_width, influence
 from metafunc.evaluation.metrics.summaries import json_safe
-from metafunc.evaluation.metrics.table import METRICS, higher_is_better
+from metafunc.evaluation.metrics.table import METRICS, higher_is_better, label
+from metafunc.recipe import Printed, Rows
 from metafunc.results import tables
+from metafunc.results.rounded import spoken
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
 
-@dataclass(frozen=True)
-class Entry:
+@dataclass(frozen=True, repr=False)
+class Entry(Printed):
     """One learner of a comparison.
 
     Args:
@@ -78,7 +80,7 @@ class Entry:
         return test.values[metric] if metric in test.values else test.counts[metric]
 
 
-class Comparison(dict[str, Any]):
+class Comparison(Printed, dict[str, Any]):
     """The table of a comparison: what `compare.json` holds, and ways to show it.
 
     Examples:
@@ -88,6 +90,14 @@ class Comparison(dict[str, Any]):
         >>> def shown(folder: Path) -> str:  # of `metafunc compare`
         ...     return Comparison(json.loads((folder / "compare.json").read_text())).to_latex()
     """
+
+    def _described(self) -> Rows:
+        rows = [
+            (row["algorithm"], ", ".join(f"{label(m)} {spoken(row[m]['mean'], row[m]['ci95'], m)}" for m in found))
+            for row in self.get("rows", ())
+            for found in (tables.metrics_of(row),)
+        ]
+        return [("", f"{self['tasks']}, {self['num_tasks']:,} tasks" if rows else "no tasks"), *rows]
 
     def to_frame(self) -> "DataFrame":
         """As a data frame, one row per learner; see `tables.to_frame`."""

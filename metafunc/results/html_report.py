@@ -21,6 +21,7 @@ def html_report(
     learner: MetaLearner[Any, Any] | None = None,
     imports: bool = False,
     seed: int = 0,
+    called: str | None = None,
 ) -> Path:
     """Write a report of a run or a comparison: tables that sort, pictures, and functions to explore.
 
@@ -30,6 +31,7 @@ def html_report(
         learner: your own learner, for a run whose configuration does not name one of the table's.
         imports: allow importing the modules that a run's configuration names; do so for runs of your own only.
         seed: of the new functions that a run's report shows; those of a comparison were drawn with it.
+        called: the folder of a run in the commands of its report; by default `source`.
 
     Returns:
         The file: one page without a request to anywhere.
@@ -51,7 +53,7 @@ def html_report(
     file = folder / REPORT if out is None else Path(out)
     _check_out(file)
     if (folder / CONFIG).exists():
-        parts = html_run.parts(folder, learner, imports=imports, seed=seed)
+        parts = html_run.parts(folder, learner, imports=imports, seed=seed, called=called or str(folder))
     elif (folder / html_comparison.TABLE).exists():
         parts = html_comparison.parts(folder)
     else:

@@ -35,7 +35,7 @@ MANY_POINTS = 400
 
 
 def parts(
-    folder: Path, learner: MetaLearner[Any, Any] | None, *, imports: bool, seed: int
+    folder: Path, learner: MetaLearner[Any, Any] | None, *, imports: bool, seed: int, called: str
 ) -> tuple[str, str, dict[str, Any]]:
     """The title, the body and the data of the page.
 
@@ -53,20 +53,20 @@ def parts(
     tests = {**({run.meta_test: main} if main else {}), **reports}
     shown, data = sections.functions(specs, _functions(run, loaded, meta, named, seed))
     body = [
-        sections.header(f"metafunc run {folder.name}", title, _lead(run, main, steps), _note(env, main)),
+        sections.header(f"metafunc run {folder.name}", title, _lead(called, main, steps), _note(env, main)),
         *(_tested(run, file, report, steps) for file, report in tests.items()),
         shown,
         *(_adaptation(specs, file, report) for file, report in tests.items()),
         sections.learning(specs, {named: [_learning(run, kind)]}),
         sections.calibrated(specs, _calibration(run, named), kind),
-        sections.made(_command(run), _versions(env), _settings(config)),
+        sections.made(["metafunc", "train", "--config", f"{called}/{CONFIG}"], _versions(env), _settings(config)),
     ]
     return title, "".join(body), {"specs": specs, **data}
 
 
-def _lead(run: Run, main: Mapping[str, Any] | None, steps: int) -> str:
+def _lead(called: str, main: Mapping[str, Any] | None, steps: int) -> str:
     if main is None:
-        return f"It has no meta-test yet: metafunc eval {shlex.quote(str(run.path))} makes one."
+        return f"It has no meta-test yet: metafunc eval {shlex.quote(called)} makes one."
     rows = main["meta_test"]["by_step"]
     metric, row = _metrics(rows)[0], rows[min(steps, len(rows) - 1)]
     before, after = (spoken(each[metric]["mean"], each[metric]["ci95"], metric) for each in (rows[0], row))
@@ -162,10 +162,6 @@ def _functions(run: Run, learner: MetaLearner[Any, Any], meta: Any, name: str, s
     except DataUnavailable as error:
         warnings.warn(f"No function is shown: {error}", stacklevel=2)
         return None
-
-
-def _command(run: Run) -> list[str]:
-    return ["metafunc", "train", "--config", str(run.path / CONFIG)]
 
 
 def _versions(env: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,12 +13,13 @@ NOT_SAID = ("name", "path")
 """Settings that mean nothing to others."""
 
 
-def model_card(run: Run, name: str) -> str:
+def model_card(run: Run, name: str, license: str | None = None) -> str:
     """The page in Markdown, above it what the hub reads by machine: the results as a `model-index`.
 
     Args:
         run: as it is handed on.
         name: of the repository, as `user/name`.
+        license: of what is handed on, as the hub names it; None states none.
     """
     from huggingface_hub import ModelCardData
 
@@ -28,11 +29,14 @@ def model_card(run: Run, name: str) -> str:
     results = [] if report is None else _results(report, _task(env["data"]), tasks, own_steps(config))
     data = ModelCardData(
         library_name="metafunc",
+        license=license,
+        datasets=_datasets(env["data"]["info"]),
         tags=["metafunc", "meta-learning", "few-shot", algorithm, tasks],
         pipeline_tag=_task(env["data"]),
         eval_results=results or None,
         model_name=name if results else None,
     )
+    whole = "[The whole report](report.html), a page to download: tables that sort, and new functions to explore."
     curve = "## Adaptation\n\n![The metrics by steps of adaptation](figures/adaptation.png)"
     parts = [
         f"---\n{data.to_yaml()}\n---\n\n# {markdown_cell(name)}",
@@ -40,6 +44,7 @@ def model_card(run: Run, name: str) -> str:
         f"{env['torch']}: from the support set of a new task it predicts the task's other rows.",
         _protocol(config, report),
         "" if report is None else _table(report, own_steps(config)),
+        whole if (run.path / "report.html").exists() else "",
         curve if (run.figures / "adaptation.png").exists() else "",
         _use(name, env["data"]["kind"]),
         _limits(env, report),
@@ -49,6 +54,11 @@ def model_card(run: Run, name: str) -> str:
 
 def _name(config: Mapping[str, Any], section: str) -> str:
     return str(config.get(section, {}).get("name", "a learner" if section == "algorithm" else "tasks"))
+
+
+def _datasets(info: Mapping[str, Any]) -> list[str] | None:
+    """The data set on the hub that the tasks are made of, which alone has a revision."""
+    return [info["source"]] if info.get("revision") and "source" in info else None
 
 
 def _task(data: Mapping[str, Any]) -> str:

@@ -5,6 +5,7 @@ import warnings
 from pathlib import Path
 
 from metafunc.data.atomic_write import write_text
+from metafunc.results.html_report import html_report
 from metafunc.results.model_card import model_card
 from metafunc.results.plot_run import plot_run
 from metafunc.training import hub
@@ -12,8 +13,8 @@ from metafunc.training.export import export
 from metafunc.training.run import Run
 
 
-def push(run: str | Path, name: str, *, private: bool = False) -> str:
-    """Put a run onto the hub: its best meta-parameters, settings, log, meta-tests, pictures and a page about it.
+def push(run: str | Path, name: str, *, private: bool = False, license: str | None = None) -> str:
+    """Put a run onto the hub: its best meta-parameters, settings, log, meta-tests, pictures, report and a page.
 
     Its environment goes along without paths. What the repository held besides is replaced.
 
@@ -21,6 +22,7 @@ def push(run: str | Path, name: str, *, private: bool = False) -> str:
         run: the run's folder.
         name: of the repository, `user/name`, which is made if there is none.
         private: whether a new repository is private.
+        license: of what is put there, as the hub names it, such as "apache-2.0"; None: the page states none.
 
     Returns:
         The address that `metafunc.load` takes, with its revision.
@@ -32,14 +34,17 @@ def push(run: str | Path, name: str, *, private: bool = False) -> str:
     """
     hub.checked_name(name)
     with tempfile.TemporaryDirectory() as temporary:
-        return hub.upload(prepare(run, name, Path(temporary)), name, private=private)
+        folder = Path(temporary) / name  # by whose last parts pictures and the report call the run
+        return hub.upload(prepare(run, name, folder, license), name, private=private)
 
 
-def prepare(run: str | Path, name: str, folder: Path) -> Path:
+def prepare(run: str | Path, name: str, folder: Path, license: str | None = None) -> Path:
     """Write what `push` uploads into an empty folder, and return it."""
     export(run, folder)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what there is nothing for is left out
         plot_run(folder)
-    write_text(folder / "README.md", model_card(Run(folder), name))
+        if "algorithm" in Run(folder).config:  # or the learner cannot be built elsewhere
+            html_report(folder, called=name.split("/")[-1])
+    write_text(folder / "README.md", model_card(Run(folder), name, license))
     return folder

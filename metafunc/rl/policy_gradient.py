@@ -77,7 +77,16 @@ def descending(
 
 
 def with_others_return(advantages: AdvantageEstimator, meta: Tree, tasks: Task) -> Task:
-    """Attach to each task's query the mean return of the other tasks: a constant that it does not depend on."""
+    """Attach to each task's query the mean return of the other tasks: a constant that it does not depend on.
+
+    Raises:
+        ValueError: there are no others.
+    """
+    if len(tasks.query.rewards) < 2:
+        raise ValueError(
+            "The sampled objective compares the return of a task with those of the others in its part of a step, and "
+            "here is a part of 1 task: give at least 2 tasks of a step, and 2 for each of its shards."
+        )
     return tasks._replace(query=tasks.query._replace(extra=others_mean(returns_in(advantages, tasks.query))))
 
 

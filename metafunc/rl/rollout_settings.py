@@ -3,11 +3,12 @@
 from dataclasses import dataclass
 
 from metafunc.checks import at_least, not_negative
+from metafunc.recipe import Printed
 from metafunc.rl.advantages import AdvantageEstimator
 
 
-@dataclass(frozen=True, kw_only=True)
-class RolloutSettings:
+@dataclass(frozen=True, kw_only=True, repr=False)
+class RolloutSettings(Printed):
     """How a learner of policies collects trajectories and adapts to them; for the command line, options of its own.
 
     Args:

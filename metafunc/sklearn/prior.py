@@ -23,6 +23,7 @@ from metafunc.algorithms import ALGORITHMS
 from metafunc.checks import counted
 from metafunc.data.numbers import Scale, standardised
 from metafunc.data.sampling import generator_for
+from metafunc.recipe import Printed, Rows
 from metafunc.training import load
 from metafunc.training.build import Learner, learner_of, own_steps
 from metafunc.training.checkpoint import flatten, restore
@@ -32,7 +33,7 @@ from metafunc.types import Kind
 
 
 @dataclass(frozen=True, repr=False, eq=False)
-class Prior:
+class Prior(Printed):
     """A meta-trained learner with the units of its data.
 
     Args:
@@ -118,13 +119,17 @@ class Prior:
     def __deepcopy__(self, memo: object) -> "Prior":
         return self
 
-    def __repr__(self) -> str:
+    def _described(self) -> Rows:
         steps = self.config.get("training", {}).get("steps", 0)
         outputs = "classes" if self.kind == "classification" else "targets"
-        return (
-            f"Prior({self.algorithm}, {counted(steps, 'steps')}, {self.kind}, {counted(self.num_inputs, 'inputs')}, "
-            f"{counted(self.num_outputs, outputs)}, {counted(tree.size(self.meta), 'parameters')})"
-        )
+        return [
+            ("", self.algorithm),
+            ("", counted(steps, "steps")),
+            ("", self.kind),
+            ("", counted(self.num_inputs, "inputs")),
+            ("", counted(self.num_outputs, outputs)),
+            ("", counted(tree.size(self.meta), "parameters")),
+        ]
 
     @property
     def algorithm(self) -> str:

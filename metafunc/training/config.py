@@ -24,6 +24,7 @@ from metafunc.evaluation.validation import of_table
 from metafunc.execution.distributed import ALONE, Ranks
 from metafunc.execution.plan import Execution
 from metafunc.execution.rank_agreement import agreement
+from metafunc.recipe import Printed
 from metafunc.training import patience, warm_start
 from metafunc.training.build import Config, Learner, learner_for
 from metafunc.training.build import build as build
@@ -76,8 +77,8 @@ KINDS: Mapping[str, Any] = {
 """The types of the settings in the section `training`, as `isinstance` takes them."""
 
 
-@dataclass(frozen=True)
-class Trained:
+@dataclass(frozen=True, repr=False)
+class Trained(Printed):
     """A learner that was trained by its configuration.
 
     Args:

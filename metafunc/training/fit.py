@@ -28,6 +28,7 @@ from metafunc.execution.plan import Execution, Plan, choose
 from metafunc.execution.rank_agreement import agreement
 from metafunc.execution.workload import workload_of
 from metafunc.nn import first_calls
+from metafunc.recipe import Printed, Rows, short
 from metafunc.training import folder_lock, run, state
 from metafunc.training.bar import usual
 from metafunc.training.environment import environment
@@ -42,7 +43,7 @@ from metafunc.types import M, MetaLearner, P, Task, TaskFamily
 
 
 @dataclass(frozen=True, repr=False)
-class Fit(Generic[M]):
+class Fit(Printed, Generic[M]):
     """What a training ends with.
 
     Args:
@@ -62,11 +63,11 @@ class Fit(Generic[M]):
     validation: Mapping[str, float]
     run: Path | None
 
-    def __repr__(self) -> str:
-        scores = [f"validation {name} {value:.3g}" for name, value in self.validation.items()]
-        loss = [] if self.loss is None else [f"loss {self.loss:.3g}"]
-        place = [] if self.run is None else [f"run {self.run}"]
-        return f"Fit({', '.join([f'step {self.step:,}', *loss, *scores, *place])})"
+    def _described(self) -> Rows:
+        scores = [(f"validation {name}", short(value)) for name, value in self.validation.items()]
+        given = {"loss": self.loss, "run": self.run}
+        loss, place = ([(name, short(value))] if value is not None else [] for name, value in given.items())
+        return [("step", f"{self.step:,}"), *loss, *scores, *place]
 
 
 @deferred_compiler()
@@ -136,7 +137,8 @@ def fit(
         at_least(1, num_tasks=num_tasks)
         shards.check(execution.shards, num_tasks, ranks)
         on_event = usual(on_event) if ranks.first else on_event
-        device = device_of(execution.device)
+        device = device_of(execution.device, ranks.local_rank)
+        execution = replace(execution, device=device)
         initial = move(learner.init(generator_for(seed, "init", 0)) if start is None else start, device)
         schedule = outer.schedule if outer.update is None else None  # torch warns where its optimiser takes no step
         spec = RunSpec(seed, steps, num_tasks, outer.clip, execution.shards)
@@ -220,6 +222,7 @@ def first_tasks(learner: MetaLearner[M, P], family: TaskFamily, now: State[M], d
     with first_calls.trying():
         tasks = move(next_tasks(learner, family, now), device)
         check_tasks.check(learner, now.meta, family, tasks)
+        check_tasks.check_shards(family, now.spec.seed, now.spec.num_tasks, now.spec.shards)
         if now.spec.num_tasks > now.spec.shards:
             check_tasks.check(learner, now.meta, family, tree.at(tasks, slice(1, 2)))
     return tasks

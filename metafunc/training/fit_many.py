@@ -107,7 +107,7 @@ def fit_many(
         >>> [found.step for found in metafunc.fit_many(learner, data.sinusoid(), seeds=[0, 1], steps=3, num_tasks=4)]
         [3, 3]
     """
-    in_place("fit_many(learner, family, ...)", family=(family, TaskFamily))
+    in_place("fit_many(learner, family, ...)", learner=(learner, object), family=(family, TaskFamily))
     several.check(seeds, steps, num_tasks, recording, execution)
     folders = several.folders_of(out, seeds, resume=resume)
     each = several.trainings(learner, seeds, settings, start, outer, folders, recording.config)

@@ -22,6 +22,7 @@ from typing import TypeAlias
 import torch
 
 from metafunc.checks import above, at_least
+from metafunc.recipe import Printed
 from metafunc.training.budget import Budget, Clock, allot
 from metafunc.training.candidates import LEAST_STEPS, FoldResult, on_fold, pooled
 from metafunc.training.candidates import (
@@ -59,8 +60,8 @@ ALL: Settings = {"fractions": (1.0, 0.0, 0.0), "fold": None}
 """The arguments of a table's family that make training tasks of all tasks, for the training of what was chosen."""
 
 
-@dataclass(frozen=True)
-class Chosen:
+@dataclass(frozen=True, repr=False)
+class Chosen(Printed):
     """The result of a choice.
 
     Args:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from metafunc.checks import above, at_least
+from metafunc.recipe import Printed
 from metafunc.training.optimisers import Adam
 from metafunc.training.state import Optimise, Schedule
 from metafunc.training.trackers import Tracker
@@ -21,8 +22,8 @@ def adam(parameters: Iterable[Tensor], *, lr: float | int = 1e-3) -> torch.optim
     return Adam(parameters, lr=lr, fused=True)
 
 
-@dataclass(frozen=True)
-class Outer:
+@dataclass(frozen=True, repr=False)
+class Outer(Printed):
     """What becomes of a meta-gradient; `training.outer` makes it from names.
 
     Args:
@@ -57,8 +58,8 @@ ENOUGH = 8
 """With fewer validation tasks than so many, which checkpoint is best on them says little about others."""
 
 
-@dataclass(frozen=True)
-class Validation:
+@dataclass(frozen=True, repr=False)
+class Validation(Printed):
     """When to validate, on the same tasks of the validation split each time.
 
     The best checkpoint is that of the best validation, if there are eight validation tasks or more; where a table has
@@ -85,8 +86,8 @@ class Validation:
         at_least(1, every=self.every, num_tasks=self.num_tasks, patience=self.patience)
 
 
-@dataclass(frozen=True)
-class Recording:
+@dataclass(frozen=True, repr=False)
+class Recording(Printed):
     """What a run writes while it trains, into its folder and to trackers.
 
     Args:

@@ -74,6 +74,7 @@ CREDIT = (
     "cli/metafunc_cli/presets/control.py",
     relative(GENERATED),
     "docs/meta_rl.md",
+    "tests/cli/settings/test_flag_values.py",
     "benchmarks/README.md",
     "benchmarks/rl/navigation.py",
     "tests/algorithms/policies/",

@@ -22,7 +22,7 @@ def test_one_bar_in_an_interactive_session(monkeypatch: pytest.MonkeyPatch, caps
     assert "3/3" in said
     assert f"loss={fit.loss:.3g}" in said
     assert said.count("\n") == 1
-    assert repr(fit) == f"Fit(step 3, loss {fit.loss:.3g})"
+    assert repr(fit) == f"Fit(step=3, loss={fit.loss:g})"
 
 
 def test_what_was_asked_for_takes_its_place(monkeypatch: pytest.MonkeyPatch) -> None:

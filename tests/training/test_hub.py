@@ -2,6 +2,7 @@
 
 import json
 import math
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from metafunc_cli.__main__ import run as command
 import metafunc
 from metafunc import Recording, algorithms, data, likelihood, nn, tree
 from metafunc.data.sampling import DataUnavailable
+from metafunc.results.model_card import model_card
 from metafunc.results.push import prepare, push
 from metafunc.training import hub
 from metafunc.training.config import train
@@ -83,8 +85,10 @@ def test_a_run_goes_there_and_back_byte_by_byte(trained: Path, prepared: Path, h
         "config.json",
         "env.json",
         "meta_test.json",
+        "report.html",
     }
-    assert all(sent[name] == files[name] for name in files if not name.endswith(".png"))
+    assert all(sent[name] == files[name] for name in files if not name.endswith((".png", ".html")))
+    assert str(Path(tempfile.gettempdir()).resolve()) not in sent["report.html"].decode()
     fetched = hub.local(address)
     for file in (file for file in fetched.rglob("*") if file.is_file()):
         assert file.read_bytes() == sent[str(file.relative_to(fetched))]
@@ -124,6 +128,21 @@ def test_the_page_states_the_results_by_machine_and_by_eye(trained: Path, prepar
     for said in ("## Protocol", "## Results", "± ", "figures/adaptation.png", f"hf://{NAME}", "## Limits", "| **1** |"):
         assert said in card.text
     assert (prepared / "figures/adaptation.png").exists()
+
+
+def test_the_page_states_a_licence_and_a_data_set_where_they_are_known(
+    prepared: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    env = Run(prepared).env
+
+    def stated(licence: str | None, **info: str) -> Any:
+        monkeypatch.setattr(Run, "env", {**env, "data": {**env["data"], "info": info}})
+        return ModelCard(model_card(Run(prepared), NAME, licence)).data
+
+    plain, of_hub = stated(None), stated("mit", source="GATE-engine/omniglot", revision="0a1b")
+    assert (plain.license, plain.datasets) == (None, None)
+    assert (of_hub.license, of_hub.datasets) == ("mit", ["GATE-engine/omniglot"])
+    assert stated(None, source="images").datasets is None
 
 
 def test_a_second_push_replaces_what_was_there(prepared: Path, hubs: Repositories) -> None:
@@ -218,7 +237,8 @@ def test_the_commands(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "support.csv").write_text("x,y\n0,0\n1,0.5\n2,0.7\n")
     (tmp_path / "query.csv").write_text("x\n0.5\n1.5\n")
-    assert command(["push", str(trained), NAME, "--json"]) == 0
+    assert command(["push", str(trained), NAME, "--json", "--license", "apache-2.0"]) == 0
+    assert "license: apache-2.0" in hubs.files[NAME]["README.md"].decode()
     address = json.loads(capsys.readouterr().out)["address"]
     files = ["--support", "support.csv", "--query", "query.csv"]
     assert command(["predict", address, *files, "--out", "there.csv"]) == 0

@@ -12,7 +12,7 @@ import torch
 from torch import Generator, Tensor
 
 import metafunc
-from metafunc import Execution, Outer, Recording, Validation, algorithms, data, nn
+from metafunc import Execution, Outer, Recording, Validation, algorithms, data, nn, rl, tree
 from metafunc.nn import likelihood
 from metafunc.types import Batch, MetaLearner, Task, TaskFamily
 
@@ -90,6 +90,34 @@ def test_validation_tasks_are_looked_at_before_the_first_step() -> None:
     metafunc.fit(learner(), family, steps=1)
     with pytest.raises(ValueError, match="query set has a y that is not finite"):
         metafunc.fit(learner(), family, steps=1, validation=Validation(every=100))
+
+
+def test_shards_need_tasks_that_do_not_depend_on_how_many_are_drawn(tmp_path: Path) -> None:
+    def train(generator: Generator, count: int, /) -> Task:  # all inputs, and then all targets
+        x, y = (torch.rand(count, 10, 1, generator=generator) for _ in range(2))
+        return Task(Batch(x, y), Batch(x, y))
+
+    def padded(generator: Generator, count: int, /) -> Task:  # as long as the longest of a draw
+        tasks = SINUSOID.train(generator, count)
+        return tasks._replace(query=tree.map(lambda leaf: leaf[:, :count], tasks.query))
+
+    for draw in (train, padded):
+        family = dataclasses.replace(SINUSOID, train=draw)
+        metafunc.fit(learner(), family, steps=1, num_tasks=4)
+        with pytest.raises(ValueError, match=r"sinusoid draws other .* the first 2 of 4 .* metafunc\.data\.sampler"):
+            metafunc.fit(learner(), family, steps=1, num_tasks=4, execution=Execution(shards=2), out=tmp_path / "run")
+    metafunc.fit(learner(), SINUSOID, steps=1, num_tasks=4, execution=Execution(shards=2))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_learner_that_compares_tasks_needs_two_in_each_shard(tmp_path: Path) -> None:
+    family, rollouts = data.navigation(horizon=3), rl.RolloutSettings(num_trajectories=2)
+    compares = algorithms.maml_rl(nn.mlp((2,), 2), family.simulator, rollouts=rollouts, credit="sampling")
+    given = {"num_tasks": 4, "out": tmp_path / "run", "execution": Execution(shards=4)}
+    with pytest.raises(ValueError, match=r"sampled objective compares .* 2 for each of its shards"):
+        metafunc.fit(compares, family, steps=1, **given)
+    assert not (tmp_path / "run").exists()
+    metafunc.fit(compares, family, steps=1, num_tasks=4, execution=Execution(shards=2))
 
 
 def test_data_that_can_go_well_are_not_refused() -> None:

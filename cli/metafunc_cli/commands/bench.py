@@ -37,7 +37,8 @@ WHAT = (
 def main(argv: Sequence[str]) -> int:
     """Run the command; see `metafunc bench --help`."""
     name, flags = _sorted(argv)
-    asked: Benching = parse("metafunc bench", WHAT, flags, {"benching": Benching()}).benching
+    usage = f"metafunc bench {shlex.quote(name)}" if name else "metafunc bench"
+    asked: Benching = parse(usage, WHAT, flags, {"benching": Benching()}).benching
     if asked.list:
         return _list(asked)
     if name is None:

@@ -163,14 +163,16 @@ def numbers_of(report: Path) -> Path:
 
 
 def _show(screen: "Screen", report: Mapping[str, Any], steps: int | None, info: Mapping[str, Any]) -> None:
-    """Print a meta-test, and a table's errors before adaptation and after the last step in the unit of its target."""
+    """Print a meta-test, and a table's errors before adaptation and in the row of the result in the unit of its target:
+    after the trained number of steps, or the last where that is not known or was not tested."""
     from metafunc.results.units import errors_in_units
 
     show(screen.out, report, steps)
     by_step = report["meta_test"]["by_step"]
     last = len(by_step) - 1
-    after = f"after {counted(last, 'steps')}"
-    rows = {"before adaptation": by_step[0], after: by_step[-1]} if last else {after: by_step[0]}
+    result = steps if steps is not None and steps < last else last
+    after = {f"after {counted(result, 'steps')}": by_step[result]} if result else {}
+    rows = {"before adaptation": by_step[0], **after}
     if said := errors_in_units(info, rows):
         screen.out.print(f"{said}\n", soft_wrap=True)
 

@@ -140,15 +140,28 @@ def _families_with(flag: str, values: Sequence[str]) -> list[str]:
     return found
 
 
-def _instead(prog: str, flags: Sequence[str], wrong: str, known: Collection[str], hints: Mapping[str, Any]) -> str:
-    """The command with the flag that is most like a wrong one; where none is like it, how to see all."""
+def _fits(flag: str, takes: Taken, hint: Any, values: Sequence[str]) -> bool:
+    """Whether a flag can have the values of the one that it may stand for."""
+    if not takes.number:
+        return not values
+    try:
+        check_values(flag, hint, values)
+    except UsageError:
+        return False
+    return True
+
+
+def _instead(prog: str, flags: Sequence[str], wrong: str, known: Mapping[str, Taken], hints: Mapping[str, Any]) -> str:
+    """The command with the flag that is most like a wrong one and can have its value; where none is, how to see all."""
     name, joined, value = wrong.partition("=")
     typed = name.replace("_", "-")
     turned_off = typed.replace("no-", "", 1)
     if turned_off != typed and False in get_args(hints.get(turned_off)):  # which has a value for that
         right = shlex.join([each for word in flags for each in ([turned_off, "False"] if word == wrong else [word])])
         return f" Perhaps:\n  {prog} {right}"
-    close = _closest(typed, known)
+    rest = flags[flags.index(wrong) + 1 :]
+    values = [value] if joined else rest[: next((i for i, word in enumerate(rest) if is_flag(word)), len(rest))]
+    close = [each for each in _closest(typed, known) if _fits(each, known[each], hints.get(each), values)]
     if not close:
         return f" All of them:\n  {prog} --help"
     right = shlex.join([close[0] + joined + value if word == wrong else word for word in _without(close[0], flags)])

@@ -243,6 +243,8 @@ class Pushing:
 
     private: Switch = False
     """make a new repository private."""
+    license: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="")] = None
+    """the licence of what is put there, as the hub names it, such as apache-2.0; by default none is stated."""
     json: Switch = False
     """print what was pushed as one JSON object on stdout, and all else on stderr."""
 

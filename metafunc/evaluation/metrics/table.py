@@ -12,6 +12,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 from metafunc.evaluation.metrics import calibration, scores
+from metafunc.recipe import Printed
 from metafunc.types import Kind
 
 
@@ -29,8 +30,8 @@ class Drawn(NamedTuple):
     from_zero: bool = False
 
 
-@dataclass(frozen=True)
-class Metric:
+@dataclass(frozen=True, repr=False)
+class Metric(Printed):
     """A row of the table.
 
     Args:

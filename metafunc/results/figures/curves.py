@@ -103,8 +103,7 @@ def learning_curve(rows: Sequence[Mapping[str, Any]]) -> "Figure":
     for axes, (key, found) in zip(panels, points.items(), strict=True):
         plain(axes, x="Steps of meta-training", y=titles[key])
         _draw_learning(axes, key, found)
-        if found[0][0] <= FROM_ZERO * found[-1][0]:
-            axes.set_xlim(left=0)
+        from_zero(axes, found[0][0], found[-1][0])
     return page
 
 
@@ -178,6 +177,12 @@ def _draw_learning(axes: "Axes", key: str, points: Sequence[tuple[int, float]]) 
     axes.plot(steps, smooth, color=BLUE, linewidth=1.6)
     scale_of(axes, key, smooth if many else values)
     whole_steps(axes)
+
+
+def from_zero(axes: "Axes", first: float | int, last: float | int) -> None:
+    """Let an axis of steps begin at zero, unless what it shows begins late."""
+    if first <= FROM_ZERO * last:
+        axes.set_xlim(left=0)
 
 
 def whole_steps(axes: "Axes") -> None:

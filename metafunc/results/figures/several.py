@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from metafunc.evaluation import metrics
-from metafunc.results.figures.curves import panel_titles, percent, scale_of, whole_steps
+from metafunc.results.figures.curves import from_zero, panel_titles, percent, scale_of, whole_steps
 from metafunc.results.figures.functions import (  # fmt: skip
     draw_spread,
     has_particles,
@@ -126,7 +126,8 @@ def _draw_learning(axes: "Axes", metric: str, logs: Mapping[str, Sequence[Mappin
         last = max((step for step, value in zip(common, mean, strict=True) if math.isfinite(value)), default=0)
         ends += [Name(label, finite[-1], colour, last)] if finite else []
     scale_of(axes, metric, drawn)
-    axes.set_xlim(left=0)
+    steps = [step for curves in logs.values() for curve in curves for step in curve]
+    from_zero(axes, min(steps, default=0), max(steps, default=0))
     whole_steps(axes)
     return ends
 

@@ -83,11 +83,14 @@ def test_another_table_is_in_the_units_of_the_run(tmp_path: Path) -> None:
     assert found[0] > 20 * known[0]
 
 
-def test_a_comparison_says_its_errors_in_the_unit_of_the_table(
+def test_a_test_and_a_comparison_say_their_results_in_the_unit_of_the_table(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     trained(tmp_path)
     capsys.readouterr()
+    assert run(["eval", str(tmp_path / "run"), "--num-tasks", "4", "--num-steps", "3", "--quiet"]) == 0
+    (said,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("RMSE in the unit of y: ")]
+    assert [each.split(" ")[1] for each in said.split(": ")[1].split("), ")] == ["adaptation", "1"]  # of steps 0 to 3
     words = ["compare", str(tmp_path / "run"), "--test-tasks", "8", "--test-steps", "1", "--no-figures", "--quiet"]
     assert run([*words, "--out", str(tmp_path / "out")]) == 0
     (said,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("RMSE in the unit of y: maml ")]

@@ -74,6 +74,25 @@ def test_a_column_that_was_guessed_gives_way_to_the_one_that_is_corrected(
 
 
 @pytest.mark.parametrize(
+    ("line", "better"),
+    [
+        ("train emaml_rl navigation --steps 2 --credit sampling", "train emaml_rl navigation --help"),
+        ("train maml sinusoid --innerlr .1 --steps 2", "train maml sinusoid --inner-lr .1 --steps 2"),
+        ("train maml sinusoid --innerlr=x", "train maml sinusoid --help"),
+        ("train maml sinusoid --model.hidde 40", "train maml sinusoid --model.hidden 40"),
+        ("bench regression-1d --cell 1", "bench regression-1d --help"),
+        ("bench --seed 1 regression-1d --quick", "bench regression-1d --seeds 1 --quick"),
+        ("push A user/b --privat", "push A user/b --private"),
+    ],
+)
+def test_the_command_that_is_proposed_has_all_names_and_a_flag_that_can_have_the_value(
+    line: str, better: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(shlex.split(line)) == 2
+    assert capsys.readouterr().err.splitlines()[-1] == f"  metafunc {better}"
+
+
+@pytest.mark.parametrize(
     ("line", "said"),
     [
         ("train maml sinusoid --compile maybe", "--compile must be one of 'auto', 'on', 'off', not 'maybe'."),

@@ -34,6 +34,13 @@ def test_learners_that_are_validated_by_another_metric_have_a_panel_of_their_own
         figures.learning_curves({"maml": [by_error]}, ["mse", "crps"])
 
 
+@pytest.mark.parametrize(("first", "whole"), [(100, True), (4000, False)])
+def test_steps_begin_at_zero_unless_the_curves_begin_late(first, whole):
+    rows = [{"step": first + k, "mse": 4 / (k + 1)} for k in (0, 500, 1000)]
+    (axes,) = figures.learning_curves({"maml": [rows], "anil": [[]]}, "mse").axes
+    assert bool(axes.get_xlim()[0] == 0) is whole
+
+
 def test_draws_of_functions_have_a_row_per_learner_and_label_their_axes():
     each = tree.unstack(tasks(3))
     predicted = [Normal(torch.randn(30, len(task.query.x), 1), torch.tensor(0.3)) for task in each]
