@@ -1075,7 +1075,7 @@ class NmeSinusoidData:
 class GpData:
     """Regression on draws of a Gaussian process, or on sawtooth waves: tasks whose best prediction is known."""
 
-    kernel: Literal["rbf", "matern52", "periodic", "weakly_periodic", "sawtooth", "mixture"] = "rbf"
+    kernel: Literal["rbf", "matern32", "matern52", "periodic", "weakly_periodic", "sawtooth", "mixture"] = "rbf"
     """the covariance function; "periodic" has random hyperparameters only, the last three fixed ones."""
     hyperparameters: Literal["fixed", "random"] = "fixed"
     """the same for all tasks, or drawn with each task; which decides the protocol's other numbers."""
