@@ -177,6 +177,7 @@ def in_task_units(
         "network_prefix": learner.network_prefix,
         "traceable": learner.traceable,
         "footprint": learner.footprint,
+        "noise_leaf": learner.noise_leaf,
         "standardises": True,
     }
     if isinstance(learner, PostHoc):

@@ -12,6 +12,7 @@ adaptation conditions on the support set, exactly. The same optimum is reached w
 `bayes.empirical_gp.em`, whose result is a start for `metafunc.fit` or the end.
 """
 
+from math import log
 from typing import Literal, NamedTuple, TypeAlias, get_args
 
 from jaxtyping import Float
@@ -133,5 +134,11 @@ def empirical_gp(
         return gaussian_process.log_joint(found, cross, covariance, residual, noise, own.mask).to(query.y.dtype)
 
     return MetaLearner(
-        init=init, adapt=adapt, path=conditioning_path(adapt), task_loss=task_loss, predict=predict, joint=joint
+        init=init,
+        adapt=adapt,
+        path=conditioning_path(adapt),
+        task_loss=task_loss,
+        predict=predict,
+        joint=joint,
+        noise_leaf=("log_scale", log),
     )
