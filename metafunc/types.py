@@ -219,6 +219,7 @@ class MetaLearner(Built, Generic[M, P]):
         footprint: from stacked tasks to numbers that one takes in memory besides its parameters and data; None: few.
         standardises: whether it sees a task's targets in units of the support rows, as `bayes.task_units` does.
         noise_leaf: the path of a learned noise scale's leaf, and from a scale to its value there; None: it learns none.
+        begin: from initial meta-parameters and stacked training tasks to those to start from; None: the initial ones.
     """
 
     init: Callable[[Generator], M]
@@ -234,6 +235,7 @@ class MetaLearner(Built, Generic[M, P]):
     footprint: "Callable[[Task], int] | None" = None
     standardises: bool = False
     noise_leaf: "tuple[str, Callable[[float], float]] | None" = None
+    begin: "Callable[[M, Task], M] | None" = None
 
     @property
     def meta_loss(self) -> MetaLoss[M]:
@@ -256,8 +258,7 @@ class TaskFamily(Built):
         variants: further meta-test samplers by name, such as ranges never trained on.
         info: what a result should record of the data: class counts, fingerprint, licence.
         simulator: where policies act, for control: a `metafunc.rl.Simulator`.
-        optima: by the name of a split or variant, the learner that knows how its tasks are drawn, and whose expected
-            log-likelihood none can beat; nothing where that is not known.
+        optima: by split or variant, the learner that knows how tasks are drawn; none has a better expected likelihood.
     """
 
     name: str
@@ -276,8 +277,7 @@ class TaskFamily(Built):
 def expected(task_loss: TaskLoss[M]) -> MetaLoss[M]:
     r"""The mean of a task loss over stacked tasks, $\frac1n\sum_{i=1}^n \ell(\theta, T_i)$, vectorised by `vmap`.
 
-    The papers write a sum; every published implementation, and metafunc, takes the mean, which keeps the outer step
-    size independent of the number of tasks.
+    Papers write a sum; the mean, which implementations take, leaves the step size independent of the number of tasks.
 
     Args:
         task_loss: (meta, task) to a scalar, for one task.

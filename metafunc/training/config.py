@@ -229,6 +229,10 @@ def start_of(
     asked = settings.get("noise_from")
     if asked is not None:
         one_of(asked, NOISE_FROM, "noise_from")
+    if learner.begin is not None:
+        if asked == "data":
+            raise ValueError("start='em' and noise_from='data' are two starts: give one of them.")
+        return None
     if asked == "setting" or (asked is None and not _noise_is_open(family, config)):
         return None
     meta = learner.init(generator_for(seed, "init", 0))

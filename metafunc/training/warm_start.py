@@ -13,10 +13,12 @@ from metafunc.data.sampling import generator_for
 from metafunc.evaluation.noise_of_tasks import noises_of
 from metafunc.evaluation.scoring import score
 from metafunc.training import load
-from metafunc.types import M, MetaLearner, Task, Tree
+from metafunc.types import M, MetaLearner, Task, TaskFamily, Tree
 
 NUM_TASKS = 50
 """Training tasks whose noise a training's start is taken from."""
+BEGIN = 100
+"""Training tasks that a learner begins with, where it has a way to."""
 LEAST = 1e-6
 """Targets whose noise is less, in units of y, do not vary: a learned noise scale stays where it was."""
 
@@ -79,6 +81,27 @@ def from_run(learner: MetaLearner[M, Any], run: str | Path, *, seed: int = 0, im
         return transfer(learner, learner.init(generator_for(seed, "init", 0)), *loaded)
     except ValueError as error:
         raise ValueError(f"{run} is no start for this learner. {error}") from error
+
+
+def beginning(learner: MetaLearner[M, Any], family: TaskFamily, seed: int) -> M:
+    """The meta-parameters that a training starts from where it is given none: the learner's own for a seed.
+
+    A learner that has a way to begin takes it, on some of the training tasks.
+
+    Args:
+        learner: the learner.
+        family: whose training tasks it begins with.
+        seed: of the initial draw, and of the tasks.
+
+    Examples:
+        >>> from metafunc import algorithms, data, nn
+        >>> from metafunc.training import warm_start
+        >>> learner = algorithms.build("empirical_gp", nn.mlp, (1,), "regression", 1, start="em")
+        >>> warm_start.beginning(learner, data.trend(), 0).mean.abs().max() > 0.1  # at the kernel's own it is 0
+        tensor(True)
+    """
+    meta = learner.init(generator_for(seed, "init", 0))
+    return meta if learner.begin is None else learner.begin(meta, family.train(generator_for(seed, "begin", 0), BEGIN))
 
 
 def with_noise_of(learner: MetaLearner[M, Any], meta: M, tasks: Task) -> M:

@@ -351,6 +351,8 @@ class EmpiricalGp:
     """how many tasks the kernel's own covariance counts for, c."""
     num_train_tasks: int | None = None
     """how many tasks there are to train on, n, which is what these weigh against; None: as many as there are in a table that a configuration names, and 20 elsewhere."""
+    start: Literal["kernel", "em"] = "kernel"
+    """where a training begins: at the kernel's own covariance, or at what EM makes of training tasks."""
 
 
 @dataclass(frozen=True, repr=False, eq=False)
