@@ -171,7 +171,7 @@ class Metaqda:
 class Cnp:
     """Conditional neural process: a task is the mean of its embedded rows, and a decoder predicts from it."""
 
-    noise_floor: float = 0.1
+    noise_floor: float | None = None
     """the smallest noise scale that may be predicted, in units of y, unless the likelihood's own floor is higher."""
 
 
@@ -187,8 +187,8 @@ class Np:
     """draws of z, in training and in testing."""
     objective: Literal["npvi", "npml"] = "npvi"
     """"npvi", the lower bound, or "npml", the likelihood of the query over the draws."""
-    noise_floor: float = 0.1
-    """the smallest noise scale that may be predicted, in units of y, unless the likelihood's own floor is higher; the default is the paper's."""
+    noise_floor: float | None = None
+    """the smallest noise scale that may be predicted, in units of y, unless the likelihood's own floor is higher."""
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -207,8 +207,8 @@ class Anp:
     """draws of z, in training and in testing."""
     objective: Literal["npvi", "npml"] = "npvi"
     """"npvi", the lower bound, or "npml", the likelihood of the query over the draws."""
-    noise_floor: float = 0.1
-    """the smallest noise scale that may be predicted, in units of y, unless the likelihood's own floor is higher; the default is the paper's."""
+    noise_floor: float | None = None
+    """the smallest noise scale that may be predicted, in units of y, unless the likelihood's own floor is higher."""
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -533,7 +533,7 @@ class MrCnpW:
     """the standard deviation that every weight of the encoder starts from."""
     num_particles: int = 10
     """draws at meta-test; training takes one per step, for all tasks."""
-    noise_floor: float = 0.1
+    noise_floor: float | None = None
     """the smallest noise scale that may be predicted, in units of y, unless the likelihood's own floor is higher."""
 
 
@@ -543,7 +543,7 @@ class MrCnpA:
 
     kl_weight: float = 0.1
     """the weight of the codes' divergence, per nat."""
-    noise_floor: float = 0.1
+    noise_floor: float | None = None
     """the smallest noise scale that may be predicted, in units of y, unless the likelihood's own floor is higher."""
 
 
