@@ -55,7 +55,7 @@ def masked_mean(values: Float[Tensor, " n"], mask: Tree = ()) -> Scalar:
     """The mean over rows whose mask is 1; zero if there is none, so that an empty support set has no gradient."""
     if isinstance(mask, tuple):
         return values.mean() if values.shape[0] else values.sum()
-    return masked_sum(values, mask) / mask.sum().clamp(min=1)
+    return torch.div(masked_sum(values, mask), mask.sum().clamp(min=1))
 
 
 class Task(NamedTuple):

@@ -69,7 +69,7 @@ def conformal_columns(
         rows = found.classes(predicted).tolist()
         names = [APART.join(name for name, there in zip(task.names, row, strict=True) if there) for row in rows]
         return {f"set_{per_cent}": names}, note
-    columns = {}
+    columns: dict[str, Any] = {}
     for end, bound in zip(("lower", "upper"), found.interval(predicted), strict=True):
         own = bound.double() * task.scale + task.mean
         values = own.exp() if task.logged else own

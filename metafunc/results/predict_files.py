@@ -132,7 +132,7 @@ def predict_files(
     _check_finite(predicted, Path(query), Path(support), steps)
     added, notes = _exponentials(predicted, task.names) if task.logged else _columns(predicted, task.names, steps)
     if conformal is not None:
-        asked = {"level": conformal, "num_steps": num_steps, "seed": seed, "imports": imports}
+        asked: dict[str, Any] = {"level": conformal, "num_steps": num_steps, "seed": seed, "imports": imports}
         columns, note = conformal_columns(place, learner, meta, task, **asked)
         added, notes = added | columns, [*notes, note]
     notes += task.notes
