@@ -67,8 +67,8 @@ def not_negative(**values: object) -> None:
             raise ValueError(f"{name} must be a finite number, at least 0, not {value}.")
 
 
-def fraction(**values: float | int) -> None:
-    """Refuse numbers outside [0, 1).
+def fraction(**values: float | int | None) -> None:
+    """Refuse numbers outside [0, 1); None is left open.
 
     Examples:
         >>> fraction(decay=1.0)
@@ -76,7 +76,7 @@ def fraction(**values: float | int) -> None:
         ValueError: decay must lie in [0, 1), not 1.0.
     """
     for name, value in values.items():
-        if not 0 <= value < 1:
+        if value is not None and not 0 <= value < 1:
             raise ValueError(f"{name} must lie in [0, 1), not {value}.")
 
 

@@ -55,8 +55,7 @@ def masked_mean(values: Float[Tensor, " n"], mask: Tree = ()) -> Scalar:
     """The mean over rows whose mask is 1; zero if there is none, so that an empty support set has no gradient."""
     if isinstance(mask, tuple):
         return values.mean() if values.shape[0] else values.sum()
-    count: Tensor = mask.sum()
-    return masked_sum(values, mask) / count.clamp(min=1)
+    return torch.div(masked_sum(values, mask), mask.sum().clamp(min=1))
 
 
 class Task(NamedTuple):
@@ -159,8 +158,7 @@ class Model(Built):
     Args:
         init: draws parameters from a generator.
         apply: (params, inputs (n, ...)) to outputs (n, outputs).
-        condition: (params, support inputs) to params that carry whatever a prediction needs of the support set;
-            the identity unless `normalisation` is "support".
+        condition: (params, support inputs) to params with what a prediction needs of the support; by default, as is.
         normalisation: whose statistics `apply` normalises by; recorded with every result.
     """
 
@@ -220,6 +218,8 @@ class MetaLearner(Built, Generic[M, P]):
         traceable: whether a training may trace a step and compile it; not where inner steps are rematerialised.
         footprint: from stacked tasks to numbers that one takes in memory besides its parameters and data; None: few.
         standardises: whether it sees a task's targets in units of the support rows, as `bayes.task_units` does.
+        noise_leaf: the path of a learned noise scale's leaf, and from a scale to its value there; None: it learns none.
+        begin: from initial meta-parameters and stacked training tasks to those to start from; None: the initial ones.
     """
 
     init: Callable[[Generator], M]
@@ -234,6 +234,8 @@ class MetaLearner(Built, Generic[M, P]):
     traceable: bool = True
     footprint: "Callable[[Task], int] | None" = None
     standardises: bool = False
+    noise_leaf: "tuple[str, Callable[[float], float]] | None" = None
+    begin: "Callable[[M, Task], M] | None" = None
 
     @property
     def meta_loss(self) -> MetaLoss[M]:
@@ -256,8 +258,7 @@ class TaskFamily(Built):
         variants: further meta-test samplers by name, such as ranges never trained on.
         info: what a result should record of the data: class counts, fingerprint, licence.
         simulator: where policies act, for control: a `metafunc.rl.Simulator`.
-        optima: by the name of a split or variant, the learner that knows how its tasks are drawn, and whose expected
-            log-likelihood none can beat; nothing where that is not known.
+        optima: by split or variant, the learner that knows how tasks are drawn; none has a better expected likelihood.
     """
 
     name: str
@@ -276,8 +277,7 @@ class TaskFamily(Built):
 def expected(task_loss: TaskLoss[M]) -> MetaLoss[M]:
     r"""The mean of a task loss over stacked tasks, $\frac1n\sum_{i=1}^n \ell(\theta, T_i)$, vectorised by `vmap`.
 
-    The papers write a sum; every published implementation, and metafunc, takes the mean, which keeps the outer step
-    size independent of the number of tasks.
+    Papers write a sum; the mean, which implementations take, leaves the step size independent of the number of tasks.
 
     Args:
         task_loss: (meta, task) to a scalar, for one task.

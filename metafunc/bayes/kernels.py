@@ -231,6 +231,9 @@ def tanimoto(*, scale: float = 1.0) -> Kernel:
 
     Two rows of zeros, fingerprints without a bit, are the same molecule: their similarity is one.
 
+    It is for binary inputs or counts as they are, in a Gaussian process of your own by `bayes.gaussian_process`. No
+    learner of the table takes it: their kernels are on features of a network, or on a grid of few inputs.
+
     Args:
         scale: where the standard deviation starts, in units of the targets.
 

@@ -166,6 +166,14 @@ def in_task_units(
 
         return loss
 
+    def begin(meta: M, tasks: Task, /) -> M:
+        def in_unit(task: Task) -> Task:
+            unit = pooled.unit(task.support)
+            return Task(*(_into(unit, rows) for rows in task))
+
+        assert learner.begin is not None
+        return learner.begin(meta, torch.vmap(in_unit)(tasks))
+
     given, exact = learner.task_loss, definition_of(learner.task_loss)
     shared: dict[str, Any] = {
         "init": learner.init,
@@ -177,6 +185,8 @@ def in_task_units(
         "network_prefix": learner.network_prefix,
         "traceable": learner.traceable,
         "footprint": learner.footprint,
+        "noise_leaf": learner.noise_leaf,
+        "begin": None if learner.begin is None else begin,
         "standardises": True,
     }
     if isinstance(learner, PostHoc):

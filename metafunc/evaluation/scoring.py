@@ -16,6 +16,8 @@ from metafunc.evaluation.metrics.scores import per_row
 from metafunc.evaluation.metrics.table import METRICS, followed, of_kind
 from metafunc.execution import device
 from metafunc.execution.distributed import ALONE, Ranks
+from metafunc.execution.plan import GRAPHS
+from metafunc.execution.workload import traced_bytes
 from metafunc.types import Batch, Categorical, Kind, M, MetaLearner, P, Predictive, Sampler, Task, TaskFamily, Tree
 
 Scores: TypeAlias = dict[str, Tensor]
@@ -24,6 +26,8 @@ BLOCK = 25
 """Tasks of one draw. A task is numbered (seed, split, block, index), so that no chunk size changes which tasks come."""
 BUDGET = 2**26
 """How many numbers, roughly, one chunk of tasks may keep in memory at a time: 256 MB of float32."""
+KERNEL_AXES = 4
+"""Axes of a convolution's kernel; particles are one more."""
 
 
 def quiet(done: int, total: int) -> None:
@@ -78,8 +82,9 @@ class Draws(Generic[M, P]):
     def chunks(self, num_steps: int = 0, on_progress: Progress = quiet) -> Iterator[Task]:
         """Prepared tasks where the meta-parameters are, as many at a time as may be adapted by `num_steps` steps."""
         where = tree.leaves(self.meta)[0].device
+        size = self.chunk_size
         for tasks in self.blocks(on_progress=on_progress):
-            size = self.chunk_size or fitting(self.learner, self.meta, tasks, num_steps)
+            size = size or fitting(self.learner, self.meta, tasks, num_steps)
             for chunk in chunks(tasks, size):
                 yield device.move(chunk, where)
 
@@ -150,19 +155,28 @@ def chunks(tasks: Task, size: int) -> Iterator[Task]:
 def fitting(learner: MetaLearner[Any, Any], meta: Tree, tasks: Task, num_steps: int) -> int:
     """How many tasks at a time keep within the budget: parameters of all steps and draws, and activations of one.
 
-    A learner whose tasks take more than that says so by its `footprint`.
-
-    An image's activations are about 64 times its pixels in a convolutional network's first layer; for vectors that is
-    generous. What `prepare` attached is about as much as the parameters that are drawn with it.
+    Convolutions' activations, of every particle, are those of a traced step of one task: tasks then take a training's
+    gigabyte together. For vectors 64 numbers for each are generous, since what `prepare` attached is about as much as
+    the parameters that are drawn with it. A learner whose tasks take more than that says so by its `footprint`.
     """
 
     def numbers(values: Tree) -> int:
         return sum(leaf.numel() // leaf.shape[0] for leaf in tree.leaves(values))
 
     attached = sum(numbers(batch.extra) for batch in tasks if isinstance(batch, Batch))
+    stored = max(tree.size(meta), attached)
+    if any(leaf.ndim >= KERNEL_AXES for leaf in tree.leaves(meta)) and (taken := _bytes_of_step(learner, meta, tasks)):
+        element = tree.leaves(meta)[0].element_size()
+        return max(1, GRAPHS // (taken + element * stored * max(0, num_steps - 1)))
     rows = numbers(tasks) - attached
     footprint = 0 if learner.footprint is None else learner.footprint(tasks)
-    return max(1, BUDGET // ((num_steps + 1) * max(tree.size(meta), attached) + 64 * rows + footprint))
+    return max(1, BUDGET // ((num_steps + 1) * stored + 64 * rows + footprint))
+
+
+def _bytes_of_step(learner: MetaLearner[Any, Any], meta: Tree, tasks: Task) -> int:
+    """What the scores of one task take in memory after a step of adaptation; 0 if that is not known."""
+    one = device.move(tree.at(tasks, slice(0, 1)), tree.leaves(meta)[0].device)
+    return traced_bytes(lambda meta, tasks: scores(learner, meta, tasks, (), 1), meta, one)
 
 
 def score(predictive: Predictive, query: Batch, noise: Tree = ()) -> Scores:

@@ -1,6 +1,7 @@
 """What an outer step is: its size, its device, and the memory that its graph takes."""
 
 import logging
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -8,7 +9,7 @@ import torch
 from metafunc import tree
 from metafunc.execution import tracing
 from metafunc.execution.gradient import value_and_grad
-from metafunc.types import M, Task, TaskLoss
+from metafunc.types import M, Task, TaskLoss, Tree
 
 LOG = logging.getLogger(__name__)
 
@@ -97,9 +98,19 @@ def workload_of(
 
 def _task_bytes(task_loss: TaskLoss[M], meta: M, tasks: Task) -> int:
     """What a task's graph takes, by the traced graph of a step."""
+    return traced_bytes(value_and_grad(task_loss), meta, tasks) // tree.leaves(tasks)[0].shape[0]
+
+
+def traced_bytes(function: Callable[..., Tree], *arguments: Tree) -> int:
+    """The most memory that a function's results take at the same time, of which none is computed; 0 if not known.
+
+    Examples:
+        >>> import torch
+        >>> traced_bytes(lambda x: (2 * x).exp().sum(), torch.ones(100))
+        800
+    """
     try:
-        graph = tracing.trace(value_and_grad(task_loss), meta, tasks, fake=True)
+        return tracing.peak_bytes(tracing.trace(function, *arguments, fake=True))
     except Exception:  # whatever a function does without numbers
-        LOG.info("A step cannot be traced, so that its memory is unknown; all tasks are taken at once.", exc_info=True)
+        LOG.info("It cannot be traced, so that its memory is unknown.", exc_info=True)
         return 0
-    return tracing.peak_bytes(graph) // tree.leaves(tasks)[0].shape[0]

@@ -29,6 +29,9 @@ from metafunc.types import (
     masked_sum,
 )
 
+FLOOR = 0.1
+"""The least noise scale of the paper on conditional neural processes, in units of y."""
+
 
 @dataclass(frozen=True, repr=False)
 class Likelihood(Built):
@@ -66,9 +69,12 @@ class Likelihood(Built):
         """The same with a learned noise scale; as it is for the empty tuple, or where no noise is left to choose."""
         return self if self.with_scale is None or isinstance(scale, tuple) else self.with_scale(scale)
 
-    def at_least(self, noise_floor: float) -> "Likelihood":
-        """The same with a noise scale of at least that, in units of y; its own floor stays where that is higher."""
-        return self if self.with_floor is None else self.with_floor(noise_floor)
+    def at_least(self, noise_floor: float | None) -> "Likelihood":
+        """The same with a noise scale of at least that, in units of y; its own floor stays where that is higher.
+
+        None stands for .1, that of the paper on conditional neural processes.
+        """
+        return self if self.with_floor is None else self.with_floor(FLOOR if noise_floor is None else noise_floor)
 
     def of(self, model: Model) -> Loss[Params]:
         """The training loss of a model's parameters on a batch."""
@@ -137,7 +143,7 @@ def _gaussian(num_outputs: int, scale: float | Tensor | None) -> Likelihood:
 
 
 @built
-def heteroscedastic(num_targets: int = 1, *, floor: float = 0.1) -> Likelihood:
+def heteroscedastic(num_targets: int = 1, *, floor: float = FLOOR) -> Likelihood:
     r"""Regression with a learned noise scale, $y \sim \mathcal N(\mu(x), \sigma(x)^2)$.
 
     The network's outputs are $(\mu, s)$ and $\sigma = c + (1 - c)\,\mathrm{softplus}(s)$; the training loss is the mean

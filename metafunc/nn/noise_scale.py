@@ -13,6 +13,16 @@ RAW = "raw_noise_scale"
 """The parameter's name."""
 
 
+def inverse_softplus(value: float) -> float:
+    r"""$\log(e^x - 1)$, without the exponential of a large number.
+
+    Examples:
+        >>> round(inverse_softplus(0.7), 4)
+        0.0137
+    """
+    return value + log(-expm1(-value))
+
+
 def with_noise_scale(model: Model, num_targets: int, noise_scale: float) -> Model:
     r"""The network with a noise scale for each target beside its outputs, as `likelihood.heteroscedastic` reads them.
 
@@ -48,9 +58,7 @@ def with_noise_scale(model: Model, num_targets: int, noise_scale: float) -> Mode
     def init(generator: Generator) -> Params:
         params = model.init(generator)
         like = next(iter(params.values()))
-        # The inverse of softplus, without the exponential of a large number.
-        raw = noise_scale + log(-expm1(-noise_scale))
-        return {**params, RAW: like.new_full((num_targets,), raw)}
+        return {**params, RAW: like.new_full((num_targets,), inverse_softplus(noise_scale))}
 
     def apply(params: Params, x: Tensor) -> Tensor:
         outputs = model.apply(own(params), x)

@@ -20,6 +20,7 @@ from metafunc.evaluation.scoring import score
 from metafunc.execution import device, plan
 from metafunc.results import file_task
 from metafunc.results.as_tested import as_tested
+from metafunc.results.conformal_columns import conformal_columns
 from metafunc.results.file_task import FileTask
 from metafunc.training import hub, load
 from metafunc.training.build import own_steps
@@ -77,6 +78,7 @@ def predict_files(
     target: Sequence[str] = (),
     num_steps: int | None = None,
     transforms: Sequence[str] = (),
+    conformal: float | None = None,
     learner: MetaLearner[Any, Any] | None = None,
     seed: int = 0,
     overwrite: bool = False,
@@ -94,6 +96,8 @@ def predict_files(
         target: the columns to predict; by default those that the run was trained on, or `y`, or the last ones.
         num_steps: steps of adaptation; by default as many as the learner was built with.
         transforms: what is done to the trained learner, such as `laplace`, as a meta-test of the run has fitted it.
+        conformal: also intervals, or sets of classes, that cover this share of rows of new tasks, such as .9, by the
+            run's validation tasks.
         learner: your own learner, for a run whose configuration does not name one of the table's.
         seed: of the noise that some learners draw.
         overwrite: whether `out` may exist.
@@ -102,7 +106,7 @@ def predict_files(
     Returns:
         What was written. For regression TARGET_predicted and, where the noise is known, TARGET_std. Where targets were
         learned as logarithms, the median as TARGET_predicted, and TARGET_q05 and TARGET_q95. For classes `predicted`,
-        `entropy` in nats, and the probability of each class as p_CLASS.
+        `entropy` in nats, and the probability of each class as p_CLASS. With `conformal` what `conformal_columns` adds.
 
     Raises:
         DataUnavailable: a file is not there.
@@ -127,6 +131,10 @@ def predict_files(
     predicted = task.in_units_of_file(predicted)
     _check_finite(predicted, Path(query), Path(support), steps)
     added, notes = _exponentials(predicted, task.names) if task.logged else _columns(predicted, task.names, steps)
+    if conformal is not None:
+        asked: dict[str, Any] = {"level": conformal, "num_steps": num_steps, "seed": seed, "imports": imports}
+        columns, note = conformal_columns(place, learner, meta, task, **asked)
+        added, notes = added | columns, [*notes, note]
     notes += task.notes
     if fitted is not None:
         notes.append(f"{'+'.join(transforms)} is as {fitted} has fitted it.")

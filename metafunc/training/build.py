@@ -20,6 +20,7 @@ from metafunc.checks import did_you_mean, look_up
 from metafunc.data.table import FAMILIES
 from metafunc.nn.likelihood import for_kind
 from metafunc.rl import Simulator
+from metafunc.training.open_settings import found_in
 from metafunc.training.renamed import current
 from metafunc.training.stack import STACK, stack_of
 from metafunc.types import Kind, MetaLearner, Model, TaskFamily
@@ -30,8 +31,6 @@ Config: TypeAlias = Mapping[str, Any]
 MODELS: Mapping[str, Callable[..., Model]] = {"mlp": nn.mlp, "conv4": nn.conv4, "resnet12": nn.resnet12}
 """Networks by name."""
 SECTIONS = ("algorithm", "tasks", "model", "training")
-TRAIN_TASKS = "num_train_tasks"
-"""The hyperparameter of those that weigh a prior against the number of training tasks."""
 
 
 @runtime_checkable
@@ -110,8 +109,8 @@ def learner_of(
     """The learner of a configuration, for tasks of a kind: its sections `algorithm` and `model`; touches no data.
 
     A learner of policies needs the simulator of its tasks, and one that knows its tasks their optima: by default those
-    of the section `tasks`. The `info` of the tasks says how many there are to train on, where that is left open, and
-    whether a learner, of a stack each member, sees them in units of their own.
+    of the section `tasks`. The `info` of the tasks says how many there are to train on and what their noise is,
+    where that is left open, and whether a learner, of a stack each member, sees them in units of their own.
     """
     if kind == "control" and simulator is None:
         simulator = tasks_of(config, imports=imports).simulator
@@ -129,8 +128,7 @@ def learner_of(
         _check(settings, row.hyperparameters.values(), f"algorithm ({name})")
         if row.knows_tasks:
             settings["optima"] = tasks_of(config, imports=imports).optima if optima is None else optima
-        if TRAIN_TASKS in row.hyperparameters and settings.get(TRAIN_TASKS) is None:
-            settings[TRAIN_TASKS] = counted(info)
+        settings |= found_in(info, settings, row.hyperparameters)
         made = algorithms.build(name, network, input_shape, kind, num_outputs, simulator=simulator, **settings)
         return post_hoc.with_units(made, info)
     model, likelihood = network(input_shape, num_outputs), simulator or for_kind(kind, num_outputs)
@@ -179,18 +177,6 @@ def transformed(
     if ":" in name:
         return post_hoc.transformed(learner, names, [network(shape, outputs)], for_kind(kind, outputs))
     return post_hoc.transformed(learner, names, *parts(name, network, shape, kind, outputs, **settings))
-
-
-def counted(info: Mapping[str, Any]) -> int | None:
-    """How many tasks there are to train on, by the `info` of a table's family; None where it has no number of them.
-
-    Examples:
-        >>> from metafunc.training.build import counted
-        >>> counted({"tasks": {"train": 12, "validation": 3, "test": 4}})
-        12
-    """
-    counts = info.get("tasks")
-    return counts.get("train") if isinstance(counts, Mapping) else None
 
 
 def _section(config: Config, section: str) -> tuple[str, dict[str, Any]]:

@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from metafunc import tree
 from metafunc.algorithms import ALGORITHMS
 from metafunc.checks import at_least, did_you_mean, one_of
 from metafunc.data.sampling import generator_for
@@ -231,13 +230,17 @@ def start_of(
     asked = settings.get("noise_from")
     if asked is not None:
         one_of(asked, NOISE_FROM, "noise_from")
+    if learner.begin is not None:
+        if asked == "data":
+            raise ValueError("start='em' and noise_from='data' are two starts: give one of them.")
+        return None
     if asked == "setting" or (asked is None and not _noise_is_open(family, config)):
         return None
     meta = learner.init(generator_for(seed, "init", 0))
-    if asked is None and warm_start.NOISE not in tree.by_path(meta):
+    if asked is None and learner.noise_leaf is None:
         return None
     tasks = family.train(generator_for(seed, "noise", 0), warm_start.NUM_TASKS)
-    return warm_start.with_noise_of(meta, tasks, learner)
+    return warm_start.with_noise_of(learner, meta, tasks)
 
 
 def _noise_is_open(family: TaskFamily, config: Config) -> bool:

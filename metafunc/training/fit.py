@@ -17,7 +17,6 @@ import torch
 from metafunc import tree
 from metafunc.checks import at_least, in_place
 from metafunc.data import check_tasks
-from metafunc.data.sampling import generator_for
 from metafunc.evaluation import scoring
 from metafunc.evaluation.validation import metric_to_follow
 from metafunc.execution import shards
@@ -39,6 +38,7 @@ from metafunc.training.settings import Outer, Recording, Validation
 from metafunc.training.signals import stopping
 from metafunc.training.state import RunSpec, State
 from metafunc.training.together import Together, met, next_tasks, refuse_own_folders
+from metafunc.training.warm_start import beginning
 from metafunc.types import M, MetaLearner, P, Task, TaskFamily
 
 
@@ -139,7 +139,7 @@ def fit(
         on_event = usual(on_event) if ranks.first else on_event
         device = device_of(execution.device, ranks.local_rank)
         execution = replace(execution, device=device)
-        initial = move(learner.init(generator_for(seed, "init", 0)) if start is None else start, device)
+        initial = move(beginning(learner, family, seed) if start is None else start, device)
         schedule = outer.schedule if outer.update is None else None  # torch warns where its optimiser takes no step
         spec = RunSpec(seed, steps, num_tasks, outer.clip, execution.shards)
         config = dict(recording.config) or {"training": spec.to_json()}

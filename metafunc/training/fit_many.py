@@ -16,7 +16,6 @@ from typing import Any, Generic, TypeAlias
 import torch
 
 from metafunc.checks import in_place
-from metafunc.data.sampling import generator_for
 from metafunc.execution import aot, trial
 from metafunc.execution.deferred_compiler import deferred_compiler
 from metafunc.execution.device import device_of, move, surroundings
@@ -33,6 +32,7 @@ from metafunc.training.settings import Outer, Recording, Validation
 from metafunc.training.several import Folders, Settings, Training, Tuned, tuned
 from metafunc.training.signals import Received, stopping
 from metafunc.training.state import RunSpec, State
+from metafunc.training.warm_start import beginning
 from metafunc.types import M, MetaLearner, P, Task, TaskFamily, TaskLoss
 
 OfSeed: TypeAlias = Callable[[int, Event], None]
@@ -154,7 +154,7 @@ def _ready(
 ) -> _Ready[Any]:
     """What `fit` begins with."""
     learner, outer, spec = asked.learner, asked.outer, RunSpec(asked.seed, steps, num_tasks, asked.outer.clip)
-    start = learner.init(generator_for(asked.seed, "init", 0)) if asked.start is None else asked.start
+    start = beginning(learner, family, asked.seed) if asked.start is None else asked.start
     schedule = outer.schedule if outer.update is None else None
     now = state.begin(move(start, device), outer.optimiser, schedule, spec)
     tasks = first_tasks(learner, family, now, device)

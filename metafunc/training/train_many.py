@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from functools import partial
 
-from metafunc.data.sampling import generator_for
+from metafunc.training import warm_start
 from metafunc.training.build import Config, Learner, build
 from metafunc.training.config import Trained, asked_of_fit, begun, checked, start_of
 from metafunc.training.events import Diverged
@@ -56,7 +56,7 @@ def train_many(
         said = partial(on_event, position)
         own_settings = {**settings, "seed": seed}
         start = None if begun(folder, resume) else start_of(learner, family, config, own_settings, imports, said)
-        starts.append(learner.init(generator_for(seed, "init", 0)) if start is None else start)
+        starts.append(warm_start.beginning(learner, family, seed) if start is None else start)
     asked = asked_of_fit(learner, family, config, overwrite=overwrite)
     found = fit_many(learner, family, seeds=seeds, start=starts, out=out, resume=resume, on_event=on_event, **asked)
     return tuple(one if isinstance(one, Diverged) else Trained(learner, family, one) for one in found)

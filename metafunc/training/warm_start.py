@@ -1,6 +1,6 @@
 """Warm starts: meta-parameters that begin where another learner's training ended, or with the noise of their tasks."""
 
-from math import log
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +11,14 @@ from metafunc import tree
 from metafunc.algorithms.post_hoc import as_seen
 from metafunc.data.sampling import generator_for
 from metafunc.evaluation.noise_of_tasks import noises_of
+from metafunc.evaluation.scoring import score
 from metafunc.training import load
-from metafunc.types import M, MetaLearner, Task, Tree
+from metafunc.types import M, MetaLearner, Task, TaskFamily, Tree
 
-NOISE = "log_scale"
-"""Where `alpaca`, `mixed`, `dkt`, `empirical_gp` and `versa` have the logarithm of the noise scale that they learn."""
 NUM_TASKS = 50
 """Training tasks whose noise a training's start is taken from."""
+BEGIN = 100
+"""Training tasks that a learner begins with, where it has a way to."""
 LEAST = 1e-6
 """Targets whose noise is less, in units of y, do not vary: a learned noise scale stays where it was."""
 
@@ -82,24 +83,47 @@ def from_run(learner: MetaLearner[M, Any], run: str | Path, *, seed: int = 0, im
         raise ValueError(f"{run} is no start for this learner. {error}") from error
 
 
-def with_noise_of(meta: M, tasks: Task, learner: MetaLearner[M, Any] | None = None) -> M:
+def beginning(learner: MetaLearner[M, Any], family: TaskFamily, seed: int) -> M:
+    """The meta-parameters that a training starts from where it is given none: the learner's own for a seed.
+
+    A learner that has a way to begin takes it, on some of the training tasks.
+
+    Args:
+        learner: the learner.
+        family: whose training tasks it begins with.
+        seed: of the initial draw, and of the tasks.
+
+    Examples:
+        >>> from metafunc import algorithms, data, nn
+        >>> from metafunc.training import warm_start
+        >>> learner = algorithms.build("empirical_gp", nn.mlp, (1,), "regression", 1, start="em")
+        >>> warm_start.beginning(learner, data.trend(), 0).mean.abs().max() > 0.1  # at the kernel's own it is 0
+        tensor(True)
+    """
+    meta = learner.init(generator_for(seed, "init", 0))
+    return meta if learner.begin is None else learner.begin(meta, family.train(generator_for(seed, "begin", 0), BEGIN))
+
+
+def with_noise_of(learner: MetaLearner[M, Any], meta: M, tasks: Task) -> M:
     r"""Meta-parameters whose noise scale starts at that of a task's targets, rather than at a number.
 
     A start far below the noise takes some thousand steps to leave, in which all else that is learned fits to noise; one
     far above it hides what there is to learn. Support and query of all tasks together are taken for lines and for
     curves, `evaluation.noise_of_tasks`, whose likelier noise is within a factor of 1.5 or 2 of the true one. A learner
-    that cannot follow curves needs what they leave of a line as well, so that its own loss decides where it is given.
+    that cannot follow curves needs what they leave of a line as well, so that its own predictions decide, by their NLL
+    on the tasks' query rows; where a start makes them diverge, as it may the steps of a learner whose steps are longer
+    the less noise there is, that start is left out.
 
     Args:
-        meta: the learner's own, of one whose likelihood has no noise scale of its own: it would be written over.
+        learner: one that learns a noise scale, which its `noise_leaf` names.
+        meta: its meta-parameters, such as its initial ones.
         tasks: stacked training tasks, a few dozen; `family.train(generator, 50)` draws them.
-        learner: the learner; None: the likelier noise is taken.
 
     Returns:
         Meta-parameters for `metafunc.fit(..., start=...)`.
 
     Raises:
-        ValueError: if the learner has no such noise scale, or the tasks are no regression.
+        ValueError: if the learner learns no noise scale, or the tasks are no regression.
 
     Examples:
         >>> import torch
@@ -108,27 +132,37 @@ def with_noise_of(meta: M, tasks: Task, learner: MetaLearner[M, Any] | None = No
         >>> learner = algorithms.build("alpaca", nn.mlp, (1,), "regression", 1)
         >>> tasks = data.trend(noise=0.5).train(torch.Generator().manual_seed(0), 20)
         >>> meta = learner.init(torch.Generator().manual_seed(0))
-        >>> meta.log_scale.exp() < 0.4 < warm_start.with_noise_of(meta, tasks).log_scale.exp()
+        >>> meta.log_scale.exp() < 0.4 < warm_start.with_noise_of(learner, meta, tasks).log_scale.exp()
         tensor(True)
     """
-    if NOISE not in tree.by_path(meta) or not tasks.support.y.is_floating_point():
+    if learner.noise_leaf is None or not tasks.support.y.is_floating_point():
         raise ValueError(
-            f"A noise scale starts from tasks of regression, for meta-parameters with a leaf {NOISE!r}, such as those "
-            "of alpaca, mixed, dkt and empirical_gp. Give other learners theirs, where they have one, by noise_scale."
+            "A noise scale starts from tasks of regression, for a learner that learns one, such as alpaca, mixed, dkt, "
+            "pacoh_gp, bmaml, and platipus with noise='learned'. This one has none: leave out noise_from='data'."
         )
-    own = tree.by_path(meta)[NOISE]
+    name, at_scale = learner.noise_leaf
+    own = tree.by_path(meta)[name]
 
     def begun(scale: float) -> M:
-        return tree.partition(meta, lambda path: path == NOISE)[1]({NOISE: own.new_full(own.shape, log(scale))})
+        return tree.partition(meta, lambda path: path == name)[1]({name: torch.full_like(own, at_scale(scale))})
 
-    seen = tasks if learner is None else as_seen(learner, tasks)
-    starts = [begun(each.scale) for each in noises_of(seen) if each.scale > LEAST]
-    if learner is None or not starts:
-        return starts[0] if starts else meta
-    tasks = learner.prepare(meta, tasks, generator_for(0, "noise", 0), step=0, num_steps=1)
+    starts = [begun(each.scale) for each in noises_of(as_seen(learner, tasks)) if each.scale > LEAST]
+    if not starts:
+        return meta
+    prepared = learner.prepare(meta, tasks, generator_for(0, "noise", 0), step=None, num_steps=0)
+    surprises = [_surprise(learner, start, prepared) for start in starts]
+    found = [(nll, start) for nll, start in zip(surprises, starts, strict=True) if isfinite(nll)]
+    return min(found, key=lambda each: each[0])[1] if found else meta
+
+
+def _surprise(learner: MetaLearner[M, Any], meta: M, tasks: Task) -> float:
+    """The mean NLL of the query rows of prepared tasks, in nats."""
+
+    def of_task(task: Task) -> Tensor:
+        return score(learner.predict(learner.adapt(meta, task.support), task.query.x), task.query)["nll"]
+
     with torch.no_grad():
-        losses = [learner.meta_loss(start, tasks).item() for start in starts]
-    return min(zip(losses, starts, strict=True), key=lambda each: each[0])[1]
+        return float(torch.vmap(of_task)(tasks).mean())
 
 
 def _network(meta: Tree, prefix: str) -> dict[str, Tensor]:

@@ -113,7 +113,7 @@ def test_rows_together_are_the_rows_one_after_the_other(noise):
     assert together.item() == pytest.approx(one_by_one.item(), abs=0.01)
 
 
-@pytest.mark.parametrize("kernel", ["rbf", "matern52"])
+@pytest.mark.parametrize("kernel", ["rbf", "matern32", "matern52"])
 def test_halving_the_nodes_changes_little(kernel):
     family = gp(kernel=kernel, hyperparameters="random")
     tasks = family.test(generator_for(0, "test", 0), 40)
@@ -145,12 +145,13 @@ def test_what_is_not_known_is_not_claimed():
     assert not gp(kernel="mixture").optima
     assert not gp(noise=0.0).optima
     periodic = gp(kernel="periodic", hyperparameters="random").optima
-    assert {*periodic} == {"rbf", "matern52"}
+    assert {*periodic} == {"rbf", "matern32", "matern52"}
     assert {*gp(hyperparameters="random").optima} == {
         "train",
         "validation",
         "test",
         "beyond",
         "extrapolate",
+        "matern32",
         "matern52",
     }

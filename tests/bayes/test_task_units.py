@@ -219,7 +219,7 @@ def test_noise_starts_in_the_tasks_own_units() -> None:
     plain = learner_of(config, (1,), "regression", 1)
     learner = in_task_units(plain, **by_task.info["task_scale"])
     tasks, meta = by_task.train(generator(), 50), plain.init(generator())
-    noise = [warm_start.with_noise_of(meta, tasks, of).log_scale.exp().item() for of in (learner, plain)]
+    noise = [warm_start.with_noise_of(of, meta, tasks).log_scale.exp().item() for of in (learner, plain)]
     # Rates of size 1 over [0, 1] spread by .3, and the noise is .1: a third of a task's own spread, about.
     assert 0.1 < noise[0] < 1.0
     assert noise[1] < 0.1, "the wrong twin: in the units of all tasks"

@@ -6,8 +6,9 @@ import pytest
 import torch
 
 import metafunc
-from metafunc import algorithms, data, nn
-from metafunc.evaluation.conformal import Conformal, row_scores, sizes, threshold_of
+from metafunc import algorithms, data, nn, tree
+from metafunc.evaluation.conformal import Conformal, calibrate, row_scores, sizes, threshold_of
+from metafunc.evaluation.scoring import Draws
 from metafunc.nn import likelihood
 from metafunc.types import Categorical, Normal
 
@@ -71,6 +72,34 @@ def test_a_learner_that_knows_nothing_is_covered_all_the_same(family) -> None:
     assert printed["coverage"]["mean"] == pytest.approx(float(found.coverage.double().mean()))
     again = metafunc.conformal(learner, meta, family, level=0.8, num_tasks=100, num_validation_tasks=199)
     assert again.threshold == found.threshold
+
+
+def test_a_threshold_makes_intervals_that_hold_rows_of_new_tasks() -> None:
+    family = data.sinusoid(num_test_queries=5)
+    learner = algorithms.maml(nn.mlp((1,), 1), likelihood.gaussian())
+    meta = learner.init(torch.Generator().manual_seed(0))
+    threshold = calibrate(learner, meta, family, level=0.8, num_validation_tasks=199)
+    report = metafunc.conformal(learner, meta, family, level=0.8, num_tasks=60, num_validation_tasks=199)
+    assert threshold.value == report.threshold
+    held = []
+    blocks = Draws(learner, meta, family.test, 0, "test", 60).blocks()
+    for task in (task for block in blocks for task in tree.unstack(block)):
+        lower, upper = threshold.interval(metafunc.predict(learner, meta, task.support, task.query.x))
+        held.append(((lower <= task.query.y) & (task.query.y <= upper)).float().mean())
+    torch.testing.assert_close(torch.stack(held), report.coverage)
+
+
+def test_each_of_a_few_tasks_counts_once() -> None:
+    """Drawn again and again, eight tasks would decide a level of .9, which eight scores cannot."""
+    x = torch.linspace(-1, 1, 16).repeat(40)
+    number = torch.arange(40).repeat_interleave(16)
+    table = data.from_arrays(x, number * x, number, num_shots=5)
+    learner = algorithms.ridge(likelihood.gaussian())
+    meta = learner.init(torch.Generator())
+    few = calibrate(learner, meta, table, level=0.9)
+    assert few.num_validation_tasks == table.info["tasks"]["validation"] < 9
+    assert few.value == math.inf
+    assert calibrate(learner, meta, table, level=0.5).value < math.inf
 
 
 def test_what_makes_no_sense_is_refused() -> None:

@@ -10,6 +10,7 @@ import torch
 from metafunc_cli.__main__ import run as command
 
 import metafunc
+from metafunc.evaluation.conformal import calibrate
 from metafunc.results import file_task
 from metafunc.results.predict_files import predict_files
 from metafunc.training.config import build
@@ -56,6 +57,19 @@ def test_a_table_is_predicted_in_the_classes_of_the_training(run: Path, tmp_path
     np.testing.assert_allclose(written[["p_high", "p_low", "p_mid"]].to_numpy(), p.numpy(), rtol=1e-4, atol=1e-6)
     right = (p.argmax(-1) == task.truth)[task.truth >= 0].double().mean().item()
     assert done.scores["accuracy"] == pytest.approx(right)
+
+
+def test_conformal_sets_hold_the_classes_that_are_likely_enough(run: Path, tmp_path: Path) -> None:
+    files = {"support": tmp_path / "s.csv", "query": tmp_path / "q.csv"}
+    for seed, file in enumerate(files.values()):
+        table(1, 8, seed).to_csv(file, index=False)
+    done = predict_files(run, **files, out=None, conformal=0.6)
+    learner, meta = metafunc.load(run)
+    least = 1 - calibrate(learner, meta, build(Run(run).config)[1], level=0.6).value
+    for _, row in done.table.iterrows():
+        likely = [name for name in ("high", "low", "mid") if row[f"p_{name}"] >= least]
+        assert row["set_60"].split(" | ") == likely
+    assert any("on average over tasks: a guarantee" in note for note in done.notes)
 
 
 def test_a_support_set_may_lack_classes_but_have_no_others(run: Path, tmp_path: Path) -> None:

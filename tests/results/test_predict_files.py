@@ -13,6 +13,7 @@ from torch import Tensor
 
 import metafunc
 from metafunc.evaluation import meta_test
+from metafunc.evaluation.conformal import calibrate
 from metafunc.results.predict_files import predict_files
 from metafunc.training.config import build
 from metafunc.training.run import Run
@@ -220,3 +221,21 @@ def test_rows_that_are_not_written_are_those_of_the_file(
     assert found["out"] is None
     assert pandas.DataFrame(found["rows"]).equals(pandas.read_csv(tmp_path / "out.csv"))
     assert {file.name for file in tmp_path.iterdir()} == {"rows.csv", "out.csv"}
+
+
+def test_conformal_intervals_are_in_the_units_of_the_file(run: Path, tmp_path: Path) -> None:
+    files = [table(tmp_path / "support.csv", 5, seed=1), table(tmp_path / "query.csv", 4, seed=2)]
+    asked = ["predict", str(run), "--support", str(files[0]), "--query", str(files[1]), "--out"]
+    assert command([*asked, str(tmp_path / "out.csv"), "--conformal", "0.75"]) == 0
+    found = pandas.read_csv(tmp_path / "out.csv")
+    center = (found["temperature_lower_75"] + found["temperature_upper_75"]) / 2
+    np.testing.assert_allclose(center, found["temperature_predicted"], rtol=1e-5)
+    # One width, which is twice the threshold on the unit of the training's targets.
+    learner, meta = metafunc.load(run)
+    _, family = build(Run(run).config)
+    threshold = calibrate(learner, meta, family, level=0.75)
+    width = (found["temperature_upper_75"] - found["temperature_lower_75"]).to_numpy()
+    assert threshold.value < float("inf")
+    np.testing.assert_allclose(width / (2 * threshold.value), Run(run).columns["target_scale"][0], rtol=1e-4)
+    with pytest.raises(ValueError, match="needs more validation tasks than"):
+        predict_files(run, support=files[0], query=files[1], out=None, conformal=0.99)

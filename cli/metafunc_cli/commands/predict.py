@@ -43,6 +43,7 @@ def main(argv: Sequence[str]) -> int:
             target=found.target,
             num_steps=found.num_steps,
             transforms=found.transforms,
+            conformal=found.conformal,
             seed=found.seed,
             overwrite=found.overwrite,
             imports=found.imports,

@@ -243,4 +243,17 @@ BAYESIAN: tuple[Preset, ...] = (
         hyper={"num_particles": 10},
         network={"hidden": (256, 128), "initialisation": "he"},
     ),
+    *(
+        omniglot(
+            f"{head}-omniglot",
+            head,
+            "our own: the protocol of Snell, Swersky, Zemel (2017), trained at the 20 ways that are tested; not tuned",
+            20,
+            1,
+            data={"num_queries": 5},
+            network={"filters": 64, "pooling": "max"},
+            training={"steps": 20_000, "num_tasks": 1},
+        )
+        for head in ("pcoc", "metaqda")
+    ),
 )

@@ -171,7 +171,7 @@ class Metaqda:
 class Cnp:
     """Conditional neural process: a task is the mean of its embedded rows, and a decoder predicts from it."""
 
-    noise_floor: float = 0.1
+    noise_floor: float | None = None
     """the smallest noise scale that may be predicted, in units of y, unless the likelihood's own floor is higher."""
 
 
@@ -187,8 +187,8 @@ class Np:
     """draws of z, in training and in testing."""
     objective: Literal["npvi", "npml"] = "npvi"
     """"npvi", the lower bound, or "npml", the likelihood of the query over the draws."""
-    noise_floor: float = 0.1
-    """the smallest noise scale that may be predicted, in units of y, unless the likelihood's own floor is higher; the default is the paper's."""
+    noise_floor: float | None = None
+    """the smallest noise scale that may be predicted, in units of y, unless the likelihood's own floor is higher."""
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -207,8 +207,8 @@ class Anp:
     """draws of z, in training and in testing."""
     objective: Literal["npvi", "npml"] = "npvi"
     """"npvi", the lower bound, or "npml", the likelihood of the query over the draws."""
-    noise_floor: float = 0.1
-    """the smallest noise scale that may be predicted, in units of y, unless the likelihood's own floor is higher; the default is the paper's."""
+    noise_floor: float | None = None
+    """the smallest noise scale that may be predicted, in units of y, unless the likelihood's own floor is higher."""
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -351,6 +351,8 @@ class EmpiricalGp:
     """how many tasks the kernel's own covariance counts for, c."""
     num_train_tasks: int | None = None
     """how many tasks there are to train on, n, which is what these weigh against; None: as many as there are in a table that a configuration names, and 20 elsewhere."""
+    start: Literal["kernel", "em"] = "kernel"
+    """where a training begins: at the kernel's own covariance, or at what EM makes of training tasks."""
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -531,7 +533,7 @@ class MrCnpW:
     """the standard deviation that every weight of the encoder starts from."""
     num_particles: int = 10
     """draws at meta-test; training takes one per step, for all tasks."""
-    noise_floor: float = 0.1
+    noise_floor: float | None = None
     """the smallest noise scale that may be predicted, in units of y, unless the likelihood's own floor is higher."""
 
 
@@ -541,7 +543,7 @@ class MrCnpA:
 
     kl_weight: float = 0.1
     """the weight of the codes' divergence, per nat."""
-    noise_floor: float = 0.1
+    noise_floor: float | None = None
     """the smallest noise scale that may be predicted, in units of y, unless the likelihood's own floor is higher."""
 
 
@@ -1075,7 +1077,7 @@ class NmeSinusoidData:
 class GpData:
     """Regression on draws of a Gaussian process, or on sawtooth waves: tasks whose best prediction is known."""
 
-    kernel: Literal["rbf", "matern52", "periodic", "weakly_periodic", "sawtooth", "mixture"] = "rbf"
+    kernel: Literal["rbf", "matern32", "matern52", "periodic", "weakly_periodic", "sawtooth", "mixture"] = "rbf"
     """the covariance function; "periodic" has random hyperparameters only, the last three fixed ones."""
     hyperparameters: Literal["fixed", "random"] = "fixed"
     """the same for all tasks, or drawn with each task; which decides the protocol's other numbers."""

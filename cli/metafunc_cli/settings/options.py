@@ -229,6 +229,9 @@ class Prediction(AfterTraining):
     them."""
     tempered: Switch = False
     """predict at the temperature that metafunc eval RUN --tempered has fitted."""
+    conformal: Annotated[float | None, arg(metavar="LEVEL", help_behavior_hint="")] = None
+    """also write intervals, or sets of classes, that cover this share of rows of new tasks, such as 0.9: by the run's
+    validation tasks, whatever the learner is."""
     overwrite: Switch = False
     """replace --out if it exists."""
     imports: Switch = False

@@ -23,6 +23,7 @@ from metafunc.bayes.gaussian import Gaussian, around, log_prob, standard
 from metafunc.bayes.variational import Inference, free_energy, preparing_inference
 from metafunc.checks import above, at_least, not_negative
 from metafunc.nn.likelihood import Likelihood
+from metafunc.nn.noise_scale import RAW, inverse_softplus
 from metafunc.recipe import built
 from metafunc.transforms.objectives import pool
 from metafunc.types import Data, MetaLearner, Model, Params, Scalar, Task, Tree
@@ -120,4 +121,5 @@ def abml(
         predict=likelihood.mixture(model),
         normalisation=model.normalisation,
         network_prefix="mean.",
+        noise_leaf=("mean." + RAW, inverse_softplus) if noise == "learned" else None,
     )

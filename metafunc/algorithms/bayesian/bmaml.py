@@ -266,4 +266,5 @@ def bmaml(
         task_loss=lag if objective == "chaser" else surprise,
         predict=predict,
         normalisation=model.normalisation,
+        noise_leaf=None if likelihood.with_scale is None else ("log_noise", lambda scale: -2 * log(scale)),
     )

@@ -179,4 +179,5 @@ def pacoh(
         task_loss=target.loss(energies),
         predict=predict,
         normalisation=model.normalisation,
+        noise_leaf=None if likelihood.with_scale is None else ("mean.log_noise", log),
     )

@@ -27,6 +27,7 @@ from metafunc.bayes.gaussian import Gaussian, around, kl
 from metafunc.bayes.variational import adapt_each, draws_of, mean_over, path_each, preparing, samples
 from metafunc.checks import above, at_least, not_negative, one_of
 from metafunc.nn.likelihood import Likelihood
+from metafunc.nn.noise_scale import RAW, inverse_softplus
 from metafunc.recipe import built
 from metafunc.transforms.inner import descend
 from metafunc.transforms.objectives import pool
@@ -154,4 +155,5 @@ def platipus(
         predict=likelihood.mixture(model),
         normalisation=model.normalisation,
         network_prefix="prior.mean.",
+        noise_leaf=("prior.mean." + RAW, inverse_softplus) if noise == "learned" else None,
     )

@@ -21,6 +21,7 @@ from metafunc.bayes.gaussian import Gaussian, around
 from metafunc.bayes.variational import Inference, mean_over, preparing_inference
 from metafunc.checks import above, at_least, not_negative
 from metafunc.nn.likelihood import Likelihood
+from metafunc.nn.noise_scale import RAW, inverse_softplus
 from metafunc.recipe import built
 from metafunc.types import MetaLearner, Model, Params, Scalar, Task
 
@@ -98,4 +99,5 @@ def vampire(
         predict=likelihood.mixture(model),
         normalisation=model.normalisation,
         network_prefix="mean.",
+        noise_leaf=("mean." + RAW, inverse_softplus) if noise == "learned" else None,
     )

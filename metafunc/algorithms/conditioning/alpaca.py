@@ -16,6 +16,7 @@ set. The paper knows the noise; here it is learned unless the likelihood has one
 two rows, prior and posterior.
 """
 
+from math import log
 from typing import NamedTuple
 
 import torch
@@ -145,4 +146,5 @@ def alpaca(
         predict=predict,
         joint=joint,
         normalisation=model.normalisation,
+        noise_leaf=("log_scale", log) if learned else None,
     )

@@ -42,7 +42,7 @@ class Context(NamedTuple):
 
 @built
 def cnp(
-    encoder: Model, decoder: Model, likelihood: Likelihood, *, noise_floor: float = 0.1
+    encoder: Model, decoder: Model, likelihood: Likelihood, *, noise_floor: float | None = None
 ) -> MetaLearner[CnpParams, Context]:
     """Conditional neural process: a task is the mean of its embedded rows, and a decoder predicts from it.
 
@@ -51,7 +51,7 @@ def cnp(
         decoder: the network from an input joined to a representation, (n, inputs + r), to outputs.
         likelihood: the observation model; `heteroscedastic` is the paper's for regression.
         noise_floor: the smallest noise scale that may be predicted, in units of y, unless the likelihood's own floor is
-            higher. The paper's keeps training calm; where the data's noise is smaller, it is what limits the NLL.
+            higher. None: half of the noise that a configuration's family states, and .1, the CNP paper's, at most.
 
     Returns:
         The learner; meta-parameters are a `CnpParams`, task parameters a `Context`.

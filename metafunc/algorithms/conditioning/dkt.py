@@ -21,6 +21,7 @@ one process for each class, and $p(c \mid x) = \mathbb E\, \mathrm{softmax}(f(x)
 
 from collections.abc import Callable
 from functools import partial
+from math import log
 from typing import Literal, NamedTuple, TypeAlias
 
 import torch
@@ -213,6 +214,7 @@ def dkt(
         predict=predict,
         joint=joint,
         normalisation=model.normalisation,
+        noise_leaf=("log_scale", log) if learned else None,
     )
 
 

@@ -9,11 +9,13 @@ $$\min_{\mu, L, \sigma} \; \tfrac1n \textstyle\sum_i - \log p(y_i \mid \mu, L L^
 \big( \log\det S + \mathrm{tr}\, K_0 S^{-1} \big);$$
 
 adaptation conditions on the support set, exactly. The same optimum is reached without gradients by EM,
-`bayes.empirical_gp.em`, whose result is a start for `metafunc.fit` or the end.
+`bayes.empirical_gp.em`: with `start` = "em" a training begins there, after 16 steps of it, and may end there.
 """
 
+from math import log
 from typing import Literal, NamedTuple, TypeAlias, get_args
 
+import torch
 from jaxtyping import Float
 from torch import Generator, Tensor
 
@@ -30,6 +32,7 @@ from metafunc.transforms.objectives import pool
 from metafunc.types import Batch, MetaLearner, Model, Normal, Predictive, Scalar, Task
 
 KernelName: TypeAlias = Literal["matern", "rbf"]
+Start: TypeAlias = Literal["kernel", "em"]
 KERNELS = {"matern": kernels.matern, "rbf": kernels.rbf}
 
 
@@ -55,6 +58,7 @@ def empirical_gp(
     noise_scale: float = 0.1,
     prior_tasks: float = 1.0,
     num_train_tasks: int | None = None,
+    start: Start = "kernel",
 ) -> MetaLearner[Empirical, Process]:
     """Empirical GP: a Gaussian process whose mean and covariance on a grid are learned freely, for few inputs.
 
@@ -71,6 +75,7 @@ def empirical_gp(
         prior_tasks: how many tasks the kernel's own covariance counts for, c.
         num_train_tasks: how many tasks there are to train on, n, which is what these weigh against; None: as many
             as there are in a table that a configuration names, and 20 elsewhere.
+        start: where a training begins: at the kernel's own covariance, or at what EM makes of training tasks.
 
     Returns:
         The learner; meta-parameters are an `Empirical`, task parameters a `Process`.
@@ -95,12 +100,18 @@ def empirical_gp(
     at_least(0, prior_tasks=prior_tasks)
     at_least(1, num_train_tasks=num_train_tasks)
     above(0, noise_scale=noise_scale)
+    one_of(start, get_args(Start), "start")
     counted = 20 if num_train_tasks is None else num_train_tasks
     k0 = KERNELS[one_of(kernel, get_args(KernelName), "kernel")](lengthscale=lengthscale, scale=scale)
     field = process.interpolation(inputs.init(Generator())["points"], k0)
 
     def init(generator: Generator) -> Empirical:
         return process.start(field, likelihood.num_targets, noise_scale, inputs.init(generator)["points"])
+
+    def begin(meta: Empirical, tasks: Task, /) -> Empirical:
+        drawn = tasks.support.x.shape[0]  # Of `counted` tasks, some of them again.
+        everything = torch.vmap(lambda task: rows(pool(task)))(tasks)
+        return process.em(meta, everything, field, prior_tasks=prior_tasks * drawn / counted)
 
     def rows(batch: Batch) -> Batch:
         return batch._replace(x=inputs.apply({}, batch.x))
@@ -133,5 +144,12 @@ def empirical_gp(
         return gaussian_process.log_joint(found, cross, covariance, residual, noise, own.mask).to(query.y.dtype)
 
     return MetaLearner(
-        init=init, adapt=adapt, path=conditioning_path(adapt), task_loss=task_loss, predict=predict, joint=joint
+        init=init,
+        adapt=adapt,
+        path=conditioning_path(adapt),
+        task_loss=task_loss,
+        predict=predict,
+        joint=joint,
+        noise_leaf=("log_scale", log),
+        begin=begin if start == "em" else None,
     )

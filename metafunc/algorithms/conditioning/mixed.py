@@ -146,4 +146,12 @@ def mixed(
         found = random_coefficients.log_evidence(prior, rows(query.x), y, query.mask, given=weights)
         return found.to(query.y)
 
-    return MetaLearner(init=init, adapt=adapt, path=path, task_loss=task_loss, predict=predict, joint=joint)
+    return MetaLearner(
+        init=init,
+        adapt=adapt,
+        path=path,
+        task_loss=task_loss,
+        predict=predict,
+        joint=joint,
+        noise_leaf=("log_scale", log) if learned else None,
+    )

@@ -34,6 +34,7 @@ from metafunc.bayes.hyper_posterior import HyperPosterior
 from metafunc.bayes.stein import log_mean_exp, rbf_of
 from metafunc.checks import above, at_least, one_of
 from metafunc.nn.likelihood import Likelihood
+from metafunc.nn.noise_scale import inverse_softplus
 from metafunc.recipe import built
 from metafunc.transforms.inner import conditioning_path
 from metafunc.transforms.objectives import pool
@@ -181,7 +182,8 @@ def pacoh_gp(
     one_of(start, get_args(Start), "start")
     covariance = KERNELS[one_of(kernel, get_args(KernelName), "kernel")]
     target = HyperPosterior(20 if num_train_tasks is None else num_train_tasks, hyperprior_weight=hyperprior_weight)
-    processes = _Processes(mean, features, covariance, scale, _given_variance(likelihood))
+    known = _given_variance(likelihood)
+    processes, learned = _Processes(mean, features, covariance, scale, known), known is None
 
     def init(generator: Generator) -> GpPrior:
         each = [_started(mean, features, num_features, generator) for _ in range(num_particles)]
@@ -229,6 +231,7 @@ def pacoh_gp(
         predict=predict,
         joint=joint,
         normalisation=features.normalisation,
+        noise_leaf=("raw_noise", lambda noise: inverse_softplus((noise / scale) ** 2)) if learned else None,
     )
 
 

@@ -170,4 +170,5 @@ def versa(
         task_loss=query_loss(adapt, loss),
         predict=predict,
         normalisation=features.normalisation,
+        noise_leaf=None if likelihood.with_scale is None else ("log_scale", log),
     )

@@ -6,10 +6,13 @@ from torch.distributions import MultivariateNormal
 
 from metafunc import algorithms, nn, tree
 from metafunc.bayes import empirical_gp, kernels
+from metafunc.data.sampling import generator_for
 from metafunc.execution.gradient import value_and_grad
 from metafunc.nn.likelihood import gaussian
 from metafunc.testing import network, random_tasks
 from metafunc.testing.problems.strategies import Normals
+from metafunc.training.config import train
+from metafunc.training.warm_start import BEGIN
 from metafunc.transforms.objectives import pool
 
 TASKS = random_tasks("regression", num_outputs=2)
@@ -85,3 +88,29 @@ def test_what_does_not_fit_is_refused():
     model = algorithms.networks.inducing_inputs(nn.mlp, (1,), gaussian(), num_inducing=5, low=0.0, high=1.0)[0]
     with pytest.raises(ValueError, match="empirical_gp learns its noise"):
         algorithms.empirical_gp(model, gaussian(scale=0.1))
+
+
+def test_a_training_that_starts_by_em_begins_at_its_optimum():
+    """To which of the draws there are twenty tasks: those that come again count no more than the hyper-prior allows."""
+    config = {"tasks": {"name": "trend"}, "training": {"steps": 0}}
+    found = {}
+    for start in ("kernel", "em"):
+        config["algorithm"] = {"name": "empirical_gp", "num_inducing": 12, "num_train_tasks": 20, "start": start}
+        found[start] = train(config)
+    learner, meta = found["em"].learner, found["em"].fit.meta
+    tasks = found["em"].family.train(generator_for(0, "begin", 0), BEGIN)
+    start = learner.init(torch.Generator())
+    assert tree.size(start) == tree.size(found["kernel"].fit.meta)
+    torch.testing.assert_close(found["kernel"].fit.meta, start)
+    before, after = (learner.meta_loss(at, tasks) for at in (start, meta))
+    assert after < before - 1
+    # EM with the hyper-prior that counts once for every draw goes elsewhere, where the loss is higher.
+    field = empirical_gp.interpolation(torch.linspace(-5, 5, 12)[:, None], kernels.matern())
+    wrong = empirical_gp.em(start, torch.vmap(pool)(tasks), field, prior_tasks=1.0)
+    assert after < learner.meta_loss(wrong, tasks)
+
+
+def test_one_start_is_asked_for():
+    config = {"algorithm": {"name": "empirical_gp", "start": "em"}, "tasks": {"name": "trend"}}
+    with pytest.raises(ValueError, match="are two starts: give one of them"):
+        train({**config, "training": {"steps": 0, "noise_from": "data"}})

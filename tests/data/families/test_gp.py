@@ -14,11 +14,12 @@ from metafunc.data.sampling import generator_for
 MANY = 20000
 FORMULAS = {
     "rbf": lambda t: math.exp(-0.5 * (t / 0.25) ** 2),
+    "matern32": lambda t: (1 + 3**0.5 * t / 0.25) * math.exp(-(3**0.5) * t / 0.25),
     "matern52": lambda t: (1 + 5**0.5 * t / 0.25 + 5 / 3 * (t / 0.25) ** 2) * math.exp(-(5**0.5) * t / 0.25),
     "weakly_periodic": lambda t: math.exp(-2 * t**2 - 2 * math.sin(4 * math.pi * t) ** 2),
 }
-CASES = [("rbf", "fixed"), ("matern52", "fixed"), ("weakly_periodic", "fixed"), ("sawtooth", "fixed")]
-CASES += [("mixture", "fixed"), ("rbf", "random"), ("matern52", "random"), ("periodic", "random")]
+CASES = [(kernel, "fixed") for kernel in (*FORMULAS, "sawtooth", "mixture")]
+CASES += [(kernel, "random") for kernel in ("rbf", "matern32", "matern52", "periodic")]
 
 
 def drawn(family, number, step=0):
@@ -80,7 +81,7 @@ def test_variants_lie_where_they_say():
     extrapolate = family.variants["extrapolate"](generator_for(0, "test", 0), 50)
     assert beyond.support.x.min() >= 2
     assert extrapolate.support.x.max() <= 2 <= extrapolate.query.x.min()
-    assert {"matern52", "periodic"} < set(gp(hyperparameters="random").variants)
+    assert {"matern32", "matern52", "periodic"} < set(gp(hyperparameters="random").variants)
 
 
 @pytest.mark.parametrize(
@@ -105,7 +106,7 @@ def test_the_exact_prediction_scores_as_published(kernel, factorised, joint):
 
 
 def test_what_does_not_exist_is_refused():
-    with pytest.raises(ValueError, match="kernel must be one of 'rbf', 'matern52', 'periodic', not 'sawtooth'"):
+    with pytest.raises(ValueError, match="one of 'rbf', 'matern32', 'matern52', 'periodic', not 'sawtooth'"):
         gp(kernel="sawtooth", hyperparameters="random")
     with pytest.raises(ValueError, match="num_shots runs from 5 to 3"):
         gp(num_shots=(5, 3))
