@@ -89,7 +89,8 @@ def optimum(kind: Kind, num_outputs: int) -> MetaLearner[Params, Tensor]:
         def log_likelihood(one: Tensor) -> Tensor:
             return masked_sum(log_density(outputs(one[None], support.x), support.y), support.mask)
 
-        return maps[equal_mass(torch.vmap(log_likelihood)(maps), NUM_NODES)].to(support.x)
+        given = maps.to(support.x)
+        return given[equal_mass(torch.vmap(log_likelihood)(given), NUM_NODES)]
 
     return untrained(condition, outputs)
 
