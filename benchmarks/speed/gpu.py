@@ -61,7 +61,7 @@ class NotTimedError(Exception):
 
 
 def full_precision() -> None:
-    """No TF32, which torch takes for convolutions unless it is told otherwise: it keeps three digits."""
+    """No TF32, which torch takes for convolutions unless they are set otherwise: it keeps three digits."""
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False
 
@@ -154,7 +154,7 @@ def timed(step: Callable[[], Any], count: int, device: torch.device) -> float:
 
 
 def rounds(steps: Mapping[str, Callable[[], Any]], device: torch.device, number: int, block: float) -> dict[str, Any]:
-    """Seconds a step of blocks of some seconds, all in turn and in another order every round."""
+    """Seconds per step of blocks of some seconds, all in turn and in another order every round."""
     counts = {}
     for name, step in steps.items():
         timed(step, 1, device)
