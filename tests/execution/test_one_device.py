@@ -15,7 +15,7 @@ from metafunc.algorithms import ALGORITHMS, CONTROL, SUPERVISED
 from metafunc.execution.gradient import value_and_grad
 from metafunc.nn import likelihood
 from metafunc.testing import network, random_tasks
-from metafunc.testing.problems.small import build_small, small
+from metafunc.testing.problems.small import build_small, padded, small
 from metafunc.types import MetaLearner, TaskFamily
 
 from .one_device import PRETENDED, Creations, MixedError, OneDevice, pretended
@@ -97,6 +97,11 @@ MODELS: dict[str, Callable[[], Any]] = {
         batch_norm="batch",
     ),
 }  # fmt: skip
+
+
+def test_so_does_what_learners_are_examined_with() -> None:
+    tasks = pretended(random_tasks("classification"))
+    assert run(lambda: padded(tasks)) == []
 
 
 SLOW = ("conv4 on three channels", "resnet12")
