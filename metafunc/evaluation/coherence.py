@@ -133,8 +133,7 @@ def log_prob(predictive: Predictive, y: Tensor, row: int) -> Float[Tensor, ""]:
 
 def seen(support: Batch, first: int, second: int) -> Batch:
     """A grown support set in which its last two rows count, or do not."""
-    chosen = torch.tensor([first, second], dtype=support.mask.dtype, device=support.mask.device)
-    return support._replace(mask=torch.cat([support.mask[:-2], chosen]))
+    return support._replace(mask=torch.cat([support.mask[:-2], torch.tensor([first, second]).to(support.mask)]))
 
 
 def pair_gaps(learner: MetaLearner[M, P], meta: M, support: Batch, num_steps: int | None = None) -> Gaps:

@@ -18,7 +18,7 @@ from metafunc import tree
 from ..execution.one_device import PRETENDED, Creations, OneDevice
 
 QUICK = ["--device", "cpu", "--tiny", "--rounds", "2", "--block", "0.001", "--ways", "captured"]
-SLOW = ("W3-T32", "W3-W20")
+SLOW = ("W5", "W3-T32", "W3-W20")
 
 
 @pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.nightly if n in SLOW else ()) for n in gpu.WORKS])
@@ -61,7 +61,7 @@ def changed(by: float) -> Callable[[str, Workload, torch.device], gpu.Step]:
     return other
 
 
-@pytest.mark.parametrize(("by", "timed"), [(1.0, True), (1.001, False), (float("nan"), False)])
+@pytest.mark.parametrize(("by", "timed"), [(1.0, True), (1.001, False)])
 def test_only_the_eager_gradient_is_timed(by: float, timed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gpu, "made", changed(by))
     work = tiny(gpu.WORKS["W1"])

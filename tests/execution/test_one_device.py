@@ -69,6 +69,7 @@ def test_every_learner_does_so_in_its_other_kind_of_task(name: str) -> None:
     examine(build_small(name, network, kind, 2, **small(row)), random_tasks(kind, num_tasks=3, num_outputs=2))
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize(
     ("name", "settings"),
     [
