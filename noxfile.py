@@ -7,6 +7,7 @@ gigabyte, so one environment is made, once, instead of one per session.
 import os
 import shutil
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from urllib.request import urlopen
 
@@ -47,7 +48,7 @@ def types(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """All tests that need no compiler, with run-time shape checks, and the examples; arguments go to pytest."""
     arguments = session.posargs or PARALLEL
-    quick = "not compiled and not identities and not nightly and not browser"
+    quick = "not compiled and not identities and not nightly and not browser and not gpu"
     _python(session, "pytest", HOOK, "-m", quick, *arguments, env=ONE_THREAD)
 
 
@@ -82,6 +83,26 @@ def nightly(session: nox.Session) -> None:
     """
     session.notify("audit")
     _python(session, "pytest", "-m", "nightly", *session.posargs, env=ONE_THREAD)
+    # The tests for a GPU, tried on the CPU, so that they are in order where there is one.
+    _python(session, "pytest", "-m", "gpu", "tests/gpu", env={**ONE_THREAD, "METAFUNC_TEST_DEVICE": "cpu"})
+
+
+@nox.session
+def gpu(session: nox.Session) -> None:
+    """Eight minutes on a machine with a GPU: the tests marked for one, and the table of what a gradient takes there.
+
+    A torch with CUDA that is installed already is kept; else pip takes its usual one, not the one that is pinned.
+    """
+    if find_spec("torch"):
+        _need_cuda(session)
+    pins = Path(session.create_tmp()).resolve() / "pins.txt"
+    lines = Path("constraints.txt").read_text().splitlines()
+    pins.write_text("\n".join(line for line in lines if not line.startswith("torch==")) + "\n")
+    _python(session, "pip", "install", "--quiet", "--constraint", str(pins), "--editable", ".", "--group", "test")
+    _need_cuda(session)
+    exactly = {"METAFUNC_TEST_DEVICE": "cuda", "METAFUNC_REQUIRE_GPU": "1", "CUBLAS_WORKSPACE_CONFIG": ":4096:8"}
+    _python(session, "pytest", "-m", "gpu", "tests/gpu", "--maxfail", "20", env=exactly)
+    _python(session, "benchmarks.speed.gpu", *(session.posargs or ["--minutes", "4"]))
 
 
 @nox.session(venv_backend="virtualenv", reuse_venv=True)
@@ -174,6 +195,14 @@ def speed(session: nox.Session) -> None:
     session.run(*download, "--dest", str(source), LEARN2LEARN)
     session.run("python", "benchmarks/speed/unpack_learn2learn.py", str(next(source.glob("learn2learn-*.tar.gz"))))
     session.run("python", "-m", "benchmarks.speed", *session.posargs)
+
+
+def _need_cuda(session: nox.Session) -> None:
+    """End the session where torch finds no GPU."""
+    asked = "import torch; print(torch.__version__, torch.cuda.is_available())"
+    found = str(session.run(sys.executable, "-c", asked, silent=True)).split()
+    if found[-1] != "True":
+        session.error(f"nox -s gpu needs a CUDA device, and torch {found[0]} finds none: nothing was tried")
 
 
 def _last_release(session: nox.Session) -> list[str]:

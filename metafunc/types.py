@@ -133,7 +133,7 @@ class MetaLoss(Protocol[M_in]):
 
 @runtime_checkable
 class Prepare(Protocol[M_in]):
-    """Attaches noise, drawn from a generator, and step weights to stacked tasks; `step` is None at meta-test."""
+    """Attaches noise of a generator, and step weights, to stacked tasks on the CPU; `step` is None at meta-test."""
 
     def __call__(
         self, meta: M_in, tasks: Task, generator: Generator, /, *, step: int | None, num_steps: int

@@ -35,7 +35,7 @@ class Workload:
 
     Args:
         name: what the command line calls it.
-        kind: squared error on one output, or cross-entropy over five classes.
+        kind: squared error on one output, or cross-entropy over classes.
         input_shape: of one row.
         widths: hidden units of a perceptron; for images (three numbers in `input_shape`) the filters of each
             convolution, or of the first block of a residual network.
@@ -55,6 +55,7 @@ class Workload:
         learner: MAML, or one that adapts without steps: a transformer neural process, whose tokens and head are
             perceptrons of these widths, its own twice and once the last of them; or a Gaussian process with a spectral
             mixture kernel on as many features as the last of the widths, which learns by the evidence of all rows.
+        num_ways: classes of a task of classification.
         nudge: moves every initial parameter by a relative 2^-20 or so, in another way for every number but 0.
     """
 
@@ -76,12 +77,13 @@ class Workload:
     seeds: int = 0
     residual: bool = False
     learner: Literal["maml", "tnp", "dkt"] = "maml"
+    num_ways: int = 5
     nudge: int = 0
 
     @property
     def num_outputs(self) -> int:
-        """One number, or the scores of five classes."""
-        return 1 if self.kind == "regression" else 5
+        """One number, or the scores of the classes."""
+        return 1 if self.kind == "regression" else self.num_ways
 
     @property
     def images(self) -> bool:

@@ -21,6 +21,7 @@ References:
 """
 
 from dataclasses import dataclass, replace
+from math import log
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
@@ -150,8 +151,9 @@ def average(grid: Grid, x: Float[Tensor, "n inputs"], y: Float[Tensor, " n"], ma
 def _chi_square(degrees: Float[Tensor, ""]) -> tuple[Float[Tensor, " scales"], Float[Tensor, " scales"]]:
     r"""Logarithms of $\chi^2$, equally spaced as is enough for the rectangle rule, and of their weights."""
     half = degrees / 2
-    places = torch.polygamma(1, half).sqrt() * half.new_tensor(SCALES) + torch.digamma(half)
-    return places + torch.log(half.new_tensor(2.0)), torch.log_softmax(half * places - places.exp(), 0)
+    steps = torch.tensor(SCALES, dtype=half.dtype, device=half.device)
+    places = torch.polygamma(1, half).sqrt() * steps + torch.digamma(half)
+    return places + log(2), torch.log_softmax(half * places - places.exp(), 0)
 
 
 def together(

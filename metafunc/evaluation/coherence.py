@@ -133,7 +133,7 @@ def log_prob(predictive: Predictive, y: Tensor, row: int) -> Float[Tensor, ""]:
 
 def seen(support: Batch, first: int, second: int) -> Batch:
     """A grown support set in which its last two rows count, or do not."""
-    return support._replace(mask=torch.cat([support.mask[:-2], support.mask.new_tensor([first, second])]))
+    return support._replace(mask=torch.cat([support.mask[:-2], torch.tensor([first, second]).to(support.mask)]))
 
 
 def pair_gaps(learner: MetaLearner[M, P], meta: M, support: Batch, num_steps: int | None = None) -> Gaps:

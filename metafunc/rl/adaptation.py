@@ -60,10 +60,13 @@ class PolicyAdaptation(Generic[M]):
 
     @property
     def prepare(self) -> Prepare[M]:
-        """Collects on the tasks, whose support says what they are; at meta-test `num_steps` steps are judged."""
+        """Collects on the tasks, whose support says what they are, and where they are, which is the CPU: there noise is
+        drawn, and simulators are stepped. At meta-test `num_steps` steps are judged."""
 
         def prepare(meta: M, tasks: Task, generator: Generator, /, *, step: int | None, num_steps: int) -> Task:
             training = step is not None
+            where = tree.leaves(tasks.support)[0].device
+            meta = tree.map(lambda leaf: leaf.detach().to(where), meta)
             count = self.num_steps + self.more if training else num_steps
             collected = self._collected(meta, tasks, generator, count, training)
             return self.attach(meta, collected) if training else collected

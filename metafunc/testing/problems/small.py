@@ -89,7 +89,8 @@ def optimum(kind: Kind, num_outputs: int) -> MetaLearner[Params, Tensor]:
         def log_likelihood(one: Tensor) -> Tensor:
             return masked_sum(log_density(outputs(one[None], support.x), support.y), support.mask)
 
-        return maps[equal_mass(torch.vmap(log_likelihood)(maps), NUM_NODES)].to(support.x)
+        given = maps.to(support.x)
+        return given[equal_mass(torch.vmap(log_likelihood)(given), NUM_NODES)]
 
     return untrained(condition, outputs)
 
@@ -142,7 +143,7 @@ def padded(tasks: Task, num_rows: int = 2, *, garbage: float = 7.0) -> Task:
         count = batch.x.shape[:2]
         given = batch.x.new_ones(count) if isinstance(batch.mask, tuple) else batch.mask
         mask = torch.cat([given, given.new_zeros(count[0], num_rows)], dim=1)
-        numbers = garbage + torch.arange(num_rows, dtype=batch.x.dtype)
+        numbers = garbage + torch.arange(num_rows, dtype=batch.x.dtype, device=batch.x.device)
 
         def extend(leaf: Tensor) -> Tensor:
             extra = numbers.to(leaf.dtype) if leaf.is_floating_point() else torch.zeros_like(numbers, dtype=leaf.dtype)
