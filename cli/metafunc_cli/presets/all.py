@@ -96,7 +96,7 @@ PRESETS: tuple[Preset, ...] = (
     omniglot(
         "imaml-omniglot",
         "imaml",
-        "Rajeswaran, Finn, Kakade, Levine (2019): 16 inner steps, strength 2, 5 steps of conjugate gradients",
+        "Rajeswaran, Finn, Kakade, Levine (2019), the authors' command, but conjugate gradients are not damped",
         5,
         1,
         hyper={"num_steps": 16, "strength": 2.0, "cg_steps": 5},

@@ -4,6 +4,7 @@ from metafunc_cli.presets.preset import Preset, Settings, omniglot, sinusoid
 
 FINN_XU = "Finn, Xu, Levine (2018)"
 YOON = "Yoon, Kim et al. (2018)"
+UNCONFIRMED = "the step size .001 is recalled from the appendix, not confirmed"
 YIN = "Yin, Tucker, Zhou, Levine, Finn (2020)"
 
 ROTHFUSS = "Rothfuss, Fortuin, Josifoski, Krause (2021)"
@@ -63,7 +64,7 @@ BAYESIAN: tuple[Preset, ...] = (
     sinusoid(
         "platipus-sinusoid",
         "platipus",
-        f"{FINN_XU}, five inner steps of .001, on MAML's protocol with a Glorot initialisation; the rest is our own",
+        f"{FINN_XU}, five inner steps, on MAML's protocol, Glorot's initialisation; {UNCONFIRMED}; the rest is our own",
         hyper={"inner_lr": 1e-3, "num_steps": 5, "kl_weight": 0.1},
         network={"initialisation": "xavier"},
     ),
@@ -185,19 +186,19 @@ BAYESIAN: tuple[Preset, ...] = (
     _sine_or_line(
         "platipus-sine-or-line",
         "platipus",
-        f"{FINN_XU}, the authors' command as others quote it: three layers of 100, a context of 20; the paper's .001",
+        f"{FINN_XU}, the authors' command as others quote it: three layers of 100, a context of 20; {UNCONFIRMED}",
         hyper={"inner_lr": 1e-3, "num_steps": 5, "kl_weight": 0.1},
     ),
     _sine_or_line(
         "maml-sine-or-line",
         "maml",
-        f"{FINN_XU}, the baseline on the same network",
+        f"{FINN_XU}, the baseline on the same network; {UNCONFIRMED}",
         hyper={"inner_lr": 1e-3, "num_steps": 5},
     ),
     _sine_or_line(
         "maml-noise-sine-or-line",
         "maml_noise",
-        f"{FINN_XU}, the baseline on the same network; the noise is our own",
+        f"{FINN_XU}, the baseline on the same network; {UNCONFIRMED}; the noise is our own",
         hyper={"inner_lr": 1e-3, "num_steps": 5, "noise_scale": 0.02},
     ),
     _few_tasks(
