@@ -17,7 +17,7 @@ from metafunc.results.figures.several import Draws
 from metafunc.results.figures.style import Format, save_each
 from metafunc.results.plot_images import completed
 from metafunc.results.plot_report import tradeoffs
-from metafunc.results.plot_run import functions
+from metafunc.results.plot_run import functions, noiseless_of
 from metafunc.results.shown import exact
 from metafunc.results.tables import tested_on
 from metafunc.results.units import Units, task_names
@@ -38,6 +38,7 @@ def plot_comparison(
     *,
     report: Mapping[str, Any] | None = None,
     seed: int = 0,
+    imports: bool = False,
     formats: Sequence[Format] = ("png",),
 ) -> list[Path]:
     """Draw a comparison.
@@ -48,13 +49,15 @@ def plot_comparison(
         report: what `comparison.compare` found for them, and under "by_shots" for each number of support rows; None:
             what it is of is not drawn.
         seed: of the new functions that are shown.
+        imports: allow importing the module of a task family that is not in the table, to draw functions of it.
         formats: of "png", "svg" and "pdf", each of which is drawn.
 
     Returns:
         What was drawn: `learning.png` (if the trainings were validated; a panel for each metric that decided),
         `adaptation.png`, `reliability.png` (if the predictions have a noise scale or are of classes), `pit.png` (if
         they have a noise scale and there are two tasks or more), `functions.png` (three new functions, if they have one
-        input and one output and their truth is known, beside the exact prediction where that is known),
+        input and one output and are of a table, of a family of the user's or of one whose truth is known, beside the
+        exact prediction where that is known),
         `completion.png` (two new images, if rows are their pixels), `cost.png` (if two learners or more are known to
         have taken processor time) and `support.png` (if there are two numbers of support rows).
     """
@@ -63,7 +66,7 @@ def plot_comparison(
         _adaptation(compared),
         _reliability(compared),
         _pit(compared),
-        _functions(compared, seed),
+        _functions(compared, seed, imports=imports),
         _completion(compared, seed),
         _tradeoffs(compared, report),
     )
@@ -122,22 +125,22 @@ def _pit(compared: Sequence[Compared]) -> "Iterator[tuple[str, Figure]]":
         yield "pit", figures.pit_histograms(histograms)
 
 
-def _functions(compared: Sequence[Compared], seed: int) -> "Iterator[tuple[str, Figure]]":
+def _functions(compared: Sequence[Compared], seed: int, *, imports: bool = False) -> "Iterator[tuple[str, Figure]]":
     settings = compared[0].runs[0].config["tasks"]
-    row = FAMILIES.get(settings["name"])
-    if row is None or (row.noiseless is None and settings["name"] != TABLE):
+    own, noiseless = settings["name"] not in FAMILIES, noiseless_of(settings) is not None
+    if not (imports if own else noiseless or settings["name"] == TABLE):
         return
-    family = tasks_of({"tasks": settings})
+    family = tasks_of({"tasks": settings}, imports=imports)
     if (family.input_shape, family.num_outputs) != ((1,), 1):  # no line to draw along
         return
-    best, units = exact(settings), Units.of(family.info)
+    best, units = exact(settings, imports=imports), Units.of(family.info)
     predicted: dict[str, list[Normal]] = {}
     beside: dict[str, list[Normal]] = {}
     draws: dict[str, list[Draws]] = {}
     for one in compared:
         label, shown = one.entry.algorithm, one.shown
-        tasks = tree.unstack(functions(one.learner, one.meta, settings, seed, NUM_FUNCTIONS))
-        curves = [*map(along, tasks)] if row.noiseless is None else tasks
+        tasks = tree.unstack(functions(one.learner, one.meta, settings, seed, NUM_FUNCTIONS, imports=imports))
+        curves = [*map(along, tasks)] if not noiseless else tasks
         predicted[label] = [shown.predict(task) for task in curves]
         if best is not None and not one.exact:
             beside[label] = [best.predict(task) for task in curves]
@@ -152,7 +155,7 @@ def _functions(compared: Sequence[Compared], seed: int) -> "Iterator[tuple[str, 
             exact={label: [*map(units.predicted, each)] for label, each in beside.items()},
             draws=draws,
             curves=[*map(units.tasks, curves)],
-            noiseless=row.noiseless is not None,
+            noiseless=noiseless,
             names=(units.x, units.y),
             titles=task_names(family, settings, seed, NUM_FUNCTIONS),
         ),
