@@ -76,7 +76,7 @@ def _begin(argv: Sequence[str], request: Request, ranks: "Ranks") -> int:
     if request.output.dry_run:
         from metafunc_cli.commands.dry_run import preview
 
-        return preview(screen, request.settings, learner, family)
+        return preview(screen, request, learner, family)
     with ExitStack() as stack:  # open until the meta-test, whose numbers they get too
         trackers = [stack.enter_context(tracker) for tracker in trackers]
         return _train(_Job(screen, request, learner, family, trackers, ranks))
