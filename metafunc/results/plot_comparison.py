@@ -20,7 +20,7 @@ from metafunc.results.plot_report import tradeoffs
 from metafunc.results.plot_run import functions, noiseless_of
 from metafunc.results.shown import exact
 from metafunc.results.tables import tested_on
-from metafunc.results.units import Units, task_names
+from metafunc.results.units import Units, note_on_units, task_names
 from metafunc.training.build import tasks_of
 from metafunc.training.config import TABLE
 from metafunc.types import Normal
@@ -93,17 +93,22 @@ def caption(compared: Sequence[Compared], folder: Path) -> str:
     return f"{learners} on {tasks} · {'/'.join(place.parts[-2:])}"
 
 
+def _note(compared: Sequence[Compared]) -> str:
+    """The units, where they are those of a standardised table."""
+    return note_on_units(compared[0].runs[0].env["data"]["info"]) if compared[0].runs else ""
+
+
 def _learning(compared: Sequence[Compared]) -> "Iterator[tuple[str, Figure]]":
     logs = {one.entry.algorithm: [validated(run) for run in one.runs] for one in compared}
     metrics = validation_metrics(row for each in logs.values() for rows in each for row in rows)
     if metrics:
-        yield "learning", figures.learning_curves(logs, metrics)
+        yield "learning", figures.learning_curves(logs, metrics, note=_note(compared))
 
 
 def _adaptation(compared: Sequence[Compared]) -> "Iterator[tuple[str, Figure]]":
     rows = {one.entry.algorithm: [described(one.entry, step) for step in range(one.entry.length)] for one in compared}
     test = compared[0].entry.evaluations[0].to_json()
-    yield "adaptation", figures.adaptation_curves(rows, over=tested_on(test))
+    yield "adaptation", figures.adaptation_curves(rows, over=tested_on(test), note=_note(compared))
 
 
 def _reliability(compared: Sequence[Compared]) -> "Iterator[tuple[str, Figure]]":

@@ -20,7 +20,7 @@ from metafunc.results.figures.style import Format, save_each
 from metafunc.results.plot_images import completed
 from metafunc.results.shown import Shown, noise_of
 from metafunc.results.tables import tested_on
-from metafunc.results.units import Units, task_names
+from metafunc.results.units import Units, note_on_units, task_names
 from metafunc.training.build import own_steps, tasks_of
 from metafunc.training.load import load
 from metafunc.training.record import CONFIG
@@ -118,9 +118,10 @@ def described(run: Run) -> str:
 def _of_numbers(run: Run) -> "Iterator[tuple[str, Figure]]":
     # A policy's loss is of normalised advantages: about zero, whatever the policy has learned.
     telling = ("validation",) if run.env["data"]["kind"] == "control" else ("loss", "validation")
+    note = note_on_units(run.env["data"]["info"])
     log = [line for line in run.lines() if any(name in line for name in telling)]
     if log:
-        yield "learning", figures.learning_curve(log)
+        yield "learning", figures.learning_curve(log, note=note)
     else:
         _left_out("learning curve", f"{run.metrics} has no line with {' or '.join(telling)} yet.")
     if not run.reports():
@@ -132,6 +133,7 @@ def _of_numbers(run: Run) -> "Iterator[tuple[str, Figure]]":
             {report["algorithm"]: test["by_step"]},
             over=tested_on(test),
             num_steps=own_steps(run.config) if many else None,
+            note=note,
         )
         yield file.stem.replace("meta_test", "adaptation"), curves
 

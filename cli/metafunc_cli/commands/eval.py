@@ -76,6 +76,7 @@ def meta_test(
     from metafunc.evaluation import meta_test as meta_tests
     from metafunc.execution import device
     from metafunc.execution.plan import Execution
+    from metafunc.results.units import by_step_in_units
     from metafunc.training import record
     from metafunc.training.build import own_steps
 
@@ -115,6 +116,7 @@ def meta_test(
     report = _report(result, test, settings, run)
     report |= {} if covered is None else {"conformal": covered}
     report |= {"by_shots": by_shots.rows(with_shots, own_steps(run.config))} if with_shots else {}
+    report |= by_step_in_units(family.info, report["meta_test"]["by_step"])
     return _kept(screen, run, file, report, result, tree.size(meta), family.info)
 
 
