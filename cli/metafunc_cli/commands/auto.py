@@ -90,8 +90,7 @@ def main(argv: Sequence[str]) -> int:
             screen.out.print(f"{said}\n", soft_wrap=True)
         screen.say(_why(chosen, report))
         run = Run(Path(output.out) if output.out else new_folder({"algorithm": "auto", "tasks": tasks["name"]}))
-        everything = compose.plain({**tasks, **portfolio.ALL})
-        config = chosen.best.config(everything, seed=seed)
+        config = chosen.best.config(compose.plain({**tasks, **portfolio.ALL}), seed=seed)
         with progress(screen.err, f"{chosen.best.name} on all tasks", quiet=screen.quiet) as advance:
             train(config, out=run.path, overwrite=output.overwrite, on_event=Callback(screen, advance))
         run.write(run.meta_test.name, _as_tested(chosen, config, str(run.path)))

@@ -76,7 +76,6 @@ def meta_test(
     from metafunc.evaluation import meta_test as meta_tests
     from metafunc.execution import device
     from metafunc.execution.plan import Execution
-    from metafunc.results.units import by_step_in_units
     from metafunc.training import record
     from metafunc.training.build import own_steps
 
@@ -116,7 +115,6 @@ def meta_test(
     report = _report(result, test, settings, run)
     report |= {} if covered is None else {"conformal": covered}
     report |= {"by_shots": by_shots.rows(with_shots, own_steps(run.config))} if with_shots else {}
-    report |= by_step_in_units(family.info, report["meta_test"]["by_step"])
     return _kept(screen, run, file, report, result, tree.size(meta), family.info)
 
 
@@ -125,8 +123,10 @@ def _kept(
 ) -> dict[str, Any]:
     """Write the report, before it is shown, since a terminal may be gone."""
     from metafunc.results import pictures
+    from metafunc.results.units import by_step_in_units
     from metafunc.training.build import own_steps
 
+    report |= by_step_in_units(info, report["meta_test"]["by_step"])
     run.write(file.name, report)
     steps = own_steps(run.config)
     pictures.write_calibration(run, file.name, result)
