@@ -18,19 +18,19 @@ from metafunc.evaluation.metrics import mixture
 from metafunc.training.candidates import Tested, temperature_of
 from metafunc.training.portfolio import Chosen
 from metafunc.training.stack_candidates import on_fold
-from metafunc.types import Batch, Normal
+from metafunc.types import Batch, Normal, TaskFamily
 
 TASKS, POINTS, BAND = 3, 120, 1.645
 Curve: TypeAlias = Callable[[Batch, Tensor], tuple[Tensor, Tensor]]
 """From a support set and inputs (n, 1) to the mean and standard deviation of observations (n,)."""
 
 
-def draw(path: Path, about: tuple[str, str, str], chosen: Chosen, baselines: Mapping[str, Baseline]) -> None:
+def draw(path: Path, about: tuple[str, str, str, str], chosen: Chosen, baselines: Mapping[str, Baseline]) -> None:
     """Draw what was chosen and the baselines on three tasks.
 
     Args:
         path: of the picture.
-        about: title, and the names of input and target.
+        about: title, and the names of input, target and task.
         chosen: the choice, with its learners of the first fold.
         baselines: those of the first fold, by name.
     """
@@ -38,8 +38,7 @@ def draw(path: Path, about: tuple[str, str, str], chosen: Chosen, baselines: Map
 
     singles = [one for one in chosen.tested if one.parts]
     family = singles[0].parts[0].family
-    groups = family.test.groups(generator_for(0, "test", 0), 50)[:, 0].tolist()
-    first = [groups.index(group) for group in dict.fromkeys(groups)][:TASKS]
+    first, titles = new_tasks(family, about[3])
     tasks = family.test(generator_for(0, "test", 0), 50)
     curves = {f"auto: {chosen.best.name}": _of_learner(chosen.tested[0], singles)}
     curves |= {name: _of_baseline(baseline) for name, baseline in baselines.items()}
@@ -79,7 +78,7 @@ def draw(path: Path, about: tuple[str, str, str], chosen: Chosen, baselines: Map
             if column == 0:
                 axis.set_ylabel(f"{name}\n{about[2]}")
             if row == 0:
-                axis.set_title(f"new task {column + 1}", fontsize=10)
+                axis.set_title(titles[column], fontsize=10)
     figure.suptitle(about[0])
     handles, labels = axes[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="lower center", ncols=4, fontsize=8, frameon=False)
@@ -87,6 +86,18 @@ def draw(path: Path, about: tuple[str, str, str], chosen: Chosen, baselines: Map
     path.parent.mkdir(exist_ok=True)
     figure.savefig(path, dpi=110)
     plt.close(figure)
+
+
+def new_tasks(family: TaskFamily, column: str) -> tuple[list[int], list[str]]:
+    """The first draws of different tasks among 50, and what each of these is called, as `metafunc plot` has it.
+
+    Args:
+        family: the fold, whose tasks have names.
+        column: of the tasks.
+    """
+    groups = family.test.groups(generator_for(0, "test", 0), 50)[:, 0].tolist()
+    first = [groups.index(group) for group in dict.fromkeys(groups)][:TASKS]
+    return first, [f"{column} {family.test.names[groups[index]]}" for index in first]
 
 
 def _of_learner(best: Tested, singles: list[Tested]) -> Curve:

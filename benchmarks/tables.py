@@ -111,7 +111,7 @@ def scored(name: str, minutes: float) -> dict[str, Any]:
     for row, entry in zip(report["rows"], [*entries, *(entry for entry, _ in others.values())], strict=True):
         below, count = entry.numbers("calibration_error").sum((0, 1)).chunk(2)
         row["covered"] = float((below[-1] - below[0]) / count[0])
-    about = f"{name}: {source.what}", source.inputs[0], source.target
+    about = f"{name}: {source.what}", source.inputs[0], source.target, source.task
     drawn = {name: first for name, (_, first) in others.items() if name != "constant"}
     table_pictures.draw(reporting.FIGURES / f"tables_{name}.png", about, chosen, drawn)
     about_run = {"machine": reporting.machine(1), "minutes": minutes, "seconds": seconds, "chosen": chosen.best.name}

@@ -11,7 +11,7 @@ from metafunc import tree
 from metafunc.data.table import FAMILIES
 from metafunc.evaluation.metrics import mixture
 from metafunc.results.figures.functions import along, in_order, points_of
-from metafunc.results.plot_run import functions
+from metafunc.results.plot_run import functions, noiseless_of
 from metafunc.results.shown import Shown, exact, noise_of
 from metafunc.results.units import Units
 from metafunc.training.run import Run
@@ -86,16 +86,17 @@ class Explorable:
         return replace(self, learner=units.learner(self.learner), noise=noise)
 
 
-def explored(learners: Sequence[Explorable], run: Run, *, seed: int = 0) -> Explored | None:
+def explored(learners: Sequence[Explorable], run: Run, *, seed: int = 0, imports: bool = False) -> Explored | None:
     """What a page's function explorer shows; None where tasks are no functions of one input.
 
     Args:
         learners: trained on the same tasks.
         run: the training of one of them.
         seed: of the new functions.
+        imports: allow importing the module of a task family that is not in the table, which shows nothing otherwise.
     """
     seen, settings = run.env["data"], run.config.get("tasks")
-    if settings is None or settings["name"] not in FAMILIES:
+    if settings is None or (settings["name"] not in FAMILIES and not imports):
         return None
     if (seen["kind"], seen["input_shape"], seen["num_outputs"]) != ("regression", [1], 1):
         return None
@@ -105,13 +106,13 @@ def explored(learners: Sequence[Explorable], run: Run, *, seed: int = 0) -> Expl
     curves, tasks, places = {}, [], []
     units = Units.of(seen["info"])
     for one in learners:
-        tasks = tree.unstack(units.tasks(functions(one.learner, one.meta, settings, seed, count)))
+        tasks = tree.unstack(units.tasks(functions(one.learner, one.meta, settings, seed, count, imports=imports)))
         places = [along(task, NUM_POINTS) for task in tasks]
         curves[one.name] = [*_curves(one.in_units(units), places, steps)]
-    best = exact(settings)
+    best = exact(settings, imports=imports)
     return {
         "names": [units.x, units.y],
-        "noiseless": FAMILIES[settings["name"]].noiseless is not None,
+        "noiseless": noiseless_of(settings) is not None,
         "steps": steps,
         "support": [_points(number, *points_of(task.support)) for number, task in enumerate(tasks)],
         "truth": [_points(number, *_truth(task.query)) for number, task in enumerate(tasks)],

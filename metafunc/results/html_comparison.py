@@ -50,6 +50,7 @@ class Stated(TypedDict):
     seconds: float | None
     cpu_seconds: NotRequired[float | None]
     parameters: Count
+    rmse_in_units: NotRequired[dict[str, dict[str, float | None]]]
 
 
 class Table(TypedDict):
@@ -63,6 +64,8 @@ class Table(TypedDict):
     leading: dict[str, Any]
     by_shots: NotRequired[list[dict[str, Any]]]
     missing: NotRequired[str]
+    failed: NotRequired[list[dict[str, Any]]]
+    folds: NotRequired[Count]
 
 
 def parts(folder: Path) -> tuple[str, str, dict[str, Any]]:

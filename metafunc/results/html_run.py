@@ -51,7 +51,7 @@ def parts(
     specs: Specs = {}
     main = reports.pop(run.meta_test, None)
     tests = {**({run.meta_test: main} if main else {}), **reports}
-    shown, data = sections.functions(specs, _functions(run, loaded, meta, named, seed))
+    shown, data = sections.functions(specs, _functions(run, loaded, meta, named, seed, imports=imports))
     body = [
         sections.header(f"metafunc run {folder.name}", title, _lead(called, main, steps), _note(env, main)),
         *(_tested(run, file, report, steps) for file, report in tests.items()),
@@ -148,17 +148,21 @@ def _calibration(run: Run, name: str) -> dict[str, Calibration]:
     return {name: found}
 
 
-def _functions(run: Run, learner: MetaLearner[Any, Any], meta: Any, name: str, seed: int) -> Explored | None:
+def _functions(
+    run: Run, learner: MetaLearner[Any, Any], meta: Any, name: str, seed: int, *, imports: bool
+) -> Explored | None:
     settings, seen = run.config.get("tasks"), run.env["data"]
     if settings is None or (seen["kind"], seen["input_shape"], seen["num_outputs"]) != ("regression", [1], 1):
         return None
+    if ":" in settings["name"] and not imports:
+        return None
     steps = own_steps(run.config) or 1
     try:
-        one = tree.at(functions(learner, meta, settings, seed, 1), 0)
+        one = tree.at(functions(learner, meta, settings, seed, 1, imports=imports), 0)
         with torch.no_grad():
             path = learner.path(meta, one.support, max(steps, len(fitted_noise(run)) - 1))
         found = Explorable(name, learner, meta, len(tree.unstack(path)) - 1, fitted_noise(run))
-        return explored([found], run, seed=seed)
+        return explored([found], run, seed=seed, imports=imports)
     except DataUnavailable as error:
         warnings.warn(f"No function is shown: {error}", stacklevel=2)
         return None

@@ -109,13 +109,14 @@ def write_calibration(run: Run, meta_test: str, test: Evaluation) -> None:
         run.write(calibration_file(meta_test), dict(found))
 
 
-def pictures(compared: Sequence[Compared], command: Sequence[str], *, seed: int = 0) -> Pictures:
+def pictures(compared: Sequence[Compared], command: Sequence[str], *, seed: int = 0, imports: bool = False) -> Pictures:
     """What is drawn of a comparison.
 
     Args:
         compared: the learners, tested on the same tasks.
         command: the words of the command that made it.
         seed: of the new functions that are shown.
+        imports: allow importing the module of a task family that is not in the table, to show functions of it.
     """
     kind = compared[0].entry.evaluations[0].kind
     found: Pictures = {
@@ -129,7 +130,7 @@ def pictures(compared: Sequence[Compared], command: Sequence[str], *, seed: int 
             }
             for one in compared
         ],
-        "functions": explored([*map(_explorable, compared)], compared[0].runs[0], seed=seed),
+        "functions": explored([*map(_explorable, compared)], compared[0].runs[0], seed=seed, imports=imports),
         "command": list(command),
         "versions": versions(),
     }

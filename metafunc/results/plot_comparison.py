@@ -18,10 +18,10 @@ from metafunc.results.figures.several import Draws
 from metafunc.results.figures.style import Format, save_each
 from metafunc.results.plot_images import completed
 from metafunc.results.plot_report import tradeoffs
-from metafunc.results.plot_run import functions
+from metafunc.results.plot_run import functions, noiseless_of
 from metafunc.results.shown import exact
 from metafunc.results.tables import tested_on
-from metafunc.results.units import Units, task_names
+from metafunc.results.units import Units, note_on_units, task_names
 from metafunc.training.build import tasks_of
 from metafunc.training.config import TABLE
 from metafunc.types import Normal
@@ -39,6 +39,7 @@ def plot_comparison(
     *,
     report: Mapping[str, Any] | None = None,
     seed: int = 0,
+    imports: bool = False,
     formats: Sequence[Format] = ("png",),
 ) -> list[Path]:
     """Draw a comparison.
@@ -49,13 +50,15 @@ def plot_comparison(
         report: what `comparison.compare` found for them, and under "by_shots" for each number of support rows; None:
             what it is of is not drawn.
         seed: of the new functions that are shown.
+        imports: allow importing the module of a task family that is not in the table, to draw functions of it.
         formats: of "png", "svg" and "pdf", each of which is drawn.
 
     Returns:
         What was drawn: `learning.png` (if the trainings were validated; a panel for each metric that decided),
         `adaptation.png`, `reliability.png` (if the predictions have a noise scale or are of classes), `pit.png` (if
         they have a noise scale and there are two tasks or more), `functions.png` (three new functions, if they have one
-        input and one output and their truth is known, beside the exact prediction where that is known),
+        input and one output and are of a table, of a family of the user's or of one whose truth is known, beside the
+        exact prediction where that is known),
         `completion.png` (two new images, if rows are their pixels), `cost.png` (if two learners or more are known to
         have taken processor time) and `support.png` (if there are two numbers of support rows).
     """
@@ -64,7 +67,7 @@ def plot_comparison(
         _adaptation(compared),
         _reliability(compared),
         _pit(compared),
-        _functions(compared, seed),
+        _functions(compared, seed, imports=imports),
         _completion(compared, seed),
         _tradeoffs(compared, report),
     )
@@ -91,17 +94,22 @@ def caption(compared: Sequence[Compared], folder: Path) -> str:
     return f"{learners} on {tasks} · {'/'.join(place.parts[-2:])}"
 
 
+def _note(compared: Sequence[Compared]) -> str:
+    """The units, where they are those of a standardised table."""
+    return note_on_units(compared[0].runs[0].env["data"]["info"]) if compared[0].runs else ""
+
+
 def _learning(compared: Sequence[Compared]) -> "Iterator[tuple[str, Figure]]":
     logs = {one.entry.algorithm: [validated(run) for run in one.runs] for one in compared}
     metrics = validation_metrics(row for each in logs.values() for rows in each for row in rows)
     if metrics:
-        yield "learning", figures.learning_curves(logs, metrics)
+        yield "learning", figures.learning_curves(logs, metrics, note=_note(compared))
 
 
 def _adaptation(compared: Sequence[Compared]) -> "Iterator[tuple[str, Figure]]":
     rows = {one.entry.algorithm: [described(one.entry, step) for step in range(one.entry.length)] for one in compared}
     test = compared[0].entry.evaluations[0].to_json()
-    yield "adaptation", figures.adaptation_curves(rows, over=tested_on(test))
+    yield "adaptation", figures.adaptation_curves(rows, over=tested_on(test), note=_note(compared))
 
 
 def _reliability(compared: Sequence[Compared]) -> "Iterator[tuple[str, Figure]]":
@@ -123,22 +131,22 @@ def _pit(compared: Sequence[Compared]) -> "Iterator[tuple[str, Figure]]":
         yield "pit", figures.pit_histograms(histograms)
 
 
-def _functions(compared: Sequence[Compared], seed: int) -> "Iterator[tuple[str, Figure]]":
+def _functions(compared: Sequence[Compared], seed: int, *, imports: bool = False) -> "Iterator[tuple[str, Figure]]":
     settings = compared[0].runs[0].config["tasks"]
-    row = FAMILIES.get(settings["name"])
-    if row is None or (row.noiseless is None and settings["name"] != TABLE):
+    own, noiseless = settings["name"] not in FAMILIES, noiseless_of(settings) is not None
+    if not (imports if own else noiseless or settings["name"] == TABLE):
         return
-    family = tasks_of({"tasks": settings})
+    family = tasks_of({"tasks": settings}, imports=imports)
     if (family.input_shape, family.num_outputs) != ((1,), 1):  # no line to draw along
         return
-    best, units = exact(settings), Units.of(family.info)
+    best, units = exact(settings, imports=imports), Units.of(family.info)
     predicted: dict[str, list[Normal]] = {}
     beside: dict[str, list[Normal]] = {}
     draws: dict[str, list[Draws]] = {}
     for one in compared:
         label, shown = one.entry.algorithm, one.shown
-        tasks = tree.unstack(functions(one.learner, one.meta, settings, seed, NUM_FUNCTIONS))
-        curves = [*map(along, tasks)] if row.noiseless is None else tasks
+        tasks = tree.unstack(functions(one.learner, one.meta, settings, seed, NUM_FUNCTIONS, imports=imports))
+        curves = [*map(along, tasks)] if not noiseless else tasks
         predicted[label] = [shown.predict(task) for task in curves]
         if best is not None and not one.exact:
             beside[label] = [best.predict(task) for task in curves]
@@ -153,7 +161,7 @@ def _functions(compared: Sequence[Compared], seed: int) -> "Iterator[tuple[str, 
             exact={label: [*map(units.predicted, each)] for label, each in beside.items()},
             draws=draws,
             curves=[*map(units.tasks, curves)],
-            noiseless=row.noiseless is not None,
+            noiseless=noiseless,
             names=(units.x, units.y),
             titles=task_names(family, settings, seed, NUM_FUNCTIONS),
         ),

@@ -21,7 +21,7 @@ from metafunc.results.figures.style import Format, save_each
 from metafunc.results.plot_images import completed
 from metafunc.results.shown import Shown, noise_of
 from metafunc.results.tables import tested_on
-from metafunc.results.units import Units, task_names
+from metafunc.results.units import Units, note_on_units, task_names
 from metafunc.training.build import own_steps, tasks_of
 from metafunc.training.load import load
 from metafunc.training.record import CONFIG
@@ -87,7 +87,7 @@ def plot_run(
     refuse_link(place.figures)
     learner, meta = load(place.path, learner, imports=imports)
     learner, _ = as_tested(place, learner, transforms, num_steps=own_steps(place.config) or 1, imports=imports)
-    numbers, tasks = _of_numbers(place), _of_tasks(place, learner, meta, seed)
+    numbers, tasks = _of_numbers(place), _of_tasks(place, learner, meta, seed, imports=imports)
     changed = "".join(f"+{name}" for name in transforms)
     of = described(place)
     return [
@@ -119,9 +119,10 @@ def described(run: Run) -> str:
 def _of_numbers(run: Run) -> "Iterator[tuple[str, Figure]]":
     # A policy's loss is of normalised advantages: about zero, whatever the policy has learned.
     telling = ("validation",) if run.env["data"]["kind"] == "control" else ("loss", "validation")
+    note = note_on_units(run.env["data"]["info"])
     log = [line for line in run.lines() if any(name in line for name in telling)]
     if log:
-        yield "learning", figures.learning_curve(log)
+        yield "learning", figures.learning_curve(log, note=note)
     else:
         _left_out("learning curve", f"{run.metrics} has no line with {' or '.join(telling)} yet.")
     if not run.reports():
@@ -133,6 +134,7 @@ def _of_numbers(run: Run) -> "Iterator[tuple[str, Figure]]":
             {report["algorithm"]: test["by_step"]},
             over=tested_on(test),
             num_steps=own_steps(run.config) if many else None,
+            note=note,
         )
         yield file.stem.replace("meta_test", "adaptation"), curves
 
@@ -141,33 +143,37 @@ def _left_out(what: str, why: str) -> None:
     warnings.warn(f"No {what} is drawn: {why}", stacklevel=4)
 
 
-def _of_tasks(run: Run, learner: MetaLearner[Any, Any], meta: Any, seed: int) -> "Iterator[tuple[str, Figure]]":
+def _of_tasks(
+    run: Run, learner: MetaLearner[Any, Any], meta: Any, seed: int, *, imports: bool
+) -> "Iterator[tuple[str, Figure]]":
     if "tasks" not in run.config:
         _left_out("task", f"{run.path / CONFIG} does not state which tasks it was trained on.")
         return
-    if ":" in run.config["tasks"]["name"]:
-        _left_out("task", f"{run.config['tasks']['name']} is a module of yours, and figures import none.")
+    if ":" in (name := run.config["tasks"]["name"]) and not imports:
+        _left_out("task", f"{name} would have to be imported: allow it by imports=True, if you trust it.")
         return
     try:
-        family = tasks_of(run.config)
+        family, row = tasks_of(run.config, imports=imports), FAMILIES.get(name)
     except DataUnavailable as error:
         _left_out("task", str(error))
         return
     if family.kind == "regression" and (family.input_shape, family.num_outputs) == ((1,), 1):
-        yield "functions", _functions(run, learner, meta, family, seed)
-    elif family.kind == "regression" and not FAMILIES[run.config["tasks"]["name"]].of_pixels:
-        yield "predictions", _predictions(run, learner, meta, family, seed)
-    if FAMILIES[run.config["tasks"]["name"]].of_pixels:
+        yield "functions", _functions(run, learner, meta, family, seed, imports=imports)
+    elif row is not None and row.of_pixels:
         yield from _completion(run, learner, meta, family, seed)
-    if FAMILIES[run.config["tasks"]["name"]].in_plane:
+    elif family.kind == "regression":
+        yield "predictions", _predictions(run, learner, meta, family, seed)
+    if row is not None and row.in_plane:
         yield "paths", _paths(learner, meta, family, seed)
     if family.kind == "classification" and len(family.input_shape) == 3 and family.input_shape[0] in (1, 3):
         yield "episode", _episode(run, learner, meta, family, seed)
 
 
-def _functions(run: Run, learner: MetaLearner[Any, Any], meta: Any, family: TaskFamily, seed: int) -> "Figure":
+def _functions(
+    run: Run, learner: MetaLearner[Any, Any], meta: Any, family: TaskFamily, seed: int, *, imports: bool = False
+) -> "Figure":
     units = Units.of(family.info)
-    tasks = functions(learner, meta, run.config["tasks"], seed, NUM_FUNCTIONS)
+    tasks = functions(learner, meta, run.config["tasks"], seed, NUM_FUNCTIONS, imports=imports)
     return figures.function_before_and_after(
         units.learner(learner),
         meta,
@@ -175,7 +181,7 @@ def _functions(run: Run, learner: MetaLearner[Any, Any], meta: Any, family: Task
         steps=_steps(run),
         spread_at=own_steps(run.config) or 1,
         noise_scale=[nan if scale is None else scale * units.y_scale for scale in fitted_noise(run)],
-        noiseless=FAMILIES[run.config["tasks"]["name"]].noiseless is not None,
+        noiseless=noiseless_of(run.config["tasks"]) is not None,
         names=(units.x, units.y),
         titles=task_names(family, run.config["tasks"], seed, NUM_FUNCTIONS),
     )
@@ -228,16 +234,24 @@ def _paths(learner: MetaLearner[Any, Any], meta: Any, family: TaskFamily, seed: 
     )
 
 
-def functions(learner: MetaLearner[M, Any], meta: M, tasks: Mapping[str, Any], seed: int, count: int) -> Task:
+def noiseless_of(tasks: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The settings under which the queries of a family of the section `tasks` show the truth; None where it cannot be
+    had, as of a family that is not in the table."""
+    row = FAMILIES.get(tasks["name"])
+    return None if row is None else row.noiseless
+
+
+def functions(
+    learner: MetaLearner[M, Any], meta: M, tasks: Mapping[str, Any], seed: int, count: int, *, imports: bool = False
+) -> Task:
     """New functions of a family of the configuration's section `tasks`, prepared; their queries show the truth, if
     the family knows it."""
-    row = FAMILIES[tasks["name"]]
-    observed = {**tasks}
-    if row.noiseless is not None and "num_test_queries" in inspect.signature(row.builder).parameters:
+    noiseless, observed = noiseless_of(tasks), {**tasks}
+    if noiseless is not None and "num_test_queries" in inspect.signature(FAMILIES[tasks["name"]].builder).parameters:
         observed["num_test_queries"] = MANY_QUERIES
     seen, truth = (
-        draw(learner, meta, tasks_of({"tasks": settings}).test, seed, "figures", 0, count)
-        for settings in (observed, {**observed, **(row.noiseless or {})})
+        draw(learner, meta, tasks_of({"tasks": settings}, imports=imports).test, seed, "figures", 0, count)
+        for settings in (observed, {**observed, **(noiseless or {})})
     )
     return truth._replace(support=seen.support)
 

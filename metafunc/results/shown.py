@@ -84,17 +84,18 @@ class Shown:
         return Draws(fine, torch.stack(means))
 
 
-def exact(tasks: Mapping[str, Any]) -> Shown | None:
+def exact(tasks: Mapping[str, Any], *, imports: bool = False) -> Shown | None:
     """The learner that knows how test tasks are drawn; None where that is not known.
 
     Args:
         tasks: a configuration's section of that name.
+        imports: allow importing the module that it names.
 
     Examples:
         >>> exact({"name": "sine_or_line"}) is None, exact({"name": "sinusoid"}) is None
         (False, True)
     """
-    learner = tasks_of({"tasks": {**tasks}}).optima.get("test")
+    learner = tasks_of({"tasks": {**tasks}}, imports=imports).optima.get("test")
     return None if learner is None else Shown(learner, learner.init(generator_for(0, "init", 0)))
 
 

@@ -61,9 +61,12 @@ def uses_support(probe: Mapping[str, Any]) -> str:
 
 
 def to_csv(report: Mapping[str, Any]) -> str:
-    """The table as comma-separated values: an interval is half its width, a difference is to the first row."""
+    """The table as comma-separated values: an interval is half its width, a difference is to the first row. Of a table
+    with one target `rmse[TARGET]` is the root mean squared error in its unit, with the ends of its interval."""
     names = metrics_of(report["rows"][0])
     columns = [f"{m}{suffix}" for m in names for suffix in ("", "_ci95", "_diff", "_diff_ci95")]
+    targets = [*report["rows"][0].get("rmse_in_units", ())]
+    columns += [csv_cell(f"rmse[{target}]") + suffix for target in targets for suffix in ("", "_low", "_high")]
     text = io.StringIO()
     quoting = csv_quoting(row["algorithm"] for row in report["rows"])
     writer = csv.writer(text, lineterminator="\n", quoting=quoting)
@@ -75,6 +78,7 @@ def to_csv(report: Mapping[str, Any]) -> str:
             for paired in (row["paired"].get(m, {"diff": None, "ci95": None}),)
             for cell in (row[m]["mean"], row[m]["ci95"], paired["diff"], paired["ci95"])
         ]
+        cells += [row["rmse_in_units"][target][name] for target in targets for name in ("rmse", "low", "high")]
         seeds = " ".join(map(str, row["seeds"]))
         writer.writerow(
             [
@@ -239,9 +243,10 @@ def intervals(report: Mapping[str, Any]) -> str:
         False: f"{counts[-1]} seeds and the tasks",
     }[counts == [1]]
     mixed = " (of rows with one seed: over tasks only)" if counts[0] == 1 < counts[-1] else ""
+    left_out = f", each left out by one of {report['folds']} folds" if "folds" in report else ""
     return (
-        f"Meta-test on {tested_on(report)}, the same for all. ±: 95 % interval over {over}{mixed}, by Student's "
-        "quantiles."
+        f"Meta-test on {tested_on(report)}{left_out}, the same for all. ±: 95 % interval over {over}{mixed}, by "
+        "Student's quantiles."
     )
 
 

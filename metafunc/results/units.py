@@ -1,6 +1,6 @@
 """Tasks of a table and what is predicted of them in the table's own units, for pictures and for what is printed."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import sqrt
 from typing import Any
@@ -100,6 +100,70 @@ def task_names(family: TaskFamily, tasks: Mapping[str, Any], seed: int, count: i
     return [f"{tasks.get('task_column', 'task')} {sampler.names[number]}" for number in numbers]
 
 
+def note_on_units(info: Mapping[str, Any]) -> str:
+    """What the targets of a standardised table are in, for pictures of errors and densities; empty for other tasks.
+
+    Examples:
+        >>> note_on_units({"targets": ["dose"], "target_scale": [10.0]})
+        'Targets are in standard deviations of the training tasks.'
+    """
+    standardised = any(float(scale) != 1 for scale in info.get("target_scale", ()))
+    return "Targets are in standard deviations of the training tasks." if standardised else ""
+
+
+def rmse_in_units(info: Mapping[str, Any], row: Mapping[str, Any]) -> dict[str, dict[str, float | None]]:
+    r"""$s \sqrt{\mathrm{MSE}}$: the root mean squared error of a table with one target, in its unit.
+
+    Args:
+        info: the family's, with the scale s of its target.
+        row: the metrics of a learner, `mse` among them.
+
+    Returns:
+        By the target, {"rmse", "low", "high"}, of the error and of the ends of its 95 % interval, None where there is
+        none; empty for tasks of no table, and of several targets, whose errors have no common unit.
+
+    Examples:
+        >>> mse = {"mean": 0.25, "low": 0.16, "high": 0.36}
+        >>> rmse_in_units({"targets": ["dose"], "target_scale": [10.0]}, {"mse": mse})
+        {'dose': {'rmse': 5.0, 'low': 4.0, 'high': 6.0}}
+    """
+    targets, scale = info.get("targets", ()), info.get("target_scale", ())
+    if len(targets) != 1 or len(scale) != 1 or "mse" not in row:
+        return {}
+    mse = row["mse"]
+    mean, half, low, high = (mse.get(name) for name in ("mean", "ci95", "low", "high"))
+    if low is None and half is not None and mean is not None:
+        low, high = mean - half, mean + half
+
+    def root(value: float | None) -> float | None:
+        return None if value is None else sqrt(max(0.0, value)) * float(scale[0])
+
+    log = "log " * bool(info.get("log_targets"))
+    return {f"{log}{targets[0]}": {"rmse": root(mean), "low": root(low), "high": root(high)}}
+
+
+def by_step_in_units(info: Mapping[str, Any], by_step: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What the report of a meta-test has of a table's errors in the unit of its target: by the target, a row per step.
+
+    Examples:
+        >>> rows = [{"step": 0, "mse": {"mean": 0.25, "low": 0.16, "high": 0.36}}]
+        >>> by_step_in_units({"targets": ["dose"], "target_scale": [10.0]}, rows)
+        {'rmse_in_units': {'dose': [{'step': 0, 'rmse': 5.0, 'low': 4.0, 'high': 6.0}]}}
+        >>> by_step_in_units({}, rows)
+        {}
+    """
+    each = [(row["step"], rmse_in_units(info, row)) for row in by_step]
+    found = {target: [{"step": step, **errors[target]} for step, errors in each] for target in each[0][1]}
+    return {"rmse_in_units": found} if found else {}
+
+
+def with_rmse_in_units(info: Mapping[str, Any], rows: Sequence[dict[str, Any]]) -> None:
+    """Give the rows of a comparison's report their `rmse_in_units`, where they have any."""
+    for row in rows:
+        if found := rmse_in_units(info, row):
+            row["rmse_in_units"] = found
+
+
 def errors_in_units(info: Mapping[str, Any], rows: Mapping[str, Mapping[str, Any]]) -> str:
     """The root mean squared errors of a table with one target in its unit, with their intervals; empty for others.
 
@@ -112,19 +176,11 @@ def errors_in_units(info: Mapping[str, Any], rows: Mapping[str, Mapping[str, Any
         >>> errors_in_units({"targets": ["dose"], "target_scale": [10.0]}, {"after 1 step": {"mse": mse}})
         'RMSE in the unit of dose: after 1 step 5 (4 to 6)'
     """
-    targets, scale = info.get("targets", ()), info.get("target_scale", ())
-    if len(targets) != 1 or len(scale) != 1:
-        return ""
 
-    def root(value: float | None) -> str:
-        return "inf" if value is None else f"{sqrt(max(0.0, value)) * float(scale[0]):.3g}"
+    def spoken(error: Mapping[str, float | None]) -> str:
+        rmse, low, high = ("inf" if value is None else f"{value:.3g}" for value in error.values())
+        return rmse if error["low"] is None else f"{rmse} ({low} to {high})"
 
-    def spoken(mse: Mapping[str, Any]) -> str:
-        half, low, high = mse.get("ci95"), mse.get("low"), mse.get("high")
-        if low is None and half is not None and mse["mean"] is not None:
-            low, high = mse["mean"] - half, mse["mean"] + half
-        return root(mse["mean"]) + (f" ({root(low)} to {root(high)})" if low is not None else "")
-
-    found = [f"{name} {spoken(row['mse'])}" for name, row in rows.items() if "mse" in row]
-    log = "log " * bool(info.get("log_targets"))
-    return f"RMSE in the unit of {log}{targets[0]}: {', '.join(found)}" if found else ""
+    each = {name: rmse_in_units(info, row) for name, row in rows.items()}
+    found = [(target, f"{name} {spoken(error)}") for name, one in each.items() for target, error in one.items()]
+    return f"RMSE in the unit of {found[0][0]}: {', '.join(text for _, text in found)}" if found else ""

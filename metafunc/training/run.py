@@ -81,6 +81,7 @@ class Report(TypedDict):
     normalisation: str
     meta_test: Tested
     conformal: NotRequired[Covered]
+    rmse_in_units: NotRequired[dict[str, list[dict[str, float | None]]]]
     by_shots: NotRequired[list[dict[str, float | dict[str, float | dict[str, float | None] | None] | None]]]
 
 

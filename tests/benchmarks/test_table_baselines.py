@@ -4,6 +4,7 @@ import importlib
 from pathlib import Path
 from typing import Any
 
+import pandas
 import pytest
 import torch
 
@@ -72,3 +73,15 @@ def test_the_mixed_model_finds_lines_and_noise(driver: Any) -> None:
     assert found.noise * scale == pytest.approx(0.2, rel=0.15)
     tested = driver.tested(found, family(5), num_tasks=20, seed=0)
     assert tested.values["mse"].mean() * scale**2 < 0.3
+
+
+def test_pictures_name_the_tasks_that_they_show(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT))
+    pictures = importlib.import_module("benchmarks.table_pictures")
+    level = torch.arange(12.0).repeat_interleave(8)  # of a task, which its name has too
+    frame = pandas.DataFrame({"x": torch.rand(96), "y": level, "cow": [f"B{int(number):02}" for number in level]})
+    tasks = data.from_table(frame, task="cow", targets="y", num_shots=3, num_queries=5, fold=(0, 3), standardise=False)
+    places, titles = pictures.new_tasks(tasks, "cow")
+    drawn = tasks.test(data.generator_for(0, "test", 0), 50)
+    assert titles == [f"cow B{int(drawn.support.y[place, 0, 0]):02}" for place in places]
+    assert len({*titles}) == 3

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import matplotlib as mpl
+import matplotlib.text
 import pytest
 import torch
 
@@ -56,6 +57,18 @@ def check_panel(axes: Any) -> None:
         assert len(line.get_xdata()) > len(ages)
 
 
+def test_what_is_no_unit_of_the_table_is_said_to_be_standardised(one: Any, tmp_path: Path) -> None:
+    """Errors and densities over steps are not in the table's units."""
+    with pytest.warns(UserWarning, match="No adaptation curve"):
+        figures = dict(plot_run._of_numbers(one.run))
+    said = [text.get_text() for text in figures["learning"].findobj(matplotlib.text.Text)]
+    assert any("Targets are in standard deviations of the training tasks." in text for text in said)
+    plain = SimpleNamespace(**vars(trained(tmp_path, 1, standardise=False)))
+    with pytest.warns(UserWarning, match="No adaptation curve"):
+        figures = dict(plot_run._of_numbers(plain.run))
+    assert not any("standard deviations of" in t.get_text() for t in figures["learning"].findobj(matplotlib.text.Text))
+
+
 def test_plot_shows_rows_of_the_table(one: Any) -> None:
     page = plot_run._functions(one.run, one.learner, one.meta, one.family, 0)
     assert page.axes[0].get_xlabel() == "age (d)"
@@ -100,7 +113,7 @@ def test_predictions_of_several_inputs_have_the_unit_of_the_target(tmp_path: Pat
 def test_predictions_of_several_targets_say_that_they_are_standardised(tmp_path: Path) -> None:
     both = trained(tmp_path, 1, target_columns=["leg (µm)", "$food"])
     page = plot_run._predictions(both.run, both.learner, both.meta, both.family, 0)
-    said = " ".join(text.get_text() for text in page.findobj(mpl.text.Text))
+    said = " ".join(text.get_text() for text in page.findobj(matplotlib.text.Text))
     assert "All targets, each in its standard deviations." in said.replace("\n", " ")
 
 

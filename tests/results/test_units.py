@@ -1,12 +1,16 @@
 """What is shown of a table is in its own units: predictions are those of the learner, brought there."""
 
+import csv
+import io
+
 import pytest
 import torch
 
 from metafunc import algorithms, data, likelihood, tree
 from metafunc.data.sampling import generator_for
 from metafunc.evaluation.scoring import draw
-from metafunc.results.units import Units, errors_in_units
+from metafunc.results.tables import to_csv
+from metafunc.results.units import Units, errors_in_units, with_rmse_in_units
 
 X, TASKS = torch.arange(60.0) % 6, torch.arange(60) // 6
 FAMILY = data.from_arrays(100 + 20 * X, 7 + X * TASKS, TASKS, num_shots=3, num_queries=3, num_test_queries=3)
@@ -48,3 +52,15 @@ def test_errors_are_said_in_the_unit_of_the_target(mse: dict[str, float | None],
     assert errors_in_units(info, {"a": {"mse": mse}}) == f"RMSE in the unit of dose: {said}"
     assert errors_in_units({**info, "targets": ["a", "b"]}, {"a": {"mse": mse}}) == ""
     assert errors_in_units(info, {"a": {"nll": mse}}) == ""
+
+
+def test_errors_in_the_unit_of_the_target_stand_in_reports_and_in_csv() -> None:
+    info = {"targets": ["dose"], "target_scale": [10.0]}
+    row = {"mse": {"mean": 4.0, "ci95": 3.0, "low": 1.0, "high": 9.0}}
+    about = {"algorithm": "a", "seeds": [0], "steps": 1, "interval": "tasks", "paired": {}, "seconds": None}
+    report = {"rows": [{**about, **row, "parameters": 3}]}
+    assert "rmse[" not in to_csv(report)
+    with_rmse_in_units(info, report["rows"])  # type: ignore[arg-type]
+    assert report["rows"][0]["rmse_in_units"] == {"dose": {"rmse": 20.0, "low": 10.0, "high": 30.0}}
+    (read,) = csv.DictReader(io.StringIO(to_csv(report)))
+    assert [read[f"rmse[dose]{end}"] for end in ("", "_low", "_high")] == ["20.0", "10.0", "30.0"]

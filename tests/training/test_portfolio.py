@@ -118,7 +118,7 @@ def test_a_machine_that_becomes_slower_costs_candidates_and_not_time() -> None:
     assert left_out(60.0) == {"gp_support": "no time"}
 
 
-def test_the_last_training_is_on_all_tasks() -> None:
+def test_all_makes_training_tasks_of_all_tasks() -> None:
     config = BY_NAME["mixed"].config({"name": "regression"}, seed=3)
     family = folds(**ALL)
     assert family.info["tasks"] == {"train": 12, "validation": 0, "test": 0}

@@ -43,7 +43,7 @@ def main(argv: Sequence[str]) -> int:
         progress(screen.err, "acquiring", quiet=screen.quiet) as advance,
     ):
         report = labels.acquire_labels(
-            optimise.trained(run, imports=asked.shown.imports),
+            optimise.trained(run, imports=True),  # what it names was looked over, or typed
             acquisition=own.acquisition,
             num_labels=own.labels,
             first=own.first,

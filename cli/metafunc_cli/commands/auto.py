@@ -59,7 +59,7 @@ def main(argv: Sequence[str]) -> int:
     from metafunc.data.atomic_write import write_json, write_text
     from metafunc.results.comparison import Entry, compare
     from metafunc.results.tables import to_csv, to_markdown
-    from metafunc.results.units import errors_in_units
+    from metafunc.results.units import errors_in_units, with_rmse_in_units
     from metafunc.training import portfolio
     from metafunc.training.build import tasks_of
     from metafunc.training.config import train
@@ -83,14 +83,14 @@ def main(argv: Sequence[str]) -> int:
             for one in chosen.tested
         ]
         report = compare(tasks["name"], entries)
-        show(screen.out, report)
         info = next(one.parts[0].family.info for one in chosen.tested if one.parts)
+        with_rmse_in_units(info, report["rows"])
+        show(screen.out, report)
         if said := errors_in_units(info, {row["algorithm"]: row for row in report["rows"]}):
             screen.out.print(f"{said}\n", soft_wrap=True)
         screen.say(_why(chosen, report))
         run = Run(Path(output.out) if output.out else new_folder({"algorithm": "auto", "tasks": tasks["name"]}))
-        everything = compose.plain({**tasks, **portfolio.ALL})
-        config = chosen.best.config(everything, seed=seed)
+        config = chosen.best.config(compose.plain({**tasks, **portfolio.ALL}), seed=seed)
         with progress(screen.err, f"{chosen.best.name} on all tasks", quiet=screen.quiet) as advance:
             train(config, out=run.path, overwrite=output.overwrite, on_event=Callback(screen, advance))
         run.write(run.meta_test.name, _as_tested(chosen, config, str(run.path)))

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from metafunc_cli import joined
-from metafunc_cli.commands import compare_requests, train_tasks, transformed_trials, trial_cells
+from metafunc_cli.commands import compare_requests, train_tasks, transformed_trials, trial_cells, trial_folds
 from metafunc_cli.display.comparison import show
 from metafunc_cli.display.results import show_lines
 from metafunc_cli.display.screen import Screen, if_stopped, refusals
@@ -60,60 +60,104 @@ def compared(
     """
     found, names, passed = compare_requests.read(argv)
     requests = {} if names else compare_requests.requested(screen, found, passed)
-    out = Path(found.out or ("runs/compare" if names else f"runs/compare-{found.tasks}"))
+    out = compare_requests.folder(found)
     if names and (out / "config.json").exists():
         raise UsageError(f"{out} is a run; give --out another folder.")
-    from metafunc.data.atomic_write import make_folder, refuse_link, write_json, write_text
+    from metafunc.data.atomic_write import refuse_link
     from metafunc.execution.distributed import ALONE
-    from metafunc.results import comparison, per_task
-    from metafunc.results.tables import to_csv, to_markdown
-    from metafunc.results.units import errors_in_units
     from metafunc.training.events import Interrupted
-    from metafunc_cli.commands import trial_marks, trial_pictures, trial_tests, trials
 
     with refusals():
         refuse_link(out / "figures")
-    failed: trial_cells.Failed = {}
     with if_stopped(screen, f"What is trained is kept. Go on with:\n  {again}"):
         try:
             if names:
-                trained = _runs(found, names, ranks or ALONE)
+                tested = _tested(screen, _runs(found, names, ranks or ALONE), out, found, {}, ranks or ALONE)
+            elif found.cell is not None:
+                return _cell(screen, requests, out, found.cell)
+            elif found.folds is not None:
+                tested = trial_folds.cross_validated(screen, argv, requests, out, found, _tried)
             else:
-                if found.cell is not None:
-                    return _cell(screen, requests, out, found.cell)
-                transformed_trials.refuse_transforms(requests, found.algorithms)
-                rows, failed = trials.train(screen, argv, requests, out, found)
-                trained = transformed_trials.transformed(rows, found.algorithms)
+                tested = _tried(screen, argv, requests, out, found)
         except Interrupted as stopped:
             screen.say(f"{stopped} Go on with:\n  {again}")
             return None, 128 + stopped.signal
-        if failed and not trained:
-            return None, trial_cells.report_failed(screen, failed)
-        file = out / per_task.NAME
-        kept = trial_tests.kept_in(screen, file, ranks or ALONE)
-        entries = trial_tests.meta_test(screen, trained, found, kept=kept, ranks=ranks or ALONE)
-        with_shots = trial_tests.by_shots(screen, trained, found, ranks or ALONE) if found.shots else []
+        if tested.failed and not tested.rows:
+            return None, trial_cells.report_failed(screen, tested.failed)
         if ranks is not None and not ranks.first:
             return None, OK
-        report = comparison.compare(trained[0].tasks, entries)
-        if with_shots:
-            report["by_shots"] = with_shots
-        if failed:
-            report |= trial_cells.described(failed, found.algorithms[0], trained[0].algorithm)
-        make_folder(out)
-        per_task.write(file, trained[0].tasks, entries, [trial_marks.of_row(row, found) for row in trained])
-        write_json(out / "compare.json", report)
-        write_text(out / "compare.csv", to_csv(report))
-        said = errors_in_units(trained[0].trials[0].family.info, {row["algorithm"]: row for row in report["rows"]})
-        write_text(out / "compare.md", to_markdown(report) + f"\n{said}\n" * bool(said))
-        wrote = [*(out / f"compare.{kind}" for kind in ("json", "csv", "md")), file]
-        show(screen.out, report)
-        if said:
-            screen.out.print(f"{said}\n", soft_wrap=True)
-        drawn, as_they_were = trial_pictures.draw(trained, entries, report, found, ["metafunc", "compare", *argv], out)
+        report = _written(screen, argv, tested, out, found)
+    return report, trial_cells.report_failed(screen, tested.failed) if tested.failed else OK
+
+
+def _tried(
+    screen: Screen, argv: Sequence[str], requests: Mapping[str, list[compose.Request]], out: Path, found: Comparison
+) -> trial_folds.Tested:
+    """Train what is not trained yet, and test it."""
+    from metafunc.execution.distributed import ALONE
+    from metafunc_cli.commands import trials
+
+    transformed_trials.refuse_transforms(requests, found.algorithms)
+    rows, failed = trials.train(screen, argv, requests, out, found)
+    return _tested(screen, transformed_trials.transformed(rows, found.algorithms), out, found, failed, ALONE)
+
+
+def _tested(
+    screen: Screen,
+    rows: "Sequence[Contender]",
+    out: Path,
+    found: Comparison,
+    failed: trial_cells.Failed,
+    ranks: "Ranks",
+) -> trial_folds.Tested:
+    """Test what the folder has no test of."""
+    from metafunc.results import per_task
+    from metafunc_cli.commands import trial_tests
+
+    if not rows:
+        return trial_folds.Tested([], [], failed)
+    kept = trial_tests.kept_in(screen, out / per_task.NAME, ranks)
+    entries = trial_tests.meta_test(screen, rows, found, kept=kept, ranks=ranks)
+    with_shots = trial_tests.by_shots(screen, rows, found, ranks) if found.shots else []
+    return trial_folds.Tested(rows, entries, failed, with_shots)
+
+
+def _written(
+    screen: Screen, argv: Sequence[str], tested: trial_folds.Tested, out: Path, found: Comparison
+) -> dict[str, Any]:
+    """Write and show the table and the pictures. Returns what compare.json holds."""
+    from metafunc.data.atomic_write import make_folder, write_json, write_text
+    from metafunc.results import comparison, per_task
+    from metafunc.results.tables import to_csv, to_markdown
+    from metafunc.results.units import errors_in_units, with_rmse_in_units
+    from metafunc_cli.commands import trial_marks, trial_pictures
+
+    rows, entries, file = tested.rows, tested.entries, out / per_task.NAME
+    report = comparison.compare(rows[0].tasks, entries)
+    if found.folds is not None:
+        report["folds"] = found.folds
+    if tested.by_shots:
+        report["by_shots"] = tested.by_shots
+    if tested.failed:
+        report |= trial_cells.described(tested.failed, found.algorithms[0], rows[0].algorithm)
+    info = rows[0].trials[0].family.info
+    with_rmse_in_units(info, report["rows"])
+    make_folder(out)
+    # What is pooled over folds is kept by fold.
+    marks = [] if found.folds is not None else [trial_marks.of_row(row, found) for row in rows]
+    per_task.write(file, rows[0].tasks, entries, marks)
+    write_json(out / "compare.json", report)
+    write_text(out / "compare.csv", to_csv(report))
+    said = errors_in_units(info, {row["algorithm"]: row for row in report["rows"]})
+    write_text(out / "compare.md", to_markdown(report) + f"\n{said}\n" * bool(said))
+    wrote = [*(out / f"compare.{kind}" for kind in ("json", "csv", "md")), file]
+    show(screen.out, report)
+    if said:
+        screen.out.print(f"{said}\n", soft_wrap=True)
+    drawn, as_they_were = trial_pictures.draw(rows, entries, report, found, ["metafunc", "compare", *argv], out)
     lines = {"in": str(out), "wrote": _within(out, [*wrote, *drawn]), "kept": _within(out, as_they_were)}
     show_lines(screen.out, [(name, text) for name, text in lines.items() if text])
-    return report, trial_cells.report_failed(screen, failed) if failed else OK
+    return report
 
 
 def _runs(found: Comparison, names: Sequence[str], ranks: "Ranks") -> "list[Contender]":

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from metafunc_cli import launch
-from metafunc_cli.commands import same_tasks, transformed_trials
+from metafunc_cli.commands import same_tasks, transformed_trials, trial_folds
 from metafunc_cli.display.screen import Screen
 from metafunc_cli.errors import UsageError, unknown
 from metafunc_cli.settings import compose, user_builders
@@ -16,6 +16,7 @@ from metafunc_cli.settings.generated import ALGORITHMS, FAMILIES, MODELS, TRANSF
 from metafunc_cli.settings.names import choose, row
 from metafunc_cli.settings.options import Training
 from metafunc_cli.settings.run_argument import HELP, parse
+from metafunc_cli.settings.table_argument import tables_in
 
 WHAT = (
     "Train every ALGORITHM on TASKS with every seed, or take finished RUNs, meta-test all on the same new tasks, and "
@@ -44,10 +45,36 @@ def read(argv: Sequence[str]) -> tuple[Comparison, list[str], list[Token]]:
     return found, names, passed
 
 
+def folder(found: Comparison) -> Path:
+    """Where a comparison's trainings, tables and figures go."""
+    tasks = Path(found.tasks).stem if found.tasks and _table(found) else found.tasks
+    usual = f"runs/compare-{tasks}" if tasks else "runs/compare"
+    return Path(found.out or usual)
+
+
+def _table(found: Comparison) -> str | None:
+    """The table that was named in the place of a task family."""
+    assert found.tasks is not None
+    return next(iter(tables_in([found.tasks], {*ALGORITHMS, *FAMILIES})), None)
+
+
+def _family(found: Comparison) -> str:
+    """The task family; of a table, that which all algorithms take."""
+    assert found.tasks is not None
+    kinds = [ALGORITHMS[name].kinds for name in _algorithms(found) if name in ALGORITHMS]
+    of_table = compose.TABULAR if all(compose.TABULAR in each for each in kinds) else "classification"
+    return found.tasks if _table(found) is None else of_table
+
+
+def _algorithms(found: Comparison) -> list[str]:
+    """The algorithms that are trained, each once."""
+    return [*dict.fromkeys(name.split("+")[0] for name in found.algorithms)]
+
+
 def _sorted(argv: Sequence[str]) -> tuple[list[str], list[str], list[Token]]:
     """This command's own flags, the names that belong to none, and the flags of `train`."""
     own = {**taken("", Comparison), **dict.fromkeys(HELP, Taken(0, str))}
-    known = {**_of_train(), **own}
+    known = flags()
     mine: list[str] = []
     names: list[str] = []
     passed: list[Token] = []
@@ -59,6 +86,11 @@ def _sorted(argv: Sequence[str]) -> tuple[list[str], list[str], list[Token]]:
         else:
             passed.append(token)
     return mine, names, passed
+
+
+def flags() -> dict[str, Taken]:
+    """What all flags take: those of `train`, and the command's own."""
+    return {**_of_train(), **taken("", Comparison), **dict.fromkeys(HELP, Taken(0, str))}
 
 
 def _owned(flag: str) -> tuple[str, str]:
@@ -95,7 +127,7 @@ def _check(found: Comparison, names: Sequence[str], passed: Sequence[Token]) -> 
     if names:
         _check_runs(found, names, passed)
     else:
-        _check_trainings(found)
+        _check_trainings(found, passed)
 
 
 def refuse_algorithms(names: Sequence[str]) -> None:
@@ -118,6 +150,8 @@ def _check_runs(found: Comparison, names: Sequence[str], passed: Sequence[Token]
     refuse_algorithms(names)
     if passed:
         raise UsageError(f"{passed[0].flag} is for trainings, and {', '.join(names)} are finished: leave it out.")
+    if found.folds is not None:
+        raise UsageError(f"--folds is for trainings, and {', '.join(names)} are finished: leave it out.")
     if ways := _ways(found):
         raise UsageError(f"{ways[0]} is for trainings, and {', '.join(names)} are finished: leave it out.")
     for name in names:
@@ -135,7 +169,7 @@ def _ways(found: Comparison) -> list[str]:
     return [flag for flag, is_given in given.items() if is_given]
 
 
-def _check_trainings(found: Comparison) -> None:
+def _check_trainings(found: Comparison, passed: Sequence[Token]) -> None:
     if found.ranks != 1 or launch.is_rank():
         raise UsageError(
             "Ranks share the tests of finished runs, whose folders compare then takes: train each by metafunc train "
@@ -152,8 +186,10 @@ def _check_trainings(found: Comparison) -> None:
         for transform in transforms:
             if transform not in TRANSFORMS:
                 raise unknown("transform", transform, TRANSFORMS)
-    if not user_builders.is_own(found.tasks) and found.tasks not in FAMILIES:
+    if not user_builders.is_own(found.tasks) and _family(found) not in FAMILIES:
         raise unknown("task family", found.tasks, FAMILIES)
+    if found.folds is not None:
+        trial_folds.check(found, _family(found), [_owned(token.flag)[1] for token in passed])
     if len({*found.algorithms}) < len(found.algorithms):
         raise UsageError(f"--algorithms names one of {', '.join(found.algorithms)} twice.")
     if len(ways := _ways(found)) > 1:
@@ -163,12 +199,14 @@ def _check_trainings(found: Comparison) -> None:
 def requested(screen: Screen, found: Comparison, passed: Sequence[Token]) -> dict[str, list[compose.Request]]:
     """By algorithm, what `train` would be asked for, one request per seed: algorithms that differ in what is done after
     the training share one. The tasks are the first's, but for what is given for one algorithm."""
-    assert found.tasks is not None
-    flags = _by_algorithm(screen, found, passed)
+    given = _by_algorithm(screen, found, passed)
+    named = [_family(found), *filter(None, [_table(found)])]
     asked = {
-        algorithm: compose.read([algorithm, found.tasks, *_steps(found, algorithm), *each])
-        for algorithm, each in flags.items()
+        algorithm: compose.read([algorithm, *named, *_steps(found, algorithm), *each])
+        for algorithm, each in given.items()
     }
+    for note in dict.fromkeys(request.note for request in asked.values() if request.note):
+        screen.say(note)
     owned: dict[str, list[str]] = {}
     for token in passed:
         algorithm, flag = _owned(token.flag)
@@ -199,18 +237,17 @@ def _anchored(request: compose.Request) -> compose.Request:
 def _by_algorithm(screen: Screen, found: Comparison, passed: Sequence[Token]) -> dict[str, list[str]]:
     """The flags of `train` that each algorithm gets."""
     model = next((token.words[-1] for token in passed if token.flag == "--model"), None)
-    trained = dict.fromkeys(name.split("+")[0] for name in found.algorithms)
-    known = {algorithm: _of_train(algorithm, found.tasks, model) for algorithm in trained}
-    flags: dict[str, list[str]] = {algorithm: [] for algorithm in trained}
+    known = {algorithm: _of_train(algorithm, _family(found), model) for algorithm in _algorithms(found)}
+    found_for: dict[str, list[str]] = {algorithm: [] for algorithm in known}
     # What is given for one algorithm counts more than what is given for all, in whatever order they stand.
     for token in sorted(passed, key=lambda token: _owned(token.flag)[0] != ""):
         takers = _takers(token.flag, known)
         for algorithm in takers:
-            flags[algorithm] += _as_train(token)
+            found_for[algorithm] += _as_train(token)
         others = [algorithm for algorithm in known if algorithm not in takers]
         if others and not _owned(token.flag)[0]:
             screen.say(f"note: {token.flag} is for {', '.join(takers)}, and no option of {', '.join(others)}.")
-    return flags
+    return found_for
 
 
 def _as_train(token: Token) -> list[str]:

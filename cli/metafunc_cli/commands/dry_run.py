@@ -10,17 +10,18 @@ from metafunc.checks import counted
 from metafunc_cli.display.results import tidy
 from metafunc_cli.display.screen import Screen, refusals
 from metafunc_cli.errors import OK
-from metafunc_cli.settings.compose import Settings
+from metafunc_cli.settings.compose import Request
 from metafunc_cli.settings.options import Training
 
 
-def preview(screen: Screen, settings: Settings, learner: Any, family: Any) -> int:
-    """Show what a training would do; writes nothing."""
+def preview(screen: Screen, request: Request, learner: Any, family: Any) -> int:
+    """Show what a training would do, and refuse what it would refuse; writes nothing."""
     from metafunc import tree
     from metafunc.data import check_tasks, generator_for
 
-    seed = settings.training.seed
+    settings, seed = request.settings, request.settings.training.seed
     with refusals(settings):
+        _check(request, learner, family)
         meta = learner.init(generator_for(seed, "init", 0))
         tasks, prepared = _first(settings.training, learner, meta, family)
         check_tasks.check(learner, meta, family, prepared)
@@ -50,6 +51,17 @@ def preview(screen: Screen, settings: Settings, learner: Any, family: Any) -> in
     screen.out.print(plan.why)
     screen.result({"config": config, "num_parameters": tree.size(meta), "task": parts, "steps": plan.why})
     return OK
+
+
+def _check(request: Request, learner: Any, family: Any) -> None:
+    """Look over the section `training`, and at what the training starts from, unless it goes on with a run."""
+    from metafunc.training import config
+    from metafunc.training.events import ignore
+
+    asked, output = request.settings.to_json(), request.output
+    config.check(asked, learner, family)
+    if not config.begun(output.resume or output.out, resume=bool(output.resume) or output.go_on):
+        config.start_of(learner, family, asked, asked["training"], output.imports, ignore)
 
 
 def threads_of(training: Training, learner: Any, meta: Any, family: Any) -> int:

@@ -124,8 +124,10 @@ def _kept(
 ) -> dict[str, Any]:
     """Write the report, before it is shown, since a terminal may be gone."""
     from metafunc.results import pictures
+    from metafunc.results.units import by_step_in_units
     from metafunc.training.build import own_steps
 
+    report |= by_step_in_units(info, report["meta_test"]["by_step"])
     run.write(file.name, report)
     steps = own_steps(run.config)
     pictures.write_calibration(run, file.name, result)

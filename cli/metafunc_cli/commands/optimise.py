@@ -52,7 +52,7 @@ def main(argv: Sequence[str]) -> int:
     again = f"Nothing is kept of an optimisation that is not finished. Begin again with:\n  {command('optimise', argv)}"
     with if_stopped(screen, again), refusals(), progress(screen.err, "optimising", quiet=screen.quiet) as advance:
         report = optimise.optimise_tasks(
-            optimise.trained(run, imports=asked.shown.imports),
+            optimise.trained(run, imports=True),  # what it names was looked over, or typed
             acquisition=own.acquisition,
             num_evaluations=own.evaluations,
             minimise=own.minimise,

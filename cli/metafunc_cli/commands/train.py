@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from metafunc.checks import counted
 from metafunc_cli import ended, joined, launch
-from metafunc_cli.commands import eval
+from metafunc_cli.commands import eval, train_folds
 from metafunc_cli.commands.timing import Clock
 from metafunc_cli.display.beforehand import announce
 from metafunc_cli.display.durations import duration
@@ -45,6 +45,7 @@ class _Job:
 
 def main(argv: Sequence[str]) -> int:
     """Run the command; see `metafunc train --help`."""
+    train_folds.refuse(argv)
     request = compose.read(argv)
     settings = request.settings
     data, training = compose.anchored(settings.data), compose.anchored(settings.training, "init_from")
@@ -74,10 +75,11 @@ def _begin(argv: Sequence[str], request: Request, ranks: "Ranks") -> int:
         trackers = [Tracking(name) for name in dict.fromkeys(request.output.log) if ranks.first]
         learner, family = build(request.settings.to_json(), imports=True)
         settled.reach()
+    train_folds.advise(screen, argv, request, family)
     if request.output.dry_run:
         from metafunc_cli.commands.dry_run import preview
 
-        return preview(screen, request.settings, learner, family)
+        return preview(screen, request, learner, family)
     with ExitStack() as stack:  # open until the meta-test, whose numbers they get too
         trackers = [stack.enter_context(tracker) for tracker in trackers]
         return _train(_Job(screen, request, learner, family, trackers, ranks))

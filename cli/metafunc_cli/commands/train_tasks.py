@@ -50,7 +50,7 @@ def compared(
     """
     numbers = sorted({*found.train_tasks})
     _check(found, names, argv, numbers)
-    rest, out, reports, ended = _without(argv), Path(found.out or f"runs/compare-{found.tasks}"), [], OK
+    rest, out, reports, ended = _without(argv), compare_requests.folder(found), [], OK
     for number in numbers:
         report, code = done([*rest, *_of(found, number), "--no-figures", "--out", str(out / f"{NAME}_{number}")])
         if code > 128:  # a signal
@@ -86,6 +86,8 @@ def _check(found: Comparison, names: Sequence[str], argv: Sequence[str], numbers
     if found.cell is not None:
         raise UsageError("--cell is a training of one comparison, and --train-tasks asks for several: leave one out.")
     having = [name for name, each in FAMILIES.items() if FLAG in taken("data", each.fields)]
+    if found.folds is not None:
+        raise UsageError("--folds and --train-tasks are two ways to divide tasks: give one of them.")
     if found.tasks not in having:
         raise UsageError(
             f"{found.tasks} has no fixed number of training tasks: --train-tasks is for {', '.join(having)}."

@@ -41,14 +41,18 @@ def draw(
     learners = _compared(rows, entries)
     marks = [trial_marks.of_row(row, asked) for row in rows]
 
+    # What the trials name was allowed, or typed.
+    def numbers() -> list[Path]:
+        return [pictures.write(pictures.pictures(learners, command, imports=True), out)]
+
     def figures() -> list[Path]:
         prepare()
-        return plot_comparison(learners, out / "figures", report=report, formats=asked.format)
+        return plot_comparison(learners, out / "figures", report=report, formats=asked.format, imports=True)
 
     source = drawn.source_of(learners, report, marks, versions=pictures.versions())
     formats = drawn.source_of(learners, report, marks, versions=_versions(), formats=[*asked.format])
     parts = [
-        drawn.unless_drawn(out, "numbers", source, lambda: [pictures.write(pictures.pictures(learners, command), out)]),
+        drawn.unless_drawn(out, "numbers", source, numbers),
         *([] if asked.no_figures else [drawn.unless_drawn(out, "figures", formats, figures)]),
     ]
     return [path for files, now in parts if now for path in files], [

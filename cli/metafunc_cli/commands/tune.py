@@ -16,7 +16,7 @@ from metafunc_cli.display.progress import Callback, progress
 from metafunc_cli.display.results import show_lines
 from metafunc_cli.display.screen import Screen, if_stopped, refusals
 from metafunc_cli.errors import FAILURE, OK, UsageError
-from metafunc_cli.settings import compose, space_argument
+from metafunc_cli.settings import compose, space_argument, user_builders
 from metafunc_cli.settings.arguments import ONE, Taken, taken, tokens
 from metafunc_cli.settings.check_least import check_least
 from metafunc_cli.settings.compose import Request
@@ -203,6 +203,7 @@ def _report(screen: Screen, found: "Found", request: Request, rest: Sequence[str
         prepare()
         of = f"{names['algorithm']} on {names['tasks']}: {search_report.counted(found)}"
         wrote += [str(path.relative_to(out)) for path in search_report.draw(found, out / "figures", of=of)]
+    allowed = ["--imports"] if any(map(user_builders.is_own, names.values())) else []
     heads, rows = search_report.rows_of(found)
     columns = [Column(head, [row[i] for row in rows]) for i, head in enumerate(heads)]
     screen.out.print(f"{names['algorithm']} on {names['tasks']}: {search_report.counted(found)}", style="bold")
@@ -220,7 +221,7 @@ def _report(screen: Screen, found: "Found", request: Request, rest: Sequence[str
             ("wrote", ", ".join(wrote)),
             ("best", f"trial {ranked[0].number}, {ranked[0].run}"),
             ("again", report["command"]),
-            ("or", shlex.join(["metafunc", "train", "--config", str(out / "best.json")])),
+            ("or", shlex.join(["metafunc", "train", "--config", str(out / "best.json"), *allowed])),
         ],
     )
     screen.result(report)

@@ -16,7 +16,7 @@ class Comparison:
     """the algorithms to train; differences are to the first. maml+laplace, maml+laplace_all and maml+tempered are maml,
     trained once and tested as Bayesian in its last layer, in all, or at the best temperature."""
     tasks: Annotated[str | None, arg(metavar="TASKS", help_behavior_hint="")] = None
-    """the task family."""
+    """the task family, or a TABLE.csv or .parquet, whose columns are guessed."""
     seeds: int = 1
     """trainings of each algorithm, with the seeds 0, 1, ...; one leaves intervals over tasks only."""
     together: Switch = False
@@ -37,6 +37,9 @@ class Comparison:
     train_tasks: Annotated[tuple[int, ...], arg(metavar="N ...", help_behavior_hint="")] = ()
     """compare trainings on so many fixed tasks, of a family that has a number of them (trend, cauchy,
     few_task_sinusoid), as by_train_tasks in train_tasks.json."""
+    folds: Annotated[int | None, arg(metavar="K", help_behavior_hint="")] = None
+    """of a table: leave each of so many parts of its tasks out in turn, so that every task is tested on, by learners
+    that never saw it. --test-tasks are of all folds together."""
     out: Annotated[str | None, arg(metavar="FOLDER", help_behavior_hint="")] = None
     """the folder of trainings, tables and figures; by default runs/compare-TASKS."""
     jobs: int = 1

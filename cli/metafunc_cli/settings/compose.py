@@ -83,7 +83,7 @@ def read(argv: Sequence[str]) -> Request:
     Raises:
         UsageError: a name is unknown, two do not fit each other, or a file cannot be read as settings.
     """
-    known, flags = {*ALGORITHMS, *FAMILIES}, _known()
+    known, flags = {*ALGORITHMS, *FAMILIES}, known_flags()
     free = {*known, *tables_in(argv, known)}  # words that belong to no flag
     arguments = split(argv, flags, free)
     arguments, note = resolved(arguments, known, _of_table(arguments), FAMILIES)
@@ -176,8 +176,9 @@ def uncoloured() -> Iterator[None]:
             del os.environ["TERM"]
 
 
-def _known() -> dict[str, Taken]:
-    flags = {"--help": Taken(0, str), "-h": Taken(0, str), "--model": Taken(1, str)}
+def known_flags() -> dict[str, Taken]:
+    """What the flags of `train` take, of whatever algorithm, task family and network."""
+    flags = {**dict.fromkeys(("--help", "-h"), Taken(0, str)), "--model": Taken(1, str)}
     for fields in (Training, Output, *(r.fields for r in ALGORITHMS.values())):
         flags = together(flags, taken("", fields))
     for prefix, table in (("data", FAMILIES), ("model", MODELS)):

@@ -27,6 +27,7 @@ def adaptation_curves(
     *,
     over: str = "",
     num_steps: int | None = None,
+    note: str = "",
 ) -> "Figure":
     """Draw how well a learner predicts after 0, 1, 2, ... steps of adaptation to tasks never seen before.
 
@@ -36,6 +37,7 @@ def adaptation_curves(
             some task diverged, leaves a gap.
         over: what was averaged over, for the subtitle, such as "600 new tasks".
         num_steps: the learner's own number of steps, marked with a thin line.
+        note: a line below the subtitle, such as the units.
 
     Returns:
         One panel per metric: the mean with its 95 % band, and the median dotted.
@@ -57,6 +59,7 @@ def adaptation_curves(
         len(metrics),
         "Adaptation to tasks of the training" if "training" in over else "Adaptation to tasks never seen before",
         f"Line: mean{over and f' over {over}'}. Band: its 95 % interval. Dotted: median.",
+        note,
     )
     ends: list[list[Name]] = []
     for axes, metric in zip(panels, metrics, strict=True):
@@ -72,11 +75,12 @@ def adaptation_curves(
     return page
 
 
-def learning_curve(rows: Sequence[Mapping[str, Any]]) -> "Figure":
+def learning_curve(rows: Sequence[Mapping[str, Any]], *, note: str = "") -> "Figure":
     """Draw how meta-training went: the loss on training tasks, and the scores on validation tasks.
 
     Args:
         rows: of a run's log: {"step": ..., "loss": ...} or {"step": ..., "validation": {METRIC: ...}}, or both in one.
+        note: a line below the subtitle, such as the units.
 
     Returns:
         One panel per quantity.
@@ -98,7 +102,7 @@ def learning_curve(rows: Sequence[Mapping[str, Any]]) -> "Figure":
     if not points:
         raise ValueError("The log has no row with a loss or a validation score: the run has not got that far.")
     page, panels = _panels(
-        len(points), "Meta-training", "Dots: as measured." + " Line: running mean." * (longest > FEW)
+        len(points), "Meta-training", "Dots: as measured." + " Line: running mean." * (longest > FEW), note
     )
     for axes, (key, found) in zip(panels, points.items(), strict=True):
         plain(axes, x="Steps of meta-training", y=titles[key])
@@ -113,11 +117,11 @@ def panel_titles() -> dict[str, str]:
     return {"loss": "Training: loss", **validation}
 
 
-def _panels(count: int, title: str, subtitle: str) -> "tuple[Figure, list[Axes]]":
+def _panels(count: int, title: str, subtitle: str, note: str) -> "tuple[Figure, list[Axes]]":
     """Up to three panels in a row."""
     columns = min(count, 3)
     rows = -(-count // columns)
-    page, body = figure(4.8 if count == 1 else 8.0, 0.6 + 2.9 * rows, title, subtitle)
+    page, body = figure(4.8 if count == 1 else 8.0, 0.6 + 2.9 * rows, title, "\n".join(filter(None, (subtitle, note))))
     grid = body.subplots(rows, columns, squeeze=False).ravel()
     for spare in grid[count:]:
         spare.remove()

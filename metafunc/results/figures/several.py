@@ -59,13 +59,14 @@ class Draws(NamedTuple):
 
 
 def learning_curves(
-    logs: Mapping[str, Sequence[Sequence[Mapping[str, float | int]]]], metrics: str | Sequence[str]
+    logs: Mapping[str, Sequence[Sequence[Mapping[str, float | int]]]], metrics: str | Sequence[str], *, note: str = ""
 ) -> "Figure":
     """Draw validation scores while several learners were trained.
 
     Args:
         logs: for each label the trainings' rows, {"step": ..., METRIC: ...}.
         metrics: its name, or several, where learners are validated by different ones.
+        note: a line below the subtitle, such as the units.
 
     Returns:
         One panel per metric, of the learners that are validated by it: one thin line per training, a thick one for
@@ -92,7 +93,7 @@ def learning_curves(
         )
     each = "Thick: mean over seeds. Thin: each of them."
     several = " Each learner is where the metric that it is validated by is." if len(names) > 1 else ""
-    page, body = figure(8.0, 4.2, "Meta-training", each + several)
+    page, body = figure(8.0, 4.2, "Meta-training", "\n".join(filter(None, (each + several, note))))
     panels = body.subplots(1, len(names), squeeze=False).ravel()
     ends = [
         _draw_learning(axes, metric, found) for axes, (metric, found) in zip(panels, of_metric.items(), strict=True)

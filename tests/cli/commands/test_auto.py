@@ -33,6 +33,8 @@ def test_a_table_is_enough(words: list[str], table: Path, capsys: pytest.Capture
     assert f"{report['best']} {said}" in " ".join(err.split())
     tested = json.loads(Path("chosen/meta_test.json").read_text())["meta_test"]
     assert tested["groups"] == {"number": 12, "of": "tasks", "per_episode": 1}
+    trained_on = json.loads(Path("chosen/env.json").read_text())["data"]["info"]["tasks"]
+    assert trained_on == {"train": 12, "validation": 0, "test": 0}, "the last training is on all tasks"
     assert json.loads(Path("chosen/auto.json").read_text())["rows"] == report["rows"]
     Path("s.csv").write_text("hour,dose\n1,7\n2,9\n")
     Path("q.csv").write_text("hour\n3\n")

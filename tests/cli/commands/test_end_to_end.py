@@ -144,6 +144,22 @@ def test_dry_run_writes_nothing(
 @pytest.mark.parametrize(
     ("line", "message"),
     [
+        ("bmaml sinusoid --noise-from data", "Give other learners theirs, where they have one, by --noise-scale"),
+        ("--init-from nowhere", "nowhere is no run"),
+        ("--steps -5", "--steps must be at least 0, not -5"),
+    ],
+)
+def test_a_dry_run_refuses_what_the_run_refuses(
+    line: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for more in (["--dry-run"], ["--out", "trained", "--quiet"]):
+        assert inside(tmp_path, monkeypatch, "train", *line.split(), *more) == 2
+        assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
         ("--inner-lr -1", "must be a finite number"),
         ("maml sinusoid --model conv4", "conv4 was given input_shape=(1,)"),
         ("--num-tasks 0", "--num-tasks must be at least 1, not 0"),

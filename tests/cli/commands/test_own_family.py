@@ -64,6 +64,34 @@ def test_it_is_trained_on_tested_and_compared(capsys: pytest.CaptureFixture[str]
 
 
 @pytest.mark.usefixtures("_kitchen")
+def test_it_is_drawn_and_stands_in_reports(capsys: pytest.CaptureFixture[str]) -> None:
+    """Runs name the module: every command that draws tasks of them takes --imports, and shows the functions then."""
+    assert run(["train", "mixed", "own_kitchen:cooling", *QUICK, "--out", "cups"]) == 0
+    few = ["--test-pools", "2", "--rows", "4", "--quiet"]
+    for words in (["plot", "cups"], ["report", "cups"], ["acquire", "cups", *few]):
+        assert run(words) == 2
+        assert "Add --imports if you trust it" in capsys.readouterr().err
+        assert run([*words, "--imports"]) == 0
+    assert Path("cups/figures/functions.png").exists()
+    assert "functions-0" in Path("cups/report.html").read_text()
+    words = ["compare", "cups", "--imports", "--test-tasks", "3", "--quiet", "--no-gap", "--out", "again"]
+    assert run(words) == 0
+    assert Path("again/figures/functions.png").exists()
+    assert json.loads(Path("again/pictures.json").read_text())["functions"]["curves"]["mixed"]
+
+
+@pytest.mark.usefixtures("_kitchen")
+def test_commands_that_train_take_it_as_typed(capsys: pytest.CaptureFixture[str]) -> None:
+    """What is typed needs no --imports; a command that is suggested for later has it."""
+    few = ["--test-pools", "2", "--rows", "4", "--quiet"]
+    assert run(["optimise", "mixed", "own_kitchen:cooling", "--steps", "2", *few, "--out", "found"]) == 0
+    searched = ["own_kitchen:cooling", "--space", "inner_lr:1e-3..0.1:log", "--trials", "1", "--steps", "2", "--quiet"]
+    capsys.readouterr()
+    assert run(["tune", "maml", *searched, "--out", "tuned"]) == 0
+    assert "--config tuned/best.json --imports" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("_kitchen")
 @pytest.mark.parametrize(
     ("words", "message"),
     [

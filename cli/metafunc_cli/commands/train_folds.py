@@ -1,0 +1,85 @@
+"""What `metafunc train` says of folds: it is compare that leaves each part of a table's tasks out in turn."""
+
+import shlex
+from collections.abc import Collection, Sequence
+from typing import Any
+
+from metafunc_cli.commands import compare_requests
+from metafunc_cli.commands.trial_folds import LEAST, WAYS, refuse_family
+from metafunc_cli.display.screen import Screen
+from metafunc_cli.errors import UsageError
+from metafunc_cli.settings import compose
+from metafunc_cli.settings.arguments import ONE, Arguments, split, tokens
+from metafunc_cli.settings.compose import CLASSES, TABULAR, Request
+from metafunc_cli.settings.generated import ALGORITHMS, FAMILIES
+from metafunc_cli.settings.table_argument import PATH, tables_in
+
+FLAG = "--folds"
+FEW = 50
+"""With fewer tasks those that are left out once tell little of new ones."""
+USUAL = 5
+
+
+def refuse(argv: Sequence[str]) -> None:
+    """Refuse the option that compare has, in words that show how it is given there.
+
+    Raises:
+        UsageError: it is there.
+    """
+    arguments = _taken_apart(argv)
+    if FLAG not in arguments.values and FLAG not in argv:
+        return
+    for family in _names(arguments)[1]:
+        refuse_family(family)
+    raise UsageError(
+        "train makes one run, and --folds is a training for each part of the tasks, which compare does:\n"
+        f"  {_command(argv, arguments.values.get(FLAG, str(USUAL)), without=())}"
+    )
+
+
+def advise(screen: Screen, argv: Sequence[str], request: Request, family: Any) -> None:
+    """Of a table of few tasks, say how many there are to test on, and how to test on all of them."""
+    counts, output = family.info.get("tasks", {}), request.output
+    divided = any(token.flag in WAYS for token in tokens(argv, lambda flag: ONE))
+    number = sum(counts.values())
+    if screen.quiet or divided or output.config or output.resume or not LEAST <= number < FEW:
+        return
+    if not hasattr(request.settings.data, "fold"):
+        return
+    command = _command(argv, str(min(USUAL, number)), without=("--out",))
+    screen.say(
+        f"note: the table has {number} tasks, {counts['test']} of which to test on. This tests on each of them, by "
+        f"learners that never saw it:\n  {command}"
+    )
+
+
+def _taken_apart(argv: Sequence[str]) -> Arguments:
+    known = {*ALGORITHMS, *FAMILIES}
+    return split(argv, compose.known_flags(), {*known, *tables_in(argv, known)})
+
+
+def _names(arguments: Arguments) -> tuple[list[str], list[str], list[str]]:
+    """The algorithms, the task families and the tables; a user's own name is an algorithm where there is no other."""
+    tables = tables_in(arguments.names, {*ALGORITHMS, *FAMILIES})
+    families = [name for name in arguments.names if name in FAMILIES]
+    others = [name for name in arguments.names if name not in (*tables, *families)]
+    return others[:1], [*families, *others[1:]], tables
+
+
+def _command(argv: Sequence[str], folds: str, *, without: Collection[str]) -> str:
+    """The comparison of one learner that leaves out each part of the tasks, with what it takes of the flags."""
+    flags, own, arguments = compose.known_flags(), compare_requests.flags(), _taken_apart(argv)
+    learners, families, tables = _names(arguments)
+    kept = [
+        word
+        for token in tokens(arguments.flags, lambda flag: flags.get(flag, ONE))
+        if token.flag in own and token.flag not in (FLAG, "--seed", *without)
+        for word in token.words
+    ]
+    classes = CLASSES in arguments.values or (families and families[0] != TABULAR)
+    if tables and classes:
+        tasks = [families[0] if families else "classification", PATH, tables[0]]
+    else:
+        tasks = [*tables, *families][:1] or ["TABLE.csv"]
+    named = ["--algorithms", *(learners or ["mixed"]), "--tasks", *tasks]
+    return shlex.join(["metafunc", "compare", *named, FLAG, folds, *kept])

@@ -1,0 +1,91 @@
+"""`metafunc compare --folds`: every task of a table is tested on, by learners that never saw it."""
+
+import json
+from pathlib import Path
+
+import pytest
+from metafunc_cli.__main__ import run
+
+WORDS = ["--data.task-column", "ward", "--data.target-columns", "dose", "--data.num-shots", "3"]
+QUICK = ["--steps", "2", "--test-tasks", "48", "--quiet", "--no-figures"]
+
+
+@pytest.fixture(autouse=True)
+def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    rows = [f"{ward},{x},{5 + ward * x}" for ward in range(12) for x in range(8)]
+    Path("wards.csv").write_text("\n".join(["ward,hour,dose", *rows]))
+
+
+def test_every_task_is_left_out_once_and_the_tests_are_pooled(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["compare", "--algorithms", "mixed", "ridge", "--tasks", "wards.csv", *WORDS, "--folds", "3", *QUICK]
+    assert run([*words, "--out", "cv", "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["groups"] == {"number": 12, "of": "tasks", "per_episode": 1}
+    assert (report["num_tasks"], report["folds"]) == (48, 3)
+    assert [row["algorithm"] for row in report["rows"]] == ["mixed", "ridge"]
+    assert report["rows"][1]["paired"]["nll"]["ci95"] > 0
+    assert "each left out by one of 3 folds" in Path("cv/compare.md").read_text()
+    configs = [json.loads(Path(f"cv/fold-{i}/mixed-0/config.json").read_text()) for i in range(3)]
+    assert [config["tasks"]["fold"] for config in configs] == [[i, 3] for i in range(3)]
+    trained = {path: path.stat().st_mtime_ns for path in Path("cv").rglob("checkpoints/*")}
+    assert run([*words, "--out", "cv", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == report, "what is trained and tested is kept"
+    assert {path: path.stat().st_mtime_ns for path in Path("cv").rglob("checkpoints/*")} == trained
+    rmse = report["rows"][0]["rmse_in_units"]["dose"]
+    assert rmse["low"] < rmse["rmse"] < rmse["high"]
+    assert run(["report", "cv"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--algorithms", "maml", "--tasks", "sinusoid", "--folds", "5"], "sinusoid has no folds"),
+        (["--algorithms", "mixed", "--tasks", "wards.csv", "--folds", "2"], "--folds must be at least 3, not 2"),
+        (["--algorithms", "mixed", "--tasks", "wards.csv", *WORDS, "--folds", "40"], "12 tasks, fewer than 40 folds"),
+        (
+            ["--algorithms", "mixed", "--tasks", "wards.csv", "--folds", "5", "--data.fold", "0", "5"],
+            "leave out --data.fold",
+        ),
+        (["--algorithms", "mixed", "--tasks", "wards.csv", "--folds", "5", "--shots", "2"], "leave out --shots"),
+        (["--algorithms", "maml+laplace", "--tasks", "wards.csv", "--folds", "5"], "give plain learners"),
+    ],
+)
+def test_what_has_no_folds_is_refused_in_a_line(
+    words: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["compare", *words]) == 2
+    assert message in capsys.readouterr().err
+    assert not [*Path().rglob("config.json")]
+
+
+@pytest.mark.parametrize(
+    ("words", "right"),
+    [
+        (["maml", "wards.csv", "--folds", "5", "--seed", "1"], "--algorithms maml --tasks wards.csv --folds 5"),
+        (["wards.csv", *WORDS, "--folds", "4"], f"--algorithms mixed --tasks wards.csv --folds 4 {' '.join(WORDS)}"),
+        (
+            ["protonet", "classification", "wards.csv", "--folds", "4", "--data.target-column", "dose"],
+            "--algorithms protonet --tasks classification --data.path wards.csv --folds 4 --data.target-column dose",
+        ),
+    ],
+)
+def test_train_names_the_command_that_has_folds(
+    words: list[str], right: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["train", *words]) == 2
+    assert capsys.readouterr().err.splitlines()[-1] == f"  metafunc compare {right}"
+
+
+def test_train_says_what_has_no_folds(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["train", "maml", "sinusoid", "--folds", "5"]) == 2
+    assert "sinusoid has no folds" in capsys.readouterr().err
+
+
+def test_a_training_on_few_tasks_advises_folds(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["train", "mixed", "wards.csv", *WORDS, "--dry-run"]) == 0
+    said = capsys.readouterr().err
+    assert "the table has 12 tasks, 2 of which to test on" in said
+    assert f"\n  metafunc compare --algorithms mixed --tasks wards.csv --folds 5 {' '.join(WORDS)}\n" in said
+    assert run(["train", "mixed", "wards.csv", *WORDS, "--dry-run", "--data.fold", "0", "3"]) == 0
+    assert "of which to test on" not in capsys.readouterr().err
