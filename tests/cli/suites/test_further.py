@@ -173,6 +173,6 @@ def test_a_learner_that_rows_cannot_be_added_to_is_refused_before_anything_is_tr
 ) -> None:
     text = 'learners = ["maml"]\nmetric = "accuracy"\n[families.few]\ntasks = "glyphs"\nnetwork = "conv4"\n'
     (tmp_path / "mine.toml").write_text(text + 'model.filters = 2\nrow-by-row = ["maml"]\n')
-    assert bench(tmp_path) == 2
+    assert bench(tmp_path, "--quick") == 2
     assert "families.few: row-by-row[0]: maml: An autoregressive joint adds" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
