@@ -63,19 +63,22 @@ def test(screen: Screen, suite: Suite, family: Family, folder: Path, again: str)
         if words[0] == "compare":
             _, code = compare.compared(screen, words[1:], again)
         else:
-            code = _row_by_row(screen, words, suite.test_tasks, folder)
+            code = _row_by_row(screen, words, folder)
         if code:
             return code
     return OK
 
 
-def _row_by_row(screen: Screen, words: Sequence[str], num_tasks: int, folder: Path) -> int:
-    """Test a run and keep what came of it, unless the same run was tested on as many tasks by the same code."""
+def _row_by_row(screen: Screen, words: Sequence[str], folder: Path) -> int:
+    """Test a run and keep what came of it, unless the same run was tested by the same code.
+
+    How many tasks there are, is the same in all of a folder, by its plan.
+    """
     from metafunc.data.atomic_write import write_json
     from metafunc.training import record
 
     run, found = Path(words[1]), _kept(folder)
-    of = {"run": record.run_sum(run), "num_tasks": num_tasks, "code": trial_marks.code()}
+    of = {"run": record.run_sum(run), "code": trial_marks.code()}
     if found.get(run.name, {}).get("of") == of:
         return OK
     with redirect_stdout(StringIO()) as text:

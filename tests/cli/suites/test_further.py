@@ -147,11 +147,11 @@ def test_what_was_tested_is_not_tested_again_and_a_plan_takes_further_tests(
     monkeypatch.setattr(evaluation, "main", counted)
     kept = folder / "out/noisy_sines/row_by_row.json"
     old = json.loads(kept.read_text())
-    old["cnp-1"]["of"]["num_tasks"] = 4
+    old["cnp-1"]["of"]["code"] = "another"
     kept.write_text(json.dumps(old))
     (folder / "mine.toml").write_text(SUITE.replace('"inputs"', '"phase"'))
     assert bench(folder) == 0
-    assert [Path(words[0]).name for words in asked] == ["cnp-1"], "which was tested on another number of tasks"
+    assert [Path(words[0]).name for words in asked] == ["cnp-1"], "which was tested by other code"
     assert [each["test"] for each in further(folder)] == ["phase", "row by row"]
     assert further(folder)[1]["rows"] == further(tested)[1]["rows"]
 
