@@ -1,6 +1,6 @@
 """How MAML and PLATIPUS predict a circle of which they have seen a few points inside: a picture, and its coverage.
 
-    python -m benchmarks.papers.bayesian circles    # first: trains them
+    metafunc bench benchmarks/suites/circles.toml   # first: trains them
     python -m benchmarks.papers.circles             # draws figures/circles.png, writes results/circles_coverage.json
 
 A draw is a decision boundary. How well some draws cover the truth is the largest overlap (intersection over union) of
@@ -36,7 +36,7 @@ NUM_DRAWS = 10
 
 
 def main(
-    runs: str = "runs/circles",
+    runs: str = "runs/bench-circles/circles",
     seeds: tuple[int, ...] = (0, 1, 2),
     num_tasks: int = 200,
     shown: int = 3,

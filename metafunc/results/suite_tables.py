@@ -89,6 +89,35 @@ def to_latex(report: Report) -> str:
     )
 
 
+def further_tests(report: Report) -> str:
+    """A table of what else the same trainings were tested on; empty where that is nothing."""
+    columns = further_columns(report)
+    if not columns:
+        return ""
+    heads = ["further tests", *(f"{markdown_cell(family)}, {test}<br>{metric}" for family, test, metric, _ in columns)]
+    cells = zip(map(markdown_cell, _names(report)), *(each for *_, each in columns), strict=True)
+    said = (
+        "Of the same trainings. Of a split, ± is as above. Row by row: the NLL of all query rows together, each from "
+        "the support set and the rows before it; ±: 95 % interval over seeds, by Student's quantiles, or over the "
+        "tasks of one."
+    )
+    return f"{_markdown(heads, [*map(list, cells)])}\n\n{said}\n"
+
+
+def further_columns(report: Report) -> list[tuple[str, str, str, list[str]]]:
+    """For each further test its family, its name, the head of its metric, and a cell for each learner and reference."""
+    found = []
+    for family in report["families"]:
+        for each in family.get("further", ()):
+            rows = {row["learner"]: row for row in each["rows"]}
+            cells = [
+                spoken(rows[name]["mean"], rows[name]["ci95"], each["metric"]) if name in rows else ""
+                for name in _names(report)
+            ]
+            found.append((family["family"], each["test"], head(each["metric"]), cells))
+    return found
+
+
 def ranked(report: Report, written: Callable[[str], str] = str) -> str:
     """What average ranks say, and what they are over, in a few sentences."""
     found, number = report["ranks"], report["ranks"]["families"]

@@ -1,12 +1,13 @@
 """`metafunc bench`: a suite of comparisons, from one command to one table with ranks, pictures and citations."""
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from metafunc_cli.commands import compare, compare_requests
+from metafunc_cli.commands.same_tasks import check_same_tasks
 from metafunc_cli.display.progress import progress
 from metafunc_cli.display.results import show_lines
 from metafunc_cli.display.screen import Screen, refusals
@@ -14,22 +15,23 @@ from metafunc_cli.errors import OK, UsageError, unknown
 from metafunc_cli.presets import citations
 from metafunc_cli.settings.arguments import ONE, Taken, taken, tokens
 from metafunc_cli.settings.bench_options import Benching
+from metafunc_cli.settings.comparison_options import Comparison
 from metafunc_cli.settings.compose import Request
 from metafunc_cli.settings.run_argument import HELP, parse
-from metafunc_cli.suites import exported
+from metafunc_cli.suites import exported, further
 from metafunc_cli.suites import suite as suites
 from metafunc_cli.suites.narrowed import line, narrowed
 from metafunc_cli.suites.plan import Requests, planned, shown
 from metafunc_cli.suites.setting import as_in_file, at
-from metafunc_cli.suites.suite import Suite
+from metafunc_cli.suites.suite import Family, Suite
 
 WHAT = (
     "Train every learner of a SUITE on every one of its task families, test all on the same tasks, and put them into "
     "one table, with average ranks, what a score costs, and the papers to cite: metafunc bench regression-1d --seeds 3 "
     "--minutes 60 --out DIR. A SUITE is one of those that metafunc bench --list shows, or a file of your own, "
     "SUITE.toml.\n\n"
-    "Every family is a metafunc compare of its own (--show prints them) in a folder of its own. A training that is "
-    "there already is not repeated, and an interrupted one goes on.\n\n"
+    "Every family is a metafunc compare of its own (--show prints them) in a folder of its own; further tests of the "
+    "same trainings follow it. A training that is there already is not repeated, and an interrupted one goes on.\n\n"
     "Intervals are 95 %, over seeds and tasks; ranks are over the families."
 )
 
@@ -47,7 +49,10 @@ def main(argv: Sequence[str]) -> int:
     out = Path(asked.out or f"runs/bench-{suite.name}{'-quick' * asked.quick}")
     suite = exported.with_tables(suite, out)
     if asked.show:
-        print("\n".join(shown(line(suite, each, steps), out / each.name) for each in suite.families))
+        for family in suite.families:
+            print(shown(line(suite, family, steps), out / family.name))
+            for words in further.commands(suite, family, out / family.name).values():
+                print("metafunc", shlex.join(words))
         return OK
     _needs_scipy()
     exported.export(suite, out)
@@ -117,16 +122,33 @@ def _looked_over(suite: Suite, steps: int | None) -> Requests:
         with at(f"{suite.file.name}: families.{family.name}"), as_in_file(family.settings):
             own, _, passed = compare_requests.read(line(suite, family, steps))
             found[family.name] = compare_requests.requested(silent, own, passed)
+            built = {}
             for algorithm, (request, *_) in found[family.name].items():
                 with at(algorithm), refusals(request.settings):
-                    tasks = _built(request)
+                    built[algorithm] = _built(request)
             with at("metric"):
-                _check_metric(family.metric, tasks, own.split)
+                _check_metric(family.metric, built[algorithm][1], own.split)
+            _check_further(family, built, {name: each for name, (each, *_) in found[family.name].items()}, own)
     return found
 
 
-def _built(request: Request) -> Any:
-    """The tasks of a cell, whose learner can be built, trained and validated as it asks for.
+def _check_further(
+    family: Family, built: Mapping[str, tuple[Any, Any]], requests: Mapping[str, Request], asked: Comparison
+) -> None:
+    """Refuse a split that the tasks do not have or learners do not share, and learners that rows cannot be added to."""
+    from metafunc.evaluation.autoregressive import check_row_by_row
+
+    for number, split in enumerate(family.splits):
+        with at(f"splits[{number}]"):
+            tasks = [(name, each, requests[name].settings.to_json()["tasks"]) for name, (_, each) in built.items()]
+            check_same_tasks(tasks, replace(asked, split=split))
+    for number, algorithm in enumerate(family.row_by_row):
+        with at(f"row-by-row[{number}]: {algorithm}"), refusals():
+            check_row_by_row(*built[algorithm])
+
+
+def _built(request: Request) -> tuple[Any, Any]:
+    """The learner and the tasks of a cell, which can be built, trained and validated as it asks for.
 
     Raises:
         ValueError: it cannot.
@@ -144,7 +166,7 @@ def _built(request: Request) -> Any:
         meta = learner.init(draws)
         task = learner.prepare(meta, family.validation(draws, 1), draws, step=None, num_steps=0)
         metric_to_follow(learner, meta, family, task, training.validate_by)
-    return family
+    return learner, family
 
 
 def _check_metric(metric: str, tasks: Any, split: str) -> None:
@@ -162,10 +184,12 @@ def _compared(
     """Train and test every family that a signal does not come before; by family the exit code."""
     codes = {}
     for number, family in enumerate(suite.families):
-        words = [*plan["commands"][family.name], "--no-figures", "--out", str(out / family.name)]
+        words = [*plan["commands"][family.name], "--out", str(out / family.name)]
+        words += [] if asked.figures else ["--no-figures"]
         words += ["--jobs", str(asked.jobs)] if asked.jobs > 1 else []
         screen.say(f"family {number + 1} of {len(suite.families)}: {family.name}") if not asked.quiet else None
-        _, codes[family.name] = compare.compared(screen, words, again)
+        _, code = compare.compared(screen, words, again)
+        codes[family.name] = code or further.test(screen, suite, family, out / family.name, again)
         if codes[family.name] > 128:
             break
     return codes

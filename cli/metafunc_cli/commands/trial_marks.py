@@ -45,7 +45,7 @@ def mark(trial: "Trial", transforms: tuple[str, ...], asked: Comparison) -> str 
         "transforms": transforms,
         "protocol": {name: getattr(asked, name) for name in PROTOCOL},
         "tasks": dict(trial.family.info),
-        "made by": [_code(), torch.__version__, trial.run.env["threads"]],
+        "made by": [code(), torch.__version__, trial.run.env["threads"]],
     }
     found = hashlib.sha256(json.dumps(about, sort_keys=True, default=str).encode())
     for leaf in tree.leaves(trial.meta):
@@ -55,7 +55,7 @@ def mark(trial: "Trial", transforms: tuple[str, ...], asked: Comparison) -> str 
 
 
 @cache
-def _code() -> str:
+def code() -> str:
     """A sum over the sources that a test is made by, which may have been changed under the same version."""
     import metafunc
 

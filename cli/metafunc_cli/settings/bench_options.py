@@ -28,12 +28,17 @@ class Benching:
     """new tasks of the meta-test, the same for all learners; None: the suite's number."""
     quick: Switch = False
     """to see that it runs: one seed, 5 steps and 10 test tasks, unless others are given."""
+    path: Annotated[str | None, arg(metavar="PATH", help_behavior_hint="")] = None
+    """what metafunc compare has as --data.path, for all families that need one and name none: a local copy of Omniglot,
+    say. By default the hub's."""
     jobs: int = 1
     """trainings at a time, each in a process of its own, with the same table as one by one."""
     paper: Switch = False
     """also write the table in LaTeX (booktabs) and the figures as PDF."""
+    figures: Switch = False
+    """also draw each family's own figures, as metafunc compare does."""
     show: Switch = False
-    """print the suite as commands of metafunc compare, and do nothing."""
+    """print the suite as commands of metafunc, and do nothing."""
     list: Switch = False
     """list the suites that come with metafunc."""
     out: Annotated[str | None, arg(metavar="FOLDER", help_behavior_hint="")] = None

