@@ -167,12 +167,8 @@ def in_task_units(
         return loss
 
     def begin(meta: M, tasks: Task, /) -> M:
-        def in_unit(task: Task) -> Task:
-            unit = pooled.unit(task.support)
-            return Task(*(_into(unit, rows) for rows in task))
-
         assert learner.begin is not None
-        return learner.begin(meta, torch.vmap(in_unit)(tasks))
+        return learner.begin(meta, pooled.rescaled(tasks))
 
     given, exact = learner.task_loss, definition_of(learner.task_loss)
     shared: dict[str, Any] = {

@@ -83,7 +83,7 @@ def check(asked: Comparison, family: str, flags: Sequence[str]) -> None:
         raise UsageError(f"--folds leaves out each part of the tasks in turn to test on: leave out {others[0]}.")
     if changed := [name for name in asked.algorithms if "+" in name]:
         raise UsageError(
-            f"{changed[0]} is fitted anew for each fold, which --folds does not pool: give plain learners."
+            f"{changed[0]} is fitted again for each fold, which --folds does not pool: give plain learners."
         )
 
 

@@ -47,5 +47,5 @@ def test_what_is_no_image_is_refused():
     flat = Task(*(part._replace(x=part.x.flatten(1)) for part in task))
     with pytest.raises(ValueError, match="nothing to look at"):
         figures.episode(flat, predicted)
-    with pytest.raises(ValueError, match="answers"):
+    with pytest.raises(ValueError, match="but 1 answer: give one for each"):
         figures.episode(task, predicted[:1])
