@@ -89,7 +89,7 @@ def nightly(session: nox.Session) -> None:
 
 @nox.session
 def gpu(session: nox.Session) -> None:
-    """Eight minutes on a machine with a GPU: the tests marked for one, and the table of what a gradient takes there.
+    """On a machine with a GPU: the tests marked for one, and the table of what a gradient takes there.
 
     A torch with CUDA that is installed already is kept; else pip takes its usual one, not the one that is pinned.
     """

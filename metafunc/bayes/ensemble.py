@@ -105,7 +105,11 @@ def lift(learner: MetaLearner[M, P], *, num_particles: int) -> MetaLearner[M, P]
 
         return task_loss
 
-    own = learner.task_loss
+    own, start = learner.task_loss, learner.begin
+
+    def begin(particles: M, tasks: Task, /) -> M:
+        assert start is not None
+        return tree.stack([start(particle, tasks) for particle in tree.unstack(particles)])
 
     def predict(params: P, x: Tensor) -> Predictive:
         predictions: Predictive = tree.vmap(lambda particle: _in_full(learner.predict(particle, x)))(params)
@@ -121,6 +125,7 @@ def lift(learner: MetaLearner[M, P], *, num_particles: int) -> MetaLearner[M, P]
         joint=None if learner.joint is None else _mixed(learner.joint),
         # Without noise there is nothing to prepare, and no need to look at every particle at every step.
         prepare=unprepared if learner.prepare is unprepared else prepare,
+        begin=None if start is None else begin,
     )
 
 

@@ -169,5 +169,4 @@ def location_scale(learner: MetaLearner[M, P], units: Units, *, num_rows: int = 
         joint=within.log_joint,
         normalisation=learner.normalisation,
         footprint=footprint,
-        noise_leaf=learner.noise_leaf,
     )

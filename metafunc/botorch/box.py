@@ -195,7 +195,7 @@ def _best(
     apart = min(APART, 0.5 * (2 * num_points) ** (-1 / spread.shape[1]))
     found = spread[:0]
     for _ in range(num_points):
-        away = spread[_distance(spread, found) >= apart]
+        away = _apart(spread, found, apart)
         if acquisition == "random":
             point = away[:1]
         elif acquisition == "thompson":
@@ -228,9 +228,15 @@ def _maximise(acquire: AcquisitionFunction, spread: Tensor, found: Tensor, apart
         if not issubclass(each.category, OptimizationWarning):
             warnings.warn_explicit(each.message, each.category, each.filename, each.lineno)
     points = torch.cat([ends[:, 0].detach(), starts])
-    points = points[_distance(points, found) >= apart]
+    points = _apart(points, found, apart)
     with torch.no_grad():
         return points[acquire(points[:, None]).argmax()][None]
+
+
+def _apart(points: Tensor, found: Tensor, least: float) -> Tensor:
+    """The points that are so far from those found; the farthest, where there are none."""
+    far = _distance(points, found)
+    return points[far >= least] if bool((far >= least).any()) else points[far.argmax()][None]
 
 
 def _distance(points: Tensor, found: Tensor) -> Tensor:

@@ -16,8 +16,8 @@ exchangeable with rows of others: pooled, they would count as more than they are
 The guarantee is on average over tasks, not for each task. The tasks of the scores are drawn for them alone, and are not
 those on which scalars were fitted or a checkpoint was chosen; where a family has a fixed set of validation tasks they
 may be the same ones, and the guarantee holds up to that reuse. Where tasks are drawn again and again from a few, as
-those of a table are, each of the few gives one score. A new task has to be like the validation tasks also in how many
-support rows it has.
+those of a table are, each of the few gives one score, and of episodes of a class set those that share no class. A new
+task has to be like the validation tasks also in how many support rows it has.
 
 An interval or a set is no distribution: it says nothing of how likely values within it are. So `calibrate` gives no
 learner, but a `Threshold`, which makes intervals or sets of a learner's predictions.
@@ -154,7 +154,8 @@ def calibrate(
         meta: its meta-parameters.
         family: where the validation tasks come from.
         level: the coverage that is asked for, in (0, 1); .9 needs nine validation tasks at least.
-        num_validation_tasks: draws of validation tasks; of those that come from one task only the first one counts.
+        num_validation_tasks: draws of validation tasks; of those that come from one task, or share a class, only the
+            first one counts.
         num_steps: steps of adaptation; None: as many as the learner was built with.
         seed: what the tasks and their rows are drawn with.
 
@@ -194,17 +195,21 @@ def calibrate(
 
 
 def first_of_each(groups: Groups, num_tasks: int) -> Int64[Tensor, " n"]:
-    """The draws that count: all, or, where each comes from one of a few tasks, the first one of each of them.
+    """The draws that count: all, or, where they come from a few tasks or classes, those that share none with others.
 
     Examples:
         >>> import torch
         >>> first_of_each(torch.tensor([[4], [7], [4]]), 3)
         tensor([0, 1])
     """
-    if groups is None or groups.shape[1] > 1:
+    if groups is None:
         return torch.arange(num_tasks)
-    names: list[int] = groups[:, 0].tolist()
-    return torch.tensor([place for place, name in enumerate(names) if name not in names[:place]])
+    kept, seen = [], set[int]()
+    for place, names in enumerate(groups.tolist()):
+        if seen.isdisjoint(names):
+            kept.append(place)
+            seen |= {*names}
+    return torch.tensor(kept)
 
 
 def _scored(draws: Draws[M, Any], threshold: float, num_steps: int | None) -> tuple[Tensor, Tensor, Tensor]:

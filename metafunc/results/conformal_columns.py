@@ -52,6 +52,11 @@ def conformal_columns(
             f"--conformal needs validation tasks like the new one, and theirs have {family.num_outputs} classes, not "
             f"{len(task.names)}: leave it out, or train with as many."
         )
+    if not run.same_data(family.info):
+        raise ValueError(
+            "--conformal needs the validation tasks of the training, and the data, or their division, are no longer "
+            "those: put them back, or leave it out."
+        )
     found = calibrate(learner, meta, family, level=level, num_steps=num_steps, seed=seed)
     number = found.num_validation_tasks
     if found.value == float("inf"):

@@ -5,9 +5,12 @@ from dataclasses import dataclass, replace
 from math import sqrt
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from metafunc.data.sampling import Grouped, generator_for
+from metafunc.evaluation.meta_test import Evaluation
+from metafunc.results.comparison import Entry, compare
 from metafunc.results.figures.several import Draws
 from metafunc.types import Batch, Categorical, MetaLearner, Normal, Predictive, Task, TaskFamily, Tree
 
@@ -164,6 +167,39 @@ def with_rmse_in_units(info: Mapping[str, Any], rows: Sequence[dict[str, Any]]) 
             row["rmse_in_units"] = found
 
 
+def with_rmse_over_folds(
+    folds: Sequence[tuple[Mapping[str, Any], int]], rows: Sequence[dict[str, Any]], entries: Sequence[Entry]
+) -> None:
+    r"""Give the rows of a report that is pooled over folds their `rmse_in_units`; each fold has a scale of its own.
+
+    The other metrics stay in the standard deviations of the training tasks of the fold that a task was tested in. Here
+    each task's squared error is brought into the unit of the table, $s_f^2 \mathrm{MSE}$, before the mean is taken.
+
+    Args:
+        folds: of each the family's info, and how many tasks were tested.
+        rows: of the report.
+        entries: what the report is of, in the order of the rows, with the tasks fold by fold.
+    """
+    info = dict(folds[0][0])
+    if len(info.get("target_scale", ())) != 1:
+        return
+    scales = torch.cat([torch.full((count,), float(each["target_scale"][0])) for each, count in folds]).double()
+    own = [
+        replace(entry, evaluations=tuple(_squared_errors(test, scales.square()) for test in entry.evaluations))
+        for entry in entries
+    ]
+    with_rmse_in_units({**info, "target_scale": [1.0]}, found := compare("folds", own)["rows"])
+    by_name = {row["algorithm"]: row.get("rmse_in_units") for row in found}
+    for row in rows:
+        if errors := by_name.get(row["algorithm"]):
+            row["rmse_in_units"] = errors
+
+
+def _squared_errors(test: Evaluation, factors: Tensor) -> Evaluation:
+    values = {"mse": test.values["mse"].double() * factors} if "mse" in test.values else {}
+    return replace(test, values=values, counts={}, pooled={})
+
+
 def errors_in_units(info: Mapping[str, Any], rows: Mapping[str, Mapping[str, Any]]) -> str:
     """The root mean squared errors of a table with one target in its unit, with their intervals; empty for others.
 
@@ -181,6 +217,6 @@ def errors_in_units(info: Mapping[str, Any], rows: Mapping[str, Mapping[str, Any
         rmse, low, high = ("inf" if value is None else f"{value:.3g}" for value in error.values())
         return rmse if error["low"] is None else f"{rmse} ({low} to {high})"
 
-    each = {name: rmse_in_units(info, row) for name, row in rows.items()}
+    each = {name: row.get("rmse_in_units") or rmse_in_units(info, row) for name, row in rows.items()}
     found = [(target, f"{name} {spoken(error)}") for name, one in each.items() for target, error in one.items()]
     return f"RMSE in the unit of {found[0][0]}: {', '.join(text for _, text in found)}" if found else ""

@@ -24,12 +24,16 @@ def found_in(
 
     Examples:
         >>> from metafunc.algorithms import ALGORITHMS
-        >>> found_in({"noise": 0.02}, {}, ALGORITHMS["cnp"].hyperparameters)
+        >>> found_in({"noise": 0.02}, {"noise_floor": None}, ALGORITHMS["cnp"].hyperparameters)
         {'noise_floor': 0.01}
+        >>> found_in({"noise": 0.02}, {}, ALGORITHMS["cnp"].hyperparameters)
+        {}
     """
     ways = {TRAIN_TASKS: counted, NOISE_FLOOR: floor_of}
     is_open = [name for name in ways if name in hyperparameters and hyperparameters[name].default is None]
-    return {name: ways[name](info) for name in is_open if settings.get(name) is None}
+    # A recorded configuration without a floor is of a time when it was the usual one.
+    absent = {NOISE_FLOOR} - {*settings}
+    return {name: ways[name](info) for name in is_open if settings.get(name) is None and name not in absent}
 
 
 def counted(info: Mapping[str, Any]) -> int | None:

@@ -28,6 +28,8 @@ SINCE: Mapping[str, Since] = {
 
 BEFORE: Mapping[str, Any] = {"shards": 1, "reduce": "ordered"}
 """Settings of the training that some runs were recorded without, and what they were then."""
+BEFORE_ALGORITHM: Mapping[str, Mapping[str, Any]] = {"empirical_gp": {"start": "kernel"}}
+"""By the algorithm, settings that some runs were recorded without, and what they were then."""
 WHERE = ("memory_limit", "disk_limit")
 """Settings of tasks that say where their data are in a machine, and change none of them."""
 
@@ -68,10 +70,17 @@ def stated(config: Mapping[str, Any]) -> dict[str, Any]:
         {'training': {'steps': 2}}
         >>> stated({"tasks": {"name": "few_shot", "memory_limit": 4.0}})
         {'tasks': {'name': 'few_shot'}}
+        >>> stated({"algorithm": {"name": "empirical_gp", "start": "kernel"}})
+        {'algorithm': {'name': 'empirical_gp'}}
     """
     found = current(config)
     if isinstance(section := found.get("tasks"), Mapping):
         found["tasks"] = {name: value for name, value in section.items() if name not in WHERE}
+    if isinstance(section := found.get("algorithm"), Mapping):
+        before = BEFORE_ALGORITHM.get(str(section.get("name")), {})
+        found["algorithm"] = {
+            name: value for name, value in section.items() if name not in before or value != before[name]
+        }
     if isinstance(section := found.get("training"), Mapping):
         found["training"] = {
             name: value for name, value in section.items() if value is not None and value != BEFORE.get(name)

@@ -244,3 +244,14 @@ def test_members_whose_particles_have_weights_count_the_same():
         ]
     )
     assert close(metrics.nll(found, y), -densities.mean(0).log().mean())
+
+
+def test_each_member_begins_where_it_would_alone():
+    def begin(meta, tasks):
+        return tree.scale(meta, tree.norm(meta))
+
+    alone = replace(algorithms.maml(network((2,), 1), gaussian(), inner_lr=0.1), begin=begin)
+    both, tasks = lift(alone, num_particles=2), random_tasks("regression")
+    meta = both.init(torch.Generator().manual_seed(0))
+    assert both.begin is not None
+    assert close(both.begin(meta, tasks), tree.stack([begin(each, tasks) for each in tree.unstack(meta)]))

@@ -7,7 +7,7 @@ import torch
 
 import metafunc
 from metafunc import algorithms, data, nn, tree
-from metafunc.evaluation.conformal import Conformal, calibrate, row_scores, sizes, threshold_of
+from metafunc.evaluation.conformal import Conformal, calibrate, first_of_each, row_scores, sizes, threshold_of
 from metafunc.evaluation.scoring import Draws
 from metafunc.nn import likelihood
 from metafunc.types import Categorical, Normal
@@ -111,3 +111,10 @@ def test_what_makes_no_sense_is_refused() -> None:
     nothing = Conformal(0.99, math.inf, torch.ones(3), torch.full((3,), math.inf), 3).to_json()
     assert nothing["threshold"] is None
     assert nothing["size"]["mean"] is None
+
+
+def test_episodes_that_share_a_class_with_an_earlier_one_do_not_count():
+    """Their scores depend on each other, so that 200 episodes of eight classes would cover less than they promise."""
+    groups = torch.tensor([[0, 1], [1, 2], [3, 2], [4, 5], [5, 6], [0, 7]])
+    assert first_of_each(groups, 6).tolist() == [0, 2, 3]
+    assert first_of_each(None, 3).tolist() == [0, 1, 2]

@@ -6,11 +6,13 @@ import io
 import pytest
 import torch
 
-from metafunc import algorithms, data, likelihood, tree
+from metafunc import algorithms, data, evaluate, likelihood, tree
 from metafunc.data.sampling import generator_for
+from metafunc.evaluation.folds import pool_folds
 from metafunc.evaluation.scoring import draw
+from metafunc.results.comparison import Entry, compare
 from metafunc.results.tables import to_csv
-from metafunc.results.units import Units, errors_in_units, with_rmse_in_units
+from metafunc.results.units import Units, errors_in_units, with_rmse_in_units, with_rmse_over_folds
 
 X, TASKS = torch.arange(60.0) % 6, torch.arange(60) // 6
 FAMILY = data.from_arrays(100 + 20 * X, 7 + X * TASKS, TASKS, num_shots=3, num_queries=3, num_test_queries=3)
@@ -64,3 +66,16 @@ def test_errors_in_the_unit_of_the_target_stand_in_reports_and_in_csv() -> None:
     assert report["rows"][0]["rmse_in_units"] == {"dose": {"rmse": 20.0, "low": 10.0, "high": 30.0}}
     (read,) = csv.DictReader(io.StringIO(to_csv(report)))
     assert [read[f"rmse[dose]{end}"] for end in ("", "_low", "_high")] == ["20.0", "10.0", "30.0"]
+
+
+def test_errors_of_folds_are_each_in_the_unit_of_its_own_fold() -> None:
+    """Pooled by one fold's scale, the tasks of another would be in the wrong unit."""
+    tests = [evaluate(LEARNER, META, FAMILY, num_tasks=4, seed=seed) for seed in range(2)]
+    infos = [{**FAMILY.info, "target_scale": [scale]} for scale in (2.0, 30.0)]
+    entry = Entry("ridge", (0,), (pool_folds(tests),), 1, 0.0, 0)
+    rows = compare("folds", [entry])["rows"]
+    with_rmse_over_folds([(info, 4) for info in infos], rows, [entry])
+    each = [scale**2 * test.values["mse"][-1].double() for scale, test in zip((2.0, 30.0), tests, strict=True)]
+    expected = torch.cat(each).mean().sqrt().item()
+    assert rows[0]["rmse_in_units"]["y"]["rmse"] == pytest.approx(expected, rel=1e-3)
+    assert f"ridge {expected:.3g} " in errors_in_units(infos[0], {"ridge": rows[0]})

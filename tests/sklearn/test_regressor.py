@@ -113,7 +113,7 @@ def test_two_targets(lines: Rows) -> None:
     regressor = MetaRegressor(prior).fit(x[:5], np.stack([y, -y], 1)[:5])
     assert regressor.predict(x).shape == (12, 2)
     assert regressor.sample_y(x[:3], n_samples=4).shape == (3, 2, 4)
-    with pytest.raises(ValueError, match="y has 1 targets in a row"):
+    with pytest.raises(ValueError, match="y has 1 target in a row"):
         MetaRegressor(prior).fit(x, y)
 
 

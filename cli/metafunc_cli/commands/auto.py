@@ -59,7 +59,7 @@ def main(argv: Sequence[str]) -> int:
     from metafunc.data.atomic_write import write_json, write_text
     from metafunc.results.comparison import Entry, compare
     from metafunc.results.tables import to_csv, to_markdown
-    from metafunc.results.units import errors_in_units, with_rmse_in_units
+    from metafunc.results.units import errors_in_units, with_rmse_over_folds
     from metafunc.training import portfolio
     from metafunc.training.build import tasks_of
     from metafunc.training.config import train
@@ -83,8 +83,11 @@ def main(argv: Sequence[str]) -> int:
             for one in chosen.tested
         ]
         report = compare(tasks["name"], entries)
-        info = next(one.parts[0].family.info for one in chosen.tested if one.parts)
-        with_rmse_in_units(info, report["rows"])
+        from metafunc.training.candidates import episodes_of
+
+        families = [part.family for part in next(one.parts for one in chosen.tested if one.parts)]
+        info = families[0].info
+        with_rmse_over_folds([(each.info, episodes_of(each)) for each in families], report["rows"], entries)
         show(screen.out, report)
         if said := errors_in_units(info, {row["algorithm"]: row for row in report["rows"]}):
             screen.out.print(f"{said}\n", soft_wrap=True)

@@ -129,7 +129,7 @@ def _written(
     from metafunc.data.atomic_write import make_folder, write_json, write_text
     from metafunc.results import comparison, per_task
     from metafunc.results.tables import to_csv, to_markdown
-    from metafunc.results.units import errors_in_units, with_rmse_in_units
+    from metafunc.results.units import errors_in_units, with_rmse_in_units, with_rmse_over_folds
     from metafunc_cli.commands import trial_marks, trial_pictures
 
     rows, entries, file = tested.rows, tested.entries, out / per_task.NAME
@@ -141,7 +141,10 @@ def _written(
     if tested.failed:
         report |= trial_cells.described(tested.failed, found.algorithms[0], rows[0].algorithm)
     info = rows[0].trials[0].family.info
-    with_rmse_in_units(info, report["rows"])
+    if tested.folds:
+        with_rmse_over_folds(tested.folds, report["rows"], entries)
+    else:
+        with_rmse_in_units(info, report["rows"])
     make_folder(out)
     # What is pooled over folds is kept by fold.
     marks = [] if found.folds is not None else [trial_marks.of_row(row, found) for row in rows]

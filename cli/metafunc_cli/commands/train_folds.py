@@ -39,12 +39,12 @@ def refuse(argv: Sequence[str]) -> None:
 
 def advise(screen: Screen, argv: Sequence[str], request: Request, family: Any) -> None:
     """Of a table of few tasks, say how many there are to test on, and how to test on all of them."""
-    counts, output = family.info.get("tasks", {}), request.output
+    if not hasattr(request.settings.data, "fold"):
+        return
+    counts, output = family.info["tasks"], request.output
     divided = any(token.flag in WAYS for token in tokens(argv, lambda flag: ONE))
     number = sum(counts.values())
     if screen.quiet or divided or output.config or output.resume or not LEAST <= number < FEW:
-        return
-    if not hasattr(request.settings.data, "fold"):
         return
     command = _command(argv, str(min(USUAL, number)), without=("--out",))
     screen.say(

@@ -38,12 +38,14 @@ class Tested:
         entries: the tests of each row.
         failed: the trainings that have failed.
         by_shots: the comparison for each number of support rows.
+        folds: of what is pooled, each fold's info of its family, and how many tasks were tested.
     """
 
     rows: "Sequence[Contender]"
     entries: "Sequence[Entry]"
     failed: Failed
     by_shots: Sequence[dict[str, Any]] = ()
+    folds: Sequence[tuple[Mapping[str, Any], int]] = ()
 
 
 class Tried(Protocol):
@@ -174,7 +176,10 @@ def _pooled(parts: Sequence[Tested], algorithms: Sequence[str]) -> Tested:
             trials = tuple(trial for one, _ in each for trial in one.trials if trial.seed in seeds)
             rows.append(dataclasses.replace(each[0][0], trials=trials))
             entries.append(_entry([entry for _, entry in each], seeds))
-    return Tested(rows, entries, failed)
+    folds = [
+        (part.rows[0].trials[0].family.info, part.entries[0].evaluations[0].num_tasks) for part in parts if part.rows
+    ]
+    return Tested(rows, entries, failed, folds=folds)
 
 
 def _entry(folds: "Sequence[Entry]", seeds: Sequence[int]) -> "Entry":

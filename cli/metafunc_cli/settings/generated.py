@@ -172,7 +172,7 @@ class Cnp:
     """Conditional neural process: a task is the mean of its embedded rows, and a decoder predicts from it."""
 
     noise_floor: float | None = None
-    """the smallest noise scale that may be predicted, in units of y, unless the likelihood's own floor is higher."""
+    """the smallest noise scale that may be predicted, in units of y, unless the likelihood's own floor is higher; None: half of the noise that a configuration's family states, and .1, the CNP paper's, at most."""
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -188,7 +188,7 @@ class Np:
     objective: Literal["npvi", "npml"] = "npvi"
     """"npvi", the lower bound, or "npml", the likelihood of the query over the draws."""
     noise_floor: float | None = None
-    """the smallest noise scale that may be predicted, in units of y, unless the likelihood's own floor is higher."""
+    """the smallest noise scale that may be predicted, in units of y, unless the likelihood's own floor is higher; None: half of the noise that a configuration's family states, and .1, the CNP paper's, at most."""
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -208,7 +208,7 @@ class Anp:
     objective: Literal["npvi", "npml"] = "npvi"
     """"npvi", the lower bound, or "npml", the likelihood of the query over the draws."""
     noise_floor: float | None = None
-    """the smallest noise scale that may be predicted, in units of y, unless the likelihood's own floor is higher."""
+    """the smallest noise scale that may be predicted, in units of y, unless the likelihood's own floor is higher; None: half of the noise that a configuration's family states, and .1, the CNP paper's, at most."""
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -534,7 +534,7 @@ class MrCnpW:
     num_particles: int = 10
     """draws at meta-test; training takes one per step, for all tasks."""
     noise_floor: float | None = None
-    """the smallest noise scale that may be predicted, in units of y, unless the likelihood's own floor is higher."""
+    """the smallest noise scale that may be predicted, in units of y, unless the likelihood's own floor is higher; None: half of the noise that a configuration's family states, and .1, the CNP paper's, at most."""
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -544,7 +544,7 @@ class MrCnpA:
     kl_weight: float = 0.1
     """the weight of the codes' divergence, per nat."""
     noise_floor: float | None = None
-    """the smallest noise scale that may be predicted, in units of y, unless the likelihood's own floor is higher."""
+    """the smallest noise scale that may be predicted, in units of y, unless the likelihood's own floor is higher; None: half of the noise that a configuration's family states, and .1, the CNP paper's, at most."""
 
 
 @dataclass(frozen=True, repr=False, eq=False)

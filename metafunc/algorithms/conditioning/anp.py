@@ -81,7 +81,7 @@ def anp(
         num_particles: draws of z, in training and in testing.
         objective: "npvi", the lower bound, or "npml", the likelihood of the query over the draws.
         noise_floor: the smallest noise scale that may be predicted, in units of y, unless the likelihood's own floor is
-            higher. None: half of the noise that a configuration's family states, and .1, the CNP paper's, at most.
+            higher; None: half of the noise that a configuration's family states, and .1, the CNP paper's, at most.
 
     Returns:
         The learner; meta-parameters are an `AnpParams`, task parameters a `Latent`.

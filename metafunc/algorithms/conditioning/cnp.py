@@ -51,7 +51,7 @@ def cnp(
         decoder: the network from an input joined to a representation, (n, inputs + r), to outputs.
         likelihood: the observation model; `heteroscedastic` is the paper's for regression.
         noise_floor: the smallest noise scale that may be predicted, in units of y, unless the likelihood's own floor is
-            higher. None: half of the noise that a configuration's family states, and .1, the CNP paper's, at most.
+            higher; None: half of the noise that a configuration's family states, and .1, the CNP paper's, at most.
 
     Returns:
         The learner; meta-parameters are a `CnpParams`, task parameters a `Context`.

@@ -92,7 +92,7 @@ def mr_cnp_w(
         scale: the standard deviation that every weight of the encoder starts from.
         num_particles: draws at meta-test; training takes one per step, for all tasks.
         noise_floor: the smallest noise scale that may be predicted, in units of y, unless the likelihood's own floor is
-            higher. None: half of the noise that a configuration's family states, and .1, the CNP paper's, at most.
+            higher; None: half of the noise that a configuration's family states, and .1, the CNP paper's, at most.
 
     Returns:
         The learner; meta-parameters are an `MrCnpWParams`, task parameters a `Code` with an axis of particles.
@@ -177,7 +177,7 @@ def mr_cnp_a(
         likelihood: the observation model; `heteroscedastic` is the usual one for regression.
         kl_weight: the weight of the codes' divergence, per nat.
         noise_floor: the smallest noise scale that may be predicted, in units of y, unless the likelihood's own floor is
-            higher. None: half of the noise that a configuration's family states, and .1, the CNP paper's, at most.
+            higher; None: half of the noise that a configuration's family states, and .1, the CNP paper's, at most.
 
     Returns:
         The learner; meta-parameters are an `MrCnpAParams`, task parameters a `Code`.
