@@ -138,7 +138,7 @@ def with_noise_of(learner: MetaLearner[M, Any], meta: M, tasks: Task) -> M:
     if learner.noise_leaf is None or not tasks.support.y.is_floating_point():
         raise ValueError(
             "A noise scale starts from tasks of regression, for a learner that learns one, such as alpaca, mixed, dkt, "
-            "pacoh_gp, bmaml, and platipus with noise='learned'. This one has none: leave out noise_from='data'."
+            "pacoh_gp, bmaml, and platipus if its noise is learned. This one has none: leave out noise_from='data'."
         )
     name, at_scale = learner.noise_leaf
     own = tree.by_path(meta)[name]

@@ -144,7 +144,7 @@ def test_dry_run_writes_nothing(
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("bmaml sinusoid --noise-from data", "Give other learners theirs, where they have one, by --noise-scale"),
+        ("maml sinusoid --noise-from data", "This one has none: leave out --noise-from data"),
         ("--init-from nowhere", "nowhere is no run"),
         ("--steps -5", "--steps must be at least 0, not -5"),
     ],
