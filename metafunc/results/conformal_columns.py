@@ -4,6 +4,7 @@ from typing import Any
 
 import torch
 
+from metafunc.checks import counted
 from metafunc.evaluation.conformal import calibrate
 from metafunc.evaluation.prediction import predict
 from metafunc.results.file_task import FileTask
@@ -46,6 +47,8 @@ def conformal_columns(
         ValueError: as `calibrate`; or there are too few validation tasks for the level, or other classes than in
             the training.
     """
+    if not 0 < level < 1:
+        raise ValueError(f"--conformal must lie between 0 and 1, not {level:g}: 0.9 covers nine of ten rows.")
     family = tasks_of(run.config, imports=imports)
     if family.kind == "classification" and len(task.names) != family.num_outputs:
         raise ValueError(
@@ -65,10 +68,14 @@ def conformal_columns(
             f"{number + 1}. Ask for {int(100 * number / (number + 1)) / 100:g} at most, or keep more of them aside."
         )
     per_cent = f"{100 * level:g}"
+    columns_are = "sets" if family.kind == "classification" else "intervals"
     note = (
-        f"lower and upper, or the set, of {per_cent} hold that share of rows of new tasks, on average over tasks: a "
-        f"guarantee whatever the learner is, by {number} validation tasks, for new ones like them."
+        f"The {columns_are} hold {per_cent} % of rows of new tasks, on average over tasks: a guarantee whatever the "
+        f"learner is, by {number} validation tasks, for new ones like them."
     )
+    shots = run.config["tasks"].get("num_shots")
+    if family.kind == "regression" and isinstance(shots, int) and len(task.support.y) != shots:
+        note += f" Theirs have {counted(shots, 'support rows')}, and this one has {len(task.support.y)}."
     predicted = predict(learner, meta, task.support, task.x, num_steps=num_steps, seed=seed)
     if isinstance(predicted, Categorical):
         rows = found.classes(predicted).tolist()

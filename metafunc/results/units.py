@@ -181,7 +181,7 @@ def with_rmse_over_folds(
         entries: what the report is of, in the order of the rows, with the tasks fold by fold.
     """
     info = dict(folds[0][0])
-    if len(info.get("target_scale", ())) != 1:
+    if len(info.get("target_scale", ())) != 1 or "mse" not in entries[0].evaluations[0].values:
         return
     scales = torch.cat([torch.full((count,), float(each["target_scale"][0])) for each, count in folds]).double()
     own = [
@@ -196,8 +196,7 @@ def with_rmse_over_folds(
 
 
 def _squared_errors(test: Evaluation, factors: Tensor) -> Evaluation:
-    values = {"mse": test.values["mse"].double() * factors} if "mse" in test.values else {}
-    return replace(test, values=values, counts={}, pooled={})
+    return replace(test, values={"mse": test.values["mse"].double() * factors}, counts={}, pooled={})
 
 
 def errors_in_units(info: Mapping[str, Any], rows: Mapping[str, Mapping[str, Any]]) -> str:

@@ -143,6 +143,7 @@ def _written(
     info = rows[0].trials[0].family.info
     if tested.folds:
         with_rmse_over_folds(tested.folds, report["rows"], entries)
+        trial_folds.say_what_was_drawn(screen, tested, report)
     else:
         with_rmse_in_units(info, report["rows"])
     make_folder(out)

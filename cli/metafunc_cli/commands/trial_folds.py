@@ -129,6 +129,7 @@ def cross_validated(
     from metafunc.results import per_task
 
     assert asked.folds is not None
+    refuse_other_folds(asked.folds, out)
     rest, parts = without(argv, {"--folds": 1, "--out": 1}), []
     for number in range(asked.folds):
         fold, place = (number, asked.folds), out / f"fold-{number}"
@@ -143,6 +144,33 @@ def cross_validated(
             per_task.write(place / per_task.NAME, part.rows[0].tasks, part.entries, marks)
         parts.append(part)
     return _pooled(parts, asked.algorithms)
+
+
+def refuse_other_folds(number: int, out: Path) -> None:
+    """Refuse a folder whose folds are of another number: other tasks were left out there.
+
+    Raises:
+        UsageError: it is one.
+    """
+    from metafunc.training.run import Run
+
+    for run in sorted(out.glob("fold-*/*")):
+        if (run / "config.json").exists():
+            fold = Run(run).config.get("tasks", {}).get("fold")
+            if fold is not None and fold[1] != number:
+                raise UsageError(f"{out} was begun with --folds {fold[1]}: give it again, or another --out.")
+            return
+
+
+def say_what_was_drawn(screen: Screen, tested: Tested, report: Mapping[str, Any]) -> None:
+    """Warn where chance has left out tasks: test tasks are drawn, and few draws do not reach all."""
+    number = sum(map(int, tested.folds[0][0]["tasks"].values()))
+    drawn = report.get("groups", {}).get("number", number)
+    if drawn < number:
+        episodes = sum(count for _, count in tested.folds)
+        screen.say(
+            f"warning: {episodes} test tasks were drawn, of {drawn} of the table's {number}: give more --test-tasks."
+        )
 
 
 def _of_fold(request: Request, fold: tuple[int, int]) -> Request:

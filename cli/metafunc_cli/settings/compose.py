@@ -87,7 +87,7 @@ def read(argv: Sequence[str]) -> Request:
     free = {*known, *tables_in(argv, known)}  # words that belong to no flag
     arguments = split(argv, flags, free)
     arguments, note = resolved(arguments, known, _of_table(arguments), FAMILIES)
-    if not {*arguments.names} <= known:
+    if not {name for name in arguments.names if ":" not in name} <= known:
         refuse_stray_words(argv, flags, free)
     resume = arguments.values.get("--resume")
     file = str(Path(resume) / "config.json") if resume else arguments.values.get("--config")

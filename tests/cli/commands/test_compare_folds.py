@@ -89,3 +89,19 @@ def test_a_training_on_few_tasks_advises_folds(capsys: pytest.CaptureFixture[str
     assert f"\n  metafunc compare --algorithms mixed --tasks wards.csv --folds 5 {' '.join(WORDS)}\n" in said
     assert run(["train", "mixed", "wards.csv", *WORDS, "--dry-run", "--data.fold", "0", "3"]) == 0
     assert "of which to test on" not in capsys.readouterr().err
+
+
+def test_a_table_of_classes_is_pooled_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It has no squared error to bring into a unit. Few draws do not reach every task, and that is said."""
+    monkeypatch.chdir(tmp_path)
+    rows = [f"{task},{row},{'even' if row % 2 else 'odd'}" for task in range(9) for row in range(8)]
+    Path("classes.csv").write_text("\n".join(["plant,day,colour", *rows]))
+    words = "--algorithms protonet --tasks classification --data.path classes.csv --data.task-column plant"
+    more = "--data.target-column colour --data.num-shots 2 --data.num-queries 2 --steps 1 --no-figures --out c"
+    argv = ["compare", *words.split(), *more.split(), "--folds", "3", "--test-tasks", "6"]
+    assert run([*argv, "--json"]) == 0
+    assert "of the table's 9: give more --test-tasks" in capsys.readouterr().err
+    assert run([*argv[:-4], "--folds", "4", "--test-tasks", "6"]) == 2
+    assert "c was begun with --folds 3" in capsys.readouterr().err
