@@ -150,7 +150,7 @@ def test_lists_of_numbers(saved, feature, cell, image_size, shape, draw_pixels):
         ([[1, 2]] * 9 + [[1, 2, 3]], "differ in length"),
         ([[1, 2]] * 9 + [[1, 256]], "Row 9 of column 'pixels' holds an integer outside 0..255"),
         ([[1.0, 2.0]] * 4 + [[1.0, float("nan")]] * 6, "Row 4 of column 'pixels' holds a number that is not finite"),
-        ([[1, 2]] * 9 + [[1, None]], "1 missing numbers"),
+        ([[1, 2]] * 9 + [[1, None]], "1 missing number;"),
         ([3] * 10, "holds int64; images or lists of numbers are needed"),
     ],
 )
