@@ -4,7 +4,7 @@ The stack, a mixture of the learners by weights from held-out rows, is one of th
 """
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -83,11 +83,9 @@ def main(argv: Sequence[str]) -> int:
             for one in chosen.tested
         ]
         report = compare(tasks["name"], entries)
-        from metafunc.training.candidates import episodes_of
-
-        families = [part.family for part in next(one.parts for one in chosen.tested if one.parts)]
-        info = families[0].info
-        with_rmse_over_folds([(each.info, episodes_of(each)) for each in families], report["rows"], entries)
+        folds = _folds(chosen)
+        info = folds[0][0]
+        with_rmse_over_folds(folds, report["rows"], entries)
         show(screen.out, report)
         if said := errors_in_units(info, {row["algorithm"]: row for row in report["rows"]}):
             screen.out.print(f"{said}\n", soft_wrap=True)
@@ -167,6 +165,14 @@ def _check_name(word: str) -> None:
         )
     if word in FAMILIES and word != compose.TABULAR:
         raise UsageError(f"auto chooses for a table of a regression, and {word} is none: give it a TABLE.csv.")
+
+
+def _folds(chosen: "Chosen") -> list[tuple[Mapping[str, Any], int]]:
+    """Of each fold the info of its family, and how many tasks were tested."""
+    from metafunc.training.candidates import episodes_of
+
+    parts = next(one.parts for one in chosen.tested if one.parts)
+    return [(part.family.info, episodes_of(part.family)) for part in parts]
 
 
 def _why(chosen: "Chosen", report: dict[str, Any]) -> str:
