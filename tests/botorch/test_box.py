@@ -137,3 +137,12 @@ def test_what_does_not_fit_is_refused() -> None:
         found(peaked(BEST), Batch(in_units(torch.tensor([[-1.0]])), torch.ones(1, 1)), axes())
     with pytest.raises(ValueError, match="acquisition"):
         found(peaked(BEST), known(1.0), axes(), acquisition="pi")
+
+
+def test_where_no_point_is_apart_the_farthest_is_taken() -> None:
+    from metafunc.botorch import box
+
+    found, points = torch.tensor([[0.5]]), torch.tensor([[0.45], [0.58], [0.5]])
+    assert box._apart(points, found, 0.06).equal(points[1:2])
+    assert box._apart(points, found, 0.5).equal(points[1:2])
+    assert len(box._apart(points, found[:0], 0.5)) == 3

@@ -239,3 +239,13 @@ def test_conformal_intervals_are_in_the_units_of_the_file(run: Path, tmp_path: P
     np.testing.assert_allclose(width / (2 * threshold.value), Run(run).columns["target_scale"][0], rtol=1e-4)
     with pytest.raises(ValueError, match="needs more validation tasks than"):
         predict_files(run, support=files[0], query=files[1], out=None, conformal=0.99)
+
+
+def test_conformal_intervals_need_the_data_of_the_training(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of other data, validation tasks may be those that were trained on."""
+    files = [table(tmp_path / "support.csv", 5, seed=1), table(tmp_path / "query.csv", 4, seed=2)]
+    monkeypatch.setattr(Run, "same_data", lambda self, info: False)
+    with pytest.raises(ValueError, match="or their division, are no longer those"):
+        predict_files(run, support=files[0], query=files[1], out=None, conformal=0.75)

@@ -26,7 +26,8 @@ def cooling(*, noise: float = 0.05) -> TaskFamily:
         warmth = torch.exp(-rate * minutes) + noise * torch.randn(num_tasks, 10, 1, generator=generator)
         return Task(Batch(minutes[:, :4], warmth[:, :4]), Batch(minutes[:, 4:], warmth[:, 4:]))
 
-    return TaskFamily("cooling", "regression", (1,), 1, train=cups, validation=cups, test=cups)
+    info = {"tasks": 20}  # a user's own: not the numbers of a table's parts
+    return TaskFamily("cooling", "regression", (1,), 1, train=cups, validation=cups, test=cups, info=info)
 
 
 fixed, three = cooling(), 3
