@@ -26,6 +26,24 @@ def wait_until_free(path: Path, seconds: float | int) -> None:
 
 
 @contextmanager
+def one_after_another(path: Path) -> Iterator[None]:
+    """Let one process at a time do something in a folder; the others wait for it.
+
+    Args:
+        path: the folder, which is there.
+    """
+    lock = path / LOCK
+    refuse_link(lock)
+    held = FileLock(lock, fallback_to_soft=False)
+    with about(lock):
+        held.acquire()
+    try:
+        yield
+    finally:
+        held.release()
+
+
+@contextmanager
 def locked(path: Path) -> Iterator[None]:
     """Keep a second process out of a folder, which is made if it is absent, before anything in it is looked at.
 

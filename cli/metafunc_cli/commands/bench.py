@@ -8,6 +8,7 @@ from typing import Any
 
 from metafunc_cli.commands import compare, compare_requests
 from metafunc_cli.commands.same_tasks import check_same_tasks
+from metafunc_cli.commands.trial_cells import checked, folder_name, numbered, refuse_two_ways
 from metafunc_cli.display.progress import progress
 from metafunc_cli.display.results import show_lines
 from metafunc_cli.display.screen import Screen, refusals
@@ -45,6 +46,7 @@ def main(argv: Sequence[str]) -> int:
         return _list(asked)
     if name is None:
         raise UsageError(f"bench needs a suite: {', '.join(suites.known())}, or a file of your own, SUITE.toml.")
+    refuse_two_ways(asked)
     suite, steps = narrowed(suites.read(name), asked)
     out = Path(asked.out or f"runs/bench-{suite.name}{'-quick' * asked.quick}")
     suite = exported.with_tables(suite, out)
@@ -61,6 +63,8 @@ def main(argv: Sequence[str]) -> int:
     again = f"metafunc bench {shlex.join(argv)}"
     with progress(screen.err, "how long steps take", quiet=asked.quiet) as advance:
         plan = planned(suite, asked, steps, requests, out, lambda what, done, total: advance(done, total, what))
+    if asked.cell is not None:
+        return _cell(screen, asked.cell, plan, requests, out, again)
     codes = _compared(screen, suite, asked, plan, out, again)
     code = next((each for each in codes.values() if each), OK)
     whole = tuple(family for family in suite.families if codes.get(family.name) == OK)
@@ -186,13 +190,29 @@ def _compared(
     for number, family in enumerate(suite.families):
         words = [*plan["commands"][family.name], "--out", str(out / family.name)]
         words += [] if asked.figures else ["--no-figures"]
-        words += ["--jobs", str(asked.jobs)] if asked.jobs > 1 else []
+        words += ["--jobs", str(asked.jobs)] if asked.jobs != 1 else []
+        words += ["--scheduler", asked.scheduler] if asked.scheduler is not None else []
         screen.say(f"family {number + 1} of {len(suite.families)}: {family.name}") if not asked.quiet else None
         _, code = compare.compared(screen, words, again)
         codes[family.name] = code or further.test(screen, suite, family, out / family.name, again)
         if codes[family.name] > 128:
             break
     return codes
+
+
+def _cell(screen: Screen, number: int, plan: dict[str, Any], requests: Requests, out: Path, again: str) -> int:
+    """Do one of the trainings of all families."""
+    cells = [
+        (family, within, f"{family}/{folder_name(*trained)}")
+        for family, by_algorithm in requests.items()
+        for within, trained in enumerate(numbered(by_algorithm))
+    ]
+    family, within, _ = cells[checked(number, [name for *_, name in cells])]
+    words = [*plan["commands"][family], "--out", str(out / family), "--cell", str(within)]
+    report, code = compare.compared(screen, words, again)
+    if report is not None:
+        screen.result({**report, "cell": number})
+    return code
 
 
 def _reported(

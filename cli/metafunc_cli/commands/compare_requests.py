@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from metafunc_cli import launch
-from metafunc_cli.commands import same_tasks, transformed_trials, trial_folds
+from metafunc_cli.commands import same_tasks, transformed_trials, trial_cells, trial_folds
 from metafunc_cli.display.screen import Screen
 from metafunc_cli.errors import UsageError, unknown
 from metafunc_cli.settings import compose, user_builders
@@ -152,21 +152,10 @@ def _check_runs(found: Comparison, names: Sequence[str], passed: Sequence[Token]
         raise UsageError(f"{passed[0].flag} is for trainings, and {', '.join(names)} are finished: leave it out.")
     if found.folds is not None:
         raise UsageError(f"--folds is for trainings, and {', '.join(names)} are finished: leave it out.")
-    if ways := _ways(found):
+    if ways := trial_cells.ways(found):
         raise UsageError(f"{ways[0]} is for trainings, and {', '.join(names)} are finished: leave it out.")
     for name in names:
         transformed_trials.split(name)
-
-
-def _ways(found: Comparison) -> list[str]:
-    """The flags that say in what other way than one by one trainings are done."""
-    given = {
-        "--jobs": found.jobs != 1,
-        "--scheduler": found.scheduler is not None,
-        "--cell": found.cell is not None,
-        "--together": found.together,
-    }
-    return [flag for flag, is_given in given.items() if is_given]
 
 
 def _check_trainings(found: Comparison, passed: Sequence[Token]) -> None:
@@ -192,8 +181,7 @@ def _check_trainings(found: Comparison, passed: Sequence[Token]) -> None:
         trial_folds.check(found, _family(found), [_owned(token.flag)[1] for token in passed])
     if len({*found.algorithms}) < len(found.algorithms):
         raise UsageError(f"--algorithms names one of {', '.join(found.algorithms)} twice.")
-    if len(ways := _ways(found)) > 1:
-        raise UsageError(f"{' and '.join(ways)} are two ways to do the trainings: give one of them.")
+    trial_cells.refuse_two_ways(found)
 
 
 def requested(screen: Screen, found: Comparison, passed: Sequence[Token]) -> dict[str, list[compose.Request]]:

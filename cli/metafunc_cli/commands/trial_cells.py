@@ -11,6 +11,7 @@ from metafunc_cli.cells.words import without
 from metafunc_cli.display.progress import progress
 from metafunc_cli.display.screen import Screen
 from metafunc_cli.errors import TRACEBACK, UsageError, expected
+from metafunc_cli.settings.bench_options import Benching
 from metafunc_cli.settings.comparison_options import Comparison
 from metafunc_cli.settings.compose import Request
 
@@ -31,6 +32,27 @@ def numbered(requests: Mapping[str, Sequence[Request]]) -> list[tuple[str, int]]
     return [(algorithm, seed) for algorithm, each in requests.items() for seed in range(len(each))]
 
 
+def ways(asked: Comparison | Benching) -> list[str]:
+    """The flags that say in what other way than one by one trainings are done."""
+    given = {
+        "--jobs": asked.jobs != 1,
+        "--scheduler": asked.scheduler is not None,
+        "--cell": asked.cell is not None,
+        "--together": isinstance(asked, Comparison) and asked.together,
+    }
+    return [flag for flag, is_given in given.items() if is_given]
+
+
+def refuse_two_ways(asked: Comparison | Benching) -> None:
+    """Refuse flags of which each says how the trainings are done.
+
+    Raises:
+        UsageError: there are two.
+    """
+    if len(found := ways(asked)) > 1:
+        raise UsageError(f"{' and '.join(found)} are two ways to do the trainings: give one of them.")
+
+
 def chosen(requests: Mapping[str, Sequence[Request]], number: int) -> tuple[str, int]:
     """The algorithm and the seed of the training with a number.
 
@@ -38,12 +60,23 @@ def chosen(requests: Mapping[str, Sequence[Request]], number: int) -> tuple[str,
         UsageError: there are not so many.
     """
     known = numbered(requests)
-    if not 0 <= number < len(known):
-        raise UsageError(
-            f"--cell is a number from 0 ({folder_name(*known[0])}) to {len(known) - 1} ({folder_name(*known[-1])}), "
-            f"not {number}."
-        )
-    return known[number]
+    return known[checked(number, [folder_name(*each) for each in known])]
+
+
+def checked(number: int, names: Sequence[str]) -> int:
+    """The number of a training.
+
+    Args:
+        number: what was given as --cell.
+        names: those of all trainings.
+
+    Raises:
+        UsageError: there are not so many.
+    """
+    if not 0 <= number < len(names):
+        last = len(names) - 1
+        raise UsageError(f"--cell is a number from 0 ({names[0]}) to {last} ({names[-1]}), not {number}.")
+    return number
 
 
 def side_by_side(

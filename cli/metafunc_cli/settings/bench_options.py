@@ -33,6 +33,11 @@ class Benching:
     say. By default the hub's."""
     jobs: int = 1
     """trainings at a time, each in a process of its own, with the same table as one by one."""
+    scheduler: Annotated[str | None, arg(metavar="ADDRESS", help_behavior_hint="")] = None
+    """do the trainings on the workers of this Dask scheduler, such as tcp://head:8786, which share the folder."""
+    cell: Annotated[int | None, arg(metavar="K", help_behavior_hint="")] = None
+    """do the training with this number alone, counted from 0 over all families, and test nothing: for job arrays of a
+    batch system. The same command without it then takes all that are done."""
     paper: Switch = False
     """also write the table in LaTeX (booktabs) and the figures as PDF."""
     figures: Switch = False

@@ -49,22 +49,24 @@ def planned(
     """
     from metafunc.data.atomic_write import make_folder, write_json
     from metafunc.training import json_file
+    from metafunc.training.folder_lock import one_after_another
 
     lines = {family.name: line(suite, family, steps) for family in suite.families}
     asks = {"minutes": asked.minutes, "equal": asked.equal if asked.minutes is not None else None, "lines": lines}
-    if (out / NAME).exists():
-        found = json_file.read(out / NAME)
-        if found.get("asked") != asks:
-            raise UsageError(
-                f"{out} was begun with other learners, families or settings, or another time: its commands are in "
-                f"{out / NAME}. Take another --out."
-            )
-        return found
-    plan = {"suite": suite.name, "budget": _said(asked, steps), "asked": asks, "commands": lines}
-    if asked.minutes is not None:
-        plan |= _shared_out(suite, asked.minutes, asked.equal, lines, requests, on_progress)
     make_folder(out)
-    write_json(out / NAME, plan)
+    with one_after_another(out):  # so that cells that start at the same time have the same plan
+        if (out / NAME).exists():
+            found = json_file.read(out / NAME)
+            if found.get("asked") != asks:
+                raise UsageError(
+                    f"{out} was begun with other learners, families or settings, or another time: its commands are in "
+                    f"{out / NAME}. Take another --out."
+                )
+            return found
+        plan = {"suite": suite.name, "budget": _said(asked, steps), "asked": asks, "commands": lines}
+        if asked.minutes is not None:
+            plan |= _shared_out(suite, asked.minutes, asked.equal, lines, requests, on_progress)
+        write_json(out / NAME, plan)
     return plan
 
 

@@ -87,6 +87,40 @@ def test_what_is_there_is_not_trained_again_and_the_table_is_the_same(
     assert first["ranks"] == second["ranks"]
 
 
+def test_trainings_by_their_numbers_in_any_order_then_the_table(
+    tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "cells"
+    for number in (4, 0, 1, 3):
+        assert bench(f"{TINY} --cell {number} --json --out {out}") == 0
+        found = json.loads(capsys.readouterr().out)
+        assert found["cell"] == number
+        assert Path(found["run"]) == out / ("gp-rbf", "sinusoid")[number // 3] / ("dkt-0", "alpaca-0")[number % 3]
+    assert not (out / "bench.json").exists()
+    assert not (out / "gp-rbf" / "compare.json").exists()
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("*.safetensors")}
+    assert bench(f"{TINY} --out {out}") == 0
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    scores = [[row["mean"] for each in report(folder)["families"] for row in each["rows"]] for folder in (out, tiny)]
+    assert scores[0] == scores[1]
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ("--cell 6", "--cell is a number from 0 (gp-rbf/dkt-0) to 5 (sinusoid/exact-0), not 6."),
+        ("--cell -1", "--cell is a number from 0"),
+        ("--cell 0 --jobs 2", "--jobs and --cell are two ways to do the trainings"),
+        ("--scheduler tcp://localhost:1 --jobs 2", "--jobs and --scheduler are two ways"),
+    ],
+)
+def test_a_number_that_no_training_has_and_two_ways_are_refused(
+    flags: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert bench(f"{TINY} {flags} --out {tmp_path}/o") == 2
+    assert message in capsys.readouterr().err
+
+
 def test_a_folder_of_another_plan_is_refused(tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert bench(f"{TINY} --steps 3 --out {tiny}") == 2
     assert "was begun with other" in capsys.readouterr().err
