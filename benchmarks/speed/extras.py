@@ -23,8 +23,8 @@ IN_MEMORY = {
     "W7-K4-rematerialised": ("metafunc eager",),
 }
 PATIENCE = 240.0
-WHOLE = 15_000
-"""Steps of a run that is timed from start to end."""
+WHOLE = (1_000, 5_000, 15_000, 30_000)
+"""Steps of runs that are timed from start to end."""
 FIRST = """
 import sys, time, metafunc.training.state as state
 finish = state.State.finish
@@ -109,9 +109,12 @@ def starts(say: Callable[[str], None], repeats: int = 5) -> dict[str, Any]:
     with caches() as env:
         say("the first update of `metafunc train`")
         first = [first_update([], env) for _ in range(repeats)]
+    return {"first": first, "whole": [_whole(steps, say) for steps in WHOLE]}
+
+
+def _whole(steps: int, say: Callable[[str], None]) -> dict[str, float]:
+    say(f"{steps:,} steps of `metafunc train`")
+    words = ["maml", "sinusoid", "--steps", str(steps), "--validate-every", str(steps)]
     with caches() as env:
-        say(f"{WHOLE:,} steps of `metafunc train`")
-        words = ["maml", "sinusoid", "--steps", str(WHOLE), "--validate-every", str(WHOLE)]
         off = whole_run([*words, "--compile", "off"], env)
-        cold, warm = whole_run(words, env), whole_run(words, env)
-    return {"first": first, "whole": {"steps": WHOLE, "off": off, "cold": cold, "warm": warm}}
+        return {"steps": steps, "off": off, "cold": whole_run(words, env), "warm": whole_run(words, env)}

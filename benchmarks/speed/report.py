@@ -84,12 +84,12 @@ def tables(samples: Mapping[str, Any]) -> str:
             f"## First update\n\n`metafunc train` without arguments ends its first update {first:.1f} s after its "
             f"start with empty caches, and {min(others):.1f} to {max(others):.1f} s in the next {len(others)} runs.\n"
         )
-    if "whole" in samples.get("starts", {}):
+        header = ["outer steps", "not compiled", "compiled while it goes on, empty caches", "the code is in the cache"]
         whole = samples["starts"]["whole"]
+        rows = [[f"{each['steps']:,}", *(f"{each[way]:.1f} s" for way in ("off", "cold", "warm"))] for each in whole]
         parts.append(
-            f"## Whole runs\n\nFrom start to end, `metafunc train maml sinusoid --steps {whole['steps']}` takes "
-            f"{whole['off']:.0f} s without compiling, {whole['cold']:.0f} s compiling in the background with empty "
-            f"caches, and {whole['warm']:.0f} s once the code is in the cache.\n"
+            "## Whole runs\n\n`metafunc train maml sinusoid --steps N` from start to end, in turns:\n\n"
+            f"{reporting.markdown(header, rows)}\n"
         )
     return "\n".join(parts)
 
