@@ -18,8 +18,10 @@ MARKS = {
     "learn2learn": (GREY, "^", 30),
     "torchopt": (GREY, "v", 30),
     "higher": (GREY, "x", 30),
+    "torch batch": (GREY, "P", 30),
+    "GPyTorch": (GREY, "*", 40),
 }
-"""Colour, shape and size: libraries that loop over tasks are grey."""
+"""Colour, shape and size: other torch code is grey."""
 
 
 def draw(samples: Mapping[str, Any], path: Path) -> None:
@@ -30,7 +32,7 @@ def draw(samples: Mapping[str, Any], path: Path) -> None:
         1.6 + 0.42 * len(names),
         "Time of a meta-step",
         "In multiples of what its matrix products would take at the machine's full rate; medians, log scale.\n"
-        "Further left is faster. Grey: libraries that loop over tasks.",
+        "Further left is faster. Grey: other torch code, which loops over tasks but for torch batch.",
     )
     axes = body.subplots()
     plain(axes, x="Times the floor", y="")

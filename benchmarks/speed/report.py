@@ -82,9 +82,9 @@ def tables(samples: Mapping[str, Any]) -> str:
         first, *others = samples["starts"]["first"]
         parts.append(
             f"## First update\n\n`metafunc train` without arguments ends its first update {first:.1f} s after its "
-            f"start with empty caches, and {min(others):.1f} to {max(others):.1f} s in the next {len(others)} runs.\n"
+            f"start with empty caches,\nand {min(others):.1f} to {max(others):.1f} s in the next {len(others)} runs.\n"
         )
-        header = ["outer steps", "not compiled", "compiled while it goes on, empty caches", "the code is in the cache"]
+        header = ["outer steps", "--compile off", "auto, empty caches", "auto once more"]
         whole = samples["starts"]["whole"]
         rows = [[f"{each['steps']:,}", *(f"{each[way]:.1f} s" for way in ("off", "cold", "warm"))] for each in whole]
         parts.append(
