@@ -96,6 +96,7 @@ def side_by_side(
         for number, trained in enumerate(numbered(requests))
     ]
     failed: Failed = {}
+    warned: dict[str, list[str]] = {}
     how = f"{asked.jobs} at a time" if asked.scheduler is None else f"by {asked.scheduler}"
     title = f"{counted(len(cells), 'trainings')}, {how}"
     with progress(screen.err, title, quiet=screen.quiet) as advance:
@@ -107,11 +108,13 @@ def side_by_side(
             number += 1
             advance(number, len(cells), cell.name)
             for warning in ended.warnings:
-                screen.say(f"warning: {cell.name}: {warning}")
+                warned.setdefault(warning, []).append(cell.name)
             if ended.code:
                 failed[cell.name] = ended
 
         spread(cells, jobs=asked.jobs, scheduler=asked.scheduler, on_end=on_end)
+    for warning, names in warned.items():
+        screen.say(f"warning: {', '.join(sorted(names))}: {warning}")
     return failed
 
 

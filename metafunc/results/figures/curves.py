@@ -147,7 +147,7 @@ def _draw_adaptation(axes: "Axes", metric: str, evaluations: Mapping[str, Sequen
         ends += [Name(label, finite[-1], colour, last)] if finite else []
         judged += finite[-1:]
     scale_of(axes, metric, drawn)
-    if len(evaluations) > 1:
+    if len(evaluations) > 1 and max(map(len, evaluations.values())) > 2:  # of two measurements neither is left out
         _leave_out_beginnings(axes, judged, drawn)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     return ends
@@ -184,9 +184,11 @@ def _draw_learning(axes: "Axes", key: str, points: Sequence[tuple[int, float]]) 
 
 
 def from_zero(axes: "Axes", first: float | int, last: float | int) -> None:
-    """Let an axis of steps begin at zero, unless what it shows begins late."""
+    """Let an axis of steps begin at zero, unless what it shows begins late, and is more than one measurement."""
     if first <= FROM_ZERO * last:
         axes.set_xlim(left=0)
+    elif first == last:
+        axes.set_xlim(0, 1.1 * last)
 
 
 def whole_steps(axes: "Axes") -> None:

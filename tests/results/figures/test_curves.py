@@ -117,3 +117,18 @@ def test_a_negative_loss_is_not_cut_off():
 def test_nothing_to_draw_is_refused(draw):
     with pytest.raises(ValueError, match="no row with"):
         draw()
+
+
+def test_of_two_measurements_the_beginning_stays_and_one_dot_has_its_axis_from_zero() -> None:
+    ends = {"a": -0.91, "b": -0.93}
+    rows = {
+        name: [{"step": k, "nll": {"mean": value, "ci95": 0.0, "median": value}} for k, value in enumerate((1.2, end))]
+        for name, end in ends.items()
+    }
+    axes = figures.adaptation_curves(rows).axes[0]
+    assert not axes.texts or "lines go on above" not in {text.get_text() for text in axes.texts}
+    assert axes.get_ylim()[1] > 1.2
+    one = figures.learning_curves({"a": [[{"step": 800, "nll": 0.5}]]}, "nll").axes[0]
+    low, high = one.get_xlim()
+    assert low == 0
+    assert 800 < high < 1000
