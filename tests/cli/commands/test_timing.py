@@ -44,9 +44,11 @@ def test_a_clock_knows_what_was_taken_until_each_validation(run: Run) -> None:
 
 def test_seconds_go_on_where_a_training_was_stopped(run: Run) -> None:
     assert validations_of(run) == {}
-    add(run, Times(9.0, 2.0), {10: Times(4.0, 1.0), 20: Times(9.0, 2.0)})
-    # It went back to step 15, and validates at 20 once more, later than the first time.
-    add(run, Times(9.0, 3.0), {20: Times(3.0, 1.0), 30: Times(8.0, 2.5)})
+    add(run, Times(9.0, 2.0), {10: Times(4.0, 1.0), 20: Times(8.0, 1.5), 30: Times(9.0, 2.0)})
+    # It went back to step 15, validated at 20 once more, later than the first time, and did not come to 30.
+    add(run, Times(5.0, 1.5), {20: Times(3.0, 1.0)})
+    assert validations_of(run) == {10: 1.0, 20: 3.0}
+    add(run, Times(4.0, 1.5), {30: Times(3.0, 1.0)})
     assert validations_of(run) == {10: 1.0, 20: 3.0, 30: 4.5}
     assert times_of(run) == Times(18.0, 5.0)
     add(run, Times(1.0, 0.5), {})
