@@ -22,7 +22,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from metafunc import tree
-from metafunc.bayes.quadrature import KEPT, equal_mass, merged, midpoints, precise
+from metafunc.bayes.quadrature import KEPT, merged, midpoints, on_lattice, precise
 from metafunc.bayes.untrained import untrained
 from metafunc.types import Batch, MetaLearner, Normal, Params, Scalar, masked_sum
 
@@ -51,8 +51,9 @@ class Curves:
 
 
 class CurveNodes(NamedTuple):
-    """What a task is: curves of equal mass, by their kind, theta and height, and the rows that they were found from."""
+    """What a task is: curves by their kind, theta and height, with weights, and the rows that they were found from."""
 
+    log_weights: Float[Tensor, " nodes"]
     kind: Int64[Tensor, " nodes"]
     theta: Float[Tensor, " nodes"]
     height: Float[Tensor, " nodes"]
@@ -60,9 +61,11 @@ class CurveNodes(NamedTuple):
 
 
 class _Grid(NamedTuple):
-    """All curves of all kinds, and the logarithms of prior times likelihood, but for what all share."""
+    """All curves of all kinds, and the logarithms of prior times likelihood, but for what all share; a row of them for
+    each theta, and where it ends."""
 
     log_weights: Float[Tensor, " nodes"]
+    ends: Int64[Tensor, " rows"]
     kind: Int64[Tensor, " nodes"]
     theta: Float[Tensor, " nodes"]
     height: Float[Tensor, " nodes"]
@@ -118,6 +121,7 @@ def curve_learner(
     def grid(batch: Batch, rows: int) -> _Grid:
         x, y = batch.x, batch.y[:, 0]
         found: list[_Grid] = []
+        before = 0
         for number, (kind, size) in enumerate(zip(kinds, sizes(rows), strict=True)):
             thetas, heights = midpoints(kind.shape, size[0], x), midpoints(kind.height, size[1], x)
 
@@ -132,14 +136,16 @@ def curve_learner(
             log_weights = fit.flatten() - math.log(fit.numel())
             of_kind = torch.full_like(log_weights, number, dtype=torch.int64)
             theta, height = thetas[:, None].expand(size).flatten(), heights.expand(size).flatten()
-            found.append(_Grid(log_weights, of_kind, theta, height))
+            ends = before + size[1] * (1 + torch.arange(size[0], device=x.device))
+            before += fit.numel()
+            found.append(_Grid(log_weights, ends, of_kind, theta, height))
         return _Grid(*(torch.cat(parts) for parts in zip(*found, strict=True)))
 
     def condition(support: Batch) -> CurveNodes:
         rows = precisely(support)
         every = grid(rows, num_rows)
-        chosen = equal_mass(every.log_weights, kept)
-        return CurveNodes(every.kind[chosen], every.theta[chosen], every.height[chosen], rows)
+        chosen, log_weights = on_lattice(every.log_weights, every.ends, kept)
+        return CurveNodes(log_weights, every.kind[chosen], every.theta[chosen], every.height[chosen], rows)
 
     def predict(nodes: CurveNodes, x: Tensor) -> Normal:
         inputs = x.to(nodes.theta.dtype)
@@ -147,7 +153,7 @@ def curve_learner(
         for number, kind in enumerate(kinds):
             b, c = torch.vmap(kind.curve, in_dims=(0, None))(nodes.theta, inputs)
             loc = torch.where(nodes.kind[:, None] == number, nodes.height[:, None] * b + c, loc)
-        found = merged(loc, torch.full_like(loc, noise**2))
+        found = merged(loc, torch.full_like(loc, noise**2), nodes.log_weights)
         return tree.map(lambda leaf: leaf.to(x.dtype), found)
 
     def joint(nodes: CurveNodes, query: Batch, /) -> Scalar:

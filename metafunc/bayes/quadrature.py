@@ -5,7 +5,8 @@ $w_j \propto \pi(\theta_j)\, p(D \mid \theta_j)$. A predictive distribution take
 grid is large most of them have next to no mass. So nodes are drawn from the posterior, deterministically: the range of
 the cumulative weights is cut into strata of equal mass, in the order of the grid, and each stratum has one node, at a
 place that moves by the golden ratio from one stratum to the next. That is exact in the limit whether the posterior is
-one node or all of them; keeping the heaviest nodes is not.
+one node or all of them; keeping the heaviest nodes is not. Where a density is asked for, its tails count as well, in
+which nodes of equal mass are few: a lattice then draws nodes from the square root of the posterior, with weights.
 
 For each query the nodes' Gaussians are then sorted by their means, and neighbours are put together, as one Gaussian
 with the mean, the variance and the weight of theirs. Where a posterior is smooth and not narrow, Gauss and Legendre's
@@ -93,19 +94,61 @@ def equal_mass(log_weights: Float[Tensor, " nodes"], number: int = KEPT) -> Int6
     return torch.searchsorted(total, places).clamp(max=len(total) - 1)
 
 
-def merged(loc: Float[Tensor, "nodes n"], variance: Float[Tensor, "nodes n"], number: int = PARTICLES) -> Normal:
-    r"""A mixture of Gaussians of equal weight in fewer of them, for each query by itself.
+def on_lattice(
+    log_weights: Float[Tensor, " nodes"], ends: Int64[Tensor, " rows"], number: int = KEPT
+) -> tuple[Tensor, Tensor]:
+    r"""Nodes of two axes that stand for the posterior and for its tails, with weights.
 
-    $$w = \tfrac{B}{N}, \qquad \bar\mu = \tfrac1B \textstyle\sum_{j \in \text{bin}} \mu_j, \qquad
-    \bar\sigma^2 = \tfrac1B \sum_{j \in \text{bin}} \big[\sigma_j^2 + (\mu_j - \bar\mu)^2\big].$$
+    $$q_j \propto w_j^{1/2}, \qquad u_k = \Big(\tfrac{k + 1/2}{N}, \big\{\varphi (k + \tfrac12)\big\}\Big), \qquad
+    v_j \propto w_j^{1/2}.$$
+
+    Node k is where the distribution function of q's rows reaches the first number of a lattice's point, and that within
+    the row the second. Of 2048 nodes of equal mass two stand for a thousandth of it, and a density is as rough there;
+    the square root has more of them in the tails, and the lattice spreads them in both directions.
+
+    Args:
+        log_weights: $\log w_j$, but for a constant, row by row.
+        ends: the index after the last node of each row.
+        number: N, how many are drawn.
+
+    Returns:
+        Their indices, and the logarithms of their weights, which add up to one.
+
+    Examples:
+        >>> import torch
+        >>> nodes, log_weights = on_lattice(torch.tensor([1.0, 4.0, 16.0]).log(), torch.tensor([1, 2, 3]), 7)
+        >>> nodes, (21 * log_weights.exp()).round()
+        (tensor([0, 1, 1, 2, 2, 2, 2]), tensor([1., 2., 2., 4., 4., 4., 4.]))
+    """
+    total = torch.softmax(log_weights / 2, 0).cumsum(0)
+    until = total[ends - 1]
+    half = torch.arange(number, dtype=total.dtype, device=total.device) + 0.5
+    row = torch.searchsorted(until, half / number * total[-1]).clamp(max=len(ends) - 1)
+    mass = until.diff(prepend=until.new_zeros(1))
+    chosen = torch.searchsorted(total, until[row] - mass[row] * (GOLDEN * half).frac()).clamp(max=len(total) - 1)
+    return chosen, torch.log_softmax(log_weights[chosen] / 2, 0)
+
+
+def merged(
+    loc: Float[Tensor, "nodes n"],
+    variance: Float[Tensor, "nodes n"],
+    log_weights: Float[Tensor, " nodes"],
+    number: int = PARTICLES,
+) -> Normal:
+    r"""A mixture of Gaussians in fewer of them, for each query by itself.
+
+    $$w = \textstyle\sum_{j \in \text{bin}} w_j, \qquad
+    \bar\mu = \tfrac1w \sum_{j \in \text{bin}} w_j\, \mu_j, \qquad
+    \bar\sigma^2 = \tfrac1w \sum_{j \in \text{bin}} w_j \big[\sigma_j^2 + (\mu_j - \bar\mu)^2\big].$$
 
     The bins are of equal size in the sum of rank and place, each in units of its range: none holds more than 2/`number`
-    of the nodes, and none is wider than 2/`number` of their range. Bins of equal number alone are wide in the tails,
-    and what the density loses there is hundreds of times larger.
+    of the mass, but for a node's, and none is wider than 2/`number` of the nodes' range. Bins of equal mass alone are
+    wide in the tails, and what the density loses there is hundreds of times larger.
 
     Args:
         loc: the nodes' means.
         variance: their variances, noise included.
+        log_weights: the logarithms of their weights, which add up to one.
         number: particles, at most; as many nodes or fewer are returned as they are.
 
     Returns:
@@ -113,27 +156,28 @@ def merged(loc: Float[Tensor, "nodes n"], variance: Float[Tensor, "nodes n"], nu
 
     Examples:
         >>> import torch
-        >>> found = merged(torch.tensor([[0.0], [9.0], [2.0], [11.0], [1.0]]), torch.zeros(5, 1), 2)
+        >>> loc = torch.tensor([[0.0], [9.0], [2.0], [11.0], [1.0]])
+        >>> found = merged(loc, torch.zeros(5, 1), torch.full((5,), 0.2).log(), 2)
         >>> found.loc.flatten(), found.log_weight.exp().flatten()
         (tensor([ 1., 10.]), tensor([0.6000, 0.4000]))
     """
-    count = len(loc)
-    if count <= number:
-        return Normal(loc[..., None], variance.sqrt()[..., None])
+    if len(loc) <= number:
+        return Normal(loc[..., None], variance.sqrt()[..., None], log_weights[:, None])
     ordered, order = loc.sort(0)
-    ranks = (torch.arange(count, dtype=loc.dtype, device=loc.device)[:, None] + 0.5) / count
+    weight = log_weights.exp()[order]
+    ranks = weight.cumsum(0) - weight / 2
     width = ordered[-1:] - ordered[:1]
     places = (ordered - ordered[:1]) / torch.where(width > 0, width, 1.0)
     bins = ((ranks + places) / 2 * number).long().clamp(max=number - 1)
     nothing = loc.new_zeros((number, loc.shape[1]))
 
     def summed(values: Tensor) -> Tensor:
-        return nothing.scatter_add(0, bins, values)
+        return nothing.scatter_add(0, bins, weight * values)
 
     held = summed(torch.ones_like(ordered))
-    share = held.clamp(min=1)
+    share = held.clamp(min=1e-30)
     mean = summed(ordered) / share
     spread = summed((ordered - mean.gather(0, bins)).square() + variance.gather(0, order)) / share
     # A bin without a node has a Gaussian too, of next to no weight.
     spread = torch.where(held > 0, spread, 1.0)
-    return Normal(mean[..., None], spread.sqrt()[..., None], (held.clamp(min=1e-30) / count).log())
+    return Normal(mean[..., None], spread.sqrt()[..., None], share.log())

@@ -1,5 +1,6 @@
 """One learner of a comparison: its meta-tests, its trainings, and what predicts."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,12 +20,15 @@ class Compared:
         runs: its trainings.
         learner: the learner.
         meta: the meta-parameters of its first training.
+        clocks: of each training, the CPU seconds that it had taken when it was validated, by step; none where they are
+            not known, or where it was not this learner that was validated, but one that was changed since.
     """
 
     entry: Entry
     runs: tuple[Run, ...]
     learner: MetaLearner[Any, Any]
     meta: Any
+    clocks: tuple[Mapping[int, float], ...] = ()
 
     @property
     def shown(self) -> Shown:

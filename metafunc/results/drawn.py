@@ -33,7 +33,7 @@ def source_of(
     """A sum over all that the pictures of a comparison show.
 
     Args:
-        compared: the learners; their logs count.
+        compared: the learners; their logs count, and when their validations were.
         report: what `comparison.compare` found.
         marks: of each learner's trials: a sum over learner, meta-parameters, tasks and protocol, or None where a
             learner is the user's own, whose code no sum knows.
@@ -44,7 +44,8 @@ def source_of(
     """
     if any(mark is None for each in marks for mark in each):
         return None
-    found = hashlib.sha256(json_file.canonical({"report": report, "marks": marks, "how": how}).encode())
+    about = {"report": report, "marks": marks, "how": how, "clocks": [one.clocks for one in compared]}
+    found = hashlib.sha256(json_file.canonical(about).encode())
     for run in (run for one in compared for run in one.runs):
         found.update(run.metrics.read_bytes() if run.metrics.exists() else b"")
     return found.hexdigest()

@@ -16,8 +16,9 @@ from metafunc.results.figures.completion import Completion
 from metafunc.results.figures.functions import along, has_particles
 from metafunc.results.figures.several import Draws
 from metafunc.results.figures.style import Format, save_each
+from metafunc.results.gap_in_training import SPLITS, gaps
 from metafunc.results.plot_images import completed
-from metafunc.results.plot_report import tradeoffs
+from metafunc.results.plot_report import metric_of, tradeoffs
 from metafunc.results.plot_run import functions, noiseless_of
 from metafunc.results.shown import exact
 from metafunc.results.tables import tested_on
@@ -59,8 +60,9 @@ def plot_comparison(
         they have a noise scale and there are two tasks or more), `functions.png` (three new functions, if they have one
         input and one output and are of a table, of a family of the user's or of one whose truth is known, beside the
         exact prediction where that is known),
-        `completion.png` (two new images, if rows are their pixels), `cost.png` (if two learners or more are known to
-        have taken processor time) and `support.png` (if there are two numbers of support rows).
+        `completion.png` (two new images, if rows are their pixels), `cost.png` (the gap along each training, where that
+        is known; else a point for each, if two learners or more are known to have taken processor time) and
+        `support.png` (if there are two numbers of support rows).
     """
     parts = (
         _learning(compared),
@@ -69,7 +71,7 @@ def plot_comparison(
         _pit(compared),
         _functions(compared, seed, imports=imports),
         _completion(compared, seed),
-        _tradeoffs(compared, report),
+        _tradeoffs(compared, report, imports=imports),
     )
     of = caption(compared, folder)
     return [
@@ -184,8 +186,13 @@ def _completion(compared: Sequence[Compared], seed: int) -> "Iterator[tuple[str,
         yield "completion", figures.completions([row for _, row in rows], names=[name for name, _ in rows])
 
 
-def _tradeoffs(compared: Sequence[Compared], report: Mapping[str, Any] | None) -> "Iterable[tuple[str, Figure]]":
+def _tradeoffs(
+    compared: Sequence[Compared], report: Mapping[str, Any] | None, *, imports: bool
+) -> "Iterable[tuple[str, Figure]]":
     if report is None:
         return ()
     exactly = [one.entry.algorithm for one in compared if one.exact]
-    return tradeoffs(report, exactly=exactly, untrained=[one.entry.algorithm for one in compared if not one.trains])
+    untrained = [one.entry.algorithm for one in compared if not one.trains]
+    alike = compared[0].entry.evaluations[0].split in SPLITS
+    along = gaps(compared, imports=imports) if alike and metric_of(report["rows"]) == "gap" else {}
+    return tradeoffs(report, exactly=exactly, untrained=untrained, along=along)

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from math import nan
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from metafunc.evaluation.metrics.table import METRICS
@@ -18,7 +19,11 @@ LEAST = 2
 
 
 def tradeoffs(
-    report: Mapping[str, Any], *, exactly: Collection[str] = (), untrained: Collection[str] = ()
+    report: Mapping[str, Any],
+    *,
+    exactly: Collection[str] = (),
+    untrained: Collection[str] = (),
+    along: Mapping[str, Sequence[Point]] = MappingProxyType({}),
 ) -> "Iterator[tuple[str, Figure]]":
     """The pictures `cost` and `support`, where there are two points or more to draw.
 
@@ -26,6 +31,7 @@ def tradeoffs(
         report: what `comparison.compare` found, and under "by_shots" for each number of support rows.
         exactly: the algorithms of the report whose predictions are the exact ones.
         untrained: the algorithms of the report that do not train.
+        along: of algorithms whose gap is known along their training, that, as `gap_in_training.gaps` has it.
 
     Returns:
         For each its name and the figure.
@@ -36,7 +42,7 @@ def tradeoffs(
         >>> [name for name, _ in tradeoffs({"rows": rows})]
         ['cost']
     """
-    yield from _cost(report["rows"], untrained)
+    yield from _cost(report["rows"], untrained, along)
     if (found := varied(report.get("by_shots", ()), "shots", exactly=exactly)) is not None:
         yield "support", found
 
@@ -52,14 +58,17 @@ def metric_of(rows: Sequence[Mapping[str, Any]]) -> str | None:
     return every[0] if every else None
 
 
-def _cost(rows: Sequence[Mapping[str, Any]], untrained: Collection[str]) -> "Iterator[tuple[str, Figure]]":
+def _cost(
+    rows: Sequence[Mapping[str, Any]], untrained: Collection[str], along: Mapping[str, Sequence[Point]]
+) -> "Iterator[tuple[str, Figure]]":
     metric = metric_of(rows)
     timed = [row for row in rows if row["cpu_seconds"] and row["algorithm"] not in untrained]
     if metric is None:
         return
     points = {row["algorithm"]: _point(row["cpu_seconds"], row[metric]) for row in timed}
-    if sum(_finite(point) for point in points.values()) >= LEAST:
-        yield "cost", figures.by_cost(points, metric, optimum=0.0 if metric == "gap" else None)
+    lines = along if metric == "gap" else {}
+    if sum(_finite(point) for point in points.values()) >= LEAST or lines:
+        yield "cost", figures.by_cost(points, metric, lines=lines, optimum=0.0 if metric == "gap" else None)
 
 
 def varied(

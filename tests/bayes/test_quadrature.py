@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metafunc.bayes.quadrature import equal_mass, legendre, merged, midpoints
+from metafunc.bayes.quadrature import equal_mass, legendre, merged, midpoints, on_lattice
 from metafunc.types import Normal
 
 
@@ -39,6 +39,66 @@ def test_keeping_the_heaviest_nodes_would_not():
     assert abs(grid[equal_mass(tilted, 512)].mean()) < 0.01
 
 
+def alike(number):
+    return torch.full((number,), -math.log(number), dtype=torch.float64)
+
+
+def test_a_node_that_weighs_three_times_as_much_is_three_nodes():
+    generator = torch.Generator().manual_seed(0)
+    loc = torch.randn(200, 3, generator=generator, dtype=torch.float64)
+    variance = torch.full_like(loc, 0.3**2)
+    times = torch.randint(1, 4, (200,), generator=generator)
+    log_weights = (times / times.sum()).double().log()
+    y = torch.linspace(-3, 3, 50, dtype=torch.float64)
+
+    def density(mixture):
+        each = torch.distributions.Normal(mixture.loc[..., 0], mixture.scale[..., 0]).log_prob(y[:, None, None]).exp()
+        return (each * mixture.log_weight.exp()).sum(1)
+
+    one, three = (
+        merged(*(part.repeat_interleave(times, 0) for part in (loc, variance)), alike(int(times.sum()))),
+        merged(loc, variance, log_weights),
+    )
+    assert (density(one) - density(three)).abs().max() < 1e-3
+    kept = merged(loc, variance, log_weights, 200)
+    assert (density(kept) - density(three)).abs().max() < 1e-3
+    assert (density(merged(loc, variance, alike(200))) - density(one)).abs().max() > 5e-3, "weights count"
+
+
+def test_nodes_on_a_lattice_keep_a_density_and_its_tails():
+    """Of the sum of two numbers: nodes of equal mass, the wrong twin, are few where little of it is."""
+    axis = midpoints((-6.0, 6.0), 200, torch.zeros((), dtype=torch.float64))
+    grid = torch.cartesian_prod(axis, axis)
+    log_weights = -0.5 * grid.square().sum(1)
+    y = torch.linspace(-5, 5, 101, dtype=torch.float64)
+    expected = torch.distributions.Normal(0.0, math.sqrt(2.04)).log_prob(y)
+
+    def errors(chosen, weights):
+        each = torch.distributions.Normal(grid[chosen].sum(1), 0.2).log_prob(y[:, None]) + weights
+        error = (torch.logsumexp(each, 1) - expected).abs()
+        return error[y.abs() < 3].max(), error.max()
+
+    found = errors(*on_lattice(log_weights, 200 * torch.arange(1, 201), 2048))
+    twin = errors(equal_mass(log_weights, 2048), alike(2048))
+    assert found[0] < 0.03 < twin[0]
+    assert found[1] < 0.1 < 0.5 < twin[1]
+    weighed, _ = on_lattice(log_weights, 200 * torch.arange(1, 201), 2048)
+    forgetful = errors(weighed, alike(2048))
+    assert forgetful[1] > 0.5, "a twin that forgets the weights"
+
+
+def test_rows_of_a_lattice_may_be_of_several_lengths():
+    """Also where a row has next to nothing, or is a single node."""
+    generator = torch.Generator().manual_seed(0)
+    log_weights = torch.randn(60, generator=generator, dtype=torch.float64)
+    log_weights[10:30] -= 80.0
+    ends = torch.tensor([10, 30, 31, 60])
+    chosen, weights = on_lattice(log_weights, ends, 4096)
+    found = torch.zeros(60, dtype=torch.float64).index_add(0, chosen, weights.exp())
+    assert weights.exp().sum().item() == pytest.approx(1.0)
+    assert (found - log_weights.softmax(0)).abs().max() < 2e-3
+
+
 def test_a_merged_mixture_has_the_density_of_the_whole():
     generator = torch.Generator().manual_seed(0)
     loc = torch.cat([torch.randn(1500, 7, generator=generator) - 3, 0.1 * torch.randn(548, 7, generator=generator)])
@@ -51,14 +111,14 @@ def test_a_merged_mixture_has_the_density_of_the_whole():
         return torch.logsumexp(each + log_weight, 1)
 
     whole = log_density(loc, variance.sqrt(), -math.log(2048))
-    found = merged(loc, variance)
+    found = merged(loc, variance, alike(2048))
 
     def loss(merged_to, log_weight):
         each = log_density(merged_to.loc[..., 0], merged_to.scale[..., 0], log_weight)
         return (whole.exp() * (whole - each)).sum(0) * 12 / 600
 
     assert (loss(found, found.log_weight).abs() < 1e-6).all()  # a broad and a narrow part: harder than any family here
-    single = merged(loc, variance, 1)
+    single = merged(loc, variance, alike(2048), 1)
     assert (loss(single, single.log_weight) > 0.05).all()
     weight = found.log_weight.exp()
     assert torch.allclose(weight.sum(0), torch.ones(7, dtype=torch.float64))
@@ -78,7 +138,7 @@ def test_a_bin_is_neither_heavy_nor_wide(seed, width, number):
     generator = torch.Generator().manual_seed(seed)
     loc = width * torch.randn(300, 2, generator=generator, dtype=torch.float64)
     loc[200:] += 100 * width
-    found = merged(loc, torch.zeros_like(loc), number)
+    found = merged(loc, torch.zeros_like(loc), alike(300), number)
     assert found.log_weight.exp().max() <= 2 / number + 1 / 300
     assert torch.isfinite(found.log_weight).all()
     held = found.log_weight.exp() > 1e-9
@@ -98,5 +158,7 @@ def test_nodes_of_legendre_integrate_what_is_smooth_in_the_logarithm():
 
 def test_under_vmap_each_task_has_its_own():
     log_weights = torch.randn(3, 40, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    together = torch.vmap(lambda row: equal_mass(row, 16))(log_weights)
-    assert torch.equal(together, torch.stack([equal_mass(row, 16) for row in log_weights]))
+    ends = torch.tensor([25, 40])
+    for choose in (lambda row: equal_mass(row, 16), lambda row: on_lattice(row, ends, 16)[0]):
+        together = torch.vmap(choose)(log_weights)
+        assert torch.equal(together, torch.stack([choose(row) for row in log_weights]))

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from metafunc.results.figures.tradeoffs import Point
 from metafunc.results.plot_report import tradeoffs
 
 
@@ -25,6 +26,16 @@ def test_the_gap_is_drawn_against_processor_time_with_the_optimum_at_zero() -> N
     assert [[*line.get_xydata()[0]] for line in axes.lines[:2]] == [[8.0, 1.5], [90.0, 0.5]]
     assert [*axes.lines[2].get_ydata()] == [0, 0]
     assert axes.get_title("left") == "NLL beyond that of the exact prediction (nats per row)"
+
+
+def test_one_learner_that_is_known_along_its_training_makes_a_picture_of_its_gap_alone() -> None:
+    along = {"tnp": [Point(9.0, 1.5, 1.5, 1.5), Point(90.0, 0.5, 0.5, 0.5)]}
+    rows = [row("tnp", 90.0, nll=1.0, gap=0.5), row("exact", None, nll=0.4, gap=0.0)]
+    (axes,) = drawn({"rows": rows}, untrained=["exact"], along=along)["cost"].axes
+    assert [[*each.get_ydata()] for each in axes.lines] == [[1.5, 0.5], [0, 0]]
+    without = [row("tnp", 90.0, nll=1.0), row("maml", 9.0, nll=2.0)]
+    (axes,) = drawn({"rows": without}, along=along)["cost"].axes
+    assert [[*each.get_ydata()] for each in axes.lines] == [[1.0], [2.0]], "what is not a gap is not drawn as one"
 
 
 def test_without_a_gap_the_likelihood_is_drawn_and_no_optimum() -> None:

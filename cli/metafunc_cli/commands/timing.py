@@ -3,7 +3,7 @@
 import os
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, NamedTuple, NotRequired, TypedDict
 
 if TYPE_CHECKING:
@@ -14,16 +14,31 @@ SECONDS = "seconds.json"
 """How long a trial's training has taken, over all its interruptions."""
 
 
+class Validated(TypedDict):
+    """When a training was validated.
+
+    Args:
+        step: updates done.
+        cpu_seconds: taken until then, this and all earlier validations included.
+    """
+
+    step: int
+    cpu_seconds: float
+
+
 class Seconds(TypedDict):
     """What that file holds; null where the time is not known.
 
     Args:
         seconds: on the clock on the wall.
         cpu_seconds: of all threads, the compiler's included; older files have none.
+        validations: when each was, in order. They stand here, and not in the log, which a resumed training writes
+            byte by byte as one that was never stopped; older files have none.
     """
 
     seconds: float | None
     cpu_seconds: NotRequired[float | None]
+    validations: NotRequired[list[Validated]]
 
 
 class Times(NamedTuple):
@@ -42,10 +57,11 @@ class Times(NamedTuple):
 
 
 class Clock:
-    """The time from the beginning to the last step; none if there was no step to take."""
+    """The time from the beginning to the last step, and to each validation; none if there was no step to take."""
 
     def __init__(self) -> None:
         self.began, self.taken, self.steps = _now(), Times(0.0, 0.0), 0
+        self.validations: dict[int, Times] = {}
 
     def around(self, callback: "Callable[[Event], None]") -> "Callable[[Event], None]":
         """A callback that also looks at the clock, and counts the steps that are taken."""
@@ -54,33 +70,61 @@ class Clock:
             self.steps += event.phase == "train"
             if event.phase in ("train", "validation", "checkpoint"):
                 self.taken = Times(*(now - then for now, then in zip(_now(), self.began, strict=True)))
+            if event.phase == "validation":
+                self.validations[event.step] = self.taken
             callback(event)
 
         return timed
 
 
 def _now() -> tuple[float, float]:
-    return time.perf_counter(), sum(os.times()[:4])
+    return time.perf_counter(), time.process_time() + sum(os.times()[2:4])  # the latter of the compiler's processes
 
 
 def times_of(run: "Run") -> Times:
     """How long a run's training has taken, if that is known. What cannot be read is named and made again."""
+    found = _kept(run)
+    return Times() if found is None else Times(found["seconds"], found.get("cpu_seconds"))
+
+
+def validations_of(run: "Run") -> dict[int, float]:
+    """The CPU seconds that a run's training had taken when it was validated, by step, in increasing order of both."""
+    found = _kept(run)
+    return {} if found is None else {each["step"]: each["cpu_seconds"] for each in found.get("validations", ())}
+
+
+def add(run: "Run", taken: Times, validations: Mapping[int, Times]) -> None:
+    """Add what a training has taken to what it took before it was stopped.
+
+    Args:
+        run: its folder.
+        taken: since it went on.
+        validations: the part of that until each validation, by step.
+    """
+    if not taken.wall:
+        return
+    kept: Seconds = _kept(run) or {"seconds": 0.0, "cpu_seconds": 0.0}
+    before = Times(kept["seconds"], kept.get("cpu_seconds"))
+    wall, cpu = before.plus(taken)
+    again = min(validations, default=None)  # a training that went back has validated these steps once more
+    seen = [each for each in kept.get("validations", ()) if again is None or each["step"] < again]
+    for step, part in validations.items():
+        until = before.plus(part).cpu
+        if until is not None:
+            seen.append({"step": step, "cpu_seconds": until})
+    run.write(SECONDS, {"seconds": wall, "cpu_seconds": cpu, "validations": seen})
+
+
+def _kept(run: "Run") -> Seconds | None:
+    """What the file holds, if there is one. What cannot be read is named and made again, without a number."""
     from metafunc.training.json_file import FileError
 
     if not (run.path / SECONDS).exists():
-        return Times()
+        return None
     try:
         found: Seconds = run.read(SECONDS, Seconds)
     except FileError as error:
-        warnings.warn(f"{error} How long the training has taken is not known any more.", stacklevel=2)
-        run.write(SECONDS, {"seconds": None, "cpu_seconds": None})
-        return Times()
-    return Times(found["seconds"], found.get("cpu_seconds"))
-
-
-def add(run: "Run", taken: Times) -> None:
-    """Add what a training has taken to what it took before it was stopped."""
-    if taken.wall:
-        before = times_of(run) if (run.path / SECONDS).exists() else Times(0.0, 0.0)
-        wall, cpu = before.plus(taken)
-        run.write(SECONDS, {"seconds": wall, "cpu_seconds": cpu})
+        warnings.warn(f"{error} How long the training has taken is not known any more.", stacklevel=3)
+        found = {"seconds": None, "cpu_seconds": None}
+        run.write(SECONDS, found)
+    return found

@@ -1,12 +1,12 @@
 """Trials of one learner with several seeds, which are trained at once."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from metafunc_cli.commands.timing import Clock, add
+from metafunc_cli.commands.timing import Clock, Times, add
 from metafunc_cli.commands.trial import Trial
 from metafunc_cli.commands.trial_cells import Failed, attempted
 from metafunc_cli.display.progress import Callback
@@ -31,11 +31,14 @@ def trained_together(
     from metafunc.training.train_many import train_many
 
     clock, steps = Clock(), Counter[int]()
+    validations: dict[int, dict[int, Times]] = defaultdict(dict)
     timed = clock.around(_Foremost(show))
 
     def on_event(position: int, event: "Event") -> None:
         steps[position] += event.phase == "train"
         timed(event)
+        if event.phase == "validation":
+            validations[position][event.step] = clock.taken
 
     try:
         with refusals(request.settings):
@@ -51,9 +54,11 @@ def trained_together(
     except UsageError as error:
         raise UsageError(f"{error} Take another --out for other settings.") from error
     finally:
-        for position, count in steps.items():  # each has its share of what all have taken
-            if count:
-                add(Run(folders[position]), clock.taken.over(clock.steps / count))
+        for position, count in steps.items():
+            if count:  # each has its share of what all have taken
+                part = clock.steps / count
+                until = {step: taken.over(part) for step, taken in validations[position].items()}
+                add(Run(folders[position]), clock.taken.over(part), until)
     trials: list[Trial] = []
     for folder, seed, one in zip(folders, seeds, found, strict=True):
         trials += attempted(failed, folder.name, partial(_trial, folder, seed, one))

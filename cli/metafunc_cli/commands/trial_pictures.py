@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from metafunc_cli.commands import trial_marks
+from metafunc_cli.commands.timing import validations_of
 from metafunc_cli.commands.trials import Contender
 from metafunc_cli.display.drawing import prepare
 from metafunc_cli.settings.comparison_options import Comparison
@@ -80,6 +81,7 @@ def _compared(rows: Sequence[Contender], entries: "Sequence[Entry]") -> "list[Co
             tuple(trial.run for trial in row.trials),
             as_fitted(row.trials[0].learner, entry.evaluations[0].pooled, entry.row),
             row.trials[0].meta,
+            () if row.transforms else tuple(validations_of(trial.run) for trial in row.trials),
         )
         for row, entry in zip(rows, entries, strict=True)
     ]

@@ -161,7 +161,7 @@ def _trained(screen: Screen, request: Request, folder: Path, seed: int, built: A
     except UsageError as error:
         raise UsageError(f"{error} Take another --out for other settings.") from error
     finally:
-        add(run, clock.taken)
+        add(run, clock.taken, clock.validations)
     return Trial(run, trained.learner, trained.fit.best, trained.family, seed)
 
 

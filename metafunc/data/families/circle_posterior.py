@@ -34,7 +34,8 @@ NODES = (64, 48, 24)
 """Of the centre's distance and direction, and of the radius."""
 NEAREST = 1e-3
 """The smallest distance of a centre from the middle of the points, in units of the side of the square."""
-KEPT = 2048
+KEPT = 16384
+"""Circles that the posterior is made of; with an eighth of them a task's NLL is up to five times as far off."""
 
 
 class Circles(NamedTuple):

@@ -25,7 +25,7 @@ from metafunc import tree
 from metafunc.bayes import gaussian_process
 from metafunc.bayes.curves import Span, precisely
 from metafunc.bayes.gaussian_process import Conditioned
-from metafunc.bayes.quadrature import KEPT, equal_mass, merged, midpoints
+from metafunc.bayes.quadrature import KEPT, merged, midpoints, on_lattice
 from metafunc.bayes.untrained import untrained
 from metafunc.types import Batch, MetaLearner, Normal, Params, Scalar
 
@@ -70,8 +70,9 @@ class Trends(NamedTuple):
 
 
 class TrendNodes(NamedTuple):
-    """What a task is: amplitudes and shifts of equal mass, the lines given each of them, and the rows they are of."""
+    """What a task is: amplitudes and shifts with weights, the lines given each of them, and the rows they are of."""
 
+    log_weights: Float[Tensor, " nodes"]
     amplitude: Float[Tensor, " nodes"]
     shift: Float[Tensor, " nodes"]
     lines: Conditioned
@@ -130,10 +131,12 @@ def trend_learner(
     def condition(support: Batch) -> TrendNodes:
         rows = precisely(support)
         every = grid(rows, num_rows)
-        chosen = equal_mass(every.log_weights.flatten(), kept)
-        shifts, amplitudes = chosen // len(every.amplitude), every.amplitude[chosen % len(every.amplitude)]
+        numbers, columns = every.log_weights.shape
+        ends = columns * (1 + torch.arange(numbers, device=rows.x.device))
+        chosen, log_weights = on_lattice(every.log_weights.flatten(), ends, kept)
+        shifts, amplitudes = chosen // columns, every.amplitude[chosen % columns]
         solved = every.lines.weights[:, :1] - amplitudes * every.lines.weights[:, 1:][:, shifts]
-        return TrendNodes(amplitudes, every.shift[shifts], every.lines._replace(weights=solved), rows)
+        return TrendNodes(log_weights, amplitudes, every.shift[shifts], every.lines._replace(weights=solved), rows)
 
     def predict(nodes: TrendNodes, x: Tensor) -> Normal:
         at, seen = x[:, 0].to(nodes.shift.dtype), nodes.support.x[:, 0]
@@ -141,7 +144,7 @@ def trend_learner(
         loc = prior.mean(at)[:, None] + nodes.amplitude * prior.wave(nodes.shift, at)
         loc = (loc + gaussian_process.mean(nodes.lines, cross)).mT
         left = gaussian_process.variance(nodes.lines, cross, prior.covariance(at, at).diagonal())
-        found = merged(loc, (left + variance).expand_as(loc))
+        found = merged(loc, (left + variance).expand_as(loc), nodes.log_weights)
         return tree.map(lambda leaf: leaf.to(x.dtype), found)
 
     def joint(nodes: TrendNodes, query: Batch, /) -> Scalar:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 from metafunc.evaluation.metrics.table import METRICS
@@ -88,16 +89,24 @@ def by_support(
     return page
 
 
-def by_cost(points: Mapping[str, Point], metric: str, *, optimum: float | None = None) -> "Figure":
-    """Draw a score against the CPU seconds of the training that it took.
+def by_cost(
+    points: Mapping[str, Point],
+    metric: str,
+    *,
+    lines: Mapping[str, Sequence[Point]] = MappingProxyType({}),
+    optimum: float | None = None,
+) -> "Figure":
+    """Draw a score against the CPU seconds of training that it took.
 
     Args:
         points: for each learner its score, at the seconds of its training; a learner that does not train has none.
         metric: the score's name, a key of `METRICS`.
+        lines: for a learner whose validation tasks were scored while it was trained, what is drawn in the place of its
+            point: their mean at increasing seconds, with the least and the greatest of its seeds.
         optimum: the exact predictive's score, a dashed line.
 
     Returns:
-        One panel: a point with its 95 % interval per learner, on a logarithmic axis of time.
+        One panel, on a logarithmic axis of time: a point with its 95 % interval, or a line, per learner.
 
     Raises:
         ValueError: there is no finite point.
@@ -108,42 +117,65 @@ def by_cost(points: Mapping[str, Point], metric: str, *, optimum: float | None =
         >>> points = {"maml": Point(30.0, 1.7, 1.6, 1.8), "tnp": Point(400.0, 0.5, 0.4, 0.6)}
         >>> len(figures.by_cost(points, "nll", optimum=0.42).axes)
         1
+        >>> line = [Point(4.0, 2.0, 1.9, 2.1), Point(40.0, 0.7, 0.6, 0.8), Point(400.0, 0.5, 0.4, 0.6)]
+        >>> len(figures.by_cost(points, "nll", lines={"tnp": line}).axes)
+        1
     """
-    from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
+    from matplotlib.patheffects import withStroke
 
-    thousands = EngFormatter(sep="")
-
-    drawn = _finite({label: [point] for label, point in points.items() if point.at > 0})
-    page, body = figure(
-        8.0,
-        4.2,
-        "What training brings",
-        "Point: mean. Whisker: its 95 % interval." + " Dashed: exact." * (optimum is not None),
-    )
+    drawn = _finite({label: [point] for label, point in points.items() if point.at > 0} | dict(lines))
+    page, body = figure(8.0, 4.2, "What training brings", _how_to_read(drawn, lines, optimum))
     axes = body.subplots()
     plain(axes, x="CPU seconds of training", y=_axis(metric))
     names: list[Annotation] = []
-    for (label, (point,)), (colour, _) in zip(drawn.items(), looks(len(drawn)), strict=True):
-        mean, low, high = (percent(metric, point[i]) for i in (1, 2, 3))
-        axes.vlines(point.at, low, high, color=colour, linewidth=1.3)
-        axes.plot([point.at], [mean], "o", color=colour, markersize=5)
+    for (label, each), (colour, dashes) in zip(drawn.items(), looks(len(drawn)), strict=True):
+        at = [point.at for point in each]
+        mean, low, high = ([percent(metric, point[i]) for point in each] for i in (1, 2, 3))
+        if label in lines:
+            axes.fill_between(at, low, high, color=colour, alpha=0.15, linewidth=0)
+            axes.plot(at, mean, color=colour, linestyle=dashes, linewidth=1.8)
+        else:
+            axes.vlines(at, low, high, color=colour, linewidth=1.3)
+            axes.plot(at, mean, "o", color=colour, markersize=5)
         names += [
             axes.annotate(
-                label, (point.at, mean), xytext=BESIDE, textcoords="offset points", size=SMALL_SIZE, color=colour,
-                parse_math=False,
+                label, (at[-1], mean[-1]), xytext=BESIDE, textcoords="offset points", size=SMALL_SIZE, color=colour,
+                parse_math=False, path_effects=[withStroke(linewidth=2.5, foreground="white")],
             )
         ]  # fmt: skip
     if optimum is not None:
         axes.axhline(percent(metric, optimum), color=GREY, linestyle="--", linewidth=1.1)
-    _scale(axes, metric, [percent(metric, point.mean) for (point,) in drawn.values()])
+    _scale(axes, metric, [percent(metric, point.mean) for each in drawn.values() for point in each])
+    _seconds(axes)
+    axes.margins(x=0.15, y=0.1)
+    page.draw_without_rendering()  # The layout has to be settled before names can keep their distance.
+    apart(names, page.dpi)
+    if optimum is not None:
+        name_lines(axes, [Name("exact", percent(metric, optimum), GREY)])
+    return page
+
+
+def _how_to_read(
+    drawn: Mapping[str, Sequence[Point]], lines: Mapping[str, Sequence[Point]], optimum: float | None
+) -> str:
+    """What is a line, and what a point."""
+    band = any(point.low < point.high for each in lines.values() for point in each)
+    of_lines = "Line: validation tasks, while it is trained." + " Band: the least and the greatest of its seeds." * band
+    of_points = f"Point: {'test tasks, after the training' if lines else 'mean'}. Whisker: its 95 % interval."
+    parts = [of_lines] * bool(lines) + [of_points] * any(label not in lines for label in drawn)
+    parts[-1] += " Dashed: exact." * (optimum is not None)
+    return "\n".join(parts)
+
+
+def _seconds(axes: "Axes") -> None:
+    """A logarithmic axis of time."""
+    from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
+
+    thousands = EngFormatter(sep="")
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
     axes.xaxis.set_major_formatter(lambda at, _: thousands(at) if at >= 1 else f"{at:g}")
     axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.margins(x=0.15, y=0.1)
-    page.draw_without_rendering()  # The layout has to be settled before names can keep their distance.
-    apart(names, page.dpi)
-    return page
 
 
 def _scale(axes: "Axes", metric: str, values: Sequence[float]) -> None:

@@ -106,6 +106,12 @@ def test_tables_and_pictures_are_written(grid: tuple[Path, dict[str, Any], str])
     assert "| maml |" in (out / "compare.md").read_text()
     drawn = {path.name for path in (out / "figures").iterdir()}
     assert drawn == {f"{name}.png" for name in (*ALWAYS, "functions", "cost")}
+    for trial in ("cnp-0", "cnp-1"):
+        taken = json.loads((out / trial / "seconds.json").read_text())
+        assert [each["step"] for each in taken["validations"]] == [2, 4]
+        first, last = (each["cpu_seconds"] for each in taken["validations"])
+        assert 0 < first < last <= taken["cpu_seconds"]
+        assert "seconds" not in (out / trial / "metrics.jsonl").read_text()
     assert {path.name for path in out.iterdir() if path.is_dir()} == {"figures"} | {
         f"{name}-{seed}" for name in ("maml", "platipus", "maml_noise", "cnp") for seed in (0, 1)
     }

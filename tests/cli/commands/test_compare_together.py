@@ -34,6 +34,11 @@ def test_seeds_together_make_the_table_of_seeds_alone(tmp_path: Path, monkeypatc
         assert json.loads((alone / "config.json").read_text()) == json.loads((many / "config.json").read_text())
         for one, other in zip(lines(alone), lines(many), strict=True):
             assert one.get("loss", math.pi) == pytest.approx(other.get("loss", math.pi), rel=1e-4)
+        for one in (alone, many):  # each has its share of what all have taken
+            taken = json.loads((one / "seconds.json").read_text())
+            assert [each["step"] for each in taken["validations"]] == [2, 4]
+            first, last = (each["cpu_seconds"] for each in taken["validations"])
+            assert 0 < first < last <= taken["cpu_seconds"]
     # Of those that are there nothing is repeated; the one that is not is trained, alone or together.
     kept = tmp_path / "many" / "maml-0" / "checkpoints"
     before = kept.stat().st_mtime_ns

@@ -75,11 +75,18 @@ def test_agrees_with_circles_drawn_from_the_prior(name):
 
 @every_protocol
 def test_halving_the_grid_changes_little(name):
-    family, usual = protocol(name, 10)
-    tasks = family.test(generator_for(0, "test", 0), 60)
+    """A grid that is much too coarse, the wrong twin, does not pass."""
+    family = circles(num_shots=10, num_test_queries=30, **PROTOCOLS[name])
+    tasks = family.test(generator_for(0, "test", 0), 100)
+    usual = scored(family.optima["test"], tasks)
     known = {"radial": family.info["support"] == "radial", "balanced": family.info["queries"] == "balanced"}
-    half = circle_learner(PLANE, CENTRE, family.info["radius"], **known, nodes=tuple(n // 2 for n in NODES))
-    assert abs((scored(half, tasks) - scored(usual, tasks)).mean()) < 1.5e-3  # on few tasks; on 100 it is .0004
+
+    def change(part):
+        nodes = tuple(number // part for number in NODES)
+        return scored(circle_learner(PLANE, CENTRE, family.info["radius"], **known, nodes=nodes), tasks) - usual
+
+    assert abs(change(2).mean()) < 1e-3
+    assert change(8).abs().mean() > 1e-3
 
 
 @every_protocol

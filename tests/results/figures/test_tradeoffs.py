@@ -32,6 +32,34 @@ def test_an_optimum_of_zero_is_one():
     assert page.axes[0].lines[-1].get_linestyle() == "--"
 
 
+def test_a_learner_that_is_known_along_its_training_has_a_line_in_the_place_of_its_point():
+    line = [Point(seconds, 3 / seconds, 2 / seconds, 4 / seconds) for seconds in (1.0, 10.0, 90.0)]
+    scores = {"maml": Point(30.0, 1.0, 0.9, 1.1), "tnp": Point(95.0, 7.0, 6.9, 7.1), "cnp": Point(5.0, 0.5, 0.4, 0.6)}
+    page = figures.by_cost(scores, "gap", lines={"tnp": line}, optimum=0.0)
+    (axes,) = page.axes
+    dot, drawn, other, dashed = axes.lines
+    assert [[*each.get_xydata()[0]] for each in (dot, other)] == [[30.0, 1.0], [5.0, 0.5]]
+    assert [*map(tuple, drawn.get_xydata())] == [(point.at, point.mean) for point in line]
+    assert (dot.get_linestyle(), drawn.get_linestyle(), dashed.get_linestyle()) == ("None", "-", "--")
+    assert (axes.get_xscale(), [*dashed.get_ydata()]) == ("log", [0, 0])
+    names = {text.get_text(): text for text in axes.texts}
+    assert {*names} == {"maml", "tnp", "cnp", "exact"}
+    assert names["tnp"].xy == (90.0, 3 / 90), "at the end of its line"
+    band = next(each for each in axes.collections if len(each.get_paths()[0].vertices) > 2)
+    assert band.get_paths()[0].vertices[:, 1].max() == 4.0
+    said = page.subfigs[0].texts[1].get_text()
+    assert "Line: validation tasks" in said
+    assert "Band: the least and the greatest of its seeds." in said
+    assert said.endswith("Whisker: its 95 % interval. Dashed: exact.")
+
+
+def test_lines_alone_say_nothing_of_points_and_one_seed_nothing_of_a_band():
+    line = [Point(seconds, 3 / seconds, 3 / seconds, 3 / seconds) for seconds in (1.0, 10.0)]
+    page = figures.by_cost({}, "gap", lines={"tnp": line, "cnp": line}, optimum=0.0)
+    said = page.subfigs[0].texts[1].get_text()
+    assert said == "Line: validation tasks, while it is trained. Dashed: exact."
+
+
 def test_names_of_points_that_are_near_do_not_lie_over_each_other():
     near = {name: Point(60.0 + i, 0.5, 0.4, 0.6) for i, name in enumerate(("maml", "fomaml", "anil"))}
     page = figures.by_cost({**near, "tnp": Point(900.0, 0.5, 0.4, 0.6)}, "nll")
@@ -61,7 +89,7 @@ def test_what_diverged_or_did_not_train_has_no_point():
     scores = {"maml": Point(30.0, 1.0, 0.9, 1.1), "bmaml": Point(60.0, inf, inf, inf)}
     page = figures.by_cost(scores, "nll", optimum=0.4)
     (axes,) = page.axes
-    assert {text.get_text() for text in axes.texts} == {"maml"}
+    assert {text.get_text() for text in axes.texts} == {"maml", "exact"}
     assert axes.get_xscale() == "log"
     for nothing in ({"exact": Point(0.0, 1.0, 0.9, 1.1)}, {"bmaml": Point(60.0, inf, inf, inf)}):
         with pytest.raises(ValueError, match="no finite score"):

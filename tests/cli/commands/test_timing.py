@@ -1,0 +1,73 @@
+"""How long a training has taken, in all and until each validation, over its interruptions."""
+
+import time
+from pathlib import Path
+
+import pytest
+from metafunc_cli.commands.timing import SECONDS, Clock, Times, add, times_of, validations_of
+
+import metafunc
+from metafunc import algorithms, data, likelihood, nn
+from metafunc.training.events import Event
+from metafunc.training.run import Run
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    learner = algorithms.maml(nn.mlp((1,), 1, hidden=(2,)), likelihood.gaussian())
+    metafunc.fit(learner, data.sinusoid(), steps=0, out=tmp_path / "run")
+    return Run(tmp_path / "run")
+
+
+def worked(seconds: float) -> None:
+    until = time.process_time() + seconds
+    while time.process_time() < until:
+        pass
+
+
+def test_a_clock_knows_what_was_taken_until_each_validation(run: Run) -> None:
+    heard: list[Event] = []
+    clock = Clock()
+    timed = clock.around(heard.append)
+    for step in (1, 2, 3):
+        worked(0.003)
+        timed(Event("train", step, 3))
+        if step > 1:
+            timed(Event("validation", step, 3))
+    assert [event.phase for event in heard] == ["train", "train", "validation", "train", "validation"]
+    add(run, clock.taken, clock.validations)
+    found = validations_of(run)
+    assert [*found] == [2, 3]
+    assert 0.006 <= found[2] <= found[3] - 0.003
+    assert found[3] <= (times_of(run).cpu or 0.0) < found[3] + 1.0, "nothing is taken after the last one"
+
+
+def test_seconds_go_on_where_a_training_was_stopped(run: Run) -> None:
+    assert validations_of(run) == {}
+    add(run, Times(9.0, 2.0), {10: Times(4.0, 1.0), 20: Times(8.0, 1.5), 30: Times(9.0, 2.0)})
+    # It went back to step 15, validated at 20 once more, later than the first time, and did not come to 30.
+    add(run, Times(5.0, 1.5), {20: Times(3.0, 1.0)})
+    assert validations_of(run) == {10: 1.0, 20: 3.0}
+    add(run, Times(4.0, 1.5), {30: Times(3.0, 1.0)})
+    assert validations_of(run) == {10: 1.0, 20: 3.0, 30: 4.5}
+    assert times_of(run) == Times(18.0, 5.0)
+    add(run, Times(1.0, 0.5), {})
+    assert (validations_of(run), times_of(run).cpu) == ({10: 1.0, 20: 3.0, 30: 4.5}, 5.5)
+    add(run, Times(0.0, 0.0), {40: Times(0.0, 0.0)})
+    assert [*validations_of(run)] == [10, 20, 30], "a training that took no step is not timed"
+
+
+def test_what_was_not_timed_from_the_beginning_has_no_times(run: Run) -> None:
+    run.write(SECONDS, {"seconds": 4.0})
+    assert (times_of(run), validations_of(run)) == (Times(4.0, None), {})
+    add(run, Times(2.0, 2.0), {10: Times(1.0, 1.0)})
+    assert (times_of(run), validations_of(run)) == (Times(6.0, None), {})
+
+
+def test_a_damaged_file_is_named_and_holds_no_times(run: Run) -> None:
+    add(run, Times(2.0, 2.0), {10: Times(1.0, 1.0)})
+    file = run.path / SECONDS
+    file.write_text(file.read_text().replace("10", "11"))
+    with pytest.warns(UserWarning, match=r"seconds\.json is not what this run wrote"):
+        assert validations_of(run) == {}
+    assert times_of(run) == Times(None, None)
