@@ -7,6 +7,7 @@ import torch
 
 from metafunc.evaluation.meta_test import Evaluation
 from metafunc.evaluation.metrics.table import METRICS
+from metafunc.evaluation.noise_scale import IN_TASK_UNITS
 from metafunc.evaluation.scoring import Origin
 
 
@@ -60,4 +61,5 @@ def _noise_scale(evaluations: Sequence[Evaluation]) -> dict[str, tuple[float | i
     return {
         "noise_scale": tuple(scales.square().mean(0).sqrt().tolist()),
         "noise_tasks_left_out": tuple(left_out.tolist()),
+        **{name: numbers for name, numbers in evaluations[0].pooled.items() if name == IN_TASK_UNITS},
     }

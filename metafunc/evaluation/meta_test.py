@@ -6,8 +6,8 @@ of a regression without a noise model is given one scale per step, the likeliest
 $$ \sigma_k = \arg\max_\sigma \textstyle\sum_{i} \log \frac1M \sum_m \mathcal N(y_i; f_m(x_i), \sigma^2), $$
 
 which is the root of the mean squared error after k steps for a point learner, and less where particles spread. That is
-the same rule for every method, and it is recorded with the result. Validation tasks that diverge after k steps are left
-out of $\sigma_k$ and counted.
+the same rule for every method, and it is recorded with the result. Of a learner that sees each task in a unit of its
+own it is in that unit. Validation tasks that diverge after k steps are left out of $\sigma_k$ and counted.
 """
 
 from collections.abc import Mapping
@@ -26,7 +26,7 @@ from metafunc.evaluation.memorisation import PROBED, probed
 from metafunc.evaluation.metrics.summaries import json_safe, summarise
 from metafunc.evaluation.metrics.table import METRICS, followed, higher_is_better
 from metafunc.evaluation.metrics.text import as_html, as_text
-from metafunc.evaluation.noise_scale import noise_scale
+from metafunc.evaluation.noise_scale import described, noise_scale
 from metafunc.evaluation.row_by_row import fitted_noise, joint_nll
 from metafunc.evaluation.scoring import (
     BLOCK,
@@ -68,8 +68,8 @@ class Evaluation:
         counts: by name, (steps, tasks, ...): what each task adds to a calibration error, `metrics.confidence_bins` for
             `ece` (classes) or `metrics.rows_below` for `calibration_error` (regression).
         pooled: by name, one number per step: those errors of the rows of all tasks; and for a regression without a
-            noise model `noise_scale`, the standard deviation fitted on validation tasks, and `noise_tasks_left_out`,
-            how many of these diverged and do not count.
+            noise model `noise_scale`, the standard deviation fitted on validation tasks, `noise_tasks_left_out`, how
+            many of these diverged and do not count, and `noise_in_task_units`, 1, where it is in each task's own unit.
         autoregressive: one number per task, after as many steps as in training: minus the log-probability of the query
             rows together, in nats per row, each predicted from the support set and the rows before it; None: not asked
             for.
@@ -251,8 +251,8 @@ def evaluate(
             noise, fitted = scalars.values, fitting.described(learner, scalars)
             draws = replace(draws, learner=learner.with_values(tuple(noise[-1].tolist())))
         elif unscaled:
-            noise, left_out = noise_scale(validation, num_steps, spread=spread)
-            fitted = {"noise_scale": tuple(noise.tolist()), "noise_tasks_left_out": tuple(left_out.tolist())}
+            one_each = noise_scale(validation, num_steps, spread=spread)
+            noise, fitted = one_each.scale, described(one_each, predictive)
         tasks = draws.chunks(num_steps, on_progress)
         found = draws.joined([scores(learner, draws.meta, some, move(noise, where), num_steps) for some in tasks], 1)
         probe = probed(replace(draws, num_tasks=min(num_tasks, PROBED)))

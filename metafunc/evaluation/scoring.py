@@ -191,9 +191,7 @@ def score(predictive: Predictive, query: Batch, noise: Tree = ()) -> Scores:
         The metrics of the kind: means over the query rows that count; and of those that are pooled, what this task
         adds to the counts.
     """
-    judged = predictive
-    if not isinstance(predictive, Categorical) and isinstance(predictive.scale, tuple):
-        judged = predictive._replace(scale=noise)
+    judged = predictive.with_noise(noise)
     unknown = not isinstance(judged, Categorical) and isinstance(judged.scale, tuple)
     return {
         name: row.of_task(judged, query.y, query.mask)
@@ -241,10 +239,7 @@ def predicted(learner: MetaLearner[M, P], params: P, x: Tensor, noise: Tree, ste
         return learner.predict(params, x)
     if isinstance(learner, PostHoc):
         return learner.at(noise[step])(params, x)
-    found = learner.predict(params, x)
-    if isinstance(found, Categorical) or not isinstance(found.scale, tuple):
-        return found
-    return found._replace(scale=noise[step])
+    return learner.predict(params, x).with_noise(noise[step])
 
 
 def of_policies(draws: Draws[M, P], num_steps: int, on_progress: Progress = quiet) -> Scores:

@@ -71,9 +71,12 @@ class Units:
         return replace(learner, path=path, predict=predict)
 
     def predicted(self, found: Normal) -> Normal:
-        """Predictions in the unit of the target."""
-        scale = found.scale if isinstance(found.scale, tuple) else found.scale * self.y_scale
-        return found._replace(loc=found.loc * self.y_scale + self.y_mean, scale=scale)
+        """Predictions in the unit of the target, and where they have no scale, one that is fitted in that of a task."""
+        loc = found.loc * self.y_scale + self.y_mean
+        if isinstance(found.scale, tuple):
+            unit = loc.new_ones(()) if isinstance(found.unit, tuple) else found.unit
+            return found._replace(loc=loc, unit=unit * self.y_scale)
+        return found._replace(loc=loc, scale=found.scale * self.y_scale)
 
     def draws(self, found: Draws) -> Draws:
         """Whole functions as the table has them."""
