@@ -30,6 +30,7 @@ from metafunc.evaluation.noise_scale import described, noise_scale
 from metafunc.evaluation.row_by_row import fitted_noise, joint_nll
 from metafunc.evaluation.scoring import (
     BLOCK,
+    BY_TARGET,
     UNLIMITED,
     Draws,
     Origin,
@@ -74,6 +75,7 @@ class Evaluation:
             rows together, in nats per row, each predicted from the support set and the rows before it; None: not asked
             for.
         origin: which tasks or classes the episodes come from: what intervals are over.
+        by_target: the squared error of each of several targets (steps, tasks, targets); None where there is one.
     """
 
     split: str
@@ -87,6 +89,7 @@ class Evaluation:
     pooled: Mapping[str, tuple[float | int, ...]]
     autoregressive: Tensor | None = None
     origin: Origin = UNLIMITED
+    by_target: Tensor | None = None
 
     def __repr__(self) -> str:
         return as_text(self.num_tasks, self.split, self.by_step)
@@ -272,9 +275,10 @@ def _pooled(found: Scores, fitted: dict[str, tuple[float | int, ...]]) -> dict[s
     pooled = {name: row.pooled for name, row in METRICS.items() if name in found and row.pooled is not None}
     errors = {name: tuple(pool(found[name].sum(1)).tolist()) for name, pool in pooled.items()}
     return {
-        "values": {name: values for name, values in found.items() if name not in pooled},
+        "values": {name: values for name, values in found.items() if name in METRICS and name not in pooled},
         "counts": {name: found[name] for name in pooled},
         "pooled": {**fitted, **errors},
+        "by_target": found.get(BY_TARGET),
     }
 
 
