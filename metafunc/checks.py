@@ -149,13 +149,17 @@ def in_place(order: str, **given: tuple[object, type]) -> None:
             the others.
 
     Raises:
-        TypeError: one is of another's type; the message has the right call.
+        TypeError: one is of another's type, or `meta` is what a training returned; the message has the right call.
 
     Examples:
         >>> in_place("fit(learner, family)", learner=(1, str), family=("a", int))
         Traceback (most recent call last):
         TypeError: learner is of the type int, which family should have: fit(learner, family).
     """
+    trained = given.get("meta", (None, object))[0]
+    if hasattr(trained, "meta") and hasattr(trained, "best"):  # a `Fit`, which is no tree of tensors
+        what = type(trained).__name__
+        raise TypeError(f"meta is a {what}: give the meta-parameters that it holds, {what.lower()}.best: {order}.")
     wanted = {name: kind for name, (_, kind) in given.items() if kind is not object}
     for name, (value, kind) in given.items():
         for other, needed in wanted.items():

@@ -22,10 +22,11 @@ Data: TypeAlias = Any
 Scalar: TypeAlias = Float[Tensor, ""]
 Params: TypeAlias = dict[str, Tensor]
 """What a model's `init` returns. Transforms take any `Tree`."""
+Rate: TypeAlias = float | Tensor | Tree
+"""A step size: a number, a 0-dim tensor, or a tree like the parameters, whose leaves broadcast against theirs."""
 Kind: TypeAlias = Literal["regression", "classification", "control"]
 Normalisation: TypeAlias = Literal["none", "transductive", "support"]
-"""Whose statistics a network normalises by at prediction time: of no data (`none`, also running statistics), of the
-query batch itself (`transductive`), or those of the support set (`support`)."""
+"""Whose statistics predictions are normalised by: no data's or running ones, the query batch's, the support set's."""
 
 P = TypeVar("P")
 M = TypeVar("M")
@@ -69,17 +70,25 @@ class Normal(NamedTuple):
     """Gaussian predictions, particles first: `loc` is (particles, n, outputs).
 
     `scale` is a standard deviation that broadcasts against `loc`; the empty tuple says that the learner has no noise
-    model, and that one has to be fitted before it is scored. `log_weight` broadcasts against (particles, n) and says
-    how much each particle counts, up to a constant of a row; the empty tuple says that all count the same.
+    model, and that one has to be fitted before it is scored, in `unit` (outputs,), where it is not empty. `log_weight`
+    broadcasts against (particles, n): how much each particle counts, up to a constant of a row; if empty, all alike.
     """
 
     loc: Tensor
     scale: Tree = ()
     log_weight: Tree = ()
+    unit: Tree = ()
 
     def log_prob(self, y: Tensor) -> Tensor:
         """The log density of targets, number by number; there has to be a scale."""
         return log_normal((y - self.loc) / self.scale, self.scale.log())
+
+    def with_noise(self, noise: Tree) -> "Normal":
+        """The same with a noise scale, in its unit, where it has no scale; None and the empty tuple change nothing."""
+        if noise is None or isinstance(noise, tuple) or not isinstance(self.scale, tuple):
+            return self
+        scale = noise if isinstance(noise, Tensor) else self.loc.new_tensor(noise)
+        return self._replace(scale=scale if isinstance(self.unit, tuple) else scale * self.unit, unit=())
 
 
 def log_normal(deviation: Tensor, log_scale: Tensor) -> Tensor:
@@ -91,6 +100,10 @@ class Categorical(NamedTuple):
     """Class predictions, particles first: `logits` is (particles, n, classes)."""
 
     logits: Tensor
+
+    def with_noise(self, noise: Tree) -> "Categorical":
+        """The same, since classes have no noise scale."""
+        return self
 
 
 Predictive: TypeAlias = Normal | Categorical
@@ -147,10 +160,6 @@ class Sampler(Protocol):
     def __call__(self, generator: Generator, num_tasks: int, /) -> Task: ...
 
 
-def _unchanged(params: P, _: Tensor) -> P:
-    return params
-
-
 @dataclass(frozen=True, repr=False)
 class Model(Built):
     """A network as two pure functions.
@@ -164,7 +173,7 @@ class Model(Built):
 
     init: Callable[[Generator], Params]
     apply: Callable[[Params, Tensor], Tensor]
-    condition: Callable[[Params, Tensor], Params] = _unchanged
+    condition: Callable[[Params, Tensor], Params] = lambda params, _: params
     normalisation: Normalisation = "none"
 
     def finish(self, params: Tree, support: Data, /) -> Tree:
@@ -176,10 +185,8 @@ class Model(Built):
 class FastLoss(Generic[M]):
     """A task loss that takes a quicker way, beside the one that it is by definition: they are the same function.
 
-    A training holds one against the other on its first tasks, and takes the definition where they differ.
-
     Args:
-        fast: what is called.
+        fast: what is called, unless the first tasks of a training show a difference.
         definition: the same as its formula reads.
     """
 
@@ -209,8 +216,7 @@ class MetaLearner(Built, Generic[M, P]):
         adapt: from meta-parameters and a support set to a task's parameters.
         path: the same, for 0..num_steps steps on a leading axis.
         task_loss: what meta-training minimises, for one task.
-        predict: (task parameters, inputs (n, ...)) to the distribution of observations: a `Normal` whose `loc` is
-            (particles, n, outputs), or a `Categorical` whose `logits` are (particles, n, classes).
+        predict: (task parameters, inputs (n, ...)) to the distribution of the observations, particles first.
         prepare: attaches this step's random numbers to stacked tasks; by default there are none.
         joint: (task parameters, query set) to the nats of all its rows together; None: given a particle, independent.
         normalisation: the model's protocol.
@@ -280,10 +286,7 @@ def expected(task_loss: TaskLoss[M]) -> MetaLoss[M]:
     Papers write a sum; the mean, which implementations take, leaves the step size independent of the number of tasks.
 
     Args:
-        task_loss: (meta, task) to a scalar, for one task.
-
-    Returns:
-        (meta, stacked tasks) to a scalar.
+        task_loss: (meta, task) to a scalar, for one task; what is returned is the same for stacked tasks.
     """
 
     def meta_loss(meta: M, tasks: Task, /) -> Scalar:
@@ -292,9 +295,6 @@ def expected(task_loss: TaskLoss[M]) -> MetaLoss[M]:
 
     return meta_loss
 
-
-Rate: TypeAlias = float | Tensor | Tree
-"""A step size: a number, a 0-dim tensor, or a tree like the parameters, whose leaves broadcast against theirs."""
 
 for _tensors in (Batch, Task, Normal, Categorical):
     by_shapes(_tensors)

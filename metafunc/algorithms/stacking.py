@@ -195,7 +195,7 @@ def _predicted(member: Member, own: Adapted, x: Tensor) -> Normal:
     found = member.learner.predict(own.params, x)
     if not isinstance(found, Normal):
         raise ValueError("A stack is of learners of regressions: one of its members predicts classes.")
-    found = found._replace(scale=own.noise_scale) if isinstance(found.scale, tuple) else found
+    found = found.with_noise(own.noise_scale)
     if isinstance(found.scale, tuple):
         raise ValueError("A member of the stack has no noise model: give its noise_scales.")
     return found if member.temperature == 1 else found._replace(scale=member.temperature * found.scale)

@@ -143,11 +143,12 @@ def _in_full(predictive: Predictive) -> Predictive:
     """The same, ready for the axes of particles to be joined: nothing broadcasts, and weights of a member sum to 1."""
     if not isinstance(predictive, Normal):
         return predictive
-    loc, scale, weight = predictive
+    loc, scale, weight, unit = predictive
     return Normal(
         loc,
         scale.expand_as(loc) if isinstance(scale, Tensor) else scale,
         weight.expand(loc.shape[:2]).log_softmax(0) if isinstance(weight, Tensor) else weight,
+        unit.expand_as(loc) if isinstance(unit, Tensor) else unit,
     )
 
 

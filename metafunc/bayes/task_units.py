@@ -106,8 +106,8 @@ def in_task_units(
     densities have the factor 1 / s, are in the units of the tasks and can be compared with any other learner's. Before
     the first step of adaptation nothing is known of a task, and predictions are those for no rows.
 
-    A learner without a noise model is given one noise scale in the units of the tasks, as everywhere; `tempered` fits
-    one in units of each task's own.
+    A learner without a noise model is given one noise scale in units of each task's own, $\sigma s$; before the first
+    step s is 1.
 
     Args:
         learner: a learner of regressions.
@@ -220,5 +220,7 @@ def _back(unit: Unit, predicted: Predictive) -> Predictive:
     """Predictions of standardised targets as those of the targets."""
     if isinstance(predicted, Categorical):
         raise TypeError("Classes have no unit: give a learner of regressions.")
-    scale = predicted.scale if isinstance(predicted.scale, tuple) else predicted.scale * unit.scale
-    return predicted._replace(loc=predicted.loc * unit.scale + unit.mean, scale=scale)
+    loc = predicted.loc * unit.scale + unit.mean
+    if isinstance(predicted.scale, tuple):
+        return predicted._replace(loc=loc, unit=unit.scale)
+    return predicted._replace(loc=loc, scale=predicted.scale * unit.scale)

@@ -1,7 +1,7 @@
 r"""Temperature scaling: one number that makes a trained learner as sure as it should be.
 
 Classes: $p_T(c \mid x) \propto p(c \mid x)^{1/T}$, of the particles' mixture. Regression: every scale is multiplied by
-T; where a learner has no noise model T is the noise scale itself, in units of y. T is fitted on validation tasks.
+T; where a learner has no noise model T is the noise scale itself, in its unit. T is fitted on validation tasks.
 """
 
 from torch import Tensor
@@ -60,7 +60,7 @@ def tempered(learner: MetaLearner[M, P]) -> PostHoc[M, P]:
 def at_temperature(predictive: Predictive, temperature: Tensor) -> Predictive:
     """Predictions at another temperature; of classes, the particles' mixture as one particle."""
     if isinstance(predictive, Normal):
-        scale = predictive.loc.new_ones(()) if isinstance(predictive.scale, tuple) else predictive.scale
-        return predictive._replace(scale=scale * temperature)
+        found = predictive.with_noise(predictive.loc.new_ones(()))
+        return found._replace(scale=found.scale * temperature)
     mixed: Tensor = log_mean_exp(predictive.logits.log_softmax(-1))
     return Categorical(mixed[None] / temperature)

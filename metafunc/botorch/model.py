@@ -163,8 +163,7 @@ class MetaModel(Model):
     def _predicted(self, x: Tensor) -> Normal:
         found = self.learner.predict(self.params, x)
         assert isinstance(found, Normal)
-        bare = isinstance(found.scale, tuple) and self.noise_scale is not None
-        return found._replace(scale=found.loc.new_tensor(self.noise_scale)) if bare else found
+        return found.with_noise(self.noise_scale)
 
     def _rows(self, x: Tensor) -> Batch:
         return Batch(x, x.new_zeros(len(x), self._outputs))

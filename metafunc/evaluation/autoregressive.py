@@ -25,7 +25,7 @@ from metafunc.bayes.mixtures import log_weights
 from metafunc.checks import counted
 from metafunc.data.sampling import generator_for, standard_normal
 from metafunc.evaluation.metrics.scores import nll
-from metafunc.types import Batch, Categorical, M, MetaLearner, Normal, P, Predictive, Scalar, Task, TaskFamily, Tree
+from metafunc.types import Batch, Categorical, M, MetaLearner, P, Predictive, Scalar, Task, TaskFamily, Tree
 
 NOT_ROW_BY_ROW = (
     "An autoregressive joint adds one row after the other to the support set, and this network normalises by all rows "
@@ -96,7 +96,7 @@ def log_joint(
         earlier = (ranks < ranks.gather(0, row[None])) * counts
         params = learner.adapt(meta, rows._replace(mask=torch.cat([rows.mask[:first], earlier])))
         x, y = rows.x.index_select(0, first + row[None]), rows.y.index_select(0, first + row[None])
-        return -nll(_with_noise(learner.predict(params, x), noise), y)
+        return -nll(learner.predict(params, x).with_noise(noise), y)
 
     found = torch.vmap(of_row, chunk_size=chunk_size)(torch.arange(num_query, device=order.device))
     return torch.where(counts > 0, found, 0.0).sum()
@@ -132,7 +132,7 @@ def sample(
     for size in blocks or (1,) * uniforms.shape[0]:
         begin, end = first + start, first + start + size
         params = learner.adapt(meta, rows._replace(y=y, mask=rows.mask * (places < begin)))
-        predictive = _with_noise(learner.predict(params, rows.x[begin:end]), noise)
+        predictive = learner.predict(params, rows.x[begin:end]).with_noise(noise)
         drawn = _drawn(predictive, uniforms[start : start + size]).to(y.dtype)
         y = torch.cat([y[:begin], drawn, y[end:]])
         start += size
@@ -231,12 +231,6 @@ def check_row_by_row(learner: MetaLearner[M, P], family: TaskFamily | None = Non
         raise ValueError(f"{family.name} is control, and an autoregressive joint is of rows with inputs and targets.")
     if learner.normalisation != "none":
         raise ValueError(NOT_ROW_BY_ROW)
-
-
-def _with_noise(predictive: Predictive, noise: Tree) -> Predictive:
-    if isinstance(predictive, Normal) and isinstance(predictive.scale, tuple):
-        return predictive._replace(scale=noise)
-    return predictive
 
 
 def _drawn(predictive: Predictive, uniforms: Float64[Tensor, "n width"]) -> Tensor:

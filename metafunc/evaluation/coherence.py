@@ -109,7 +109,7 @@ def labels_of(predictive: Predictive) -> tuple[Tensor, Tensor]:
     """Labels of the first of two rows, as they are predicted, and their weights."""
     if isinstance(predictive, Categorical):
         return torch.arange(predictive.logits.shape[-1], device=predictive.logits.device), described(predictive, 0)
-    loc, scale, log_weight = _each(predictive)
+    loc, scale, log_weight, _ = _each(predictive)
     outputs = loc.shape[-1]
     rule = gauss_hermite(loc, NODES) if outputs == 1 else spherical(loc, outputs)
     labels = loc[:, 0, None] + scale[:, 0, None] * rule.nodes

@@ -286,10 +286,8 @@ def conformal(
 
 
 def _with_scale(predictive: Predictive) -> Predictive:
-    """Predictions whose scale is 1 where they have none."""
-    if isinstance(predictive, Normal) and isinstance(predictive.scale, tuple):
-        return predictive._replace(scale=predictive.loc.new_ones(()))
-    return predictive
+    """Predictions whose scale is 1, in its unit, where they have none."""
+    return predictive if isinstance(predictive, Categorical) else predictive.with_noise(predictive.loc.new_ones(()))
 
 
 def _moments(predictive: Predictive) -> tuple[Tensor, Tensor]:

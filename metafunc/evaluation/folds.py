@@ -7,6 +7,7 @@ import torch
 
 from metafunc.evaluation.meta_test import Evaluation
 from metafunc.evaluation.metrics.table import METRICS
+from metafunc.evaluation.noise_scale import IN_TASK_UNITS
 from metafunc.evaluation.scoring import Origin
 
 
@@ -49,7 +50,17 @@ def pool_folds(evaluations: Sequence[Evaluation]) -> Evaluation:
         raise ValueError("Some folds are of a finite number of tasks, and others are not: they are not of one table.")
     origin = Origin(torch.cat(known), first.origin.of) if known else first.origin
     pooled = {**errors, **_noise_scale(evaluations)}
-    return replace(first, values=values, counts=counts, pooled=pooled, probe={}, autoregressive=None, origin=origin)
+    by_target = [test.by_target for test in evaluations if test.by_target is not None]
+    return replace(
+        first,
+        values=values,
+        counts=counts,
+        pooled=pooled,
+        probe={},
+        autoregressive=None,
+        origin=origin,
+        by_target=torch.cat(by_target, 1) if by_target else None,
+    )
 
 
 def _noise_scale(evaluations: Sequence[Evaluation]) -> dict[str, tuple[float | int, ...]]:
@@ -60,4 +71,5 @@ def _noise_scale(evaluations: Sequence[Evaluation]) -> dict[str, tuple[float | i
     return {
         "noise_scale": tuple(scales.square().mean(0).sqrt().tolist()),
         "noise_tasks_left_out": tuple(left_out.tolist()),
+        **{name: numbers for name, numbers in evaluations[0].pooled.items() if name == IN_TASK_UNITS},
     }

@@ -6,8 +6,8 @@ of a regression without a noise model is given one scale per step, the likeliest
 $$ \sigma_k = \arg\max_\sigma \textstyle\sum_{i} \log \frac1M \sum_m \mathcal N(y_i; f_m(x_i), \sigma^2), $$
 
 which is the root of the mean squared error after k steps for a point learner, and less where particles spread. That is
-the same rule for every method, and it is recorded with the result. Validation tasks that diverge after k steps are left
-out of $\sigma_k$ and counted.
+the same rule for every method, and it is recorded with the result. Of a learner that sees each task in a unit of its
+own it is in that unit. Validation tasks that diverge after k steps are left out of $\sigma_k$ and counted.
 """
 
 from collections.abc import Mapping
@@ -26,10 +26,11 @@ from metafunc.evaluation.memorisation import PROBED, probed
 from metafunc.evaluation.metrics.summaries import json_safe, summarise
 from metafunc.evaluation.metrics.table import METRICS, followed, higher_is_better
 from metafunc.evaluation.metrics.text import as_html, as_text
-from metafunc.evaluation.noise_scale import noise_scale
+from metafunc.evaluation.noise_scale import described, noise_scale
 from metafunc.evaluation.row_by_row import fitted_noise, joint_nll
 from metafunc.evaluation.scoring import (
     BLOCK,
+    BY_TARGET,
     UNLIMITED,
     Draws,
     Origin,
@@ -68,12 +69,13 @@ class Evaluation:
         counts: by name, (steps, tasks, ...): what each task adds to a calibration error, `metrics.confidence_bins` for
             `ece` (classes) or `metrics.rows_below` for `calibration_error` (regression).
         pooled: by name, one number per step: those errors of the rows of all tasks; and for a regression without a
-            noise model `noise_scale`, the standard deviation fitted on validation tasks, and `noise_tasks_left_out`,
-            how many of these diverged and do not count.
+            noise model `noise_scale`, the standard deviation fitted on validation tasks, `noise_tasks_left_out`, how
+            many of these diverged and do not count, and `noise_in_task_units`, 1, where it is in each task's own unit.
         autoregressive: one number per task, after as many steps as in training: minus the log-probability of the query
             rows together, in nats per row, each predicted from the support set and the rows before it; None: not asked
             for.
         origin: which tasks or classes the episodes come from: what intervals are over.
+        by_target: the squared error of each of several targets (steps, tasks, targets); None where there is one.
     """
 
     split: str
@@ -87,6 +89,7 @@ class Evaluation:
     pooled: Mapping[str, tuple[float | int, ...]]
     autoregressive: Tensor | None = None
     origin: Origin = UNLIMITED
+    by_target: Tensor | None = None
 
     def __repr__(self) -> str:
         return as_text(self.num_tasks, self.split, self.by_step)
@@ -251,8 +254,8 @@ def evaluate(
             noise, fitted = scalars.values, fitting.described(learner, scalars)
             draws = replace(draws, learner=learner.with_values(tuple(noise[-1].tolist())))
         elif unscaled:
-            noise, left_out = noise_scale(validation, num_steps, spread=spread)
-            fitted = {"noise_scale": tuple(noise.tolist()), "noise_tasks_left_out": tuple(left_out.tolist())}
+            one_each = noise_scale(validation, num_steps, spread=spread)
+            noise, fitted = one_each.scale, described(one_each, predictive)
         tasks = draws.chunks(num_steps, on_progress)
         found = draws.joined([scores(learner, draws.meta, some, move(noise, where), num_steps) for some in tasks], 1)
         probe = probed(replace(draws, num_tasks=min(num_tasks, PROBED)))
@@ -272,9 +275,10 @@ def _pooled(found: Scores, fitted: dict[str, tuple[float | int, ...]]) -> dict[s
     pooled = {name: row.pooled for name, row in METRICS.items() if name in found and row.pooled is not None}
     errors = {name: tuple(pool(found[name].sum(1)).tolist()) for name, pool in pooled.items()}
     return {
-        "values": {name: values for name, values in found.items() if name not in pooled},
+        "values": {name: values for name, values in found.items() if name in METRICS and name not in pooled},
         "counts": {name: found[name] for name in pooled},
         "pooled": {**fitted, **errors},
+        "by_target": found.get(BY_TARGET),
     }
 
 

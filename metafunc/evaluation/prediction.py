@@ -66,19 +66,19 @@ def predict(
             at_least(0, num_steps=num_steps)
             params = tree.at(learner.path(meta, examples, num_steps), -1)
         blocks = [x] if learner.normalisation == "transductive" else torch.split(x, BLOCK)
-        return _joined([_with_noise(learner.predict(params, block), noise_scale) for block in blocks])
+        return _joined([_in_full(learner.predict(params, block).with_noise(noise_scale)) for block in blocks])
 
 
-def _with_noise(predicted: Predictive, noise_scale: float | None) -> Predictive:
+def _in_full(predicted: Predictive) -> Predictive:
+    """The same with a number for each row."""
     if isinstance(predicted, Categorical):
         return predicted
-    loc, scale, weight = predicted
-    if isinstance(scale, tuple) and noise_scale is not None:
-        scale = loc.new_tensor(noise_scale)
+    loc, scale, weight, unit = predicted
     return Normal(
         loc,
         scale if isinstance(scale, tuple) else scale.expand_as(loc),
         weight if isinstance(weight, tuple) else weight.expand(loc.shape[:2]),
+        unit if isinstance(unit, tuple) else unit.expand_as(loc),
     )
 
 

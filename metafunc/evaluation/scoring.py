@@ -12,7 +12,7 @@ from metafunc.bayes.post_hoc import PostHoc
 from metafunc.data.sampling import Grouped, generator_for
 from metafunc.evaluation import returns
 from metafunc.evaluation.metrics.intervals import Groups, count_groups
-from metafunc.evaluation.metrics.scores import per_row
+from metafunc.evaluation.metrics.scores import mse, per_row
 from metafunc.evaluation.metrics.table import METRICS, followed, of_kind
 from metafunc.execution import device
 from metafunc.execution.distributed import ALONE, Ranks
@@ -26,6 +26,8 @@ BLOCK = 25
 """Tasks of one draw. A task is numbered (seed, split, block, index), so that no chunk size changes which tasks come."""
 BUDGET = 2**26
 """How many numbers, roughly, one chunk of tasks may keep in memory at a time: 256 MB of float32."""
+BY_TARGET = "mse_by_target"
+"""Beside the metrics: the squared error of each of several targets (targets,)."""
 KERNEL_AXES = 4
 """Axes of a convolution's kernel; particles are one more."""
 
@@ -191,9 +193,7 @@ def score(predictive: Predictive, query: Batch, noise: Tree = ()) -> Scores:
         The metrics of the kind: means over the query rows that count; and of those that are pooled, what this task
         adds to the counts.
     """
-    judged = predictive
-    if not isinstance(predictive, Categorical) and isinstance(predictive.scale, tuple):
-        judged = predictive._replace(scale=noise)
+    judged = predictive.with_noise(noise)
     unknown = not isinstance(judged, Categorical) and isinstance(judged.scale, tuple)
     return {
         name: row.of_task(judged, query.y, query.mask)
@@ -208,7 +208,7 @@ def main_score(predictive: Predictive, query: Batch) -> Tensor:
 
 
 def scores(learner: MetaLearner[M, P], meta: M, tasks: Task, noise: Tree, num_steps: int) -> Scores:
-    """The metrics of stacked tasks, (steps, tasks), and the counts that calibration is pooled from.
+    """The metrics of stacked tasks, (steps, tasks), the counts that calibration is pooled from, and `BY_TARGET`.
 
     Args:
         learner: what adapts.
@@ -222,7 +222,8 @@ def scores(learner: MetaLearner[M, P], meta: M, tasks: Task, noise: Tree, num_st
     def of_task(task: Task) -> Scores:
         steps: list[Scores] = []
         for step, params in enumerate(tree.unstack(learner.path(meta, task.support, num_steps))):
-            found = score(predicted(learner, params, task.query.x, noise, step), task.query)
+            predictive = predicted(learner, params, task.query.x, noise, step)
+            found = {**score(predictive, task.query), **_by_target(predictive, task.query)}
             if isinstance(learner, PostHoc) and "nll" in found:
                 found["joint_nll"] = found["nll"]  # Its rows are independent, with the scalars of this very step.
             elif learner.joint is not None:
@@ -235,16 +236,24 @@ def scores(learner: MetaLearner[M, P], meta: M, tasks: Task, noise: Tree, num_st
     return {name: values.cpu() for name, values in by_task.items()}
 
 
+def _by_target(predictive: Predictive, query: Batch) -> Scores:
+    """The squared error of each of several targets; empty where there is one, or they are classes."""
+    if isinstance(predictive, Categorical) or (number := query.y.shape[-1]) < 2:
+        return {}
+    each = [
+        mse(predictive._replace(loc=predictive.loc[..., i : i + 1]), query.y[:, i : i + 1], query.mask)
+        for i in range(number)
+    ]
+    return {BY_TARGET: torch.stack(each)}
+
+
 def predicted(learner: MetaLearner[M, P], params: P, x: Tensor, noise: Tree, step: int) -> Predictive:
     """Predictions after a number of steps, with what was fitted for it on validation tasks; () if nothing was."""
     if isinstance(noise, tuple):
         return learner.predict(params, x)
     if isinstance(learner, PostHoc):
         return learner.at(noise[step])(params, x)
-    found = learner.predict(params, x)
-    if isinstance(found, Categorical) or not isinstance(found.scale, tuple):
-        return found
-    return found._replace(scale=noise[step])
+    return learner.predict(params, x).with_noise(noise[step])
 
 
 def of_policies(draws: Draws[M, P], num_steps: int, on_progress: Progress = quiet) -> Scores:

@@ -82,8 +82,7 @@ class Explorable:
 
     def in_units(self, units: Units) -> "Explorable":
         """The same for tasks as their table has them."""
-        noise = [None if scale is None else scale * units.y_scale for scale in self.noise]
-        return replace(self, learner=units.learner(self.learner), noise=noise)
+        return replace(self, learner=units.learner(self.learner))
 
 
 def explored(learners: Sequence[Explorable], run: Run, *, seed: int = 0, imports: bool = False) -> Explored | None:

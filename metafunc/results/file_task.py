@@ -56,7 +56,7 @@ class FileTask(NamedTuple):
         if isinstance(predicted, Categorical):
             return Categorical(predicted.logits.double())
         scale = predicted.scale if isinstance(predicted.scale, tuple) else predicted.scale.double() * self.scale
-        return predicted._replace(loc=predicted.loc.double() * self.scale + self.mean, scale=scale)
+        return predicted._replace(loc=predicted.loc.double() * self.scale + self.mean, scale=scale, unit=())
 
 
 def read(run: Run, support: Path, query: Path, target: Sequence[str] = ()) -> FileTask:

@@ -25,7 +25,8 @@ from metafunc.results.tables import spoken, tested_on
 from metafunc.training.build import own_steps
 from metafunc.training.load import load
 from metafunc.training.record import CONFIG
-from metafunc.training.run import Run, fitted_noise
+from metafunc.training.recorded_noise import fitted_noise
+from metafunc.training.run import Run
 from metafunc.types import MetaLearner
 
 PROBED = {"own": "after adaptation on its own support set", "empty": "on none", "shuffled": "on another task's"}

@@ -21,7 +21,8 @@ from metafunc.results.shown import Shown, noise_of
 from metafunc.training import schema
 from metafunc.training.build import own_steps, tasks_of
 from metafunc.training.load import load
-from metafunc.training.run import Run, fitted_noise
+from metafunc.training.recorded_noise import fitted_noise
+from metafunc.training.run import Run
 from metafunc.training.schema import Count
 from metafunc.types import Batch, Categorical, MetaLearner, Normal, Task
 

@@ -20,7 +20,8 @@ from metafunc.results import decisions, file_task
 from metafunc.results.decisions import Method
 from metafunc.training import load
 from metafunc.training.build import own_steps, tasks_of
-from metafunc.training.run import Run, fitted_noise
+from metafunc.training.recorded_noise import fitted_noise
+from metafunc.training.run import Run
 from metafunc.types import Batch, Categorical, Task, TaskFamily
 
 TRAINING_TASKS = 50

@@ -3,9 +3,10 @@
 Its columns are `seed` (of the training), `group` (the numbers of the tasks or classes that an episode is made of, with
 commas between them; null where each episode is a task of its own), `task`, `step` (of adaptation), `metric` and
 `value`, and `algorithm` before them where several are compared. What is pooled over tasks, a calibration error, has a
-row for each of the counts that it is made of, `calibration_error[0]` and so on. What else a table needs, such as fitted
-noise scales, stands in the file's metadata, so that a comparison can be made again, or with a further row. There are
-no clock times in it: the same comparison writes the same bytes.
+row for each of the counts that it is made of, `calibration_error[0]` and so on; several targets have a row each,
+`mse[0]` and so on. What else a table needs, such as fitted noise scales, stands in the file's metadata, so that a
+comparison can be made again, or with a further row. There are no clock times in it: the same comparison writes the same
+bytes.
 """
 
 import json
@@ -155,6 +156,9 @@ def _tests(entry: Entry) -> list[dict[str, Any]]:
             "pooled": {name: list(numbers) for name, numbers in test.pooled.items()},
             "values": {name: [list(each.shape), str(each.dtype)] for name, each in test.values.items()},
             "counts": {name: [list(each.shape), str(each.dtype)] for name, each in test.counts.items()},
+            **(
+                {} if test.by_target is None else {"by_target": [list(test.by_target.shape), str(test.by_target.dtype)]}
+            ),
         }
         for test in entry.evaluations
     ]
@@ -189,7 +193,8 @@ def _columns(test: Evaluation) -> Iterator[tuple[str, Any]]:
     """What is measured, by name, (steps, tasks)."""
     for name, values in test.values.items():
         yield name, values.double().numpy()
-    for name, counts in test.counts.items():
+    by_target = {} if test.by_target is None else {"mse": test.by_target}
+    for name, counts in {**test.counts, **by_target}.items():
         flat = counts.double().reshape(*counts.shape[:2], -1).numpy()
         for number in range(flat.shape[-1]):
             yield f"{name}[{number}]", flat[..., number]
@@ -230,6 +235,7 @@ def _entry(row: Mapping[str, Any], about: Mapping[str, Any], numbers: Mapping[tu
             counts={name: _tensor(numbers, seed, name, *kind, pooled=True) for name, kind in each["counts"].items()},
             pooled={name: tuple(values) for name, values in each["pooled"].items()},
             origin=origin,
+            by_target=_tensor(numbers, seed, "mse", *each["by_target"], pooled=True) if "by_target" in each else None,
         )
         for seed, each in zip(row["seeds"], row["tests"], strict=True)
     )

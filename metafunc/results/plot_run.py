@@ -25,7 +25,8 @@ from metafunc.results.units import Units, note_on_units, task_names
 from metafunc.training.build import own_steps, tasks_of
 from metafunc.training.load import load
 from metafunc.training.record import CONFIG
-from metafunc.training.run import Run, fitted_noise
+from metafunc.training.recorded_noise import fitted_noise
+from metafunc.training.run import Run
 from metafunc.types import Categorical, M, MetaLearner, Task, TaskFamily
 
 if TYPE_CHECKING:
@@ -180,7 +181,7 @@ def _functions(
         units.tasks(tasks),
         steps=_steps(run),
         spread_at=own_steps(run.config) or 1,
-        noise_scale=[nan if scale is None else scale * units.y_scale for scale in fitted_noise(run)],
+        noise_scale=[nan if scale is None else scale for scale in fitted_noise(run)],
         noiseless=noiseless_of(run.config["tasks"]) is not None,
         names=(units.x, units.y),
         titles=task_names(family, run.config["tasks"], seed, NUM_FUNCTIONS),

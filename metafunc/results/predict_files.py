@@ -24,7 +24,8 @@ from metafunc.results.conformal_columns import conformal_columns
 from metafunc.results.file_task import FileTask
 from metafunc.training import hub, load
 from metafunc.training.build import own_steps
-from metafunc.training.run import Run, fitted_noise
+from metafunc.training.recorded_noise import fitted_noise
+from metafunc.training.run import Run
 from metafunc.types import Batch, Categorical, MetaLearner, Predictive, Task
 
 if TYPE_CHECKING:

@@ -50,9 +50,7 @@ class Shown:
             path = tree.unstack(self.learner.path(self.meta, task.support, self.row))
             found = self.learner.predict(path[min(self.row, len(path) - 1)], task.query.x)
         assert isinstance(found, Normal)
-        if isinstance(found.scale, tuple) and self.noise_scale is not None:
-            return found._replace(scale=found.loc.new_tensor(self.noise_scale))
-        return found
+        return found.with_noise(self.noise_scale)
 
     def draws_rows(self, predicted: Normal) -> bool:
         """Whether rows are drawn one after the other: not where the network looks at rows that do not count, nor where

@@ -62,7 +62,7 @@ def uses_support(probe: Mapping[str, Any]) -> str:
 
 def to_csv(report: Mapping[str, Any]) -> str:
     """The table as comma-separated values: an interval is half its width, a difference is to the first row. Of a table
-    with one target `rmse[TARGET]` is the root mean squared error in its unit, with the ends of its interval."""
+    `rmse[TARGET]` is the root mean squared error of a target in its unit, with the ends of its interval."""
     names = metrics_of(report["rows"][0])
     columns = [f"{m}{suffix}" for m in names for suffix in ("", "_ci95", "_diff", "_diff_ci95")]
     targets = [*report["rows"][0].get("rmse_in_units", ())]

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from metafunc.data.sampling import Grouped, generator_for
 from metafunc.evaluation.meta_test import Evaluation
+from metafunc.evaluation.metrics.summaries import json_safe
 from metafunc.results.comparison import Entry, compare
 from metafunc.results.figures.several import Draws
 from metafunc.types import Batch, Categorical, MetaLearner, Normal, Predictive, Task, TaskFamily, Tree
@@ -71,9 +72,12 @@ class Units:
         return replace(learner, path=path, predict=predict)
 
     def predicted(self, found: Normal) -> Normal:
-        """Predictions in the unit of the target."""
-        scale = found.scale if isinstance(found.scale, tuple) else found.scale * self.y_scale
-        return found._replace(loc=found.loc * self.y_scale + self.y_mean, scale=scale)
+        """Predictions in the unit of the target, and where they have no scale, one that is fitted in that of a task."""
+        loc = found.loc * self.y_scale + self.y_mean
+        if isinstance(found.scale, tuple):
+            unit = loc.new_ones(()) if isinstance(found.unit, tuple) else found.unit
+            return found._replace(loc=loc, unit=unit * self.y_scale)
+        return found._replace(loc=loc, scale=found.scale * self.y_scale)
 
     def draws(self, found: Draws) -> Draws:
         """Whole functions as the table has them."""
@@ -114,108 +118,106 @@ def note_on_units(info: Mapping[str, Any]) -> str:
     return "Targets are in standard deviations of the training tasks." if standardised else ""
 
 
-def rmse_in_units(info: Mapping[str, Any], row: Mapping[str, Any]) -> dict[str, dict[str, float | None]]:
-    r"""$s \sqrt{\mathrm{MSE}}$: the root mean squared error of a table with one target, in its unit.
+def by_step_in_units(info: Mapping[str, Any], test: Evaluation) -> dict[str, Any]:
+    r"""What the report of a meta-test has of a table's errors in the units of its targets: for each a row per step.
+
+    Of a target with the scale s it is $s \sqrt{\mathrm{MSE}}$, beside the same of the ends of its 95 % interval, None
+    where there is none. Tasks of no table have nothing.
 
     Args:
-        info: the family's, with the scale s of its target.
-        row: the metrics of a learner, `mse` among them.
+        info: the family's, with the scales of its targets.
+        test: the meta-test.
 
     Returns:
-        By the target, {"rmse", "low", "high"}, of the error and of the ends of its 95 % interval, None where there is
-        none; empty for tasks of no table, and of several targets, whose errors have no common unit.
+        {"rmse_in_units": {TARGET: [{"step", "rmse", "low", "high"}, ...]}}, or nothing.
+    """
+    found = {}
+    for place, name in enumerate(_targets(info, test)):
+        scale, squares = float(info["target_scale"][place]), _squares(test, place)
+        each = [json_safe(test.summarised("mse", values)) for values in squares]
+        found[name] = [{"step": step, **_in_unit(mse, scale)} for step, mse in enumerate(each)]
+    return {"rmse_in_units": found} if found else {}
+
+
+def with_rmse_in_units(
+    folds: Sequence[tuple[Mapping[str, Any], int]], rows: Sequence[dict[str, Any]], entries: Sequence[Entry]
+) -> None:
+    r"""Give the rows of a comparison's report their `rmse_in_units`, by the target, where they have any.
+
+    Where a report is pooled over folds each of these has scales of its own. The metrics stay in the standard deviations
+    of the training tasks of the fold that a task was tested in, and here each task's squared error is brought into the
+    unit of the table, $s_f^2 \mathrm{MSE}$, before the mean is taken.
+
+    Args:
+        folds: of each the family's info, and how many tasks were tested; a single one of what is not pooled.
+        rows: of the report.
+        entries: what the report is of, in the order of the rows, with the tasks fold by fold.
+    """
+    info = folds[0][0]
+    for place, name in enumerate(_targets(info, entries[0].evaluations[0])):
+        scale = float(info["target_scale"][place])
+        ratios = [torch.full((count,), float(each["target_scale"][place]) / scale).double() for each, count in folds]
+        factors = torch.cat(ratios).square()
+        own = [
+            replace(entry, evaluations=tuple(_of_target(test, place, factors) for test in entry.evaluations))
+            for entry in entries
+        ]
+        by_name = {row["algorithm"]: row["mse"] for row in compare(name, own)["rows"]}
+        for row in rows:
+            row.setdefault("rmse_in_units", {})[name] = _in_unit(by_name[row["algorithm"]], scale)
+
+
+def errors_in_units(each: Mapping[str, Mapping[str, Mapping[str, float | int | None]]]) -> str:
+    """The root mean squared errors of a table in the units of its targets, with their intervals; empty without any.
+
+    Args:
+        each: what to call it, and by the target its errors, as `rmse_in_units` has them.
 
     Examples:
-        >>> mse = {"mean": 0.25, "low": 0.16, "high": 0.36}
-        >>> rmse_in_units({"targets": ["dose"], "target_scale": [10.0]}, {"mse": mse})
-        {'dose': {'rmse': 5.0, 'low': 4.0, 'high': 6.0}}
+        >>> dose, age = ({"rmse": v, "low": v - 1, "high": v + 1} for v in (5.0, 20.0))
+        >>> errors_in_units({"after 1 step": {"dose": dose}})
+        'RMSE in the unit of dose: after 1 step 5 (4 to 6)'
+        >>> errors_in_units({"maml": {"dose": dose, "age": age}, "dkt": {"dose": dose, "age": age}})
+        'RMSE in the unit of dose: maml 5 (4 to 6), dkt 5 (4 to 6); of age: maml 20 (19 to 21), dkt 20 (19 to 21)'
     """
-    targets, scale = info.get("targets", ()), info.get("target_scale", ())
-    if len(targets) != 1 or len(scale) != 1 or "mse" not in row:
-        return {}
-    mse = row["mse"]
+    by_target: dict[str, list[str]] = {}
+    for name, errors in each.items():
+        for target, error in errors.items():
+            by_target.setdefault(target, []).append(f"{name} {_spoken(error)}")
+    said = [f"of {target}: {', '.join(texts)}" for target, texts in by_target.items()]
+    return f"RMSE in the unit {'; '.join(said)}" if said else ""
+
+
+def _targets(info: Mapping[str, Any], test: Evaluation) -> list[str]:
+    """The targets whose errors were measured and have a unit, by their names."""
+    targets, scales = info.get("targets", ()), info.get("target_scale", ())
+    if len(targets) != len(scales) or "mse" not in test.values or (len(targets) > 1 and test.by_target is None):
+        return []
+    return [f"{'log ' * bool(info.get('log_targets'))}{target}" for target in targets]
+
+
+def _squares(test: Evaluation, place: int) -> Tensor:
+    """The squared errors of one target, (steps, tasks)."""
+    return test.values["mse"] if test.by_target is None else test.by_target[..., place]
+
+
+def _of_target(test: Evaluation, place: int, factors: Tensor) -> Evaluation:
+    values = {"mse": _squares(test, place).double() * factors}
+    return replace(test, values=values, counts={}, pooled={}, by_target=None)
+
+
+def _in_unit(mse: Mapping[str, float | None], scale: float) -> dict[str, float | None]:
+    """The root of a squared error and of the ends of its interval, in the unit that has this scale."""
     mean, half, low, high = (mse.get(name) for name in ("mean", "ci95", "low", "high"))
     if low is None and half is not None and mean is not None:
         low, high = mean - half, mean + half
 
     def root(value: float | None) -> float | None:
-        return None if value is None else sqrt(max(0.0, value)) * float(scale[0])
+        return None if value is None else sqrt(max(0.0, value)) * scale
 
-    log = "log " * bool(info.get("log_targets"))
-    return {f"{log}{targets[0]}": {"rmse": root(mean), "low": root(low), "high": root(high)}}
-
-
-def by_step_in_units(info: Mapping[str, Any], by_step: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """What the report of a meta-test has of a table's errors in the unit of its target: by the target, a row per step.
-
-    Examples:
-        >>> rows = [{"step": 0, "mse": {"mean": 0.25, "low": 0.16, "high": 0.36}}]
-        >>> by_step_in_units({"targets": ["dose"], "target_scale": [10.0]}, rows)
-        {'rmse_in_units': {'dose': [{'step': 0, 'rmse': 5.0, 'low': 4.0, 'high': 6.0}]}}
-        >>> by_step_in_units({}, rows)
-        {}
-    """
-    each = [(row["step"], rmse_in_units(info, row)) for row in by_step]
-    found = {target: [{"step": step, **errors[target]} for step, errors in each] for target in each[0][1]}
-    return {"rmse_in_units": found} if found else {}
+    return {"rmse": root(mean), "low": root(low), "high": root(high)}
 
 
-def with_rmse_in_units(info: Mapping[str, Any], rows: Sequence[dict[str, Any]]) -> None:
-    """Give the rows of a comparison's report their `rmse_in_units`, where they have any."""
-    for row in rows:
-        if found := rmse_in_units(info, row):
-            row["rmse_in_units"] = found
-
-
-def with_rmse_over_folds(
-    folds: Sequence[tuple[Mapping[str, Any], int]], rows: Sequence[dict[str, Any]], entries: Sequence[Entry]
-) -> None:
-    r"""Give the rows of a report that is pooled over folds their `rmse_in_units`; each fold has a scale of its own.
-
-    The other metrics stay in the standard deviations of the training tasks of the fold that a task was tested in. Here
-    each task's squared error is brought into the unit of the table, $s_f^2 \mathrm{MSE}$, before the mean is taken.
-
-    Args:
-        folds: of each the family's info, and how many tasks were tested.
-        rows: of the report.
-        entries: what the report is of, in the order of the rows, with the tasks fold by fold.
-    """
-    info = dict(folds[0][0])
-    if len(info.get("target_scale", ())) != 1 or "mse" not in entries[0].evaluations[0].values:
-        return
-    scales = torch.cat([torch.full((count,), float(each["target_scale"][0])) for each, count in folds]).double()
-    own = [
-        replace(entry, evaluations=tuple(_squared_errors(test, scales.square()) for test in entry.evaluations))
-        for entry in entries
-    ]
-    with_rmse_in_units({**info, "target_scale": [1.0]}, found := compare("folds", own)["rows"])
-    by_name = {row["algorithm"]: row.get("rmse_in_units") for row in found}
-    for row in rows:
-        if errors := by_name.get(row["algorithm"]):
-            row["rmse_in_units"] = errors
-
-
-def _squared_errors(test: Evaluation, factors: Tensor) -> Evaluation:
-    return replace(test, values={"mse": test.values["mse"].double() * factors}, counts={}, pooled={})
-
-
-def errors_in_units(info: Mapping[str, Any], rows: Mapping[str, Mapping[str, Any]]) -> str:
-    """The root mean squared errors of a table with one target in its unit, with their intervals; empty for others.
-
-    Args:
-        info: the family's.
-        rows: what to call each, and its metrics, `mse` among them.
-
-    Examples:
-        >>> mse = {"mean": 0.25, "low": 0.16, "high": 0.36}
-        >>> errors_in_units({"targets": ["dose"], "target_scale": [10.0]}, {"after 1 step": {"mse": mse}})
-        'RMSE in the unit of dose: after 1 step 5 (4 to 6)'
-    """
-
-    def spoken(error: Mapping[str, float | None]) -> str:
-        rmse, low, high = ("inf" if value is None else f"{value:.3g}" for value in error.values())
-        return rmse if error["low"] is None else f"{rmse} ({low} to {high})"
-
-    each = {name: row.get("rmse_in_units") or rmse_in_units(info, row) for name, row in rows.items()}
-    found = [(target, f"{name} {spoken(error)}") for name, one in each.items() for target, error in one.items()]
-    return f"RMSE in the unit of {found[0][0]}: {', '.join(text for _, text in found)}" if found else ""
+def _spoken(error: Mapping[str, float | int | None]) -> str:
+    rmse, low, high = ("inf" if error[name] is None else f"{error[name]:.3g}" for name in ("rmse", "low", "high"))
+    return rmse if error["low"] is None else f"{rmse} ({low} to {high})"

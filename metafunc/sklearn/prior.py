@@ -27,6 +27,7 @@ from metafunc.recipe import Printed, Rows
 from metafunc.training import load
 from metafunc.training.build import Learner, learner_of, own_steps
 from metafunc.training.checkpoint import flatten, restore
+from metafunc.training.recorded_noise import of_rows
 from metafunc.training.renamed import current
 from metafunc.training.run import Run
 from metafunc.types import Kind
@@ -169,8 +170,12 @@ class Prior(Printed):
     def noise_scale(self, num_steps: int | None) -> float | None:
         """The standard deviation of observations after some steps, which a meta-test fitted, in the network's units;
         None if there is none, as for a learner with a noise model of its own."""
-        found: float | None = dict(enumerate(self.tested)).get(self.steps(num_steps), {}).get("noise_scale")
-        return found
+        return dict(enumerate(self.noise_scales)).get(self.steps(num_steps))
+
+    @property
+    def noise_scales(self) -> tuple[float | None, ...]:
+        """The same for every number of steps that was tested; empty for a learner with a noise model of its own."""
+        return of_rows(self.tested, self.tasks["info"], "this prior")
 
     def inputs(self, x: NDArray[np.float64]) -> Float[Tensor, "n ..."]:
         """Rows of numbers as the network takes them: in its units and its shape.

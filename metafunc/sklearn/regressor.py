@@ -154,7 +154,7 @@ def _after(learner: Learner, num_steps: int) -> Learner:
 
 
 def _no_noise(prior: Prior, num_steps: int | None) -> str:
-    fitted = [step for step, row in enumerate(prior.tested) if row.get("noise_scale") is not None]
+    fitted = [step for step, scale in enumerate(prior.noise_scales) if scale is not None]
     first = f"{fitted[0]} to " if len(fitted) > 1 else ""
     where = f"was fitted for {first}{counted(fitted[-1], 'steps')} alone" if fitted else "was fitted for none"
     return (

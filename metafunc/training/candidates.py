@@ -13,6 +13,7 @@ from metafunc.algorithms.stacking import Member, stacked
 from metafunc.evaluation.folds import pool_folds
 from metafunc.evaluation.held_out import RowDensities, row_densities
 from metafunc.evaluation.meta_test import Evaluation, evaluate
+from metafunc.evaluation.noise_scale import IN_TASK_UNITS
 from metafunc.evaluation.scoring import Draws
 from metafunc.training.budget import Clock, Cost
 from metafunc.training.build import Learner, learner_for, own_steps
@@ -95,6 +96,7 @@ class Stack:
         noise_scales: before adaptation and after it, of those without a noise model.
         temperatures: what the scales of each are multiplied by.
         name: what a table calls it.
+        in_task_units: whether the noise scales are in units of each task's own.
     """
 
     members: Sequence[Candidate]
@@ -102,6 +104,7 @@ class Stack:
     noise_scales: Sequence[tuple[float, float] | None]
     temperatures: Sequence[float]
     name: str = STACK
+    in_task_units: bool = False
 
     def config(self, tasks: Settings, *, seed: int) -> dict[str, Any]:
         """The configuration of its members' training on tasks, and of itself."""
@@ -110,12 +113,12 @@ class Stack:
             self.members, self.weights, self.noise_scales, self.temperatures, strict=True
         ):
             config = member.config(tasks, seed=seed)
-            scales = None if noise is None else [*noise]
             members.append(
                 {
                     "config": {name: value for name, value in config.items() if name != "tasks"},
                     "weight": weight,
-                    "noise_scales": scales,
+                    "noise_scales": None if noise is None else [*noise],
+                    **({IN_TASK_UNITS: True} if noise and self.in_task_units else {}),
                     "temperature": temperature,
                 }
             )
@@ -178,11 +181,17 @@ class Tested:
         return temperature_of(self.parts)
 
     @property
+    def in_task_units(self) -> bool:
+        """Whether its tasks are seen in units of their own, which its noise scales are in then."""
+        return "task_scale" in self.parts[0].family.info
+
+    @property
     def kept(self) -> "Candidate | Stack":
         """What is trained on all tasks: the candidate, as the only member of a stack where it has a temperature."""
         if isinstance(self.candidate, Stack) or self.temperature == 1:
             return self.candidate
-        return Stack((self.candidate,), (1.0,), (self.noise_scales,), (self.temperature,), self.candidate.name)
+        own, name = self.in_task_units, self.candidate.name
+        return Stack((self.candidate,), (1.0,), (self.noise_scales,), (self.temperature,), name, own)
 
     @property
     def nll(self) -> float:

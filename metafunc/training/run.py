@@ -278,13 +278,3 @@ def _write_again(run: Run) -> None:
         json_file.read(run.path / ENV)
     except FileError:
         write_json(run.path / ENV, run.env)
-
-
-def fitted_noise(run: Run) -> tuple[float | None, ...]:
-    """The noise scales that a run's meta-test fitted on validation tasks, by step; empty if there are none.
-
-    Raises:
-        FileError: the meta-test is not what was written.
-    """
-    rows = run.report(run.meta_test)["meta_test"]["by_step"] if run.meta_test.exists() else []
-    return tuple(row["noise_scale"] for row in rows if "noise_scale" in row)

@@ -1,16 +1,20 @@
 """A stack by its configuration: the algorithm `stack`, whose only setting is its members."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from math import isfinite
 from typing import Any
 
+from torch import Tensor
+
 from metafunc.algorithms.stacking import Member, stacked
 from metafunc.checks import did_you_mean
-from metafunc.types import MetaLearner
+from metafunc.evaluation.noise_scale import IN_TASK_UNITS
+from metafunc.types import MetaLearner, Normal, Predictive
 
 STACK = "stack"
 """The name of a learner that is a mixture of others, which its configuration holds."""
-KEYS = ("config", "weight", "noise_scales", "temperature")
+KEYS = ("config", "weight", "noise_scales", IN_TASK_UNITS, "temperature")
 
 
 def stack_of(
@@ -20,8 +24,9 @@ def stack_of(
 
     Args:
         settings: `members`, each with a `config` (of the sections `algorithm`, `model` and `training`), a `weight`, and
-            for a learner without a noise model `noise_scales`: before adaptation and after it. Its scales are
-            multiplied by a `temperature`, if it has one.
+            for a learner without a noise model `noise_scales`: before adaptation and after it, in one unit for all
+            tasks, or where `noise_in_task_units` is true in that of each task. Its scales are multiplied by a
+            `temperature`, if it has one.
         built: from a member's configuration to its learner and its own steps of adaptation.
 
     Raises:
@@ -56,4 +61,16 @@ def _member(stated: Any, built: Callable[[Mapping[str, Any]], tuple[MetaLearner[
     if noise is not None and len(noise) != 2:
         raise ValueError(f"noise_scales are two, before and after adaptation, not {noise!r}.")
     scales = None if noise is None else (float(noise[0]), float(noise[1]))
+    if learner.standardises and not stated.get(IN_TASK_UNITS):
+        learner = replace(learner, predict=_in_one_unit(learner.predict))
     return Member(learner, float(weight), steps or 1, scales, float(temperature))
+
+
+def _in_one_unit(predict: Callable[[Any, Tensor], Predictive]) -> Callable[[Any, Tensor], Predictive]:
+    """Predictions whose noise scale, where they have none, is in the units of the targets."""
+
+    def in_one_unit(params: Any, x: Tensor) -> Predictive:
+        found = predict(params, x)
+        return found._replace(unit=()) if isinstance(found, Normal) else found
+
+    return in_one_unit

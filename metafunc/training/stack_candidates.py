@@ -42,7 +42,8 @@ def stack_of_tested(tested: Sequence[Tested], *, seed: int) -> Tested:
     kept = [(one, float(weight)) for one, weight in zip(tested, weights, strict=True) if weight > 0]
     candidates = [one.candidate for one, _ in kept if isinstance(one.candidate, Candidate)]
     noise, temperatures = [one.noise_scales for one, _ in kept], [one.temperature for one, _ in kept]
-    stack = Stack(candidates, [weight for _, weight in kept], noise, temperatures)
+    weights_kept, own = [weight for _, weight in kept], tested[0].in_task_units
+    stack = Stack(candidates, weights_kept, noise, temperatures, in_task_units=own)
     seconds, parameters = sum(one.seconds for one, _ in kept), sum(one.parameters for one, _ in kept)
     return Tested(stack, pool_folds(tests), 1, seconds, parameters)
 

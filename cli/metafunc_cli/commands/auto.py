@@ -59,7 +59,7 @@ def main(argv: Sequence[str]) -> int:
     from metafunc.data.atomic_write import write_json, write_text
     from metafunc.results.comparison import Entry, compare
     from metafunc.results.tables import to_csv, to_markdown
-    from metafunc.results.units import errors_in_units, with_rmse_over_folds
+    from metafunc.results.units import errors_in_units, with_rmse_in_units
     from metafunc.training import portfolio
     from metafunc.training.build import tasks_of
     from metafunc.training.config import train
@@ -84,10 +84,9 @@ def main(argv: Sequence[str]) -> int:
         ]
         report = compare(tasks["name"], entries)
         folds = _folds(chosen)
-        info = folds[0][0]
-        with_rmse_over_folds(folds, report["rows"], entries)
+        with_rmse_in_units(folds, report["rows"], entries)
         show(screen.out, report)
-        if said := errors_in_units(info, {row["algorithm"]: row for row in report["rows"]}):
+        if said := errors_in_units({row["algorithm"]: row.get("rmse_in_units", {}) for row in report["rows"]}):
             screen.out.print(f"{said}\n", soft_wrap=True)
         screen.say(_why(chosen, report))
         run = Run(Path(output.out) if output.out else new_folder({"algorithm": "auto", "tasks": tasks["name"]}))

@@ -21,7 +21,7 @@ from metafunc_cli.settings.compose import Request
 from metafunc_cli.settings.run_argument import HELP, parse
 from metafunc_cli.suites import exported, further
 from metafunc_cli.suites import suite as suites
-from metafunc_cli.suites.narrowed import line, narrowed
+from metafunc_cli.suites.narrowed import data_of, line, narrowed
 from metafunc_cli.suites.plan import Requests, planned, shown
 from metafunc_cli.suites.setting import as_in_file, at
 from metafunc_cli.suites.suite import Family, Suite
@@ -51,6 +51,7 @@ def main(argv: Sequence[str]) -> int:
     out = Path(asked.out or f"runs/bench-{suite.name}{'-quick' * asked.quick}")
     suite = exported.with_tables(suite, out)
     if asked.show:
+        _looked_over(suite, steps, read=False)
         for family in suite.families:
             print(shown(line(suite, family, steps), out / family.name))
             for words in further.commands(suite, family, out / family.name).values():
@@ -119,13 +120,21 @@ def _needs_scipy() -> None:
         raise UsageError("bench takes its tests of ranks from scipy: pip install metafunc[bench]") from error
 
 
-def _looked_over(suite: Suite, steps: int | None) -> Requests:
-    """What `train` would be asked for by each cell; whatever cannot be built or judged is refused, with its place."""
+def _looked_over(suite: Suite, steps: int | None, *, read: bool = True) -> Requests:
+    """What `train` would be asked for by each cell; whatever cannot be built or judged is refused, with its place.
+
+    Args:
+        suite: the suite.
+        steps: of every training, where they are given.
+        read: whether data are read; otherwise only settings are looked at where a family has some.
+    """
     silent, found = Screen(json=False, quiet=True, silent=True), {}
     for family in suite.families:
         with at(f"{suite.file.name}: families.{family.name}"), as_in_file(family.settings):
             own, _, passed = compare_requests.read(line(suite, family, steps))
             found[family.name] = compare_requests.requested(silent, own, passed)
+            if not read and "path" in data_of(family):
+                continue
             built = {}
             for algorithm, (request, *_) in found[family.name].items():
                 with at(algorithm), refusals(request.settings):

@@ -129,7 +129,7 @@ def _written(
     from metafunc.data.atomic_write import make_folder, write_json, write_text
     from metafunc.results import comparison, per_task
     from metafunc.results.tables import to_csv, to_markdown
-    from metafunc.results.units import errors_in_units, with_rmse_in_units, with_rmse_over_folds
+    from metafunc.results.units import errors_in_units, with_rmse_in_units
     from metafunc_cli.commands import trial_marks, trial_pictures
 
     rows, entries, file = tested.rows, tested.entries, out / per_task.NAME
@@ -140,19 +140,17 @@ def _written(
         report["by_shots"] = tested.by_shots
     if tested.failed:
         report |= trial_cells.described(tested.failed, found.algorithms[0], rows[0].algorithm)
-    info = rows[0].trials[0].family.info
+    whole = [(rows[0].trials[0].family.info, entries[0].evaluations[0].num_tasks)]
+    with_rmse_in_units(tested.folds or whole, report["rows"], entries)
     if tested.folds:
-        with_rmse_over_folds(tested.folds, report["rows"], entries)
         trial_folds.say_what_was_drawn(screen, tested, report)
-    else:
-        with_rmse_in_units(info, report["rows"])
     make_folder(out)
     # What is pooled over folds is kept by fold.
     marks = [] if found.folds is not None else [trial_marks.of_row(row, found) for row in rows]
     per_task.write(file, rows[0].tasks, entries, marks)
     write_json(out / "compare.json", report)
     write_text(out / "compare.csv", to_csv(report))
-    said = errors_in_units(info, {row["algorithm"]: row for row in report["rows"]})
+    said = errors_in_units({row["algorithm"]: row.get("rmse_in_units", {}) for row in report["rows"]})
     write_text(out / "compare.md", to_markdown(report) + f"\n{said}\n" * bool(said))
     wrote = [*(out / f"compare.{kind}" for kind in ("json", "csv", "md")), file]
     show(screen.out, report)

@@ -257,5 +257,6 @@ def _takers(flag: str, known: Mapping[str, Mapping[str, Taken]]) -> list[str]:
         raise UsageError(f"{flag} is for {owner}, which --algorithms does not name.")
     takers = [algorithm for algorithm in ([owner] if owner else known) if of_train in known[algorithm]]
     if not takers:
-        raise unknown("option", flag, sorted({name for each in known.values() for name in each}))
+        own = taken("", Comparison)
+        raise unknown("option", flag, sorted({*own, *(name for each in known.values() for name in each)}))
     return takers

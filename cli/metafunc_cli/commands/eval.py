@@ -127,12 +127,12 @@ def _kept(
     from metafunc.results.units import by_step_in_units
     from metafunc.training.build import own_steps
 
-    report |= by_step_in_units(info, report["meta_test"]["by_step"])
+    report |= by_step_in_units(info, result)
     run.write(file.name, report)
     steps = own_steps(run.config)
     pictures.write_calibration(run, file.name, result)
     _write_numbers(file, report, result, steps or 1, size)
-    _show(screen, report, steps, info)
+    _show(screen, report, steps)
     return report
 
 
@@ -164,18 +164,17 @@ def numbers_of(report: Path) -> Path:
     return report.with_name(report.name.replace("meta_test", "evaluation", 1)).with_suffix(".parquet")
 
 
-def _show(screen: "Screen", report: Mapping[str, Any], steps: int | None, info: Mapping[str, Any]) -> None:
-    """Print a meta-test, and a table's errors before adaptation and in the row of the result in the unit of its target:
-    after the trained number of steps, or the last where that is not known or was not tested."""
+def _show(screen: "Screen", report: Mapping[str, Any], steps: int | None) -> None:
+    """Print a meta-test, and a table's errors before adaptation and in the row of the result in the units of its
+    targets: after the trained number of steps, or the last where that is not known or was not tested."""
     from metafunc.results.units import errors_in_units
 
     show(screen.out, report, steps)
-    by_step = report["meta_test"]["by_step"]
-    last = len(by_step) - 1
+    last = len(report["meta_test"]["by_step"]) - 1
     result = steps if steps is not None and steps < last else last
-    after = {f"after {counted(result, 'steps')}": by_step[result]} if result else {}
-    rows = {"before adaptation": by_step[0], **after}
-    if said := errors_in_units(info, rows):
+    rows = {"before adaptation": 0, **({f"after {counted(result, 'steps')}": result} if result else {})}
+    errors: Mapping[str, Any] = report.get("rmse_in_units", {})
+    if said := errors_in_units({name: {of: each[row] for of, each in errors.items()} for name, row in rows.items()}):
         screen.out.print(f"{said}\n", soft_wrap=True)
 
 

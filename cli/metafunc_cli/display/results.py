@@ -132,6 +132,7 @@ def _show_fitted(console: Console, rows: Sequence[Row], own: int | None) -> None
     chosen = rows[-1 if own is None else own]
     if scalars := [name for name in FITTED if name in chosen]:
         fitted = ", ".join(f"{name.replace('_', ' ')} {tidy(chosen[name])}" for name in scalars)
+        fitted += " in units of each task's own" * bool(chosen.get("noise_in_task_units"))
         console.print(f"fitted on validation tasks, after {counted(chosen['step'], 'steps')}: {fitted}\n")
 
 

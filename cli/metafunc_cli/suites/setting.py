@@ -122,8 +122,14 @@ def _fields(fields: type) -> tuple[dataclasses.Field[Any], ...]:
     return dataclasses.fields(fields)
 
 
-def check(setting: Setting, parts: Parts) -> None:
-    """Refuse a setting that no learner has, or whose value is not of its type."""
+def check(setting: Setting, parts: Parts, keys: Sequence[str] = ()) -> None:
+    """Refuse a setting that no learner has, or whose value is not of its type.
+
+    Args:
+        setting: the setting.
+        parts: what can be set.
+        keys: what else can stand beside it, for the message.
+    """
     if setting.owner and setting.owner not in parts:
         raise UsageError(f"{setting.place} is for {setting.owner}, which is none of the learners: {', '.join(parts)}.")
     if setting.key == ("", "", NETWORK):
@@ -132,8 +138,9 @@ def check(setting: Setting, parts: Parts) -> None:
     if not found or setting.name in OF_SUITE:
         owners = [setting.owner] if setting.owner else list(parts)
         names = {each.name for owner in owners for fields in parts[owner][setting.section] for each in _fields(fields)}
+        beside = () if setting.owner or setting.section else keys
         with at(setting.place):
-            raise unknown("setting", setting.name, sorted(names - {*OF_SUITE}))
+            raise unknown("setting", setting.name, sorted({*(names - {*OF_SUITE}), *beside}))
     for fields in dict.fromkeys(found):
         with _at_place_of(setting):
             typed_json.checked(fields, {setting.name: setting.value}, HERE)

@@ -226,7 +226,7 @@ def _family(
     mine = {setting.key for setting in own}
     shared = [setting for setting in common if setting.key not in mine and takers(setting, parts)]
     for setting in (*shared, *own):
-        check(setting, parts)
+        check(setting, parts, OF_FAMILY)
     return Family(
         name,
         tasks,

@@ -19,7 +19,7 @@ from metafunc.checks import at_least, counted, one_of
 from metafunc.data.sampling import generator_for
 from metafunc.evaluation.autoregressive import whole
 from metafunc.evaluation.sequential.acquisition import Acquire, Situation, signed
-from metafunc.types import Batch, M, MetaLearner, Normal, P, Predictive, Task, Tree
+from metafunc.types import Batch, M, MetaLearner, P, Predictive, Task, Tree
 
 Judge: TypeAlias = Callable[[Any, Task], Tensor]
 """From a task's parameters and the task to a score."""
@@ -166,9 +166,7 @@ def situation(
     noise_scale: float | None = None,
 ) -> Situation:
     """What a choice is made of: predictions at every row of the pool, and the best target that is known."""
-    predicted = learner.predict(params, pool.x)
-    if isinstance(predicted, Normal) and isinstance(predicted.scale, tuple) and noise_scale is not None:
-        predicted = predicted._replace(scale=predicted.loc.new_tensor(noise_scale))
+    predicted = learner.predict(params, pool.x).with_noise(noise_scale)
     best = predicted[0].new_full((), -math.inf)
     if pool.y.is_floating_point():
         best = torch.where(pool.mask > 0, sign * pool.y[:, 0], -math.inf).amax()

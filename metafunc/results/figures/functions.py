@@ -228,13 +228,12 @@ def _after(step: int) -> str:
 
 def rows_of(predicted: Normal, order: Tensor, noise_scale: float | None = None) -> Normal:
     """The predictions of some rows in an order; a noise scale is given to those that have none."""
-    loc, scale, weight = predicted
-    if isinstance(scale, tuple) and noise_scale is not None:
-        scale = loc.new_tensor(noise_scale)
+    loc, scale, weight, unit = predicted.with_noise(noise_scale)
     return Normal(
         loc[:, order],
         scale if isinstance(scale, tuple) else scale.expand_as(loc)[:, order],
         weight if isinstance(weight, tuple) else weight.expand(loc.shape[:2])[:, order],
+        unit if isinstance(unit, tuple) else unit.expand_as(loc)[:, order],
     )
 
 

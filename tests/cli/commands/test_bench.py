@@ -212,8 +212,18 @@ def test_what_a_file_asks_for_is_built_before_anything_is_trained(
     assert old in text
     file = tmp_path / "mine.toml"
     file.write_text(text.replace(old, new))
-    assert bench(f"{file} --quick --out {tmp_path}/o") == 2
-    assert message in capsys.readouterr().err
+    for also in ("", " --show"):
+        assert bench(f"{file} --quick --out {tmp_path}/o{also}") == 2
+        assert message in capsys.readouterr().err
+        assert not (tmp_path / "o").exists()
+
+
+def test_what_is_shown_needs_no_data(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "mine.toml"
+    text = 'learners = ["maml"]\nmetric = "nll"\n[families.one]\ntasks = "regression"\ntable = "lme4/sleepstudy"\n'
+    file.write_text(text)
+    assert bench(f"{file} --show --out {tmp_path}/o") == 0
+    assert f"--data.path {tmp_path}/o/tables/one.csv" in capsys.readouterr().out
     assert not (tmp_path / "o").exists()
 
 

@@ -233,6 +233,7 @@ def test_a_training_that_is_given_twice_is_no_second_seed(
         ("--algorithms maml --tasks sinusoid --test-steps -1", "--test-steps must be at least 0, not -1"),
         ("--algorithms maml --tasks sinusoid --seed 3", "compare has --seeds"),
         ("--algorithms maml --tasks sinusoid --iner-lr 1", "Did you mean '--inner-lr'?"),
+        ("--algorithms maml --tasks sinusoid --fold 4", "Did you mean '--folds'?"),
         ("--algorithms maml --tasks sinusoid --reptile.inner-lr 1", "which --algorithms does not name"),
         ("nowhere", "nowhere is no run"),
         ("nowhere --algorithms maml --tasks sinusoid", "not both"),

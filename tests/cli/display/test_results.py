@@ -56,6 +56,13 @@ def test_validation_tasks_that_the_noise_scale_leaves_out_are_counted() -> None:
     assert "leaves out validation tasks that diverged: 3 after 1 step, 5 after 2 steps." in " ".join(text.split())
 
 
+def test_a_noise_scale_says_where_it_is_in_units_of_each_task() -> None:
+    row = {"noise_scale": 0.25}
+    assert shown(report("mse", row, row), own=1).rstrip().endswith("after 1 step: noise scale 0.250")
+    row |= {"noise_in_task_units": 1}
+    assert "noise scale 0.250 in units of each task's own" in shown(report("mse", row, row), own=1)
+
+
 def test_accuracies_are_percentages_with_the_probe_and_the_protocol() -> None:
     supports = {name: entry(mean) for name, mean in (("own", 0.9), ("empty", 0.19), ("shuffled", 0.18))}
     probe = {"metric": "accuracy", "mean": 0.21, "ci95": 0.01, "chance": 0.2, **supports}

@@ -72,6 +72,13 @@ def test_usual_names_need_no_guess(tmp_path: Path) -> None:
         ("T.csv T.parquet", "T.csv and T.parquet are two tables: give one of them"),
         ("T.csv --data.path U.csv", "T.csv and U.csv are two tables"),
         ("texts.csv", "none of numbers beside the task 'machine': name the target with --data.target-columns"),
+        (
+            "dkt T.csv --data.target-columns shift --steps 2",
+            "T.csv: the target 'shift' is text, such as 'n0', and a regression predicts numbers. For classes, "
+            "perhaps:\n"
+            "  metafunc train dkt classification --data.path T.csv --data.target-column shift --steps 2",
+        ),
+        ("alpaca T.csv --data.target-columns shift", "as alpaca does: name a column of numbers"),
         ("maml navigation T.csv", "maml is for regression and classification, and navigation is control"),
         ("maml T.scv", "There is no task family 'T.scv'"),
     ],

@@ -92,6 +92,9 @@ def test_settings_are_flags_and_a_family_has_its_own(written) -> None:  # type: 
         ("maml.num-steps = 2", 'splits = ["a", "test"]', "families.more: splits[1]", "in any case"),
         ("maml.num-steps = 2", 'splits = ["a", "a"]', "families.more: splits[1]", "a is there twice"),
         ("maml.num-steps = 2", 'row-by-row = ["cpn"]', "families.more: row-by-row[0]", "Did you mean 'cnp'?"),
+        ("maml.num-steps = 2", 'row_by_row = ["cnp"]', "families.more: row_by_row", "Did you mean 'row-by-row'?"),
+        ("maml.num-steps = 2", 'split = ["a"]', "families.more: split", "Did you mean 'splits'?"),
+        ("steps = 5", 'split = ["a"]', "settings.split", "There is no setting 'split'. There are"),
         ("maml.num-steps = 2", 'row-by-row = ["cnp", "cnp"]', "families.more: row-by-row[1]", "cnp is there twice"),
         ("[4, 4]", "[4, 4", "small.toml", "Unclosed array"),
         ("steps = 5", "steps = ", "small.toml", "line 8, column 9), in steps ="),
@@ -117,7 +120,11 @@ def test_a_mistake_is_named_with_its_place(written, old: str, new: str, place: s
         ("maml.num-steps = 2", "maml.steps = -2", "families.more: maml: maml.steps must be at least 0, not -2."),
         ("steps = 5", "steps = 5\nvalidate-every = 0", "settings.validate-every must be at least 1, not 0."),
         ("data.noise = 0.1", "data.noise = -0.1", "families.noisy: maml: data.noise must be a finite number"),
-        ('tasks = "sine_or_line"', 'tasks = "regression"', "families.more: data.path must be given."),
+        (
+            'tasks = "sine_or_line"',
+            'tasks = "regression"',
+            'families.more: data.path is missing: regression reads a table. Write data.path = "TABLE.csv"',
+        ),
         ('metric = "nll"', 'metric = "nlll"', "families.more: metric: There is no metric of these tasks 'nlll'."),
         ("data.noise = 0.1", 'data.path = "a.csv"', "families.noisy: data.path: There is no setting 'path'."),
         (
@@ -184,6 +191,15 @@ def test_a_path_goes_to_the_families_that_read_it(tmp_path: Path) -> None:
     ]  # fmt: skip
     with pytest.raises(UsageError, match="--path local is for families that read local data"):
         narrowed(suites.read(str(file)), Benching(path="local", families=("b", "c")))
+
+
+def test_a_path_that_is_missing_is_asked_for_as_what_is_read(tmp_path: Path) -> None:
+    file = tmp_path / "images.toml"
+    file.write_text('learners = ["protonet"]\nmetric = "accuracy"\n[families.own]\ntasks = "few_shot"\n')
+    with pytest.raises(UsageError, match=r"families\.own: data\.path is missing: few_shot reads images") as caught:
+        narrowed(suites.read(str(file)), Benching())
+    assert "table" not in str(caught.value)
+    narrowed(suites.read(str(file)), Benching(path="folder"))
 
 
 def test_fewer_learners_leave_out_what_was_theirs(written) -> None:  # type: ignore[no-untyped-def]
