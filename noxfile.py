@@ -85,7 +85,7 @@ def nightly(session: nox.Session) -> None:
     those of ranks under torchrun, on two machines (network namespaces of this one), and with workers that are killed,
     which run nowhere else.
     """
-    for other in () if session.posargs else ("audit", "newcomer"):
+    for other in () if session.posargs else ("audit", "newcomer", "trackio"):
         session.notify(other)
     _python(session, "pytest", "-m", "nightly", *session.posargs, env=ONE_THREAD)
     # The tests for a GPU, tried on the CPU, so that they are in order where there is one.
@@ -128,6 +128,15 @@ def newcomer(session: nox.Session) -> None:
     alone = {"METAFUNC_NEWCOMER": "1", "PYTHONPATH": None}
     arguments = ("--exitfirst", "--durations=0", "--timeout=1800", "-p", "no:cacheprovider")
     session.run("pytest", *arguments, *(session.posargs or NEWCOMER), env=alone)
+
+
+@nox.session(venv_backend="virtualenv", reuse_venv=True)
+def trackio(session: nox.Session) -> None:
+    """Trackio's tests, in an environment of its own: it wants an older pillow than all else is pinned with."""
+    needed = ("--editable", ".[testing,trackio]", *READERS)
+    session.install("--quiet", "--constraint", _pins(session, without="pillow"), *needed)
+    session.run("python", "-c", "import trackio")  # whose tests are skipped without it
+    session.run("pytest", "tests/training/test_tracker_clients.py", "-k", "trackio", *session.posargs, env=ONE_THREAD)
 
 
 @nox.session(venv_backend="virtualenv", reuse_venv=True)
