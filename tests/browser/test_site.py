@@ -150,6 +150,30 @@ def test_the_search_finds(watched: Watched, words: str) -> None:
     assert not watched.wrong
 
 
+def test_a_head_sorts_a_table_of_the_results(watched: Watched) -> None:
+    page = watched.open("results/")
+    assert page.locator("article th > button").count() == page.locator("article thead th").count() > 100
+    table = page.locator("article table", has_text="mean squared error over tasks").first
+    head = table.get_by_role("button", name="10 steps")
+
+    def column(number: int) -> list[str]:
+        return [text.split("±")[0].strip() for text in table.locator(f"tbody td:nth-child({number})").all_inner_texts()]
+
+    before = column(7)
+    finite = sorted((text for text in before if text != "diverges"), key=float)
+    assert "diverges" in before
+    assert before != [*finite, "diverges"]
+    head.click()
+    assert column(7) == [*finite, "diverges"]
+    head.click()
+    assert column(7) == [*reversed(finite), "diverges"]
+    table.get_by_role("button", name="mean squared error over tasks").click()
+    assert column(2) == sorted(column(2))
+    for name in ("", "choosing/"):
+        assert watched.open(name).locator("th > button").count() == 0, name
+    assert not watched.wrong
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [390, 1280])
 def test_pages_fit_the_screen(chromium: Any, address: str, scheme: str, width: int, tmp_path: Path) -> None:
