@@ -18,8 +18,8 @@ import pytest
 
 pytestmark = pytest.mark.browser
 SITE = Path(__file__).parents[2] / "build/site"
-SEEN = ("", "concepts/", "reference/algorithms/maml/", "reference/commands/", "bayesian/")
-"""What is looked at in both schemes and on a telephone: the home page, a page of the reference, equations."""
+SEEN = ("", "concepts/", "reference/algorithms/maml/", "reference/commands/", "bayesian/", "results/", "gallery/")
+"""What is looked at in both schemes and on a telephone: the home page, pages of the reference, equations, pictures."""
 RENDERED = "document.querySelectorAll('.arithmatex').length <= document.querySelectorAll('.katex').length"
 FOUND = {
     "maml_plus_plus": "algorithms/maml_plus_plus",
@@ -187,6 +187,9 @@ def test_pages_fit_the_screen(chromium: Any, address: str, scheme: str, width: i
             "getComputedStyle(document.body).backgroundColor.match(/[0-9]+/g).slice(0, 3).map(Number)"
         )
         assert (sum(brightness) > 3 * 128) == (scheme == "light"), path
+        filters = page.eval_on_selector_all("article img", "all => all.map(one => getComputedStyle(one).filter)")
+        assert all((one == "none") == (scheme == "light") for one in filters), path
+        assert path != "gallery/" or len(filters) > 5
     assert not watched.wrong
     watched.context.close()
 
