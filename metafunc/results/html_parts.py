@@ -128,6 +128,6 @@ def page(title: str, body: str, data: Mapping[str, Any]) -> str:
             "BODY": body,
             "DATA": script_data(data),
             "VENDOR": scripts,
-            "SCRIPT": read("report.js"),
+            "SCRIPT": read("sort.js") + read("report.js"),
         },
     )

@@ -38,7 +38,7 @@ def suggest_in_box(
     top: int = 1,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """Where in a box to evaluate next, given what has been evaluated. It needs botorch: pip install metafunc[botorch].
+    """Where in a box to evaluate next, given what has been evaluated. It needs `pip install 'metafunc[botorch]'`.
 
     Args:
         found: the run, which was trained on a table of numbers with one target.

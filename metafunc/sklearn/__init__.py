@@ -6,7 +6,7 @@ except ModuleNotFoundError as error:
     if error.name != "sklearn":
         raise
     raise ModuleNotFoundError(
-        "metafunc.sklearn needs scikit-learn: pip install metafunc[sklearn]", name="sklearn"
+        "metafunc.sklearn needs scikit-learn: pip install 'metafunc[sklearn]'", name="sklearn"
     ) from None
 
 from metafunc.sklearn.classifier import MetaClassifier as MetaClassifier

@@ -210,7 +210,7 @@ def _library() -> Any:
     try:
         import optuna
     except ModuleNotFoundError:
-        raise ModuleNotFoundError("A search needs Optuna: pip install metafunc[tune]", name="optuna") from None
+        raise ModuleNotFoundError("A search needs Optuna: pip install 'metafunc[tune]'", name="optuna") from None
     return optuna
 
 

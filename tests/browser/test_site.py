@@ -18,8 +18,8 @@ import pytest
 
 pytestmark = pytest.mark.browser
 SITE = Path(__file__).parents[2] / "build/site"
-SEEN = ("", "concepts/", "reference/algorithms/maml/", "reference/commands/", "bayesian/")
-"""What is looked at in both schemes and on a telephone: the home page, a page of the reference, equations."""
+SEEN = ("", "concepts/", "reference/algorithms/maml/", "reference/commands/", "bayesian/", "results/", "gallery/")
+"""What is looked at in both schemes and on a telephone: the home page, pages of the reference, equations, pictures."""
 RENDERED = "document.querySelectorAll('.arithmatex').length <= document.querySelectorAll('.katex').length"
 FOUND = {
     "maml_plus_plus": "algorithms/maml_plus_plus",
@@ -150,6 +150,30 @@ def test_the_search_finds(watched: Watched, words: str) -> None:
     assert not watched.wrong
 
 
+def test_a_head_sorts_a_table_of_the_results(watched: Watched) -> None:
+    page = watched.open("results/")
+    assert page.locator("article th > button").count() == page.locator("article thead th").count() > 100
+    table = page.locator("article table", has_text="mean squared error over tasks").first
+    head = table.get_by_role("button", name="10 steps")
+
+    def column(number: int) -> list[str]:
+        return [text.split("±")[0].strip() for text in table.locator(f"tbody td:nth-child({number})").all_inner_texts()]
+
+    before = column(7)
+    finite = sorted((text for text in before if text != "diverges"), key=float)
+    assert "diverges" in before
+    assert before != [*finite, "diverges"]
+    head.click()
+    assert column(7) == [*finite, "diverges"]
+    head.click()
+    assert column(7) == [*reversed(finite), "diverges"]
+    table.get_by_role("button", name="mean squared error over tasks").click()
+    assert column(2) == sorted(column(2))
+    for name in ("", "choosing/"):
+        assert watched.open(name).locator("th > button").count() == 0, name
+    assert not watched.wrong
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [390, 1280])
 def test_pages_fit_the_screen(chromium: Any, address: str, scheme: str, width: int, tmp_path: Path) -> None:
@@ -163,6 +187,9 @@ def test_pages_fit_the_screen(chromium: Any, address: str, scheme: str, width: i
             "getComputedStyle(document.body).backgroundColor.match(/[0-9]+/g).slice(0, 3).map(Number)"
         )
         assert (sum(brightness) > 3 * 128) == (scheme == "light"), path
+        filters = page.eval_on_selector_all("article img", "all => all.map(one => getComputedStyle(one).filter)")
+        assert all((one == "none") == (scheme == "light") for one in filters), path
+        assert path != "gallery/" or len(filters) > 5
     assert not watched.wrong
     watched.context.close()
 

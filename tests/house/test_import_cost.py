@@ -77,7 +77,7 @@ def test_without_scikit_learn_one_line_says_what_to_install() -> None:
     without = "import sys; sys.modules['sklearn'] = None\nimport metafunc.sklearn"
     answer = subprocess.run([sys.executable, "-c", without], capture_output=True, text=True, check=False)
     last = answer.stderr.splitlines()[-1]
-    assert last == "ModuleNotFoundError: metafunc.sklearn needs scikit-learn: pip install metafunc[sklearn]"
+    assert last == "ModuleNotFoundError: metafunc.sklearn needs scikit-learn: pip install 'metafunc[sklearn]'"
     assert answer.stderr.count("Traceback") == 1
 
 
@@ -85,7 +85,7 @@ def test_without_botorch_one_line_says_what_to_install() -> None:
     without = "import sys; sys.modules['botorch'] = None\nimport metafunc.botorch"
     answer = subprocess.run([sys.executable, "-c", without], capture_output=True, text=True, check=False)
     last = answer.stderr.splitlines()[-1]
-    assert last == "ModuleNotFoundError: metafunc.botorch needs botorch: pip install metafunc[botorch]"
+    assert last == "ModuleNotFoundError: metafunc.botorch needs botorch: pip install 'metafunc[botorch]'"
 
 
 @pytest.mark.parametrize(

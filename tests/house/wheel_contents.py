@@ -11,7 +11,8 @@ PAGE = "metafunc/results/page"
 VENDORED = [
     f"{PAGE}/vendor/{name}.{kind}" for name in ("vega", "vega-lite", "vega-embed") for kind in ("min.js", "LICENSE")
 ]
-PARTS = [f"{PAGE}/{name}" for name in ("report.html", "report.css", "report.js", "play.html", "play.css", "play.js")]
+SOURCES = ("report.html", "report.css", "report.js", "sort.js", "play.html", "play.css", "play.js")
+PARTS = [f"{PAGE}/{name}" for name in SOURCES]
 needed = ("metafunc/py.typed", "licenses/LICENSE", "entry_points.txt", f"{PAGE}/common.css", *PARTS, *VENDORED)
 missing = [part for part in needed if not any(part in name for name in names)]
 if missing:

@@ -117,6 +117,8 @@ def test_a_report_is_drawn(browser: Any, reports: dict[str, Path], name: str, lo
         )
         assert visible > 1
         assert fits(page)
+        # Menus, boxes and bars that the browser draws are dark where the page is.
+        assert page.evaluate("getComputedStyle(document.documentElement).colorScheme") == "light dark"
         photograph(page, f"{name}-{look}")
 
 

@@ -51,7 +51,7 @@ def _connected(address: str) -> Any:  # a client of distributed, whose methods h
     try:
         from distributed import Client
     except ModuleNotFoundError as error:
-        raise UsageError("--scheduler needs Dask: pip install metafunc[dask]") from error
+        raise UsageError("--scheduler needs Dask: pip install 'metafunc[dask]'") from error
     try:
         return Client(address, timeout=TIMEOUT, set_as_default=False)  # type: ignore[no-untyped-call]  # Dask's
     except (OSError, ValueError) as error:

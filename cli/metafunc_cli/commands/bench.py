@@ -117,7 +117,7 @@ def _needs_scipy() -> None:
     try:
         import scipy.stats  # noqa: F401 - said before hours of training, and not after
     except ImportError as error:
-        raise UsageError("bench takes its tests of ranks from scipy: pip install metafunc[bench]") from error
+        raise UsageError("bench takes its tests of ranks from scipy: pip install 'metafunc[bench]'") from error
 
 
 def _looked_over(suite: Suite, steps: int | None, *, read: bool = True) -> Requests:

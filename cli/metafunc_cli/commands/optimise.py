@@ -205,7 +205,7 @@ def _suggest_in_box(asked: Asked, own: Optimising) -> int:
     except ModuleNotFoundError as error:
         if error.name != "botorch":
             raise
-        raise UsageError("--box needs botorch: pip install metafunc[botorch]") from error
+        raise UsageError("--box needs botorch: pip install 'metafunc[botorch]'") from error
     with refusals():
         found = suggest_in_box(
             trained(asked.run, imports=asked.shown.imports),

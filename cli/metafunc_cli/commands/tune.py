@@ -118,7 +118,7 @@ def _library() -> None:
     try:
         import optuna
     except ModuleNotFoundError as error:
-        raise UsageError("tune needs Optuna: pip install metafunc[tune]") from error
+        raise UsageError("tune needs Optuna: pip install 'metafunc[tune]'") from error
     optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 

