@@ -118,7 +118,7 @@ def predict_files(
     if file is not None:
         files.table_suffix(file)
     if file is not None and file.exists() and not overwrite:
-        raise ValueError(f"{file} exists: choose another name, or allow overwriting it.")
+        raise ValueError(f"{file} exists: choose another name, or give --overwrite (overwrite=True).")
     place = Run(hub.local(run, imports=imports))
     paths = Path(support).expanduser(), Path(query).expanduser()
     task = file_task.read(place, *paths, target)
@@ -131,7 +131,7 @@ def predict_files(
         predicted = predict(learner, meta, task.support, task.x, num_steps=num_steps, noise_scale=noise, seed=seed)
     predicted = task.in_units_of_file(predicted)
     _check_finite(predicted, Path(query), Path(support), steps)
-    added, notes = _exponentials(predicted, task.names) if task.logged else _columns(predicted, task.names, steps)
+    added, notes = _exponentials(predicted, task.names) if task.logged else _columns(predicted, task.names, place)
     if conformal is not None:
         asked: dict[str, Any] = {"level": conformal, "num_steps": num_steps, "seed": seed, "imports": imports}
         columns, note = conformal_columns(place, learner, meta, task, **asked)
@@ -176,7 +176,7 @@ def _check_finite(predicted: Predictive, query: Path, support: Path, steps: int 
         )
 
 
-def _columns(predicted: Predictive, names: Sequence[str], steps: int | None) -> tuple[dict[str, Any], list[str]]:
+def _columns(predicted: Predictive, names: Sequence[str], run: Run) -> tuple[dict[str, Any], list[str]]:
     """What is added to the query's columns, and what the reader should know about it."""
     whole = metrics.mixture(predicted)
     if isinstance(whole, Categorical):
@@ -188,9 +188,9 @@ def _columns(predicted: Predictive, names: Sequence[str], steps: int | None) -> 
     if not isinstance(whole.scale, tuple):
         deviation = whole.scale.expand_as(whole.loc)
         return columns | {f"{name}_std": deviation[0, :, i].tolist() for i, name in enumerate(names)}, []
-    after = "" if steps is None else f" after {counted(steps, 'steps')}"
     return columns, [
-        f"No spread: the learner has no noise model, and the run's meta-test fitted no noise scale{after}."
+        "No spread: the learner has no noise model, and no noise scale was fitted for so many steps, as metafunc eval "
+        f"{run.path} does for those of the training."
     ]
 
 

@@ -175,7 +175,7 @@ class Prior(Printed):
     @property
     def noise_scales(self) -> tuple[float | None, ...]:
         """The same for every number of steps that was tested; empty for a learner with a noise model of its own."""
-        return of_rows(self.tested, self.tasks["info"], "this prior")
+        return of_rows(self.tested, self.tasks["info"], "this prior", "another meta_train fits it again")
 
     def inputs(self, x: NDArray[np.float64]) -> Float[Tensor, "n ..."]:
         """Rows of numbers as the network takes them: in its units and its shape.

@@ -17,10 +17,10 @@ def fitted_noise(run: Run) -> tuple[float | None, ...]:
     if not run.meta_test.exists():
         return ()
     rows = run.report(run.meta_test)["meta_test"]["by_step"]
-    return of_rows(rows, run.env["data"].get("info", {}), str(run.path))
+    return of_rows(rows, run.env["data"].get("info", {}), str(run.path), f"metafunc eval {run.path} fits it again")
 
 
-def of_rows(rows: Sequence[Mapping[str, Any]], info: Mapping[str, Any], of: str) -> tuple[float | None, ...]:
+def of_rows(rows: Sequence[Mapping[str, Any]], info: Mapping[str, Any], of: str, mend: str) -> tuple[float | None, ...]:
     """The noise scales that the rows of a meta-test record, by step; empty if there are none.
 
     Of tasks that are seen each in its own unit they are in that unit, and the rows say so. What was fitted in one unit
@@ -30,16 +30,17 @@ def of_rows(rows: Sequence[Mapping[str, Any]], info: Mapping[str, Any], of: str)
         rows: as `Evaluation.by_step` has them.
         info: what was recorded of the tasks.
         of: whose they are, for the warning.
+        mend: what fits them again.
 
     Examples:
-        >>> of_rows([{"step": 0, "noise_scale": 0.5}], {}, "this run")
+        >>> of_rows([{"step": 0, "noise_scale": 0.5}], {}, "this run", "another meta-test fits it again")
         (0.5,)
     """
     found = tuple(row["noise_scale"] for row in rows if "noise_scale" in row)
     if found and "task_scale" in info and IN_TASK_UNITS not in rows[0]:
         warnings.warn(
             f"The noise scale of {of} was fitted in one unit for all tasks, and here each task has its own: it is "
-            "left out, and metafunc eval RUN fits it again.",
+            f"left out, and {mend}.",
             stacklevel=3,
         )
         return ()

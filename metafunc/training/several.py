@@ -154,8 +154,8 @@ def check(seeds: Sequence[int], steps: int, num_tasks: int, recording: Recording
     Raises:
         ValueError: there is something of it.
     """
-    if isinstance(seeds, int):
-        raise ValueError(f"seeds is {seeds}: give a seed for each training, such as seeds=range({max(seeds, 1)}).")
+    if isinstance(seeds, int | float | str):
+        raise ValueError(f"seeds is {seeds!r}: give a seed for each training, such as seeds=range(2).")
     if not seeds:
         raise ValueError("seeds must name at least one seed.")
     at_least(0, steps=steps)

@@ -151,7 +151,8 @@ def test_the_tables_hold_ratios_targets_and_reasons(tmp_path: Path) -> None:
     path = tmp_path / "speed.json"
     report.store(path, "W1", FOUND)
     report.store(path, "memory", {"long": {"task loop": {"peak": 500.0, "base": 300.0, "seconds": 1.0}}})
-    report.store(path, "starts", {"first": [4.0, 2.0, 3.0]})
+    whole = [{"steps": 5000, "off": 15.1, "cold": 14.5, "warm": 9.0}]
+    report.store(path, "starts", {"first": [4.0, 2.0, 3.0], "whole": whole})
     text = report.tables(report.read(path))
     assert "floor 1 ms" in text
     assert "| task loop | **20** (20-20) | 30 | 10.00 | 20.0 |" in text
@@ -160,6 +161,7 @@ def test_the_tables_hold_ratios_targets_and_reasons(tmp_path: Path) -> None:
     assert "| W1 | metafunc | 2 | 3 | 1.50× |" in text
     assert "| long | task loop | 200 | 500 |" in text
     assert "4.0 s after its start" in text
+    assert "| 5,000 | 15.1 s | 14.5 s | 9.0 s |" in text
     figure.draw(report.read(path), tmp_path / "speed.png")
     assert (tmp_path / "speed.png").stat().st_size > 1000
 

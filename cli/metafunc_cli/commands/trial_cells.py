@@ -114,7 +114,7 @@ def side_by_side(
 
         spread(cells, jobs=asked.jobs, scheduler=asked.scheduler, on_end=on_end)
     for warning, names in warned.items():
-        screen.say(f"warning: {', '.join(sorted(names))}: {warning}")
+        screen.warn(warning, of=sorted(names))
     return failed
 
 

@@ -32,6 +32,7 @@ class Screen:
         self.json, self.quiet = json and not silent, quiet or silent
         self.err = _console(_Forgiving(open(os.devnull, "w") if silent else sys.stderr))  # noqa: SIM115 - to the end
         self.out = self.err if json or silent else _console(sys.stdout)
+        self._warned: set[str] = set()
         warnings.showwarning = self._warning
 
     def result(self, value: Mapping[str, Any]) -> None:
@@ -42,6 +43,18 @@ class Screen:
     def say(self, message: str) -> None:
         """Print a line on stderr."""
         self.err.print(message, markup=False, highlight=False, soft_wrap=True)
+
+    def warn(self, message: str, *, of: Sequence[str] = ()) -> None:
+        """Print a warning on stderr, if it has not been said before.
+
+        Args:
+            message: what of.
+            of: what it is about, where it was received from others.
+        """
+        if message not in self._warned:
+            self._warned.add(message)
+            about = f"{', '.join(of)}: " if of else ""
+            self.say(f"warning: {about}{message}")
 
     def tell(self, message: str) -> None:
         """Print prose on stderr, broken between words."""
@@ -56,7 +69,7 @@ class Screen:
         file: TextIO | None = None,
         line: str | None = None,
     ) -> None:
-        self.say(f"warning: {message}")
+        self.warn(str(message))
 
 
 @contextmanager

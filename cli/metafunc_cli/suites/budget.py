@@ -7,6 +7,7 @@ that a resumed training is the same.
 
 import math
 import os
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple
@@ -16,6 +17,8 @@ VALIDATIONS = 4
 SECONDS = 1.0
 """A measurement lasts so long, and at least `STEPS` steps."""
 STEPS, MOST = 4, 1000
+ONCE = 2
+"""The first steps, in which a step is tried and traced, which is done once."""
 
 
 class Cost(NamedTuple):
@@ -94,13 +97,12 @@ def measured(config: Mapping[str, Any]) -> Cost:
     def timed(event: Event) -> None:
         if event.phase == "train":
             times.append(_now())
-            if len(times) > STEPS and times[-1] - times[0] > SECONDS:
+            if len(times) > ONCE + STEPS and times[-1] - times[ONCE] > SECONDS:
                 raise _Enough
 
     with suppress(_Enough):
         train({**config, "training": {**training, "steps": MOST, "validate_every": None}}, on_event=timed)
-    # The first step has what is done once; the processor's clock has ticks, below which nothing takes no time at all.
-    return Cost(max((times[-1] - times[0]) / (len(times) - 1), 1e-6), validation)
+    return Cost((times[-1] - times[ONCE]) / (len(times) - 1 - ONCE), validation)
 
 
 def _share(cost: Cost, steps: float) -> Share:
@@ -109,4 +111,5 @@ def _share(cost: Cost, steps: float) -> Share:
 
 
 def _now() -> float:
-    return sum(os.times()[:4])
+    """Processor seconds of this process and of those that it has waited for."""
+    return time.process_time() + sum(os.times()[2:4])

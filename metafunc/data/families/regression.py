@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from metafunc.data import files
 from metafunc.data.columns import OPTIONAL, Columns
-from metafunc.data.sampling import WAYS_OUT, DataUnavailable
+from metafunc.data.sampling import DataUnavailable
 from metafunc.data.shots import Shots
 from metafunc.data.source import place_of
 from metafunc.data.table_tasks import Protocol, table_tasks
@@ -124,5 +124,8 @@ def read(path: str) -> "DataFrame":
     """
     place = place_of(path)
     if not place.exists():
-        raise DataUnavailable(f"There is no file or folder {place}.\n{WAYS_OUT}")
+        raise DataUnavailable(
+            f"There is no file or folder {place}: path is that of a table, {' or '.join(files.TABLES)}, or of a folder of "
+            "parquet files."
+        )
     return files.read_table(place)
