@@ -125,7 +125,7 @@ def read(path: str) -> "DataFrame":
     place = place_of(path)
     if not place.exists():
         raise DataUnavailable(
-            f"There is no file or folder {place}: path is that of a table, {' or '.join(files.TABLES)}, or of a folder of "
-            "parquet files."
+            f"There is no file or folder {place}: path is that of a table, {' or '.join(files.TABLES)}, or of a folder "
+            "of parquet files."
         )
     return files.read_table(place)
