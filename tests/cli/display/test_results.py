@@ -1,5 +1,6 @@
 import io
 import sys
+import warnings
 from typing import Any
 
 import pytest
@@ -212,3 +213,14 @@ def test_a_long_word_in_front_does_not_run_into_its_text() -> None:
     console = Console(file=io.StringIO(), width=120)
     results.show_lines(console, [("wrote", "p.csv"), ("accuracy", "0.5")])
     assert console.file.getvalue() == "wrote    p.csv\naccuracy 0.5\n"  # type: ignore[attr-defined]  # a StringIO
+
+
+def test_a_warning_is_said_once(capsys: pytest.CaptureFixture[str]) -> None:
+    screen = Screen(json=False, quiet=False)
+    for message in ("few tasks", "few tasks", "old data"):
+        warnings.showwarning(UserWarning(message), UserWarning, "here", 1)
+    screen.warn("few tasks", of=["maml-0", "maml-1"])
+    screen.warn("slow", of=["maml-0", "maml-1"])
+    assert capsys.readouterr().err.splitlines() == [
+        "warning: few tasks", "warning: old data", "warning: maml-0, maml-1: slow"
+    ]  # fmt: skip
