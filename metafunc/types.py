@@ -160,6 +160,10 @@ class Sampler(Protocol):
     def __call__(self, generator: Generator, num_tasks: int, /) -> Task: ...
 
 
+def _unchanged(params: P, _: Tensor) -> P:
+    return params
+
+
 @dataclass(frozen=True, repr=False)
 class Model(Built):
     """A network as two pure functions.
@@ -173,7 +177,7 @@ class Model(Built):
 
     init: Callable[[Generator], Params]
     apply: Callable[[Params, Tensor], Tensor]
-    condition: Callable[[Params, Tensor], Params] = lambda params, _: params
+    condition: Callable[[Params, Tensor], Params] = _unchanged
     normalisation: Normalisation = "none"
 
     def finish(self, params: Tree, support: Data, /) -> Tree:
@@ -183,11 +187,9 @@ class Model(Built):
 
 @dataclass(frozen=True)
 class FastLoss(Generic[M]):
-    """A task loss that takes a quicker way, beside the one that it is by definition: they are the same function.
+    """A task loss with a quicker way, `fast`, beside the `definition` as its formula reads; they are the same function.
 
-    Args:
-        fast: what is called, unless the first tasks of a training show a difference.
-        definition: the same as its formula reads.
+    A training holds one against the other on its first tasks, and takes the definition where they differ.
     """
 
     fast: TaskLoss[M]
@@ -216,7 +218,7 @@ class MetaLearner(Built, Generic[M, P]):
         adapt: from meta-parameters and a support set to a task's parameters.
         path: the same, for 0..num_steps steps on a leading axis.
         task_loss: what meta-training minimises, for one task.
-        predict: (task parameters, inputs (n, ...)) to the distribution of the observations, particles first.
+        predict: (task parameters, inputs (n, ...)) to a `Normal` or `Categorical` of the observations there.
         prepare: attaches this step's random numbers to stacked tasks; by default there are none.
         joint: (task parameters, query set) to the nats of all its rows together; None: given a particle, independent.
         normalisation: the model's protocol.
@@ -281,9 +283,7 @@ class TaskFamily(Built):
 
 
 def expected(task_loss: TaskLoss[M]) -> MetaLoss[M]:
-    r"""The mean of a task loss over stacked tasks, $\frac1n\sum_{i=1}^n \ell(\theta, T_i)$, vectorised by `vmap`.
-
-    Papers write a sum; the mean, which implementations take, leaves the step size independent of the number of tasks.
+    r"""The mean of a task loss over tasks, $\frac1n\sum_{i=1}^n \ell(\theta, T_i)$, by `vmap`; papers write the sum.
 
     Args:
         task_loss: (meta, task) to a scalar, for one task; what is returned is the same for stacked tasks.

@@ -4,6 +4,7 @@ document$.subscribe(({ body }) => {
   const text = (cell) => cell.textContent.trim()
   const number = (cell) => text(cell).match(/^[-+]?(\d[\d,]*(\.\d+)?|\.\d+)(e[-+]?\d+)?/i)?.[0].replaceAll(",", "")
   for (const table of body.querySelectorAll(".md-typeset table:not([data-sortable])")) {
+    if (!table.tHead) continue  // lines of code, beside their numbers
     const rows = Array.from(table.tBodies[0].rows)
     for (const [column, head] of Array.from(table.tHead.rows[0].cells).entries()) {
       const cells = rows.map((row) => row.cells[column]), full = cells.filter(text)

@@ -114,7 +114,7 @@ def propose(
             the best of a spread of points under one joint draw for each point that is proposed.
         sign: 1 where large targets are good, -1 where small ones are.
         num_points: how many points to propose; on some axis any two differ by r (see the module) or more.
-        noise_scale: the observations' standard deviation, for a learner without a noise model.
+        noise_scale: the observations' standard deviation, in the predictions' `unit`, if there is no noise model.
         seed: of all that is random.
 
     Returns:

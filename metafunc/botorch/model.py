@@ -35,7 +35,7 @@ class MetaModel(Model):
         meta: its meta-parameters; taken to double precision, in which botorch optimises.
         x: what was observed (n, d); none for the prior.
         y: the targets (n, outputs).
-        noise_scale: the observations' standard deviation, for a learner without a noise model.
+        noise_scale: the observations' standard deviation, in the predictions' `unit`, if there is no noise model.
         ensemble: give the particles' means as an ensemble, where a learner has several, and not their moments.
         seed: of the noise that some learners draw.
 

@@ -177,7 +177,7 @@ def draw_functions(
         support: the examples of the task, one axis of rows.
         x: the inputs (n, ...).
         num_draws: how many draws.
-        noise_scale: the observations' standard deviation, for a learner without a noise model.
+        noise_scale: the observations' standard deviation, in the predictions' `unit`, if there is no noise model.
         blocks: how many rows are drawn at a time, n in all, such as `growing` has them; by default one. The rows of a
             block do not see each other, so that blocks are for rows that are far apart, such as pixels in a random
             order: it is quicker, and an approximation.

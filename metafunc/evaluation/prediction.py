@@ -31,7 +31,7 @@ def predict(
         x: the inputs to predict at (n, ...).
         num_steps: steps of adaptation; None: as many as the learner was built with. A learner without inner steps
             takes its one step for any number above 0.
-        noise_scale: the observations' standard deviation, for a learner without a noise model.
+        noise_scale: the observations' standard deviation, in the predictions' `unit`, if there is no noise model.
         seed: of the noise that some learners draw.
 
     Returns:

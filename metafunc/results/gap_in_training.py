@@ -1,5 +1,6 @@
 """How far learners were from the exact prediction while they were trained, by the CPU seconds that it took."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
@@ -66,6 +67,11 @@ def _line(one: Compared, optimum: Optimum) -> list[Point]:
 
 def _curve(run: Run, clock: Mapping[int, float], optimum: Optimum) -> dict[int, tuple[float, float]]:
     """The CPU seconds and the gap of one training, by step."""
-    scores = {row["step"]: row["nll"] for row in validated(run) if row.get("nll") is not None and row["step"] in clock}
+    scores = {row["step"]: row["nll"] for row in validated(run) if "nll" in row and row["step"] in clock}
+    scores = {step: score for step, score in scores.items() if score is not None and math.isfinite(score)}
     best = optimum(run.config) if len(scores) >= LEAST else None
-    return {} if best is None else {step: (clock[step], score - best) for step, score in scores.items()}
+    return (
+        {}
+        if best is None or not math.isfinite(best)
+        else {step: (clock[step], score - best) for step, score in scores.items()}
+    )

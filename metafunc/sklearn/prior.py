@@ -175,7 +175,12 @@ class Prior(Printed):
     @property
     def noise_scales(self) -> tuple[float | None, ...]:
         """The same for every number of steps that was tested; empty for a learner with a noise model of its own."""
-        return of_rows(self.tested, self.tasks["info"], "this prior", "another meta_train fits it again")
+        return of_rows(
+            self.tested,
+            self.tasks["info"],
+            "this prior",
+            "it is fitted again by metafunc eval of the run, before it is loaded, or by another meta_train",
+        )
 
     def inputs(self, x: NDArray[np.float64]) -> Float[Tensor, "n ..."]:
         """Rows of numbers as the network takes them: in its units and its shape.

@@ -60,12 +60,13 @@ def main(argv: Sequence[str]) -> int:
     _needs_scipy()
     exported.export(suite, out)
     requests = _looked_over(suite, steps)
+    cell = None if asked.cell is None else _cell(asked.cell, requests)
     screen = Screen(json=asked.json, quiet=asked.quiet)
     again = f"metafunc bench {shlex.join(argv)}"
     with progress(screen.err, "how long steps take", quiet=asked.quiet) as advance:
         plan = planned(suite, asked, steps, requests, out, lambda what, done, total: advance(done, total, what))
-    if asked.cell is not None:
-        return _cell(screen, asked.cell, plan, requests, out, again)
+    if cell is not None:
+        return _trained(screen, asked, *cell, plan, out, again)
     codes = _compared(screen, suite, asked, plan, out, again)
     code = next((each for each in codes.values() if each), OK)
     whole = tuple(family for family in suite.families if codes.get(family.name) == OK)
@@ -209,18 +210,24 @@ def _compared(
     return codes
 
 
-def _cell(screen: Screen, number: int, plan: dict[str, Any], requests: Requests, out: Path, again: str) -> int:
-    """Do one of the trainings of all families."""
+def _cell(number: int, requests: Requests) -> tuple[str, int]:
+    """The family of the training with a number, and its number among that family's."""
     cells = [
         (family, within, f"{family}/{folder_name(*trained)}")
         for family, by_algorithm in requests.items()
         for within, trained in enumerate(numbered(by_algorithm))
     ]
-    family, within, _ = cells[checked(number, [name for *_, name in cells])]
+    return cells[checked(number, [name for *_, name in cells])][:2]
+
+
+def _trained(
+    screen: Screen, asked: Benching, family: str, within: int, plan: dict[str, Any], out: Path, again: str
+) -> int:
+    """Do one of the trainings of all families."""
     words = [*plan["commands"][family], "--out", str(out / family), "--cell", str(within)]
     report, code = compare.compared(screen, words, again)
     if report is not None:
-        screen.result({**report, "cell": number})
+        screen.result({**report, "cell": asked.cell})
     return code
 
 

@@ -257,6 +257,8 @@ def _takers(flag: str, known: Mapping[str, Mapping[str, Taken]]) -> list[str]:
         raise UsageError(f"{flag} is for {owner}, which --algorithms does not name.")
     takers = [algorithm for algorithm in ([owner] if owner else known) if of_train in known[algorithm]]
     if not takers:
-        own = taken("", Comparison)
-        raise unknown("option", flag, sorted({*own, *(name for each in known.values() for name in each)}))
+        every = {*taken("", Comparison), *(name for each in known.values() for name in each)}
+        raise unknown(
+            "option", flag, sorted(name for name in every if f"--{name.removeprefix('--no-')}" not in every - {name})
+        )
     return takers

@@ -93,26 +93,37 @@ def validations_of(run: "Run") -> dict[int, float]:
     return {} if found is None else {each["step"]: each["cpu_seconds"] for each in found.get("validations", ())}
 
 
-def add(run: "Run", taken: Times, validations: Mapping[int, Times]) -> None:
-    """Add what a training has taken to what it took before it was stopped.
+class Account:
+    """Keeps what a training takes, on top of what it took before it was stopped.
 
     Args:
         run: its folder.
-        taken: since it went on.
-        validations: the part of that until each validation, by step.
     """
-    if not taken.wall:
-        return
-    kept: Seconds = _kept(run) or {"seconds": 0.0, "cpu_seconds": 0.0}
-    before = Times(kept["seconds"], kept.get("cpu_seconds"))
-    wall, cpu = before.plus(taken)
-    again = min(validations, default=None)  # a training that went back has validated these steps once more
-    seen = [each for each in kept.get("validations", ()) if again is None or each["step"] < again]
-    for step, part in validations.items():
-        until = before.plus(part).cpu
-        if until is not None:
-            seen.append({"step": step, "cpu_seconds": until})
-    run.write(SECONDS, {"seconds": wall, "cpu_seconds": cpu, "validations": seen})
+
+    def __init__(self, run: "Run") -> None:
+        self.run = run
+        self._before: Seconds | None = None
+
+    def keep(self, taken: Times, validations: Mapping[int, Times]) -> None:
+        """Write it; at every checkpoint, so that a training that is killed loses no more of it than its steps.
+
+        Args:
+            taken: since it went on.
+            validations: the part of that until each validation, by step.
+        """
+        if not taken.wall:
+            return
+        if self._before is None:
+            self._before = _kept(self.run) or {"seconds": 0.0, "cpu_seconds": 0.0}
+        before = Times(self._before["seconds"], self._before.get("cpu_seconds"))
+        wall, cpu = before.plus(taken)
+        again = min(validations, default=None)  # a training that went back has validated these steps once more
+        seen = [each for each in self._before.get("validations", ()) if again is None or each["step"] < again]
+        for step, part in validations.items():
+            until = before.plus(part).cpu
+            if until is not None:
+                seen.append({"step": step, "cpu_seconds": until})
+        self.run.write(SECONDS, {"seconds": wall, "cpu_seconds": cpu, "validations": seen})
 
 
 def _kept(run: "Run") -> Seconds | None:

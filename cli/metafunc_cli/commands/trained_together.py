@@ -1,12 +1,11 @@
 """Trials of one learner with several seeds, which are trained at once."""
 
-from collections import Counter, defaultdict
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from metafunc_cli.commands.timing import Clock, Times, add
+from metafunc_cli.commands.timing import Account, Clock, Times
 from metafunc_cli.commands.trial import Trial
 from metafunc_cli.commands.trial_cells import Failed, attempted
 from metafunc_cli.display.progress import Callback
@@ -30,15 +29,12 @@ def trained_together(
     from metafunc.training.run import Run
     from metafunc.training.train_many import train_many
 
-    clock, steps = Clock(), Counter[int]()
-    validations: dict[int, dict[int, Times]] = defaultdict(dict)
+    clock, shares = Clock(), [Share(Account(Run(folder))) for folder in folders]
     timed = clock.around(_Foremost(show))
 
     def on_event(position: int, event: "Event") -> None:
-        steps[position] += event.phase == "train"
         timed(event)
-        if event.phase == "validation":
-            validations[position][event.step] = clock.taken
+        shares[position].of(clock, event)
 
     try:
         with refusals(request.settings):
@@ -54,11 +50,8 @@ def trained_together(
     except UsageError as error:
         raise UsageError(f"{error} Take another --out for other settings.") from error
     finally:
-        for position, count in steps.items():
-            if count:  # each has its share of what all have taken
-                part = clock.steps / count
-                until = {step: taken.over(part) for step, taken in validations[position].items()}
-                add(Run(folders[position]), clock.taken.over(part), until)
+        for share in shares:
+            share.keep()
     trials: list[Trial] = []
     for folder, seed, one in zip(folders, seeds, found, strict=True):
         trials += attempted(failed, folder.name, partial(_trial, folder, seed, one))
@@ -71,6 +64,28 @@ def _trial(folder: Path, seed: int, found: Any) -> Trial:
     if isinstance(found, Exception):
         raise found
     return Trial(Run(folder), found.learner, found.fit.best, found.family, seed)
+
+
+class Share:
+    """What one of several trainings has taken of the time of all: as much as of their steps, when it took its last."""
+
+    def __init__(self, account: Account) -> None:
+        self.account, self.steps, self.taken = account, 0, Times(0.0, 0.0)
+        self.validations: dict[int, Times] = {}
+
+    def of(self, clock: Clock, event: "Event") -> None:
+        """Look at the clock of all when an event of this training has come."""
+        self.steps += event.phase == "train"
+        if self.steps:
+            self.taken = clock.taken.over(clock.steps / self.steps)
+        if event.phase == "validation":
+            self.validations[event.step] = self.taken
+        if event.phase == "checkpoint":
+            self.keep()
+
+    def keep(self) -> None:
+        """Write it."""
+        self.account.keep(self.taken, self.validations)
 
 
 class _Foremost:

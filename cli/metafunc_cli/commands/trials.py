@@ -12,7 +12,7 @@ from metafunc.checks import counted
 from metafunc_cli import tied
 from metafunc_cli.commands.run_names import named_apart
 from metafunc_cli.commands.same_tasks import check_same_tasks
-from metafunc_cli.commands.timing import Clock, add
+from metafunc_cli.commands.timing import Account, Clock
 from metafunc_cli.commands.trained_together import trained_together
 from metafunc_cli.commands.trial import Trial
 from metafunc_cli.commands.trial_cells import Failed, attempted, chosen, folder_name, side_by_side
@@ -25,6 +25,7 @@ from metafunc_cli.settings.compose import Request
 from metafunc_cli.settings.names import look_over_imports
 
 if TYPE_CHECKING:
+    from metafunc.training.events import Event
     from metafunc.training.run import Run
 
 LEAVING = 1.5 * tied.GRACE
@@ -146,22 +147,29 @@ def _trained(screen: Screen, request: Request, folder: Path, seed: int, built: A
     run, config = Run(folder), request.settings.to_json()
     with refusals(request.settings):  # a user-supplied module may depend on the seed
         learner_and_family = built or build(config, imports=True)
-    clock = Clock()
+    clock, account = Clock(), Account(run)
     try:
         title = overall.title(folder.name)
         with progress(screen.err, title, quiet=screen.quiet) as advance, refusals(request.settings):
+            timed = clock.around(Callback(screen, overall.around(folder.name, advance)))
+
+            def on_event(event: "Event") -> None:
+                timed(event)
+                if event.phase == "checkpoint":
+                    account.keep(clock.taken, clock.validations)
+
             trained = train(
                 config,
                 out=folder,
                 resume=True,
                 imports=True,
-                on_event=clock.around(Callback(screen, overall.around(folder.name, advance))),
+                on_event=on_event,
                 built=learner_and_family,
             )
     except UsageError as error:
         raise UsageError(f"{error} Take another --out for other settings.") from error
     finally:
-        add(run, clock.taken, clock.validations)
+        account.keep(clock.taken, clock.validations)
     return Trial(run, trained.learner, trained.fit.best, trained.family, seed)
 
 

@@ -62,7 +62,7 @@ def run(
         num_evaluations: how many rows are known in the end.
         first: how many are known to begin with, those of the pool's first rows.
         sign: 1 where large targets are good, -1 where small ones are.
-        noise_scale: the observations' standard deviation, for a learner without a noise model.
+        noise_scale: the observations' standard deviation, in the predictions' `unit`, if there is no noise model.
         judge: scores what the learner has adapted to, once before every choice and after the last.
         seed: of all that is random in the choices.
         chunk_size: how many tasks are worked on at the same time; None: all.
@@ -134,7 +134,7 @@ def suggest(
         pool: prepared; the mask marks the rows whose targets are known.
         acquire: how much a row is worth.
         sign: 1 where large targets are good, -1 where small ones are.
-        noise_scale: the observations' standard deviation, for a learner without a noise model.
+        noise_scale: the observations' standard deviation, in the predictions' `unit`, if there is no noise model.
         seed: of all that is random in the choice.
 
     Returns:

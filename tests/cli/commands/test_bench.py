@@ -119,6 +119,7 @@ def test_a_number_that_no_training_has_and_two_ways_are_refused(
 ) -> None:
     assert bench(f"{TINY} {flags} --out {tmp_path}/o") == 2
     assert message in capsys.readouterr().err
+    assert not (tmp_path / "o").exists()
 
 
 def test_a_folder_of_another_plan_is_refused(tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
