@@ -80,7 +80,7 @@ def test_a_column_that_was_guessed_gives_way_to_the_one_that_is_corrected(
         ("train maml sinusoid --innerlr .1 --steps 2", "train maml sinusoid --inner-lr .1 --steps 2"),
         ("train maml sinusoid --innerlr=x", "train maml sinusoid --help"),
         ("train maml sinusoid --model.hidde 40", "train maml sinusoid --model.hidden 40"),
-        ("bench regression-1d --cell 1", "bench regression-1d --help"),
+        ("bench regression-1d --ranks 2", "bench regression-1d --help"),
         ("bench --seed 1 regression-1d --quick", "bench regression-1d --seeds 1 --quick"),
         ("push A user/b --privat", "push A user/b --private"),
     ],
