@@ -20,7 +20,9 @@ def fitted_noise(run: Run) -> tuple[float | None, ...]:
     return of_rows(rows, run.env["data"].get("info", {}), str(run.path), f"metafunc eval {run.path} fits it again")
 
 
-def of_rows(rows: Sequence[Mapping[str, Any]], info: Mapping[str, Any], of: str, mend: str) -> tuple[float | None, ...]:
+def of_rows(
+    rows: Sequence[Mapping[str, Any]], info: Mapping[str, Any], of: str, again: str
+) -> tuple[float | None, ...]:
     """The noise scales that the rows of a meta-test record, by step; empty if there are none.
 
     Of tasks that are seen each in its own unit they are in that unit, and the rows say so. What was fitted in one unit
@@ -30,7 +32,7 @@ def of_rows(rows: Sequence[Mapping[str, Any]], info: Mapping[str, Any], of: str,
         rows: as `Evaluation.by_step` has them.
         info: what was recorded of the tasks.
         of: whose they are, for the warning.
-        mend: what fits them again.
+        again: a sentence on what fits them again.
 
     Examples:
         >>> of_rows([{"step": 0, "noise_scale": 0.5}], {}, "this run", "another meta-test fits it again")
@@ -40,7 +42,7 @@ def of_rows(rows: Sequence[Mapping[str, Any]], info: Mapping[str, Any], of: str,
     if found and "task_scale" in info and IN_TASK_UNITS not in rows[0]:
         warnings.warn(
             f"The noise scale of {of} was fitted in one unit for all tasks, and here each task has its own: it is "
-            f"left out, and {mend}.",
+            f"left out, and {again}.",
             stacklevel=3,
         )
         return ()

@@ -84,7 +84,7 @@ class Share:
             self.keep()
 
     def keep(self) -> None:
-        """Write it."""
+        """Write what this training has taken so far into its folder."""
         self.account.keep(self.taken, self.validations)
 
 
