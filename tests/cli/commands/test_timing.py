@@ -1,9 +1,12 @@
 """How long a training has taken, in all and until each validation, over its interruptions."""
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+from metafunc_cli.__main__ import run as main
+from metafunc_cli.commands import trained_together, trials
 from metafunc_cli.commands.timing import SECONDS, Account, Clock, Times, times_of, validations_of
 from metafunc_cli.commands.trained_together import Share
 
@@ -98,3 +101,27 @@ def test_seeds_that_go_on_from_different_steps_have_the_time_of_their_own_steps(
     assert first[1000] == pytest.approx(1000, abs=1)
     assert second == pytest.approx({950: 50, 1000: 100}, abs=1)
     assert shares[1].taken.cpu == pytest.approx(100, abs=1)
+
+
+@pytest.mark.parametrize("together", [False, True])
+def test_what_a_training_takes_is_kept_at_its_checkpoints(
+    together: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And not at its end alone, to which one that is killed does not come."""
+    kept: dict[str, list[int]] = {}
+
+    class Watched(Account):
+        def keep(self, taken: Times, validations: Mapping[int, Times]) -> None:
+            kept.setdefault(self.run.path.name, []).append(len(validations))
+            super().keep(taken, validations)
+
+    monkeypatch.setattr(trained_together if together else trials, "Account", Watched)
+    line = (
+        "compare --algorithms maml --tasks sinusoid --seeds 2 --model mlp --model.hidden 2 --num-tasks 2 --steps 6 "
+        "--validate-every 2 --checkpoint-every 2 --test-tasks 4 --no-figures --quiet"
+    )
+    assert main([*line.split(), *["--together"] * together, "--out", str(tmp_path / "out")]) == 0
+    assert {*kept} == {"maml-0", "maml-1"}
+    for numbers in kept.values():
+        assert numbers[0] == 1, "validations before the first checkpoint"
+        assert numbers[-1] == 3
