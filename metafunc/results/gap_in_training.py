@@ -70,8 +70,6 @@ def _curve(run: Run, clock: Mapping[int, float], optimum: Optimum) -> dict[int, 
     scores = {row["step"]: row["nll"] for row in validated(run) if "nll" in row and row["step"] in clock}
     scores = {step: score for step, score in scores.items() if score is not None and math.isfinite(score)}
     best = optimum(run.config) if len(scores) >= LEAST else None
-    return (
-        {}
-        if best is None or not math.isfinite(best)
-        else {step: (clock[step], score - best) for step, score in scores.items()}
-    )
+    if best is None or not math.isfinite(best):
+        return {}
+    return {step: (clock[step], score - best) for step, score in scores.items()}
