@@ -155,10 +155,10 @@ def _picture(
         for column in range(count):
             axes = grid[row][column]
             title = f"{name}: {best[name]['mean']:.2f} ± {best[name]['ci95']:.2f}" if column == 0 else ""
-            plain(axes, x="$x_1$" if row == len(pictures) - 1 else "", title=title)
+            plain(axes, x="x₁" if row == len(pictures) - 1 else "", title=title)
             axes.grid(visible=False)
             if column == 0:
-                axes.set_ylabel("$x_2$", size=10, color=INK)
+                axes.set_ylabel("x₂", size=10, color=INK)
             for one in probabilities[column, :NUM_DRAWS]:
                 heights = one.reshape(SIDE, SIDE).tolist()
                 alpha = 1.0 if probabilities.shape[1] == 1 else 0.4
