@@ -74,12 +74,13 @@ def test_shards_of_ranks_do_the_same_work() -> None:
 def test_samples_of_ranks_become_tables() -> None:
     samples = {name: {"seconds": [0.4, 0.2], "cpu": [0.2, 0.1]} for name in ranks.WAYS}
     samples["2 ranks, 1 thread each, 2 shards"] = {"seconds": [0.1, 0.1], "cpu": [0.12, 0.12]}
-    sums = {"10000": {"ordered": [0.001, 0.003], "sum": [0.001, 0.001]}}
+    ordered, plain = ({"seconds": seconds, "cpu": [0.001]} for seconds in ([0.001, 0.003], [0.001, 0.001]))
+    sums = {"10000": {"ordered": ordered, "sum": plain}}
     shown = ranks.tables(
         {"steps": {"W2": {"samples": samples, "load": 1.0}}, "sums": {"2": {"samples": sums, "load": 2.0}}}
     )
     assert "| W2 | 2 ranks, 1 thread each, 2 shards | 100 / 100 | 120 / 120 | 2.00 | 1.67 | 1.0 |" in shown
-    assert "| 2 | 10,000 | 2 / 1 | 1 / 1 | 2.0 |" in shown
+    assert "| 2 | 10,000 | 2 / 1 | 1 / 1 | 1 / 1 | 1 / 1 | 2.0 |" in shown
 
 
 def test_a_wrong_gradient_is_not_timed() -> None:
