@@ -94,7 +94,8 @@ def measure(name: str, asked: argparse.Namespace) -> None:
     if name == "starts":
         return report.store(asked.out, name, extras.starts(say))
     if name == "seeds":
-        found = seeds.every(say, Effort(**_given(asked)))
+        names = [who for who in seeds.WHO if who in (asked.only or seeds.WHO) and who not in asked.without]
+        found = seeds.every(say, Effort(**_given(asked)), names, report.read(asked.out).get(name))
         report.store(asked.out, name, found)
         return say(seeds.section(found))
     work = tiny(WORKLOADS[name]) if asked.tiny else WORKLOADS[name]

@@ -11,6 +11,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[2]))  # `benchmarks` is no part of the installed package
 
 from benchmarks.speed import extras, figure, measure, ranks, report, seeds
+from benchmarks.speed.__main__ import main
 from benchmarks.speed.contenders import (
     CONTENDERS,
     loop,
@@ -117,6 +118,17 @@ def test_the_first_update_of_a_run_is_timed() -> None:
     assert 0 < extras.first_update(["maml", "sinusoid", "--num-tasks", "2"], {}) < 120
 
 
+def test_the_memory_of_a_work_is_measured_alone_and_that_of_others_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, sample = tmp_path / "speed.json", {"metafunc eager": {"peak": 2.0, "base": 1.0}}
+    report.store(path, "memory", {"long": sample})
+    monkeypatch.setattr(extras, "memory", lambda work, names, say, patience: sample)
+    monkeypatch.setattr(sys, "argv", ["speed", "--memory", "W7-K1-rematerialised", "--out", str(path)])
+    main()
+    assert report.read(path)["memory"] == {"long": sample, "W7-K1-rematerialised": sample}
+
+
 def test_a_failing_worker_says_why() -> None:
     broken = replace(CONTENDERS["task loop"], module="no_such_file")
     with pytest.raises(Failed, match="no_such_file"):
@@ -127,6 +139,35 @@ def test_seeds_at_once_do_the_work_of_one() -> None:
     work = tiny(WORKLOADS["W1"])
     truth = Reference(gradient(loop.train, work), 0.0)
     assert truth.error(gradient(with_metafunc.train, replace(work, seeds=2), "off")) <= measure.EXACT
+
+
+def test_seeds_of_jax_do_the_work_of_one() -> None:
+    pytest.importorskip("jax")
+    work = tiny(WORKLOADS["W1"])
+    truth = Reference(gradient(loop.train, work), 0.0)
+    found, _ = measure.gradient(CONTENDERS["JAX"], replace(work, dtype="float64", seeds=2), {}, 120.0)
+    assert truth.error(found) <= measure.EXACT
+
+
+def test_seeds_are_measured_beside_jax_and_what_others_have_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def measured(works: Any, names: Any, effort: Any, say: Any) -> Any:
+        asked.extend(names)
+        return {"W1": {"JAX": "new"}}
+
+    monkeypatch.setattr(seeds, "measure", measured)
+    kept = {"W1": {"JAX": "old", "metafunc": "kept"}}
+    assert seeds.every(print, Effort(), kept=kept)["W1"] == {"JAX": "new", "metafunc": "kept"}
+    assert asked == ["metafunc", "metafunc eager", "JAX"]
+
+
+def test_seeds_of_what_is_not_installed_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(CONTENDERS, "JAX", replace(CONTENDERS["JAX"], needs=("no_such_package",)))
+    monkeypatch.setattr(seeds, "reference", lambda work, patience: None)
+    said: list[str] = []
+    assert seeds.measure({"W1": tiny(WORKLOADS["W1"])}, ["JAX"], Effort(), said.append) == {}
+    assert said == ["W1: JAX is left out, not installed: no_such_package"]
 
 
 def test_the_table_of_seeds_has_the_ratio_of_each_round() -> None:
