@@ -172,7 +172,8 @@ def test_seeds_of_what_is_not_installed_are_left_out(monkeypatch: pytest.MonkeyP
 
 def test_the_table_of_seeds_has_the_ratio_of_each_round() -> None:
     samples = {"0": {"cpu": [0.001, 0.002, 0.001]}, "5": {"cpu": [0.002, 0.004, 0.003]}}
-    text = seeds.section({"W1": {"metafunc": samples}})
+    text = seeds.section({"W1": {"metafunc": samples, "JAX": samples}})
+    assert "| W1 | JAX | 5 | 1 | 3 | 2.00× |  |  |" in text
     assert "| W1 | metafunc | 5 | 1 | 3 | 2.00× | 2.2× | yes |" in text
 
 

@@ -41,7 +41,7 @@ def run(work: Workload, on_step: OnStep, gradient: Callable[[Params, Any], Param
         updates, state = optimiser.update(gradient(params, tasks), state)
         return optax.apply_updates(params, updates), state
 
-    names = [*params]
+    names = [*work.params()]
     for _ in range(work.outer_steps):
         params, state = jax.block_until_ready(step(params, state, tasks))
         leaves = [params[name] for name in names]
