@@ -55,7 +55,7 @@ def test_two_lines_come_before_the_training_and_its_time_after_it(
         ("maml_rl navigation", 2, False),  # whose rollouts ranks share
     ],
 )
-def test_ranks_that_gain_nothing_are_told(
+def test_where_ranks_gain_nothing_that_is_said(
     line: str, num_ranks: int, small: bool, capsys: pytest.CaptureFixture[str]
 ) -> None:
     request = compose.read(line.split())
