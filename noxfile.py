@@ -12,6 +12,7 @@ from pathlib import Path
 from urllib.request import urlopen
 
 import nox
+from nox.command import CommandFailed
 
 nox.options.sessions = [
     *("lint", "types", "tests", "identities", "compiled", "docs", "site", "browser", "package", "api"),
@@ -31,6 +32,8 @@ NEWCOMER = ("docs/index.md", "docs/tutorial.md", "docs/own-data.md", "docs/addin
 """From nothing to a first result, a report, a page that answers, and a user-supplied module, table and algorithm."""
 READERS = ("pytest", "pytest-timeout", "sybil")
 """What runs tests, and the blocks of pages."""
+GROUPS = "pip>=25.1"
+"""The first that knows --group; a new environment of Python 3.11 or 3.12 has an older one."""
 LEARN2LEARN = "learn2learn==0.2.0"
 PARALLEL = ["-n", str(min(4, os.cpu_count() or 1)), "--dist", "worksteal"]
 
@@ -100,12 +103,18 @@ def gpu(session: nox.Session) -> None:
     """
     if find_spec("torch"):
         _need_cuda(session)
+    _python(session, "pip", "install", "--quiet", GROUPS)
     pins = _pins(session, without="torch")
     _python(session, "pip", "install", "--quiet", "--constraint", pins, "--editable", ".", "--group", "test")
     _need_cuda(session)
     exactly = {"METAFUNC_TEST_DEVICE": "cuda", "METAFUNC_REQUIRE_GPU": "1", "CUBLAS_WORKSPACE_CONFIG": ":4096:8"}
-    _python(session, "pytest", "-m", "gpu", "tests/gpu", "--maxfail", "20", env=exactly)
-    _python(session, "benchmarks.speed.gpu", *(session.posargs or ["--minutes", "4"]))
+    times = ("benchmarks.speed.gpu", *(session.posargs or ["--minutes", "4"]))
+    try:
+        _python(session, "pytest", "-m", "gpu", "tests/gpu", "--maxfail", "20", env=exactly)
+    except CommandFailed:  # one test that fails costs no table: such a machine is lent for minutes
+        _python(session, *times)
+        raise
+    _python(session, *times)
 
 
 @nox.session(venv_backend="virtualenv", reuse_venv=True)

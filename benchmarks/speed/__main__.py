@@ -60,7 +60,9 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=35.0, help="no part is begun later (default: %(default)s)")
     parser.add_argument("--busy", action="store_true", help="time again with another process on one core")
     parser.add_argument("--tiny", action="store_true", help="shrink the work, to try the harness")
-    parser.add_argument("--memory", action="store_true", help="measure memory instead")
+    parser.add_argument(
+        "--memory", nargs="*", choices=extras.IN_MEMORY, metavar="WORK", help="measure memory instead, of all or these"
+    )
     parser.add_argument("--starts", action="store_true", help="measure how soon a run gets going instead")
     parser.add_argument("--seeds", action="store_true", help="measure several seeds at once beside one instead")
     parser.add_argument("--report", action="store_true", help="only make the tables and the figure of what there is")
@@ -71,7 +73,7 @@ def main() -> None:
         parser.error(f"unknown workload {', '.join(sorted(unknown))}; there are {', '.join(WORKLOADS)}")
     if asked.report:
         return report.write(asked.out)
-    extra = [name for name in ("memory", "starts", "seeds") if getattr(asked, name)]
+    extra = [name for name in ("memory", "starts", "seeds") if getattr(asked, name) not in (None, False)]
     end = time.monotonic() + 60 * asked.minutes
     for name in [*asked.workloads, *extra] or ORDER:
         if time.monotonic() > end:
@@ -87,11 +89,13 @@ say: Callable[[str], None] = partial(print, flush=True)
 def measure(name: str, asked: argparse.Namespace) -> None:
     """Measure one part and store it."""
     if name == "memory":
-        return report.store(asked.out, name, extras.all_memory(say))
+        kept = report.read(asked.out).get(name, {})
+        return report.store(asked.out, name, kept | extras.memories(asked.memory or (), say, asked.patience))
     if name == "starts":
         return report.store(asked.out, name, extras.starts(say))
     if name == "seeds":
-        found = seeds.every(say, Effort(**_given(asked)))
+        names = [who for who in seeds.WHO if who in (asked.only or seeds.WHO) and who not in asked.without]
+        found = seeds.every(say, Effort(**_given(asked)), names, report.read(asked.out).get(name))
         report.store(asked.out, name, found)
         return say(seeds.section(found))
     work = tiny(WORKLOADS[name]) if asked.tiny else WORKLOADS[name]

@@ -5,12 +5,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from benchmarks.speed.contenders import CONTENDERS
-from benchmarks.speed.measure import Failed, Worker, caches, check, missing, reference
+from benchmarks.speed.measure import Effort, Failed, Worker, caches, check, missing, reference
 from benchmarks.speed.workloads import MEMORY, Workload, tiny
 
 IN_MEMORY = {
@@ -22,7 +22,6 @@ IN_MEMORY = {
     "W7-K2-rematerialised": ("metafunc eager",),
     "W7-K4-rematerialised": ("metafunc eager",),
 }
-PATIENCE = 240.0
 WHOLE = (1_000, 5_000, 15_000, 30_000)
 """Steps of runs that are timed from start to end."""
 FIRST = """
@@ -39,11 +38,14 @@ main()
 """
 
 
-def memory(work: Workload, names: tuple[str, ...], say: Callable[[str], None]) -> dict[str, Any]:
-    """For each contender its peak memory after three steps, and that on tiny work: the baseline, everything loaded."""
+def memory(
+    work: Workload, names: tuple[str, ...], say: Callable[[str], None], patience: float = Effort.patience
+) -> dict[str, Any]:
+    """For each contender its peak memory after two steps, of which the second has the optimiser's state, and that on
+    tiny work: the baseline, everything loaded."""
     found: dict[str, Any] = {}
     # The gradients of the image networks are checked where they are timed.
-    truth = None if work.images else reference(work, PATIENCE)
+    truth = None if work.images else reference(work, patience)
     for name in names:
         say(f"{work.name}: {name}")
         lacking = missing(CONTENDERS[name])
@@ -51,18 +53,18 @@ def memory(work: Workload, names: tuple[str, ...], say: Callable[[str], None]) -
             found[name] = {"reason": f"not installed: {', '.join(lacking)}"}
             continue
         try:
-            errors = check(name, work, {}, truth, PATIENCE) if truth else {}
-            base = _peak(name, replace(tiny(work), num_steps=1, chunk=min(work.chunk, 2)))
-            found[name] = {"peak": _peak(name, work), "base": base} | errors
+            errors = check(name, work, {}, truth, patience) if truth else {}
+            base = _peak(name, replace(tiny(work), num_steps=1, chunk=min(work.chunk, 2)), patience)
+            found[name] = {"peak": _peak(name, work, patience), "base": base} | errors
         except Failed as failure:
             found[name] = {"reason": str(failure)}
     return found
 
 
-def _peak(name: str, work: Workload) -> float:
-    worker = Worker(CONTENDERS[name], work, {}, PATIENCE)
+def _peak(name: str, work: Workload, patience: float) -> float:
+    worker = Worker(CONTENDERS[name], work, {}, patience)
     try:
-        return worker.steps(2)["peak"]
+        return worker.steps(1)["peak"]
     finally:
         worker.close()
 
@@ -98,9 +100,9 @@ def whole_run(arguments: list[str], env: Mapping[str, str]) -> float:
         return time.time() - started
 
 
-def all_memory(say: Callable[[str], None]) -> dict[str, Any]:
-    """The memory of everyone on every workload of the memory table."""
-    return {name: memory(MEMORY[name], names, say) for name, names in IN_MEMORY.items()}
+def memories(works: Sequence[str], say: Callable[[str], None], patience: float = Effort.patience) -> dict[str, Any]:
+    """The memory of everyone on workloads of the memory table; all of them, where none is named."""
+    return {name: memory(MEMORY[name], IN_MEMORY[name], say, patience) for name in works or IN_MEMORY}
 
 
 def starts(say: Callable[[str], None], repeats: int = 5) -> dict[str, Any]:

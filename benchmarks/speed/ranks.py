@@ -88,21 +88,23 @@ def race(work: Workload, rounds: int) -> dict[str, Any]:
 
 
 def add(rank: int, size: int, store: str, rounds: int) -> dict[str, Any] | None:
-    """Seconds of both sums on one rank, in interleaved rounds; rank 0 returns them."""
+    """Seconds and processor seconds of both sums on one rank, in interleaved rounds; rank 0 returns them."""
     torch.set_num_threads(1)
     os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(size), distributed.STORE: store}
     found: dict[str, Any] = {}
     with distributed.join() as ranks:
         for numbers in NUMBERS:
             own = [(torch.zeros(2), {"w": torch.full((numbers,), float(rank))})]
-            times: dict[str, list[float]] = {way: [] for way in get_args(shards.Reduce)}
-            for _ in range(rounds + 1):
-                for way, seconds in times.items():
+            times: dict[str, Any] = {way: {"seconds": [], "cpu": []} for way in get_args(shards.Reduce)}
+            for number in range(rounds + 1):
+                for way, sample in times.items():
                     meet(ranks)
-                    began = time.perf_counter()
+                    began, used = time.perf_counter(), time.process_time()
                     shards.mean(own, ranks, reduce=way)  # type: ignore[arg-type]  # one of the two
-                    seconds.append(time.perf_counter() - began)
-            found[str(numbers)] = {way: seconds[1:] for way, seconds in times.items()}
+                    if number > 0:
+                        sample["cpu"].append(time.process_time() - used)
+                        sample["seconds"].append(time.perf_counter() - began)
+            found[str(numbers)] = times
     return found if rank == 0 else None
 
 
@@ -112,7 +114,7 @@ def meet(ranks: distributed.Ranks) -> None:
 
 
 def sums(size: int, rounds: int) -> dict[str, Any]:
-    """Seconds of both sums on some ranks."""
+    """Seconds and processor seconds of both sums on some ranks."""
     with tempfile.TemporaryDirectory() as folder:
         store = (Path(folder) / "store").as_uri()
         context = torch.multiprocessing.get_context("spawn")
@@ -140,11 +142,13 @@ def tables(found: Mapping[str, Any]) -> str:
     header = ["work", "how", "wall, ms", "processor, ms", "times as fast", "by processor time", "load"]
     parts = [reporting.markdown(header, rows)] if rows else []
     rows = [
-        [size, f"{int(numbers):,}", *(show(seconds) for seconds in ways.values()), f"{part['load']:.1f}"]
+        [size, f"{int(numbers):,}", *(show(way[kind]) for kind in ("seconds", "cpu") for way in ways.values()),
+         f"{part['load']:.1f}"]
         for size, part in found.get("sums", {}).items()
         for numbers, ways in part["samples"].items()
-    ]
-    return "\n\n".join([*parts, reporting.markdown(["ranks", "numbers", "ordered", "sum", "load"], rows)])
+    ]  # fmt: skip
+    header = ["ranks", "numbers", "ordered, ms", "sum, ms", "ordered, processor ms", "sum, processor ms", "load"]
+    return "\n\n".join([*parts, reporting.markdown(header, rows)])
 
 
 def keep(part: dict[str, Any], name: str, samples: Mapping[str, Any], found: Mapping[str, Any]) -> None:

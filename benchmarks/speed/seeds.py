@@ -1,14 +1,14 @@
 """How long a step of several seeds at once takes beside that of one training by itself."""
 
 import statistics
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any
 
 from benchmarks import reporting
 from benchmarks.speed.contenders import CONTENDERS
-from benchmarks.speed.measure import Effort, Worker, caches, check, reference, rounds
+from benchmarks.speed.measure import Effort, Worker, caches, check, missing, reference, rounds
 from benchmarks.speed.units import spoken
 from benchmarks.speed.workloads import WORKLOADS, Workload
 
@@ -16,15 +16,20 @@ AT_ONCE = {"W1": (5, 10), "W4": (5,)}
 """How many seeds, by the workload."""
 ASKED = {("W1", 5): 2.2, ("W1", 10): 3.5, ("W4", 5): 3.0}
 """The time of so many over that of one, at most."""
-WHO = ("metafunc", "metafunc eager")
+WHO = ("metafunc", "metafunc eager", "JAX")
 
 
-def measure(works: Mapping[str, Workload], effort: Effort, say: Callable[[str], None]) -> dict[str, Any]:
+def measure(
+    works: Mapping[str, Workload], names: Sequence[str], effort: Effort, say: Callable[[str], None]
+) -> dict[str, Any]:
     """Processor seconds per step, in interleaved rounds, of one training by itself (0) and of several at once."""
     found: dict[str, Any] = {}
     for name, work in works.items():
         truth = reference(work, effort.patience)
-        for who in WHO:
+        for who in names:
+            if lacking := missing(CONTENDERS[who]):
+                say(f"{name}: {who} is left out, not installed: {', '.join(lacking)}")
+                continue
             say(f"{name}: {who} with several seeds")
             with caches() as env, ExitStack() as stack:
                 workers = {}
@@ -37,9 +42,12 @@ def measure(works: Mapping[str, Workload], effort: Effort, say: Callable[[str], 
     return found
 
 
-def every(say: Callable[[str], None], effort: Effort) -> dict[str, Any]:
-    """All that is asked for."""
-    return measure({name: WORKLOADS[name] for name in AT_ONCE}, effort, say)
+def every(
+    say: Callable[[str], None], effort: Effort, names: Sequence[str] = WHO, kept: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """All that is asked for, of some contenders; what is kept of others stays."""
+    found = measure({name: WORKLOADS[name] for name in AT_ONCE}, names, effort, say)
+    return {name: {**(kept or {}).get(name, {}), **found.get(name, {})} for name in AT_ONCE}
 
 
 def table(found: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
@@ -53,9 +61,9 @@ def table(found: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
                     continue
                 ratio = statistics.median(b / a for a, b in zip(one, own["cpu"], strict=True))
                 asked = ASKED[name, int(count)]
+                verdict = [f"{asked:g}×", "yes" if ratio <= asked else "**no**"] if who != "JAX" else ["", ""]
                 times = [spoken(1e3 * statistics.median(cpu)) for cpu in (one, own["cpu"])]
-                verdict = "yes" if ratio <= asked else "**no**"
-                rows.append([name, who, count, *times, f"{ratio:.2f}×", f"{asked:g}×", verdict])
+                rows.append([name, who, count, *times, f"{ratio:.2f}×", *verdict])
     header = ["work", "who", "seeds", "one, processor ms", "all, processor ms", "all / one", "asked", ""]
     return header, rows
 

@@ -150,7 +150,7 @@ def choose(workload: Workload, execution: Execution = Execution(), *, recorded: 
         trace=not compiles and _traced(workload, threaded=by_task),
         per_task=(compiles or background) and _few_gradients(workload, chunk_size),
         chunk_size=chunk_size,
-        threads=execution.threads or _threads(workload),
+        threads=execution.threads or threads_of(workload),
         why="",
         threaded=by_task,
         background=background,
@@ -207,7 +207,7 @@ def _traced(workload: Workload, *, threaded: bool) -> bool:
     return workload.traceable and (workload.steps >= TRACED or threaded)
 
 
-def _threads(workload: Workload) -> int:
+def threads_of(workload: Workload) -> int:
     """How many threads: one for small work, else torch's own choice."""
     # Two threads that wait for each other spin: another busy process then slows a small step from 3 ms to 300.
     return 1 if workload.small else torch.get_num_threads()
@@ -215,7 +215,7 @@ def _threads(workload: Workload) -> int:
 
 def threads_for(meta: Tree, tasks: Task) -> int:
     """One thread for small work, and for large what torch would take."""
-    return _threads(workload_of(meta, tasks, steps=0, device=torch.device("cpu")))
+    return threads_of(workload_of(meta, tasks, steps=0, device=torch.device("cpu")))
 
 
 def explain(workload: Workload, execution: Execution, plan: Plan) -> str:

@@ -11,6 +11,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[2]))  # `benchmarks` is no part of the installed package
 
 from benchmarks.speed import extras, figure, measure, ranks, report, seeds
+from benchmarks.speed.__main__ import main
 from benchmarks.speed.contenders import (
     CONTENDERS,
     loop,
@@ -74,12 +75,13 @@ def test_shards_of_ranks_do_the_same_work() -> None:
 def test_samples_of_ranks_become_tables() -> None:
     samples = {name: {"seconds": [0.4, 0.2], "cpu": [0.2, 0.1]} for name in ranks.WAYS}
     samples["2 ranks, 1 thread each, 2 shards"] = {"seconds": [0.1, 0.1], "cpu": [0.12, 0.12]}
-    sums = {"10000": {"ordered": [0.001, 0.003], "sum": [0.001, 0.001]}}
+    ordered, plain = ({"seconds": seconds, "cpu": [0.001]} for seconds in ([0.001, 0.003], [0.001, 0.001]))
+    sums = {"10000": {"ordered": ordered, "sum": plain}}
     shown = ranks.tables(
         {"steps": {"W2": {"samples": samples, "load": 1.0}}, "sums": {"2": {"samples": sums, "load": 2.0}}}
     )
     assert "| W2 | 2 ranks, 1 thread each, 2 shards | 100 / 100 | 120 / 120 | 2.00 | 1.67 | 1.0 |" in shown
-    assert "| 2 | 10,000 | 2 / 1 | 1 / 1 | 2.0 |" in shown
+    assert "| 2 | 10,000 | 2 / 1 | 1 / 1 | 1 / 1 | 1 / 1 | 2.0 |" in shown
 
 
 def test_a_wrong_gradient_is_not_timed() -> None:
@@ -116,6 +118,17 @@ def test_the_first_update_of_a_run_is_timed() -> None:
     assert 0 < extras.first_update(["maml", "sinusoid", "--num-tasks", "2"], {}) < 120
 
 
+def test_the_memory_of_a_work_is_measured_alone_and_that_of_others_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, sample = tmp_path / "speed.json", {"metafunc eager": {"peak": 2.0, "base": 1.0}}
+    report.store(path, "memory", {"long": sample})
+    monkeypatch.setattr(extras, "memory", lambda work, names, say, patience: sample)
+    monkeypatch.setattr(sys, "argv", ["speed", "--memory", "W7-K1-rematerialised", "--out", str(path)])
+    main()
+    assert report.read(path)["memory"] == {"long": sample, "W7-K1-rematerialised": sample}
+
+
 def test_a_failing_worker_says_why() -> None:
     broken = replace(CONTENDERS["task loop"], module="no_such_file")
     with pytest.raises(Failed, match="no_such_file"):
@@ -128,9 +141,39 @@ def test_seeds_at_once_do_the_work_of_one() -> None:
     assert truth.error(gradient(with_metafunc.train, replace(work, seeds=2), "off")) <= measure.EXACT
 
 
+def test_seeds_of_jax_do_the_work_of_one() -> None:
+    pytest.importorskip("jax")
+    work = tiny(WORKLOADS["W1"])
+    truth = Reference(gradient(loop.train, work), 0.0)
+    found, _ = measure.gradient(CONTENDERS["JAX"], replace(work, dtype="float64", seeds=2), {}, 120.0)
+    assert truth.error(found) <= measure.EXACT
+
+
+def test_seeds_are_measured_beside_jax_and_what_others_have_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def measured(works: Any, names: Any, effort: Any, say: Any) -> Any:
+        asked.extend(names)
+        return {"W1": {"JAX": "new"}}
+
+    monkeypatch.setattr(seeds, "measure", measured)
+    kept = {"W1": {"JAX": "old", "metafunc": "kept"}}
+    assert seeds.every(print, Effort(), kept=kept)["W1"] == {"JAX": "new", "metafunc": "kept"}
+    assert asked == ["metafunc", "metafunc eager", "JAX"]
+
+
+def test_seeds_of_what_is_not_installed_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(CONTENDERS, "JAX", replace(CONTENDERS["JAX"], needs=("no_such_package",)))
+    monkeypatch.setattr(seeds, "reference", lambda work, patience: None)
+    said: list[str] = []
+    assert seeds.measure({"W1": tiny(WORKLOADS["W1"])}, ["JAX"], Effort(), said.append) == {}
+    assert said == ["W1: JAX is left out, not installed: no_such_package"]
+
+
 def test_the_table_of_seeds_has_the_ratio_of_each_round() -> None:
     samples = {"0": {"cpu": [0.001, 0.002, 0.001]}, "5": {"cpu": [0.002, 0.004, 0.003]}}
-    text = seeds.section({"W1": {"metafunc": samples}})
+    text = seeds.section({"W1": {"metafunc": samples, "JAX": samples}})
+    assert "| W1 | JAX | 5 | 1 | 3 | 2.00× |  |  |" in text
     assert "| W1 | metafunc | 5 | 1 | 3 | 2.00× | 2.2× | yes |" in text
 
 

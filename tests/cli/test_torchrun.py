@@ -56,17 +56,23 @@ def test_a_rank_that_is_asked_to_stop_saves_and_torchrun_goes_on(shared: Place, 
     assert shared.bits("one") == alone
 
 
-@pytest.mark.parametrize("everyone", [False, True], ids=["torchrun", "torchrun-and-ranks"])
-def test_a_second_sigterm_loses_nothing(shared: Place, alone: dict[str, str], everyone: bool) -> None:
-    name = f"preempted-{everyone}"
+@pytest.mark.parametrize(
+    ("number", "everyone"),
+    [(signal.SIGTERM, False), (signal.SIGTERM, True), (signal.SIGINT, False)],
+    ids=["torchrun", "torchrun-and-ranks", "ctrl-c"],
+)
+def test_a_signal_to_torchrun_loses_nothing(
+    shared: Place, alone: dict[str, str], number: signal.Signals, everyone: bool
+) -> None:
+    name = f"preempted-{number.name}-{everyone}"
     agent = begun(shared, name)
     if everyone:  # as SLURM does, which signals every process of a step; torchrun hands its own on
-        for number in agent.workers().values():
-            os.kill(number, signal.SIGTERM)
-    os.kill(agent.process.pid, signal.SIGTERM)
+        for worker in agent.workers().values():
+            os.kill(worker, number)
+    os.kill(agent.process.pid, number)
     assert agent.end() != 0
     assert shared.ended(name) == "interrupted"
-    assert agent.said.count("SIGTERM stopped the run after step") == 1
+    assert agent.said.count(f"{number.name} stopped the run after step") == 1
     last = max(shared.steps(name))
     assert 20 <= last < STEPS
     assert f"after step {last}." in agent.said

@@ -11,11 +11,15 @@ import signal
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import torch
 from forked import Case, forked, summed
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from rank_cases import config_of
 
 import metafunc
@@ -53,11 +57,13 @@ def shown(ranks: Ranks) -> Any:
     return steps
 
 
-def fitted(ranks: Ranks, out: Path | None, *, at: dict[int, Callable[[], None]] | None = None, **changes: Any) -> Any:
-    """A training of eight steps; what is done on a rank after the fourth of them."""
+def fitted(
+    ranks: Ranks, out: Path | None, *, at: dict[int, Callable[[], None]] | None = None, after: int = 4, **changes: Any
+) -> Any:
+    """A training of eight steps; what is done on a rank after one of them."""
 
     def on_event(event: Any) -> None:
-        if event.phase == "train" and event.step == 4 and at and ranks.rank in at:
+        if event.phase == "train" and event.step == after and at and ranks.rank in at:
             at[ranks.rank]()
 
     learner, family = build(config_of("platipus"))
@@ -79,13 +85,14 @@ def on_disk(out: Path) -> Any:
     return [hashlib.sha256(file.read_bytes()).hexdigest() for file in files]
 
 
+def stop(number: signal.Signals) -> Callable[[], None]:
+    """Sends a signal to the rank that calls it."""
+    return lambda: os.kill(os.getpid(), number)
+
+
 def endings(folder: Path) -> Any:
     """A run that is stopped or killed on some ranks, and goes on with others."""
     found: dict[str, Any] = {"whole": forked(1, lambda ranks: fitted(ranks, folder / "whole"), folder)}
-
-    def stop(number: signal.Signals) -> Callable[[], None]:
-        return lambda: os.kill(os.getpid(), number)
-
     stopped, killed = folder / "stopped", folder / "killed"
     term, kill = {1: stop(signal.SIGTERM)}, {1: stop(signal.SIGKILL)}
     found["stopped"] = forked(2, lambda ranks: fitted(ranks, stopped, at=term), folder)
@@ -98,6 +105,26 @@ def endings(folder: Path) -> Any:
     found["killed on"] = forked(1, lambda ranks: fitted(ranks, killed), folder)
     found["bits"] = {out.name: on_disk(out) for out in (folder / "whole", stopped, killed, folder / "hung")}
     return found
+
+
+def kills(folder: Path) -> int:
+    """Runs in which one of four ranks is killed, then one of two, then the only one, before four end them: how many,
+    all with the bits of an undisturbed one."""
+    forked(1, lambda ranks: fitted(ranks, folder / "undisturbed"), folder)
+    runs = count()
+
+    @settings(max_examples=5, deadline=None, database=None)
+    @given(st.lists(st.integers(1, 8), min_size=3, max_size=3).map(sorted), st.integers(0, 3), st.integers(0, 1))
+    def same(steps: list[int], of_four: int, of_two: int) -> None:
+        out = folder / f"killed {next(runs)}"
+        for size, rank, after in zip((4, 2, 1), (of_four, of_two, 0), steps, strict=True):
+            case = partial(fitted, out=out, at={rank: stop(signal.SIGKILL)}, after=after)
+            assert forked(size, case, folder, ends=(rank,))[rank] == -signal.SIGKILL
+        forked(4, lambda ranks: fitted(ranks, out), folder)
+        assert on_disk(out) == on_disk(folder / "undisturbed")
+
+    same()
+    return next(runs)
 
 
 def logged(ranks: Ranks) -> Any:
@@ -205,7 +232,7 @@ def refusals(folder: Path) -> Any:
     return {**found, "wrote": (folder / "refused").exists()}
 
 
-CASES = {"endings": endings, "refusals": refusals, "firsts": firsts}
+CASES = {"endings": endings, "kills": kills, "refusals": refusals, "firsts": firsts}
 
 if __name__ == "__main__":
     torch.set_num_threads(1)

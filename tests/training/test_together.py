@@ -67,6 +67,11 @@ def test_a_run_goes_on_with_another_number_of_ranks_as_if_it_had_not_stopped(fou
     assert len(ends["bits"]["whole"]) > 1
 
 
+@pytest.mark.nightly  # some forty trainings
+def test_whichever_rank_is_killed_after_whichever_step_nothing_is_lost(ran: Callable[..., Any], tmp_path: Path) -> None:
+    assert ran(HERE / "ending_cases.py", tmp_path, "kills")["kills"] >= 3
+
+
 @pytest.mark.parametrize("how", ["killed", "hung"])
 def test_a_rank_whose_fellow_was_killed_or_hangs_says_so_and_ends(found: Any, how: str) -> None:
     first, second = found["endings"][how]

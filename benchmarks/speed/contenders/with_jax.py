@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax import Array
 from jax.flatten_util import ravel_pytree
@@ -26,9 +27,12 @@ def train(work: Workload, on_step: OnStep, option: str = "") -> None:
 
 
 def run(work: Workload, on_step: OnStep, gradient: Callable[[Params, Any], Params]) -> None:
-    """The outer loop: one jitted step of gradient and optimiser."""
+    """The outer loop: one jitted step of gradient and optimiser; of several seeds, `vmap` of the gradient over them."""
     params = {name: jnp.asarray(leaf) for name, leaf in work.params().items()}
     tasks = tuple(map(jnp.asarray, work.tasks()))
+    if work.seeds:
+        params, tasks = jax.tree.map(lambda leaf: jnp.stack(work.seeds * [leaf]), (params, tasks))
+        gradient = jax.vmap(gradient)
     optimiser = optax.adam(1e-3) if work.outer == "adam" else optax.sgd(PROBE_RATE)
     state = optimiser.init(params)
 
@@ -37,9 +41,11 @@ def run(work: Workload, on_step: OnStep, gradient: Callable[[Params, Any], Param
         updates, state = optimiser.update(gradient(params, tasks), state)
         return optax.apply_updates(params, updates), state
 
+    names = [*work.params()]
     for _ in range(work.outer_steps):
         params, state = jax.block_until_ready(step(params, state, tasks))
-        on_step([params[name] for name in work.params()])
+        leaves = [params[name] for name in names]
+        on_step([np.asarray(leaf)[0] for leaf in leaves] if work.seeds else leaves)  # of several the first; no copy
 
 
 def mean_over_tasks(task_loss: TaskLoss) -> Callable[[Params, Any], Array]:

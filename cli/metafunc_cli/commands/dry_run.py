@@ -1,7 +1,7 @@
 """`metafunc train --dry-run`: the settings, the parameter count and a look at one task."""
 
 import dataclasses
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 from rich.text import Text
@@ -12,6 +12,9 @@ from metafunc_cli.display.screen import Screen, refusals
 from metafunc_cli.errors import OK
 from metafunc_cli.settings.compose import Request
 from metafunc_cli.settings.options import Training
+
+if TYPE_CHECKING:
+    from metafunc.execution.workload import Workload
 
 
 def preview(screen: Screen, request: Request, learner: Any, family: Any) -> int:
@@ -64,13 +67,13 @@ def _check(request: Request, learner: Any, family: Any) -> None:
         config.start_of(learner, family, asked, asked["training"], output.imports, ignore)
 
 
-def threads_of(training: Training, learner: Any, meta: Any, family: Any) -> int:
-    """How many threads the steps of a training will have, by the size of one task; nothing is traced for it."""
-    from metafunc.execution.plan import threads_for
+def size_of_steps(training: Training, learner: Any, meta: Any, family: Any) -> "Workload":
+    """What the steps of a training are, by the size of one task; nothing is traced for it."""
+    from metafunc.execution.device import device_of
+    from metafunc.execution.workload import workload_of
 
-    if training.threads is not None:
-        return training.threads
-    return threads_for(meta, _many(_first(training, learner, meta, family)[1], training.num_tasks))
+    tasks = _many(_first(training, learner, meta, family)[1], training.num_tasks)
+    return workload_of(meta, tasks, steps=training.steps, device=device_of("cpu"))
 
 
 def _first(training: Training, learner: Any, meta: Any, family: Any) -> tuple[Any, Any]:

@@ -143,7 +143,7 @@ def _announced(job: _Job, chosen: str | None) -> Path:
 
     with agreement(job.ranks) as settled:
         with refusals(job.request.settings):
-            announce(job.screen, job.request, job.learner, job.family)
+            announce(job.screen, job.request, job.learner, job.family, job.ranks.size)
         new = None if chosen or not job.ranks.first else str(new_folder(job.request.settings.names))
         found = settled.reach(new)[0]
     return Path(chosen or found)

@@ -82,27 +82,55 @@ def test_without_dask_its_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> Non
 
 GRID = (
     "--algorithms maml cnp --tasks sinusoid --model mlp --model.hidden 6 --num-tasks 2 --steps 1500 "
-    "--compile off --checkpoint-every 50 --validate-every 500 --test-tasks 12 --test-steps 2 --no-figures --quiet"
+    "--compile off --checkpoint-every 50 --validate-every 500 --test-tasks 12 --test-steps 2 --no-figures"
 )
+SUITE = """
+about = "Sines."
+learners = ["maml", "cnp"]
+metric = "mse"
+seeds = 1
+test-tasks = 12
+test-steps = 2
+
+[settings]
+steps = 1500
+num-tasks = 2
+model.hidden = [6]
+compile = "off"
+checkpoint-every = 50
+validate-every = 500
+
+[families.sines]
+tasks = "sinusoid"
+"""
 
 
 @pytest.mark.nightly
-def test_the_cell_of_a_killed_worker_goes_on_elsewhere_with_the_same_table(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "metafunc_cli", "compare", *GRID.split(), "--out"]
+@pytest.mark.parametrize(
+    ("words", "family"),
+    [(["compare", *GRID.split()], "."), (["bench", "suite.toml"], "sines")],
+    ids=["compare", "bench"],
+)
+def test_the_cell_of_a_killed_worker_goes_on_elsewhere_with_the_same_table(
+    tmp_path: Path, words: list[str], family: str
+) -> None:
+    (tmp_path / "suite.toml").write_text(SUITE)
+    command = [sys.executable, "-m", "metafunc_cli", *words, "--quiet", "--out"]
     with two_workers() as local:
-        process = subprocess.Popen([*command, str(tmp_path / "there"), "--scheduler", local.scheduler_address])
-        while not [*(tmp_path / "there").glob("maml-0/checkpoints/*")]:
+        arguments = ["there", "--scheduler", local.scheduler_address]
+        process = subprocess.Popen([*command, *arguments], cwd=tmp_path)
+        while not [*(tmp_path / "there" / family).glob("maml-0/checkpoints/*")]:
             assert process.poll() is None
             time.sleep(0.1)
         parents = {_parent(cell) for cell in _processes("--cell", "0")} & _workers(local)
         assert len(parents) == 1
         os.kill(parents.pop(), signal.SIGKILL)
-        assert process.wait(600) == 0
-    subprocess.run([*command, str(tmp_path / "here")], check=True)
+        assert process.wait(1200) == 0
+    subprocess.run([*command, "here"], check=True, cwd=tmp_path)
+    there, here = (tmp_path / where / family for where in ("there", "here"))
     for name in ("maml-0", "cnp-0"):
-        there, here = (tmp_path / where / name / "metrics.jsonl" for where in ("there", "here"))
-        assert there.read_bytes() == here.read_bytes()
-    tables = [json.loads((tmp_path / where / "compare.json").read_text())["rows"] for where in ("there", "here")]
+        assert (there / name / "metrics.jsonl").read_bytes() == (here / name / "metrics.jsonl").read_bytes()
+    tables = [json.loads((each / "compare.json").read_text())["rows"] for each in (there, here)]
     for row in (row for rows in tables for row in rows):
         del row["seconds"], row["cpu_seconds"]
     assert tables[0] == tables[1]
@@ -110,7 +138,7 @@ def test_the_cell_of_a_killed_worker_goes_on_elsewhere_with_the_same_table(tmp_p
 
 TUNED = (
     "maml sinusoid --space inner_lr:1e-3..0.1:log --no-pruning --model.hidden 6 --num-tasks 2 --steps 1200 "
-    "--compile off --checkpoint-every 50 --validate-every 400 --trials 3 --no-figures --quiet"
+    "--compile off --checkpoint-every 50 --validate-every 400 --trials 3 --no-figures"
 )
 
 

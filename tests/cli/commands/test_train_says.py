@@ -5,10 +5,13 @@ from pathlib import Path
 import pytest
 from metafunc_cli.__main__ import run
 from metafunc_cli.display import progress
+from metafunc_cli.display.beforehand import announce
 from metafunc_cli.display.durations import duration
 from metafunc_cli.display.screen import Screen
+from metafunc_cli.settings import compose
 
 from metafunc.results import per_task
+from metafunc.training import config
 from metafunc.training.events import Event
 
 TINY = "--steps 2 --num-tasks 2 --test-tasks 6 --test-steps 2"
@@ -41,6 +44,23 @@ def test_two_lines_come_before_the_training_and_its_time_after_it(
     )
     assert not capsys.readouterr().err
     assert not (tmp_path / "run" / per_task.NAME).exists(), "it is the numbers of the run that was deleted"
+
+
+@pytest.mark.parametrize(
+    ("line", "num_ranks", "small"),
+    [
+        ("maml sinusoid", 2, True),
+        ("maml sinusoid", 1, False),
+        ("maml sinusoid --model.hidden 400 400", 2, False),
+        ("maml_rl navigation", 2, False),  # whose rollouts ranks share
+    ],
+)
+def test_where_ranks_gain_nothing_that_is_said(
+    line: str, num_ranks: int, small: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    request = compose.read(line.split())
+    announce(Screen(json=False, quiet=False), request, *config.build(request.settings.to_json()), num_ranks)
+    assert ("steps this small gain nothing from ranks" in " ".join(capsys.readouterr().err.split())) is small
 
 
 def said(capsys: pytest.CaptureFixture[str], seconds: float, steps: int, *, quiet: bool = False) -> list[str]:
