@@ -82,6 +82,29 @@ def guess(frame: "DataFrame", asked: Columns | None = None) -> Columns:
     return asked._replace(task=task, targets=targets)
 
 
+def text_at_the_end(frame: "DataFrame", found: Columns) -> str | None:
+    """The last column that has no other role, if it is a text that comes again and is not predicted.
+
+    Args:
+        frame: the table.
+        found: its columns.
+
+    Examples:
+        >>> import pandas
+        >>> signs = pandas.DataFrame({"plant": ["a", "a", "b", "b"], "cm": [1, 2, 3, 4], "sort": ["x", "y", "x", "y"]})
+        >>> text_at_the_end(signs, guess(signs))
+        'sort'
+    """
+    from pandas.api.types import is_numeric_dtype
+
+    free = [name for name in frame.columns if name not in (found.task, *found.inputs, found.order, found.split)]
+    last = frame[free[-1]] if free else None
+    if last is None or free[-1] in found.targets or is_numeric_dtype(numeric_where_exact(last)):
+        return None
+    comes_again = len({*map(str, last)}) <= len(frame) / 2
+    return free[-1] if comes_again and kind_of(last) != "date" else None
+
+
 def refuse_absent(source: str, frame: "DataFrame", asked: Columns) -> None:
     """Refuse columns that are not there, all at once.
 

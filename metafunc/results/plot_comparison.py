@@ -21,6 +21,7 @@ from metafunc.results.plot_images import completed
 from metafunc.results.plot_report import metric_of, tradeoffs
 from metafunc.results.plot_run import functions, noiseless_of
 from metafunc.results.shown import exact
+from metafunc.results.shown_tasks import each_once
 from metafunc.results.tables import tested_on
 from metafunc.results.units import Units, note_on_units, task_names
 from metafunc.training.build import tasks_of
@@ -177,8 +178,8 @@ def _completion(compared: Sequence[Compared], seed: int) -> "Iterator[tuple[str,
     found: list[list[tuple[str, Completion]]] = [[] for _ in range(NUM_IMAGES)]
     family = tasks_of({"tasks": settings})
     for one in compared:
-        drawn = draw(one.learner, one.meta, family.test, seed, "figures", 0, NUM_IMAGES)
-        for image, task in zip(found, tree.unstack(drawn), strict=True):
+        drawn = draw(one.learner, one.meta, each_once(family.test), seed, "figures", 0, NUM_IMAGES)
+        for image, task in zip(found, tree.unstack(drawn), strict=False):
             completion = completed(one.shown, task, family.info["side"], seed=seed)
             image += [(one.entry.algorithm, completion)] if completion is not None else []
     rows = [row for image in found for row in image]

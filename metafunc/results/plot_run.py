@@ -20,6 +20,7 @@ from metafunc.results.as_tested import as_tested
 from metafunc.results.figures.style import Format, save_each
 from metafunc.results.plot_images import completed
 from metafunc.results.shown import Shown, noise_of
+from metafunc.results.shown_tasks import each_once
 from metafunc.results.tables import tested_on
 from metafunc.results.units import Units, note_on_units, task_names
 from metafunc.training.build import own_steps, tasks_of
@@ -199,7 +200,7 @@ def _steps(run: Run) -> tuple[int, ...]:
 def _predictions(run: Run, learner: MetaLearner[Any, Any], meta: Any, family: TaskFamily, seed: int) -> "Figure":
     row = own_steps(run.config) or 1
     shown = Shown(learner, meta, row, noise_of({"noise_scale": fitted_noise(run)}, row), row)
-    tasks = tree.unstack(draw(learner, meta, family.test, seed, "figures", 0, NUM_FUNCTIONS))
+    tasks = tree.unstack(draw(learner, meta, each_once(family.test), seed, "figures", 0, NUM_FUNCTIONS))
     titles = task_names(family, run.config["tasks"], seed, NUM_FUNCTIONS)
     predicted = [shown.predict(task) for task in tasks]
     if family.num_outputs > 1 or "targets" not in family.info:  # several units on one axis would be none
@@ -215,7 +216,7 @@ def _completion(
 ) -> "Iterator[tuple[str, Figure]]":
     row = own_steps(run.config) or 1
     shown = Shown(learner, meta, row, noise_of({"noise_scale": fitted_noise(run)}, row), row)
-    tasks = tree.unstack(draw(learner, meta, family.test, seed, "figures", 0, NUM_FUNCTIONS))
+    tasks = tree.unstack(draw(learner, meta, each_once(family.test), seed, "figures", 0, NUM_FUNCTIONS))
     found = [completed(shown, task, family.info["side"], seed=seed) for task in tasks]
     if images := [one for one in found if one is not None]:
         yield "completion", figures.completions(images)
@@ -251,7 +252,7 @@ def functions(
     if noiseless is not None and "num_test_queries" in inspect.signature(FAMILIES[tasks["name"]].builder).parameters:
         observed["num_test_queries"] = MANY_QUERIES
     seen, truth = (
-        draw(learner, meta, tasks_of({"tasks": settings}, imports=imports).test, seed, "figures", 0, count)
+        draw(learner, meta, each_once(tasks_of({"tasks": settings}, imports=imports).test), seed, "figures", 0, count)
         for settings in (observed, {**observed, **(noiseless or {})})
     )
     return truth._replace(support=seen.support)

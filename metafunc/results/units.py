@@ -13,6 +13,7 @@ from metafunc.evaluation.meta_test import Evaluation
 from metafunc.evaluation.metrics.summaries import json_safe
 from metafunc.results.comparison import Entry, compare
 from metafunc.results.figures.several import Draws
+from metafunc.results.shown_tasks import each_once
 from metafunc.types import Batch, Categorical, MetaLearner, Normal, Predictive, Task, TaskFamily, Tree
 
 
@@ -98,9 +99,9 @@ def task_names(family: TaskFamily, tasks: Mapping[str, Any], seed: int, count: i
         family: the family.
         tasks: the configuration's section of that name.
         seed: what they are drawn with.
-        count: how many there are.
+        count: how many there are at most.
     """
-    sampler = family.test
+    sampler = each_once(family.test)
     if not isinstance(sampler, Grouped) or not sampler.names:
         return []
     numbers = sampler.groups(generator_for(seed, "figures", 0), count)[:, 0].tolist()

@@ -1,7 +1,7 @@
 """One process per run: a lock on its folder that ends with the process."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -26,17 +26,22 @@ def wait_until_free(path: Path, seconds: float | int) -> None:
 
 
 @contextmanager
-def one_after_another(path: Path) -> Iterator[None]:
+def one_after_another(path: Path, waits: Callable[[], None]) -> Iterator[None]:
     """Let one process at a time do something in a folder; the others wait for it.
 
     Args:
         path: the folder, which is there.
+        waits: called before this process waits for another.
     """
     lock = path / LOCK
     refuse_link(lock)
     held = FileLock(lock, fallback_to_soft=False)
     with about(lock):
-        held.acquire()
+        try:
+            held.acquire(timeout=0)
+        except Timeout:
+            waits()
+            held.acquire()
     try:
         yield
     finally:

@@ -1,6 +1,8 @@
 """The pieces of a page: what others have named is text in them, and nothing else."""
 
 import json
+import re
+from pathlib import Path
 
 import pytest
 
@@ -60,3 +62,12 @@ def test_a_page_asks_for_no_source_map() -> None:
     whole = html_parts.page("t", "", {})
     assert "sourceMappingURL" not in whole
     assert whole.count("<script") == whole.count("</script>") == 3
+
+
+def test_the_way_of_sorting_has_another_mark_than_the_way_that_is_good() -> None:
+    """A head may have both: "MSE ↓" that is sorted by."""
+    site = Path(__file__).parents[2] / "docs/assets/site.css"
+    for style in (html_parts.read("report.css"), site.read_text()):
+        marks = re.findall(r'aria-sort="\w+"\][^{]*::after { content: " (.)"', style)
+        assert len({*marks}) == 2
+        assert not {*marks} & {"↑", "↓"}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from metafunc.training.folder_lock import locked, wait_until_free
+from metafunc.training.folder_lock import locked, one_after_another, wait_until_free
 
 HOLD = """
 import sys
@@ -67,3 +67,20 @@ def test_waiting_ends_with_the_holder_or_with_patience(tmp_path: Path) -> None:
         wait_until_free(tmp_path, 600)
         with locked(tmp_path):
             assert (tmp_path / ".lock").exists()
+
+
+def test_who_waits_for_another_is_told_so(tmp_path: Path) -> None:
+    said: list[str] = []
+    with one_after_another(tmp_path, lambda: said.append("first")):
+        pass
+    command = [sys.executable, "-c", HOLD, str(tmp_path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+
+        def waits() -> None:
+            said.append("second")
+            holder.kill()
+
+        with one_after_another(tmp_path, waits):
+            assert said == ["second"]

@@ -51,7 +51,7 @@ def main(argv: Sequence[str]) -> int:
         at_least(3, **{"--folds": asked.folds})
     except ValueError as error:
         raise UsageError(str(error)) from error
-    request = compose.read([PLACEHOLDER, *rest])
+    request = compose.read([PLACEHOLDER, *rest], ("metafunc", "auto", *argv))
     tasks = _tasks(request)
     output, seed = request.output, request.settings.training.seed
     if output.out and (Path(output.out) / "config.json").exists() and not output.overwrite:

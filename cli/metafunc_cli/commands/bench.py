@@ -63,8 +63,9 @@ def main(argv: Sequence[str]) -> int:
     cell = None if asked.cell is None else _cell(asked.cell, requests)
     screen = Screen(json=asked.json, quiet=asked.quiet)
     again = f"metafunc bench {shlex.join(argv)}"
+    waits = lambda: screen.say(f"Another process makes the plan of {out}, and this one waits for it.")  # noqa: E731
     with progress(screen.err, "how long steps take", quiet=asked.quiet) as advance:
-        plan = planned(suite, asked, steps, requests, out, lambda what, done, total: advance(done, total, what))
+        plan = planned(suite, asked, steps, requests, out, lambda what, done, total: advance(done, total, what), waits)
     if cell is not None:
         return _trained(screen, asked, *cell, plan, out, again)
     codes = _compared(screen, suite, asked, plan, out, again)

@@ -59,7 +59,8 @@ def compared(
         UsageError: something of it cannot be compared.
     """
     found, names, passed = compare_requests.read(argv)
-    requests = {} if names else compare_requests.requested(screen, found, passed)
+    typed = ("metafunc", "compare", *argv)
+    requests = {} if names else compare_requests.requested(screen, found, passed, typed)
     out = compare_requests.folder(found)
     if names and (out / "config.json").exists():
         raise UsageError(f"{out} is a run; give --out another folder.")

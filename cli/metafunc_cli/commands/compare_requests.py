@@ -184,13 +184,16 @@ def _check_trainings(found: Comparison, passed: Sequence[Token]) -> None:
     trial_cells.refuse_two_ways(found)
 
 
-def requested(screen: Screen, found: Comparison, passed: Sequence[Token]) -> dict[str, list[compose.Request]]:
+def requested(
+    screen: Screen, found: Comparison, passed: Sequence[Token], typed: Sequence[str] = ()
+) -> dict[str, list[compose.Request]]:
     """By algorithm, what `train` would be asked for, one request per seed: algorithms that differ in what is done after
-    the training share one. The tasks are the first's, but for what is given for one algorithm."""
+    the training share one. The tasks are the first's, but for what is given for one algorithm. `typed` are the words of
+    the command, for messages."""
     given = _by_algorithm(screen, found, passed)
     named = [_family(found), *filter(None, [_table(found)])]
     asked = {
-        algorithm: compose.read([algorithm, *named, *_steps(found, algorithm), *each])
+        algorithm: compose.read([algorithm, *named, *_steps(found, algorithm), *each], typed)
         for algorithm, each in given.items()
     }
     for note in dict.fromkeys(request.note for request in asked.values() if request.note):

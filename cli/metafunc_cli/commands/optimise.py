@@ -83,7 +83,7 @@ def run_of(
         file = asked.run / "config.json"
         look_over_imports(record.config(asked.run), file, allowed=asked.shown.imports)
         return asked.run
-    request = compose.read(asked.words)
+    request = compose.read(asked.words, asked.typed)
     if request.output.out and (Path(request.output.out) / "config.json").exists() and not request.output.overwrite:
         raise UsageError(
             f"{request.output.out} holds a run already: name it in place of the algorithm, or take another --out."

@@ -132,6 +132,7 @@ def cross_validated(
     refuse_other_folds(asked.folds, out)
     rest, parts = without(argv, {"--folds": 1, "--out": 1}), []
     for number in range(asked.folds):
+        screen.begin_part()
         fold, place = (number, asked.folds), out / f"fold-{number}"
         each = {name: [_of_fold(request, fold) for request in seeds] for name, seeds in requests.items()}
         share = dataclasses.replace(

@@ -47,7 +47,7 @@ def main(argv: Sequence[str]) -> int:
     own, rest = _sorted(argv)
     asked: Tuning = parse("metafunc tune", WHAT, own, {"tuning": Tuning()}).tuning
     _check(asked)
-    request = _anchored(compose.read(rest))
+    request = _anchored(compose.read(rest, ("metafunc", "tune", *argv)))
     space = space_argument.space_of(asked.space, request.settings)
     given = {word.partition("=")[0].replace("_", "-") for word in rest}
     if twice := [flag for flag in (f"--{name}" for name in _searched(asked)) if flag in given]:

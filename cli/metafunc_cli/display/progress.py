@@ -116,7 +116,8 @@ class Estimate:
         if steps >= STEPS or (steps >= FEW and seconds >= SOON):
             self.said = True
             left = (event.steps - event.step) * seconds / steps
-            self.screen.say(f"about {duration(left)} for the other {counted(event.steps - event.step, 'steps')}")
+            about = "about " * (left >= 1)  # below that its words say already that it is no exact time
+            self.screen.say(f"{about}{duration(left)} for the other {counted(event.steps - event.step, 'steps')}")
             if left > LONG and self.instead:
                 self.screen.say(self.instead)
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -33,6 +34,7 @@ class Screen:
         self.err = _console(_Forgiving(open(os.devnull, "w") if silent else sys.stderr))  # noqa: SIM115 - to the end
         self.out = self.err if json or silent else _console(sys.stdout)
         self._warned: set[str] = set()
+        self._before: set[str] = set()
         warnings.showwarning = self._warning
 
     def result(self, value: Mapping[str, Any]) -> None:
@@ -51,10 +53,15 @@ class Screen:
             message: what of.
             of: what it is about, where it was received from others.
         """
-        if message not in self._warned:
+        if message not in self._warned and _uncounted(message) not in self._before:
             self._warned.add(message)
             about = f"{', '.join(of)}: " if of else ""
             self.say(f"warning: {about}{message}")
+
+    def begin_part(self) -> None:
+        """Begin a part of what is done, such as a fold: warnings of the parts before are not said again with other
+        numbers."""
+        self._before = {*map(_uncounted, self._warned)}
 
     def tell(self, message: str) -> None:
         """Print prose on stderr, broken between words."""
@@ -70,6 +77,11 @@ class Screen:
         line: str | None = None,
     ) -> None:
         self.warn(str(message))
+
+
+def _uncounted(message: str) -> str:
+    """A message without its numbers."""
+    return re.sub(r"\d+([.,]\d+)*", "", message)
 
 
 @contextmanager

@@ -4,7 +4,7 @@ import dataclasses
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import MISSING, dataclass, make_dataclass
+from dataclasses import MISSING, dataclass, make_dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -77,16 +77,17 @@ class Request:
     changed: bool = False
 
 
-def read(argv: Sequence[str]) -> Request:
-    """The settings of a command line; help and malformed flags end the program here.
+def read(argv: Sequence[str], typed: Sequence[str] = ()) -> Request:
+    """The settings of a command line, of `metafunc train` or, where all words are `typed`, of another command; help and
+    malformed flags end the program here.
 
     Raises:
         UsageError: a name is unknown, two do not fit each other, or a file cannot be read as settings.
     """
-    known, flags = {*ALGORITHMS, *FAMILIES}, known_flags()
+    known, flags, typed = {*ALGORITHMS, *FAMILIES}, known_flags(), typed or ("metafunc", "train", *argv)
     free = {*known, *tables_in(argv, known)}  # words that belong to no flag
     arguments = split(argv, flags, free)
-    arguments, note = resolved(arguments, known, _of_table(arguments), FAMILIES)
+    arguments, note = resolved(arguments, known, _of_table(arguments), FAMILIES, typed)
     if not {name for name in arguments.names if ":" not in name} <= known:
         refuse_stray_words(argv, flags, free)
     resume = arguments.values.get("--resume")
@@ -99,7 +100,7 @@ def read(argv: Sequence[str]) -> Request:
     if quick and recorded:
         raise UsageError(f"--quick makes settings small, and {resume or file} has its own: leave one of them out.")
     names, preset = choose(arguments.names, arguments.values.get("--model"), recorded, preset)
-    request = dataclasses.replace(_parse(arguments.flags, names, recorded, preset, quick=quick), note=note)
+    request = replace(_parse(arguments.flags, names, recorded, preset, quick=quick, typed=typed), note=note)
     if resume:
         _refuse_changes(resume, recorded, request)
     return request
@@ -142,7 +143,7 @@ def anchored(section: Any, name: str = "path") -> Any:
     path = getattr(section, name, None)
     if path is None or not Path(path).exists():
         return section
-    return dataclasses.replace(section, **{name: str(Path(path).resolve())})
+    return replace(section, **{name: str(Path(path).resolve())})
 
 
 def plain(value: Any) -> Any:
@@ -193,7 +194,8 @@ def _parse(
     recorded: Mapping[str, Any],
     preset: Preset | None,
     *,
-    quick: bool = False,
+    quick: bool,
+    typed: Sequence[str],
 ) -> Request:
     preset = quick_preset(names, preset) if quick else preset
     parts = before_flags(names, recorded, preset, quick=quick)
@@ -210,7 +212,7 @@ def _parse(
     prog = f"metafunc train {names['algorithm']} {names['tasks']}"
     if not {"-h", "--help"} & {*flags}:
         prefixed = [("", parts["algorithm"]), ("data", parts["tasks"]), ("model", parts["model"])]
-        look_over(prog, flags, [*prefixed, ("", parts["training"]), ("", Output())])
+        look_over(prog, flags, [*prefixed, ("", parts["training"]), ("", Output())], typed)
     with uncoloured():
         found = tyro.cli(
             whole,
@@ -220,8 +222,7 @@ def _parse(
             description=_description(names, preset),
         )
     settings = Settings(names, found.algorithm, found.data, found.model, found.training)
-    usual_settings = Settings(names, *parts.values())
-    changed = settings.to_json() != usual_settings.to_json()
+    changed = settings.to_json() != Settings(names, *parts.values()).to_json()
     return Request(settings, found.output, preset, changed=changed)
 
 
@@ -262,9 +263,8 @@ def _of_table(arguments: Arguments) -> str:
 
 def _made_small(names: Mapping[str, str], usual: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
     rows = {section: row(section, names[section]) for section in SECTIONS}
-    trains = getattr(rows["algorithm"], "trains", True)
-    classes = {section: each.fields for section, each in rows.items()}
-    return made_small(names, usual, classes, next(iter(rows["tasks"].kinds), TABULAR), trains=trains)
+    classes, kind = {section: each.fields for section, each in rows.items()}, next(iter(rows["tasks"].kinds), TABULAR)
+    return made_small(names, usual, classes, kind, trains=getattr(rows["algorithm"], "trains", True))
 
 
 def _description(names: Mapping[str, str], preset: Preset | None) -> str:

@@ -17,13 +17,14 @@ from metafunc_cli.settings.flag_values import check_values
 from metafunc_cli.settings.generated import FAMILIES
 
 
-def look_over(prog: str, flags: Sequence[str], parts: Iterable[tuple[str, Any]]) -> None:
+def look_over(prog: str, flags: Sequence[str], parts: Iterable[tuple[str, Any]], typed: Sequence[str] = ()) -> None:
     """Refuse a flag that no part has, one whose value is none of its type, or the lack of one that is needed.
 
     Args:
         prog: the command with its names.
         flags: all words after them.
         parts: a prefix and an instance of a dataclass; a field that has to be given is `tyro.MISSING`.
+        typed: the words of the command that was typed, where it is another.
 
     Raises:
         UsageError: there is such a flag; the message has the corrected command, or the values that there are.
@@ -41,12 +42,13 @@ def look_over(prog: str, flags: Sequence[str], parts: Iterable[tuple[str, Any]])
     found = [*tokens(flags, lambda flag: known.get(flag, ONE))]
     for token in found:
         if token.flag and token.flag not in known:
-            raise UsageError(f"There is no option {token.flag}.{_instead(prog, flags, token.words[0], known, hints)}")
+            instead = _instead(prog, flags, token.words[0], known, hints, typed)
+            raise UsageError(f"There is no option {token.flag}.{instead}")
         if token.flag:
             _check_token(token, known[token.flag], hints.get(token.flag))
     missing = [flag for flag in needed if flag not in [token.flag for token in found]]
     if missing:
-        whole = shlex.join([prog, *flags]).replace(shlex.quote(prog), prog, 1)
+        whole = shlex.join(typed) or shlex.join([prog, *flags]).replace(shlex.quote(prog), prog, 1)
         added = " ".join(f"{flag} {_placeholder(flag)}" for flag in missing)
         raise UsageError(f"{' and '.join(missing)} must be given. Perhaps:\n  {whole} {added}")
 
@@ -97,9 +99,14 @@ def _left_over(flag: str, given: Sequence[str], known: Mapping[str, Taken]) -> s
 
 
 def _closest(flag: str, known: Collection[str]) -> list[str]:
-    """The flags that a wrong one begins, or else the one that it is most like; there may be none."""
-    begun = sorted(each for each in known if each.startswith(f"{flag}-"))
-    return begun or get_close_matches(flag, known, n=1)
+    """The flags that a wrong one begins, be it without their section, or else the one that it is most like; there may
+    be none."""
+    begins = f"{flag}-".removeprefix("--")
+    whole = {each: f"{each.removeprefix('--')}-" for each in known}
+    begun = [
+        each for each, name in whole.items() if begins in (name[: len(begins)], name.rpartition(".")[2][: len(begins)])
+    ]
+    return sorted(begun, key=lambda each: (len(each), each)) or get_close_matches(flag, known, n=1)
 
 
 def _hints(prefix: str, fields: type) -> dict[str, Any]:
@@ -151,21 +158,30 @@ def _fits(flag: str, takes: Taken, hint: Any, values: Sequence[str]) -> bool:
     return True
 
 
-def _instead(prog: str, flags: Sequence[str], wrong: str, known: Mapping[str, Taken], hints: Mapping[str, Any]) -> str:
+def _instead(
+    prog: str,
+    flags: Sequence[str],
+    wrong: str,
+    known: Mapping[str, Taken],
+    hints: Mapping[str, Any],
+    typed: Sequence[str],
+) -> str:
     """The command with the flag that is most like a wrong one and can have its value; where none is, how to see all."""
     name, joined, value = wrong.partition("=")
-    typed = name.replace("_", "-")
-    turned_off = typed.replace("no-", "", 1)
-    if turned_off != typed and False in get_args(hints.get(turned_off)):  # which has a value for that
+    hyphened = name.replace("_", "-")
+    turned_off = hyphened.replace("no-", "", 1)
+    if turned_off != hyphened and False in get_args(hints.get(turned_off)):  # which has a value for that
         right = shlex.join([each for word in flags for each in ([turned_off, "False"] if word == wrong else [word])])
         return f" Perhaps:\n  {prog} {right}"
     rest = flags[flags.index(wrong) + 1 :]
     values = [value] if joined else rest[: next((i for i, word in enumerate(rest) if is_flag(word)), len(rest))]
-    close = [each for each in _closest(typed, known) if _fits(each, known[each], hints.get(each), values)]
+    close = [each for each in _closest(hyphened, known) if _fits(each, known[each], hints.get(each), values)]
     if not close:
         return f" All of them:\n  {prog} --help"
-    right = shlex.join([close[0] + joined + value if word == wrong else word for word in _without(close[0], flags)])
-    return f" Perhaps:\n  {prog} {right}"
+    whole = wrong in typed
+    words = _without(close[0], typed if whole else flags)
+    right = shlex.join([close[0] + joined + value if word == wrong else word for word in words])
+    return f" Perhaps:\n  {right if whole else f'{prog} {right}'}"
 
 
 def _without(flag: str, words: Sequence[str]) -> Sequence[str]:

@@ -19,6 +19,7 @@ class Asked(NamedTuple):
     Args:
         run: the run's folder; None where a training comes first.
         words: of that training.
+        typed: all words of the command.
         tables: beside a run, the names that are no run.
         own: the command's own options.
         shown: what becomes of the result.
@@ -26,6 +27,7 @@ class Asked(NamedTuple):
 
     run: Path | None
     words: list[str]
+    typed: Sequence[str]
     tables: list[str]
     own: Any
     shown: Shown
@@ -43,6 +45,7 @@ def run_or_training(command: str, argv: Sequence[str], what: str, options: type)
     Raises:
         UsageError: there is neither a run nor an algorithm with tasks, or a flag that a run does not take.
     """
+    typed = ("metafunc", command, *argv)
     known = {**taken("", options), **taken("", Shown), **dict.fromkeys(HELP, Taken(0, str))}
     names, mine, rest = _sorted(argv, known)
     asked: Mapping[str, Any] = vars(
@@ -55,10 +58,10 @@ def run_or_training(command: str, argv: Sequence[str], what: str, options: type)
         if rest:
             raise UsageError(f"{rest[0]} is an option of a training, and {runs[0]} is trained: leave it out.")
         others = [name for name in names if name not in runs]
-        return Asked(Path(runs[0]), [], others, asked["decision"], asked["output"])
+        return Asked(Path(runs[0]), [], typed, others, asked["decision"], asked["output"])
     _check_training(command, names)
     shared = [flag for flag in mine if flag in SHARED]
-    return Asked(None, [*names, *rest, *shared], [], asked["decision"], asked["output"])
+    return Asked(None, [*names, *rest, *shared], typed, [], asked["decision"], asked["output"])
 
 
 def _check_training(command: str, names: Sequence[str]) -> None:

@@ -12,10 +12,14 @@ from metafunc_cli.settings.generated import ALGORITHMS
 if TYPE_CHECKING:
     from pandas import DataFrame
 
+    from metafunc.data.columns import Columns
+
 SUFFIXES = (".csv", ".parquet")
 TASK, TARGETS, INPUTS, PATH = "--data.task-column", "--data.target-columns", "--data.input-columns", "--data.path"
 GUESSED = "regression"
 """The family whose columns are guessed: of a table's classes the target is no guess."""
+TARGET = "--data.target-column"
+"""The flag of a table of classes, which has one target."""
 SPLIT, ORDER = "--data.split-column", "--data.order-column"
 ANY = Taken(-1, str)
 """A flag takes all words before the next one."""
@@ -39,7 +43,9 @@ def tables_in(argv: Sequence[str], known: Collection[str]) -> list[str]:
     return [word for word in words if Path(word).suffix.lower() in SUFFIXES or (Path(word).is_dir() and "/" in word)]
 
 
-def resolved(arguments: Arguments, known: Collection[str], family: str, families: Collection[str]) -> Resolved:
+def resolved(
+    arguments: Arguments, known: Collection[str], family: str, families: Collection[str], typed: Sequence[str]
+) -> Resolved:
     """The same command line with the table as the path of a task family.
 
     Args:
@@ -47,6 +53,7 @@ def resolved(arguments: Arguments, known: Collection[str], family: str, families
         known: the names that there are.
         family: what a table's tasks are where no family is named.
         families: the names of all families.
+        typed: the words of the command.
 
     Raises:
         UsageError: there are two tables, none at the path, or another path beside it.
@@ -64,15 +71,15 @@ def resolved(arguments: Arguments, known: Collection[str], family: str, families
         names.append(family)
     flags, note = [PATH, table], ""
     if GUESSED in names and not {"--config", "--resume"} & {*arguments.values}:
-        guessed, note = _guessed(table, arguments)
+        guessed, note = _guessed(table, arguments, typed)
         flags += guessed
     return Resolved(arguments._replace(names=names, flags=[*flags, *arguments.flags]), note)
 
 
-def _guessed(table: str, arguments: Arguments) -> tuple[list[str], str]:
-    """Flags for the columns that the command line does not name, and the line about all of them."""
+def _guessed(table: str, arguments: Arguments, typed: Sequence[str]) -> tuple[list[str], str]:
+    """Flags for the columns that the command line does not name, and what is said about all of them."""
     from metafunc.data import files
-    from metafunc.data.columns import Columns, guess, inputs_of
+    from metafunc.data.columns import Columns, guess, inputs_of, text_at_the_end
     from metafunc.data.source import place_of
 
     given, frame = arguments.values, files.read_table(place_of(table))
@@ -83,9 +90,9 @@ def _guessed(table: str, arguments: Arguments) -> tuple[list[str], str]:
         order=given.get(ORDER),
         split=given.get(SPLIT),
     )
-    if TARGETS in given:
-        _refuse_text(table, frame, asked.targets, arguments)
     found = guess(frame, asked)
+    if TARGETS in given:
+        _refuse_text(table, frame, found._replace(targets=asked.targets), arguments, typed)
     if not found.targets:
         raise UsageError(
             f"{table} has the columns {', '.join(map(repr, frame.columns))}, and none of numbers beside the task "
@@ -97,10 +104,16 @@ def _guessed(table: str, arguments: Arguments) -> tuple[list[str], str]:
         return flags, ""  # a column that was named and is not there is answered where the table is read
     inputs = "those named" if INPUTS in given else ", ".join(inputs_of(table, frame, found))
     known = f"task {given.get(TASK, found.task)}, target {', '.join(found.targets)}, inputs {inputs}"
-    return flags, f"{table}: {known}. Others are named by {shlex.join(flags)}."
+    note = f"{table}: {known}. Others are named by {shlex.join(flags)}."
+    text = None if TARGETS in given else text_at_the_end(frame, found)
+    if text is not None and (command := _for_classes(table, found.task, text, arguments, typed)):
+        note += (
+            f"\nnote: the last column, {text!r}, is text, and here an input. Its classes are predicted by:\n  {command}"
+        )
+    return flags, note
 
 
-def _refuse_text(table: str, frame: "DataFrame", targets: Sequence[str], arguments: Arguments) -> None:
+def _refuse_text(table: str, frame: "DataFrame", found: "Columns", arguments: Arguments, typed: Sequence[str]) -> None:
     """Refuse a target without any number, whose rows are of classes.
 
     Raises:
@@ -108,21 +121,37 @@ def _refuse_text(table: str, frame: "DataFrame", targets: Sequence[str], argumen
     """
     from pandas import to_numeric
 
-    for name in (name for name in targets if name in frame):
+    for name in (name for name in found.targets if name in frame):
         cells = frame[name].dropna()
         if not len(cells) or to_numeric(cells, errors="coerce").notna().any():
             continue
         said = (
             f"{table}: the target {name!r} is text, such as {str(cells.iloc[0])!r}, and a regression predicts numbers"
         )
-        names = [each for each in arguments.names if each not in (table, GUESSED)]
-        known = [each for each in names if each in ALGORITHMS]
-        if alone := [each for each in known if "classification" not in ALGORITHMS[each].kinds]:
+        if alone := _of_numbers_alone([*arguments.names, *typed]):
             raise UsageError(f"{said}, as {alone[0]} does: name a column of numbers with {TARGETS}.")
-        others = [token for token in tokens(arguments.flags, lambda _: ANY) if token.flag != TARGETS]
-        rest = [word for token in others for word in token.words]
-        words = ["metafunc", "train", *names, "classification", PATH, table, "--data.target-column", name, *rest]
-        raise UsageError(f"{said}. For classes, perhaps:\n  {shlex.join(words)}")
+        raise UsageError(f"{said}. For classes, perhaps:\n  {_for_classes(table, found.task, name, arguments, typed)}")
+
+
+def _of_numbers_alone(words: Sequence[str]) -> list[str]:
+    """Those of a command's words that are algorithms which tell no classes apart."""
+    return [word for word in words if word in ALGORITHMS and "classification" not in ALGORITHMS[word].kinds]
+
+
+def _for_classes(table: str, task: str, column: str, arguments: Arguments, typed: Sequence[str]) -> str:
+    """The command that was typed with the classes in a column as what is predicted; empty where that cannot be."""
+    if _of_numbers_alone([*arguments.names, *typed]):
+        return ""
+    instead, words = [TARGET, column], list[str]()
+    for token in tokens(typed, lambda _: ANY, ends=lambda _, word: word == table):
+        words += instead if token.flag == TARGETS else token.words
+        instead = [] if token.flag == TARGETS else instead
+    of_classes = ["classification", PATH, table]
+    named = [word for word in words if word != GUESSED or GUESSED not in arguments.names]
+    tasks = [] if TASK in arguments.values or task == "task" else [TASK, task]
+    return shlex.join(
+        [*(each for word in named for each in (of_classes if word == table else [word])), *instead, *tasks]
+    )
 
 
 def _values(arguments: Arguments, flag: str) -> list[str]:

@@ -27,6 +27,7 @@ def planned(
     requests: Requests,
     out: Path,
     on_progress: Callable[[str, int, int], None],
+    waits: Callable[[], None],
 ) -> dict[str, Any]:
     """The plan that a folder has, or a new one.
 
@@ -37,6 +38,7 @@ def planned(
         requests: what is trained, as the suite has it.
         out: the folder.
         on_progress: called with what is measured, what is done and all.
+        waits: called before this process waits for another that makes the plan.
 
     Returns:
         "suite"; "budget", a sentence; "asked", what tells a plan from others; "commands" by family, the words of
@@ -54,7 +56,7 @@ def planned(
     lines = {family.name: line(suite, family, steps) for family in suite.families}
     asks = {"minutes": asked.minutes, "equal": asked.equal if asked.minutes is not None else None, "lines": lines}
     make_folder(out)
-    with one_after_another(out):  # so that cells that start at the same time have the same plan
+    with one_after_another(out, waits):  # so that cells that start at the same time have the same plan
         if (out / NAME).exists():
             found = json_file.read(out / NAME)
             if found.get("asked") != asks:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from metafunc_cli.__main__ import run
 from metafunc_cli.commands import trials
+from metafunc_cli.errors import UsageError
 
 TINY = "regression-1d --quick --steps 2 --test-tasks 6 --learners dkt alpaca exact --families gp-rbf sinusoid --quiet"
 
@@ -125,6 +126,18 @@ def test_a_number_that_no_training_has_and_two_ways_are_refused(
 def test_a_folder_of_another_plan_is_refused(tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert bench(f"{TINY} --steps 3 --out {tiny}") == 2
     assert "was begun with other" in capsys.readouterr().err
+
+
+def test_a_process_that_waits_for_the_plan_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def planned(*given: Any) -> dict[str, Any]:
+        given[-1]()
+        raise UsageError("that will do")
+
+    monkeypatch.setattr("metafunc_cli.commands.bench.planned", planned)
+    assert bench(f"{TINY} --out {tmp_path}/o") == 2
+    assert f"Another process makes the plan of {tmp_path}/o, and this one waits for it." in capsys.readouterr().err
 
 
 def test_minutes_decide_the_steps_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

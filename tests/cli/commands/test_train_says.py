@@ -82,6 +82,7 @@ def test_after_twenty_steps_or_five_seconds_it_is_said_how_long_the_others_take(
     assert said(capsys, 0.1, 1021) == ["about 100 s for the other 1,000 steps"]
     assert said(capsys, 0.1, 60_021) == ["about 100 min for the other 60,000 steps", "try --quick"]
     assert said(capsys, 3.0, 60_003) == ["about 2.1 days for the other 60,000 steps", "try --quick"]
+    assert said(capsys, 0.001, 200) == ["under 1 s for the other 179 steps"]
     assert said(capsys, 0.1, 20) == [], "it is over by then"
     assert said(capsys, 0.1, 60_021, quiet=True) == []
 

@@ -224,3 +224,19 @@ def test_a_warning_is_said_once(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().err.splitlines() == [
         "warning: few tasks", "warning: old data", "warning: maml-0, maml-1: slow"
     ]  # fmt: skip
+
+
+def test_a_warning_of_an_earlier_part_is_not_said_again_with_other_numbers(capsys: pytest.CaptureFixture[str]) -> None:
+    screen = Screen(json=False, quiet=False)
+    for count, mse in ((5, 1.14), (6, 1.3)):
+        screen.begin_part()
+        screen.warn(f"There are {count} validation tasks.")
+        screen.warn(f"mse {mse} at the start")
+        screen.warn(f"mse {mse + 1} at the start")
+    screen.warn("mse at last")
+    assert capsys.readouterr().err.splitlines() == [
+        "warning: There are 5 validation tasks.",
+        "warning: mse 1.14 at the start",
+        f"warning: mse {1.14 + 1} at the start",
+        "warning: mse at last",
+    ]

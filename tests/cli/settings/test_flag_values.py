@@ -80,6 +80,21 @@ def test_a_column_that_was_guessed_gives_way_to_the_one_that_is_corrected(
         ("train maml sinusoid --innerlr .1 --steps 2", "train maml sinusoid --inner-lr .1 --steps 2"),
         ("train maml sinusoid --innerlr=x", "train maml sinusoid --help"),
         ("train maml sinusoid --model.hidde 40", "train maml sinusoid --model.hidden 40"),
+        ("train maml sinusoid --innerlr .1 --preset quick", "train maml sinusoid --inner-lr .1 --preset quick"),
+        ("train maml sinusoid --noise .1 --steps 2", "train maml sinusoid --data.noise .1 --steps 2"),
+        (
+            "tune maml regression --space inner_lr:0.1..1",
+            "tune maml regression --space inner_lr:0.1..1 --data.path FILE",
+        ),
+        (
+            "tune maml sinusoid --trials 2 --innerlr .1 --space num_steps:1..3",
+            "tune maml sinusoid --trials 2 --inner-lr .1 --space num_steps:1..3",
+        ),
+        (
+            "compare --algorithms maml cnp --tasks regression --seeds 2",
+            "compare --algorithms maml cnp --tasks regression --seeds 2 --data.path FILE",
+        ),
+        ("optimise dkt regression --top 2", "optimise dkt regression --top 2 --data.path FILE"),
         ("bench regression-1d --ranks 2", "bench regression-1d --help"),
         ("bench --seed 1 regression-1d --quick", "bench regression-1d --seeds 1 --quick"),
         ("push A user/b --privat", "push A user/b --private"),

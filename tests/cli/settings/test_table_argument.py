@@ -8,6 +8,7 @@ import pytest
 from metafunc_cli.__main__ import run
 from metafunc_cli.errors import UsageError
 from metafunc_cli.settings import compose
+from metafunc_cli.settings.generated import ALGORITHMS
 
 from metafunc.data.columns import Columns, guess
 
@@ -133,3 +134,59 @@ def test_a_table_is_of_classes_where_the_algorithm_or_a_flag_is_for_nothing_else
     for words in ("protonet T.csv", "T.csv --data.classes task", "maml T.csv --data.classes shared"):
         assert compose.read(words.split()).settings.names["tasks"] == "classification", words
     assert compose.read(["maml", "T.csv", "--data.target-columns", "x"]).settings.names["tasks"] == "regression"
+
+
+@pytest.mark.parametrize(
+    ("line", "right"),
+    [
+        (
+            "train dkt T.csv --steps 2",
+            "train dkt classification --data.path T.csv --steps 2 --data.target-column label",
+        ),
+        (
+            "compare --algorithms maml cnp --tasks T.csv",
+            "compare --algorithms maml cnp --tasks classification --data.path T.csv --data.target-column label",
+        ),
+        ("compare --algorithms maml mixed --tasks T.csv", ""),
+        ("train maml T.csv --data.target-columns x", ""),
+        ("train mixed T.csv", ""),
+    ],
+)
+def test_a_text_that_stands_last_is_no_target_which_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str, right: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    rows = [(f"m{i % 12}", i / 7, i / 3, "ab"[i % 2]) for i in range(144)]
+    pd.DataFrame(rows, columns=["task", "x", "z", "label"]).to_csv("T.csv", index=False)
+    words = line.split()
+    learner = next(word for word in words if word in ALGORITHMS)
+    named = words[words.index("T.csv") + 1 :] if "--data.target-columns" in words else []
+    lines = compose.read([learner, "T.csv", *named], ["metafunc", *words]).note.splitlines()
+    said = "note: the last column, 'label', is text, and here an input. Its classes are predicted by:"
+    assert lines[1:] == ([said, f"  metafunc {right}"] if right else [])
+
+
+@pytest.mark.parametrize(
+    ("line", "right"),
+    [
+        (
+            "compare --tasks T.csv --algorithms maml --data.target-columns shift",
+            "compare --tasks classification --data.path T.csv --algorithms maml --data.target-column shift "
+            "--data.task-column machine",
+        ),
+        (
+            "tune maml regression T.csv --data.target-columns shift --space inner_lr:0.1..1",
+            "tune maml classification --data.path T.csv --data.target-column shift --space inner_lr:0.1..1 "
+            "--data.task-column machine",
+        ),
+        (
+            "train maml --data.target-columns shift T.csv",
+            "train maml --data.target-column shift classification --data.path T.csv --data.task-column machine",
+        ),
+    ],
+)
+def test_a_text_as_target_is_answered_by_the_command_that_was_typed(
+    table: str, capsys: pytest.CaptureFixture[str], line: str, right: str
+) -> None:
+    assert run(shlex.split(line)) == 2
+    assert capsys.readouterr().err.splitlines()[-1] == f"  metafunc {right}"
