@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from statistics import median_low
 from typing import TYPE_CHECKING, Any
 
 from metafunc.evaluation.metrics.table import METRICS
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
 
 WIDE_RANGE = 20.0
 """From this ratio of the largest to the smallest value on, a logarithmic axis shows more."""
+FAR_APART = 10.0
+"""Where one learner ends at so many times the NLL of the middle one, or so many nats, the axis has decades."""
 FAR = 3.0
 """So many ranges of what learners end at a panel reaches above the worst of them."""
 FROM_ZERO = 0.1
@@ -146,7 +149,7 @@ def _draw_adaptation(axes: "Axes", metric: str, evaluations: Mapping[str, Sequen
         last = max((step for step, value in zip(steps, mean, strict=True) if math.isfinite(value)), default=0)
         ends += [Name(label, finite[-1], colour, last)] if finite else []
         judged += finite[-1:]
-    scale_of(axes, metric, drawn)
+    scale_of(axes, metric, drawn, judged)
     if len(evaluations) > 1 and max(map(len, evaluations.values())) > 2:  # of two measurements neither is left out
         _leave_out_beginnings(axes, judged, drawn)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -213,13 +216,19 @@ def running_mean(values: Sequence[float], reach: int) -> list[float]:
     return means
 
 
-def scale_of(axes: "Axes", metric: str, values: Sequence[float]) -> None:
-    """Errors and losses begin at zero, and are logarithmic over a wide range."""
+def scale_of(axes: "Axes", metric: str, values: Sequence[float], ends: Sequence[float] = ()) -> None:
+    """Errors and losses begin at zero, and are logarithmic over a wide range.
+
+    Others have decades where learners end that far apart.
+    """
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     drawn = METRICS[metric].drawn if metric in METRICS else None
     from_zero = metric == "loss" or (drawn is not None and drawn.from_zero)
     finite = [value for value in values if math.isfinite(value)]
+    sizes = [max(abs(value), 1.0) for value in ends]
+    if metric == "nll" and sizes and max(sizes) > FAR_APART * median_low(sizes):
+        decades(axes, least=1.0)
     if not finite or not from_zero:
         return
     if min(finite) > 0 and max(finite) > WIDE_RANGE * min(finite):
@@ -229,6 +238,16 @@ def scale_of(axes: "Axes", metric: str, values: Sequence[float]) -> None:
         axes.yaxis.set_minor_formatter(NullFormatter())
     elif min(finite) >= 0:
         axes.set_ylim(0, max(axes.get_ylim()[1], 1.05 * max(finite)))
+
+
+def decades(axes: "Axes", least: float) -> None:
+    """An axis that is linear up to this distance from zero, and has decades beyond it."""
+    from matplotlib.ticker import FuncFormatter, NullLocator, SymmetricalLogLocator
+
+    axes.set_yscale("symlog", linthresh=least, linscale=0.5)
+    axes.yaxis.set_major_locator(SymmetricalLogLocator(base=10, linthresh=least, subs=(1.0, 3.0)))
+    axes.yaxis.set_minor_locator(NullLocator())
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
 
 
 def _mark(axes: "Axes", step: int, text: str) -> None:

@@ -126,7 +126,7 @@ def _draw_learning(axes: "Axes", metric: str, logs: Mapping[str, Sequence[Mappin
         finite = [value for value in mean if math.isfinite(value)]
         last = max((step for step, value in zip(common, mean, strict=True) if math.isfinite(value)), default=0)
         ends += [Name(label, finite[-1], colour, last)] if finite else []
-    scale_of(axes, metric, drawn)
+    scale_of(axes, metric, drawn, [name.height for name in ends])
     steps = [step for curves in logs.values() for curve in curves for step in curve]
     from_zero(axes, min(steps, default=0), max(steps, default=0))
     whole_steps(axes)

@@ -6,7 +6,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 from metafunc.evaluation.metrics.table import METRICS
-from metafunc.results.figures.curves import WIDE_RANGE, percent, scale_of
+from metafunc.results.figures.curves import WIDE_RANGE, decades, percent, scale_of
 from metafunc.results.figures.several import looks
 from metafunc.results.figures.style import GREY, INK, SMALL_SIZE, Name, figure, name_lines, plain, spread
 
@@ -180,17 +180,12 @@ def _seconds(axes: "Axes") -> None:
 
 def _scale(axes: "Axes", metric: str, values: Sequence[float]) -> None:
     """That of the metric; what is beyond the exact prediction has its zero, and over a wide range decades above it."""
-    from matplotlib.ticker import FuncFormatter, NullLocator, SymmetricalLogLocator
-
     positive = [value for value in values if value > 0]
     if METRICS[metric].beyond is None:
         scale_of(axes, metric, values)
     elif positive and max(positive) > WIDE_RANGE * min(positive):
         least = 10 ** math.floor(math.log10(max(min(positive), max(positive) / 1000)))
-        axes.set_yscale("symlog", linthresh=least, linscale=0.5)
-        axes.yaxis.set_major_locator(SymmetricalLogLocator(base=10, linthresh=least, subs=(1.0, 3.0)))
-        axes.yaxis.set_minor_locator(NullLocator())
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        decades(axes, least)
 
 
 def _numbers(axes: "Axes", numbers: Sequence[float | int]) -> None:

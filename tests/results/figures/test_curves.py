@@ -63,6 +63,19 @@ def test_a_wide_range_gets_a_logarithmic_axis(worst, scale):
     assert high > worst
 
 
+@pytest.mark.parametrize(("worst", "scale"), [(70.0, "symlog"), (15.0, "linear"), (math.inf, "linear")])
+def test_learners_that_end_together_are_told_apart_beside_one_that_is_far_off(worst: float, scale: str) -> None:
+    ends = {"a": 1.9, "b": 2.0, "c": -2.1, "d": worst}
+    rows = {
+        name: [{"step": k, "nll": {"mean": value, "ci95": 0.1, "median": value}} for k, value in enumerate((3.0, end))]
+        for name, end in ends.items()
+    }
+    axes = figures.adaptation_curves(rows).axes[0]
+    assert axes.get_yscale() == scale
+    logs = {name: [[{"step": step, "nll": row[step]["nll"]["mean"]} for step in (0, 1)]] for name, row in rows.items()}
+    assert figures.learning_curves(logs, "nll").axes[0].get_yscale() == scale
+
+
 def test_several_learners_are_named_beside_their_lines():
     page = figures.adaptation_curves({"maml": by_step([3.0, 1.0]), "reptile": by_step([3.0, 1.001])})
     (axes,) = page.axes
