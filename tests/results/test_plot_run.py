@@ -9,6 +9,7 @@ import pytest
 import torch
 
 import metafunc
+from metafunc import tree
 from metafunc.data import generator_for
 from metafunc.evaluation import meta_test
 from metafunc.results.plot_run import MANY_QUERIES, functions, plot_run
@@ -47,12 +48,14 @@ def test_functions_are_drawn_and_drawing_again_draws_the_same(tmp_path: Path):
     assert plot_run(run, seed=1)[-1].read_bytes() != before[-1]
 
 
-def test_a_noisy_family_shows_its_noisy_support_on_the_true_functions():
-    tasks: dict[str, Any] = {"name": "sine_or_line", "num_shots": 5}
+@pytest.mark.parametrize("tasks", [{"name": "sine_or_line"}, {"name": "sinusoid", "noise": 0.3}], ids=str)
+def test_a_noisy_family_shows_its_noisy_support_on_the_true_functions(tasks: dict[str, Any]):
+    tasks = {**tasks, "num_shots": 5}
     learner, _ = build(curves(**tasks))
     drawn = functions(learner, learner.init(generator_for(0, "init", 0)), tasks, seed=0, count=30)
     clean = tasks_of({"tasks": {**tasks, "noise": 0.0, "num_test_queries": MANY_QUERIES}})
-    truth = clean.test(generator_for(0, "figures", 0), 30)
+    truths = [tree.at(clean.test(generator_for(0, "figures", block), 1), 0) for block in range(30)]
+    truth = tree.stack(truths)
     assert torch.equal(drawn.query.y, truth.query.y)
     assert torch.equal(drawn.support.x, truth.support.x)
     off = drawn.support.y - truth.support.y

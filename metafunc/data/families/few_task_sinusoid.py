@@ -15,6 +15,7 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from metafunc.checks import at_least
+from metafunc.data.families.few_task_posterior import Sines, affordable, sine_learner
 from metafunc.data.families.sinusoid import AMPLITUDE
 from metafunc.data.sampling import between, generator_for, replayed, split_points, standard_normal
 from metafunc.data.shots import Shots, check_shots, most, ragged
@@ -23,6 +24,7 @@ from metafunc.types import Sampler, Task, TaskFamily
 
 PHASE = (0.0, 2 * math.pi)
 FREQUENCY = (0.5, 2.0)
+INPUT = (-5.0, 5.0)
 NOISE = 0.01
 """In units of the amplitude."""
 
@@ -41,12 +43,10 @@ def few_task_sinusoid(
     A training batch draws from the fixed tasks with replacement. Validation and meta-test tasks are new draws without
     end, and their queries are free of noise, as the paper's are.
 
-    No optimum is stated. There is one, the posterior of the function's value given noisy rows, but neither of the ways
-    of the other families leads to it. Support rows tell the amplitude, the phase and the frequency to within about a
-    hundredth, so that a grid over the three needs some 5e8 cells at five rows. And queries have no noise of their own:
-    a mixture over nodes puts points where the other families have Gaussians, and has no density. The log-likelihood of
-    such queries grows without bound as rows are added, and compares learners by how sure they dare to be; their squared
-    error has none of this. The training tasks, which have noise throughout, are few and fixed.
+    Of new tasks the best prediction is known, while a grid for it is bearable (up to thirty support rows or so): where
+    the curve passes. That has a density though queries have no noise, since support rows tell the curve to within about
+    a hundredth. It grows without bound as rows are added, and compares learners by how sure they dare to be; squared
+    error does not. The training tasks, which have noise throughout, are few and fixed.
 
     Args:
         num_train_tasks: how many tasks there are to train on; the paper has 100 and 1000.
@@ -72,6 +72,7 @@ def few_task_sinusoid(
     at_least(1, num_queries=num_queries, num_test_queries=num_test_queries)
     at_least(1, num_train_tasks=num_train_tasks)
     test = _curves(num_shots, num_test_queries, noisy_queries=False)
+    prior, rows = Sines(AMPLITUDE, FREQUENCY, PHASE, NOISE, INPUT[1]), most(num_shots)
     tasks = _curves(num_shots, num_queries, noisy_queries=True)
     fixed = tasks(generator_for(task_seed, "few_task_sinusoid", 0), num_train_tasks)
 
@@ -83,11 +84,14 @@ def few_task_sinusoid(
         train=replayed(fixed),
         validation=test,
         test=test,
+        optima=dict.fromkeys(("validation", "test"), sine_learner(prior, num_rows=rows))
+        if affordable(prior, rows)
+        else {},
         info={
             "amplitude": AMPLITUDE,
             "phase": PHASE,
             "frequency": FREQUENCY,
-            "input": (-5.0, 5.0),
+            "input": INPUT,
             "noise": f"{NOISE} of the amplitude; none on validation and test queries",
             "train_tasks": num_train_tasks,
             "task_seed": task_seed,
@@ -102,7 +106,7 @@ def _curves(shots: Shots, num_queries: int, *, noisy_queries: bool) -> Sampler:
     def draw(uniforms: Float64[Tensor, "t width"]) -> Task:
         amplitude, phase, frequency = uniforms[:, :3, None].unbind(1)
         amplitude = between(amplitude, *AMPLITUDE)
-        x = between(uniforms[:, 3 : 3 + num_points], -5.0, 5.0)
+        x = between(uniforms[:, 3 : 3 + num_points], *INPUT)
         y = amplitude * torch.sin(between(frequency, *FREQUENCY) * x - between(phase, *PHASE))
         noise = NOISE * amplitude * standard_normal(uniforms[:, 3 + num_points :])
         noisy = torch.arange(num_points) < (num_points if noisy_queries else num_shots)

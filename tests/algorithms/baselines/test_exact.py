@@ -37,7 +37,7 @@ def test_what_cannot_be_had_is_one_clear_line():
 
 
 def test_optima_are_of_splits_that_there_are():
-    synthetic = ("sinusoid", "sine_or_line", "nme_sinusoid", "gp", "circles", "trend", "cauchy")
+    synthetic = ("sinusoid", "sine_or_line", "few_task_sinusoid", "nme_sinusoid", "gp", "circles", "trend", "cauchy")
     for name in synthetic:
         family = FAMILIES[name].builder(**({"noise": 0.1} if name == "sinusoid" else {}))
         assert {*family.optima} <= {"train", "validation", "test", *family.variants}

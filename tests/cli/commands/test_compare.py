@@ -66,7 +66,7 @@ def test_the_report_has_one_row_per_algorithm_with_paired_differences(grid: tupl
     ("line", "message"),
     [
         ("--algorithms maml cnp --tasks sinusoid --cnp.data.noise 0.3", "differ in noise: 0.3 and 0.0"),
-        ("--algorithms maml exact --tasks few_task_sinusoid", "exact"),
+        ("--algorithms maml exact --tasks sinusoid", "exact"),
         ("--algorithms maml cnp --tasks sinusoid --split nowhere", "nowhere"),
     ],
     ids=["other tasks", "no optimum", "no split"],
