@@ -167,15 +167,20 @@ def large_enough(
 def _suggested(
     sizes: Int64[Tensor, " tasks"], parts: Iterable[Int64[Tensor, " c"]], shots: Shots
 ) -> dict[str, str | Sequence[str]]:
-    """Leave out a few tasks, where each part keeps some, or take as many support rows as the smallest task allows."""
+    """Leave out a few tasks, where each part keeps some, take as many support rows as the smallest task allows, or as
+    the smallest that is left allows."""
     of_parts = [sizes[members] for members in parts if len(members)]
     small = torch.cat(of_parts) <= least(shots)
     if float(small.float().mean()) <= FEW and all(bool((part > least(shots)).any()) for part in of_parts):
         return {"small_tasks": "drop"}
-    most_shots = int(torch.cat(of_parts).min()) - 1
-    if most_shots < 1:
+    ordered = torch.cat(of_parts).sort().values
+    most_shots, dropped = int(ordered[0]) - 1, dict[str, str]()
+    if most_shots < 1:  # where some task has a single row
+        most_shots, dropped = int(ordered[int(FEW * len(ordered))]) - 1, {"small_tasks": "drop"}
+    if most_shots < 1 or not all(bool((part > most_shots).any()) for part in of_parts):
         return {}
-    return {"num_shots": [str(most_shots)] if isinstance(shots, int) else [str(most_shots), str(most(shots))]}
+    counts = [str(most_shots)] if isinstance(shots, int) else [str(most_shots), str(most(shots))]
+    return {"num_shots": counts, **dropped}
 
 
 def listed(dropped: Mapping[str, int]) -> str:

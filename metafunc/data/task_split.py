@@ -11,6 +11,7 @@ from torch import Tensor
 
 from metafunc.checks import at_least, counted
 from metafunc.data.class_split import (
+    ALSO_VALIDATION,
     DEFAULT_FRACTIONS,
     PARTS,
     Partition,
@@ -20,11 +21,11 @@ from metafunc.data.class_split import (
     numbered,
     shuffled,
 )
-from metafunc.data.columns import texts_of_rows
+from metafunc.data.columns import MissingColumns, texts_of_rows
 from metafunc.data.encoding import Code, Encoding, kind_of
 
 if TYPE_CHECKING:
-    from pandas import DataFrame
+    from pandas import DataFrame, Series
 
 
 def split_tasks(
@@ -72,9 +73,11 @@ def split_tasks(
     known = sorted({*cells})
     names = as_called({part: part for part in PARTS}, known)
     if absent := [part for part, name in names.items() if name not in known]:
-        raise ValueError(
+        fitting = [name for name in frame.columns if _has_parts(frame[name])]
+        raise MissingColumns(
             f"{source}, column {column!r} names no task for the {absent[0]} part: its cells are "
-            f"{', '.join(map(repr, known[:8]))}, and 'train', 'validation' and 'test' are needed."
+            f"{', '.join(map(repr, known[:8]))}, and split_column needs 'train', 'validation' and 'test'.",
+            {"split_column": fitting[0]} if fitting else {},
         )
     part_of: dict[str, str] = {}
     for row, (task, cell) in enumerate(zip(tasks, cells, strict=True)):
@@ -84,6 +87,12 @@ def split_tasks(
                 f"{part_of[task]!r}: a task is in one part, for meta-testing needs tasks never trained on."
             )
     return by_row(tasks, cells, names), f"column {column}"
+
+
+def _has_parts(cells: "Series") -> bool:
+    """Whether a column names all parts."""
+    known = {*map(str, cells)}
+    return {"train", "test"} <= known and bool({"validation", *ALSO_VALIDATION} & known)
 
 
 def check_fold(fold: tuple[int, int] | None) -> None:

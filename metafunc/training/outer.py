@@ -1,14 +1,24 @@
-"""Outer updates by name: a table of optimisers and of whole updates such as TRPO's, and one of schedules."""
+r"""Outer updates by name: a table of optimisers and of whole updates such as TRPO's, and one of schedules.
 
-from collections.abc import Callable, Mapping
+With a prior on the meta-parameters, Gaussian of mean zero and standard deviation s = `prior_scale`, what is looked for
+in n training tasks is a mode,
+
+$$\min_\theta \; \tfrac1n \textstyle\sum_i \mathcal L_i(\theta) + \frac{\lVert \theta \rVert^2}{2 n s^2},$$
+
+in which a task counts as one observation, whatever its rows. Its gradient is a decay of the weights, 1 / (n s^2).
+"""
+
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
 import torch
+from torch import Tensor
 
 from metafunc.checks import above, look_up
 from metafunc.rl import trust_region
 from metafunc.training import settings
+from metafunc.training.open_settings import counted
 from metafunc.training.optimisers import SGD, Adam
 from metafunc.training.settings import Outer, Update
 from metafunc.training.state import Optimise, Schedule
@@ -79,6 +89,7 @@ def outer_for(
     schedule: str = "constant",
     clip: float | int | None = None,
     repeats: int = 1,
+    prior_scale: float | int | None = None,
 ) -> Outer:
     """The outer update of a training by names, as `metafunc.fit` takes it.
 
@@ -91,9 +102,11 @@ def outer_for(
         schedule: a row of `SCHEDULES`.
         clip: as in `Outer`.
         repeats: as in `Outer`.
+        prior_scale: the standard deviation of a Gaussian prior on every meta-parameter, s; None: there is no prior.
 
     Raises:
-        ValueError: a name is unknown or not for tasks of this kind, or `outer_lr` is not positive.
+        ValueError: a name is unknown or not for tasks of this kind, `outer_lr` or `prior_scale` is not positive, or
+            there is a prior, and no number of training tasks that it is weighed against.
 
     Examples:
         >>> from metafunc import algorithms, data, likelihood, nn
@@ -101,7 +114,7 @@ def outer_for(
         >>> learner, family = algorithms.maml(nn.mlp((1,), 1), likelihood.gaussian()), data.sinusoid()
         >>> outer = outer_for(learner, family, steps=100, outer_optimiser="sgd", schedule="cosine")
     """
-    above(0, outer_lr=outer_lr)
+    above(0, outer_lr=outer_lr, prior_scale=prior_scale)
     row = look_up(OUTER, outer_optimiser, "outer optimiser")
     if family.kind not in row.kinds:
         fitting = [name for name, other in OUTER.items() if family.kind in other.kinds]
@@ -109,10 +122,30 @@ def outer_for(
             f"{outer_optimiser} is for {' and '.join(row.kinds)}, and {family.name} is {family.kind}: take "
             f"{' or '.join(fitting)}."
         )
+    optimise = row.optimiser(outer_lr)
     return Outer(
-        optimiser=row.optimiser(outer_lr),
+        optimiser=optimise if prior_scale is None else partial(_decaying, optimise, _decay(prior_scale, family)),
         schedule=look_up(SCHEDULES, schedule, "schedule")(max(1, steps)),
         clip=clip,
         repeats=repeats,
         update=row.update(learner) if row.update else None,
     )
+
+
+def _decaying(optimise: Optimise, decay: float, parameters: Iterable[Tensor]) -> torch.optim.Optimizer:
+    """An optimiser of torch whose gradient has that of a prior as well."""
+    optimiser = optimise(parameters)
+    for group in optimiser.param_groups:
+        group["weight_decay"] = decay
+    return optimiser
+
+
+def _decay(prior_scale: float, family: TaskFamily) -> float:
+    """The weight of the prior against a mean over training tasks."""
+    number = counted(family.info)
+    if number is None:
+        raise ValueError(
+            f"prior_scale is weighed against the number of training tasks, as a table has it, and {family.name} has "
+            "none: leave it out."
+        )
+    return 1 / (number * prior_scale**2)

@@ -8,6 +8,7 @@ import torch
 from metafunc.data import Grouped, from_table, generator_for
 from metafunc.data.class_split import DEFAULT_FRACTIONS as SHARES
 from metafunc.data.class_split import PARTS
+from metafunc.data.task_rows import TooFewRows
 from metafunc.data.task_split import split_tasks
 
 SETTINGS = {"task": "task", "targets": "y", "num_shots": 3, "num_queries": 4, "num_test_queries": 20}
@@ -99,6 +100,17 @@ def test_small_tasks_are_named_and_never_dropped_in_silence():
         family = from_table(frame, **SETTINGS, small_tasks="drop")
     assert family.info["dropped"] == {"t10": 2, "t11": 3}
     assert "dropped" not in from_table(frame, **(SETTINGS | {"num_shots": 1})).info
+
+
+def test_fewer_support_rows_are_suggested_where_a_task_has_a_single_row():
+    for sizes, suggested in (
+        ((5,) * 10 + (6, 1), {"num_shots": ["4"], "small_tasks": "drop"}),
+        ((5,) * 10 + (6, 2), {"num_shots": ["1"]}),
+        ((1,) * 10 + (6, 6), {}),
+    ):
+        with pytest.raises(TooFewRows) as found:
+            from_table(table(sizes), **(SETTINGS | {"num_shots": 5}))
+        assert found.value.suggested == suggested
 
 
 @pytest.mark.parametrize(

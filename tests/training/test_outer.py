@@ -7,6 +7,7 @@ import torch
 
 import metafunc
 from metafunc import tree
+from metafunc.data import from_arrays
 from metafunc.data.sampling import generator_for
 from metafunc.training import outer as outers
 from metafunc.training.build import build
@@ -59,6 +60,27 @@ def test_sign_descent_moves_by_the_step_size_whatever_the_gradient() -> None:
     assert torch.allclose(at, torch.tensor([0.0, 0.2, 0.0]).double(), rtol=0, atol=2e-6)
 
 
+@pytest.mark.parametrize("name", ["adam", "sgd", "sign"])
+def test_a_prior_adds_its_gradient_by_the_tasks_that_it_is_weighed_against(name: str) -> None:
+    x, tasks = torch.arange(96.0) % 8, torch.arange(96) // 8
+    family = from_arrays(x, x, tasks, num_shots=3, num_queries=4, fractions=(0.5, 0.25, 0.25))
+
+    def moved(*, prior_scale: float | None, more: float) -> torch.Tensor:
+        at = torch.tensor([2.0, -3.0, 0.01])
+        outer = outer_for(
+            build(CONFIG)[0], family, steps=2, outer_optimiser=name, outer_lr=0.1, prior_scale=prior_scale
+        )
+        optimiser = outer.optimiser([at])
+        for gradient in ([0.3, 0.1, -0.2], [-0.4, 0.2, 0.1]):
+            at.grad = torch.tensor(gradient) + more * at
+            optimiser.step()
+        return at
+
+    by_hand = moved(prior_scale=None, more=1 / (6 * 0.5**2))
+    assert torch.allclose(moved(prior_scale=0.5, more=0.0), by_hand, atol=1e-6)
+    assert not torch.allclose(moved(prior_scale=None, more=0.0), by_hand, atol=1e-3)
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
@@ -67,6 +89,11 @@ def test_sign_descent_moves_by_the_step_size_whatever_the_gradient() -> None:
         ({"schedule": "cosin"}, "Did you mean 'cosine'"),
         ({"outer_optimiser": "trpo"}, "trpo is for control, and sinusoid is regression: take adam or sgd or sign"),
         ({"clip": 0.0}, "clip must be above 0"),
+        ({"prior_scale": 0.0}, "prior_scale must be above 0"),
+        (
+            {"prior_scale": 1.0},
+            "prior_scale is weighed against the number of training tasks, .*, and sinusoid has none",
+        ),
     ],
 )
 def test_a_wrong_outer_update_is_refused(settings: dict[str, Any], message: str) -> None:

@@ -45,7 +45,10 @@ class _Job:
 
 def main(argv: Sequence[str]) -> int:
     """Run the command; see `metafunc train --help`."""
-    train_folds.refuse(argv)
+    if (words := train_folds.comparison(argv)) is not None:
+        from metafunc_cli.commands import compare
+
+        return compare.main(words)
     request = compose.read(argv)
     settings = request.settings
     data, training = compose.anchored(settings.data), compose.anchored(settings.training, "init_from")

@@ -1,4 +1,4 @@
-"""What `metafunc train` says of folds: it is compare that leaves each part of a table's tasks out in turn."""
+"""`metafunc train --folds`: a comparison of one learner, which leaves each part of a table's tasks out in turn."""
 
 import shlex
 from collections.abc import Collection, Sequence
@@ -12,7 +12,7 @@ from metafunc_cli.settings import compose
 from metafunc_cli.settings.arguments import ONE, Arguments, split, tokens
 from metafunc_cli.settings.compose import CLASSES, TABULAR, Request
 from metafunc_cli.settings.generated import ALGORITHMS, FAMILIES
-from metafunc_cli.settings.table_argument import PATH, tables_in
+from metafunc_cli.settings.table_argument import ANY, PATH, tables_in
 
 FLAG = "--folds"
 FEW = 50
@@ -20,21 +20,25 @@ FEW = 50
 USUAL = 5
 
 
-def refuse(argv: Sequence[str]) -> None:
-    """Refuse the option that compare has, in words that show how it is given there.
+def comparison(argv: Sequence[str]) -> list[str] | None:
+    """The words of the comparison that `--folds` asks for; None where it is not there.
 
     Raises:
-        UsageError: it is there.
+        UsageError: the tasks have no folds, or there is a flag that is for one run.
     """
     arguments = _taken_apart(argv)
     if FLAG not in arguments.values and FLAG not in argv:
-        return
+        return None
     for family in _names(arguments)[1]:
         refuse_family(family)
-    raise UsageError(
-        "train makes one run, and --folds is a training for each part of the tasks, which compare does:\n"
-        f"  {_command(argv, arguments.values.get(FLAG, str(USUAL)), without=())}"
-    )
+    words = _words(argv, arguments.values.get(FLAG, str(USUAL)), without=())
+    own = compare_requests.flags()
+    if alone := [token.flag for token in tokens(arguments.flags, lambda _: ANY) if token.flag not in own]:
+        raise UsageError(
+            f"{alone[0]} is of one run, and {FLAG} is a training for each part of the tasks: leave one of them out. "
+            f"Perhaps:\n  {shlex.join(['metafunc', 'compare', *words])}"
+        )
+    return words
 
 
 def advise(screen: Screen, argv: Sequence[str], request: Request, family: Any) -> None:
@@ -46,7 +50,7 @@ def advise(screen: Screen, argv: Sequence[str], request: Request, family: Any) -
     number = sum(counts.values())
     if screen.quiet or divided or output.config or output.resume or not LEAST <= number < FEW:
         return
-    command = _command(argv, str(min(USUAL, number)), without=("--out",))
+    command = shlex.join(["metafunc", "compare", *_words(argv, str(min(USUAL, number)), without=("--out",))])
     screen.say(
         f"note: the table has {number} tasks, {counts['test']} of which to test on. This tests on each of them, by "
         f"learners that never saw it:\n  {command}"
@@ -66,7 +70,7 @@ def _names(arguments: Arguments) -> tuple[list[str], list[str], list[str]]:
     return others[:1], [*families, *others[1:]], tables
 
 
-def _command(argv: Sequence[str], folds: str, *, without: Collection[str]) -> str:
+def _words(argv: Sequence[str], folds: str, *, without: Collection[str]) -> list[str]:
     """The comparison of one learner that leaves out each part of the tasks, with what it takes of the flags."""
     flags, own, arguments = compose.known_flags(), compare_requests.flags(), _taken_apart(argv)
     learners, families, tables = _names(arguments)
@@ -82,4 +86,4 @@ def _command(argv: Sequence[str], folds: str, *, without: Collection[str]) -> st
     else:
         tasks = [*tables, *families][:1] or ["TABLE.csv"]
     named = ["--algorithms", *(learners or ["mixed"]), "--tasks", *tasks]
-    return shlex.join(["metafunc", "compare", *named, FLAG, folds, *kept])
+    return [*named, FLAG, folds, *kept]

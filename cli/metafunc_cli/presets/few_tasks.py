@@ -32,6 +32,15 @@ LAIRD = "Laird and Ware (1982)"
 GRADIENTS: Settings = {"steps": 2000, "num_tasks": 20, "outer_lr": 1e-2, "schedule": "cosine"}
 
 FEW_TASKS: tuple[Preset, ...] = (
+    Preset(
+        "mixed-table",
+        "mixed",
+        "regression",
+        "mlp",
+        f"our own: the method of {LAIRD}, by gradients, as metafunc auto trains it",
+        training={"steps": 300, "num_tasks": 8, "outer_lr": 0.03, "schedule": "cosine", "clip": 10.0}
+        | {"validate_every": 100},
+    ),
     *(
         _few(
             f"pacoh-gp-{tasks}",

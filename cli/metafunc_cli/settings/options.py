@@ -45,6 +45,8 @@ class Training:
     """how the outer step size falls: not at all, or to zero at the last step."""
     clip: float | None = None
     """bound on every element of the meta-gradient."""
+    prior_scale: float | None = None
+    """standard deviation of a Gaussian prior on every meta-parameter, weighed against a table's training tasks."""
     seed: int = 0
     """decides the initial parameters and all tasks."""
     init_from: Annotated[str | None, arg(metavar="RUN", help_behavior_hint="")] = None

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from metafunc_cli.__main__ import run
+from metafunc_cli.commands.train_folds import comparison
 
 WORDS = ["--data.task-column", "ward", "--data.target-columns", "dose", "--data.num-shots", "3"]
 QUICK = ["--steps", "2", "--test-tasks", "48", "--quiet", "--no-figures"]
@@ -62,7 +63,7 @@ def test_what_has_no_folds_is_refused_in_a_line(
 @pytest.mark.parametrize(
     ("words", "right"),
     [
-        (["maml", "wards.csv", "--folds", "5", "--seed", "1"], "--algorithms maml --tasks wards.csv --folds 5"),
+        (["maml", "wards.csv", "--folds", "5"], "--algorithms maml --tasks wards.csv --folds 5"),
         (["wards.csv", *WORDS, "--folds", "4"], f"--algorithms mixed --tasks wards.csv --folds 4 {' '.join(WORDS)}"),
         (
             ["protonet", "classification", "wards.csv", "--folds", "4", "--data.target-column", "dose"],
@@ -70,11 +71,22 @@ def test_what_has_no_folds_is_refused_in_a_line(
         ),
     ],
 )
-def test_train_names_the_command_that_has_folds(
-    words: list[str], right: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert run(["train", *words]) == 2
-    assert capsys.readouterr().err.splitlines()[-1] == f"  metafunc compare {right}"
+def test_a_training_with_folds_is_a_comparison_of_one_learner(words: list[str], right: str) -> None:
+    assert comparison(words) == right.split()
+
+
+def test_train_leaves_out_each_part_of_the_tasks(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["train", "ridge", "wards.csv", *WORDS, "--folds", "3", *QUICK, "--out", "cv", "--json"]
+    assert run(words) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert (report["folds"], report["groups"]["number"], report["rows"][0]["algorithm"]) == (3, 12, "ridge")
+
+
+def test_what_is_of_one_run_is_refused_beside_folds(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["train", "wards.csv", "--seed", "1", "--folds", "5"]) == 2
+    said = capsys.readouterr().err.splitlines()
+    assert "--seed is of one run" in said[-2]
+    assert said[-1] == "  metafunc compare --algorithms mixed --tasks wards.csv --folds 5"
 
 
 def test_train_says_what_has_no_folds(capsys: pytest.CaptureFixture[str]) -> None:

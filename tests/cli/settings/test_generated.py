@@ -67,7 +67,8 @@ def test_no_name_is_two_things() -> None:
 def test_every_preset_has_settings_that_exist_and_a_learner_that_takes_them(preset: Any) -> None:
     from metafunc.training.build import build, learner_of
 
-    settings = compose.read(["--preset", preset.name]).settings.to_json()
+    table = ["--data.path", "T.csv"] if preset.tasks == compose.TABULAR else []
+    settings = compose.read(["--preset", preset.name, *table]).settings.to_json()
     for section, values in (
         ("algorithm", preset.hyper),
         ("tasks", preset.data),
@@ -81,7 +82,7 @@ def test_every_preset_has_settings_that_exist_and_a_learner_that_takes_them(pres
         build(settings)
         return
     regression = {
-        **dict.fromkeys(("sinusoid", "sine_or_line", "few_task_sinusoid", "gp", "trend"), (1,)),
+        **dict.fromkeys(("sinusoid", "sine_or_line", "few_task_sinusoid", "gp", "trend", "regression"), (1,)),
         "nme_sinusoid": (21,),
         "cauchy": (2,),
         "completion": (2,),

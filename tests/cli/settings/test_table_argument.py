@@ -98,8 +98,11 @@ def test_it_trains_at_the_first_try_and_says_what_it_took(table: str, capsys: py
 
 def test_refusals_have_the_whole_command(table: str, capsys: pytest.CaptureFixture[str]) -> None:
     frame().assign(note=[f"remark {i}" for i in range(144)]).to_csv("notes.csv", index=False)
+    parts = frame()["machine"].map(lambda name: "test" if name > "m7" else "val" if name > "m5" else "train")
+    frame().assign(part=parts).to_csv("parts.csv", index=False)
     for words, kept, flags in (
         ("notes.csv", "notes.csv", "--data.input-columns day shift temp"),
+        ("parts.csv --data.split-column shift", "parts.csv", "--data.split-column part"),
         ("T.csv --data.task-column machin", "T.csv", "--data.task-column machine"),
     ):
         assert run(["train", *words.split(), "--dry-run", *SMALL.split()]) == 2
