@@ -95,7 +95,8 @@ def _by_rows(row: dict[str, Any], part: dict[str, Any], result: dict[str, Any]) 
     names = [f"{BY_ROWS}, {row['algorithm']}-{seed}" for seed in row["seeds"]]
     if part is result and all(name in result for name in names):
         each = [result[name]["autoregressive"]["joint_nll"]["mean"] for name in names]
-        return reporting.number(*reporting.over_seeds(each))
+        mean, half = reporting.over_seeds(each)
+        return spoken(mean, half, "joint_nll") if len(each) > 1 else reporting.number(mean, half)
     return ""
 
 

@@ -141,7 +141,7 @@ def test_what_a_suite_found_is_kept_by_family(
     assert capsys.readouterr().out.splitlines() == [
         "|  | NLL (nats) | row by row (nats) | CPU seconds | parameters |",
         "| --- | --- | --- | --- | --- |",
-        "| `cnp` | 1.500 ± 0.010 | 1 ± 6.4 | 12 | 1,234 |",
+        "| `cnp` | 1.500 ± 0.010 | 1.0 ± 6.4 | 12 | 1,234 |",
         "",
         "|  | NLL (nats) | CPU seconds | parameters |",
         "| --- | --- | --- | --- |",
