@@ -197,7 +197,7 @@ def _predict(nodes: SineNodes, x: Tensor) -> Normal:
     loc = nodes.amplitude[:, None] * sine
     ordered, order = loc.sort(0)
     # As many curves beside it as a particle has, on the nearer side: the other one may be beyond a gap.
-    beside = len(loc) // PARTICLES
+    beside = max(1, len(loc) // PARTICLES)
     padded = torch.nn.functional.pad(ordered.mT, (beside, beside), value=torch.inf).mT
     above, below = padded[2 * beside :] - ordered, ordered - padded[: -2 * beside]
     apart = torch.zeros_like(loc).scatter(0, order, torch.minimum(above, below.abs()) / 2)

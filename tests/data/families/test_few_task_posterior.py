@@ -76,6 +76,11 @@ def test_a_coarser_grid_and_more_curves_change_little():
         assert abs((scored(sine_learner(PRIOR, num_rows=5, **settings), tasks) - usual).mean()) < 1e-2
 
 
+def test_fewer_curves_than_gaussians_are_rough_and_no_error():
+    tasks = tasks_of(FAMILY, 5)
+    assert abs((scored(sine_learner(PRIOR, num_rows=5, kept=100), tasks) - scored(EXACT, tasks)).mean()) < 0.2
+
+
 def test_intervals_hold_what_they_promise():
     tasks = tasks_of(FAMILY, 60)
 
