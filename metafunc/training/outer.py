@@ -105,8 +105,9 @@ def outer_for(
         prior_scale: the standard deviation of a Gaussian prior on every meta-parameter, s; None: there is no prior.
 
     Raises:
-        ValueError: a name is unknown or not for tasks of this kind, `outer_lr` or `prior_scale` is not positive, or
-            there is a prior, and no number of training tasks that it is weighed against.
+        ValueError: a name is unknown or not for tasks of this kind, `outer_lr` or `prior_scale` is not positive or too
+            small for its weight to be a number, or there is a prior, and no number of training tasks that it is weighed
+            against.
 
     Examples:
         >>> from metafunc import algorithms, data, likelihood, nn
@@ -145,7 +146,10 @@ def _decay(prior_scale: float, family: TaskFamily) -> float:
     number = counted(family.info)
     if number is None:
         raise ValueError(
-            f"prior_scale is weighed against the number of training tasks, as a table has it, and {family.name} has "
-            "none: leave it out."
+            f"prior_scale is weighed against the number of training tasks that a table has, and {family.name} is none: "
+            "leave it out."
         )
-    return 1 / (number * prior_scale**2)
+    weight = 1 / number / prior_scale / prior_scale
+    if weight > torch.finfo(torch.float32).max:
+        raise ValueError(f"prior_scale is so small, {prior_scale}, that its weight is no number: take a larger one.")
+    return weight

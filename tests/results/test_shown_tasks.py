@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from metafunc import tree
 from metafunc.data import sinusoid
 from metafunc.data.sampling import Grouped, generator_for, replayed
 from metafunc.results.plot_run import functions
@@ -46,6 +45,9 @@ def test_a_table_with_few_tasks_to_test_on_shows_none_twice(tmp_path: Path) -> N
     drawn = [family.test.groups(generator_for(seed, "figures", 0), 3).flatten().tolist() for seed in seeds]
     assert any(len({*each}) < 3 for each in drawn), "no seed shows a task twice by itself"
     for seed in seeds:
-        shown = tree.unstack(functions(learner, meta, tasks, seed, 3))
-        names = task_names(family, tasks, seed, 3)
-        assert len(shown) == len({*names}) == 3
+        shown = functions(learner, meta, tasks, seed, 3)
+        wards = torch.tensor([float(name.rpartition(" ")[2]) for name in task_names(family, tasks, seed, 3)])
+        assert len(wards) == len({*wards.tolist()}) == 3
+        rise, run = (leaf[:, 1, 0] - leaf[:, 0, 0] for leaf in (shown.support.y, shown.support.x))
+        found = rise / run  # in standard deviations, and a ward's is its number
+        assert torch.allclose(found * wards.sum(), found.sum() * wards, atol=1e-3), "a title is another task's"

@@ -69,7 +69,7 @@ def test_waiting_ends_with_the_holder_or_with_patience(tmp_path: Path) -> None:
             assert (tmp_path / ".lock").exists()
 
 
-def test_who_waits_for_another_hears_of_it(tmp_path: Path) -> None:
+def test_who_waits_for_another_says_so(tmp_path: Path) -> None:
     said: list[str] = []
     with one_after_another(tmp_path, lambda: said.append("first")):
         pass

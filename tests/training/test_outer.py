@@ -1,5 +1,6 @@
 """Outer updates by name."""
 
+import math
 from typing import Any
 
 import pytest
@@ -81,6 +82,17 @@ def test_a_prior_adds_its_gradient_by_the_tasks_that_it_is_weighed_against(name:
     assert not torch.allclose(moved(prior_scale=None, more=0.0), by_hand, atol=1e-3)
 
 
+def test_a_prior_may_be_as_wide_as_a_number_and_not_as_narrow() -> None:
+    x, tasks = torch.arange(96.0) % 8, torch.arange(96) // 8
+    family = from_arrays(x, x, tasks, num_shots=3, num_queries=4, fractions=(0.5, 0.25, 0.25))
+    for scale in (1e200, 1e300, math.inf):
+        optimiser = outer_for(build(CONFIG)[0], family, steps=1, prior_scale=scale).optimiser([torch.zeros(1)])
+        assert optimiser.param_groups[0]["weight_decay"] == 0
+    for scale in (1e-30, 1e-200):
+        with pytest.raises(ValueError, match=f"prior_scale is so small, {scale}"):
+            outer_for(build(CONFIG)[0], family, steps=1, prior_scale=scale)
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
@@ -92,7 +104,7 @@ def test_a_prior_adds_its_gradient_by_the_tasks_that_it_is_weighed_against(name:
         ({"prior_scale": 0.0}, "prior_scale must be above 0"),
         (
             {"prior_scale": 1.0},
-            "prior_scale is weighed against the number of training tasks, .*, and sinusoid has none",
+            "prior_scale is weighed against the number of training tasks that a table has, and sinusoid is none",
         ),
     ],
 )

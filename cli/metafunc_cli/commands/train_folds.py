@@ -7,11 +7,12 @@ from typing import Any
 from metafunc_cli.commands import compare_requests
 from metafunc_cli.commands.trial_folds import LEAST, WAYS, refuse_family
 from metafunc_cli.display.screen import Screen
-from metafunc_cli.errors import UsageError
+from metafunc_cli.errors import UsageError, unknown
 from metafunc_cli.settings import compose
 from metafunc_cli.settings.arguments import ONE, Arguments, split, tokens
 from metafunc_cli.settings.compose import CLASSES, TABULAR, Request
 from metafunc_cli.settings.generated import ALGORITHMS, FAMILIES
+from metafunc_cli.settings.names import usual_learner
 from metafunc_cli.settings.table_argument import ANY, PATH, tables_in
 
 FLAG = "--folds"
@@ -24,20 +25,27 @@ def comparison(argv: Sequence[str]) -> list[str] | None:
     """The words of the comparison that `--folds` asks for; None where it is not there.
 
     Raises:
-        UsageError: the tasks have no folds, or there is a flag that is for one run.
+        UsageError: the tasks have no folds, there is no table or more than one, or a flag that is for one run.
     """
     arguments = _taken_apart(argv)
     if FLAG not in arguments.values and FLAG not in argv:
         return None
-    for family in _names(arguments)[1]:
+    _, families, tables = _names(arguments)
+    for family in families:
         refuse_family(family)
-    words = _words(argv, arguments.values.get(FLAG, str(USUAL)), without=())
-    own = compare_requests.flags()
+    words, own = _words(argv, arguments.values.get(FLAG, str(USUAL)), without=()), compare_requests.flags()
     if alone := [token.flag for token in tokens(arguments.flags, lambda _: ANY) if token.flag not in own]:
+        if alone[0] not in (known := compose.known_flags()):
+            raise unknown("option", alone[0], {*known, *own})
         raise UsageError(
             f"{alone[0]} is of one run, and {FLAG} is a training for each part of the tasks: leave one of them out. "
             f"Perhaps:\n  {shlex.join(['metafunc', 'compare', *words])}"
         )
+    paths = [*tables, *filter(None, [arguments.values.get(PATH)])]
+    if not paths and not {"-h", "--help"} & {*argv}:
+        raise UsageError(f"{FLAG} divides the tasks of a table, and none is named: metafunc train TABLE.csv {FLAG} 5")
+    if len(paths) > 1:
+        raise UsageError(f"{paths[0]} and {paths[1]} are two tables: give one of them.")
     return words
 
 
@@ -85,5 +93,6 @@ def _words(argv: Sequence[str], folds: str, *, without: Collection[str]) -> list
         tasks = [families[0] if families else "classification", PATH, tables[0]]
     else:
         tasks = [*tables, *families][:1] or ["TABLE.csv"]
-    named = ["--algorithms", *(learners or ["mixed"]), "--tasks", *tasks]
+    usual = usual_learner("classification" if classes else TABULAR)
+    named = ["--algorithms", *(learners or [usual]), "--tasks", *tasks]
     return [*named, FLAG, folds, *kept]

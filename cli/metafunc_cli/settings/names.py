@@ -103,8 +103,7 @@ def choose(
         raise UsageError(f"train takes an algorithm and a task family, not {len(given)} names: {', '.join(given)}.")
     algorithm, tasks = _told_apart(given)
     stored = {section: recorded.get(section, {}).get("name") for section in SECTIONS}
-    usual_learner = "mixed" if tasks == "regression" else "maml"
-    algorithm = algorithm or stored["algorithm"] or (preset.algorithm if preset else usual_learner)
+    algorithm = algorithm or stored["algorithm"] or (preset.algorithm if preset else usual_learner(tasks))
     kinds = row("algorithm", algorithm).kinds
     tasks = tasks or stored["tasks"] or (preset.tasks if preset else _first_fitting(kinds))
     kind = next(iter(row("tasks", tasks).kinds), None)  # that of a user-supplied family shows when it is built
@@ -125,6 +124,11 @@ def choose(
     over_vectors = row("algorithm", algorithm).over_vectors
     usual = preset.model if preset else VECTORS if over_vectors else row("tasks", tasks).model
     return {"algorithm": algorithm, "tasks": tasks, "model": model or stored["model"] or usual}, preset
+
+
+def usual_learner(tasks: str | None) -> str:
+    """The algorithm of a task family where none is named."""
+    return "mixed" if tasks == "regression" else "maml"
 
 
 def _told_apart(given: Sequence[str]) -> tuple[str | None, str | None]:

@@ -177,7 +177,7 @@ def _on_line(prior: Sines, sums: _Sums, places: Float[Tensor, "2 nodes"]) -> tup
     reach = 8 * prior.noise / sums.energy.sqrt()
     first, last = ((_best(prior, sums) + end).clamp(low, high).log() for end in (-reach, reach))
     step = (last - first) / AMPLITUDES
-    line = first[:, None] + step[:, None] * midpoints((0.0, AMPLITUDES), AMPLITUDES, first)
+    line = first[:, None] + (last - first)[:, None] * midpoints((0.0, 1.0), AMPLITUDES, first)
     each = sums._replace(linear=sums.linear[:, None], square=sums.square[:, None])
     # Uniform amplitudes are a density of a^-2, and a step of log a is another a.
     weights = (sums.num_rows - 1) * line + _fit(prior, line.exp(), each)
@@ -197,7 +197,7 @@ def _predict(nodes: SineNodes, x: Tensor) -> Normal:
     loc = nodes.amplitude[:, None] * sine
     ordered, order = loc.sort(0)
     # As many curves beside it as a particle has, on the nearer side: the other one may be beyond a gap.
-    beside = len(loc) // PARTICLES
+    beside = max(1, len(loc) // PARTICLES)
     padded = torch.nn.functional.pad(ordered.mT, (beside, beside), value=torch.inf).mT
     above, below = padded[2 * beside :] - ordered, ordered - padded[: -2 * beside]
     apart = torch.zeros_like(loc).scatter(0, order, torch.minimum(above, below.abs()) / 2)

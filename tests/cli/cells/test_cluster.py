@@ -138,7 +138,7 @@ def test_the_cell_of_a_killed_worker_goes_on_elsewhere_with_the_same_table(
 
 TUNED = (
     "maml sinusoid --space inner_lr:1e-3..0.1:log --no-pruning --model.hidden 6 --num-tasks 2 --steps 1200 "
-    "--compile off --checkpoint-every 50 --validate-every 400 --trials 3 --no-figures"
+    "--compile off --checkpoint-every 50 --validate-every 400 --trials 3 --no-figures --quiet"
 )
 
 

@@ -66,6 +66,14 @@ def test_what_has_no_folds_is_refused_in_a_line(
         (["maml", "wards.csv", "--folds", "5"], "--algorithms maml --tasks wards.csv --folds 5"),
         (["wards.csv", *WORDS, "--folds", "4"], f"--algorithms mixed --tasks wards.csv --folds 4 {' '.join(WORDS)}"),
         (
+            ["wards.csv", "--folds", "4", "--data.classes", "task"],
+            "--algorithms maml --tasks classification --data.path wards.csv --folds 4 --data.classes task",
+        ),
+        (
+            ["classification", "--folds", "4", "--data.path", "wards.csv"],
+            "--algorithms maml --tasks classification --folds 4 --data.path wards.csv",
+        ),
+        (
             ["protonet", "classification", "wards.csv", "--folds", "4", "--data.target-column", "dose"],
             "--algorithms protonet --tasks classification --data.path wards.csv --folds 4 --data.target-column dose",
         ),
@@ -87,6 +95,22 @@ def test_what_is_of_one_run_is_refused_beside_folds(capsys: pytest.CaptureFixtur
     said = capsys.readouterr().err.splitlines()
     assert "--seed is of one run" in said[-2]
     assert said[-1] == "  metafunc compare --algorithms mixed --tasks wards.csv --folds 5"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["wards.csv", "others.csv"], "wards.csv and others.csv are two tables: give one of them."),
+        (["wards.csv", "--data.path", "others.csv"], "wards.csv and others.csv are two tables: give one of them."),
+        (["maml"], "--folds divides the tasks of a table, and none is named: metafunc train TABLE.csv --folds 5"),
+        (["wards.csv", "--stepps", "5"], "There is no option '--stepps'. Did you mean '--steps'?"),
+    ],
+)
+def test_folds_are_of_one_table_and_of_options_that_there_are(
+    words: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["train", *words, "--folds", "3"]) == 2
+    assert message in capsys.readouterr().err
 
 
 def test_train_says_what_has_no_folds(capsys: pytest.CaptureFixture[str]) -> None:

@@ -85,5 +85,6 @@ def test_where_it_is_not_known_one_line_says_so(tasks: str, tmp_path: Path, caps
     assert run(f"train exact {tasks} --quiet --out {tmp_path}/run".split()) == 2
     message = capsys.readouterr().err.strip()
     assert len(message.splitlines()) == 1
-    assert "of these it is not: take sine_or_line, gp, circles, few_task_sinusoid, nme_sinusoid, trend or " in message
+    assert "of these it is not: take sine_or_line, gp, circles, nme_sinusoid, trend or cauchy" in message
+    assert "few_task_sinusoid of up to 35 support rows" in message
     assert not (tmp_path / "run").exists()
