@@ -57,6 +57,9 @@ TEST_TASKS = {"conv4": 50, "resnet12": 50}
 """By network, the tasks of the meta-test, where they are not 100."""
 NETWORK = {"hidden": 64, "filters": 16, "width": 8}
 LEAST_STEPS = 5
+BOUND: Mapping[tuple[str, str], float] = {("maml_plus_plus", "regression"): 10.0}
+"""By algorithm and kind of tasks, the bound on every element of the meta-gradient, where none is given: the step sizes
+that are learned are soon too long for some lines, with an infinite loss."""
 RATE = 3e-3
 """The outer step size, where a paper's is smaller: few steps have to do."""
 
@@ -135,6 +138,8 @@ def _training(
         "test_tasks": 10 if control else TEST_TASKS.get(names["model"], 100),
         "test_steps": min(given.get("test_steps", 10), 3 if control else 10),
     }
+    if (bound := BOUND.get((names["algorithm"], kind))) is not None and given.get("clip") is None:
+        small["clip"] = bound
     if given.get("validate_every", 1) is not None:
         small["validate_every"] = max(1, steps // 2)
     if given.get("outer_optimiser", "adam") == "adam":

@@ -185,6 +185,13 @@ def test_what_a_method_is_stays_as_its_preset_has_it() -> None:
     assert {name: plain(vars(small.settings.data)[name]) for name in same} == plain(same)
 
 
+def test_steps_of_learned_sizes_do_not_run_away_on_lines() -> None:
+    assert asked("maml_plus_plus", "sine_or_line").settings.training.clip == 10
+    assert asked("maml_plus_plus", "sine_or_line", "--clip", "3").settings.training.clip == 3
+    assert asked("maml_plus_plus", "circles").settings.training.clip is None
+    assert asked("meta_sgd", "sine_or_line").settings.training.clip is None
+
+
 def test_what_is_recorded_is_not_made_small(tmp_path: Any) -> None:
     (tmp_path / "config.json").write_text('{"training": {"steps": 5}}')
     with pytest.raises(UsageError, match="--quick makes settings small"):
