@@ -145,7 +145,8 @@ def test_a_first_look_ends_in_time(
     began = spent()  # of one processor: how busy the machine is does not count
     code = run(["train", algorithm, *words, "--quick", "--quiet"])
     taken = spent() - began
-    assert code == (2 if algorithm == "exact" and words[0] in NO_OPTIMUM else 0)
+    unknown = algorithm == "exact" and words[0] in NO_OPTIMUM
+    assert code == (2 if unknown or (ALGORITHMS[algorithm].over_vectors and "conv4" in words) else 0)
     assert STARTING + taken <= WITHIN
 
 
