@@ -2,14 +2,15 @@ r"""Covariance functions, each with its hyperparameters as a tree of tensors.
 
 A kernel is two pure functions: `init` draws hyperparameters for a number of inputs, and `gram` gives the matrix
 $k(x_i, z_j)$ of two sets of rows. What is positive is kept as its logarithm, so that any step leaves it positive.
-With $t = x - z$ and length scales $\ell$,
+With $t = x - z$, length scales $\ell$ and $r^2 = \sum_d (t_d / \ell_d)^2$,
 
 $$\text{rbf: } s^2 e^{-\frac12 r^2}, \qquad
-\text{Matérn 3/2: } s^2 (1 + \sqrt3 r)\, e^{-\sqrt3 r}, \qquad
-\text{Matérn 5/2: } s^2 (1 + \sqrt5 r + \tfrac53 r^2)\, e^{-\sqrt5 r}, \qquad r^2 = \textstyle\sum_d (t_d / \ell_d)^2,$$
+\text{periodic: } s^2 e^{-2 \sum_d \sin^2(\pi t_d / p) / \ell^2},$$
 
-$$\text{periodic: } s^2 e^{-2 \sum_d \sin^2(\pi t_d / p) / \ell^2}, \qquad
-\text{spectral mixture: } \textstyle\sum_q w_q \prod_d e^{-2 \pi^2 t_d^2 v_{qd}} \cos(2 \pi t_d \mu_{qd}).$$
+$$\text{Matérn 3/2: } s^2 (1 + \sqrt3 r)\, e^{-\sqrt3 r}, \qquad
+\text{Matérn 5/2: } s^2 (1 + \sqrt5 r + \tfrac53 r^2)\, e^{-\sqrt5 r},$$
+
+$$\text{spectral mixture: } \textstyle\sum_q w_q \prod_d e^{-2 \pi^2 t_d^2 v_{qd}} \cos(2 \pi t_d \mu_{qd}).$$
 
 References:
     Rasmussen and Williams (2006), "Gaussian Processes for Machine Learning", chapter 4. Wilson and Adams (2013),
