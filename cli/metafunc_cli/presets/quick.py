@@ -16,7 +16,8 @@ SLOWER: Settings = {
     **dict.fromkeys(("maml_plus_plus", "llama", "mr_maml_w", "mr_maml_a", "deep_ensemble", "convcnp", "pacoh_gp"), 1.5),
     **dict.fromkeys(("bmaml", "anp", "tnp", "platipus"), 2),
     **dict.fromkeys(("imaml", "pcoc", "metaqda"), 3),
-    **dict.fromkeys(("dkt", "abml", "vampire"), 4),
+    **dict.fromkeys(("abml", "vampire"), 4),
+    "dkt": 5,
     "pacoh": 8,
 }
 """By algorithm, how many times longer than MAML's a step takes."""
