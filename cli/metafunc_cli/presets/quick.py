@@ -41,9 +41,13 @@ DATA = {"num_ways": 5, "num_queries": 15, "num_test_queries": 50}
 OF_FAMILY: Mapping[str, Mapping[str, Mapping[str, int]]] = {
     "completion": {"tasks": {"side": 14}},
     "cauchy": {"algorithm": {"points_per_unit": 3}},
+    "ant": {
+        "algorithm": {"num_trajectories": 3, "test_trajectories": 3, "num_particles": 2},
+        "tasks": {"horizon": 40},
+    },
 }
 """What else is made small for a family, by section: attention and Gaussian processes go over all pairs of an image's
-pixels, and a grid over two inputs has its points squared."""
+pixels, a grid over two inputs has its points squared, and an ant that stays upright is simulated to the end."""
 OF_ALGORITHM: Mapping[tuple[str, str], Mapping[str, float]] = {("imaml", "regression"): {"inner_lr": 0.01}}
 """What else is made small of an algorithm on tasks of a kind: the usual step size of implicit MAML is for characters,
 and with it the loss of some lines and sines is infinite before the first outer step."""

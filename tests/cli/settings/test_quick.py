@@ -186,6 +186,12 @@ def test_what_a_method_is_stays_as_its_preset_has_it() -> None:
     assert {name: plain(vars(small.settings.data)[name]) for name in same} == plain(same)
 
 
+def test_an_ant_has_few_and_short_episodes_for_every_particle() -> None:
+    found, other = asked("bmaml_rl", "ant").settings, asked("bmaml_rl", "half_cheetah").settings
+    assert (found.hyper.num_trajectories, found.hyper.num_particles, found.data.horizon) == (3, 2, 40)
+    assert (other.hyper.num_trajectories, other.hyper.num_particles) == (10, 4)
+
+
 def test_steps_of_learned_sizes_do_not_run_away_on_lines() -> None:
     assert asked("maml_plus_plus", "sine_or_line").settings.training.clip == 10
     assert asked("maml_plus_plus", "sine_or_line", "--clip", "3").settings.training.clip == 3
