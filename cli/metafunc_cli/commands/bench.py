@@ -3,6 +3,7 @@
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,7 @@ def main(argv: Sequence[str]) -> int:
     cell = None if asked.cell is None else _cell(asked.cell, requests)
     screen = Screen(json=asked.json, quiet=asked.quiet)
     again = f"metafunc bench {shlex.join(argv)}"
-    waits = lambda: screen.say(f"Another process makes the plan of {out}, and this one waits for it.")  # noqa: E731
+    waits = partial(screen.say, f"Another process makes the plan of {out}, and this one waits for it.")
     with progress(screen.err, "how long steps take", quiet=asked.quiet) as advance:
         plan = planned(suite, asked, steps, requests, out, lambda what, done, total: advance(done, total, what), waits)
     if cell is not None:

@@ -217,10 +217,8 @@ def running_mean(values: Sequence[float], reach: int) -> list[float]:
 
 
 def scale_of(axes: "Axes", metric: str, values: Sequence[float], ends: Sequence[float] = ()) -> None:
-    """Errors and losses begin at zero, and are logarithmic over a wide range.
-
-    Others have decades where learners end that far apart.
-    """
+    """Errors and losses begin at zero, and are logarithmic over a wide range; an NLL has decades where one learner ends
+    far from the others."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     drawn = METRICS[metric].drawn if metric in METRICS else None

@@ -6,8 +6,7 @@ import pytest
 import torch
 
 from metafunc import tree
-from metafunc.bayes.mixtures import log_density
-from metafunc.data import few_task_sinusoid, generator_for
+from metafunc.data import few_task_sinusoid
 from metafunc.data.families.few_task_posterior import KEPT, Sines, affordable, nodes_for, sine_learner
 from metafunc.data.families.few_task_sinusoid import FREQUENCY, NOISE, PHASE
 from metafunc.data.families.sinusoid import AMPLITUDE
@@ -16,23 +15,12 @@ from metafunc.testing import OptimumCase
 from metafunc.testing.identities.optimum import none_is_better
 from metafunc.types import Batch
 
+from .exact_cases import intervals_hold, scored, tasks_of
+
 PRIOR = Sines(AMPLITUDE, FREQUENCY, PHASE, NOISE, 5.0)
 FAMILY = few_task_sinusoid(num_test_queries=20)
 EXACT = FAMILY.optima["test"]
 META = EXACT.init(torch.Generator())
-
-
-def tasks_of(family, num_tasks):
-    return family.test(generator_for(0, "test", 0), num_tasks)
-
-
-def scored(learner, tasks):
-    """Every task's NLL."""
-
-    def of_task(task):
-        return -log_density(learner.predict(learner.adapt(META, task.support), task.query.x), task.query.y).mean()
-
-    return torch.vmap(of_task, chunk_size=10)(tasks)
 
 
 def below(found, level):
@@ -82,15 +70,7 @@ def test_fewer_curves_than_gaussians_are_rough_and_no_error():
 
 
 def test_intervals_hold_what_they_promise():
-    tasks = tasks_of(FAMILY, 60)
-
-    def of_task(task):
-        found = EXACT.predict(EXACT.adapt(META, task.support), task.query.x)
-        return metrics.coverage(found, task.query.y, levels=(0.5, 0.9))
-
-    covered = torch.vmap(of_task, chunk_size=10)(tasks)
-    error = covered.mean(0) - torch.tensor([0.5, 0.9])
-    assert (error.abs() <= 3.3 * covered.std(0) / math.sqrt(len(covered))).all()
+    assert intervals_hold(EXACT, tasks_of(FAMILY, 60))
 
 
 def test_the_first_row_of_a_path_is_the_prior():

@@ -7,7 +7,7 @@ import torch
 
 from metafunc import tree
 from metafunc.bayes.mixtures import log_density
-from metafunc.data import generator_for, trend
+from metafunc.data import trend
 from metafunc.data.families.trend import AMPLITUDE, FREQUENCY, OFFSET, SHIFT, TREND
 from metafunc.data.families.trend_posterior import Trends, affordable, nodes_for, trend_learner
 from metafunc.evaluation import metrics
@@ -15,23 +15,12 @@ from metafunc.testing import OptimumCase
 from metafunc.testing.identities.optimum import none_is_better
 from metafunc.types import Batch, Task
 
+from .exact_cases import intervals_hold, scored, tasks_of
+
 PRIOR = Trends(FREQUENCY, AMPLITUDE, SHIFT, TREND, OFFSET, 0.1)
 FAMILY = trend(num_test_queries=20)
 EXACT = FAMILY.optima["test"]
 META = EXACT.init(torch.Generator())
-
-
-def tasks_of(family, num_tasks):
-    return family.test(generator_for(0, "test", 0), num_tasks)
-
-
-def scored(learner, tasks):
-    """Every task's NLL."""
-
-    def of_task(task):
-        return -log_density(learner.predict(learner.adapt(META, task.support), task.query.x), task.query.y).mean()
-
-    return torch.vmap(of_task, chunk_size=10)(tasks)
 
 
 def sampled(task, seed, number=200_000):
@@ -77,15 +66,7 @@ def test_halving_the_grid_changes_little(noise, num_shots):
 
 
 def test_intervals_hold_what_they_promise():
-    tasks = tasks_of(FAMILY, 300)
-
-    def of_task(task):
-        found = EXACT.predict(EXACT.adapt(META, task.support), task.query.x)
-        return metrics.coverage(found, task.query.y, levels=(0.5, 0.9))
-
-    covered = torch.vmap(of_task, chunk_size=10)(tasks)
-    error = covered.mean(0) - torch.tensor([0.5, 0.9])
-    assert (error.abs() <= 3.3 * covered.std(0) / math.sqrt(len(covered))).all()
+    assert intervals_hold(EXACT, tasks_of(FAMILY, 300))
 
 
 def test_the_first_row_of_a_path_is_the_prior():
