@@ -34,7 +34,7 @@ NODES = 128
 """Nodes of an axis, at least."""
 MOST_NODES = 2**22
 """Nodes of the grid, at most: 32 MB of numbers."""
-KEPT = 4096
+KEPT = 16384
 """Curves that the posterior is made of."""
 PARTICLES = 128
 """Gaussians of a query; with fewer, the density would have their ripples."""
