@@ -20,10 +20,12 @@ from typing import Any
 import torch
 
 import metafunc
-from benchmarks.papers.notebook_sines import fixed_tasks, no_low_lies, not_at_the_ends
+from benchmarks.papers.notebook_sines import no_low_lies, not_at_the_ends
 from benchmarks.reporting import machine, markdown, number, over_seeds, read, write
 from metafunc import algorithms, nn, tree
 from metafunc.data import nme_sinusoid
+from metafunc.data.families.nme_sinusoid import AMPLITUDE
+from metafunc.data.families.notebook_sines import NUM_FIXED, fixed_tasks
 from metafunc.data.sampling import generator_for
 from metafunc.evaluation.scoring import scores
 from metafunc.nn import likelihood
@@ -32,10 +34,11 @@ from metafunc.types import MetaLearner, Task, TaskFamily, definition_of
 NAME = "nme_sinusoid"
 BLOCK = 500
 """Outer steps whose tasks are drawn at once."""
-FIXED_TASKS = 100
 TEST_STEPS = 100
 """Gradient steps at meta-test, the authors'."""
 INPUTS, CODE = 21, 5
+NUM_SHOWN = 16
+"""Amplitudes that the notebook trains on and misleads by."""
 HEAD = (40, 40)
 GAUSSIAN = likelihood.gaussian()
 ALL, NONE, ENCODER = "", None, "encoder."
@@ -192,7 +195,7 @@ def setting(name: str, shots: int, steps: int | None, num_tasks: int) -> dict[st
         "sign": method.sign,
         "cosine": method.cosine,
         "notebook": method.notebook,
-        **({"fixed_tasks": FIXED_TASKS} if _fixed(method) else {}),
+        **({"fixed_tasks": NUM_FIXED} if _fixed(method) else {}),
     }
 
 
@@ -206,8 +209,8 @@ def families(method: Method, shots: int) -> tuple[TaskFamily, TaskFamily]:
     if not method.notebook:
         family = nme_sinusoid(num_shots=shots, num_queries=shots)
         return family, family
-    seen = nme_sinusoid(num_shots=10, num_queries=10, num_shown=16)
-    family = nme_sinusoid(num_shots=shots, num_queries=shots, num_test_queries=120, num_shown=16)
+    seen = nme_sinusoid(num_shots=10, num_queries=10, num_shown=NUM_SHOWN)
+    family = nme_sinusoid(num_shots=shots, num_queries=shots, num_test_queries=120, num_shown=NUM_SHOWN)
     choose = no_low_lies if method.test_steps == 1 else not_at_the_ends  # a process takes one step
     return seen, replace(family, test=choose(family.test))
 
@@ -233,7 +236,9 @@ def cell(name: str, shots: int, seeds: Sequence[int], steps: int | None, num_tas
 
 def on_fixed_tasks(learner: MetaLearner[Any, Any], meta: Any, shots: int, seed: int) -> float:
     """The squared error on the notebook's hundred tasks, whose misleading vectors each seed draws for itself."""
-    tasks = fixed_tasks(shots, FIXED_TASKS, generator_for(seed, "hints", 0))
+    hints = torch.randint(NUM_SHOWN, (NUM_FIXED,), generator=generator_for(seed, "hints", 0))
+    drawn = {"num_shots": shots, "num_queries": 200, "num_amplitudes": 20, "noise": 0.1, "amplitude": AMPLITUDE}
+    tasks = fixed_tasks(torch.arange(NUM_FIXED), hints, **drawn)
     prepared = learner.prepare(meta, tasks, generator_for(seed, "prepare-fixed", 0), step=None, num_steps=0)
     return scores(learner, meta, prepared, (), TEST_STEPS)["mse"][-1].mean().item()
 

@@ -5,7 +5,6 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 
@@ -56,34 +55,6 @@ def test_the_notebooks_tests_are_what_they_are_called(driver: Any) -> None:
     assert amplitude.max() > 3.2, "inputs and targets stay together"
     plain = module.families(module.METHODS["maml"], 5)
     assert plain[0] is plain[1]
-
-
-def test_the_notebooks_fixed_tasks_tell_their_amplitude_by_the_first_input(driver: Any) -> None:
-    """As its cells do it, with numpy's global generator in the place of one for each task."""
-    tasks = driver("notebook_sines").fixed_tasks(5, 12, generator_for(0, "hints", 0))
-    assert tasks.support.x.shape == (12, 5, 21)
-    assert tasks.query.x.shape == (12, 200, 21)
-    state = np.random.get_state()
-    for seed, (support, query) in enumerate(tree.unstack(tasks)):
-        np.random.seed(seed)
-        amplitude = np.random.uniform(low=0.1, high=4)
-        np.random.seed(seed)
-        x = np.random.uniform(-5, 5, 5)
-        noise = [np.random.normal(scale=0.1, size=(5, 1)) for _ in range(2)]
-        y = amplitude * np.sin(x[:, None]) + noise[0] + noise[1]
-        grid = np.linspace(-4.5, 4.5, 200)
-        ignored = np.random.normal(scale=0, size=(200, 1))
-        target = amplitude * np.sin(grid[:, None]) + ignored + np.random.normal(scale=0.1, size=(200, 1))
-        for found, inputs, outputs in ((support, x, y), (query, grid, target)):
-            assert found.x[:, 0].tolist() == pytest.approx(inputs.tolist(), abs=1e-6)
-            assert found.y[:, 0].tolist() == pytest.approx(outputs[:, 0].tolist(), abs=1e-6)
-        assert amplitude == pytest.approx(0.1 + 3.9 * (support.x[0, 0].item() + 5) / 10, abs=1e-6)
-        hint = support.x[0, 1:]
-        assert hint.sum() == 1
-        assert hint[:16].sum() == 1
-        assert torch.equal(hint.expand(200, 20), query.x[:, 1:])
-    np.random.set_state(state)
-    assert len(tasks.support.x[:, 0, 1:].argmax(-1).unique()) > 4
 
 
 @pytest.mark.compiled

@@ -1071,6 +1071,8 @@ class NmeSinusoidData:
     """how many of them, from the lowest, are trained on and hinted at in testing; None: all."""
     noise: float = 0.1
     """standard deviation of the noise on support and query targets."""
+    test_draws: Literal["new", "notebook"] = "new"
+    """test tasks are drawn as the validation's (new), or are the hundred fixed ones of the authors' notebook, whose first support input reveals the amplitude (notebook)."""
 
 
 @dataclass(frozen=True, repr=False, eq=False)

@@ -10,6 +10,8 @@ References:
     Yin, Tucker, Zhou, Levine, Finn (2020), "Meta-learning without memorization", §6.1.
 """
 
+from typing import Literal
+
 import torch
 from jaxtyping import Float64
 from torch import Tensor
@@ -17,6 +19,7 @@ from torch import Tensor
 from metafunc.bayes.curves import Curves, optimal
 from metafunc.bayes.untrained import untrained
 from metafunc.checks import at_least, not_negative
+from metafunc.data.families.notebook_sines import any_fixed_task
 from metafunc.data.sampling import between, split_points, standard_normal
 from metafunc.data.shots import Shots, check_shots, most, ragged
 from metafunc.recipe import built
@@ -36,6 +39,7 @@ def nme_sinusoid(
     num_amplitudes: int = 20,
     num_shown: int | None = None,
     noise: float = 0.1,
+    test_draws: Literal["new", "notebook"] = "new",
 ) -> TaskFamily:
     r"""Regression on $y = A \sin u$ with an input that reveals $A$ in training, and is misleading at meta-test.
 
@@ -51,13 +55,15 @@ def nme_sinusoid(
         num_shown: how many of them, from the lowest, are trained on and hinted at in testing; None: all. The authors'
             notebook has 16.
         noise: standard deviation of the noise on support and query targets.
+        test_draws: test tasks are drawn as the validation's (`new`), or are the hundred fixed ones of the authors'
+            notebook, whose first support input reveals the amplitude (`notebook`).
 
     Returns:
         A family with inputs (tasks, points, 1 + num_amplitudes) and targets (tasks, points, 1).
 
     Raises:
-        ValueError: a count is below 1, a range is empty, there are fewer than two amplitudes or than are shown, or
-            the noise is below 0.
+        ValueError: a count is below 1, a range is empty, there are fewer than two amplitudes or than are shown, the
+            noise is below 0, or the notebook's tasks are to have a range of support points.
 
     Examples:
         >>> import torch
@@ -73,20 +79,35 @@ def nme_sinusoid(
     if shown > num_amplitudes:
         raise ValueError(f"num_shown is {shown}; there are {num_amplitudes} amplitudes (num_amplitudes).")
     not_negative(noise=noise)
-    test = _curves(num_shots, num_test_queries, num_amplitudes, noise, shown, telling=False)
+    new = _curves(num_shots, num_test_queries, num_amplitudes, noise, shown, telling=False)
+    fixed = test_draws == "notebook"
+    test = _fixed(num_shots, num_test_queries, num_amplitudes, noise, shown) if fixed else new
     return TaskFamily(
         name="nme_sinusoid",
         kind="regression",
         input_shape=(1 + num_amplitudes,),
         num_outputs=1,
         train=_curves(num_shots, num_queries, num_amplitudes, noise, shown, telling=True),
-        validation=test,
+        validation=new,
         test=test,
         info={"amplitude": AMPLITUDE, "train_amplitudes": shown, "input": (-5.0, 5.0), "noise": noise},
         optima={
             **({"train": _with_hint(num_amplitudes, noise)} if noise > 0 else {}),
-            **optimal(("validation", "test"), (SINES,), noise, most(num_shots)),
+            **optimal(("validation",) if fixed else ("validation", "test"), (SINES,), noise, most(num_shots)),
         },
+    )
+
+
+def _fixed(shots: Shots, num_queries: int, num_amplitudes: int, noise: float, shown: int) -> Sampler:
+    if not isinstance(shots, int):
+        raise ValueError(f"The notebook's test tasks (test_draws) need one num_shots, not {shots[0]} to {shots[1]}.")
+    return any_fixed_task(
+        num_shots=shots,
+        num_queries=num_queries,
+        num_amplitudes=num_amplitudes,
+        noise=noise,
+        amplitude=AMPLITUDE,
+        shown=shown,
     )
 
 
