@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 INTERVAL = (0.05, 0.95)
 """Which quantiles are written beside the median."""
+ONE_SPREAD = "The spread is one number, that of the noise: this learner does not say which rows it is less sure of."
 
 
 @dataclass(frozen=True)
@@ -186,8 +187,9 @@ def _columns(predicted: Predictive, names: Sequence[str], run: Run) -> tuple[dic
         return columns | {f"p_{name}": probabilities[:, i].tolist() for i, name in enumerate(names)}, []
     columns = {f"{name}_predicted": whole.loc[0, :, i].tolist() for i, name in enumerate(names)}
     if not isinstance(whole.scale, tuple):
-        deviation = whole.scale.expand_as(whole.loc)
-        return columns | {f"{name}_std": deviation[0, :, i].tolist() for i, name in enumerate(names)}, []
+        deviation = whole.scale.expand_as(whole.loc)[0]
+        columns |= {f"{name}_std": deviation[:, i].tolist() for i, name in enumerate(names)}
+        return columns, [ONE_SPREAD] if len(deviation) > 1 and bool((deviation == deviation[0]).all()) else []
     return columns, [
         "No spread: the learner has no noise model, and no noise scale was fitted for so many steps, as metafunc eval "
         f"{run.path} does for those of the training."

@@ -14,7 +14,7 @@ from torch import Tensor
 import metafunc
 from metafunc.evaluation import meta_test
 from metafunc.evaluation.conformal import calibrate
-from metafunc.results.predict_files import predict_files
+from metafunc.results.predict_files import ONE_SPREAD, predict_files
 from metafunc.training.config import build
 from metafunc.training.run import Run
 
@@ -115,7 +115,7 @@ def test_a_regression_file_is_predicted_in_its_own_units(run: Path, tmp_path: Pa
     assert done.scores["mse"] == pytest.approx((errors**2).mean(), rel=1e-4)
     nll = 0.5 * (errors / deviation) ** 2 + np.log(deviation) + 0.5 * np.log(2 * np.pi)
     assert done.scores["nll"] == pytest.approx(nll.mean(), rel=1e-4)
-    assert (done.num_rows, done.num_steps, done.notes) == (4, taken, ())
+    assert (done.num_rows, done.num_steps, done.notes) == (4, taken, (ONE_SPREAD,))
 
 
 def test_a_query_need_not_state_what_is_right(run: Path, tmp_path: Path):
