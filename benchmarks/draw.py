@@ -23,6 +23,7 @@ OMNIGLOT = {
     "omniglot_5way_1shot_fc": "1 shot, fully connected",
     "omniglot_5way_5shot_fc": "5 shots, fully connected",
     "omniglot_5way_1shot_conv4": "1 shot, conv4",
+    "omniglot_5way_5shot_conv4": "5 shots, conv4",
 }
 
 

@@ -13,12 +13,12 @@ drawings.
 import json
 import math
 import signal
-import time
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 import tyro
+from metafunc_cli.commands.timing import Account, Clock, times_of, validations_of
 
 import metafunc
 from benchmarks import reporting
@@ -98,34 +98,29 @@ def main(
     }  # fmt: skip
     learner, family = build(config)
 
-    start = time.perf_counter()
-    curve: list[dict[str, float]] = []
+    run, clock = Run(runs / name), Clock()
+    account = Account(run)
 
     def watch(event: Event) -> None:
-        seconds = time.perf_counter() - start
         if event.phase == "validation":
-            curve.append(
-                {
-                    "step": event.step,
-                    "seconds": seconds,
-                    "cpu_seconds": time.process_time(),
-                    **event.values["validation"],
-                }
-            )
-            print(json.dumps(curve[-1]), flush=True)
-        elif event.phase == "train" and seconds > 60 * minutes:
+            print(json.dumps({"step": event.step, **event.values["validation"]}), flush=True)
+        elif event.phase == "checkpoint":
+            account.keep(clock.taken, clock.validations)
+        elif event.phase == "train" and (clock.taken.wall or 0.0) > 60 * minutes:
             signal.raise_signal(signal.SIGTERM)  # as if somebody had stopped it: `fit` saves and says so
 
     try:
-        trained = train(config, out=runs / name, resume=True, on_event=watch, built=(learner, family)).fit
-        meta, steps_done = trained.meta, trained.step
+        fit = train(config, out=run.path, resume=True, on_event=clock.around(watch), built=(learner, family)).fit
+        meta, steps_done = fit.meta, fit.step
     except Interrupted as stopped:
-        saved, _ = checkpoint.newest(Run(stopped.run).checkpoints)
+        saved, _ = checkpoint.newest(run.checkpoints)
         if saved is None:
             raise
         meta = checkpoint.restore(learner.init(torch.Generator()), saved.tensors, "meta")
         steps_done = stopped.step
-    seconds, cpu_seconds = time.perf_counter() - start, time.process_time()
+    finally:
+        account.keep(clock.taken, clock.validations)
+    seconds, cpu_seconds = times_of(run)
 
     tested = metafunc.evaluate(learner, meta, family, num_tasks=num_test_tasks, num_steps=test_steps, seed=seed)
     result: dict[str, Any] = {
@@ -137,15 +132,25 @@ def main(
         "seconds": seconds,
         "cpu_seconds": cpu_seconds,
         "meta_test": tested.to_json(),
-        "learning_curve": curve,
+        "learning_curve": _curve(run),
     }
     reporting.write(name, result)
     rows = [
         [str(row["step"]), *(f"{100 * row['accuracy'][key]:.2f}" for key in ("mean", "ci95", "median"))]
         for row in tested.by_step
     ]
-    print(f"{name}: {steps_done} steps, {seconds:.0f} s, {cpu_seconds:.0f} s of CPU time")
+    print(f"{name}: {steps_done} steps, {seconds or 0.0:.0f} s, {cpu_seconds or 0.0:.0f} s of CPU time")
     print(reporting.markdown(["steps", "accuracy (%)", "± 95 %", "median"], rows))
+
+
+def _curve(run: Run) -> list[dict[str, float]]:
+    """What the run's log has of its validations, and when each was, over all interruptions."""
+    taken = validations_of(run)
+    return [
+        {"step": line["step"], "cpu_seconds": taken[line["step"]], **line["validation"]}
+        for line in run.lines()
+        if "validation" in line and line["step"] in taken
+    ]
 
 
 if __name__ == "__main__":

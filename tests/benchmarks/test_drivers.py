@@ -1,6 +1,7 @@
 """What the benchmarks' drivers compute themselves, beside a route of its own."""
 
 import importlib
+import math
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -68,3 +69,21 @@ def test_sign_descent_moves_what_it_is_asked_to(driver: Any) -> None:
         signed = ((moved - 1e-3).abs() < 1e-6) | (moved == 0)  # a whole step, or a unit that is not in use
         share = signed.double().mean()
         assert share > 0.95 if path.startswith("encoder.") else share < 0.7, (path, share)
+
+
+def test_omniglot_goes_on_where_it_was_stopped(
+    driver: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, omniglot_path: Path
+) -> None:
+    """What it writes has the validations and the time of all pieces."""
+    module, written = driver("omniglot"), []
+    monkeypatch.setattr(module.reporting, "write", lambda name, result: written.append((name, result)))
+    settings = {"num_queries": 1, "num_tasks": 2, "steps": 6, "validate_every": 2, "compile": "off", "runs": tmp_path}
+    for minutes in (0.0, math.inf):
+        module.main(str(omniglot_path), **settings, num_test_tasks=2, test_steps=1, minutes=minutes)
+    (name, first), (_, last) = written
+    assert name == "omniglot_5way_1shot_fc"
+    assert first["steps_done"] < last["steps_done"] == 6
+    assert [point["step"] for point in last["learning_curve"]] == [2, 4, 6]
+    assert all(0 < point["accuracy"] < 1 for point in last["learning_curve"])
+    times = [point["cpu_seconds"] for point in last["learning_curve"]]
+    assert first["cpu_seconds"] < times[0] < times[1] < times[2] <= last["cpu_seconds"]
