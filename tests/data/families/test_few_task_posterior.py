@@ -57,10 +57,12 @@ def test_agrees_with_importance_sampling(num_shots, tolerance):
             assert abs(estimate.mean() - mine) < 4 * estimate.std() / math.sqrt(8) + tolerance
 
 
-@pytest.mark.parametrize("settings", [{"refine": 0.5}, {"kept": 2 * KEPT}], ids=["a coarser grid", "more curves"])
-def test_a_coarser_grid_and_more_curves_change_less_than_a_thousandth(settings):
+def test_a_coarser_grid_and_more_curves_change_less_than_a_thousandth():
     tasks = tasks_of(FAMILY, 40)
-    assert abs((scored(sine_learner(PRIOR, num_rows=5, **settings), tasks) - scored(EXACT, tasks)).mean()) < 1e-3
+    usual = scored(EXACT, tasks)
+    for settings, number in (({"refine": 0.5}, 40), ({"kept": 2 * KEPT}, 20)):
+        few = tree.map(lambda leaf, number=number: leaf[:number], tasks)
+        assert abs((scored(sine_learner(PRIOR, num_rows=5, **settings), few) - usual[:number]).mean()) < 1e-3
 
 
 def test_fewer_curves_than_gaussians_are_rough_and_no_error():
