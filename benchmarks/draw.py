@@ -65,13 +65,9 @@ def omniglot() -> None:
     plain(adapted, x="Steps of adaptation")
     ends: list[Name] = []
     for (label, result), colour in zip(found.items(), COLOURS, strict=False):
-        curve = result["learning_curve"]
-        accuracy = [100 * point["accuracy"] for point in curve]
-        for axes, x in (
-            (over_steps, [point["step"] for point in curve]),
-            (over_time, [point["cpu_seconds"] / 60 for point in curve]),
-        ):
-            axes.plot(x, accuracy, color=colour, linewidth=1.4, marker="o", markersize=2.4)
+        for axes, x, unit in ((over_steps, "step", 1), (over_time, "cpu_seconds", 60)):
+            points = [(at / unit, 100 * point["accuracy"]) for point in result["learning_curve"] if (at := point[x])]
+            axes.plot(*zip(*points, strict=True), color=colour, linewidth=1.4, marker="o", markersize=2.4)
         rows = [row for row in result["meta_test"]["by_step"] if row["step"] > 0]
         mean = [100 * row["accuracy"]["mean"] for row in rows]
         adapted.plot([row["step"] for row in rows], mean, color=colour, linewidth=1.4, marker="o", markersize=3)

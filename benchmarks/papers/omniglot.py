@@ -69,7 +69,7 @@ def main(
         test_steps: the largest number of steps in the test.
         num_tasks: tasks per outer step.
         steps: outer steps.
-        minutes: stop earlier if this much time has passed, keep what there is, and test that.
+        minutes: stop earlier if this call has taken so long, keep what there is, and test that.
         outer_lr: Adam's step size, or where its cosine begins.
         schedule: of the outer step size.
         validate_every: outer steps between points of the learning curve.
@@ -139,17 +139,18 @@ def main(
         [str(row["step"]), *(f"{100 * row['accuracy'][key]:.2f}" for key in ("mean", "ci95", "median"))]
         for row in tested.by_step
     ]
-    print(f"{name}: {steps_done} steps, {seconds or 0.0:.0f} s, {cpu_seconds or 0.0:.0f} s of CPU time")
+    spent = "the time is not known" if cpu_seconds is None else f"{seconds:.0f} s, {cpu_seconds:.0f} s of CPU time"
+    print(f"{name}: {steps_done} steps, {spent}")
     print(reporting.markdown(["steps", "accuracy (%)", "± 95 %", "median"], rows))
 
 
-def _curve(run: Run) -> list[dict[str, float]]:
-    """What the run's log has of its validations, and when each was, over all interruptions."""
+def _curve(run: Run) -> list[dict[str, Any]]:
+    """What the run's log has of its validations, and when each was, over all interruptions, if that is known."""
     taken = validations_of(run)
     return [
-        {"step": line["step"], "cpu_seconds": taken[line["step"]], **line["validation"]}
+        {"step": line["step"], "cpu_seconds": taken.get(line["step"]), **line["validation"]}
         for line in run.lines()
-        if "validation" in line and line["step"] in taken
+        if "validation" in line
     ]
 
 

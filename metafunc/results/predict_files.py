@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 INTERVAL = (0.05, 0.95)
 """Which quantiles are written beside the median."""
-ONE_SPREAD = "The spread is one number, that of the noise: this learner does not say which rows it is less sure of."
+ONE_SPREAD = "The spread is that of the noise in all rows: this learner does not say which of them it is less sure of."
 
 
 @dataclass(frozen=True)
@@ -133,6 +133,8 @@ def predict_files(
     predicted = task.in_units_of_file(predicted)
     _check_finite(predicted, Path(query), Path(support), steps)
     added, notes = _exponentials(predicted, task.names) if task.logged else _columns(predicted, task.names, place)
+    if noise is not None and not transforms and not isinstance(predicted, Categorical) and len(predicted.loc) == 1:
+        notes.append(ONE_SPREAD)
     if conformal is not None:
         asked: dict[str, Any] = {"level": conformal, "num_steps": num_steps, "seed": seed, "imports": imports}
         columns, note = conformal_columns(place, learner, meta, task, **asked)
@@ -187,9 +189,8 @@ def _columns(predicted: Predictive, names: Sequence[str], run: Run) -> tuple[dic
         return columns | {f"p_{name}": probabilities[:, i].tolist() for i, name in enumerate(names)}, []
     columns = {f"{name}_predicted": whole.loc[0, :, i].tolist() for i, name in enumerate(names)}
     if not isinstance(whole.scale, tuple):
-        deviation = whole.scale.expand_as(whole.loc)[0]
-        columns |= {f"{name}_std": deviation[:, i].tolist() for i, name in enumerate(names)}
-        return columns, [ONE_SPREAD] if len(deviation) > 1 and bool((deviation == deviation[0]).all()) else []
+        deviation = whole.scale.expand_as(whole.loc)
+        return columns | {f"{name}_std": deviation[0, :, i].tolist() for i, name in enumerate(names)}, []
     return columns, [
         "No spread: the learner has no noise model, and no noise scale was fitted for so many steps, as metafunc eval "
         f"{run.path} does for those of the training."

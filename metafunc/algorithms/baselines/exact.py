@@ -47,5 +47,10 @@ def exact(optima: Mapping[str, MetaLearner[Any, Any]], *, prior: str = "test") -
             "exact needs tasks whose best prediction is known, and of these it is not: take sine_or_line, gp, circles, "
             "nme_sinusoid, trend or cauchy, sinusoid with noise above 0, or few_task_sinusoid of up to 35 support rows."
         )
+    if prior == "test" and prior not in optima:
+        raise ValueError(
+            "exact: of these test tasks the best prediction is not known; that of another prior is: give "
+            f"--prior {' or '.join(optima)} (prior={next(iter(optima))!r})."
+        )
     one_of(prior, tuple(optima), "prior", "These are the splits and variants whose best prediction is known.")
     return optima[prior]

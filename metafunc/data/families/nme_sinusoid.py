@@ -10,7 +10,7 @@ References:
     Yin, Tucker, Zhou, Levine, Finn (2020), "Meta-learning without memorization", §6.1.
 """
 
-from typing import Literal
+from typing import Literal, TypeAlias, get_args
 
 import torch
 from jaxtyping import Float64
@@ -18,13 +18,14 @@ from torch import Tensor
 
 from metafunc.bayes.curves import Curves, optimal
 from metafunc.bayes.untrained import untrained
-from metafunc.checks import at_least, not_negative
+from metafunc.checks import at_least, not_negative, one_of
 from metafunc.data.families.notebook_sines import any_fixed_task
 from metafunc.data.sampling import between, split_points, standard_normal
 from metafunc.data.shots import Shots, check_shots, most, ragged
 from metafunc.recipe import built
 from metafunc.types import Batch, MetaLearner, Normal, Params, Sampler, Task, TaskFamily
 
+TestDraws: TypeAlias = Literal["new", "notebook"]
 AMPLITUDE = (0.1, 4.0)
 SINES = Curves(lambda _, x: (torch.sin(x[:, 0]), torch.zeros_like(x[:, 0])), (0.0, 0.0), AMPLITUDE)
 """In meta-test the amplitude alone is unknown, and the rest of the input tells nothing of it."""
@@ -39,7 +40,7 @@ def nme_sinusoid(
     num_amplitudes: int = 20,
     num_shown: int | None = None,
     noise: float = 0.1,
-    test_draws: Literal["new", "notebook"] = "new",
+    test_draws: TestDraws = "new",
 ) -> TaskFamily:
     r"""Regression on $y = A \sin u$ with an input that reveals $A$ in training, and is misleading at meta-test.
 
@@ -56,14 +57,15 @@ def nme_sinusoid(
             notebook has 16.
         noise: standard deviation of the noise on support and query targets.
         test_draws: test tasks are drawn as the validation's (`new`), or are the hundred fixed ones of the authors'
-            notebook, whose first support input reveals the amplitude (`notebook`).
+            notebook, whose first support input reveals the amplitude (`notebook`). What their best prediction would be
+            is not known, and their noise depends on `num_shots` and `num_test_queries`.
 
     Returns:
         A family with inputs (tasks, points, 1 + num_amplitudes) and targets (tasks, points, 1).
 
     Raises:
         ValueError: a count is below 1, a range is empty, there are fewer than two amplitudes or than are shown, the
-            noise is below 0, or the notebook's tasks are to have a range of support points.
+            noise is below 0, `test_draws` is neither, or the notebook's tasks are to have a range of support points.
 
     Examples:
         >>> import torch
@@ -79,6 +81,7 @@ def nme_sinusoid(
     if shown > num_amplitudes:
         raise ValueError(f"num_shown is {shown}; there are {num_amplitudes} amplitudes (num_amplitudes).")
     not_negative(noise=noise)
+    one_of(test_draws, get_args(TestDraws), "test_draws")
     new = _curves(num_shots, num_test_queries, num_amplitudes, noise, shown, telling=False)
     fixed = test_draws == "notebook"
     test = _fixed(num_shots, num_test_queries, num_amplitudes, noise, shown) if fixed else new

@@ -47,7 +47,10 @@ def fixed_tasks(
         >>> (0.1 + 3.9 * (tasks.support.x[:, 0, 0] + 5) / 10).round(decimals=2)  # their amplitudes
         tensor([2.2400, 1.7300])
     """
-    found: Task = tree.stack([_task(seed, num_shots, num_queries, noise, amplitude) for seed in seeds.tolist()])
+    distinct = sorted({0, *seeds.tolist()})  # one at least, since no tasks are stacked tasks, too
+    drawn = tree.stack([_task(seed, num_shots, num_queries, noise, amplitude) for seed in distinct])
+    places = torch.tensor([distinct.index(seed) for seed in seeds.tolist()], dtype=torch.long)
+    found: Task = tree.map(lambda leaf: leaf[places], drawn)
     one_hot = torch.nn.functional.one_hot(hints, num_amplitudes)[:, None].float()
     support, query = (
         batch._replace(x=torch.cat([batch.x, one_hot.expand(-1, batch.x.shape[1], -1)], -1)) for batch in found
@@ -83,7 +86,7 @@ def any_fixed_task(
             amplitude=amplitude,
         )
 
-    return sampler(2, draw, groups=which, of="fixed tasks")
+    return sampler(2, draw, groups=which, of="tasks of the notebook")
 
 
 def _task(seed: int, num_shots: int, num_queries: int, noise: float, amplitude: Span) -> Task:
