@@ -134,6 +134,7 @@ def merged(
     variance: Float[Tensor, "nodes n"],
     log_weights: Float[Tensor, " nodes"],
     number: int = PARTICLES,
+    order: Int64[Tensor, "nodes n"] | None = None,
 ) -> Normal:
     r"""A mixture of Gaussians in fewer of them, for each query by itself.
 
@@ -150,6 +151,7 @@ def merged(
         variance: their variances, noise included.
         log_weights: the logarithms of their weights, which add up to one.
         number: particles, at most; as many nodes or fewer are returned as they are.
+        order: which node is the first of each query by its mean, the second, ...; None: they are sorted here.
 
     Returns:
         Predictions (particles, n, 1), with weights of every query's own where there are fewer than nodes.
@@ -163,7 +165,8 @@ def merged(
     """
     if len(loc) <= number:
         return Normal(loc[..., None], variance.sqrt()[..., None], log_weights[:, None])
-    ordered, order = loc.sort(0)
+    order = loc.argsort(0) if order is None else order
+    ordered = loc.gather(0, order)
     weight = log_weights.exp()[order]
     ranks = weight.cumsum(0) - weight / 2
     width = ordered[-1:] - ordered[:1]

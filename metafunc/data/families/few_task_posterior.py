@@ -202,5 +202,5 @@ def _predict(nodes: SineNodes, x: Tensor) -> Normal:
     above, below = padded[2 * beside :] - ordered, ordered - padded[: -2 * beside]
     apart = torch.zeros_like(loc).scatter(0, order, torch.minimum(above, below.abs()) / 2)
     scale = torch.maximum(nodes.spread[:, None] * sine.abs(), apart).clamp(min=1e-6)
-    found = merged(loc, scale.square(), nodes.log_weights, PARTICLES)
+    found = merged(loc, scale.square(), nodes.log_weights, PARTICLES, order)
     return tree.map(lambda leaf: leaf.to(x.dtype), found)
