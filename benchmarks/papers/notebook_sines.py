@@ -4,11 +4,11 @@ import torch
 from torch import Generator
 
 from metafunc import tree
+from metafunc.data.families.notebook_sines import REACH
 from metafunc.types import Sampler, Task
 
-LOWEST_LIE, REACH, NUM_INSIDE = 5, 4.5, 80
-"""The least amplitude that a process is given, counted from 0, how far out MAML's query points lie, and how many of
-them we take."""
+LOWEST_LIE, NUM_INSIDE = 5, 80
+"""The least amplitude that a process is given, counted from 0, and how many of MAML's query points we take."""
 
 
 def no_low_lies(sampler: Sampler) -> Sampler:

@@ -51,20 +51,24 @@ def lines(folder: Path) -> Path:
     return path
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("regression")
+def trained(folder: Path, name: str, **hyper: Any) -> Path:
+    """A run with the noise scale that its meta-test has fitted."""
     config = {
-        "algorithm": {"name": "maml", "inner_lr": RATE, "num_steps": 2},
+        "algorithm": {"name": name, "inner_lr": RATE, "num_steps": 2, **hyper},
         "model": {"name": "mlp", "hidden": [6]},
         "tasks": {"name": "regression", "path": str(lines(folder)), "num_shots": 5, "target_columns": ("temperature",)},
     }
     learner, family = build(config)
     fit = metafunc.fit(learner, family, steps=20, out=folder / "run", recording=metafunc.Recording(config=config))
     test = meta_test.evaluate(learner, fit.best, family, num_tasks=20, num_steps=3, num_validation_tasks=20)
-    report = meta_test.report(test, algorithm="maml", tasks="regression", run=None, seed=0, steps=20)
+    report = meta_test.report(test, algorithm=name, tasks="regression", run=None, seed=0, steps=20)
     Run(folder / "run").write("meta_test.json", report)
     return folder / "run"
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return trained(tmp_path_factory.mktemp("regression"), "maml")
 
 
 def table(path: Path, rows: int, *, seed: int, **changed: Any) -> Path:
@@ -116,6 +120,14 @@ def test_a_regression_file_is_predicted_in_its_own_units(run: Path, tmp_path: Pa
     nll = 0.5 * (errors / deviation) ** 2 + np.log(deviation) + 0.5 * np.log(2 * np.pi)
     assert done.scores["nll"] == pytest.approx(nll.mean(), rel=1e-4)
     assert (done.num_rows, done.num_steps, done.notes) == (4, taken, (ONE_SPREAD,))
+
+
+def test_particles_have_a_spread_of_their_own_and_no_note(tmp_path: Path):
+    run = trained(tmp_path, "emaml", num_particles=2)
+    support, query = table(tmp_path / "s.csv", 6, seed=1), table(tmp_path / "q.csv", 4, seed=2)
+    done = predict_files(run, support=support, query=query, out=tmp_path / "o.csv")
+    assert done.notes == ()
+    assert pandas.read_csv(tmp_path / "o.csv")["temperature_std"].nunique() == 4
 
 
 def test_a_query_need_not_state_what_is_right(run: Path, tmp_path: Path):

@@ -49,8 +49,8 @@ def exact(optima: Mapping[str, MetaLearner[Any, Any]], *, prior: str = "test") -
         )
     if prior == "test" and prior not in optima:
         raise ValueError(
-            "exact: of these test tasks the best prediction is not known; that of another prior is: give "
-            f"--prior {' or '.join(optima)} (prior={next(iter(optima))!r})."
+            f"exact: of these test tasks the best prediction is not known, but of {' and '.join(optima)} tasks it is: "
+            f"give prior={next(iter(optima))!r}."
         )
     one_of(prior, tuple(optima), "prior", "These are the splits and variants whose best prediction is known.")
     return optima[prior]
