@@ -179,16 +179,25 @@ def tokens_head(
 
 
 def grid_decoder(
-    factory: NetworkFactory, input_shape: tuple[int, ...], likelihood: Likelihood, *, channels: int, num_layers: int
+    factory: NetworkFactory,
+    input_shape: tuple[int, ...],
+    likelihood: Likelihood,
+    *,
+    channels: int,
+    num_layers: int,
+    head: Head,
+    num_components: int,
+    num_bins: int,
 ) -> tuple[Model, ...]:
-    """Convolutions on a grid of one or two dimensions, and a network from features at a place to outputs."""
+    """Convolutions on a grid of one or two dimensions, and a network from features at a place to a head."""
     size = prod(input_shape)
     if size > 2:
         raise ValueError(
             f"convcnp lays inputs on a grid of one or two dimensions, and a row has {size} inputs: take tnp or anp."
         )
+    observed = with_head(likelihood, head, num_components=num_components, num_bins=num_bins)
     grid = grid_network(1 + likelihood.num_targets, channels, num_dims=size, num_layers=num_layers)
-    return grid, factory((channels,), likelihood.num_outputs)
+    return grid, factory((channels,), observed.num_outputs)
 
 
 def latent_networks(

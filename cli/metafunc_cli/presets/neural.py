@@ -50,8 +50,8 @@ NEURAL: tuple[Preset, ...] = (
     _gp(
         "convcnp-gp",
         "convcnp",
-        f"{BRUINSMA}, 64 points per unit; dilated convolutions in the place of their U-net",
-        hyper={"points_per_unit": 64, "span": 8.0},
+        f"{BRUINSMA}, 64 points per unit; dilated convolutions that see four units far in the place of their U-net",
+        hyper={"points_per_unit": 64, "num_layers": 7, "span": 8.0},
         network={"hidden": (32,)},
     ),
     _gp(

@@ -223,6 +223,14 @@ class Convcnp:
     """features at a point of the grid."""
     num_layers: int = 6
     """convolutions on the grid; each sees twice as far as the one before."""
+    head: Literal["gaussian", "mixture", "bins"] = "gaussian"
+    """"gaussian" keeps the likelihood, "mixture" predicts a mixture of Gaussians, "bins" weights of bins on a fixed grid, for one output."""
+    num_components: int = 5
+    """Gaussians of a mixture."""
+    num_bins: int = 100
+    """bins."""
+    bin_range: float = 3.0
+    """the bins lie between minus this and this, in units of y."""
     noise_floor: float = 0.01
     """the smallest noise scale that may be predicted, in units of y, unless the likelihood's own floor is higher."""
 

@@ -24,6 +24,7 @@ from metafunc import tree
 from metafunc.algorithms.assembly import context_learner
 from metafunc.checks import fraction
 from metafunc.nn.likelihood import Likelihood
+from metafunc.nn.mixture import Head, with_head
 from metafunc.nn.set_convolution import REACH, Grid, off, onto, weights
 from metafunc.recipe import built
 from metafunc.types import Batch, MetaLearner, Model, Params, Scalar, Task
@@ -56,13 +57,17 @@ def convcnp(
     span: float = 11.0,
     channels: int = 32,
     num_layers: int = 6,
+    head: Head = "gaussian",
+    num_components: int = 5,
+    num_bins: int = 100,
+    bin_range: float = 3.0,
     noise_floor: float = 0.01,
 ) -> MetaLearner[ConvCnpParams, Rows]:
     """Convolutional conditional neural process: support rows become a function on a grid, and convolutions act there.
 
     Args:
         grid_network: the network from a density and averages, (1, 1 + targets, height, width), to `channels` features.
-        decoder: the network from features (n, channels) to outputs.
+        decoder: the network from features (n, channels) to what the head takes.
         likelihood: the observation model; `heteroscedastic` is the paper's.
         points_per_unit: points of the grid in a unit of x; the authors have 64 for one input.
         span: how far apart the inputs of a task, support and query together, may be, in units of x. The grid reaches
@@ -70,6 +75,11 @@ def convcnp(
             the grid ends has a small influence near its ends, and so has, through it, the smallest query input.
         channels: features at a point of the grid.
         num_layers: convolutions on the grid; each sees twice as far as the one before.
+        head: "gaussian" keeps the likelihood, "mixture" predicts a mixture of Gaussians, "bins" weights of bins on a
+            fixed grid, for one output.
+        num_components: Gaussians of a mixture.
+        num_bins: bins.
+        bin_range: the bins lie between minus this and this, in units of y.
         noise_floor: the smallest noise scale that may be predicted, in units of y, unless the likelihood's own floor is
             higher.
 
@@ -77,7 +87,7 @@ def convcnp(
         The learner, for one input or two; meta-parameters are a `ConvCnpParams`, task parameters `Rows`.
 
     Raises:
-        ValueError: if a number is out of its range.
+        ValueError: if a number is out of its range, or the head does not fit.
 
     Examples:
         >>> import torch
@@ -95,7 +105,9 @@ def convcnp(
     """
     fraction(noise_floor=noise_floor)
     grid = Grid(points_per_unit, span)
-    observed = likelihood.at_least(noise_floor)
+    observed = with_head(
+        likelihood, head, num_components=num_components, num_bins=num_bins, bin_range=bin_range
+    ).at_least(noise_floor)
 
     def init(generator: Generator) -> ConvCnpParams:
         params = decoder.init(generator)

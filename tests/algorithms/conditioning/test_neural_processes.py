@@ -132,9 +132,10 @@ def test_a_tnp_is_one_joint_pass_in_which_all_rows_look_at_the_support():
     assert_close(learner.task_loss(meta, first()), nll)
 
 
+@pytest.mark.parametrize("name", ["tnp", "convcnp"])
 @pytest.mark.parametrize(("head", "particles"), [("mixture", 5), ("bins", 100)])
-def test_a_tnp_s_heads_are_weighted_particles_whose_nll_is_the_loss(head, particles):
-    learner, meta = made("tnp", outputs=1, head=head)
+def test_heads_are_weighted_particles_whose_nll_is_the_loss(name, head, particles):
+    learner, meta = made(name, outputs=1, head=head)
     task = first(outputs=1)
     found = predictions(learner, meta, task.support, task.query.x)
     assert found.loc.shape == (particles, 5, 1)
@@ -280,6 +281,9 @@ def test_learners_say_what_does_not_fit():
         made("anp", num_heads=3)
     with pytest.raises(ValueError, match="is for regression, and these tasks have classes"):
         made("tnp", kind="classification", head="mixture")
+    for name in ("tnp", "convcnp"):
+        with pytest.raises(ValueError, match="predicts one number, and a target here has 3"):
+            made(name, head="bins")
 
 
 def test_a_likelihood_s_own_floor_stays_where_it_is_higher():
