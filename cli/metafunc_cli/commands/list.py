@@ -1,6 +1,9 @@
 """`metafunc list`: algorithms, task families, networks, presets and runs, one line each or as one JSON object."""
 
 import json
+import shutil
+import sys
+import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,12 +16,16 @@ from metafunc_cli.settings.next_words import RUNS, run_folders
 
 HELP = """usage: metafunc list [algorithms|tasks|networks|presets|runs] [NAME] [--json]
 
-Print the algorithms, task families, networks and presets, one line each; or one of these sections, or the runs in the
-folder runs. NAME keeps what has it as its name, algorithm, tasks or kind: metafunc list presets maml, metafunc list
-algorithms classification, metafunc list runs sinusoid.
+Print the algorithms, task families, networks and presets, one line each where the terminal is wide enough; or one of
+these sections, or the runs in the folder runs. NAME keeps what has it as its name, algorithm, tasks or kind: metafunc
+list presets maml, metafunc list algorithms classification, metafunc list runs sinusoid.
 
   --json   print one JSON object on stdout: by section, a list of entries
 """
+
+
+NARROWEST = 30
+"""Columns that a description has on any terminal."""
 
 
 class Entry(NamedTuple):
@@ -52,7 +59,7 @@ def main(argv: Sequence[str]) -> int:
         named = f" with {name}" if name else ""
         print(f"There is no run{named} in {Path(RUNS).resolve()}: metafunc train writes them there.")
     else:
-        print("\n".join(lines(found)))
+        print("\n".join(lines(found, shutil.get_terminal_size().columns if sys.stdout.isatty() else None)))
     return OK
 
 
@@ -100,16 +107,20 @@ def _names(entry: Entry) -> list[str]:
     return [*single, *fields.get("kinds", ())]
 
 
-def lines(sections: Mapping[str, Sequence[Entry]]) -> list[str]:
-    """Sections as text."""
-    whole = [line for title, entries in sections.items() for line in ("", f"{title}:", *_aligned(entries))]
+def lines(sections: Mapping[str, Sequence[Entry]], columns: int | None = None) -> list[str]:
+    """Sections as text: every entry on a line, or in as many columns as a terminal has."""
+    whole = [line for title, entries in sections.items() for line in ("", f"{title}:", *_aligned(entries, columns))]
     return whole[1:]
 
 
-def _aligned(entries: Sequence[Entry]) -> Iterator[str]:
-    width = max((len(entry.name) for entry in entries), default=0) + 2
+def _aligned(entries: Sequence[Entry], columns: int | None) -> Iterator[str]:
+    width = max((len(entry.name) for entry in entries), default=0) + 4
     for entry in entries:
-        yield f"  {entry.name:{width}}{entry.text.rstrip('.')}{f' ({entry.note})' if entry.note else ''}"
+        text = f"{entry.text.rstrip('.')}{f' ({entry.note})' if entry.note else ''}"
+        wide = len(text) if columns is None else max(columns - width, NARROWEST)
+        first, *rest = textwrap.wrap(text, max(wide, 1), break_on_hyphens=False) or [""]
+        yield f"  {entry.name}".ljust(width) + first
+        yield from (" " * width + line for line in rest)
 
 
 def _algorithms() -> list[Entry]:

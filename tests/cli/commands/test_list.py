@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from metafunc_cli.__main__ import run
+from metafunc_cli.commands.list import SECTIONS, lines
 from metafunc_cli.presets.all import PRESETS
 from metafunc_cli.settings.generated import ALGORITHMS, FAMILIES, MODELS
 
@@ -29,6 +30,16 @@ def test_a_section_and_a_name_in_it(capsys: pytest.CaptureFixture[str]) -> None:
     assert [entry["name"] for entry in of_control] == [n for n, row in ALGORITHMS.items() if "control" in row.kinds]
     presets = json.loads(printed(capsys, "presets", "platipus", "--json"))["presets"]
     assert {entry["algorithm"] for entry in presets} == {"platipus"}
+
+
+def test_a_terminal_has_descriptions_of_its_own_width_and_a_file_one_line_each() -> None:
+    sections = {"presets": SECTIONS["presets"]()}
+    whole, narrow = lines(sections), lines(sections, 80)
+    assert len(whole) == 1 + len(PRESETS)
+    assert max(map(len, whole)) > 80 >= max(map(len, narrow))
+    assert " ".join(" ".join(narrow).split()) == " ".join(" ".join(whole).split())
+    begun = [line for line in narrow[1:] if line[2:3].strip()]
+    assert len(begun) == len(PRESETS)
 
 
 def test_runs_are_listed_with_those_of_a_comparison(
