@@ -24,6 +24,7 @@ OMNIGLOT = {
     "omniglot_5way_5shot_fc": "5 shots, fully connected",
     "omniglot_5way_1shot_conv4": "1 shot, conv4",
     "omniglot_5way_5shot_conv4": "5 shots, conv4",
+    "omniglot_20way_1shot_conv4": "1 shot, conv4, 20 ways",
 }
 
 
@@ -56,7 +57,7 @@ def omniglot() -> None:
     page, body = figure(
         10.5,
         3.9,
-        "Omniglot, 5 ways: MAML with one inner step of .4 in training, one CPU thread",
+        "Omniglot, 5 ways unless named: MAML with one inner step of .4 in training, one CPU thread",
         "Left and middle: 200 validation tasks, after one step. Right: new tasks of 423 characters never seen.",
     )
     over_steps, over_time, adapted = body.subplots(1, 3, sharey=True)
