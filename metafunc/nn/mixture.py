@@ -7,6 +7,7 @@ Bins are components whose places and widths are fixed, so that only $\pi$ is lea
 which a density of any shape costs no more than a Gaussian one. Predictions are weighted particles.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Literal, TypeAlias, get_args
@@ -111,7 +112,7 @@ def with_head(
         bin_range: where the last bin is, and with a minus sign the first, in units of y.
 
     Raises:
-        ValueError: if there is no such head, or it does not fit the tasks.
+        ValueError: if there is no such head, it does not fit the tasks, or a number is out of its range.
 
     Examples:
         >>> from metafunc.nn import likelihood
@@ -119,7 +120,11 @@ def with_head(
         9
     """
     one_of(head, get_args(Head), "head")
+    at_least(1, num_components=num_components)
+    at_least(3, num_bins=num_bins)
     above(0, bin_range=bin_range)
+    if math.isinf(bin_range):
+        raise ValueError("bin_range is infinite, and bins have a width: give the largest target that may be predicted.")
     if head == "gaussian":
         return likelihood
     if likelihood.kind != "regression":

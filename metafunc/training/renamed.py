@@ -28,7 +28,10 @@ SINCE: Mapping[str, Since] = {
 
 BEFORE: Mapping[str, Any] = {"shards": 1, "reduce": "ordered"}
 """Settings of the training that some runs were recorded without, and what they were then."""
-BEFORE_ALGORITHM: Mapping[str, Mapping[str, Any]] = {"empirical_gp": {"start": "kernel"}}
+BEFORE_ALGORITHM: Mapping[str, Mapping[str, Any]] = {
+    "empirical_gp": {"start": "kernel"},
+    "convcnp": {"head": "gaussian", "num_components": 5, "num_bins": 100, "bin_range": 3.0},
+}
 """By the algorithm, settings that some runs were recorded without, and what they were then."""
 WHERE = ("memory_limit", "disk_limit")
 """Settings of tasks that say where their data are in a machine, and change none of them."""

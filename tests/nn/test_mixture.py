@@ -88,6 +88,12 @@ def test_a_floor_is_the_higher_of_the_two():
     [
         (lambda: mixture(num_components=0), "num_components must be at least 1"),
         (lambda: bins(low=1.0, high=1.0), "run from 1.0 to 1.0: give the smaller number first"),
+        (
+            lambda: with_head(likelihood.heteroscedastic(), "gaussian", num_components=0),
+            "num_components must be at least",
+        ),
+        (lambda: with_head(likelihood.heteroscedastic(), "gaussian", num_bins=2), "num_bins must be at least 3"),
+        (lambda: with_head(likelihood.heteroscedastic(), "bins", bin_range=float("inf")), "bins have a width"),
         (lambda: with_head(likelihood.categorical(3), "bins"), "is for regression, and these tasks have classes"),
         (lambda: with_head(likelihood.heteroscedastic(2), "bins"), 'a target here has 2: take head="mixture"'),
     ],

@@ -2,7 +2,7 @@
 
 import pytest
 
-from metafunc.training.renamed import SINCE, stated
+from metafunc.training.renamed import BEFORE_ALGORITHM, SINCE, stated
 
 TASKS = {"name": "few_shot", "path": "pictures", "num_ways": 5}
 
@@ -20,3 +20,12 @@ def test_tasks_that_were_recorded_without_a_setting_have_it_as_it_was(family):
     assert stated(before) == stated(now) == now
     for name in SINCE[family].before:
         assert stated({"tasks": {**now["tasks"], name: "another"}}) != now
+
+
+@pytest.mark.parametrize("name", BEFORE_ALGORITHM)
+def test_learners_that_were_recorded_without_a_setting_have_it_as_it_was(name):
+    before = {"algorithm": {"name": name}}
+    now = {"algorithm": {"name": name, **BEFORE_ALGORITHM[name]}}
+    assert stated(before) == stated(now)
+    for setting in BEFORE_ALGORITHM[name]:
+        assert stated({"algorithm": {**now["algorithm"], setting: "another"}}) != stated(now)

@@ -1,4 +1,4 @@
-"""`metafunc list`: algorithms, task families, networks, presets and runs, one line each or as one JSON object."""
+"""`metafunc list`: algorithms, task families, networks, presets and runs, as text or as one JSON object."""
 
 import json
 import shutil
@@ -25,7 +25,9 @@ list presets maml, metafunc list algorithms classification, metafunc list runs s
 
 
 NARROWEST = 30
-"""Columns that a description has on any terminal."""
+"""Columns that a description has beside a name; with fewer it stands below."""
+BELOW = 4
+"""Columns that it then is indented by."""
 
 
 class Entry(NamedTuple):
@@ -116,11 +118,21 @@ def lines(sections: Mapping[str, Sequence[Entry]], columns: int | None = None) -
 def _aligned(entries: Sequence[Entry], columns: int | None) -> Iterator[str]:
     width = max((len(entry.name) for entry in entries), default=0) + 4
     for entry in entries:
+        name = f"  {entry.name}"
         text = f"{entry.text.rstrip('.')}{f' ({entry.note})' if entry.note else ''}"
-        wide = len(text) if columns is None else max(columns - width, NARROWEST)
-        first, *rest = textwrap.wrap(text, max(wide, 1), break_on_hyphens=False) or [""]
-        yield f"  {entry.name}".ljust(width) + first
-        yield from (" " * width + line for line in rest)
+        if columns is None:
+            yield name.ljust(width) + text
+        elif columns - width >= NARROWEST:
+            first, *rest = _wrapped(text, columns - width)
+            yield name.ljust(width) + first
+            yield from (" " * width + line for line in rest)
+        else:
+            yield name
+            yield from (" " * BELOW + line for line in _wrapped(text, max(columns - BELOW, 1)))
+
+
+def _wrapped(text: str, columns: int) -> list[str]:
+    return textwrap.wrap(text, columns, break_on_hyphens=False, break_long_words=False) or [""]
 
 
 def _algorithms() -> list[Entry]:

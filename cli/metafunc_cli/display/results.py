@@ -1,5 +1,6 @@
 """Prints the results of a meta-test on a terminal."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -62,8 +63,16 @@ def _metrics(rows: Sequence[Row]) -> list[str]:
 
     known = [name for name in METRICS if name in rows[0]]
     others = [name for name, value in rows[0].items() if isinstance(value, Mapping) and name not in METRICS]
-    same = all(row.get("joint_nll") == row.get("nll") for row in rows)
+    same = all(_same(row.get("joint_nll"), row.get("nll")) for row in rows)
     return [name for name in (*known, *others) if not (name == "joint_nll" and same)]
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Whether two metrics are the same but for rounding."""
+    if one == other or not (isinstance(one, Mapping) and isinstance(other, Mapping)):
+        return bool(one == other)
+    pairs = [(one[key], other[key]) for key in ("mean", "ci95")]
+    return all(None not in pair and math.isclose(*pair, rel_tol=1e-5) for pair in pairs)
 
 
 def _columns(rows: Sequence[Row], metrics: Sequence[str]) -> list[Column]:

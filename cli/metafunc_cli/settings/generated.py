@@ -232,7 +232,7 @@ class Convcnp:
     bin_range: float = 3.0
     """the bins lie between minus this and this, in units of y."""
     noise_floor: float = 0.01
-    """the smallest noise scale that may be predicted, in units of y, unless the likelihood's own floor is higher."""
+    """the smallest noise scale that may be predicted, in units of y, unless the likelihood's own floor is higher; bins have the width that they have."""
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -256,7 +256,7 @@ class Tnp:
     bin_range: float = 3.0
     """the bins lie between minus this and this, in units of y."""
     noise_floor: float = 0.01
-    """the smallest noise scale that may be predicted, in units of y, unless the likelihood's own floor is higher."""
+    """the smallest noise scale that may be predicted, in units of y, unless the likelihood's own floor is higher; bins have the width that they have."""
 
 
 @dataclass(frozen=True, repr=False, eq=False)

@@ -81,7 +81,7 @@ def convcnp(
         num_bins: bins.
         bin_range: the bins lie between minus this and this, in units of y.
         noise_floor: the smallest noise scale that may be predicted, in units of y, unless the likelihood's own floor is
-            higher.
+            higher; bins have the width that they have.
 
     Returns:
         The learner, for one input or two; meta-parameters are a `ConvCnpParams`, task parameters `Rows`.

@@ -74,7 +74,7 @@ def tnp(
         num_bins: bins.
         bin_range: the bins lie between minus this and this, in units of y.
         noise_floor: the smallest noise scale that may be predicted, in units of y, unless the likelihood's own floor is
-            higher.
+            higher; bins have the width that they have.
 
     Returns:
         The learner; meta-parameters are a `TnpParams`, task parameters `Tokens`.

@@ -34,12 +34,14 @@ def test_a_section_and_a_name_in_it(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_a_terminal_has_descriptions_of_its_own_width_and_a_file_one_line_each() -> None:
     sections = {"presets": SECTIONS["presets"]()}
-    whole, narrow = lines(sections), lines(sections, 80)
+    whole = lines(sections)
     assert len(whole) == 1 + len(PRESETS)
-    assert max(map(len, whole)) > 80 >= max(map(len, narrow))
-    assert " ".join(" ".join(narrow).split()) == " ".join(" ".join(whole).split())
-    begun = [line for line in narrow[1:] if line[2:3].strip()]
-    assert len(begun) == len(PRESETS)
+    for columns in (40, 80, 120):
+        narrow = lines(sections, columns)
+        assert max(map(len, whole)) > columns >= max(map(len, narrow))
+        assert " ".join(narrow).split() == " ".join(whole).split()
+    below = lines(sections, 40)[1:]
+    assert [line.strip() for line in below if not line.startswith("    ")] == [preset.name for preset in PRESETS]
 
 
 def test_runs_are_listed_with_those_of_a_comparison(

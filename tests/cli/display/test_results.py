@@ -117,7 +117,9 @@ def test_a_calibration_error_has_a_column_and_a_joint_nll_of_its_own_too() -> No
     assert "0.042" in text
     assert "0.012" in text
     same, other = (report("mse", {"joint_nll": entry(mean)}) for mean in (1.5, 2.5))
+    rounded = report("mse", {"joint_nll": entry(1.5 * (1 + 1e-8))})
     assert "joint_nll: as nll, row by row" in shown(same)
+    assert "joint_nll: as nll, row by row" in shown(rounded)
     assert "2.500 ± 0.100" in shown(other)
     assert "as nll" not in shown(other)
 
