@@ -2,7 +2,7 @@
 
 import pytest
 
-from metafunc.training.renamed import BEFORE_ALGORITHM, SINCE, stated
+from metafunc.training.renamed import SINCE, stated
 
 TASKS = {"name": "few_shot", "path": "pictures", "num_ways": 5}
 
@@ -22,10 +22,12 @@ def test_tasks_that_were_recorded_without_a_setting_have_it_as_it_was(family):
         assert stated({"tasks": {**now["tasks"], name: "another"}}) != now
 
 
-@pytest.mark.parametrize("name", BEFORE_ALGORITHM)
-def test_learners_that_were_recorded_without_a_setting_have_it_as_it_was(name):
-    before = {"algorithm": {"name": name}}
-    now = {"algorithm": {"name": name, **BEFORE_ALGORITHM[name]}}
-    assert stated(before) == stated(now)
-    for setting in BEFORE_ALGORITHM[name]:
-        assert stated({"algorithm": {**now["algorithm"], setting: "another"}}) != stated(now)
+HEADS = {"head": "gaussian", "num_components": 5, "num_bins": 100, "bin_range": 3.0}
+
+
+@pytest.mark.parametrize(("name", "settings"), [("empirical_gp", {"start": "kernel"}), ("convcnp", HEADS)])
+def test_learners_that_were_recorded_without_a_setting_have_it_as_it_was(name, settings):
+    now = {"name": name, **settings}
+    assert stated({"algorithm": {"name": name}}) == stated({"algorithm": now})
+    for setting in settings:
+        assert stated({"algorithm": {**now, setting: "another"}}) != stated({"algorithm": now})
